@@ -1,0 +1,274 @@
+//! The command line: verbs, options and their help.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::format::Format;
+use crate::size;
+
+/// Share Arrow tables and n-dimensional arrays between processes without copying.
+///
+/// An arena is one named file in shared memory. Programs publish values in it under names;
+/// others read them in place. Nothing runs in the background, and a killed process loses
+/// nothing that was published.
+#[derive(Debug, Parser)]
+#[command(name = "faretra", version, max_term_width = 100)]
+#[command(
+    after_help = "Sizes are written 4GiB, 64MB or in bytes, times 90s, 10m, 1h or 2d.\n\
+    Exit codes: 0 done, 1 could not (why, and what to do, on standard error), 2 wrong usage.\n\
+    Start with: faretra demo"
+)]
+pub struct Cli {
+    /// Directory of the arenas: a tmpfs, /dev/shm unless said
+    #[arg(long, global = true, env = "FARETRA_DIR", value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Print facts as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Show the main job: real processes share a table, one is killed, nothing is lost
+    Demo(Demo),
+    /// Create an arena
+    Create(Create),
+    /// List the arenas, or the names in one
+    Ls(Ls),
+    /// Show what an arena's memory is used for
+    Stat(Stat),
+    /// Publish a file under a name (again: as its next version)
+    Put(Put),
+    /// Print what a name holds
+    Cat(Cat),
+    /// Write what a name holds to a file
+    Export(Export),
+    /// Remove a name, old names, or an arena
+    Rm(Rm),
+    /// Show which processes use an arena, and what they hold
+    Who(Who),
+    /// Take back what dead processes held, now
+    Recover(OneArena),
+    /// Check every rule of an arena; exit 1 if one is broken
+    Verify(OneArena),
+    /// A process of the demo
+    #[command(name = "demo-part", hide = true)]
+    DemoPart(DemoPart),
+}
+
+/// Options of `demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Size of the table that is moved
+    #[arg(long, default_value = "256MiB", value_parser = size::parse)]
+    pub size: u64,
+}
+
+/// Options of a demo process.
+#[derive(Debug, Args)]
+pub struct DemoPart {
+    /// What it does
+    #[arg(value_enum)]
+    pub role: Role,
+    /// The arena
+    pub arena: String,
+    /// Rows of a batch
+    pub rows: usize,
+    /// Number of batches
+    pub batches: usize,
+    /// Process id of the demo
+    pub parent: i32,
+}
+
+/// What a demo process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// Publishes the table, then single batches
+    Produce,
+    /// Reads the table once and reports its checksum
+    Read,
+    /// Reads the table over and over until it is killed
+    Victim,
+    /// Receives single batches through the arena
+    Consume,
+    /// Sends single batches into a pipe
+    PipeOut,
+    /// Receives single batches from a pipe
+    PipeIn,
+}
+
+/// Options of `create`.
+#[derive(Debug, Args)]
+pub struct Create {
+    /// Name of the new arena
+    pub arena: String,
+    /// Memory it may use now; can be raised later
+    #[arg(long, value_parser = size::parse, value_name = "SIZE")]
+    pub limit: Option<u64>,
+    /// Memory it may ever use: address space, costs nothing
+    #[arg(long, value_parser = size::parse, value_name = "SIZE")]
+    pub capacity: Option<u64>,
+    /// How many may write at the same time
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub writers: Option<u32>,
+    /// Who may open it: 0600 (you alone), 0660 (your group)
+    #[arg(long, value_parser = size::parse_mode, value_name = "MODE")]
+    pub mode: Option<u32>,
+    /// Let it go with the last process that uses it
+    #[arg(long)]
+    pub ephemeral: bool,
+}
+
+/// Options of `ls`.
+#[derive(Debug, Args)]
+pub struct Ls {
+    /// List the names in this arena
+    pub arena: Option<String>,
+}
+
+/// Options of `stat`.
+#[derive(Debug, Args)]
+pub struct Stat {
+    /// Name of the arena
+    pub arena: String,
+    /// Show it again every second until Ctrl-C
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// Options of `put`.
+#[derive(Debug, Args)]
+pub struct Put {
+    /// Name of the arena
+    pub arena: String,
+    /// Name to publish under
+    pub name: String,
+    /// File to read; - is standard input
+    pub file: PathBuf,
+    /// Format of the file, if its name does not tell
+    #[arg(long)]
+    pub format: Option<Format>,
+    /// Rows in a batch of the table (Parquet, CSV) [default: 1 Mi, or 128 MiB]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1 << 31))]
+    pub batch_rows: Option<u64>,
+    /// CSV: the character between fields [default: comma, or tab for .tsv]
+    #[arg(long, value_name = "CHAR", value_parser = delimiter)]
+    pub delimiter: Option<u8>,
+    /// CSV: the first row is data, not names
+    #[arg(long)]
+    pub no_header: bool,
+    /// CSV: find the column types in the first N rows instead of all
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub infer_rows: Option<u64>,
+    /// CSV: keep this column as text (may be given several times)
+    #[arg(long, value_name = "COLUMN")]
+    pub text: Vec<String>,
+}
+
+/// How `cat` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CatFormat {
+    /// Aligned columns, the first 20 rows unless --head says otherwise
+    Table,
+    /// Comma-separated values, all rows
+    Csv,
+    /// A JSON array with a row on each line, all rows
+    Json,
+    /// A JSON object on each line, all rows
+    Jsonl,
+}
+
+/// Options of `cat`.
+#[derive(Debug, Args)]
+pub struct Cat {
+    /// Name of the arena
+    pub arena: String,
+    /// Name in it
+    pub name: String,
+    /// Print the first N rows
+    #[arg(long, value_name = "N")]
+    pub head: Option<usize>,
+    /// How to print
+    #[arg(long)]
+    pub format: Option<CatFormat>,
+    /// Print only these columns
+    #[arg(long, value_name = "A,B,..", value_delimiter = ',')]
+    pub columns: Vec<String>,
+    /// Print this item of a bundle
+    #[arg(long, value_name = "NAME")]
+    pub item: Option<String>,
+}
+
+/// Options of `export`.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// Name of the arena
+    pub arena: String,
+    /// Name in it
+    pub name: String,
+    /// File to write; - is standard output
+    pub file: PathBuf,
+    /// Format of the file, if its name does not tell
+    #[arg(long)]
+    pub format: Option<Format>,
+    /// Replace the file if it exists
+    #[arg(long)]
+    pub force: bool,
+    /// Export this item of a bundle
+    #[arg(long, value_name = "NAME")]
+    pub item: Option<String>,
+}
+
+/// Options of `rm`.
+#[derive(Debug, Args)]
+pub struct Rm {
+    /// Name of the arena; without NAME or --older it is removed itself
+    pub arena: String,
+    /// Name in it
+    pub name: Option<String>,
+    /// Remove only what was published longer ago than this, as 1h
+    #[arg(long, value_parser = size::parse_duration, value_name = "TIME")]
+    pub older: Option<Duration>,
+}
+
+/// Options of `who`.
+#[derive(Debug, Args)]
+pub struct Who {
+    /// Name of the arena
+    pub arena: String,
+    /// Those who hold most first
+    #[arg(long)]
+    pub by_bytes: bool,
+}
+
+/// An arena and nothing else.
+#[derive(Debug, Args)]
+pub struct OneArena {
+    /// Name of the arena
+    pub arena: String,
+}
+
+fn delimiter(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        b"\\t" => Ok(b'\t'),
+        [byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r') => Ok(*byte),
+        _ => Err("give one ASCII character, or \\t".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cli;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        Cli::command().debug_assert();
+    }
+}

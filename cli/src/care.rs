@@ -1,0 +1,163 @@
+//! who, recover, verify: looking after an arena.
+
+use std::cmp::Reverse;
+
+use faretra::Holder;
+use serde_json::json;
+
+use crate::arenas::{open, options};
+use crate::args::{Cli, OneArena, Who};
+use crate::failure::{Failure, Result};
+use crate::out::{Grid, Out, Side, terminal_width};
+use crate::size;
+
+/// `faretra who`
+pub fn who(cli: &Cli, args: &Who) -> Result<()> {
+    let mut holders = options(cli).observe(&args.arena)?.who()?;
+    if args.by_bytes {
+        holders.sort_by_key(|holder| Reverse(held(holder)));
+    }
+    let mut out = Out::new();
+    if cli.json {
+        let list = holders.iter().map(|holder| {
+            json!({
+                "pid": holder.pid,
+                "command": holder.command,
+                "alive": holder.alive,
+                "stopped": holder.stopped,
+                "since": size::timestamp(holder.since),
+                "pins": holder.pins,
+                "pinned_bytes": holder.pinned_bytes,
+                "drafts": holder.drafts,
+                "draft_bytes": holder.draft_bytes,
+                "permits": holder.permits,
+            })
+        });
+        out.json(&list.collect())?;
+        return out.finish();
+    }
+    if holders.is_empty() {
+        out.line(format!("nobody has arena `{}` open", args.arena))?;
+        return out.finish();
+    }
+    let mut grid = Grid::new(&[
+        ("PID", Side::Right),
+        ("STATE", Side::Left),
+        ("FOR", Side::Right),
+        ("PINS", Side::Right),
+        ("PINNED", Side::Right),
+        ("DRAFTS", Side::Right),
+        ("DRAFTED", Side::Right),
+        ("PERMITS", Side::Right),
+        ("COMMAND", Side::Left),
+    ]);
+    // The columns before the command take about 70.
+    let room = terminal_width().map_or(60, |width| width.saturating_sub(70).max(12));
+    for holder in &holders {
+        let state = match (holder.alive, holder.stopped) {
+            (false, _) => "dead",
+            (true, true) => "stopped",
+            (true, false) => "running",
+        };
+        grid.row([
+            holder.pid.to_string(),
+            state.to_owned(),
+            size::age(holder.since),
+            size::count(holder.pins),
+            size::bytes(holder.pinned_bytes),
+            size::count(holder.drafts),
+            size::bytes(holder.draft_bytes),
+            holder.permits.to_string(),
+            shortened(&holder.command, room),
+        ]);
+    }
+    grid.print(&mut out, 0)?;
+    if holders.iter().any(|holder| !holder.alive) {
+        out.line(format!(
+            "`faretra recover {}` takes back what the dead hold",
+            args.arena
+        ))?;
+    }
+    out.finish()
+}
+
+fn held(holder: &Holder) -> u64 {
+    holder.pinned_bytes.saturating_add(holder.draft_bytes)
+}
+
+fn shortened(text: &str, room: usize) -> String {
+    let text: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    if text.chars().count() <= room {
+        return text;
+    }
+    let mut short: String = text.chars().take(room - 1).collect();
+    short.push('…');
+    short
+}
+
+/// `faretra recover`
+pub fn recover(cli: &Cli, args: &OneArena) -> Result<()> {
+    let recovered = open(cli, &args.arena)?.recover()?;
+    let mut out = Out::new();
+    if cli.json {
+        out.json(&json!({
+            "arena": args.arena,
+            "participants": recovered.participants,
+            "objects": recovered.objects,
+            "bytes": recovered.bytes,
+            "permits": recovered.permits,
+        }))?;
+    } else if recovered.participants == 0 && recovered.objects == 0 && recovered.permits == 0 {
+        out.line("nothing to recover: no dead process holds anything")?;
+    } else {
+        out.line(format!(
+            "recovered from {}: {} ({}), {}",
+            size::plural(recovered.participants.into(), "dead process"),
+            size::plural(recovered.objects, "object"),
+            size::bytes(recovered.bytes),
+            size::plural(recovered.permits.into(), "permit")
+        ))?;
+    }
+    out.finish()
+}
+
+/// `faretra verify`
+pub fn verify(cli: &Cli, args: &OneArena) -> Result<()> {
+    let violations = match options(cli).open(&args.arena) {
+        Ok(arena) => arena.verify()?,
+        // What cannot be taken part in (all seats taken) can still be looked at.
+        Err(faretra::Error::Limit { .. } | faretra::Error::Damaged(_)) => {
+            options(cli).observe(&args.arena)?.verify()?
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let mut out = Out::new();
+    if cli.json {
+        let list: Vec<serde_json::Value> = violations
+            .iter()
+            .map(|violation| json!({ "rule": violation.rule, "what": violation.what }))
+            .collect();
+        out.json(&json!({ "arena": args.arena, "clean": list.is_empty(), "violations": list }))?;
+    } else if violations.is_empty() {
+        out.line(format!("arena `{}` is clean: every rule holds", args.arena))?;
+    } else {
+        for violation in &violations {
+            out.line(violation.to_string())?;
+        }
+    }
+    out.finish()?;
+    match violations.len() {
+        0 => Ok(()),
+        count => Err(Failure::new(format!(
+            "{} in arena `{}`: export what you need, then remove it with `faretra rm {1}`",
+            match count {
+                1 => "1 rule is broken".to_owned(),
+                _ => format!("{count} rules are broken"),
+            },
+            args.arena
+        ))),
+    }
+}

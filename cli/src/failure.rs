@@ -1,0 +1,122 @@
+//! How a verb ends when it does not succeed: exit 1 with one line on standard error, exit 2 for
+//! wrong usage, death by the signal that interrupted it, or exit 0 when the reader of standard
+//! output (`| head`) had enough.
+
+use std::fmt::Display;
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+
+use arrow_schema::ArrowError;
+use parquet::errors::ParquetError;
+
+use crate::{out, signal};
+
+/// The result of everything the command does.
+pub type Result<T, E = Failure> = std::result::Result<T, E>;
+
+/// Why a verb could not be done.
+#[derive(Debug)]
+pub enum Failure {
+    /// The command line makes no sense: exit code 2.
+    Usage(String),
+    /// It could not be done: exit code 1. The text says why and what to do.
+    Failed(String),
+}
+
+impl Failure {
+    /// Exit code 1, with this text.
+    pub fn new(text: impl Display) -> Failure {
+        Failure::Failed(text.to_string())
+    }
+
+    /// Exit code 2, with this text.
+    pub fn usage(text: impl Display) -> Failure {
+        Failure::Usage(text.to_string())
+    }
+
+    /// Says the failure on standard error and gives the exit code. Does not return when the
+    /// failure came from a signal: then the process dies of that signal, so that a shell's loop
+    /// around the command ends too.
+    pub fn exit(self) -> ExitCode {
+        if out::stdout_closed() {
+            return ExitCode::SUCCESS;
+        }
+        if let Some(signal) = signal::received() {
+            eprintln!("faretra: interrupted; nothing was left half done");
+            signal::die_of(signal);
+        }
+        let (text, code) = match self {
+            Failure::Usage(text) => (text, 2),
+            Failure::Failed(text) => (text, 1),
+        };
+        eprintln!("faretra: {}", one_line(&text));
+        ExitCode::from(code)
+    }
+}
+
+/// The text on one line: messages of other crates may have several.
+pub fn one_line(text: &str) -> String {
+    let lines: Vec<&str> = text.split(['\n', '\r']).map(str::trim).collect();
+    let lines: Vec<&str> = lines.into_iter().filter(|line| !line.is_empty()).collect();
+    lines.join("; ")
+}
+
+impl From<faretra::Error> for Failure {
+    fn from(error: faretra::Error) -> Failure {
+        match error {
+            faretra::Error::Arrow(error) => error.into(),
+            error => Failure::new(error),
+        }
+    }
+}
+
+impl From<ArrowError> for Failure {
+    fn from(error: ArrowError) -> Failure {
+        Failure::new(arrow_text(&error))
+    }
+}
+
+impl From<ParquetError> for Failure {
+    fn from(error: ParquetError) -> Failure {
+        Failure::new(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        Failure::new(error)
+    }
+}
+
+/// What an arrow error says, without the prefix of its variant where the text stands alone.
+pub fn arrow_text(error: &ArrowError) -> String {
+    match error {
+        ArrowError::ExternalError(cause) => cause.to_string(),
+        ArrowError::IoError(_, cause) => cause.to_string(),
+        ArrowError::ParseError(text)
+        | ArrowError::CsvError(text)
+        | ArrowError::IpcError(text)
+        | ArrowError::ParquetError(text)
+        | ArrowError::InvalidArgumentError(text)
+        | ArrowError::SchemaError(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Says what was being done when something failed.
+pub trait Context<T> {
+    /// `cannot ACTION PATH: cause`.
+    fn doing(self, action: &str, path: &Path) -> Result<T>;
+}
+
+impl<T, E: Into<Failure>> Context<T> for std::result::Result<T, E> {
+    fn doing(self, action: &str, path: &Path) -> Result<T> {
+        self.map_err(|error| match error.into() {
+            Failure::Failed(text) => {
+                Failure::Failed(format!("cannot {action} {}: {text}", path.display()))
+            }
+            usage => usage,
+        })
+    }
+}

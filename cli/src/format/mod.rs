@@ -1,0 +1,146 @@
+//! File formats: which one a file is in, and the same few for reading and writing.
+//!
+//! - `read`: Parquet, CSV, Arrow IPC file and stream as a `RecordBatchReader`.
+//! - `infer`: the column types of a CSV file.
+//! - `write`: record batches to the same formats.
+//! - `npy`: n-dimensional arrays.
+
+pub mod infer;
+pub mod npy;
+pub mod read;
+pub mod write;
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use clap::ValueEnum;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::failure::{Context, Failure, Result};
+use crate::signal;
+
+/// How a file is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Apache Parquet (.parquet, .pq)
+    Parquet,
+    /// Comma-separated values (.csv; .tsv with tabs)
+    Csv,
+    /// Arrow IPC file (.arrow, .feather, .ipc)
+    Arrow,
+    /// Arrow IPC stream (.arrows)
+    ArrowStream,
+    /// A numpy array (.npy)
+    Npy,
+    /// The bytes as they are (only with --format)
+    Bytes,
+}
+
+impl Format {
+    /// The format that a file name stands for.
+    pub fn of_name(path: &Path) -> Option<Format> {
+        let extension = path.extension()?.to_str()?.to_ascii_lowercase();
+        match extension.as_str() {
+            "parquet" | "pq" | "parq" => Some(Format::Parquet),
+            "csv" | "tsv" => Some(Format::Csv),
+            "arrow" | "feather" | "ipc" => Some(Format::Arrow),
+            "arrows" => Some(Format::ArrowStream),
+            "npy" => Some(Format::Npy),
+            _ => None,
+        }
+    }
+
+    /// The format asked for, or else the one that the name stands for.
+    pub fn choose(asked: Option<Format>, path: &Path) -> Result<Format> {
+        if let Some(format) = asked.or_else(|| Format::of_name(path)) {
+            return Ok(format);
+        }
+        let remedy = "name it .parquet, .csv, .tsv, .arrow, .arrows or .npy, or give --format";
+        if path == Path::new("-") {
+            return Err(Failure::usage(
+                "`-` has no name that tells its format: give --format",
+            ));
+        }
+        Err(Failure::usage(format!(
+            "the name `{}` does not tell its format: {remedy}",
+            path.display()
+        )))
+    }
+
+    /// Its name in messages.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Format::Parquet => "Parquet",
+            Format::Csv => "CSV",
+            Format::Arrow => "Arrow IPC file",
+            Format::ArrowStream => "Arrow IPC stream",
+            Format::Npy => ".npy",
+            Format::Bytes => "bytes",
+        }
+    }
+}
+
+/// Opens a file for reading with random access. `-`, pipes and devices are first copied to a
+/// temporary file without a name, because Parquet and the IPC file format begin at the end.
+pub fn open(path: &Path) -> Result<File> {
+    let file = if path == Path::new("-") {
+        return spool(io::stdin()).doing("read", path);
+    } else {
+        File::open(path).doing("read", path)?
+    };
+    let kind = file.metadata().doing("read", path)?.file_type();
+    if kind.is_dir() {
+        return Err(Failure::new(format!(
+            "cannot read {}: it is a directory, and one file is put at a time",
+            path.display()
+        )));
+    }
+    match kind.is_file() {
+        true => Ok(file),
+        false => spool(file).doing("read", path),
+    }
+}
+
+fn spool(mut source: impl Read + AsFd) -> Result<File> {
+    let mut spooled = tempfile::tempfile()?;
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        signal::check()?;
+        // A pipe may stay silent for long; a signal must not wait for it.
+        let mut waiting = [PollFd::new(source.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut waiting, PollTimeout::from(100u8)) {
+            Ok(0) | Err(nix::errno::Errno::EINTR) => continue,
+            Ok(_) => {}
+            Err(error) => return Err(io::Error::from(error).into()),
+        }
+        match source.read(&mut buffer)? {
+            0 => break,
+            count => spooled.write_all(&buffer[..count])?,
+        }
+    }
+    spooled.seek(SeekFrom::Start(0))?;
+    Ok(spooled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Format;
+    use std::path::Path;
+
+    #[test]
+    fn the_extension_tells_the_format() {
+        let of = |name: &str| Format::of_name(Path::new(name));
+        assert_eq!(of("a.parquet"), Some(Format::Parquet));
+        assert_eq!(of("dir.csv/a.PQ"), Some(Format::Parquet));
+        assert_eq!(of("a.tsv"), Some(Format::Csv));
+        assert_eq!(of("a.feather"), Some(Format::Arrow));
+        assert_eq!(of("a.arrows"), Some(Format::ArrowStream));
+        assert_eq!(of("a.npy"), Some(Format::Npy));
+        assert_eq!(of("a.csv.gz"), None);
+        assert_eq!(of("parquet"), None);
+        assert!(Format::choose(None, Path::new("-")).is_err());
+        assert!(Format::choose(Some(Format::Csv), Path::new("-")).is_ok());
+    }
+}

@@ -1,0 +1,340 @@
+//! .npy files and arrays whose element type is known only when the file is read.
+
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{Read, Write};
+
+use faretra::{Array, Element, Object, Value, Writer};
+use half::f16;
+use indicatif::ProgressBar;
+use ndarray::{ArrayViewD, IxDyn, ShapeBuilder};
+use ndarray_npy::npy::header::{Header, Layout};
+use num_complex::Complex;
+use py_literal::Value as PyValue;
+
+use super::read::Counted;
+use crate::failure::{Failure, Result};
+use crate::signal;
+
+/// Runs a block with a type standing for the element type of this name.
+#[macro_export]
+macro_rules! with_element {
+    ($name:expr, $T:ident => $body:expr, other => $other:expr) => {
+        match $name {
+            "u8" => with_element!(@ u8, $T, $body),
+            "u16" => with_element!(@ u16, $T, $body),
+            "u32" => with_element!(@ u32, $T, $body),
+            "u64" => with_element!(@ u64, $T, $body),
+            "u128" => with_element!(@ u128, $T, $body),
+            "i8" => with_element!(@ i8, $T, $body),
+            "i16" => with_element!(@ i16, $T, $body),
+            "i32" => with_element!(@ i32, $T, $body),
+            "i64" => with_element!(@ i64, $T, $body),
+            "i128" => with_element!(@ i128, $T, $body),
+            "f16" => with_element!(@ half::f16, $T, $body),
+            "f32" => with_element!(@ f32, $T, $body),
+            "f64" => with_element!(@ f64, $T, $body),
+            "bool" => with_element!(@ bool, $T, $body),
+            "complex<f32>" => with_element!(@ num_complex::Complex<f32>, $T, $body),
+            "complex<f64>" => with_element!(@ num_complex::Complex<f64>, $T, $body),
+            _ => $other,
+        }
+    };
+    (@ $type:ty, $T:ident, $body:expr) => {{
+        type $T = $type;
+        $body
+    }};
+}
+
+/// numpy's name of an element type and ours.
+const TYPES: [(&str, &str, usize); 14] = [
+    ("b1", "bool", 1),
+    ("u1", "u8", 1),
+    ("u2", "u16", 2),
+    ("u4", "u32", 4),
+    ("u8", "u64", 8),
+    ("i1", "i8", 1),
+    ("i2", "i16", 2),
+    ("i4", "i32", 4),
+    ("i8", "i64", 8),
+    ("f2", "f16", 2),
+    ("f4", "f32", 4),
+    ("f8", "f64", 8),
+    ("c8", "complex<f32>", 4),
+    ("c16", "complex<f64>", 8),
+];
+
+/// A file with its header read.
+#[derive(Debug)]
+pub struct NpyFile {
+    file: File,
+    element: &'static str,
+    /// Bytes in a number: half of a complex element.
+    number: usize,
+    big_endian: bool,
+    fortran: bool,
+    /// Length of each axis.
+    pub shape: Vec<usize>,
+    /// Bytes of the elements.
+    pub bytes: u64,
+}
+
+/// Reads the header and checks that the file is as long as it says.
+pub fn open(mut file: File) -> Result<NpyFile> {
+    let header = Header::from_reader(&mut file)
+        .map_err(|error| Failure::new(format!("it is not a .npy file ({error})")))?;
+    let descriptor = match &header.type_descriptor {
+        PyValue::String(text) => text.as_str(),
+        _ => {
+            return Err(Failure::new(
+                "its elements are records, not numbers: save each field as an array of its own, \
+                 or write the records as Parquet",
+            ));
+        }
+    };
+    let (order, code) = descriptor.split_at_checked(1).unwrap_or(("", descriptor));
+    let known = TYPES.iter().find(|(npy, ..)| *npy == code);
+    let (Some(&(_, element, number)), "<" | ">" | "|" | "=") = (known, order) else {
+        return Err(Failure::new(format!(
+            "its elements are `{descriptor}`, which an array cannot hold: \
+             convert it to bool, an integer, a float or a complex type first"
+        )));
+    };
+    let size = match element.starts_with("complex") {
+        true => 2 * number as u64,
+        false => number as u64,
+    };
+    let bytes = header.shape.iter().try_fold(size, |product, &length| {
+        product.checked_mul(u64::try_from(length).ok()?)
+    });
+    let start = std::io::Seek::stream_position(&mut file)?;
+    let there = file.metadata()?.len().saturating_sub(start);
+    match bytes {
+        Some(bytes) if bytes == there => Ok(NpyFile {
+            file,
+            element,
+            number,
+            big_endian: order == ">",
+            fortran: header.layout == Layout::Fortran,
+            shape: header.shape,
+            bytes,
+        }),
+        _ => Err(Failure::new(format!(
+            "its header says {element} of shape {:?}, {} bytes, but {there} bytes follow: \
+             the file is cut or holds more than one array",
+            header.shape,
+            bytes.map_or("more than can be".to_owned(), |bytes| bytes.to_string())
+        ))),
+    }
+}
+
+impl NpyFile {
+    /// Publishes the array: its elements go from the file straight into the arena.
+    pub fn publish(self, writer: &Writer, name: &str, bar: &ProgressBar) -> Result<u64> {
+        with_element!(
+            self.element,
+            T => self.publish_as::<T>(writer, name, bar),
+            other => Err(Failure::new(format!("no array of {}", self.element)))
+        )
+    }
+
+    fn publish_as<T: Element>(self, writer: &Writer, name: &str, bar: &ProgressBar) -> Result<u64> {
+        let shape = IxDyn(&self.shape).set_f(self.fortran);
+        let mut draft = writer.draft_array::<T, IxDyn>(shape)?;
+        let mut view = draft.view_mut();
+        let elements = view
+            .as_slice_memory_order_mut()
+            .ok_or_else(|| Failure::new("the draft of the array is not contiguous"))?;
+        bar.set_length(self.bytes);
+        let mut source = Counted::new(self.file, bar);
+        fill(elements, &mut source, self.number, self.big_endian)?;
+        bar.finish_and_clear();
+        Ok(writer.publish(name, Value::from(draft))?)
+    }
+}
+
+fn fill<T: Element>(
+    elements: &mut [T],
+    source: &mut impl Read,
+    number: usize,
+    big_endian: bool,
+) -> Result<()> {
+    let size = size_of::<T>();
+    let mut buffer = vec![0; 64 * 1024 * size];
+    for elements in elements.chunks_mut(64 * 1024) {
+        let bytes = &mut buffer[..elements.len() * size];
+        source.read_exact(bytes)?;
+        if big_endian {
+            bytes.chunks_exact_mut(number).for_each(<[u8]>::reverse);
+        }
+        for (element, bytes) in elements.iter_mut().zip(bytes.chunks_exact(size)) {
+            *element = bytemuck::checked::try_pod_read_unaligned(bytes)
+                .map_err(|_| Failure::new(format!("a bool in it is {}, not 0 or 1", bytes[0])))?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes an array object as .npy.
+pub fn write(object: Object, to: impl Write) -> Result<()> {
+    let element = object.array_info()?.element.to_string();
+    with_element!(
+        element.as_str(),
+        T => write_as::<T>(object, &element, to),
+        other => Err(unknown(&element))
+    )
+}
+
+fn unknown(element: &str) -> Failure {
+    Failure::new(format!(
+        "this version cannot write elements of type {element}"
+    ))
+}
+
+fn write_as<T: Element>(object: Object, element: &str, mut to: impl Write) -> Result<()> {
+    let Some((code, ..)) = TYPES.iter().find(|(_, ours, _)| *ours == element) else {
+        return Err(Failure::new(format!(
+            "numpy has no element type {element}: .npy cannot hold this array"
+        )));
+    };
+    let array: Array<T, IxDyn> = object.try_into()?;
+    let view = array.view();
+    let fortran = !view.is_standard_layout();
+    let Some(elements) = view.as_slice_memory_order() else {
+        return Err(Failure::new("the array is not contiguous in memory"));
+    };
+    let order = if size_of::<T>() == 1 { '|' } else { '<' };
+    let header = Header {
+        type_descriptor: PyValue::String(format!("{order}{code}")),
+        layout: if fortran {
+            Layout::Fortran
+        } else {
+            Layout::Standard
+        },
+        shape: view.shape().to_vec(),
+    };
+    let failed = |error| Failure::new(format!("cannot make the header: {error}"));
+    to.write_all(&header.to_bytes().map_err(failed)?)?;
+    for bytes in bytemuck::cast_slice::<T, u8>(elements).chunks(4 << 20) {
+        signal::check()?;
+        to.write_all(bytes)?;
+    }
+    to.flush()?;
+    Ok(())
+}
+
+/// An element as people and JSON read it.
+pub trait Shown: Element + Display {
+    /// As JSON; what JSON has no number for is null.
+    fn json(self) -> String;
+}
+
+macro_rules! shown {
+    ($($type:ty),* => $value:ident => $json:expr) => {
+        $(impl Shown for $type {
+            fn json(self) -> String {
+                let $value = self;
+                $json
+            }
+        })*
+    };
+}
+
+fn float(text: String, finite: bool) -> String {
+    if finite { text } else { "null".to_owned() }
+}
+
+shown!(u8, u16, u32, u64, u128, i8, i16, i32, i64, i128, bool => value => value.to_string());
+shown!(f16, f32, f64 => value => float(value.to_string(), value.is_finite()));
+shown!(Complex<f32>, Complex<f64> => value => format!("[{},{}]", value.re.json(), value.im.json()));
+
+/// How `cat` prints an array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// ndarray's own way, shortened in the middle.
+    Text,
+    /// Rows of values; of rank 1 and 2 only.
+    Csv,
+    /// Nested lists.
+    Json,
+}
+
+/// Prints an array object, or the first `head` items of its first axis.
+pub fn print(
+    object: Object,
+    style: Style,
+    head: Option<usize>,
+    out: &mut impl Write,
+) -> Result<()> {
+    let element = object.array_info()?.element.to_string();
+    with_element!(
+        element.as_str(),
+        T => {
+            let array: Array<T, IxDyn> = object.try_into()?;
+            let mut view = array.view();
+            if let Some(head) = head && view.ndim() > 0 && head < view.shape()[0] {
+                view.slice_axis_inplace(ndarray::Axis(0), (0..head).into());
+            }
+            print_view(view, &element, array.shape(), style, out)
+        },
+        other => Err(unknown(&element))
+    )
+}
+
+fn print_view<T: Shown>(
+    view: ArrayViewD<'_, T>,
+    element: &str,
+    shape: &[usize],
+    style: Style,
+    out: &mut impl Write,
+) -> Result<()> {
+    match style {
+        Style::Text => {
+            writeln!(out, "{view}")?;
+            writeln!(out, "{element} array of shape {shape:?}")?;
+        }
+        Style::Json => {
+            nested(view, out)?;
+            writeln!(out)?;
+        }
+        Style::Csv if view.ndim() > 2 => {
+            return Err(Failure::new(format!(
+                "CSV has rows and columns, the array has {} axes: use --format json or export \
+                 it to .npy",
+                view.ndim()
+            )));
+        }
+        Style::Csv if view.ndim() < 2 => {
+            for value in &view {
+                writeln!(out, "{value}")?;
+            }
+        }
+        Style::Csv => {
+            for row in view.outer_iter() {
+                for (i, value) in row.iter().enumerate() {
+                    write!(out, "{}{value}", if i > 0 { "," } else { "" })?;
+                }
+                writeln!(out)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn nested<T: Shown>(view: ArrayViewD<'_, T>, out: &mut impl Write) -> Result<()> {
+    if view.ndim() == 0 {
+        for value in &view {
+            write!(out, "{}", value.json())?;
+        }
+        return Ok(());
+    }
+    write!(out, "[")?;
+    for (i, item) in view.outer_iter().enumerate() {
+        if i > 0 {
+            write!(out, ",")?;
+        }
+        nested(item, out)?;
+    }
+    write!(out, "]")?;
+    Ok(())
+}

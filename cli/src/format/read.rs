@@ -1,0 +1,325 @@
+//! Files of record batches, read batch by batch.
+
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use arrow_array::{RecordBatch, RecordBatchReader};
+use arrow_ipc::reader::{FileReaderBuilder, StreamReader};
+use arrow_schema::{ArrowError, SchemaRef};
+use indicatif::ProgressBar;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::{Format, infer};
+use crate::failure::{Failure, Result, arrow_text};
+use crate::{panics, signal};
+
+/// Rows of a batch at most, where the file does not say.
+pub const BATCH_ROWS: u64 = 1 << 20;
+
+/// Bytes of a batch that are aimed at, so that wide rows do not need gigabytes at once.
+const BATCH_BYTES: u64 = 128 << 20;
+
+/// What a user may say about a file.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Rows in a batch, where we choose.
+    pub batch_rows: Option<u64>,
+    /// CSV: between fields.
+    pub delimiter: Option<u8>,
+    /// CSV: there is no row of names.
+    pub no_header: bool,
+    /// CSV: rows that decide the types.
+    pub infer_rows: Option<u64>,
+    /// CSV: columns that stay text.
+    pub text: Vec<String>,
+}
+
+/// A file opened as record batches.
+pub struct Tables {
+    /// The batches. Errors carry text that stands alone.
+    pub reader: Box<dyn RecordBatchReader>,
+    /// What was assumed, to be told.
+    pub note: Option<String>,
+}
+
+/// Opens a file of record batches. The bar counts bytes of the file, or rows for Parquet.
+pub fn tables(file: File, format: Format, options: &Options, bar: &ProgressBar) -> Result<Tables> {
+    match format {
+        Format::Parquet => parquet(file, options, bar),
+        Format::Csv => csv(file, options, bar),
+        Format::Arrow | Format::ArrowStream => ipc(file, bar),
+        Format::Npy | Format::Bytes => Err(Failure::new(format!(
+            "{} does not hold record batches",
+            format.noun()
+        ))),
+    }
+}
+
+fn rows_per_batch(options: &Options, rows: u64, bytes: u64) -> usize {
+    let by_size = BATCH_BYTES / (bytes / rows.max(1)).max(1);
+    let rows = options
+        .batch_rows
+        .unwrap_or_else(|| by_size.clamp(1024, BATCH_ROWS));
+    usize::try_from(rows).unwrap_or(usize::MAX)
+}
+
+fn parquet(mut file: File, options: &Options, bar: &ProgressBar) -> Result<Tables> {
+    expect_magic(&mut file, b"PAR1", Format::Parquet)?;
+    let builder = guarded(|| Ok(ParquetRecordBatchReaderBuilder::try_new(file)?))?;
+    let groups = builder.metadata().row_groups();
+    let bytes: i64 = groups
+        .iter()
+        .map(|group| group.total_byte_size().max(0))
+        .sum();
+    let rows = builder.metadata().file_metadata().num_rows();
+    let (rows, bytes) = (rows.max(0).unsigned_abs(), bytes.unsigned_abs());
+    let size = rows_per_batch(options, rows, bytes);
+    // The reader's own schema lacks the file's metadata.
+    let schema = Arc::clone(builder.schema());
+    bar.set_length(rows);
+    let inner = guarded(|| Ok(builder.with_batch_size(size).build()?))?;
+    Ok(Tables {
+        reader: Box::new(Careful {
+            inner,
+            schema,
+            bar: Some(bar.clone()),
+            hint: "",
+            done: false,
+        }),
+        note: None,
+    })
+}
+
+fn csv(file: File, options: &Options, bar: &ProgressBar) -> Result<Tables> {
+    let length = file.metadata()?.len();
+    let layout = infer::Layout {
+        delimiter: options.delimiter.unwrap_or(b','),
+        header: !options.no_header,
+    };
+    bar.set_length(length);
+    bar.set_message("reading its column types");
+    let mut file = Counted::new(file, bar);
+    let inferred = infer::infer(&mut file, layout, options.infer_rows, &options.text)?;
+    file.seek(SeekFrom::Start(0))?;
+    bar.set_message("");
+    let all = inferred.bytes >= length;
+    let columns = inferred.schema.fields().len();
+    let note = format!(
+        "CSV: the types of {columns} columns come from {} {} rows",
+        if all { "all" } else { "the first" },
+        crate::size::count(inferred.rows)
+    );
+    let size = rows_per_batch(options, inferred.rows, inferred.bytes);
+    let schema = Arc::new(inferred.schema);
+    let reader = arrow_csv::ReaderBuilder::new(Arc::clone(&schema))
+        .with_header(layout.header)
+        .with_delimiter(layout.delimiter)
+        .with_batch_size(size)
+        .build_buffered(BufReader::with_capacity(256 * 1024, file));
+    Ok(Tables {
+        reader: Box::new(Careful {
+            inner: reader?,
+            schema,
+            bar: None,
+            hint: if all {
+                ""
+            } else {
+                "; let --infer-rows see more rows, or keep the column as text with --text COLUMN"
+            },
+            done: false,
+        }),
+        note: Some(note),
+    })
+}
+
+fn ipc(mut file: File, bar: &ProgressBar) -> Result<Tables> {
+    bar.set_length(file.metadata()?.len());
+    let magic = magic(&mut file)?;
+    // The content decides between file and stream: `.arrow` is used for both.
+    if &magic[..6] == b"ARROW1" {
+        let file = BufReader::with_capacity(256 * 1024, Counted::new(file, bar));
+        let inner = guarded(|| FileReaderBuilder::new().build(file))?;
+        let schema = inner.schema();
+        return careful(inner, schema);
+    }
+    if &magic[..4] == b"FEA1" {
+        return Err(Failure::new(
+            "it is a Feather version 1 file, which only old programs write: \
+             write it again as version 2 (Arrow IPC) or Parquet",
+        ));
+    }
+    check_stream(&mut file)?;
+    let file = BufReader::with_capacity(256 * 1024, Counted::new(file, bar));
+    let inner = guarded(|| StreamReader::try_new(file, None))?;
+    let schema = inner.schema();
+    careful(inner, schema)
+}
+
+fn careful<R>(inner: R, schema: SchemaRef) -> Result<Tables>
+where
+    R: Iterator<Item = Result<RecordBatch, ArrowError>> + 'static,
+{
+    Ok(Tables {
+        reader: Box::new(Careful {
+            inner,
+            schema,
+            bar: None,
+            hint: "",
+            done: false,
+        }),
+        note: None,
+    })
+}
+
+/// The first eight bytes; zeroes where the file is shorter.
+fn magic(file: &mut File) -> Result<[u8; 8]> {
+    let mut start = Vec::with_capacity(8);
+    file.by_ref().take(8).read_to_end(&mut start)?;
+    file.seek(SeekFrom::Start(0))?;
+    if start.is_empty() {
+        return Err(Failure::new("the file is empty"));
+    }
+    let mut magic = [0; 8];
+    magic[..start.len()].copy_from_slice(&start);
+    Ok(magic)
+}
+
+fn expect_magic(file: &mut File, expected: &[u8; 4], format: Format) -> Result<()> {
+    match &magic(file)?[..4] == expected {
+        true => Ok(()),
+        false => Err(Failure::new(format!(
+            "it is not a {} file (it does not begin with {})",
+            format.noun(),
+            String::from_utf8_lossy(expected)
+        ))),
+    }
+}
+
+/// A stream begins with its schema message. arrow would take the values of a big-endian one as
+/// they are, that is wrong.
+fn check_stream(file: &mut File) -> Result<()> {
+    let foreign = || Failure::new("it is not Arrow IPC: neither a file nor a stream begins so");
+    let mut word = [0; 4];
+    file.read_exact(&mut word).map_err(|_| foreign())?;
+    if word == [0xff; 4] {
+        file.read_exact(&mut word).map_err(|_| foreign())?;
+    }
+    let length = u32::from_le_bytes(word);
+    // 256 MiB of schema is more than any: a foreign file's first bytes must not fill the memory.
+    if length == 0 || length > 256 << 20 {
+        return Err(foreign());
+    }
+    let mut message = Vec::new();
+    file.by_ref()
+        .take(u64::from(length))
+        .read_to_end(&mut message)?;
+    let schema = arrow_ipc::root_as_message(&message)
+        .ok()
+        .and_then(|message| message.header_as_schema())
+        .ok_or_else(foreign)?;
+    if schema.endianness() != arrow_ipc::Endianness::Little {
+        return Err(Failure::new(
+            "it is big-endian Arrow IPC, and this machine is little-endian: \
+             write it again with pyarrow or as Parquet",
+        ));
+    }
+    file.seek(SeekFrom::Start(0))?;
+    Ok(())
+}
+
+/// Runs a decoder. Damaged files make some of them panic; that becomes an error in words.
+fn guarded<T>(decode: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
+    let _quiet = panics::Quiet::new();
+    match catch_unwind(AssertUnwindSafe(decode)) {
+        Ok(result) => result,
+        Err(panic) => Err(ArrowError::InvalidArgumentError(format!(
+            "the file is damaged ({})",
+            panics::text(panic.as_ref())
+        ))),
+    }
+}
+
+/// A reader that stops at signals, moves the bar, turns panics into errors, and gives every
+/// batch the schema that it promised.
+struct Careful<R> {
+    inner: R,
+    schema: SchemaRef,
+    bar: Option<ProgressBar>,
+    hint: &'static str,
+    done: bool,
+}
+
+impl<R: Iterator<Item = Result<RecordBatch, ArrowError>>> Iterator for Careful<R> {
+    type Item = Result<RecordBatch, ArrowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        if signal::check().is_err() {
+            self.done = true;
+            return Some(Err(ArrowError::ExternalError("interrupted".into())));
+        }
+        let inner = &mut self.inner;
+        let next = match guarded(|| inner.next().transpose()) {
+            Ok(next) => next?,
+            Err(error) => {
+                self.done = true;
+                let text = format!("{}{}", arrow_text(&error), self.hint);
+                return Some(Err(ArrowError::ExternalError(text.into())));
+            }
+        };
+        if let Some(bar) = &self.bar {
+            bar.inc(next.num_rows() as u64);
+        }
+        match next.schema() == self.schema {
+            true => Some(Ok(next)),
+            false => Some(next.with_schema(Arc::clone(&self.schema))),
+        }
+    }
+}
+
+impl<R: Iterator<Item = Result<RecordBatch, ArrowError>>> RecordBatchReader for Careful<R> {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+}
+
+/// A file whose reading moves the bar and stops at signals.
+pub struct Counted {
+    file: File,
+    at: u64,
+    bar: ProgressBar,
+}
+
+impl Counted {
+    /// Counts from the beginning of the file.
+    pub fn new(file: File, bar: &ProgressBar) -> Counted {
+        Counted {
+            file,
+            at: 0,
+            bar: bar.clone(),
+        }
+    }
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if signal::received().is_some() {
+            return Err(std::io::Error::other("interrupted"));
+        }
+        let count = self.file.read(buffer)?;
+        self.at += count as u64;
+        self.bar.set_position(self.at);
+        Ok(count)
+    }
+}
+
+impl Seek for Counted {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        self.at = self.file.seek(to)?;
+        Ok(self.at)
+    }
+}

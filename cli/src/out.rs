@@ -1,0 +1,178 @@
+//! Standard output: buffered, aware of a reader that went away, and of people.
+
+use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, presets};
+
+use crate::failure::Result;
+use crate::signal;
+
+static CLOSED: AtomicBool = AtomicBool::new(false);
+
+/// Whether somebody stopped reading our standard output (`| head`), which is no error.
+pub fn stdout_closed() -> bool {
+    CLOSED.load(Ordering::Relaxed)
+}
+
+/// Standard output. Flush it: what is left in the buffer at the end of `main` is lost.
+pub struct Out {
+    inner: BufWriter<Watched<Stdout>>,
+}
+
+impl Out {
+    /// Buffers standard output.
+    pub fn new() -> Out {
+        Out {
+            inner: BufWriter::with_capacity(64 * 1024, Watched(io::stdout())),
+        }
+    }
+
+    /// One line.
+    pub fn line(&mut self, text: impl AsRef<str>) -> Result<()> {
+        self.inner.write_all(text.as_ref().as_bytes())?;
+        self.inner.write_all(b"\n")?;
+        Ok(())
+    }
+
+    /// A JSON document on a line of its own.
+    pub fn json(&mut self, value: &serde_json::Value) -> Result<()> {
+        self.line(value.to_string())
+    }
+
+    /// Sends everything on its way.
+    pub fn finish(mut self) -> Result<()> {
+        self.inner.flush()?;
+        Ok(())
+    }
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.inner.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// Notes a broken pipe, and stops at a signal: arrow's writers wrap errors in ways that lose
+/// their kind.
+struct Watched<W>(W);
+
+impl<W: Write> Watched<W> {
+    fn note<T>(result: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &result
+            && error.kind() == io::ErrorKind::BrokenPipe
+        {
+            CLOSED.store(true, Ordering::Relaxed);
+        }
+        result
+    }
+}
+
+impl<W: Write> Write for Watched<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if signal::received().is_some() {
+            return Err(io::Error::other("interrupted"));
+        }
+        Self::note(self.0.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Self::note(self.0.flush())
+    }
+}
+
+/// Whether to colour standard output: a terminal, and nobody asked for none.
+pub fn coloured() -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
+    io::stdout().is_terminal() && !refused && !dumb
+}
+
+/// The text in bold where that is wanted.
+pub fn bold(text: &str) -> String {
+    paint(text, "1")
+}
+
+/// The text in the colour of an ANSI code where that is wanted.
+pub fn paint(text: &str, code: &str) -> String {
+    match coloured() {
+        true => format!("\x1b[{code}m{text}\x1b[0m"),
+        false => text.to_owned(),
+    }
+}
+
+/// The width of the terminal that standard output is, if it is one.
+pub fn terminal_width() -> Option<usize> {
+    if !io::stdout().is_terminal() {
+        return None;
+    }
+    let columns = Table::new().width()?;
+    Some(usize::from(columns).max(20))
+}
+
+/// On which side a column is aligned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Words.
+    Left,
+    /// Figures.
+    Right,
+}
+
+/// Aligned columns without lines.
+pub struct Grid {
+    table: Table,
+    sides: Vec<Side>,
+}
+
+impl Grid {
+    /// Columns with their captions.
+    pub fn new(columns: &[(&str, Side)]) -> Grid {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        table.set_content_arrangement(ContentArrangement::Disabled);
+        match coloured() {
+            true => table.enforce_styling(),
+            false => table.force_no_tty(),
+        };
+        let sides: Vec<Side> = columns.iter().map(|(_, side)| *side).collect();
+        if columns.iter().any(|(caption, _)| !caption.is_empty()) {
+            let captions = columns.iter().map(|(caption, side)| {
+                aligned(Cell::new(caption), *side).add_attribute(Attribute::Bold)
+            });
+            table.set_header(captions);
+        }
+        Grid { table, sides }
+    }
+
+    /// One more row.
+    pub fn row<I: IntoIterator<Item = String>>(&mut self, cells: I) {
+        let cells = cells.into_iter().zip(&self.sides);
+        let cells: Vec<Cell> = cells
+            .map(|(text, side)| aligned(Cell::new(text), *side))
+            .collect();
+        self.table.add_row(cells);
+    }
+
+    /// Prints it, each line moved to the right by `indent`.
+    pub fn print(mut self, out: &mut Out, indent: usize) -> Result<()> {
+        for (i, column) in self.table.column_iter_mut().enumerate() {
+            column.set_padding((if i == 0 { 0 } else { 2 }, 0));
+        }
+        for line in self.table.lines() {
+            out.line(format!("{:indent$}{}", "", line.trim_end()))?;
+        }
+        Ok(())
+    }
+}
+
+fn aligned(cell: Cell, side: Side) -> Cell {
+    cell.set_alignment(match side {
+        Side::Left => CellAlignment::Left,
+        Side::Right => CellAlignment::Right,
+    })
+}

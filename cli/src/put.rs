@@ -1,0 +1,102 @@
+//! put: a file into an arena.
+
+use std::io::{IsTerminal, Read};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+
+use crate::args::{Cli, Put};
+use crate::failure::{Context, Failure, Result};
+use crate::format::{self, Format, npy, read};
+use crate::out::Out;
+use crate::{arenas, signal, size};
+
+/// A progress bar on standard error, if that is a terminal. `unit` is `bytes` or `rows`.
+pub fn progress(name: &str, rows: bool) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    let figures = match rows {
+        true => "{human_pos} of {human_len} rows",
+        false => "{binary_bytes} of {binary_total_bytes}",
+    };
+    let template = format!("{{prefix}} {{wide_bar}} {{percent:>3}} %  {figures}  {{msg}}");
+    if let Ok(style) = ProgressStyle::with_template(&template) {
+        bar.set_style(style.progress_chars("━╸ "));
+    }
+    bar.set_prefix(name.to_owned());
+    bar
+}
+
+/// `faretra put`
+pub fn put(cli: &Cli, args: &Put) -> Result<()> {
+    let format = Format::choose(args.format, &args.file)?;
+    // First the arena: its absence should not cost the reading of a pipe.
+    let arena = arenas::open(cli, &args.arena)?;
+    let mut file = format::open(&args.file)?;
+    let bar = progress(&args.name, format == Format::Parquet);
+    let version = match format {
+        Format::Npy => {
+            let array = npy::open(file).doing("read", &args.file)?;
+            let writer = arenas::writer(&arena)?;
+            array.publish(&writer, &args.name, &bar)
+        }
+        Format::Bytes => {
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).doing("read", &args.file)?;
+            let writer = arenas::writer(&arena)?;
+            signal::check()?;
+            Ok(writer.publish(&args.name, bytes.as_slice())?)
+        }
+        Format::Parquet | Format::Csv | Format::Arrow | Format::ArrowStream => {
+            let tsv = args
+                .file
+                .extension()
+                .is_some_and(|e| e.eq_ignore_ascii_case("tsv"));
+            let options = read::Options {
+                batch_rows: args.batch_rows,
+                delimiter: args.delimiter.or(tsv.then_some(b'\t')),
+                no_header: args.no_header,
+                infer_rows: args.infer_rows,
+                text: args.text.clone(),
+            };
+            let tables = read::tables(file, format, &options, &bar).doing("read", &args.file)?;
+            if let Some(note) = &tables.note
+                && !cli.json
+            {
+                bar.suspend(|| eprintln!("faretra: {note}"));
+            }
+            let writer = arenas::writer(&arena)?;
+            match writer.publish(&args.name, tables.reader) {
+                Ok(version) => Ok(version),
+                // What the file's reader said, with the file.
+                Err(error @ faretra::Error::Arrow(_)) => Err(error).doing("read", &args.file),
+                Err(error) => Err(Failure::from(error)),
+            }
+        }
+    };
+    bar.finish_and_clear();
+    let version = version?;
+    let object = arena.get(&args.name)?;
+    let mut out = Out::new();
+    if cli.json {
+        out.json(&json!({
+            "arena": args.arena,
+            "name": args.name,
+            "version": version,
+            "kind": object.kind().to_string(),
+            "rows": object.rows(),
+            "bytes": object.nbytes(),
+        }))?;
+    } else {
+        out.line(format!(
+            "{}: version {version}, {} of {}, {}",
+            args.name,
+            object.kind(),
+            size::plural(object.rows(), "row"),
+            size::bytes(object.nbytes())
+        ))?;
+    }
+    out.finish()
+}

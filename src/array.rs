@@ -1,0 +1,832 @@
+//! N-dimensional arrays: how they lie in an object, how they get in, and how they are seen.
+//!
+//! ```text
+//!  0        4        8        12       16            24           32            D
+//!  | "FaNd" | format | element| order  | rank (u64)  | data bytes | shape, u64s | 0.. | data ...
+//!  |        |  u32   |  u32   |  u32   |             |   (u64)    | rank of them|     |
+//! ```
+//!
+//! `D` is the end of the shape rounded up to 64, so that the data is aligned for every element and
+//! every vector unit when the object is. Integers are little-endian. Order 0 is C (the last axis is
+//! contiguous), 1 is Fortran (the first is); nothing else is stored, other strides are gathered
+//! into C order while they are copied.
+
+use std::fmt;
+use std::mem::size_of;
+use std::ops::Deref;
+
+use arrow_buffer::Buffer;
+use ndarray::{
+    ArrayRef, ArrayView, ArrayViewMut, Axis, Dimension, IxDyn, ShapeBuilder, StrideShape,
+};
+
+use crate::arrow::CopyBytes;
+use crate::error::{Error, Result};
+use crate::unchecked::Held;
+
+const MAGIC: u32 = u32::from_le_bytes(*b"FaNd");
+const FORMAT: u32 = 1;
+const FIXED: usize = 32;
+/// Arrays of more axes are refused; numpy's limit is 64, nobody was seen to need more than 8.
+pub(crate) const MAX_RANK: usize = 32;
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// A type that an [`Array`] may be made of: its values are plain bytes, the same in every process.
+///
+/// Implemented for the integers, `f32`, `f64`, `bool`, and with the features `f16` and `complex`
+/// for `half::f16` and `num_complex::Complex`.
+pub trait Element:
+    bytemuck::NoUninit
+    + bytemuck::CheckedBitPattern
+    + fmt::Debug
+    + Send
+    + Sync
+    + sealed::Sealed
+    + 'static
+{
+    /// How the type is named in the arena.
+    const TYPE: ElementType;
+}
+
+macro_rules! elements {
+    ($( $(#[$gate:meta])* $variant:ident = $code:literal, $type:ty, $text:literal, $size:literal, $descr:literal; )*) => {
+        /// The type of an array's elements, known at run time.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        #[repr(u16)]
+        pub enum ElementType {
+            $(
+                #[doc = concat!("`", $text, "`")]
+                $variant = $code,
+            )*
+        }
+
+        impl ElementType {
+            /// Every element type.
+            pub const ALL: &[ElementType] = &[$(ElementType::$variant),*];
+
+            /// The type that a stored code stands for.
+            pub(crate) fn from_code(code: u64) -> Option<ElementType> {
+                match code {
+                    $($code => Some(ElementType::$variant),)*
+                    _ => None,
+                }
+            }
+
+            /// The size of one element, in bytes.
+            pub const fn size(self) -> usize {
+                match self {
+                    $(ElementType::$variant => $size,)*
+                }
+            }
+
+            /// The name: `f32`, `u8`, `complex64`.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(ElementType::$variant => $text,)*
+                }
+            }
+
+            /// What numpy writes into the header of an `.npy` file: `<f4`, `|u1`. numpy has no
+            /// 128-bit integers: those are 16 raw bytes, `|V16`.
+            pub const fn numpy_descr(self) -> &'static str {
+                match self {
+                    $(ElementType::$variant => $descr,)*
+                }
+            }
+        }
+
+        $(
+            $(#[$gate])*
+            const _: () = assert!(size_of::<$type>() == $size);
+            $(#[$gate])*
+            impl sealed::Sealed for $type {}
+            $(#[$gate])*
+            impl Element for $type {
+                const TYPE: ElementType = ElementType::$variant;
+            }
+        )*
+    };
+}
+
+elements! {
+    U8 = 1, u8, "u8", 1, "|u1";
+    U16 = 2, u16, "u16", 2, "<u2";
+    U32 = 3, u32, "u32", 4, "<u4";
+    U64 = 4, u64, "u64", 8, "<u8";
+    U128 = 5, u128, "u128", 16, "|V16";
+    I8 = 6, i8, "i8", 1, "|i1";
+    I16 = 7, i16, "i16", 2, "<i2";
+    I32 = 8, i32, "i32", 4, "<i4";
+    I64 = 9, i64, "i64", 8, "<i8";
+    I128 = 10, i128, "i128", 16, "|V16";
+    #[cfg(feature = "f16")]
+    F16 = 11, half::f16, "f16", 2, "<f2";
+    F32 = 12, f32, "f32", 4, "<f4";
+    F64 = 13, f64, "f64", 8, "<f8";
+    Bool = 14, bool, "bool", 1, "|b1";
+    #[cfg(feature = "complex")]
+    Complex64 = 15, num_complex::Complex<f32>, "complex64", 8, "<c8";
+    #[cfg(feature = "complex")]
+    Complex128 = 16, num_complex::Complex<f64>, "complex128", 16, "<c16";
+}
+
+impl fmt::Display for ElementType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What an array is, without its type being known when the program was compiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArrayInfo {
+    /// The type of the elements.
+    pub element: ElementType,
+    /// The length of each axis.
+    pub shape: Vec<usize>,
+    /// Whether the first axis is the contiguous one (Fortran order) instead of the last (C order).
+    pub fortran: bool,
+}
+
+impl ArrayInfo {
+    pub(crate) fn new(element: ElementType, shape: &[usize], fortran: bool) -> ArrayInfo {
+        ArrayInfo {
+            element,
+            shape: shape.to_vec(),
+            fortran,
+        }
+    }
+
+    /// Bytes of the elements alone, or why there can be no such array.
+    pub(crate) fn data_bytes(&self) -> Result<u64> {
+        if self.shape.len() > MAX_RANK {
+            return Err(Error::invalid(format!(
+                "an array of {} axes cannot be stored: {MAX_RANK} are the most; merge some with into_shape_with_order",
+                self.shape.len()
+            )));
+        }
+        // An axis of length 0 empties the array, but ndarray and numpy still refuse shapes whose
+        // other axes overflow: so the product leaves zeros out.
+        let mut product = self.element.size() as u64;
+        for &n in self.shape.iter().filter(|&&n| n != 0) {
+            product = product
+                .checked_mul(n as u64)
+                .filter(|&b| b <= isize::MAX as u64)
+                .ok_or_else(|| {
+                    Error::invalid(format!(
+                        "an array of shape {:?} and type {} is larger than memory can be",
+                        self.shape, self.element
+                    ))
+                })?;
+        }
+        Ok(if self.shape.contains(&0) { 0 } else { product })
+    }
+
+    /// Where the elements start.
+    pub(crate) fn data_at(&self) -> usize {
+        (FIXED + 8 * self.shape.len()).next_multiple_of(64)
+    }
+
+    /// Bytes of the whole object.
+    pub(crate) fn object_bytes(&self) -> Result<u64> {
+        Ok(self.data_at() as u64 + self.data_bytes()?)
+    }
+
+    /// Writes everything in front of the elements; `out` is the whole object.
+    pub(crate) fn write_header(&self, out: &mut [u8]) -> Result<()> {
+        let data_bytes = self.data_bytes()?;
+        let head = &mut out[..self.data_at()];
+        head.fill(0);
+        head[0..4].copy_from_slice(&MAGIC.to_le_bytes());
+        head[4..8].copy_from_slice(&FORMAT.to_le_bytes());
+        head[8..12].copy_from_slice(&(self.element as u32).to_le_bytes());
+        head[12..16].copy_from_slice(&u32::from(self.fortran).to_le_bytes());
+        head[16..24].copy_from_slice(&(self.shape.len() as u64).to_le_bytes());
+        head[24..32].copy_from_slice(&data_bytes.to_le_bytes());
+        for (to, &n) in head[FIXED..].chunks_exact_mut(8).zip(&self.shape) {
+            to.copy_from_slice(&(n as u64).to_le_bytes());
+        }
+        Ok(())
+    }
+
+    /// Reads and checks what [`ArrayInfo::write_header`] wrote; `bytes` is the whole object, or
+    /// more. Afterwards `data_at() + data_bytes()` lies inside `bytes`.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<ArrayInfo> {
+        let damaged = |what: String| Error::damaged(format!("an array's header {what}"));
+        let Some(head) = bytes.first_chunk::<FIXED>() else {
+            return Err(damaged(format!(
+                "has {} bytes, less than {FIXED}",
+                bytes.len()
+            )));
+        };
+        let word =
+            |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let long = |at: usize| u64::from(word(at)) | u64::from(word(at + 4)) << 32;
+        if word(0) != MAGIC || word(4) != FORMAT {
+            return Err(damaged(format!(
+                "starts with {:#x} and format {}, not {MAGIC:#x} and {FORMAT}",
+                word(0),
+                word(4)
+            )));
+        }
+        let element = ElementType::from_code(u64::from(word(8))).ok_or_else(|| {
+            damaged(format!(
+                "names the element type {}, which does not exist",
+                word(8)
+            ))
+        })?;
+        let fortran = match word(12) {
+            0 => false,
+            1 => true,
+            other => {
+                return Err(damaged(format!(
+                    "names the order {other}, which does not exist"
+                )));
+            }
+        };
+        let rank = long(16);
+        if rank > MAX_RANK as u64 {
+            return Err(damaged(format!(
+                "says {rank} axes; {MAX_RANK} are the most"
+            )));
+        }
+        let rank = rank as usize;
+        let Some(axes) = bytes.get(FIXED..FIXED + 8 * rank) else {
+            return Err(damaged(format!(
+                "is cut: {} bytes for {rank} axes",
+                bytes.len()
+            )));
+        };
+        let mut shape = Vec::with_capacity(rank);
+        for n in axes.chunks_exact(8) {
+            let n = n.iter().rev().fold(0, |sum, &b| sum << 8 | u64::from(b));
+            shape.push(
+                usize::try_from(n).map_err(|_| damaged(format!("has an axis of length {n}")))?,
+            );
+        }
+        let info = ArrayInfo {
+            element,
+            shape,
+            fortran,
+        };
+        let data = info.data_bytes().map_err(|e| damaged(e.to_string()))?;
+        if data != long(24) {
+            return Err(damaged(format!(
+                "says {} bytes of data, its shape {:?} says {data}",
+                long(24),
+                info.shape
+            )));
+        }
+        let end = info.object_bytes().map_err(|e| damaged(e.to_string()))?;
+        if end > bytes.len() as u64 {
+            return Err(damaged(format!(
+                "says {end} bytes, the object has {}",
+                bytes.len()
+            )));
+        }
+        Ok(info)
+    }
+
+    /// The bytes of the elements; `self` came from [`ArrayInfo::parse`] of the same bytes.
+    pub(crate) fn data<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8]> {
+        let (at, len) = (self.data_at(), self.data_bytes()? as usize);
+        bytes.get(at..).and_then(|b| b.get(..len)).ok_or_else(|| {
+            Error::damaged(format!(
+                "an array of {len} bytes at {at} lies in an object of {}",
+                bytes.len()
+            ))
+        })
+    }
+
+    /// A borrowed view, after checking element type and rank. `name` is for the message alone.
+    pub(crate) fn view<'a, T: Element, D: Dimension>(
+        &self,
+        name: &str,
+        bytes: &'a [u8],
+    ) -> Result<ArrayView<'a, T, D>> {
+        let dim = self.dimension::<T, D>(name)?;
+        let values: &[T] = bytemuck::checked::try_cast_slice(self.data(bytes)?).map_err(|e| {
+            Error::damaged(format!(
+                "the elements of array `{name}` are no {}: {e}",
+                T::TYPE
+            ))
+        })?;
+        ArrayView::from_shape(dim.set_f(self.fortran), values)
+            .map_err(|e| Error::damaged(format!("array `{name}` of shape {:?}: {e}", self.shape)))
+    }
+
+    fn dimension<T: Element, D: Dimension>(&self, name: &str) -> Result<D> {
+        let fits = self.element == T::TYPE && D::NDIM.is_none_or(|n| n == self.shape.len());
+        let dim = if fits {
+            D::from_dimension(&IxDyn(&self.shape))
+        } else {
+            None
+        };
+        dim.ok_or_else(|| Error::Mismatch {
+            name: name.to_owned(),
+            expected: match D::NDIM {
+                Some(n) => format!("an array of {}, {}", T::TYPE, axes(n)),
+                None => format!("an array of {}", T::TYPE),
+            },
+            found: format!(
+                "an array of {}, {} (shape {:?})",
+                self.element,
+                axes(self.shape.len()),
+                self.shape
+            ),
+        })
+    }
+}
+
+fn axes(n: usize) -> String {
+    if n == 1 {
+        "1 axis".into()
+    } else {
+        format!("{n} axes")
+    }
+}
+
+/// Any array on its way into the arena: type and rank are forgotten, the elements still lie where
+/// the caller has them.
+pub(crate) struct AnyView<'a> {
+    info: ArrayInfo,
+    source: Source<'a>,
+}
+
+enum Source<'a> {
+    /// One piece of memory in the order that will be stored.
+    Contiguous(&'a [u8]),
+    /// Anything else: gathered into C order on the way.
+    Strided(Box<dyn Gather + 'a>),
+}
+
+trait Gather {
+    fn gather(&self, out: &mut [u8], copy: CopyBytes<'_>);
+}
+
+impl<T: Element> Gather for ArrayView<'_, T, IxDyn> {
+    fn gather(&self, out: &mut [u8], copy: CopyBytes<'_>) {
+        let mut rest = out;
+        // Rows that are contiguous are copied whole; views cut out of larger arrays have such rows.
+        let last = Axis(self.ndim().saturating_sub(1));
+        for row in self.lanes(last) {
+            let (to, tail) = rest.split_at_mut(row.len() * size_of::<T>());
+            match row.to_slice() {
+                Some(values) => copy(to, bytemuck::cast_slice(values)),
+                None => {
+                    for (to, value) in to.chunks_exact_mut(size_of::<T>()).zip(&row) {
+                        to.copy_from_slice(bytemuck::bytes_of(value));
+                    }
+                }
+            }
+            rest = tail;
+        }
+    }
+}
+
+impl<'a, T: Element, D: Dimension> From<ArrayView<'a, T, D>> for AnyView<'a> {
+    fn from(view: ArrayView<'a, T, D>) -> AnyView<'a> {
+        let info = |fortran| ArrayInfo::new(T::TYPE, view.shape(), fortran);
+        if let Some(values) = view.to_slice() {
+            AnyView {
+                info: info(false),
+                source: Source::Contiguous(bytemuck::cast_slice(values)),
+            }
+        } else if let Some(values) = view.clone().reversed_axes().to_slice() {
+            AnyView {
+                info: info(true),
+                source: Source::Contiguous(bytemuck::cast_slice(values)),
+            }
+        } else {
+            AnyView {
+                info: info(false),
+                source: Source::Strided(Box::new(view.into_dyn())),
+            }
+        }
+    }
+}
+
+impl AnyView<'_> {
+    pub(crate) fn info(&self) -> &ArrayInfo {
+        &self.info
+    }
+
+    /// Bytes of the object that it will be.
+    pub(crate) fn bytes(&self) -> Result<u64> {
+        self.info.object_bytes()
+    }
+
+    /// Writes the object; `out` is [`AnyView::bytes`] long, or longer (the tail is zeroed).
+    pub(crate) fn write(&self, out: &mut [u8], copy: CopyBytes<'_>) -> Result<()> {
+        self.info.write_header(out)?;
+        let len = self.info.data_bytes()? as usize;
+        let (to, tail) = out[self.info.data_at()..].split_at_mut(len);
+        match &self.source {
+            Source::Contiguous(bytes) => copy(to, bytes),
+            Source::Strided(view) => view.gather(to, copy),
+        }
+        tail.fill(0);
+        Ok(())
+    }
+}
+
+/// An array in the arena: owned, read-only, `ndarray` by deref, and pinned for as long as any clone
+/// lives. Nothing is copied.
+pub struct Array<T: Element, D: Dimension> {
+    held: Held<T, D>,
+    fortran: bool,
+}
+
+impl<T: Element, D: Dimension> Array<T, D> {
+    /// The array whose object `bytes` is; the owner of `bytes` is the pin.
+    pub(crate) fn from_buffer(name: &str, bytes: Buffer) -> Result<Array<T, D>> {
+        let info = ArrayInfo::parse(&bytes)?;
+        let held = Held::new(bytes, |bytes| info.view(name, bytes))?;
+        Ok(Array {
+            held,
+            fortran: info.fortran,
+        })
+    }
+
+    /// Element type, shape and order.
+    pub fn info(&self) -> ArrayInfo {
+        ArrayInfo::new(T::TYPE, self.held.shape(), self.fortran)
+    }
+
+    /// Bytes of the elements.
+    pub fn nbytes(&self) -> u64 {
+        (self.held.len() * size_of::<T>()) as u64
+    }
+
+    /// The whole object, which shares the pin.
+    pub(crate) fn buffer(&self) -> &Buffer {
+        self.held.owner()
+    }
+}
+
+impl<T: Element, D: Dimension> Deref for Array<T, D> {
+    type Target = ArrayRef<T, D>;
+
+    fn deref(&self) -> &ArrayRef<T, D> {
+        &self.held
+    }
+}
+
+impl<T: Element, D: Dimension> Clone for Array<T, D> {
+    fn clone(&self) -> Self {
+        Array {
+            held: self.held.clone(),
+            fortran: self.fortran,
+        }
+    }
+}
+
+impl<T: Element, D: Dimension> fmt::Debug for Array<T, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}
+
+/// An array that is written where it will be read: what [`crate::array::AnyView`] is to a copy.
+pub(crate) struct ArrayDraftLayout<T, D: Dimension> {
+    shape: StrideShape<D>,
+    bytes: u64,
+    element: std::marker::PhantomData<T>,
+}
+
+impl<T: Element, D: Dimension> ArrayDraftLayout<T, D> {
+    pub(crate) fn new(shape: impl Into<StrideShape<D>>) -> Result<Self> {
+        let shape = shape.into();
+        // Header and size are the same for both orders; the order shows once there is memory.
+        let bytes = ArrayInfo::new(T::TYPE, shape.raw_dim().slice(), false).object_bytes()?;
+        Ok(ArrayDraftLayout {
+            shape,
+            bytes,
+            element: std::marker::PhantomData,
+        })
+    }
+
+    /// Bytes of the object.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Writes the header and makes the memory fit for [`ArrayDraftLayout::view_mut`]; call it once,
+    /// first. Numbers start as whatever the memory held, `bool`s as false.
+    pub(crate) fn prepare(&self, out: &mut [u8]) -> Result<()> {
+        let mut info = ArrayInfo::new(T::TYPE, self.shape.raw_dim().slice(), false);
+        info.write_header(out)?;
+        let data = info.data_bytes()? as usize;
+        let (data, tail) = out[info.data_at()..].split_at_mut(data);
+        tail.fill(0);
+        if T::TYPE == ElementType::Bool {
+            data.fill(0);
+        }
+        let view = self.view_mut(out)?;
+        info.fortran = if view.is_standard_layout() {
+            false
+        } else if view.t().is_standard_layout() {
+            true
+        } else {
+            return Err(Error::invalid(
+                "an array draft with custom strides cannot be stored: ask for C order (the shape alone) or Fortran order (shape.f())",
+            ));
+        };
+        info.write_header(out)
+    }
+
+    /// The elements, to be written.
+    pub(crate) fn view_mut<'a>(&self, out: &'a mut [u8]) -> Result<ArrayViewMut<'a, T, D>> {
+        let info = ArrayInfo::new(T::TYPE, self.shape.raw_dim().slice(), false);
+        let (at, len) = (info.data_at(), info.data_bytes()? as usize);
+        let have = out.len();
+        let data = out
+            .get_mut(at..)
+            .and_then(|b| b.get_mut(..len))
+            .ok_or_else(|| {
+                Error::damaged(format!(
+                    "an array draft of {len} bytes at {at} lies in an object of {have}"
+                ))
+            })?;
+        let values: &mut [T] = bytemuck::checked::try_cast_slice_mut(data).map_err(|e| {
+            Error::damaged(format!(
+                "the memory of an array draft is no {}: {e}",
+                T::TYPE
+            ))
+        })?;
+        ArrayViewMut::from_shape(self.shape.clone(), values).map_err(|e| {
+            Error::invalid(format!(
+                "an array draft of shape {:?}: {e}",
+                self.shape.raw_dim()
+            ))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_buffer::MutableBuffer;
+    use ndarray::{Array as Owned, Array1, Array2, Array3, Ix0, Ix1, Ix2, Ix3, arr0, s};
+
+    use super::*;
+
+    /// The object that a view becomes, in aligned memory that held something else.
+    fn store<'a>(view: impl Into<AnyView<'a>>) -> Buffer {
+        let view = view.into();
+        let mut memory = MutableBuffer::from_len_zeroed(view.bytes().unwrap() as usize + 70);
+        memory.fill(0xaa);
+        view.write(&mut memory, &|to, from| to.copy_from_slice(from))
+            .unwrap();
+        memory.into()
+    }
+
+    fn assert_round_trip<T: Element + PartialEq, D: Dimension>(
+        view: ArrayView<'_, T, D>,
+    ) -> Array<T, D> {
+        let object = store(view.clone());
+        let back = Array::<T, D>::from_buffer("x", object.clone()).unwrap();
+        assert_eq!(back.view(), view);
+        assert_eq!(back.nbytes(), (view.len() * size_of::<T>()) as u64);
+        let (start, end) = (
+            object.as_ptr() as usize,
+            object.as_ptr() as usize + object.len(),
+        );
+        assert!(back.is_empty() || (start..end).contains(&(back.as_ptr() as usize)));
+        assert!(
+            object[back.info().object_bytes().unwrap() as usize..]
+                .iter()
+                .all(|&b| b == 0)
+        );
+        let any = Array::<T, IxDyn>::from_buffer("x", object).unwrap();
+        assert_eq!(any.view(), view.into_dyn());
+        back
+    }
+
+    fn cube() -> Array3<i32> {
+        Owned::from_shape_fn((4, 5, 6), |(i, j, k)| (100 * i + 10 * j + k) as i32)
+    }
+
+    #[test]
+    fn every_element_type_round_trips() {
+        assert_round_trip(Array1::<u8>::from_iter(0..9).view());
+        assert_round_trip(Array1::<u16>::from_iter(0..9).view());
+        assert_round_trip(Array1::<u32>::from_iter(0..9).view());
+        assert_round_trip(Array1::<u64>::from_iter(0..9).view());
+        assert_round_trip(Array1::<u128>::from_iter(0..9).view());
+        assert_round_trip(Array1::<i8>::from_iter(-4..9).view());
+        assert_round_trip(Array1::<i16>::from_iter(-4..9).view());
+        assert_round_trip(Array1::<i32>::from_iter(-4..9).view());
+        assert_round_trip(Array1::<i64>::from_iter(-4..9).view());
+        assert_round_trip(Array1::<i128>::from_iter(-4..9).view());
+        assert_round_trip(Array1::<f32>::linspace(0., 1., 7).view());
+        assert_round_trip(Array1::<f64>::linspace(0., 1., 7).view());
+        assert_round_trip(Array1::from(vec![true, false, true]).view());
+        #[cfg(feature = "f16")]
+        assert_round_trip(Array1::from(vec![half::f16::ONE, half::f16::PI]).view());
+        #[cfg(feature = "complex")]
+        {
+            use num_complex::Complex;
+            assert_round_trip(
+                Array1::from(vec![Complex::new(1_f32, 2.), Complex::new(3., 4.)]).view(),
+            );
+            assert_round_trip(
+                Array1::from(vec![Complex::new(1_f64, 2.), Complex::new(3., 4.)]).view(),
+            );
+        }
+    }
+
+    #[test]
+    fn codes_and_names_are_told_apart() {
+        for &e in ElementType::ALL {
+            assert_eq!(ElementType::from_code(e as u64), Some(e));
+            assert_eq!(
+                ElementType::ALL
+                    .iter()
+                    .filter(|o| o.name() == e.name())
+                    .count(),
+                1
+            );
+            assert!(e.numpy_descr().ends_with(&e.size().to_string()));
+        }
+        assert_eq!(ElementType::from_code(0), None);
+        assert_eq!(ElementType::F32.to_string(), "f32");
+        assert_eq!(ElementType::F32.numpy_descr(), "<f4");
+    }
+
+    #[test]
+    fn every_order_and_stride_round_trips() {
+        let a = cube();
+        assert!(!assert_round_trip(a.view()).info().fortran);
+        assert!(assert_round_trip(a.t()).info().fortran);
+        assert!(
+            !assert_round_trip(a.slice(s![..;2, 1..;2, ..]))
+                .info()
+                .fortran
+        );
+        assert_round_trip(a.slice(s![..;-1, .., ..;-1]));
+        assert_round_trip(a.slice(s![.., .., ..;-3]));
+        assert_round_trip(a.slice(s![1.., 2.., 3..]));
+        assert_round_trip(a.view().permuted_axes([1, 0, 2]));
+        assert_round_trip(a.slice(s![2, .., 3]));
+        assert_round_trip(a.slice(s![.., 5.., ..]));
+        assert_round_trip(arr0(7.5_f64).view());
+        let row = Array1::<f32>::from(vec![1., 2., 3.]);
+        assert_round_trip(row.broadcast((4, 3)).unwrap());
+        assert_round_trip(arr0(3_u8).broadcast((9, 1, 5)).unwrap());
+        assert_round_trip(Array2::<f64>::zeros((0, 5)).view());
+        assert_round_trip(Array2::<f64>::zeros((3, 4).f()).view());
+        assert_round_trip(a.into_dyn().view());
+    }
+
+    #[test]
+    fn a_strided_view_is_gathered_in_one_pass() {
+        let a = cube();
+        let copied = std::cell::Cell::new(0);
+        let view = AnyView::from(a.slice(s![.., 1..3, ..]));
+        let mut out = vec![0; view.bytes().unwrap() as usize];
+        view.write(&mut out, &|to, from| {
+            copied.set(copied.get() + from.len());
+            to.copy_from_slice(from);
+        })
+        .unwrap();
+        assert_eq!(copied.get(), 4 * 2 * 6 * 4);
+    }
+
+    #[test]
+    fn a_view_larger_than_memory_is_refused() {
+        let one = arr0(1_u64);
+        let view = AnyView::from(one.broadcast((1 << 31, 1 << 31)).unwrap());
+        assert!(matches!(view.bytes(), Err(Error::Invalid(_))));
+        let many = vec![1; 33];
+        let view = AnyView::from(one.broadcast(IxDyn(&many)).unwrap());
+        let message = view.bytes().unwrap_err().to_string();
+        assert!(message.contains("33 axes"), "{message}");
+    }
+
+    #[test]
+    fn a_mismatch_names_both_sides() {
+        let object = store(Array2::<f32>::zeros((3, 4)).view());
+        let message = Array::<f64, Ix2>::from_buffer("weights", object.clone())
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            message,
+            "`weights` is an array of f32, 2 axes (shape [3, 4]), not an array of f64, 2 axes"
+        );
+        let message = Array::<f32, Ix1>::from_buffer("weights", object.clone())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.ends_with("not an array of f32, 1 axis"),
+            "{message}"
+        );
+        assert!(Array::<f32, Ix0>::from_buffer("weights", object).is_err());
+    }
+
+    #[test]
+    fn an_array_keeps_its_memory() {
+        let object = store(cube().view());
+        let array = Array::<i32, Ix3>::from_buffer("x", object.clone()).unwrap();
+        let clone = array.clone();
+        assert_eq!(object.strong_count(), 3);
+        drop(array);
+        let sum = std::thread::spawn(move || clone.sum()).join().unwrap();
+        assert_eq!(sum, cube().sum());
+        assert_eq!(object.strong_count(), 1);
+    }
+
+    #[test]
+    fn damaged_headers_never_panic() {
+        let object = store(cube().view()).to_vec();
+        let mut seed = 5_u64;
+        let mut random = |n: u64| {
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) % n
+        };
+        let mut refused = 0;
+        for round in 0..50_000 {
+            let mut bytes = object[..random(object.len() as u64 + 1) as usize].to_vec();
+            if round % 2 == 0 {
+                bytes = object.clone();
+            }
+            if !bytes.is_empty() {
+                for _ in 0..=random(3) {
+                    let bit = random(8 * bytes.len().min(64) as u64) as usize;
+                    bytes[bit / 8] ^= 1 << (bit % 8);
+                }
+            }
+            match ArrayInfo::parse(&bytes) {
+                Err(_) => refused += 1,
+                Ok(info) => assert!(info.object_bytes().unwrap() <= bytes.len() as u64),
+            }
+            let mut memory = MutableBuffer::from_len_zeroed(bytes.len());
+            memory.copy_from_slice(&bytes);
+            let buffer = Buffer::from(memory);
+            let _ = Array::<i32, Ix3>::from_buffer("x", buffer.clone());
+            let _ = Array::<bool, IxDyn>::from_buffer("x", buffer);
+        }
+        assert!(refused > 40_000, "{refused}");
+    }
+
+    #[test]
+    fn bools_that_are_none_are_refused() {
+        let object = store(Array1::from(vec![true, false]).view());
+        let mut memory = MutableBuffer::from_len_zeroed(object.len());
+        memory.copy_from_slice(&object);
+        memory[64] = 2;
+        assert!(matches!(
+            Array::<bool, Ix1>::from_buffer("x", memory.into()),
+            Err(Error::Damaged(_))
+        ));
+    }
+
+    fn draft<T: Element + PartialEq, D: Dimension>(
+        shape: impl Into<StrideShape<D>>,
+    ) -> Result<(ArrayDraftLayout<T, D>, MutableBuffer)> {
+        let draft = ArrayDraftLayout::<T, D>::new(shape)?;
+        let mut memory = MutableBuffer::from_len_zeroed(draft.bytes() as usize);
+        memory.fill(0xaa);
+        draft.prepare(&mut memory)?;
+        Ok((draft, memory))
+    }
+
+    #[test]
+    fn a_draft_is_written_in_place_in_both_orders() {
+        let (layout, mut memory) = draft::<f64, Ix2>((3, 4)).unwrap();
+        layout.view_mut(&mut memory).unwrap()[[2, 1]] = 7.;
+        let array = Array::<f64, Ix2>::from_buffer("x", memory.into()).unwrap();
+        assert_eq!(array[[2, 1]], 7.);
+        assert!(array.is_standard_layout());
+
+        let (layout, mut memory) = draft::<f64, Ix2>((3, 4).f()).unwrap();
+        layout
+            .view_mut(&mut memory)
+            .unwrap()
+            .assign(&Array2::from_shape_fn((3, 4), |(i, j)| (10 * i + j) as f64));
+        let array = Array::<f64, Ix2>::from_buffer("x", memory.into()).unwrap();
+        assert!(array.t().is_standard_layout() && array.info().fortran);
+        assert_eq!(array[[2, 1]], 21.);
+
+        let (_, memory) = draft::<bool, Ix1>(5).unwrap();
+        assert_eq!(
+            Array::<bool, Ix1>::from_buffer("x", memory.into())
+                .unwrap()
+                .to_vec(),
+            [false; 5]
+        );
+    }
+
+    #[test]
+    fn a_draft_with_strides_of_its_own_is_refused() {
+        let message = draft::<f32, Ix2>((2, 3).strides((1, 7)))
+            .map(|_| ())
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("draft"), "{message}");
+    }
+}

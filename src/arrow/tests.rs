@@ -1,0 +1,1013 @@
+//! Every Arrow type in and out, sliced and whole; what damage does; speed, informally.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_array::builder::{
+    BinaryBuilder, BinaryViewBuilder, FixedSizeBinaryBuilder, Int32Builder, LargeBinaryBuilder,
+    ListBuilder, MapBuilder, StringBuilder, StringDictionaryBuilder, StringViewBuilder,
+};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type,
+    DurationMicrosecondType, DurationMillisecondType, DurationNanosecondType, DurationSecondType,
+    Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    IntervalDayTimeType, IntervalMonthDayNanoType, IntervalYearMonthType, Time32MillisecondType,
+    Time32SecondType, Time64MicrosecondType, Time64NanosecondType, TimestampMicrosecondType,
+    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type,
+    UInt32Type, UInt64Type,
+};
+use arrow_array::{
+    Array, ArrowNativeTypeOp, DictionaryArray, FixedSizeListArray, Float64Array,
+    GenericListViewArray, Int16Array, Int32Array, Int64Array, LargeListArray, LargeStringArray,
+    ListArray, NullArray, OffsetSizeTrait, RunArray, StringArray, StructArray, UInt8Array,
+    UnionArray,
+};
+use arrow_buffer::{IntervalDayTime, IntervalMonthDayNano, MutableBuffer, OffsetBuffer, i256};
+use arrow_schema::{Field, Fields, UnionFields};
+
+use super::*;
+use crate::layout::Plan;
+
+/// A small generator with a seed, so that a failure can be repeated.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        self.0 >> 33 ^ self.0 << 20
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        (self.next() >> 8) % n
+    }
+}
+
+/// A data region of ordinary memory with one batch in it.
+struct Stored {
+    region: Buffer,
+    extents: Vec<(u64, u64)>,
+}
+
+impl Stored {
+    fn region(&self) -> Region<'_> {
+        Region {
+            bytes: &self.region,
+            extents: &self.extents,
+        }
+    }
+
+    fn root(&self) -> &[u8] {
+        let (at, len) = self.extents[0];
+        &self.region[at as usize..][..len as usize]
+    }
+
+    fn layout(&self) -> Layout<'_> {
+        Layout::parse(self.root()).unwrap()
+    }
+
+    fn read(&self, trust: Trust) -> Result<RecordBatch> {
+        Layout::parse(self.root())?.batch(&self.region(), trust)
+    }
+
+    /// The same, with other bytes in the root.
+    fn with(&self, change: impl FnOnce(&mut [u8])) -> Stored {
+        let mut region = MutableBuffer::from(self.region.to_vec());
+        let mut aligned = MutableBuffer::from_len_zeroed(region.len());
+        let (at, len) = self.extents[0];
+        change(&mut region[at as usize..][..len as usize]);
+        aligned.copy_from_slice(&region);
+        Stored {
+            region: aligned.into(),
+            extents: self.extents.clone(),
+        }
+    }
+}
+
+/// Objects lie apart, in reverse order, in memory full of 0xaa.
+fn store(batch: &RecordBatch) -> Stored {
+    let plan = Plan::new(batch).unwrap();
+    let copy = |to: &mut [u8], from: &[u8]| to.copy_from_slice(from);
+    let mut at = 4096;
+    let mut extents = Vec::new();
+    for &size in plan.part_bytes().iter().rev().chain([&plan.root_bytes()]) {
+        extents.push((at, size));
+        at += size.next_multiple_of(64) + 192;
+    }
+    extents.reverse();
+    extents[1..].reverse();
+    extents[1..].reverse();
+    let mut memory = MutableBuffer::from_len_zeroed(at as usize);
+    memory.fill(0xaa);
+    let parts: Vec<u64> = extents[1..].iter().map(|e| e.0).collect();
+    for (i, &(at, len)) in extents[1..].iter().enumerate() {
+        plan.write_part(i, &mut memory[at as usize..][..len as usize], &copy);
+    }
+    let (at, len) = extents[0];
+    plan.write_root(
+        at,
+        &parts,
+        &mut memory[at as usize..][..len as usize],
+        &copy,
+    );
+    Stored {
+        region: memory.into(),
+        extents,
+    }
+}
+
+fn nullable<T: ArrowPrimitiveType>(
+    n: usize,
+    value: impl Fn(usize) -> T::Native,
+) -> PrimitiveArray<T> {
+    (0..n).map(|i| (i % 3 != 1).then(|| value(i))).collect()
+}
+
+fn texts(n: usize) -> Vec<Option<String>> {
+    (0..n)
+        .map(|i| (i % 4 != 2).then(|| "héllo ".repeat(i % 5) + &i.to_string()))
+        .collect()
+}
+
+fn offsets(n: usize) -> (Vec<i32>, usize) {
+    let mut all = vec![0];
+    for i in 0..n {
+        all.push(all[i] + (i % 4) as i32);
+    }
+    let last = all[n] as usize;
+    (all, last)
+}
+
+fn nulls(n: usize) -> Option<NullBuffer> {
+    Some(NullBuffer::from_iter((0..n).map(|i| i % 5 != 3)))
+}
+
+fn list_view<O: OffsetSizeTrait>(n: usize) -> ArrayRef {
+    let values: ArrayRef = Arc::new(nullable::<Int32Type>(2 * n + 3, |i| i as i32));
+    let field = Arc::new(Field::new("item", DataType::Int32, true));
+    // Out of order and overlapping, with empty lists that point anywhere.
+    let sizes: Vec<O> = (0..n).map(|i| O::usize_as(i % 4)).collect();
+    let offsets: Vec<O> = (0..n).map(|i| O::usize_as(2 * (n - 1 - i))).collect();
+    Arc::new(
+        GenericListViewArray::<O>::try_new(field, offsets.into(), sizes.into(), values, nulls(n))
+            .unwrap(),
+    )
+}
+
+fn strings_dictionary(n: usize) -> DictionaryArray<Int32Type> {
+    let mut b = StringDictionaryBuilder::<Int32Type>::new();
+    for i in 0..n {
+        match i % 7 {
+            3 => b.append_null(),
+            k => b.append_value(format!("value {k}")),
+        }
+    }
+    b.finish()
+}
+
+fn union(n: usize, dense: bool) -> ArrayRef {
+    let fields = UnionFields::try_new(
+        [2, 5],
+        [
+            Field::new("number", DataType::Int64, true),
+            Field::new("text", DataType::Utf8, true),
+        ],
+    )
+    .unwrap();
+    let ids: Vec<i8> = (0..n).map(|i| if i % 3 == 0 { 5 } else { 2 }).collect();
+    let mut count = [0, 0];
+    let offsets: Vec<i32> = ids
+        .iter()
+        .map(|&id| {
+            let k = usize::from(id == 5);
+            count[k] += 1;
+            count[k] - 1
+        })
+        .collect();
+    let children: Vec<ArrayRef> = vec![
+        Arc::new(nullable::<Int64Type>(n, |i| i as i64)),
+        Arc::new(texts(n).into_iter().collect::<StringArray>()),
+    ];
+    let children = if dense {
+        vec![
+            children[0].slice(0, count[0] as usize),
+            children[1].slice(0, count[1] as usize),
+        ]
+    } else {
+        children
+    };
+    Arc::new(
+        UnionArray::try_new(fields, ids.into(), dense.then(|| offsets.into()), children).unwrap(),
+    )
+}
+
+fn views(n: usize, block: u32) -> ArrayRef {
+    let mut b = StringViewBuilder::new().with_fixed_block_size(block);
+    for i in 0..n {
+        match i % 4 {
+            0 => b.append_null(),
+            1 => b.append_value("short"),
+            _ => b.append_value(format!("a string of more than twelve bytes, number {i}")),
+        }
+    }
+    Arc::new(b.finish())
+}
+
+/// All the types of the format that arrow-rs has, `n` rows each.
+fn every_type(n: usize) -> Vec<(&'static str, ArrayRef)> {
+    let (list_offsets, values) = offsets(n);
+    let list_offsets = OffsetBuffer::new(list_offsets.into());
+    let item = |t: &DataType| Arc::new(Field::new("item", t.clone(), true));
+    let wide: ArrayRef = Arc::new(nullable::<Int64Type>(values, |i| i as i64 * 3));
+    let dict = strings_dictionary(values);
+    let large_offsets = OffsetBuffer::new(
+        list_offsets
+            .iter()
+            .map(|&o| i64::from(o))
+            .collect::<Vec<_>>()
+            .into(),
+    );
+    let mut binary = BinaryBuilder::new();
+    let mut large_binary = LargeBinaryBuilder::new();
+    let mut fixed = FixedSizeBinaryBuilder::new(5);
+    let mut binary_view = BinaryViewBuilder::new();
+    let mut map = MapBuilder::new(None, StringBuilder::new(), Int32Builder::new());
+    let mut nested = ListBuilder::new(ListBuilder::new(StringBuilder::new()));
+    for i in 0..n {
+        if i % 5 == 1 {
+            binary.append_null();
+            large_binary.append_null();
+            fixed.append_null();
+            binary_view.append_null();
+            map.append(false).unwrap();
+            nested.append_null();
+            continue;
+        }
+        binary.append_value(vec![i as u8; i % 9]);
+        large_binary.append_value(vec![i as u8; i % 9]);
+        fixed.append_value([i as u8; 5]).unwrap();
+        binary_view.append_value(vec![i as u8; i % 30]);
+        for k in 0..i % 3 {
+            map.keys().append_value(format!("key {k}"));
+            map.values().append_option((k % 2 == 0).then_some(i as i32));
+            nested.values().values().append_value("x".repeat(k));
+            nested.values().append(k % 2 == 0);
+        }
+        map.append(true).unwrap();
+        nested.append(true);
+    }
+    let inner = StructArray::new(
+        Fields::from(vec![Field::new("d", dict.data_type().clone(), true)]),
+        vec![Arc::new(dict.clone())],
+        None,
+    );
+    let keys = nullable::<Int16Type>(n, |i| (i % values.max(1)) as i16);
+    let keys = if values == 0 {
+        Int16Array::new_null(n)
+    } else {
+        keys
+    };
+    let ends = |step: usize| {
+        (1..=n.div_ceil(step))
+            .map(|i| (i * step).min(n))
+            .collect::<Vec<_>>()
+    };
+    let pair = Fields::from(vec![
+        Field::new("a", DataType::Int64, true),
+        Field::new("b", DataType::Boolean, true),
+    ]);
+    let bools: BooleanArray = (0..n).map(|i| (i % 6 != 2).then_some(i % 2 == 0)).collect();
+    vec![
+        ("i8", Arc::new(nullable::<Int8Type>(n, |i| i as i8))),
+        ("i16", Arc::new(nullable::<Int16Type>(n, |i| i as i16))),
+        ("i32", Arc::new(nullable::<Int32Type>(n, |i| i as i32))),
+        ("i64", Arc::new(nullable::<Int64Type>(n, |i| i as i64))),
+        ("u8", Arc::new(nullable::<UInt8Type>(n, |i| i as u8))),
+        ("u16", Arc::new(nullable::<UInt16Type>(n, |i| i as u16))),
+        ("u32", Arc::new(nullable::<UInt32Type>(n, |i| i as u32))),
+        ("u64", Arc::new(nullable::<UInt64Type>(n, |i| i as u64))),
+        (
+            "f16",
+            Arc::new(nullable::<Float16Type>(n, |i| {
+                if i % 2 == 0 {
+                    ArrowNativeTypeOp::ONE
+                } else {
+                    ArrowNativeTypeOp::ZERO
+                }
+            })),
+        ),
+        (
+            "f32",
+            Arc::new(nullable::<Float32Type>(n, |i| i as f32 / 2.0)),
+        ),
+        (
+            "f64",
+            Arc::new(Float64Array::from_iter_values(
+                (0..n).map(|i| i as f64 / 2.0),
+            )),
+        ),
+        ("date32", Arc::new(nullable::<Date32Type>(n, |i| i as i32))),
+        (
+            "date64",
+            Arc::new(nullable::<Date64Type>(n, |i| i as i64 * 86_400_000)),
+        ),
+        (
+            "time32 s",
+            Arc::new(nullable::<Time32SecondType>(n, |i| i as i32)),
+        ),
+        (
+            "time32 ms",
+            Arc::new(nullable::<Time32MillisecondType>(n, |i| i as i32)),
+        ),
+        (
+            "time64 us",
+            Arc::new(nullable::<Time64MicrosecondType>(n, |i| i as i64)),
+        ),
+        (
+            "time64 ns",
+            Arc::new(nullable::<Time64NanosecondType>(n, |i| i as i64)),
+        ),
+        (
+            "timestamp s",
+            Arc::new(nullable::<TimestampSecondType>(n, |i| i as i64)),
+        ),
+        (
+            "timestamp ms",
+            Arc::new(nullable::<TimestampMillisecondType>(n, |i| i as i64)),
+        ),
+        (
+            "timestamp us",
+            Arc::new(nullable::<TimestampMicrosecondType>(n, |i| i as i64)),
+        ),
+        (
+            "timestamp tz",
+            Arc::new(
+                nullable::<TimestampNanosecondType>(n, |i| i as i64).with_timezone("Europe/Berlin"),
+            ),
+        ),
+        (
+            "duration s",
+            Arc::new(nullable::<DurationSecondType>(n, |i| i as i64)),
+        ),
+        (
+            "duration ms",
+            Arc::new(nullable::<DurationMillisecondType>(n, |i| i as i64)),
+        ),
+        (
+            "duration us",
+            Arc::new(nullable::<DurationMicrosecondType>(n, |i| i as i64)),
+        ),
+        (
+            "duration ns",
+            Arc::new(nullable::<DurationNanosecondType>(n, |i| i as i64)),
+        ),
+        (
+            "interval ym",
+            Arc::new(nullable::<IntervalYearMonthType>(n, |i| i as i32)),
+        ),
+        (
+            "interval dt",
+            Arc::new(nullable::<IntervalDayTimeType>(n, |i| {
+                IntervalDayTime::new(i as i32, 7)
+            })),
+        ),
+        (
+            "interval mdn",
+            Arc::new(nullable::<IntervalMonthDayNanoType>(n, |i| {
+                IntervalMonthDayNano::new(1, i as i32, 9)
+            })),
+        ),
+        (
+            "decimal32",
+            Arc::new(
+                nullable::<Decimal32Type>(n, |i| i as i32)
+                    .with_precision_and_scale(7, 2)
+                    .unwrap(),
+            ),
+        ),
+        (
+            "decimal64",
+            Arc::new(
+                nullable::<Decimal64Type>(n, |i| i as i64)
+                    .with_precision_and_scale(12, 3)
+                    .unwrap(),
+            ),
+        ),
+        (
+            "decimal128",
+            Arc::new(
+                nullable::<Decimal128Type>(n, |i| i as i128)
+                    .with_precision_and_scale(30, 4)
+                    .unwrap(),
+            ),
+        ),
+        (
+            "decimal256",
+            Arc::new(
+                nullable::<Decimal256Type>(n, |i| i256::from_i128(i as i128))
+                    .with_precision_and_scale(60, -2)
+                    .unwrap(),
+            ),
+        ),
+        ("null", Arc::new(NullArray::new(n))),
+        ("bool", Arc::new(bools.clone())),
+        (
+            "utf8",
+            Arc::new(texts(n).into_iter().collect::<StringArray>()),
+        ),
+        (
+            "large utf8",
+            Arc::new(texts(n).into_iter().collect::<LargeStringArray>()),
+        ),
+        ("binary", Arc::new(binary.finish())),
+        ("large binary", Arc::new(large_binary.finish())),
+        ("fixed size binary", Arc::new(fixed.finish())),
+        ("utf8 view", views(n, 1 << 20)),
+        ("utf8 view, many buffers", views(n, 128)),
+        ("binary view", Arc::new(binary_view.finish())),
+        (
+            "list",
+            Arc::new(ListArray::new(
+                item(wide.data_type()),
+                list_offsets.clone(),
+                wide.clone(),
+                nulls(n),
+            )),
+        ),
+        (
+            "large list",
+            Arc::new(LargeListArray::new(
+                item(wide.data_type()),
+                large_offsets,
+                wide.clone(),
+                nulls(n),
+            )),
+        ),
+        ("list of list of utf8", Arc::new(nested.finish())),
+        ("list view", list_view::<i32>(n)),
+        ("large list view", list_view::<i64>(n)),
+        (
+            "fixed size list",
+            Arc::new(FixedSizeListArray::new(
+                Arc::new(Field::new("item", DataType::Boolean, true)),
+                3,
+                Arc::new(
+                    (0..3 * n)
+                        .map(|i| (i % 4 != 0).then_some(i % 3 == 0))
+                        .collect::<BooleanArray>(),
+                ),
+                nulls(n),
+            )),
+        ),
+        (
+            "struct",
+            Arc::new(StructArray::new(
+                pair,
+                vec![
+                    Arc::new(nullable::<Int64Type>(n, |i| i as i64)),
+                    Arc::new(bools),
+                ],
+                nulls(n),
+            )),
+        ),
+        ("map", Arc::new(map.finish())),
+        ("dictionary", Arc::new(strings_dictionary(n))),
+        (
+            "dictionary<u8, i64>",
+            Arc::new(DictionaryArray::new(
+                UInt8Array::from_iter_values((0..n).map(|i| (i % 3) as u8)),
+                Arc::new(Int64Array::from(vec![10, 20, 30])),
+            )),
+        ),
+        (
+            "list of dictionary",
+            Arc::new(ListArray::new(
+                item(dict.data_type()),
+                list_offsets,
+                Arc::new(dict),
+                nulls(n),
+            )),
+        ),
+        (
+            "dictionary of struct of dictionary",
+            Arc::new(DictionaryArray::new(keys, Arc::new(inner))),
+        ),
+        ("union, sparse", union(n, false)),
+        ("union, dense", union(n, true)),
+        (
+            "run ends i32, utf8",
+            Arc::new(
+                RunArray::<Int32Type>::try_new(
+                    &ends(3)
+                        .into_iter()
+                        .map(|e| e as i32)
+                        .collect::<Vec<_>>()
+                        .into(),
+                    &texts(ends(3).len()).into_iter().collect::<StringArray>(),
+                )
+                .unwrap(),
+            ),
+        ),
+        (
+            "run ends i16, i64",
+            Arc::new(
+                RunArray::<Int16Type>::try_new(
+                    &ends(2)
+                        .into_iter()
+                        .map(|e| e as i16)
+                        .collect::<Vec<_>>()
+                        .into(),
+                    &nullable::<Int64Type>(ends(2).len(), |i| i as i64),
+                )
+                .unwrap(),
+            ),
+        ),
+        (
+            "run ends i64, f64",
+            Arc::new(
+                RunArray::<Int64Type>::try_new(
+                    &ends(4)
+                        .into_iter()
+                        .map(|e| e as i64)
+                        .collect::<Vec<_>>()
+                        .into(),
+                    &nullable::<Float64Type>(ends(4).len(), |i| i as f64),
+                )
+                .unwrap(),
+            ),
+        ),
+    ]
+}
+
+fn batch_of(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+    let fields: Vec<Field> = columns
+        .iter()
+        .map(|(name, a)| {
+            let metadata =
+                HashMap::from([("ARROW:extension:name".to_owned(), format!("test.{name}"))]);
+            Field::new(*name, a.data_type().clone(), true).with_metadata(metadata)
+        })
+        .collect();
+    let schema = Schema::new_with_metadata(
+        fields,
+        HashMap::from([("who".to_owned(), "tests".to_owned())]),
+    );
+    let rows = columns.first().map_or(0, |c| c.1.len());
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(
+        Arc::new(schema),
+        columns.into_iter().map(|c| c.1).collect(),
+        &options,
+    )
+    .unwrap()
+}
+
+fn every_buffer(data: &ArrayData, visit: &mut dyn FnMut(&Buffer)) {
+    data.buffers().iter().for_each(&mut *visit);
+    if let Some(nulls) = data.nulls() {
+        visit(nulls.buffer());
+    }
+    data.child_data()
+        .iter()
+        .for_each(|child| every_buffer(child, visit));
+}
+
+fn assert_inside(stored: &Stored, batch: &RecordBatch) {
+    for (i, column) in batch.columns().iter().enumerate() {
+        assert_eq!(column.to_data().offset(), 0);
+        let mut outside = 0;
+        every_buffer(&column.to_data(), &mut |b| {
+            let at = (b.as_ptr() as usize).wrapping_sub(stored.region.as_ptr() as usize) as u64;
+            let inside = stored
+                .extents
+                .iter()
+                .any(|&(from, len)| at >= from && at + b.len() as u64 <= from + len);
+            outside += usize::from(!b.is_empty() && !inside);
+        });
+        assert_eq!(
+            outside,
+            0,
+            "buffers of column {i} ({}) outside the region",
+            column.data_type()
+        );
+    }
+}
+
+fn assert_round_trip(batch: &RecordBatch) {
+    let stored = store(batch);
+    for trust in [Trust::Writers, Trust::Nobody] {
+        let back = stored.read(trust).unwrap();
+        assert_eq!(back.schema(), batch.schema());
+        assert_eq!(back.num_rows(), batch.num_rows());
+        for (i, (back, source)) in back.columns().iter().zip(batch.columns()).enumerate() {
+            back.to_data().validate_full().unwrap();
+            assert_eq!(back, source, "column {i}: {}", source.data_type());
+            assert_eq!(back.null_count(), source.null_count());
+        }
+        assert_inside(&stored, &back);
+    }
+    assert_eq!(read_ipc(&stored), *batch);
+}
+
+/// The batch as any other Arrow sees it: from the messages alone.
+fn read_ipc(stored: &Stored) -> RecordBatch {
+    let layout = stored.layout();
+    let (schema, dictionaries, batch) = layout.ipc().unwrap();
+    let schema = decode_schema(schema).unwrap();
+    let mut known = HashMap::new();
+    let version = arrow_ipc::MetadataVersion::V5;
+    for bytes in dictionaries {
+        let message = arrow_ipc::root_as_message(bytes).unwrap();
+        let dictionary = message.header_as_dictionary_batch().unwrap();
+        arrow_ipc::reader::read_dictionary(
+            &stored.region,
+            dictionary,
+            &schema,
+            &mut known,
+            &version,
+        )
+        .unwrap();
+    }
+    let message = arrow_ipc::root_as_message(batch).unwrap();
+    assert_eq!(message.version(), version);
+    assert!(message.bodyLength() <= stored.region.len() as i64);
+    let batch = message.header_as_record_batch().unwrap();
+    arrow_ipc::reader::read_record_batch(
+        &stored.region,
+        batch,
+        Arc::new(schema),
+        &known,
+        None,
+        &version,
+    )
+    .unwrap()
+}
+
+#[test]
+fn every_type_round_trips_whole() {
+    for rows in [0, 1, 13, 100] {
+        for (name, array) in every_type(rows) {
+            assert_eq!(array.len(), rows, "{name}");
+            assert_round_trip(&batch_of(vec![(name, array)]));
+        }
+        assert_round_trip(&batch_of(every_type(rows)));
+    }
+}
+
+#[test]
+fn every_type_round_trips_sliced_at_odd_offsets() {
+    for (name, array) in every_type(100) {
+        for (from, len) in [
+            (0, 50),
+            (1, 99),
+            (3, 7),
+            (8, 16),
+            (13, 0),
+            (5, 71),
+            (99, 1),
+            (100, 0),
+        ] {
+            assert_round_trip(&batch_of(vec![(name, array.slice(from, len))]));
+            if len > 4 {
+                assert_round_trip(&batch_of(vec![(
+                    name,
+                    array.slice(from, len).slice(3, len - 4),
+                )]));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_slice_stores_no_more_than_it_shows() {
+    for (name, array) in every_type(3000) {
+        if matches!(array.data_type(), DataType::Dictionary(..)) || name.contains("of dictionary") {
+            continue;
+        }
+        let stored = store(&batch_of(vec![(name, array.slice(1501, 10))]));
+        assert!(
+            stored.layout().nbytes() < 4000,
+            "{name}: {} bytes",
+            stored.layout().nbytes()
+        );
+    }
+}
+
+#[test]
+fn large_columns_are_parts_and_small_ones_lie_in_the_root() {
+    let n = 20_000;
+    let batch = batch_of(vec![
+        (
+            "large",
+            Arc::new(Float64Array::from_iter_values((0..n).map(|i| i as f64))),
+        ),
+        (
+            "small",
+            Arc::new(UInt8Array::from_iter_values((0..n).map(|i| i as u8))),
+        ),
+        (
+            "text",
+            Arc::new(texts(n).into_iter().collect::<StringArray>()),
+        ),
+        ("dictionary", Arc::new(strings_dictionary(n))),
+    ]);
+    let plan = Plan::new(&batch).unwrap();
+    assert_eq!(plan.part_bytes().len(), 3);
+    assert_eq!(plan.part_bytes()[0], 160_000);
+    assert!(plan.root_bytes() < 25_000);
+    assert_eq!(plan.rows(), n as u64);
+    assert_round_trip(&batch);
+    assert_round_trip(&batch.slice(777, 12_345));
+    let stored = store(&batch);
+    assert_eq!(stored.layout().num_parts(), 3);
+}
+
+#[test]
+fn no_columns_but_rows() {
+    let batch = RecordBatch::try_new_with_options(
+        Arc::new(Schema::empty()),
+        vec![],
+        &RecordBatchOptions::new().with_row_count(Some(7)),
+    )
+    .unwrap();
+    let stored = store(&batch);
+    assert_eq!(stored.read(Trust::Writers).unwrap(), batch);
+    assert_eq!(stored.layout().rows(), 7);
+}
+
+#[test]
+fn padding_is_zero() {
+    let stored = store(&batch_of(every_type(13)));
+    // Every byte of the objects was written: the 0xaa of the memory before is left in none of the
+    // paddings. The data themselves have no run of six such bytes.
+    for &(at, len) in &stored.extents {
+        let object = &stored.region[at as usize..][..len as usize];
+        assert!(!object.windows(6).any(|w| w == [0xaa; 6]));
+    }
+}
+
+#[test]
+fn values_finds_plain_numbers_and_names_what_is_not() {
+    let n = 1000;
+    let batch = batch_of(vec![
+        (
+            "f",
+            Arc::new(Float64Array::from_iter_values((0..n).map(|i| i as f64))),
+        ),
+        (
+            "when",
+            Arc::new(nullable::<TimestampSecondType>(n, |i| i as i64)),
+        ),
+        (
+            "text",
+            Arc::new(texts(n).into_iter().collect::<StringArray>()),
+        ),
+    ]);
+    let stored = store(&batch);
+    let layout = stored.layout();
+    let (at, len) = layout
+        .values(0, ElementType::F64, &stored.region())
+        .unwrap();
+    let bytes = &stored.region[at as usize..][..8 * len as usize];
+    assert_eq!(
+        bytemuck::cast_slice::<u8, f64>(bytes),
+        &batch.column(0).as_primitive::<Float64Type>().values()[..]
+    );
+    assert!(layout.values(1, ElementType::I64, &stored.region()).is_ok());
+    assert_eq!(layout.null_count(1).unwrap(), 333);
+    let error = layout
+        .values(2, ElementType::F64, &stored.region())
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`text` is a column of Utf8, not a column of f64"
+    );
+    assert!(
+        layout
+            .values(0, ElementType::F32, &stored.region())
+            .is_err()
+    );
+    assert!(
+        layout
+            .values(3, ElementType::F32, &stored.region())
+            .is_err()
+    );
+}
+
+#[test]
+fn a_schema_is_decoded_once() {
+    let stored = store(&batch_of(every_type(5)));
+    let first = stored.layout().schema().unwrap();
+    assert!(Arc::ptr_eq(&first, &stored.layout().schema().unwrap()));
+}
+
+#[test]
+fn what_cannot_be_stored_says_why() {
+    let inner = DictionaryArray::<Int32Type>::new(
+        Int32Array::from(vec![0]),
+        Arc::new(strings_dictionary(1)),
+    );
+    let batch = RecordBatch::try_from_iter([("d", Arc::new(inner) as ArrayRef)]).unwrap();
+    let error = Plan::new(&batch).err().unwrap().to_string();
+    assert!(
+        error.contains("column `d`") && error.contains("dictionary"),
+        "{error}"
+    );
+}
+
+/// Damage is an error or another batch, never a panic. The values are read only where they were
+/// validated.
+fn try_everything(stored: &Stored) {
+    if let Ok(layout) = Layout::parse(stored.root()) {
+        let _ = layout.ipc();
+        let _ = layout.nbytes();
+        for i in 0..layout.num_columns().min(100) {
+            let _ = layout.null_count(i);
+            let _ = layout.values(i, ElementType::I64, &stored.region());
+            let _ = layout.column(i, &stored.region(), Trust::Writers);
+            if let Ok(column) = layout.column(i, &stored.region(), Trust::Nobody) {
+                let _ = format!("{column:?}");
+            }
+        }
+        let _ = layout.batch(&stored.region(), Trust::Writers);
+    }
+}
+
+#[test]
+fn flipped_bits_never_panic() {
+    let mut random = Random(7);
+    let types = every_type(9);
+    for (name, array) in types {
+        let stored = store(&batch_of(vec![(name, array)]));
+        for _ in 0..400 {
+            try_everything(&stored.with(|root| {
+                for _ in 0..=random.below(3) {
+                    let bit = random.below(8 * root.len() as u64) as usize;
+                    root[bit / 8] ^= 1 << (bit % 8);
+                }
+            }));
+        }
+        // Words of the tables set to what is just wrong.
+        for _ in 0..400 {
+            try_everything(&stored.with(|root| {
+                let tables = Sections::of(&Header::read(root).unwrap()).schema;
+                let at = 8 + 4 * random.below((tables - 8) / 4) as usize;
+                let word = [0, 1, 2, 63, 64, 65, 1 << 31, u32::MAX][random.below(8) as usize];
+                root[at..at + 4].copy_from_slice(&word.to_le_bytes());
+            }));
+        }
+    }
+}
+
+#[test]
+fn forged_schemas_never_panic() {
+    let mut random = Random(11);
+    let plan = store(&batch_of(every_type(2)));
+    let whole = plan.layout().schema_bytes().to_vec();
+    for (name, array) in every_type(2) {
+        let stored = store(&batch_of(vec![(name, array)]));
+        let one = stored.layout().schema_bytes().to_vec();
+        for (bytes, rounds) in [(&one, 600), (&whole, 20)] {
+            for _ in 0..rounds {
+                let mut bytes = bytes.clone();
+                for _ in 0..=random.below(4) {
+                    let bit = random.below(8 * bytes.len() as u64) as usize;
+                    bytes[bit / 8] ^= 1 << (bit % 8);
+                }
+                let _ = decode_schema(&bytes);
+            }
+        }
+        // Forged and signed: the schema of one column over the tables of another.
+        for _ in 0..100 {
+            try_everything(&stored.with(|root| {
+                let mut header = Header::read(root).unwrap();
+                let s = Sections::of(&header);
+                let schema = &mut root[s.schema as usize..s.batch as usize];
+                let bit = random.below(8 * schema.len() as u64) as usize;
+                schema[bit / 8] ^= 1 << (bit % 8);
+                header.schema_print = fingerprint(schema);
+                header.write(root);
+            }));
+        }
+    }
+}
+
+#[test]
+fn random_bytes_are_no_batch() {
+    let mut random = Random(3);
+    for _ in 0..20_000 {
+        let len = random.below(400) as usize;
+        let mut bytes: Vec<u8> = (0..len).map(|_| random.next() as u8).collect();
+        if len > 64 && random.below(2) == 0 {
+            bytes[..4].copy_from_slice(&MAGIC.to_le_bytes());
+            bytes[4..8].copy_from_slice(&FORMAT.to_le_bytes());
+            // Small counts, so that sections may fit.
+            for count in bytes[16..].chunks_mut(4).take(10) {
+                count[1..].fill(0);
+            }
+        }
+        let stored = Stored {
+            region: Buffer::from(bytes),
+            extents: vec![(0, len as u64)],
+        };
+        try_everything(&stored);
+    }
+}
+
+#[test]
+fn buffers_outside_the_extents_are_refused() {
+    let stored = store(&batch_of(vec![(
+        "x",
+        Arc::new(Int64Array::from_iter_values(0..100)),
+    )]));
+    let buffers = Sections::of(&stored.layout().header).buffers as usize + BUFFER_BYTES as usize;
+    for at in [
+        0_u64,
+        stored.extents[0].0 - 64,
+        stored.extents[0].0 + stored.extents[0].1,
+        u64::MAX - 63,
+        stored.extents[0].0 + 8,
+    ] {
+        let forged =
+            stored.with(|root| root[buffers..buffers + 8].copy_from_slice(&at.to_le_bytes()));
+        assert!(
+            matches!(forged.read(Trust::Writers), Err(Error::Damaged(_))),
+            "{at}"
+        );
+        let layout = forged.layout();
+        assert!(
+            layout
+                .values(0, ElementType::I64, &forged.region())
+                .is_err()
+        );
+    }
+}
+
+/// Not an assertion: `cargo test --release -- --ignored --nocapture speed`.
+#[test]
+#[ignore = "prints times"]
+fn speed() {
+    let time = |what: &str, f: &mut dyn FnMut()| {
+        let mut best = f64::MAX;
+        for _ in 0..30 {
+            let start = std::time::Instant::now();
+            for _ in 0..1000 {
+                f();
+            }
+            best = best.min(start.elapsed().as_nanos() as f64 / 1000.0);
+        }
+        eprintln!("{what}: {best:.0} ns");
+    };
+    let columns: Vec<(String, ArrayRef)> = (0..10)
+        .map(|i| {
+            (
+                format!("c{i}"),
+                Arc::new(Float64Array::from_iter_values((0..1000).map(|k| k as f64))) as ArrayRef,
+            )
+        })
+        .collect();
+    let batch = batch_of(
+        columns
+            .iter()
+            .map(|(n, a)| (n.as_str(), a.clone()))
+            .collect(),
+    );
+    let stored = store(&batch);
+    let region = stored.region();
+    time("parse", &mut || {
+        drop(std::hint::black_box(Layout::parse(stored.root())))
+    });
+    time("parse + values", &mut || {
+        drop(std::hint::black_box(
+            Layout::parse(stored.root())
+                .unwrap()
+                .values(5, ElementType::F64, &region),
+        ));
+    });
+    time("parse + schema", &mut || {
+        drop(std::hint::black_box(
+            Layout::parse(stored.root()).unwrap().schema(),
+        ))
+    });
+    time("batch of 10 f64 columns", &mut || {
+        drop(std::hint::black_box(stored.read(Trust::Writers)))
+    });
+    time("plan of 10 f64 columns", &mut || {
+        drop(std::hint::black_box(Plan::new(&batch)))
+    });
+    let plan = Plan::new(&batch).unwrap();
+    let mut out = vec![0_u8; plan.root_bytes() as usize];
+    let parts: Vec<u64> = plan.part_bytes().iter().map(|_| 0).collect();
+    time("write_root of 10 f64 columns x 1000", &mut || {
+        plan.write_root(64, &parts, &mut out, &|to, from| to.copy_from_slice(from))
+    });
+    let source: Vec<u8> = vec![1; 80_000];
+    let mut plain = vec![0_u8; 80_000];
+    time("memcpy of 80 000 bytes", &mut || {
+        plain.copy_from_slice(std::hint::black_box(&source));
+        std::hint::black_box(&plain);
+    });
+}

@@ -1,0 +1,568 @@
+//! Where everything lies in the segment: a pure function of a few recorded numbers.
+//!
+//! ```text
+//! control region: read-write in every participant                          data region: read-only,
+//! +--------+-------+---------+---------+--------+-------+------+------+------+-----------+---------+
+//! | header | seats | permits | buckets | row    | zone  | lives| metas| pins | shared    | payload |
+//! | 2 pages|       |         |         | maps   | heads |      |      |      | zones     | zones   |
+//! +--------+-------+---------+---------+--------+-------+------+------+------+-----------+---------+
+//!                                                  and hints                    2^8..2^23   2^8..2^k
+//! ```
+//!
+//! The file is sparse: its size is address space, not memory. Regions begin on page boundaries
+//! with a guard page between them, so that a stray write past one is caught.
+//!
+//! Objects of one power of two form a **zone**. An id is a zone's first id plus the index in it; a
+//! slot's offset is arithmetic. *Shared* zones hold what changes in place (names' texts, directory
+//! lists, later rings and values); *payload* zones hold what never changes once published.
+
+use crate::error::{Error, Result};
+use crate::word::Id;
+
+pub const PAGE: u64 = 4096;
+
+/// The numbers that a segment's layout follows from. Recorded in the header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Params {
+    /// Bytes that the arena may ever use: a power of two.
+    pub capacity: u64,
+    pub seats: u64,
+    pub permits: u64,
+    /// Directory buckets: a power of two, at most [`Id::FIRST`].
+    pub buckets: u64,
+    /// Most slots that a zone has: a power of two.
+    pub max_slots: u64,
+    /// Bytes of address space for each shared zone: a power of two.
+    pub shared: u64,
+    /// The largest shared zone holds objects of `1 << shared_top` bytes.
+    pub shared_top: u64,
+}
+
+/// The smallest object: `1 << BOTTOM` bytes.
+pub const BOTTOM: u64 = 8;
+/// Largest capacity: 1 TiB, so that two mappings of it fit the address space.
+pub const MAX_CAPACITY: u64 = 1 << 40;
+const MIN_CAPACITY: u64 = 1 << 16;
+
+impl Params {
+    /// The layout of arenas for use; tests make smaller ones.
+    pub fn standard(capacity: u64, permits: u64) -> Params {
+        Params {
+            capacity: capacity.next_power_of_two().max(MIN_CAPACITY),
+            seats: 256,
+            permits,
+            buckets: 1 << 14,
+            max_slots: 1 << 22,
+            shared: 1 << 30,
+            shared_top: 23,
+        }
+    }
+}
+
+/// Words of one seat's record behind its [`crate::word::Seat`] word; see [`crate::seat`].
+pub const SEAT_WORDS: u64 = 16;
+/// Words of one object's record; see [`meta`].
+pub const META_WORDS: u64 = 12;
+/// Words of one zone's head: `used`, and room.
+pub const HEAD_WORDS: u64 = 8;
+
+/// The words of an object's record.
+pub mod meta {
+    /// `kind:8 | format:8 | 0:16 | entries:32`, see [`crate::object`].
+    pub const KIND: u64 = 0;
+    /// Bytes of payload.
+    pub const LEN: u64 = 1;
+    /// The container that a put is aimed at, plus one; 0: none.
+    pub const TARGET: u64 = 2;
+    /// The version under its name; of a name: the version its first object gets.
+    pub const VERSION: u64 = 3;
+    /// The place that this object is the container of (a name's current version). Never reset.
+    pub const PLACE: u64 = 4;
+    /// Two words of two holders each: objects that share this one as a part. Scanned like pins.
+    pub const HOLDS: u64 = 5;
+    /// Raised after each hold taken, before its source is let go. Never reset.
+    pub const HOLD_TURN: u64 = 7;
+    /// Bytes at the slot's start that are known to be in memory, and [`super::DIRTY`].
+    pub const COMMITTED: u64 = 8;
+    /// Where a forwarded item came from, plus one. Cleared before the object is free.
+    pub const FROM: u64 = 9;
+    /// Rows of a batch or table, elements of an array, bytes of bytes.
+    pub const ROWS: u64 = 10;
+    /// When it was published, in milliseconds since the Unix epoch.
+    pub const TIME: u64 = 11;
+}
+
+/// Flag in [`meta::COMMITTED`]: the slot may have pages that the number does not tell of.
+pub const DIRTY: u64 = 1;
+
+/// Words of the header; the first page never changes after creation, but for its state words in
+/// the second page, which every participant changes.
+pub mod header {
+    /// The first page: what the file is.
+    pub const MAGIC: u64 = 0;
+    pub const VERSION: u64 = 8;
+    /// Features that a reader may ignore.
+    pub const COMPATIBLE: u64 = 16;
+    /// Features that a reader must know.
+    pub const INCOMPATIBLE: u64 = 24;
+    /// The seven [`super::Params`], in their order.
+    pub const PARAMS: u64 = 32;
+    /// Bytes of address space of the whole file.
+    pub const TOTAL: u64 = 88;
+    /// Of everything above.
+    pub const CHECKSUM: u64 = 96;
+
+    /// The second page: what changes.
+    pub const LIFE: u64 = 4096;
+    pub const LIMIT: u64 = 4104;
+    pub const WARM_LIMIT: u64 = 4112;
+    /// 1: the arena stays when nobody uses it.
+    pub const KEEP: u64 = 4120;
+    /// When it was made, in milliseconds since the Unix epoch.
+    pub const CREATED: u64 = 4128;
+    /// The highest version of any name that was removed.
+    pub const FLOOR: u64 = 4160;
+    /// Bytes of free slots that keep their pages: a hint.
+    pub const WARM: u64 = 4224;
+    /// Rung when a permit comes back.
+    pub const PERMIT_BELL: u64 = 4288;
+    /// Rung when a name appears.
+    pub const NAME_BELL: u64 = 4352;
+    /// Seats below this index were claimed at some time. Raised before the claim.
+    pub const SEATS_USED: u64 = 4416;
+}
+
+/// Which mapping an object's bytes are reached through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Set {
+    Shared,
+    Payload,
+}
+
+/// All equal-sized objects of one power of two.
+#[derive(Clone, Copy, Debug)]
+pub struct Zone {
+    pub index: usize,
+    pub set: Set,
+    /// log2 of the slot size.
+    pub shift: u64,
+    /// How many slots.
+    pub slots: u64,
+    /// Index (id - [`Id::FIRST`]) of the first slot.
+    pub first: u64,
+    /// Offset of the first slot.
+    pub base: u64,
+    /// Offset of the zone's head words.
+    pub head: u64,
+    /// Offsets of the hints: for warm and cold free slots, each a bitmap and a bitmap of its words.
+    pub hints: [Hints; 2],
+}
+
+/// A two-level bitmap of slots that may be free.
+#[derive(Clone, Copy, Debug)]
+pub struct Hints {
+    pub bits: u64,
+    pub summary: u64,
+}
+
+impl Zone {
+    pub fn size(&self) -> u64 {
+        1 << self.shift
+    }
+
+    pub fn id(&self, slot: u64) -> Id {
+        Id(Id::FIRST + (self.first + slot) as u32)
+    }
+
+    pub fn offset(&self, slot: u64) -> u64 {
+        self.base + (slot << self.shift)
+    }
+
+    /// Offset of the word that says, plus one, from which slot on the zone is being extended. An extension
+    /// is under way, or was cut short, while that equals the zone's `used` mark.
+    pub fn extending(&self) -> u64 {
+        self.head + 8
+    }
+
+    /// How many slots an extension adds.
+    pub fn step(&self) -> u64 {
+        if self.size() < 1 << 16 { 32 } else { 4 }
+    }
+
+    /// Whether several slots share a page.
+    pub fn sub_page(&self) -> bool {
+        self.size() < PAGE
+    }
+}
+
+/// The layout of a segment.
+#[derive(Clone, Debug)]
+pub struct Geometry {
+    pub params: Params,
+    /// Objects of all zones.
+    pub ids: u64,
+    pub seat_words: u64,
+    pub seats: u64,
+    pub permits: u64,
+    pub buckets: u64,
+    pub row_maps: u64,
+    pub heads: u64,
+    pub lives: u64,
+    pub metas: u64,
+    pub pins: u64,
+    /// Where the shared zones begin.
+    pub shared: u64,
+    /// Where the control region ends and the data region begins.
+    pub data: u64,
+    pub total: u64,
+    pub zones: Vec<Zone>,
+    /// Guard pages of the control region.
+    pub guards: Vec<u64>,
+}
+
+impl Geometry {
+    /// Checks the numbers and lays the segment out. The same numbers give the same layout in every
+    /// build with the same [`crate::segment::VERSION`].
+    pub fn new(params: Params) -> Result<Geometry> {
+        let p = params;
+        let power = |what: &str, n: u64, low: u64, high: u64| {
+            if n.is_power_of_two() && (low..=high).contains(&n) {
+                return Ok(());
+            }
+            let range = format!("a power of two from {low} to {high}");
+            Err(Error::invalid(format!("{what} must be {range}, not {n}")))
+        };
+        let count = |what: &str, n: u64, high: u64| {
+            if (1..=high).contains(&n) {
+                return Ok(());
+            }
+            Err(Error::invalid(format!(
+                "{what} must be from 1 to {high}, not {n}"
+            )))
+        };
+        power("capacity", p.capacity, MIN_CAPACITY, MAX_CAPACITY)?;
+        power("buckets", p.buckets, 1, u64::from(Id::FIRST))?;
+        power("slots of a zone", p.max_slots, 2, 1 << 22)?;
+        power("address space of a shared zone", p.shared, PAGE, 1 << 34)?;
+        count("seats", p.seats, 256)?;
+        count("writers", p.permits, 1024)?;
+        if !(BOTTOM..=26).contains(&p.shared_top) {
+            return Err(Error::invalid(format!(
+                "shared zones end at 2^8 to 2^26, not 2^{}",
+                p.shared_top
+            )));
+        }
+
+        let mut zones = vec![];
+        let mut ids = 0;
+        let top = u64::from(p.capacity.ilog2());
+        let shared = (BOTTOM..=p.shared_top).map(|shift| (Set::Shared, shift, p.shared));
+        let payload = (BOTTOM..=top).map(|shift| (Set::Payload, shift, 2 * p.capacity));
+        for (set, shift, bytes) in shared.chain(payload) {
+            let slots = (bytes >> shift).clamp(1, p.max_slots);
+            let hints = [Hints {
+                bits: 0,
+                summary: 0,
+            }; 2];
+            zones.push(Zone {
+                index: zones.len(),
+                set,
+                shift,
+                slots,
+                first: ids,
+                base: 0,
+                head: 0,
+                hints,
+            });
+            ids += slots;
+        }
+        if ids > u64::from(Id::MAX - Id::FIRST) {
+            return Err(Error::invalid(format!(
+                "capacity {} needs {ids} ids, more than there are",
+                p.capacity
+            )));
+        }
+
+        let mut guards = vec![];
+        let mut at = 2 * PAGE;
+        let mut region = |words: u64| {
+            guards.push(at);
+            let start = at + PAGE;
+            at = start + (words * 8).next_multiple_of(PAGE);
+            start
+        };
+        let seat_words = region(p.seats);
+        let seats = region(p.seats * SEAT_WORDS);
+        let permits = region(p.permits);
+        let buckets = region(p.buckets);
+        let row_maps = region(p.seats * row_map_words(ids));
+        let hint_words: u64 = zones
+            .iter()
+            .map(|z| 2 * (words(z.slots) + words(words(z.slots))))
+            .sum();
+        let heads = region(zones.len() as u64 * HEAD_WORDS + hint_words);
+        let lives = region(ids);
+        let metas = region(ids * META_WORDS);
+        let pins = region(p.seats * row_bytes(ids) / 8);
+        let shared = region(0);
+
+        let mut hint = heads + zones.len() as u64 * HEAD_WORDS * 8;
+        let mut at = shared;
+        let mut data = shared;
+        for z in &mut zones {
+            if z.set == Set::Payload && data == shared {
+                // The data region begins at a huge page, so that slots of 2 MiB are aligned to one.
+                at = at.next_multiple_of(1 << 21);
+                data = at;
+            }
+            z.base = at;
+            z.head = heads + z.index as u64 * HEAD_WORDS * 8;
+            for h in &mut z.hints {
+                h.summary = hint;
+                h.bits = hint + words(words(z.slots)) * 8;
+                hint = h.bits + words(z.slots) * 8;
+            }
+            at += (z.slots << z.shift).next_multiple_of(PAGE);
+        }
+        let total = at;
+        let g = Geometry {
+            params,
+            ids,
+            seat_words,
+            seats,
+            permits,
+            buckets,
+            row_maps,
+            heads,
+            lives,
+            metas,
+            pins,
+            shared,
+            data,
+            total,
+            zones,
+            guards,
+        };
+        Ok(g)
+    }
+
+    /// The zone and slot of an id that came out of the segment. `None`: no such object.
+    pub fn slot(&self, id: Id) -> Option<(&Zone, u64)> {
+        let index = u64::from(id.0.checked_sub(Id::FIRST)?);
+        if index >= self.ids {
+            return None;
+        }
+        let zone = self.zones.partition_point(|z| z.first <= index) - 1;
+        let zone = &self.zones[zone];
+        Some((zone, index - zone.first))
+    }
+
+    /// The zone for objects of `bytes`. `None`: larger than any.
+    pub fn zone(&self, set: Set, bytes: u64) -> Option<&Zone> {
+        let shift = u64::from(bytes.max(1).next_power_of_two().ilog2()).max(BOTTOM);
+        let index = match set {
+            Set::Shared if shift <= self.params.shared_top => shift - BOTTOM,
+            Set::Shared => return None,
+            Set::Payload => self.params.shared_top + 1 - BOTTOM + shift - BOTTOM,
+        };
+        self.zones.get(index as usize)
+    }
+
+    /// Ranges of the control region, offset and length, that `n` slots of a zone need from `slot` on.
+    pub fn control_of(&self, zone: &Zone, slot: u64, n: u64) -> Vec<(u64, u64)> {
+        let first = zone.id(slot);
+        let mut ranges = vec![
+            (self.life(first), n * 8),
+            (self.meta(first, 0), n * META_WORDS * 8),
+        ];
+        let (w, last) = (slot / 64, (slot + n - 1) / 64);
+        for h in zone.hints {
+            ranges.push((h.bits + w * 8, (last - w + 1) * 8));
+            ranges.push((h.summary + w / 64 * 8, (last / 64 - w / 64 + 1) * 8));
+        }
+        ranges
+    }
+
+    /// Offset of an object's word.
+    #[inline]
+    pub fn life(&self, id: Id) -> u64 {
+        self.lives + u64::from(id.0 - Id::FIRST) * 8
+    }
+
+    /// Offset of a word of an object's record.
+    #[inline]
+    pub fn meta(&self, id: Id, word: u64) -> u64 {
+        self.metas + (u64::from(id.0 - Id::FIRST) * META_WORDS + word) * 8
+    }
+
+    /// Offset of the pin count that `seat` has for an object.
+    #[inline]
+    pub fn pin(&self, seat: u64, id: Id) -> u64 {
+        self.pins + seat * row_bytes(self.ids) + u64::from(id.0 - Id::FIRST) * 8
+    }
+
+    /// The page of a seat's row that an object's pin lies in.
+    #[inline]
+    pub fn row_page(&self, id: Id) -> u64 {
+        u64::from(id.0 - Id::FIRST) * 8 / PAGE
+    }
+
+    /// Offset of a page of a seat's row.
+    pub fn row_page_offset(&self, seat: u64, page: u64) -> u64 {
+        self.pins + seat * row_bytes(self.ids) + page * PAGE
+    }
+
+    pub fn row_map_words(&self) -> u64 {
+        row_map_words(self.ids)
+    }
+
+    /// Offset of the word of `seat`'s row map that has the bit of `page`.
+    pub fn row_map(&self, seat: u64, page: u64) -> u64 {
+        self.row_maps + (seat * self.row_map_words() + page / 64) * 8
+    }
+
+    pub fn seat_word(&self, seat: u64) -> u64 {
+        self.seat_words + seat * 8
+    }
+
+    pub fn seat_info(&self, seat: u64, word: u64) -> u64 {
+        self.seats + (seat * SEAT_WORDS + word) * 8
+    }
+
+    pub fn permit(&self, index: u64) -> u64 {
+        self.permits + index * 8
+    }
+
+    pub fn bucket(&self, index: u32) -> u64 {
+        self.buckets + u64::from(index) * 8
+    }
+}
+
+/// 64-bit words for `bits` bits.
+pub fn words(bits: u64) -> u64 {
+    bits.div_ceil(64)
+}
+
+/// A seat's row of pin counts, in whole pages: no two seats share one.
+fn row_bytes(ids: u64) -> u64 {
+    (ids * 8).next_multiple_of(PAGE)
+}
+
+/// One bit for each page of a row.
+fn row_map_words(ids: u64) -> u64 {
+    words(row_bytes(ids) / PAGE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn small() -> Params {
+        Params {
+            capacity: 1 << 16,
+            seats: 3,
+            permits: 2,
+            buckets: 4,
+            max_slots: 64,
+            shared: PAGE,
+            shared_top: 9,
+        }
+    }
+
+    /// No two things overlap, ids and offsets go back and forth, for tiny and huge arenas.
+    #[test]
+    fn the_layout_has_no_overlaps() {
+        for p in [
+            small(),
+            Params::standard(1, 1),
+            Params::standard(1 << 36, 64),
+            Params::standard(MAX_CAPACITY, 1024),
+        ] {
+            let g = Geometry::new(p).expect("valid");
+            let regions = [
+                g.seat_words,
+                g.seats,
+                g.permits,
+                g.buckets,
+                g.row_maps,
+                g.heads,
+                g.lives,
+                g.metas,
+                g.pins,
+                g.shared,
+            ];
+            assert!(regions.is_sorted() && g.shared < g.data && g.data < g.total);
+            for (guard, start) in g.guards.iter().zip(regions) {
+                assert_eq!(guard + PAGE, start, "a guard page lies before each region");
+            }
+            let last = g.zones.last().expect("zones");
+            assert_eq!(last.size(), p.capacity);
+            assert!(
+                last.hints[1].bits + words(last.slots) * 8 <= g.lives - PAGE,
+                "hints end before the lives"
+            );
+            let mut end = g.shared;
+            for z in &g.zones {
+                assert!(
+                    z.base >= end && z.base % z.size().min(1 << 21) == 0,
+                    "{z:?}"
+                );
+                end = z.offset(z.slots);
+                for slot in [0, z.slots - 1] {
+                    let (back, s) = g.slot(z.id(slot)).expect("an id");
+                    assert_eq!((back.index, s), (z.index, slot));
+                }
+                let fits = g.zone(z.set, z.size()).expect("a zone");
+                assert_eq!(fits.index, z.index);
+            }
+            assert!(g.slot(Id(Id::FIRST - 1)).is_none());
+            assert!(g.slot(Id(Id::FIRST + g.ids as u32)).is_none());
+            let top = Id(Id::FIRST + g.ids as u32 - 1);
+            for seat in [0, p.seats - 1] {
+                let page = g.row_page(top);
+                assert!(page / 64 < g.row_map_words());
+                let off = g.row_page_offset(seat, page);
+                assert!((off..off + PAGE).contains(&g.pin(seat, top)));
+            }
+            assert!(g.pin(p.seats - 1, top) < g.shared);
+        }
+    }
+
+    /// Numbers that no arena can have are refused in words.
+    #[test]
+    fn impossible_numbers_are_refused() {
+        let bad = [
+            Params {
+                capacity: 3 << 20,
+                ..small()
+            },
+            Params {
+                capacity: MAX_CAPACITY * 2,
+                ..small()
+            },
+            Params {
+                seats: 0,
+                ..small()
+            },
+            Params {
+                seats: 257,
+                ..small()
+            },
+            Params {
+                permits: 1025,
+                ..small()
+            },
+            Params {
+                buckets: 1 << 17,
+                ..small()
+            },
+            Params {
+                shared_top: 64,
+                ..small()
+            },
+        ];
+        for p in bad {
+            assert!(matches!(Geometry::new(p), Err(Error::Invalid(_))), "{p:?}");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The one door to shared words, addressed by offset.
+//!
+//! All control state is 64-bit words at 8-aligned offsets from the segment's base. The protocols
+//! (seat, zone, object, name, sync, recover) are generic over these traits and never see a pointer, so
+//! that the same code runs on the mapping, on a step-counting copy that kills, stops or races it,
+//! and under model checkers. [`Mapped`] is the production implementation.
+//!
+//! The segment is three mappings of one file: the control region (read-write in every
+//! participant), the data region read-only, and, in writers, the data region once more read-write.
+//! A word of the data region is loaded through the read-only mapping and stored through the alias.
+#![allow(unsafe_code, reason = "turns offsets into atomics of the mapping")]
+
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering, fence};
+
+/// Loads shared words.
+pub trait Load {
+    /// The word at `off` bytes. Panics if `off` is not 8-aligned or lies outside the segment.
+    #[track_caller]
+    fn load(&self, off: u64, order: Ordering) -> u64;
+}
+
+/// Changes shared words. `cas` fails with the value found, loaded with [`Ordering::Acquire`].
+pub trait Mem: Load {
+    /// Stores a word.
+    #[track_caller]
+    fn store(&self, off: u64, value: u64, order: Ordering);
+    /// Exact-value compare-and-swap.
+    #[track_caller]
+    fn cas(&self, off: u64, old: u64, new: u64, order: Ordering) -> Result<u64, u64>;
+    /// Adds with wrapping and returns what was there before.
+    #[track_caller]
+    fn fetch_add(&self, off: u64, value: u64, order: Ordering) -> u64;
+    /// Backs off inside a retry loop.
+    fn spin(&self) {
+        std::hint::spin_loop();
+    }
+}
+
+/// The mappings of a segment. Unmapping is their owner's business ([`crate::segment`]).
+#[derive(Debug)]
+pub struct Mapped {
+    control: *mut u8,
+    control_len: u64,
+    data: *const u8,
+    total: u64,
+    alias: AtomicPtr<u8>,
+}
+
+// SAFETY: the mapped bytes are shared between processes anyway; all access below is atomic.
+unsafe impl Send for Mapped {}
+// SAFETY: as above.
+unsafe impl Sync for Mapped {}
+
+impl Mapped {
+    /// # Safety
+    ///
+    /// * `control` is page-aligned and mapped for `control_len` bytes, writable unless nothing but
+    ///   [`Load`] is used;
+    /// * `data` is page-aligned and mapped readable for `total - control_len` bytes;
+    /// * both stay mapped for as long as this value is used, and nobody makes references to the
+    ///   words of the control region.
+    pub unsafe fn new(control: *mut u8, control_len: u64, data: *const u8, total: u64) -> Mapped {
+        Mapped {
+            control,
+            control_len,
+            data,
+            total,
+            alias: AtomicPtr::default(),
+        }
+    }
+
+    /// Makes stores to the data region possible.
+    ///
+    /// # Safety
+    ///
+    /// `alias` maps the same bytes as `data`, readable and writable, for as long as `self` is used.
+    pub unsafe fn set_alias(&self, alias: *mut u8) {
+        self.alias.store(alias, Ordering::Release);
+    }
+
+    #[inline(always)]
+    fn check(&self, off: u64) {
+        assert!(
+            off % 8 == 0 && off < self.total,
+            "offset {off:#x} is no word of this segment"
+        );
+    }
+
+    #[inline(always)]
+    fn writable(&self, off: u64) -> &AtomicU64 {
+        self.check(off);
+        let base = if off < self.control_len {
+            self.control
+        } else {
+            let alias = self.alias.load(Ordering::Acquire);
+            assert!(
+                !alias.is_null(),
+                "a store to the data region needs a writer's mapping"
+            );
+            alias.wrapping_sub(self.control_len as usize)
+        };
+        let word = base.wrapping_add(off as usize).cast::<u64>();
+        // SAFETY: `off` is inside the segment (checked) and so inside the mapping chosen; the
+        // address is 8-aligned as the mappings are page-aligned; it stays mapped while `self` is
+        // used, and all access to the word is atomic (contract of `new` and `set_alias`).
+        unsafe { AtomicU64::from_ptr(word) }
+    }
+}
+
+impl Load for Mapped {
+    #[inline(always)]
+    fn load(&self, off: u64, order: Ordering) -> u64 {
+        self.check(off);
+        let base = if off < self.control_len {
+            self.control.cast_const()
+        } else {
+            self.data.wrapping_sub(self.control_len as usize)
+        };
+        let word = base.wrapping_add(off as usize).cast::<u64>().cast_mut();
+        // SAFETY: as in `writable`; only loads are made through it.
+        let word = unsafe { AtomicU64::from_ptr(word) };
+        if off < self.control_len {
+            return word.load(order);
+        }
+        // On read-only pages std defines relaxed loads only; the fence makes up for the rest.
+        let value = word.load(Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        value
+    }
+}
+
+impl Mem for Mapped {
+    #[inline(always)]
+    fn store(&self, off: u64, value: u64, order: Ordering) {
+        self.writable(off).store(value, order);
+    }
+
+    #[inline(always)]
+    fn cas(&self, off: u64, old: u64, new: u64, order: Ordering) -> Result<u64, u64> {
+        self.writable(off)
+            .compare_exchange(old, new, order, Ordering::Acquire)
+    }
+
+    #[inline(always)]
+    fn fetch_add(&self, off: u64, value: u64, order: Ordering) -> u64 {
+        self.writable(off).fetch_add(value, order)
+    }
+}

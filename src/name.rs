@@ -1,0 +1,521 @@
+//! The directory: names, versions, publishing and removing.
+//!
+//! A **bucket** is a place that names an immutable LIST of entries. A **name** is an object too: its
+//! record's place names its current object, its block holds the text. To insert or drop a name, copy
+//! the list and put it in the bucket; that is an ordinary `put` with an ordinary recovery.
+//!
+//! ```text
+//! bucket (a place) --> LIST [n | hash+id | hash+id ..] --> NAME [bell | length | text ..]
+//!                                                            record.place --> current object
+//! lookup   read bucket, list; pin the name; bucket unchanged? else again
+//! publish  name found: put(object, its place)        name missing: insert it, then put
+//! remove   CAS place -> dead  <- here it is gone     then drop the name from its list
+//! ```
+//!
+//! # Invariants
+//!
+//! * N1: a published object that was not removed is found under its name, in every state.
+//! * N2: `dead` is terminal: whoever meets it drops the name from the list and looks up again.
+//! * N3: the turn of a name's place goes on when its record is used for another name.
+//! * N4: versions under one name only rise, also across remove and publish: `floor` is raised to the
+//!   removed version before the removal, and a new name starts above it.
+//!
+//! # Death
+//!
+//! Between inserting a name and its first put: a name without an object, invisible to readers;
+//! recovery removes it (a living author meets `dead` and inserts anew). Between `dead` and the drop:
+//! a dead name in a list, dropped by whoever meets it and by recovery. Elsewhere: drafts and stale
+//! homes. Model: `dir` (22 M states).
+
+use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+
+use crate::error::{Error, Result};
+use crate::geometry::{header, meta};
+use crate::mem::Load;
+use crate::seat::{Core, Env};
+use crate::tables::{Kind, Tables};
+use crate::word::{Id, Life, Place, State, TURNS, Turn};
+use crate::zone::Draft;
+
+/// Longest name, in bytes.
+pub const MAX_NAME: usize = 200;
+
+/// A name's entry in a list: the hash's upper 38 bits, and the name's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed(u64);
+
+const ID: u64 = (1 << Id::BITS) - 1;
+
+impl Listed {
+    fn new(hash: u64, id: Id) -> Listed {
+        Listed(hash & !ID | u64::from(id.0))
+    }
+
+    pub fn id(self) -> Id {
+        Id((self.0 & ID) as u32)
+    }
+
+    fn has(self, hash: u64) -> bool {
+        self.0 & !ID == hash & !ID
+    }
+}
+
+/// FNV-1a (Fowler, Noll, Vo), then a mix of the bits (the finalizer of MurmurHash3): names differ in
+/// their last characters, and both ends of the hash are used. Part of the format.
+fn hash(name: &str) -> u64 {
+    let fnv = name.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| {
+        (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
+    });
+    let h = (fnv ^ fnv >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    let h = (h ^ h >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    h ^ h >> 33
+}
+
+/// What is current under a name.
+#[derive(Clone, Debug)]
+pub struct Named {
+    pub name: String,
+    pub id: Id,
+    pub kind: Kind,
+    pub version: u64,
+    pub len: u64,
+    pub rows: u64,
+    pub time: u64,
+}
+
+/// Words of a name's block.
+const BELL: u64 = 0;
+const LENGTH: u64 = 8;
+const TEXT: u64 = 16;
+
+/// Checks a name of an object.
+pub fn check(name: &str) -> Result<()> {
+    let len = name.len();
+    if len == 0 || len > MAX_NAME {
+        return Err(Error::invalid(format!(
+            "a name has 1 to {MAX_NAME} bytes, `{name}` has {len}"
+        )));
+    }
+    if name.chars().any(char::is_control) {
+        return Err(Error::invalid(format!(
+            "a name has no control characters: {name:?}"
+        )));
+    }
+    Ok(())
+}
+
+impl<E: Load> Tables<E> {
+    /// A bucket's value and its list, read together.
+    pub fn list_of(&self, bucket: Id) -> Result<(Place, Vec<Listed>)> {
+        if u64::from(bucket.0) >= self.geo.params.buckets {
+            return Err(Error::damaged(format!("{bucket} is no bucket")));
+        }
+        let off = self.geo.bucket(bucket.0);
+        loop {
+            let place = self.place(off);
+            let mut list = vec![];
+            if let Some((at, n)) = self.list_at(place)? {
+                list.extend((0..n).map(|i| Listed(self.env.load(at + i * 8, Acquire))));
+            }
+            if self.place(off) == place {
+                return Ok((place, list));
+            }
+        }
+    }
+
+    /// Where the entries of a bucket's list lie, and how many its slot can hold at most that it claims.
+    #[inline]
+    fn list_at(&self, place: Place) -> Result<Option<(u64, u64)>> {
+        let Some(id) = place.object() else {
+            return Ok(None);
+        };
+        let id = self.object(id)?;
+        let (zone, slot) = self.slot(id);
+        if zone.set != Kind::List.set() {
+            return Err(Error::damaged(format!("the list {id} lies among payloads")));
+        }
+        let at = zone.offset(slot);
+        let n = self.env.load(at, Acquire).min(zone.size() / 8 - 1);
+        Ok(Some((at + 8, n)))
+    }
+
+    /// The text of a name. Garbage if the name is freed meanwhile: pin it, or look again afterwards.
+    fn text(&self, name: Id) -> String {
+        let at = self.payload(name);
+        let len = (self.env.load(at + LENGTH, Acquire) as usize).min(MAX_NAME);
+        let words = (0..len.div_ceil(8) as u64)
+            .map(|i| self.env.load(at + TEXT + i * 8, Relaxed).to_le_bytes());
+        let mut bytes: Vec<u8> = words.flatten().collect();
+        bytes.truncate(len);
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    #[inline]
+    fn is_named(&self, id: Id, name: &str) -> bool {
+        let at = self.payload(id);
+        if self.env.load(at + LENGTH, Acquire) != name.len() as u64 {
+            return false;
+        }
+        let mut at = at + TEXT;
+        for chunk in name.as_bytes().chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            if self.env.load(at, Relaxed) != u64::from_le_bytes(word) {
+                return false;
+            }
+            at += 8;
+        }
+        true
+    }
+
+    /// Everything that is published, in no order: each entry was true at some moment of the call.
+    pub fn names(&self) -> Result<Vec<Named>> {
+        let mut all = vec![];
+        for bucket in 0..self.geo.params.buckets as u32 {
+            if self.place(self.geo.bucket(bucket)).object().is_none() {
+                continue;
+            }
+            let from = all.len();
+            // Bounded, so that a damaged or very busy bucket cannot hold us for ever.
+            for _ in 0..1000 {
+                all.truncate(from);
+                let (place, list) = self.list_of(Id(bucket))?;
+                for listed in list {
+                    all.extend(self.named(self.name_object(listed)?)?);
+                }
+                if self.place(self.geo.bucket(bucket)) == place {
+                    break;
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// Checks the id of a listed name.
+    pub fn name_object(&self, listed: Listed) -> Result<Id> {
+        let id = self.object(listed.id())?;
+        let (zone, _) = self.slot(id);
+        if zone.set == Kind::Name.set() && zone.size() >= TEXT + MAX_NAME as u64 {
+            return Ok(id);
+        }
+        Err(Error::damaged(format!("{id} is listed, but is no name")))
+    }
+
+    /// What is current under a name's record.
+    fn named(&self, name: Id) -> Result<Option<Named>> {
+        let off = self.geo.meta(name, meta::PLACE);
+        loop {
+            let place = self.place(off);
+            let Some(id) = place.object() else {
+                return Ok(None);
+            };
+            let id = self.object(id)?;
+            let (kind, meta) = (self.kind(id), |w| self.meta(id, w));
+            let found = |kind| Named {
+                name: self.text(name),
+                id,
+                kind,
+                version: meta(meta::VERSION),
+                len: meta(meta::LEN),
+                rows: meta(meta::ROWS),
+                time: meta(meta::TIME),
+            };
+            let found = kind.map(found);
+            if self.place(off) == place {
+                return found.map(Some);
+            }
+        }
+    }
+
+    pub fn bucket_of(&self, name: &str) -> Id {
+        Id((hash(name) % self.geo.params.buckets) as u32)
+    }
+
+    /// Offset of a name's bell.
+    pub fn name_bell(&self, name: Id) -> u64 {
+        self.payload(name) + BELL
+    }
+}
+
+impl<E: Env> Core<E> {
+    /// Finds a name and pins its record: the caller unpins.
+    #[inline]
+    pub fn lookup(&self, name: &str) -> Result<Option<Id>> {
+        let hash = hash(name);
+        let off = self.geo.bucket((hash % self.geo.params.buckets) as u32);
+        'again: loop {
+            let place = self.place(off);
+            if let Some((at, n)) = self.list_at(place)? {
+                for i in 0..n {
+                    let listed = Listed(self.env.load(at + i * 8, Acquire));
+                    if !listed.has(hash) {
+                        continue;
+                    }
+                    // The entry is the list's only if the list still is the bucket's.
+                    if self.place(off) != place {
+                        continue 'again;
+                    }
+                    let id = self.name_object(listed)?;
+                    self.raise_pin(id)?;
+                    if self.place(off) != place {
+                        self.unpin(id);
+                        continue 'again;
+                    }
+                    if self.is_named(id, name) {
+                        return Ok(Some(id));
+                    }
+                    self.unpin(id);
+                }
+            }
+            if self.place(off) == place {
+                return Ok(None);
+            }
+            self.env.spin();
+        }
+    }
+
+    /// Pins the current object under a name.
+    #[inline]
+    pub fn pin_named(&self, name: &str) -> Result<Option<Id>> {
+        let Some(found) = self.lookup(name)? else {
+            return Ok(None);
+        };
+        let pinned = self.pin(self.geo.meta(found, meta::PLACE));
+        self.unpin(found);
+        Ok(pinned?.map(|(id, _)| id))
+    }
+
+    /// Makes a draft the current object under a name, and returns its version. On error the draft
+    /// still is the caller's. `expected`: only if this version is current (0: none).
+    pub fn publish(&self, name: &str, draft: Draft, expected: Option<u64>) -> Result<u64> {
+        check(name)?;
+        self.set_meta(draft.id, meta::TIME, self.env.now());
+        loop {
+            let found = match self.lookup(name)? {
+                Some(found) => found,
+                None if expected.is_some_and(|v| v != 0) => {
+                    return Err(conflict(name, expected, 0));
+                }
+                None => match self.insert(name)? {
+                    Some(new) => new,
+                    None => continue,
+                },
+            };
+            let put = self.publish_at(name, found, draft, expected);
+            let dead = matches!(put, Ok(None));
+            if dead {
+                self.drop_name(self.bucket_of(name), found);
+            }
+            if matches!(put, Ok(Some(_))) {
+                self.ring(self.name_bell(found));
+            }
+            self.unpin(found);
+            match put? {
+                Some(version) => return Ok(version),
+                None => self.env.spin(),
+            }
+        }
+    }
+
+    /// Puts the draft at a pinned name. `None`: the name is dead.
+    fn publish_at(
+        &self,
+        name: &str,
+        found: Id,
+        draft: Draft,
+        expected: Option<u64>,
+    ) -> Result<Option<u64>> {
+        let off = self.geo.meta(found, meta::PLACE);
+        loop {
+            let place = self.place(off);
+            if place.is_dead() {
+                return Ok(None);
+            }
+            // Read before the swap: if the swap succeeds, the place did not change, and this was its version.
+            let current = match place.object() {
+                Some(old) => self.meta(self.object(old)?, meta::VERSION),
+                None => 0,
+            };
+            if expected.is_some_and(|v| v != current) && self.place(off) == place {
+                return Err(conflict(name, expected, current));
+            }
+            let base = self.meta(found, meta::VERSION);
+            let version = base.max(current.saturating_add(1));
+            self.set_meta(draft.id, meta::VERSION, version);
+            if self.put(draft, found, place)? {
+                return Ok(Some(version));
+            }
+            self.env.spin();
+        }
+    }
+
+    /// Adds a name to its bucket and returns it pinned. `None`: the bucket changed, look up again.
+    fn insert(&self, name: &str) -> Result<Option<Id>> {
+        let bucket = self.bucket_of(name);
+        let (place, mut list) = self.list_of(bucket)?;
+        let floor = self.env.load(header::FLOOR, SeqCst);
+        let new = self.alloc(Kind::Name, TEXT + MAX_NAME as u64)?;
+        let at = self.payload(new.id);
+        self.env.store(at + BELL, 0, Relaxed);
+        self.env.store(at + LENGTH, name.len() as u64, Relaxed);
+        for (i, chunk) in name.as_bytes().chunks(8).enumerate() {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.env
+                .store(at + TEXT + i as u64 * 8, u64::from_le_bytes(word), Relaxed);
+        }
+        // N3, N4.
+        let off = self.geo.meta(new.id, meta::PLACE);
+        self.env.store(off, self.place(off).revived().0, SeqCst);
+        self.set_meta(new.id, meta::VERSION, floor.saturating_add(1));
+        self.set_meta(new.id, meta::LEN, name.len() as u64);
+        self.set_meta(new.id, meta::TARGET, u64::from(bucket.0) + 1);
+        if let Err(e) = self.raise_pin(new.id) {
+            self.drop_draft(new);
+            return Err(e);
+        }
+        list.push(Listed::new(hash(name), new.id));
+        match self.put_list(bucket, place, &list) {
+            Ok(Some(turn)) => {
+                // The name's own home; if it was removed meanwhile, its place is dead and the put meets that.
+                self.turn_life(
+                    new.id,
+                    new.life(),
+                    Life::home(Turn {
+                        container: bucket,
+                        turn,
+                    }),
+                );
+                self.ring(header::NAME_BELL);
+                Ok(Some(new.id))
+            }
+            other => {
+                self.turn_life(new.id, new.life(), Life::LOOSE);
+                self.unpin(new.id);
+                other.map(|_| None)
+            }
+        }
+    }
+
+    /// Puts a list in a bucket (an empty one: nothing) and returns the new turn. `None`: it changed.
+    fn put_list(&self, bucket: Id, from: Place, list: &[Listed]) -> Result<Option<u64>> {
+        let turn = (from.turn() + 1) % TURNS;
+        if list.is_empty() {
+            let to = from
+                .put(None)
+                .ok_or_else(|| Error::damaged(format!("bucket {bucket} is dead")))?;
+            return Ok(self.empty(bucket, from, to)?.then_some(turn));
+        }
+        let draft = self.alloc(Kind::List, 8 + list.len() as u64 * 8)?;
+        let at = self.payload(draft.id);
+        self.env.store(at, list.len() as u64, Relaxed);
+        for (i, listed) in list.iter().enumerate() {
+            self.env.store(at + 8 + i as u64 * 8, listed.0, Relaxed);
+        }
+        match self.put(draft, bucket, from) {
+            Ok(true) => Ok(Some(turn)),
+            other => {
+                self.drop_draft(draft);
+                other.map(|_| None)
+            }
+        }
+    }
+
+    /// Removes what is published under a name. `false`: nothing is.
+    pub fn remove(&self, name: &str) -> Result<bool> {
+        let Some(found) = self.lookup(name)? else {
+            return Ok(false);
+        };
+        let removed = self.remove_at(found, true);
+        self.ring(self.name_bell(found));
+        self.drop_name(self.bucket_of(name), found);
+        self.unpin(found);
+        removed
+    }
+
+    /// Makes a pinned name dead. `even_current`: also if an object is published under it.
+    fn remove_at(&self, found: Id, even_current: bool) -> Result<bool> {
+        let off = self.geo.meta(found, meta::PLACE);
+        loop {
+            let place = self.place(off);
+            let Some(dead) = place.kill() else {
+                return Ok(false);
+            };
+            let current = place.object();
+            if let Some(id) = current {
+                if !even_current {
+                    return Ok(false);
+                }
+                // N4: before the removal. If the place changed, the swap fails and this was only a gap.
+                let version = self.meta(self.object(id)?, meta::VERSION);
+                self.raise(header::FLOOR, version);
+            }
+            if self.empty(found, place, dead)? {
+                return Ok(current.is_some());
+            }
+            self.env.spin();
+        }
+    }
+
+    /// N2: takes a dead name out of its list. Without memory for the new list it stays, to be met again.
+    pub fn drop_name(&self, bucket: Id, name: Id) {
+        if !self.place(self.geo.meta(name, meta::PLACE)).is_dead() {
+            return;
+        }
+        loop {
+            let word = self.life(name, SeqCst);
+            let Ok((place, mut list)) = self.list_of(bucket) else {
+                return;
+            };
+            let before = list.len();
+            list.retain(|l| l.id() != name);
+            if list.len() < before {
+                match self.put_list(bucket, place, &list) {
+                    Ok(_) => continue,
+                    Err(_) => return,
+                }
+            }
+            // A draft: its author meets the dead place.
+            if matches!(word.state(), Some(State::Home(_)))
+                && self.turn_life(name, word, Life::LOOSE)
+            {
+                self.reclaim(name);
+            }
+            return;
+        }
+    }
+
+    /// Removes names that are dead, or were left without an object by one who died.
+    pub fn drop_dead_names(&self) -> Result<()> {
+        for bucket in 0..self.geo.params.buckets as u32 {
+            if self.place(self.geo.bucket(bucket)).object().is_none() {
+                continue;
+            }
+            for listed in self.list_of(Id(bucket))?.1 {
+                let name = self.name_object(listed)?;
+                if self
+                    .place(self.geo.meta(name, meta::PLACE))
+                    .object()
+                    .is_some()
+                {
+                    continue;
+                }
+                self.raise_pin(name)?;
+                let current = self.list_of(Id(bucket))?.1.contains(&listed);
+                if current && self.remove_at(name, false).is_ok() {
+                    self.drop_name(Id(bucket), name);
+                }
+                self.unpin(name);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn conflict(name: &str, expected: Option<u64>, found: u64) -> Error {
+    Error::Conflict {
+        name: name.to_owned(),
+        expected: expected.unwrap_or(0),
+        found,
+    }
+}

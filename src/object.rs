@@ -1,0 +1,336 @@
+//! The life of an object: put, pin, unpin, reclaim, parts.
+//!
+//! ```text
+//!                      settle                    replaced, removed
+//!  FREE --alloc--> DRAFT --------> HOME(place) ---------------------> LOOSE --reclaim--> DYING --> FREE
+//!                    |                                                 ^  ^ \______________/
+//!         dropped or |                                                 |  |   pinned: back, look again
+//!         writer dead `---> LOOSE        PART(parent) -- parent dies --'  |
+//!                                             DRAFT of a part -- adopted by its parent
+//! ```
+//!
+//! # Put: a draft becomes what a place names
+//!
+//! ```text
+//! u1 o.target = P                           the draft's owner alone writes it
+//! u2 CAS P: c -> (o, c.turn + 1)            <- this is the publication
+//! u3 CAS o: DRAFT(me,t) -> HOME(P, turn)
+//! u4 P still (o, turn)?  else CAS o: HOME -> LOOSE, reclaim(o)       look again: instead of helping
+//! u5 old = c.object: CAS HOME(P, c.turn) -> LOOSE, reclaim(old)      DRAFT: its author will look again
+//! ```
+//!
+//! # Pin: keep what a place names
+//!
+//! `c = P; row[me][c.object] += 1; P == c? else undo and retry.` A retry means that somebody published.
+//!
+//! # Reclaim: free what nobody keeps
+//!
+//! ```text
+//! t1 CAS LOOSE -> DYING(me)
+//! t2 n = hold_turn   t3 scan pins   t4 scan holds: any -> t9   t5 hold_turn == n, else t2
+//! t6 each entry: own part: CAS PART(o) -> LOOSE and reclaim it later; held part: erase our holds, look
+//! t8 DYING -> FREE, after all entries are dropped
+//! t9 DYING -> LOOSE, scan again: none now -> t1; some -> done, the last to let go looks
+//! ```
+//!
+//! # Invariants
+//!
+//! * O1: an object is freed only when its word was LOOSE after every place that named it moved on,
+//!   and a scan *after* DYING found no pin and no hold. (Dekker pairs: row/place, word/place, row/word.)
+//! * O2: whoever lets go - of a pin, a hold, a part, a place - looks afterwards: LOOSE -> reclaim.
+//! * O3: intent before effect: an entry is written before the part's word names the parent.
+//! * O4: teardown before FREE: a freed object owns and holds nothing.
+//!
+//! # Death
+//!
+//! At u1-u2: DRAFT(dead), no place names it: LOOSE. After u2: the place names it: HOME. After u3, at
+//! u4-u5: a HOME whose place moved on, which anyone may turn LOOSE at any time. In t1-t8: DYING(dead),
+//! adopted by exact CAS and done again from t2; every step of it can be repeated. At t9: a LOOSE object
+//! that nobody looks at: the sweep of recovery does. A pin of the dead is void once its seat is DEAD.
+//!
+//! Checked as models before this code: `one_name` (3.6 M states) and `hold` (9 M states), with these
+//! names for the steps.
+
+use std::sync::atomic::Ordering::{Acquire, Release, SeqCst};
+
+use crate::error::{Error, Result};
+use crate::geometry::meta;
+use crate::mem::Load;
+use crate::seat::{Core, Env};
+use crate::tables::{Entry, Kind, Tables};
+use crate::word::{Id, Life, Place, State, Turn};
+use crate::zone::Draft;
+
+/// Most parts that an object has.
+pub const MAX_PARTS: u64 = 65_535;
+
+impl<E: Load> Tables<E> {
+    /// Whether the place names the object at that turn.
+    fn is_at(&self, id: Id, at: Turn) -> bool {
+        let place = self.place_offset(at.container).map(|off| self.place(off));
+        place.is_some_and(|p| p.object() == Some(id) && p.turn() == at.turn)
+    }
+
+    /// Whether a place (or, for a name, its bucket's list) names the object that its word says is at home there.
+    pub fn is_home(&self, id: Id, at: Turn) -> Result<bool> {
+        if self.kind(id).is_ok_and(|k| k == Kind::Name) {
+            return Ok(self.list_of(at.container)?.1.iter().any(|n| n.id() == id));
+        }
+        Ok(self.is_at(id, at))
+    }
+}
+
+impl<E: Env> Core<E> {
+    /// u1-u5: puts a draft where `from` was read. `false`: the place changed, the draft still is ours.
+    pub fn put(&self, draft: Draft, container: Id, from: Place) -> Result<bool> {
+        let off = self
+            .place_offset(container)
+            .ok_or_else(|| Error::damaged(format!("{container} is no container")))?;
+        let Some(to) = from.put(Some(draft.id)) else {
+            return Ok(false);
+        };
+        self.set_meta(draft.id, meta::TARGET, u64::from(container.0) + 1);
+        if self.env.cas(off, from.0, to.0, SeqCst).is_err() {
+            return Ok(false);
+        }
+        self.settle(
+            draft,
+            Turn {
+                container,
+                turn: to.turn(),
+            },
+        );
+        if let Some(old) = from.object() {
+            self.evict(
+                self.object(old)?,
+                Turn {
+                    container,
+                    turn: from.turn(),
+                },
+            );
+        }
+        Ok(true)
+    }
+
+    /// u3, u4.
+    pub fn settle(&self, draft: Draft, at: Turn) {
+        let home = Life::home(at);
+        if self.turn_life(draft.id, draft.life(), home)
+            && !self.is_at(draft.id, at)
+            && self.turn_life(draft.id, home, Life::LOOSE)
+        {
+            self.reclaim(draft.id);
+        }
+    }
+
+    /// u5: lets go of what a place named at an earlier turn.
+    pub fn evict(&self, old: Id, at: Turn) {
+        if self.turn_life(old, Life::home(at), Life::LOOSE) {
+            self.reclaim(old);
+        }
+    }
+
+    /// Empties a place and lets go of what it named. `false`: it changed meanwhile.
+    pub fn empty(&self, container: Id, from: Place, to: Place) -> Result<bool> {
+        let off = self
+            .place_offset(container)
+            .ok_or_else(|| Error::damaged(format!("{container} is no container")))?;
+        if self.env.cas(off, from.0, to.0, SeqCst).is_err() {
+            return Ok(false);
+        }
+        if let Some(old) = from.object() {
+            self.evict(
+                self.object(old)?,
+                Turn {
+                    container,
+                    turn: from.turn(),
+                },
+            );
+        }
+        Ok(true)
+    }
+
+    /// Lets go of a draft: it was not published, and its parts go with it.
+    pub fn drop_draft(&self, draft: Draft) {
+        if self.turn_life(draft.id, draft.life(), Life::LOOSE) {
+            self.reclaim(draft.id);
+        }
+    }
+
+    /// O3: makes one draft a part of another. Both are ours; `index` counts up from 0.
+    pub fn adopt_part(&self, parent: Draft, index: u64, part: Draft) -> Result<()> {
+        if index >= MAX_PARTS {
+            return Err(Error::Limit {
+                what: "parts of one object",
+                limit: MAX_PARTS,
+                hint: "use fewer, larger batches or columns",
+            });
+        }
+        self.env.store(
+            self.payload(parent.id) + index * 8,
+            Entry::own(part.id).0,
+            Release,
+        );
+        let kind = self.meta(parent.id, meta::KIND) & 0xffff_ffff;
+        self.set_meta(parent.id, meta::KIND, kind | (index + 1) << 32);
+        self.turn_life(part.id, part.life(), Life::part(parent.id));
+        Ok(())
+    }
+
+    /// Pins what the place at `off` names. `None`: it names nothing.
+    #[inline]
+    pub fn pin(&self, off: u64) -> Result<Option<(Id, Place)>> {
+        loop {
+            let place = self.place(off);
+            let Some(id) = place.object() else {
+                return Ok(None);
+            };
+            self.raise_pin(self.object(id)?)?;
+            if self.place(off) == place {
+                return Ok(Some((id, place)));
+            }
+            self.unpin(id);
+            self.env.spin();
+        }
+    }
+
+    /// Counts a pin without looking whether the object still is what it was: the caller does.
+    #[inline]
+    pub fn raise_pin(&self, id: Id) -> Result<()> {
+        self.ensure_row_page(self.geo.row_page(id))?;
+        self.env
+            .fetch_add(self.geo.pin(u64::from(self.me().seat), id), 1, SeqCst);
+        Ok(())
+    }
+
+    /// O2: lets go of a pin, and looks.
+    #[inline]
+    pub fn unpin(&self, id: Id) {
+        let before = self.env.fetch_add(
+            self.geo.pin(u64::from(self.me().seat), id),
+            u64::MAX,
+            SeqCst,
+        );
+        debug_assert!(before != 0, "{id} was not pinned");
+        if self.life(id, SeqCst) == Life::LOOSE {
+            self.reclaim(id);
+        }
+    }
+
+    /// t1-t9, for an object that may be LOOSE, and for the parts that go with it.
+    #[cold]
+    pub fn reclaim(&self, id: Id) {
+        let mut todo = vec![id];
+        while let Some(id) = todo.pop() {
+            while self.life(id, SeqCst) == Life::LOOSE {
+                let dying = Life::dying(self.ticket());
+                if self.turn_life(id, Life::LOOSE, dying) && self.finish(id, dying, &mut todo) {
+                    break;
+                }
+                // t9: put back because somebody held it; if nobody does by now, it is ours to try again.
+                if self.is_kept(id) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Takes over what a dead process was freeing.
+    pub fn adopt_dying(&self, id: Id, word: Life) {
+        let dying = Life::dying(self.ticket());
+        if self.turn_life(id, word, dying) {
+            let mut todo = vec![];
+            self.finish(id, dying, &mut todo);
+            // If it was put back (t9), or had parts, somebody has to look.
+            self.reclaim(id);
+            for part in todo {
+                self.reclaim(part);
+            }
+        }
+    }
+
+    fn is_kept(&self, id: Id) -> bool {
+        self.is_pinned(id) || self.is_held(id)
+    }
+
+    /// t2-t9 as the owner of DYING. `false`: it is kept and LOOSE again.
+    fn finish(&self, id: Id, dying: Life, todo: &mut Vec<Id>) -> bool {
+        loop {
+            let turn = self.hold_turn(id);
+            if self.is_kept(id) {
+                self.turn_life(id, dying, Life::LOOSE);
+                return false;
+            }
+            if self.hold_turn(id) == turn {
+                break;
+            }
+        }
+        for index in 0..self.entries(id) {
+            let entry = self.entry(id, index);
+            let Ok(part) = self.object(entry.part()) else {
+                continue;
+            };
+            if entry.is_held() {
+                self.erase_holds(part, id);
+            } else {
+                self.turn_life(part, Life::part(id), Life::LOOSE);
+            }
+            todo.push(part);
+        }
+        self.set_meta(id, meta::KIND, self.meta(id, meta::KIND) & 0xffff_ffff);
+        self.set_meta(id, meta::FROM, 0);
+        self.free(id, dying);
+        true
+    }
+
+    /// Erases every hold of `holder` on `part`.
+    fn erase_holds(&self, part: Id, holder: Id) {
+        for word in 0..2 {
+            let off = self.geo.meta(part, meta::HOLDS + word);
+            let mut now = self.env.load(off, SeqCst);
+            loop {
+                let keep = |half: u64| if half == u64::from(holder.0) { 0 } else { half };
+                let next = keep(now & 0xffff_ffff) | keep(now >> 32) << 32;
+                if next == now {
+                    break;
+                }
+                match self.env.cas(off, now, next, SeqCst) {
+                    Ok(_) => break,
+                    Err(found) => now = found,
+                }
+            }
+        }
+    }
+
+    /// What recovery makes of a draft whose writer is dead: home if a place names it, loose if not.
+    pub fn settle_for_the_dead(&self, id: Id, word: Life) -> Result<()> {
+        let target = self.env.load(self.geo.meta(id, meta::TARGET), Acquire);
+        let mut next = Life::LOOSE;
+        if let Some(container) = target.checked_sub(1)
+            && let Ok(container) = u32::try_from(container).map(Id)
+            && let Some(off) = self.place_offset(container)
+        {
+            let place = self.place(off);
+            let at = Turn {
+                container,
+                turn: place.turn(),
+            };
+            let home = match self.kind(id) {
+                Ok(Kind::Name) => self.is_home(id, at)?,
+                _ => place.object() == Some(id),
+            };
+            if home {
+                next = Life::home(at);
+            }
+        }
+        if self.turn_life(id, word, next) {
+            match next.state() {
+                // u4 for him: the place may have moved on between the look and the step.
+                Some(State::Home(at)) if !self.is_home(id, at)? => self.evict(id, at),
+                Some(State::Loose) => self.reclaim(id),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,456 @@
+//! Settling what the dead left, and reporting what contradicts itself: one loop over all words.
+//!
+//! Anybody runs it, in any number at once, at any time; it may be killed at every step. Each step is
+//! an exact-value compare-and-swap, so a late one fails.
+//!
+//! ```text
+//! r0  prove deaths, seat -> DEAD            first prove, then load the words that you decide on
+//! r1  LEASED(dead) permits -> BACK, ring
+//! r2  every word of every zone:
+//!       DRAFT(dead)               -> HOME if its target names it, else LOOSE
+//!       DYING(dead)               -> DYING(me), finish
+//!       HOME(P,t), P moved on     -> LOOSE       no proof needed: anyone, any time
+//!       LOOSE                     -> reclaim     (pins of the dead are void now)
+//!       FREE that no hint offers  -> offered
+//!     again, until a pass meets no word that names the dead
+//! r3  names left without an object, and dead names, are dropped
+//! r4  seat DEAD -> FREE
+//! ```
+//!
+//! * V1: what a place names is at home there, or a draft on its way.
+//! * V2: what is at home somewhere is named there. (A stale home is settled by the next sweep.)
+//! * V3: a part's parent lists it; an entry's part names its parent.
+//! * V4: what is LOOSE is pinned or held.
+//! * V5: no word names a participant that is dead, and every participant's lock is held.
+//! * V6: what the kernel has in memory is what the words say.
+//!
+//! `verify` on an arena in use may meet an operation half done: it looks twice before it reports.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+
+use crate::error::{Error, Result};
+use crate::geometry::{HEAD_WORDS, PAGE, SEAT_WORDS, Set, Zone, meta};
+use crate::mem::Load;
+use crate::seat::{Core, Env};
+use crate::sys::Sys;
+use crate::tables::Tables;
+use crate::word::{Id, Life, Owner, SeatState, State};
+
+/// What a recovery settled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Recovered {
+    /// Participants that were found dead.
+    pub participants: u32,
+    /// Objects that they left half written or half freed.
+    pub objects: u64,
+    /// Bytes that the arena has fewer in use than before.
+    pub bytes: u64,
+    /// Permits that they held.
+    pub permits: u32,
+}
+
+/// A rule of the arena that does not hold, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Violation {
+    /// The rule's name in ARCHITECTURE.md: `V1` to `V6`, or `word`.
+    pub rule: &'static str,
+    /// What was found.
+    pub what: String,
+}
+
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.rule, self.what)
+    }
+}
+
+/// What one participant keeps.
+#[derive(Clone, Debug, Default)]
+pub struct Kept {
+    pub pins: u64,
+    /// Bytes in memory of objects it pins.
+    pub pinned_bytes: u64,
+    /// Of those, bytes of objects that nothing else keeps.
+    pub only_pinned_bytes: u64,
+    pub drafts: u64,
+    pub draft_bytes: u64,
+    pub permits: u32,
+}
+
+impl<E: Env> Core<E> {
+    /// Settles what the dead left. `sweep`: also looks for loose ends when nobody died.
+    pub fn recover(&self, sweep: bool) -> Result<Recovered> {
+        let dead = self.bury_the_dead();
+        let mut done = Recovered {
+            participants: dead.len() as u32,
+            ..Recovered::default()
+        };
+        if dead.is_empty() && !sweep {
+            return Ok(done);
+        }
+        let before = self.bytes_in_use();
+        done.permits = self.take_back_permits(&dead);
+        loop {
+            let settled = self.settle_words(&dead)?;
+            if settled == 0 {
+                break;
+            }
+            done.objects += settled;
+        }
+        self.drop_dead_names()?;
+        self.recount_warm();
+        for owner in dead {
+            self.free_seat(owner);
+        }
+        done.bytes = before.saturating_sub(self.bytes_in_use());
+        Ok(done)
+    }
+
+    fn bytes_in_use(&self) -> u64 {
+        let zones = self.geo.zones.iter().filter(|z| z.set == Set::Payload);
+        zones
+            .map(|z| self.committed(z))
+            .map(|c| c.bytes - c.warm)
+            .sum()
+    }
+
+    /// r2: one pass. Returns how many words named the dead.
+    fn settle_words(&self, dead: &[Owner]) -> Result<u64> {
+        let mut settled = 0;
+        for zone in &self.geo.zones {
+            for slot in 0..self.used(zone) {
+                let id = zone.id(slot);
+                let word = self.life(id, SeqCst);
+                let Some(state) = word.state() else { continue };
+                let of_dead = |t: crate::word::Ticket| dead.contains(&t.owner());
+                match state {
+                    State::Free => self.mend_hint(id),
+                    State::Draft(t) if of_dead(t) => {
+                        self.settle_for_the_dead(id, word)?;
+                        settled += 1;
+                    }
+                    State::Dying(t) if of_dead(t) => {
+                        self.adopt_dying(id, word);
+                        settled += 1;
+                    }
+                    State::Home(at) if !self.is_home(id, at)? => {
+                        if self.turn_life(id, word, Life::LOOSE) {
+                            self.reclaim(id);
+                        }
+                    }
+                    State::Loose => self.reclaim(id),
+                    _ => {}
+                }
+            }
+        }
+        Ok(settled)
+    }
+}
+
+impl<E: Load + Sys> Tables<E> {
+    /// Every rule that does not hold. An empty list means a sound arena.
+    pub fn verify(&self) -> Result<Vec<Violation>> {
+        let mut found = self.look_for_violations();
+        // A step under way looks like a violation until it is done: only what stays is one.
+        for _ in 0..3 {
+            if found.is_empty() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            let again = self.look_for_violations();
+            found.retain(|v| {
+                again.contains(v) || v.rule == "V6" && again.iter().any(|a| a.rule == "V6")
+            });
+        }
+        Ok(found)
+    }
+
+    fn look_for_violations(&self) -> Vec<Violation> {
+        let mut all = vec![];
+        let mut report = |rule, what: String| all.push(Violation { rule, what });
+        let mut alive = vec![];
+        let mut silent = vec![];
+        match self.occupants() {
+            Ok(occupants) => {
+                for o in occupants {
+                    if o.state == SeatState::Dead || self.env.is_gone(o.owner, o.process) {
+                        silent.push(o.owner);
+                    } else {
+                        alive.push(o.owner);
+                    }
+                }
+            }
+            Err(e) => report("word", e.to_string()),
+        }
+        for owner in &silent {
+            report(
+                "V5",
+                format!(
+                    "seat {} is taken by a process that is dead (run `faretra recover`)",
+                    owner.seat
+                ),
+            );
+        }
+        let nobody = |word: Life| word.owner().is_some_and(|o| !alive.contains(&o));
+        for index in 0..self.geo.params.permits {
+            let word = Life(self.env.load(self.geo.permit(index), Acquire));
+            match word.state() {
+                Some(State::Leased(_)) if nobody(word) => {
+                    report("V5", format!("permit {index} is held by nobody alive"))
+                }
+                Some(State::Leased(_) | State::Back(_) | State::Free) => {}
+                _ => report("word", format!("permit {index} is {word:?}")),
+            }
+        }
+        for bucket in 0..self.geo.params.buckets as u32 {
+            if self.place(self.geo.bucket(bucket)).object().is_some() {
+                self.verify_bucket(Id(bucket), &mut report);
+            }
+        }
+        let mut unsure = 0;
+        let mut bytes = 0;
+        for zone in &self.geo.zones {
+            for slot in 0..self.used(zone) {
+                let id = zone.id(slot);
+                let word = self.life(id, SeqCst);
+                if nobody(word) {
+                    report("V5", format!("{id} is {word:?}, who is not alive"));
+                }
+                if let Err(what) = self.verify_object(id, word) {
+                    report(what.0, what.1);
+                }
+            }
+            let committed = self.committed(zone);
+            bytes += committed.bytes;
+            unsure += committed.dirty;
+        }
+        let control = self.control_bytes();
+        let least = bytes + control.start();
+        let most = bytes + control.end() + unsure * PAGE;
+        let kernel = self.env.in_memory();
+        // A slot that is unsure may have all its pages or none.
+        if kernel < least || kernel > most && unsure == 0 {
+            report(
+                "V6",
+                format!("the kernel counts {kernel} bytes, the arena's words {least} to {most}"),
+            );
+        }
+        all
+    }
+
+    fn verify_bucket(&self, bucket: Id, report: &mut impl FnMut(&'static str, String)) {
+        let (place, list) = match self.list_of(bucket) {
+            Ok(found) => found,
+            Err(e) => return report("word", e.to_string()),
+        };
+        let names: Vec<Id> = match list.into_iter().map(|l| self.name_object(l)).collect() {
+            Ok(names) => names,
+            Err(e) => return report("word", Error::to_string(&e)),
+        };
+        let mut damage = vec![];
+        let mut named = |id: Id, home_of: Id, turn: Option<u64>| match self.life(id, SeqCst).state()
+        {
+            Some(State::Draft(_)) => {}
+            Some(State::Home(at))
+                if at.container == home_of && turn.is_none_or(|t| t == at.turn) => {}
+            other => report("V1", format!("{home_of} names {id}, which is {other:?}")),
+        };
+        if let Some(id) = place.object() {
+            named(id, bucket, Some(place.turn()));
+        }
+        for name in names {
+            named(name, bucket, None);
+            let place = self.place(self.geo.meta(name, meta::PLACE));
+            match place.object().map(|id| self.object(id)) {
+                Some(Ok(id)) => named(id, name, Some(place.turn())),
+                Some(Err(e)) => damage.push(e),
+                None => {}
+            }
+        }
+        for e in damage {
+            report("word", e.to_string());
+        }
+    }
+
+    fn verify_object(&self, id: Id, word: Life) -> Result<(), (&'static str, String)> {
+        let damaged = |e: Error| ("word", e.to_string());
+        let Some(state) = word.state() else {
+            return Err((
+                "word",
+                format!("{id} has the impossible word {:#x}", word.0),
+            ));
+        };
+        match state {
+            State::Home(at) => {
+                if !self.is_home(id, at).map_err(damaged)? {
+                    return Err((
+                        "V2",
+                        format!(
+                            "{id} is at home in {} at turn {}, which does not name it",
+                            at.container, at.turn
+                        ),
+                    ));
+                }
+            }
+            State::Part(parent) => {
+                let parent = self.object(parent).map_err(damaged)?;
+                if self.life(parent, SeqCst) == Life::FREE {
+                    return Err(("V3", format!("{id} is a part of {parent}, which is free")));
+                }
+                if !(0..self.entries(parent)).any(|i| self.entry(parent, i).part() == id) {
+                    return Err((
+                        "V3",
+                        format!("{id} is a part of {parent}, which does not list it"),
+                    ));
+                }
+            }
+            State::Loose if !self.is_pinned(id) && !self.is_held(id) => {
+                return Err(("V4", format!("{id} is loose, and nobody keeps it")));
+            }
+            State::Leased(_) | State::Back(_) => {
+                return Err(("word", format!("{id} is {word:?}, which no object is")));
+            }
+            _ => {}
+        }
+        if matches!(state, State::Home(_) | State::Part(_)) {
+            self.kind(id).map_err(damaged)?;
+            for i in 0..self.entries(id) {
+                let part = self.object(self.entry(id, i).part()).map_err(damaged)?;
+                if self.life(part, SeqCst) != Life::part(id) {
+                    return Err((
+                        "V3",
+                        format!(
+                            "{id} lists the part {part}, which is {:?}",
+                            self.life(part, SeqCst)
+                        ),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of the control region that are in memory, by what its own words say. The two ends
+    /// differ by what was being put in memory when somebody died: it is used by the next who needs it.
+    pub fn control_bytes(&self) -> std::ops::RangeInclusive<u64> {
+        let mut sure = std::collections::BTreeSet::new();
+        let mut maybe = std::collections::BTreeSet::new();
+        let g = &self.geo;
+        let pages = |off: u64, len: u64| off / PAGE..(off + len).div_ceil(PAGE);
+        sure.extend(pages(0, 2 * PAGE));
+        sure.extend(pages(g.seat_words, g.params.seats * 8));
+        sure.extend(pages(g.seats, g.params.seats * SEAT_WORDS * 8));
+        sure.extend(pages(g.permits, g.params.permits * 8));
+        sure.extend(pages(g.buckets, g.params.buckets * 8));
+        sure.extend(pages(g.heads, g.zones.len() as u64 * HEAD_WORDS * 8));
+        for zone in &g.zones {
+            let used = self.used(zone);
+            if used != 0 {
+                sure.extend(
+                    g.control_of(zone, 0, used)
+                        .into_iter()
+                        .flat_map(|(off, len)| pages(off, len)),
+                );
+            }
+            if self.env.load(zone.extending(), Relaxed) == used + 1 && used < zone.slots {
+                let n = zone.step().min(zone.slots - used);
+                maybe.extend(
+                    g.control_of(zone, used, n)
+                        .into_iter()
+                        .flat_map(|(off, len)| pages(off, len)),
+                );
+            }
+        }
+        // A seat's map is in memory once the seat was taken; its row where the map says so.
+        let mut rows = 0;
+        for seat in 0..self.seats_used() {
+            let map = pages(g.row_map(seat, 0), g.row_map_words() * 8);
+            if !self.seat_was_taken(seat) {
+                maybe.extend(map);
+                continue;
+            }
+            sure.extend(map);
+            rows += (0..g.row_map_words())
+                .map(|w| u64::from(self.env.load(g.row_map(seat, w * 64), Relaxed).count_ones()))
+                .sum::<u64>();
+            maybe.extend(self.row_is_unsure(seat).then(|| g.total / PAGE + seat));
+        }
+        let most = sure.union(&maybe).count() as u64 + rows;
+        (sure.len() as u64 + rows) * PAGE..=most * PAGE
+    }
+
+    /// What each participant keeps.
+    pub fn kept(&self) -> HashMap<Owner, Kept> {
+        let mut all: HashMap<Owner, Kept> = HashMap::new();
+        for index in 0..self.geo.params.permits {
+            let word = Life(self.env.load(self.geo.permit(index), Acquire));
+            if let Some(owner) = word.owner() {
+                all.entry(owner).or_default().permits += 1;
+            }
+        }
+        let seats: Vec<_> = (0..self.seats_used())
+            .map(|s| (s, self.seat(s)))
+            .filter(|(_, w)| w.may_pin())
+            .collect();
+        for zone in &self.geo.zones {
+            for slot in 0..self.used(zone) {
+                let id = zone.id(slot);
+                let word = self.life(id, Acquire);
+                if word == Life::FREE {
+                    continue;
+                }
+                let bytes = || self.bytes_with_parts(zone, id, word);
+                if let Some(State::Draft(t)) = word.state() {
+                    let kept = all.entry(t.owner()).or_default();
+                    kept.drafts += 1;
+                    kept.draft_bytes += bytes();
+                }
+                let page = self.geo.row_page(id);
+                for (seat, state) in &seats {
+                    let pins = self.pins_of(*seat, page, id);
+                    if pins != 0 && zone.set == Set::Payload {
+                        let owner = Owner {
+                            seat: *seat as u8,
+                            incarnation: state.incarnation(),
+                        };
+                        let kept = all.entry(owner).or_default();
+                        kept.pins += pins;
+                        kept.pinned_bytes += bytes();
+                        if word == Life::LOOSE {
+                            kept.only_pinned_bytes += bytes();
+                        }
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    /// Bytes of an object and of the parts that live because of it.
+    fn bytes_with_parts(&self, zone: &Zone, id: Id, word: Life) -> u64 {
+        let own = |z: &Zone, id| (self.meta(id, meta::COMMITTED) & !1).min(z.size());
+        let mut bytes = own(zone, id);
+        if matches!(
+            word.state(),
+            Some(State::Home(_) | State::Loose | State::Draft(_))
+        ) && zone.set == Set::Payload
+        {
+            for i in 0..self.entries(id) {
+                if let Ok(part) = self.object(self.entry(id, i).part()) {
+                    let (z, _) = self.slot(part);
+                    bytes += own(z, part);
+                    // A table's batches have parts of their own; deeper there is nothing.
+                    for j in 0..self.entries(part) {
+                        if let Ok(deep) = self.object(self.entry(part, j).part()) {
+                            bytes += own(self.slot(deep).0, deep);
+                        }
+                    }
+                }
+            }
+        }
+        bytes
+    }
+}

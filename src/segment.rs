@@ -1,0 +1,522 @@
+//! The segment: a file on a tmpfs, created whole or not at all, and its mappings.
+//!
+//! Creation writes the header into an unnamed file (O_TMPFILE) and gives it its name last (linkat), so
+//! that no half-made arena is ever visible and one whose creator is killed vanishes.
+//!
+//! A header is *parsed into* a [`Geometry`], then trusted: magic, version, features, numbers, their
+//! checksum and the file's size are checked once, when it is opened.
+//!
+//! ```text
+//! participant   control RW (keeps the lock), data R from a read-only descriptor, data RW once it writes
+//! observer      everything R
+//! ```
+//!
+//! * G1: the first page never changes after the file has its name.
+//! * G2: the file never shrinks, so no access inside the mappings can be out of it.
+//! * G3: an arena's name is taken away only by who holds its life word CLOSING; while that one lives,
+//!   nobody else does, so a late unlink cannot hit a new arena of the same name.
+#![allow(unsafe_code, reason = "maps the file and lends out the addresses")]
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+use std::time::Duration;
+
+use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw};
+use nix::sys::mman::{MmapAdvise, ProtFlags, madvise, mprotect};
+
+use crate::error::{Error, Result};
+use crate::geometry::{Geometry, PAGE, Params, header};
+use crate::mem::{Load, Mapped, Mem};
+use crate::sys::{File, Full, Process, Sys, futex_wait, futex_wake_all};
+use crate::word::Owner;
+
+/// `faretra` and a line break, so that a text-mode copy is noticed.
+const MAGIC: u64 = u64::from_le_bytes(*b"faretra\n");
+/// Version of the layout. Another version is refused: this one does not convert.
+pub const VERSION: u64 = 1;
+/// Features that this version knows.
+const KNOWN_INCOMPATIBLE: u64 = 0;
+const PARAM_COUNT: u64 = 7;
+
+/// Life of an arena, in [`header::LIFE`]: OPEN, or CLOSING by a ticket's owner, or gone.
+pub mod life {
+    pub const OPEN: u64 = 0;
+    /// Set in the word beside the owner's seat and incarnation.
+    pub const CLOSING: u64 = 1 << 63;
+    pub const GONE: u64 = 1 << 62;
+}
+
+/// The word for "this owner takes the arena's name away".
+pub fn closing(owner: Owner) -> u64 {
+    life::CLOSING | u64::from(owner.seat) << 32 | u64::from(owner.incarnation)
+}
+
+/// Who is taking the name away.
+pub fn closer(word: u64) -> Option<Owner> {
+    let owner = Owner {
+        seat: (word >> 32) as u8,
+        incarnation: word as u32,
+    };
+    (word & life::CLOSING != 0).then_some(owner)
+}
+
+/// A segment as one process sees it.
+#[derive(Debug)]
+pub struct Posix {
+    mem: Mapped,
+    file: File,
+    /// The control mapping, the data mapping and the alias: dropped last to first.
+    alias: OnceLock<MmapRaw>,
+    _data: MmapRaw,
+    control: MmapRaw,
+    control_len: u64,
+    /// The descriptor that the participant's lock is taken on; closed once it is LIVE.
+    lock_fd: std::sync::Mutex<Option<OwnedFd>>,
+    fork: ForkGuard,
+}
+
+impl Load for Posix {
+    #[inline(always)]
+    fn load(&self, off: u64, order: std::sync::atomic::Ordering) -> u64 {
+        self.mem.load(off, order)
+    }
+}
+
+impl Mem for Posix {
+    #[inline(always)]
+    fn store(&self, off: u64, value: u64, order: std::sync::atomic::Ordering) {
+        self.mem.store(off, value, order);
+    }
+
+    #[inline(always)]
+    fn cas(
+        &self,
+        off: u64,
+        old: u64,
+        new: u64,
+        order: std::sync::atomic::Ordering,
+    ) -> Result<u64, u64> {
+        self.mem.cas(off, old, new, order)
+    }
+
+    #[inline(always)]
+    fn fetch_add(&self, off: u64, value: u64, order: std::sync::atomic::Ordering) -> u64 {
+        self.mem.fetch_add(off, value, order)
+    }
+}
+
+impl Sys for Posix {
+    fn commit(&self, off: u64, len: u64) -> Result<(), Full> {
+        // Through a writer's mapping the pages are also entered in its page tables.
+        match self.alias.get() {
+            Some(alias) if off >= self.control_len => populate(alias, off - self.control_len, len),
+            _ => self.file.commit(off, len),
+        }
+    }
+
+    fn punch(&self, off: u64, len: u64) -> bool {
+        self.file.punch(off, len)
+    }
+
+    fn in_memory(&self) -> u64 {
+        self.file.in_memory()
+    }
+
+    fn room(&self) -> (u64, u64) {
+        self.file.room()
+    }
+
+    fn lock(&self, owner: Owner) -> bool {
+        let fd = self
+            .lock_fd
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        fd.as_ref().is_some_and(|fd| File::lock(fd, owner))
+    }
+
+    fn unlock(&self, owner: Owner) {
+        let fd = self
+            .lock_fd
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        // Without the descriptor, unmapping the control region drops the lock.
+        if let Some(fd) = fd.as_ref() {
+            File::unlock(fd, owner);
+        }
+    }
+
+    fn is_gone(&self, owner: Owner, process: Process) -> bool {
+        self.file.is_gone(owner, process)
+    }
+
+    fn sleep(&self, off: u64, expected: u32, limit: Duration) {
+        let word = self.futex(off);
+        // SAFETY: `futex` gives an aligned address inside the control mapping, which lives with `self`.
+        unsafe { futex_wait(word, expected, limit) };
+    }
+
+    fn wake(&self, off: u64) {
+        let word = self.futex(off);
+        // SAFETY: as above.
+        unsafe { futex_wake_all(word) };
+    }
+}
+
+/// Puts pages in memory and in the page tables.
+fn populate(map: &MmapRaw, off: u64, len: u64) -> Result<(), Full> {
+    loop {
+        match map.advise_range(Advice::PopulateWrite, off as usize, len as usize) {
+            Ok(()) => return Ok(()),
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => return Err(Full),
+        }
+    }
+}
+
+impl Posix {
+    /// Makes an unnamed segment of this layout.
+    pub fn create(dir: &Path, path: PathBuf, mode: u32, geo: &Geometry) -> Result<Posix> {
+        let file = File::unnamed(dir, path, mode)?;
+        file.set_size(geo.total)?;
+        let must = [
+            (0, 2 * PAGE),
+            (geo.seat_words, geo.params.seats * 8),
+            (
+                geo.seats,
+                geo.params.seats * crate::geometry::SEAT_WORDS * 8,
+            ),
+            (geo.permits, geo.params.permits * 8),
+            (geo.buckets, geo.params.buckets * 8),
+            (
+                geo.heads,
+                geo.zones.len() as u64 * crate::geometry::HEAD_WORDS * 8,
+            ),
+        ];
+        for (off, len) in must {
+            if file.commit(off, len).is_err() {
+                let (free, of) = file.room();
+                let asked = must.iter().map(|(_, len)| len.next_multiple_of(PAGE)).sum();
+                let hint = "remove files there, or use a larger tmpfs (--dir)";
+                return Err(Error::NoSpace {
+                    asked,
+                    free,
+                    bound: "file system of",
+                    of,
+                    largest_holders: vec![],
+                    hint,
+                });
+            }
+        }
+        let posix = Posix::map(file, geo, true)?;
+        let put = |off, value| posix.store(off, value, Relaxed);
+        put(header::MAGIC, MAGIC);
+        put(header::VERSION, VERSION);
+        put(header::COMPATIBLE, 0);
+        put(header::INCOMPATIBLE, 0);
+        for (i, value) in params_words(&geo.params).into_iter().enumerate() {
+            put(header::PARAMS + i as u64 * 8, value);
+        }
+        put(header::TOTAL, geo.total);
+        put(header::CHECKSUM, checksum(|off| posix.load(off, Relaxed)));
+        Ok(posix)
+    }
+
+    /// Maps the file at `path`, if it is a segment that this version can use.
+    pub fn open(path: &Path, participate: bool, trust_others: bool) -> Result<(Posix, Geometry)> {
+        let file = File::open(path, participate)?;
+        let wrong = |reason: String| Error::NotAnArena {
+            path: path.to_owned(),
+            reason,
+        };
+        let stat = file.stat()?;
+        if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
+            return Err(wrong("it is no regular file".into()));
+        }
+        let us = nix::unistd::geteuid().as_raw();
+        if !trust_others && participate {
+            let reason = match stat.st_mode & 0o022 {
+                _ if stat.st_uid != us => {
+                    format!("its owner is user {}, you are user {us}", stat.st_uid)
+                }
+                0 => String::new(),
+                _ => format!("its mode {:o} lets others write it", stat.st_mode & 0o7777),
+            };
+            if !reason.is_empty() {
+                return Err(Error::Untrusted {
+                    path: path.to_owned(),
+                    reason,
+                });
+            }
+        }
+        if (stat.st_size as u64) < 2 * PAGE {
+            return Err(wrong(format!(
+                "it has {} bytes, less than a header",
+                stat.st_size
+            )));
+        }
+        let geo = read_header(&file, stat.st_size as u64).map_err(wrong)?;
+        let posix = Posix::map(file, &geo, participate)?;
+        Ok((posix, geo))
+    }
+
+    fn map(file: File, geo: &Geometry, participate: bool) -> Result<Posix> {
+        let fail = |e| Error::Os {
+            action: "map",
+            path: file.path().to_owned(),
+            source: e,
+        };
+        let read_only = file.reopen(false)?;
+        let control_fd = if participate {
+            file.reopen(true)?
+        } else {
+            file.reopen(false)?
+        };
+        let mut control = MmapOptions::new();
+        control.no_reserve_swap().len(geo.data as usize);
+        let control = match participate {
+            true => control.map_raw(&control_fd),
+            false => control.map_raw_read_only(&control_fd),
+        };
+        let control = control.map_err(fail)?;
+        let mut data = MmapOptions::new();
+        data.no_reserve_swap()
+            .offset(geo.data)
+            .len((geo.total - geo.data) as usize);
+        let data = data.map_raw_read_only(&read_only).map_err(fail)?;
+        if participate {
+            control.advise(Advice::DontFork).map_err(fail)?;
+        }
+        // Core dumps of terabytes of address space help nobody.
+        control.advise(Advice::DontDump).map_err(fail)?;
+        data.advise(Advice::DontDump).map_err(fail)?;
+        for guard in &geo.guards {
+            let at = std::ptr::NonNull::new(control.as_mut_ptr().wrapping_add(*guard as usize))
+                .expect("a mapping");
+            // SAFETY: the guard page lies inside our own mapping, and nothing ever refers to it.
+            unsafe { mprotect(at.cast(), PAGE as usize, ProtFlags::PROT_NONE) }
+                .map_err(|e| fail(e.into()))?;
+        }
+        // SAFETY: the mappings cover these ranges, are page-aligned, and are dropped after `mem`,
+        // which lives in the same value; words are only reached through `Mem`.
+        let mem = unsafe { Mapped::new(control.as_mut_ptr(), geo.data, data.as_ptr(), geo.total) };
+        Ok(Posix {
+            mem,
+            file,
+            alias: OnceLock::new(),
+            _data: data,
+            control_len: geo.data,
+            control,
+            lock_fd: std::sync::Mutex::new(participate.then_some(control_fd)),
+            fork: ForkGuard::new()?,
+        })
+    }
+
+    /// Maps the data region for writing too. The first writer pays, readers never do.
+    pub fn map_for_writing(&self) -> Result<()> {
+        if self.alias.get().is_some() {
+            return Ok(());
+        }
+        let fail = |e| Error::Os {
+            action: "map for writing",
+            path: self.file.path().to_owned(),
+            source: e,
+        };
+        let fd = self.file.reopen(true)?;
+        let mut alias = MmapOptions::new();
+        alias
+            .no_reserve_swap()
+            .offset(self.control_len)
+            .len(self._data.len());
+        let alias = alias.map_raw(&fd).map_err(fail)?;
+        alias.advise(Advice::DontFork).map_err(fail)?;
+        alias.advise(Advice::DontDump).map_err(fail)?;
+        let alias = self.alias.get_or_init(|| alias);
+        // SAFETY: it maps the bytes of the data region, and lives in the same value as `mem`.
+        unsafe { self.mem.set_alias(alias.as_mut_ptr()) };
+        Ok(())
+    }
+
+    /// From here on the participant's lock hangs on the control mapping alone: closing descriptors,
+    /// as some programs do wholesale, does not make it look dead.
+    pub fn close_lock_fd(&self) {
+        self.lock_fd
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take();
+    }
+
+    /// Gives a new segment its name. `false`: there is an arena of that name.
+    pub fn publish(&self) -> Result<bool> {
+        self.file.link()
+    }
+
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// `Err` in a child of the process that opened this.
+    #[inline]
+    pub fn check_fork(&self) -> Result<()> {
+        self.fork.check()
+    }
+
+    /// First byte of the data region, for reading.
+    pub fn data(&self) -> (*const u8, u64) {
+        (self._data.as_ptr(), self._data.len() as u64)
+    }
+
+    /// First byte of the data region, for writing. `None` before [`Posix::map_for_writing`].
+    pub fn data_for_writing(&self) -> Option<*mut u8> {
+        self.alias.get().map(MmapRaw::as_mut_ptr)
+    }
+
+    fn futex(&self, off: u64) -> *const u32 {
+        assert!(
+            off % 8 == 0 && off < self.control_len,
+            "bells lie in the control region"
+        );
+        // Little-endian: the low half comes first.
+        self.control.as_ptr().wrapping_add(off as usize).cast()
+    }
+}
+
+#[cfg(not(target_endian = "little"))]
+compile_error!("the segment's format is little-endian");
+
+fn params_words(p: &Params) -> [u64; PARAM_COUNT as usize] {
+    [
+        p.capacity,
+        p.seats,
+        p.permits,
+        p.buckets,
+        p.max_slots,
+        p.shared,
+        p.shared_top,
+    ]
+}
+
+/// FNV-1a over the header's words before it.
+fn checksum(word: impl Fn(u64) -> u64) -> u64 {
+    let words = (0..header::CHECKSUM).step_by(8).map(word);
+    words.fold(0xcbf2_9ce4_8422_2325, |h, w| {
+        (h ^ w).wrapping_mul(0x100_0000_01b3).rotate_left(17)
+    })
+}
+
+/// Reads and checks the first page, without mapping anything.
+fn read_header(file: &File, size: u64) -> Result<Geometry, String> {
+    use std::os::unix::fs::FileExt;
+    let fd = file.reopen(false).map_err(|e| e.to_string())?;
+    let mut page = [0u8; header::CHECKSUM as usize + 8];
+    std::fs::File::from(fd)
+        .read_exact_at(&mut page, 0)
+        .map_err(|e| format!("its header cannot be read: {e}"))?;
+    let words = page.as_chunks::<8>().0;
+    let word = |off: u64| u64::from_le_bytes(words[off as usize / 8]);
+    if word(header::MAGIC) != MAGIC {
+        return Err("it does not begin like an arena; it is somebody else's file".into());
+    }
+    if word(header::VERSION) != VERSION {
+        let found = word(header::VERSION);
+        return Err(format!(
+            "its format is version {found}, this program reads version {VERSION}; make a new arena beside it and put the data there"
+        ));
+    }
+    let unknown = word(header::INCOMPATIBLE) & !KNOWN_INCOMPATIBLE;
+    if unknown != 0 {
+        return Err(format!(
+            "it uses features that this version does not know ({unknown:#x}); use a newer version"
+        ));
+    }
+    if word(header::CHECKSUM) != checksum(word) {
+        return Err("its header is damaged: the checksum differs".into());
+    }
+    let p = |i: u64| word(header::PARAMS + i * 8);
+    let params = Params {
+        capacity: p(0),
+        seats: p(1),
+        permits: p(2),
+        buckets: p(3),
+        max_slots: p(4),
+        shared: p(5),
+        shared_top: p(6),
+    };
+    let geo = Geometry::new(params).map_err(|e| format!("its header is damaged: {e}"))?;
+    if geo.total != word(header::TOTAL) || geo.total != size {
+        return Err(format!(
+            "it has {size} bytes where {} belong: it was cut or grown by another program",
+            geo.total
+        ));
+    }
+    Ok(geo)
+}
+
+/// A page that fork wipes: how a child knows that a handle is its parent's.
+#[derive(Debug)]
+struct ForkGuard {
+    page: MmapMut,
+    pid: u32,
+}
+
+impl ForkGuard {
+    fn new() -> Result<ForkGuard> {
+        let fail = |e| Error::Os {
+            action: "map",
+            path: "a page".into(),
+            source: e,
+        };
+        let mut page = MmapOptions::new()
+            .len(PAGE as usize)
+            .map_anon()
+            .map_err(fail)?;
+        page[0] = 1;
+        let at = std::ptr::NonNull::from(&mut page[..]).cast();
+        // SAFETY: the whole of a private anonymous mapping of our own; nothing changes in this process.
+        unsafe { madvise(at, PAGE as usize, MmapAdvise::MADV_WIPEONFORK) }
+            .map_err(|e| fail(e.into()))?;
+        Ok(ForkGuard {
+            page,
+            pid: std::process::id(),
+        })
+    }
+
+    #[inline]
+    fn check(&self) -> Result<()> {
+        // Volatile in effect: the byte changes only across fork, in which this code does not run.
+        if std::hint::black_box(&self.page)[0] == 1 {
+            Ok(())
+        } else {
+            Err(Error::Forked(self.pid))
+        }
+    }
+}
+
+impl Drop for Posix {
+    fn drop(&mut self) {
+        if self.check_fork().is_err() {
+            // The child has no control mapping and no alias: these addresses may be others' by now.
+            let alias = self.alias.take();
+            std::mem::forget(alias);
+            let empty = MmapOptions::new()
+                .len(PAGE as usize)
+                .map_anon()
+                .map(MmapRaw::from);
+            if let Ok(empty) = empty {
+                std::mem::forget(std::mem::replace(&mut self.control, empty));
+            }
+        }
+    }
+}
+
+/// Whether the arena still has its name, by its own word.
+pub fn is_open(env: &impl Load) -> bool {
+    env.load(header::LIFE, SeqCst) == life::OPEN
+}
+
+/// Whether an arena stays when nobody uses it.
+pub fn is_kept(env: &impl Load) -> bool {
+    env.load(header::KEEP, Acquire) != 0
+}

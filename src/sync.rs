@@ -1,0 +1,168 @@
+//! Waiting, and the writers' semaphore.
+//!
+//! # Bells
+//!
+//! A bell is one word `{sequence, flag}`, its low half a futex shared between processes.
+//!
+//! ```text
+//! wait   try -> done;  set the flag;  try AGAIN -> done;  FUTEX_WAIT(word as set, slice);  from the top
+//! ring   (after the step that changed something)  flag clear? done.  CAS {seq,1} -> {seq+1,0};  wake ALL
+//! ```
+//!
+//! * B2: the second try comes after the flag, and the ring after the change: one of them sees the other.
+//! * B3: no death of a waiter loses a wake-up, as all are woken. One who dies or stops between its change
+//!   and its ring delays sleepers by a slice at most: they look again by themselves.
+//!
+//! # Permits
+//!
+//! The semaphore is an array of [`Life`] words. `FREE or BACK -> LEASED(me,t)` takes one, exact
+//! `LEASED(me,t) -> FREE` gives it back, and recovery turns `LEASED(dead)` into BACK, so that the next
+//! holder is told. A permit is never handed over, and never taken from a living holder. Waiters are
+//! woken together and the kernel decides who runs first.
+//!
+//! Models: `fut` (21 M states), `permit` (1 M states).
+
+use std::sync::atomic::Ordering::{Acquire, SeqCst};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::geometry::header;
+use crate::mem::Mem;
+use crate::seat::{Core, Env};
+use crate::tables::Tables;
+use crate::word::{Bell, Life, State, Ticket};
+
+/// Longest sleep before a waiter looks by itself, and asks whether somebody died.
+pub const SLICE: Duration = Duration::from_millis(50);
+
+/// A permit that this process holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permit {
+    pub index: u64,
+    pub ticket: Ticket,
+    /// The holder before died with it.
+    pub recovered: bool,
+}
+
+impl<E: Mem + crate::sys::Sys> Tables<E> {
+    /// Wakes everyone who waits on a bell. Cheap when nobody does.
+    #[inline]
+    pub fn ring(&self, bell: u64) {
+        let mut now = Bell(self.env.load(bell, SeqCst));
+        while let Some(rung) = now.ring() {
+            match self.env.cas(bell, now.0, rung.0, SeqCst) {
+                Ok(_) => return self.env.wake(bell),
+                Err(found) => now = Bell(found),
+            }
+        }
+    }
+
+    /// Tries `attempt` until it yields something, sleeping on `bell` in between; `None` after
+    /// `timeout`. `slice_over` runs after each slice in which the bell was silent.
+    pub fn wait<T>(
+        &self,
+        bell: u64,
+        timeout: Option<Duration>,
+        mut slice_over: impl FnMut(),
+        mut attempt: impl FnMut() -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
+        loop {
+            if let Some(done) = attempt()? {
+                return Ok(Some(done));
+            }
+            let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|l| l.is_zero()) {
+                return Ok(None);
+            }
+            let mut now = Bell(self.env.load(bell, Acquire));
+            while !now.armed() {
+                match self.env.cas(bell, now.0, now.arm().0, SeqCst) {
+                    Ok(_) => now = now.arm(),
+                    Err(found) => now = Bell(found),
+                }
+            }
+            if let Some(done) = attempt()? {
+                return Ok(Some(done));
+            }
+            self.env
+                .sleep(bell, now.futex(), left.map_or(SLICE, |l| l.min(SLICE)));
+            if Bell(self.env.load(bell, SeqCst)) == now {
+                slice_over();
+            }
+        }
+    }
+}
+
+impl<E: Env> Core<E> {
+    /// Takes a permit if one is free.
+    pub fn try_permit(&self) -> Result<Option<Permit>> {
+        for index in 0..self.geo.params.permits {
+            let off = self.geo.permit(index);
+            let word = Life(self.env.load(off, Acquire));
+            if word.state().is_none() {
+                return Err(Error::damaged(format!(
+                    "permit {index} has the impossible word {:#x}",
+                    word.0
+                )));
+            }
+            let ticket = self.ticket();
+            if let Some((leased, recovered)) = word.lease(ticket)
+                && self.env.cas(off, word.0, leased.0, SeqCst).is_ok()
+            {
+                return Ok(Some(Permit {
+                    index,
+                    ticket,
+                    recovered,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Waits for a permit. `recover` is run when nothing happens for a slice.
+    pub fn permit(
+        &self,
+        timeout: Option<Duration>,
+        recover: impl FnMut(),
+    ) -> Result<Option<Permit>> {
+        self.wait(header::PERMIT_BELL, timeout, recover, || self.try_permit())
+    }
+
+    /// Gives a permit back.
+    pub fn return_permit(&self, permit: Permit) {
+        let off = self.geo.permit(permit.index);
+        if self
+            .env
+            .cas(off, Life::leased(permit.ticket).0, Life::FREE.0, SeqCst)
+            .is_ok()
+        {
+            self.ring(header::PERMIT_BELL);
+        }
+    }
+
+    /// Takes back what the dead held; the next holders are told.
+    pub fn take_back_permits(&self, dead: &[crate::word::Owner]) -> u32 {
+        let mut back = 0;
+        for index in 0..self.geo.params.permits {
+            let off = self.geo.permit(index);
+            let word = Life(self.env.load(off, Acquire));
+            let next = dead.iter().find_map(|d| word.take_back(*d));
+            if next.is_some_and(|next| self.env.cas(off, word.0, next.0, SeqCst).is_ok()) {
+                back += 1;
+            }
+        }
+        if back != 0 {
+            self.ring(header::PERMIT_BELL);
+        }
+        back
+    }
+
+    /// Permits that are held now.
+    pub fn permits_held(&self) -> u32 {
+        let held = |i| Life(self.env.load(self.geo.permit(i), Acquire)).state();
+        (0..self.geo.params.permits)
+            .filter(|i| matches!(held(*i), Some(State::Leased(_))))
+            .count() as u32
+    }
+}

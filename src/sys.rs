@@ -1,0 +1,460 @@
+//! What the kernel is asked for: files on tmpfs, byte locks, futexes, processes. Linux only.
+//!
+//! The protocols reach the kernel through [`Sys`], so that tests can kill at each call, make memory
+//! run out, or let a model decide who is dead. The rest of this file is the production half.
+//!
+//! # Who is alive
+//!
+//! A participant holds an *open file description* lock on one byte of the file, at an offset made
+//! of its seat and incarnation. The lock is kept by the control mapping itself: it survives
+//! `close`, is not inherited by `fork` (the mapping is MADV_DONTFORK), works across PID
+//! namespaces, and is dropped by the kernel when the last thread that could run is gone. So a free
+//! byte proves that nobody will ever store another word in that name. No pid, no timer.
+//!
+//! The kernel tears the address space down before it lets go of the lock (about 0.15 s per GiB
+//! touched). In one PID namespace there is a faster proof: every task of the process has PF_EXITING
+//! set, which is after its last user instruction.
+#![allow(unsafe_code, reason = "futex has no safe wrapper")]
+
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, FallocateFlags, FcntlArg, OFlag, fallocate, fcntl, open};
+use nix::sys::stat::{FileStat, Mode, fchmod, fstat, stat};
+
+use crate::error::{Error, Result};
+use crate::word::{INCARNATIONS, Owner};
+
+/// Memory could not be had: the file system or the cgroup is full. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// What protocols ask of the kernel.
+pub trait Sys {
+    /// Puts the pages of a range in memory, so that touching them cannot fail. New ones are zero.
+    fn commit(&self, off: u64, len: u64) -> Result<(), Full>;
+    /// Gives the pages of a range back. `false`: they may still be there.
+    fn punch(&self, off: u64, len: u64) -> bool;
+    /// Bytes that the segment has in memory, by the kernel's count.
+    fn in_memory(&self) -> u64;
+    /// Free bytes and size of the file system.
+    fn room(&self) -> (u64, u64);
+    /// Takes this process's lock on `owner`'s byte. `false`: somebody has it.
+    fn lock(&self, owner: Owner) -> bool;
+    /// Gives that lock back.
+    fn unlock(&self, owner: Owner);
+    /// Whether it is proved that no instruction in `owner`'s name can run any more.
+    fn is_gone(&self, owner: Owner, process: Process) -> bool;
+    /// Sleeps while the low half of the word at `off` is `expected`, `limit` at most.
+    fn sleep(&self, off: u64, expected: u32, limit: Duration);
+    /// Wakes all who sleep on the word at `off`.
+    fn wake(&self, off: u64);
+    /// Milliseconds since the Unix epoch.
+    fn now(&self) -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        since.map_or(0, |d| d.as_millis() as u64)
+    }
+}
+
+/// A process as its own PID namespace knows it. Diagnostic, and the subject of the fast proof.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Process {
+    pub pid: u32,
+    /// Inode of the PID namespace that `pid` is a number of.
+    pub namespace: u64,
+    /// In clock ticks since boot: tells reused pids apart.
+    pub started: u64,
+}
+
+/// One line of `/proc/PID/stat` or of a task.
+struct Status {
+    state: u8,
+    flags: u64,
+    threads: u64,
+    started: u64,
+}
+
+impl Status {
+    fn read(path: &str) -> Option<Status> {
+        let text = std::fs::read_to_string(path).ok()?;
+        // The command name may hold anything, so count from its closing parenthesis.
+        let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
+        let state = *fields.next()?.as_bytes().first()?;
+        let flags = fields.nth(5)?.parse().ok()?;
+        let threads = fields.nth(10)?.parse().ok()?;
+        let started = fields.nth(1)?.parse().ok()?;
+        Some(Status {
+            state,
+            flags,
+            threads,
+            started,
+        })
+    }
+
+    fn exiting(&self) -> bool {
+        const PF_EXITING: u64 = 4;
+        self.flags & PF_EXITING != 0 || matches!(self.state, b'Z' | b'X')
+    }
+}
+
+impl Process {
+    /// The process that runs this.
+    pub fn current() -> Process {
+        let pid = std::process::id();
+        let started = Status::read("/proc/self/stat").map_or(0, |s| s.started);
+        Process {
+            pid,
+            namespace: pid_namespace(),
+            started,
+        }
+    }
+
+    /// Whether its numbers mean anything to this process.
+    fn visible(&self) -> bool {
+        self.pid != 0
+            && self.started != 0
+            && self.namespace != 0
+            && self.namespace == pid_namespace()
+    }
+
+    /// The fast proof: no task of it can run user code again. `false` proves nothing.
+    fn is_exiting(&self) -> bool {
+        if !self.visible() {
+            return false;
+        }
+        let tasks = || -> Option<Vec<String>> {
+            let dir = std::fs::read_dir(format!("/proc/{}/task", self.pid)).ok()?;
+            let mut names: Vec<_> = dir
+                .filter_map(|e| e.ok()?.file_name().into_string().ok())
+                .collect();
+            names.sort_unstable();
+            Some(names)
+        };
+        let whole = || {
+            Status::read(&format!("/proc/{}/stat", self.pid)).filter(|s| s.started == self.started)
+        };
+        // A task that ran while the first list was read may have started one that is not in it;
+        // so the list must be the same again after every task on it was seen exiting.
+        let (Some(_), Some(before)) = (whole(), tasks()) else {
+            return false;
+        };
+        let exiting = |task: &String| {
+            Status::read(&format!("/proc/{}/task/{task}/stat", self.pid))
+                .is_some_and(|s| s.exiting())
+        };
+        let all = !before.is_empty() && before.iter().all(exiting);
+        all && tasks().as_ref() == Some(&before)
+            && whole().is_some_and(|s| s.threads <= before.len() as u64)
+    }
+
+    /// Whether it is stopped by a signal or a debugger, as far as this process can see.
+    pub fn is_stopped(&self) -> bool {
+        let status = || {
+            Status::read(&format!("/proc/{}/stat", self.pid)).filter(|s| s.started == self.started)
+        };
+        self.visible() && status().is_some_and(|s| matches!(s.state, b'T' | b't'))
+    }
+
+    /// Its command name, as far as this process can see.
+    pub fn command(&self) -> Option<String> {
+        let name = std::fs::read_to_string(format!("/proc/{}/comm", self.pid)).ok()?;
+        self.visible().then(|| name.trim_end().to_owned())
+    }
+
+    /// Bytes of page tables of this process: what mappings cost beyond the memory itself.
+    pub fn page_tables() -> u64 {
+        let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let line = text.lines().find_map(|l| l.strip_prefix("VmPTE:"));
+        let kib = line.and_then(|l| l.split_ascii_whitespace().next()?.parse::<u64>().ok());
+        kib.unwrap_or(0) * 1024
+    }
+}
+
+fn pid_namespace() -> u64 {
+    stat("/proc/self/ns/pid").map_or(0, |s| s.st_ino)
+}
+
+/// The segment's file. Its descriptor is only for questions and for giving memory back; the
+/// participant's lock hangs on the control mapping.
+#[derive(Debug)]
+pub struct File {
+    path: PathBuf,
+    fd: RwLock<OwnedFd>,
+    device: u64,
+    inode: u64,
+    writable: bool,
+}
+
+impl File {
+    /// A new unnamed file in `dir`, which vanishes unless it is given a name.
+    pub fn unnamed(dir: &Path, path: PathBuf, mode: u32) -> Result<File> {
+        let os = |e| os_error("create a segment in", dir, e);
+        let mode = Mode::from_bits_truncate(mode);
+        let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
+        let fd = match open(dir, flags, mode) {
+            Err(Errno::EOPNOTSUPP | Errno::EISDIR) => {
+                let reason = "its file system has no unnamed files (O_TMPFILE); use a directory on a tmpfs, such as /dev/shm".into();
+                return Err(Error::NotAnArena {
+                    path: dir.to_owned(),
+                    reason,
+                });
+            }
+            other => other.map_err(os)?,
+        };
+        fchmod(&fd, mode).map_err(os)?;
+        File::from_fd(fd, path, true)
+    }
+
+    /// The file at `path`.
+    pub fn open(path: &Path, writable: bool) -> Result<File> {
+        let access = if writable {
+            OFlag::O_RDWR
+        } else {
+            OFlag::O_RDONLY
+        };
+        let flags = access | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        let fd = open(path, flags, Mode::empty()).map_err(|e| os_error("open", path, e))?;
+        File::from_fd(fd, path.to_owned(), writable)
+    }
+
+    fn from_fd(fd: OwnedFd, path: PathBuf, writable: bool) -> Result<File> {
+        let s = fstat(&fd).map_err(|e| os_error("look at", &path, e))?;
+        Ok(File {
+            path,
+            fd: RwLock::new(fd),
+            device: s.st_dev,
+            inode: s.st_ino,
+            writable,
+        })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Uses the descriptor after making sure that it still is this file: a program that closes
+    /// all descriptors (`closefrom`) may have given the number to another file.
+    fn with_fd<T>(&self, f: impl FnOnce(&OwnedFd, &FileStat) -> nix::Result<T>) -> nix::Result<T> {
+        let ours = |s: &FileStat| s.st_dev == self.device && s.st_ino == self.inode;
+        {
+            let fd = self.fd.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(s) = fstat(&*fd).ok().filter(ours) {
+                return f(&fd, &s);
+            }
+        }
+        let access = if self.writable {
+            OFlag::O_RDWR
+        } else {
+            OFlag::O_RDONLY
+        };
+        let fresh = open(
+            &self.path,
+            access | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW,
+            Mode::empty(),
+        )?;
+        let s = fstat(&fresh)?;
+        if !ours(&s) {
+            return Err(Errno::ESTALE);
+        }
+        let mut fd = self.fd.write().unwrap_or_else(PoisonError::into_inner);
+        // The old number is not ours to close any more.
+        std::mem::forget(std::mem::replace(&mut *fd, fresh));
+        f(&fd, &s)
+    }
+
+    /// A descriptor of its own to map from.
+    pub fn reopen(&self, writable: bool) -> Result<OwnedFd> {
+        let access = if writable {
+            OFlag::O_RDWR
+        } else {
+            OFlag::O_RDONLY
+        };
+        let link = self.with_fd(|fd, _| Ok(format!("/proc/self/fd/{}", fd.as_raw_fd())));
+        let link = link.map_err(|e| os_error("look at", &self.path, e))?;
+        let fresh = open(link.as_str(), access | OFlag::O_CLOEXEC, Mode::empty());
+        // Without /proc the name has to do; the inode is compared.
+        let fresh = match fresh {
+            Err(_) => open(&self.path, access | OFlag::O_CLOEXEC, Mode::empty()),
+            ok => ok,
+        };
+        let fresh = fresh.map_err(|e| os_error("open", &self.path, e))?;
+        let s = fstat(&fresh).map_err(|e| os_error("look at", &self.path, e))?;
+        if (s.st_dev, s.st_ino) != (self.device, self.inode) {
+            return Err(os_error("open", &self.path, Errno::ESTALE));
+        }
+        Ok(fresh)
+    }
+
+    pub fn stat(&self) -> Result<FileStat> {
+        self.with_fd(|_, s| Ok(*s))
+            .map_err(|e| os_error("look at", &self.path, e))
+    }
+
+    /// Gives a new file its size. Only before it has a name.
+    pub fn set_size(&self, bytes: u64) -> Result<()> {
+        let set = |fd: &OwnedFd, _: &FileStat| nix::unistd::ftruncate(fd, bytes as i64);
+        self.with_fd(set)
+            .map_err(|e| os_error("size", &self.path, e))
+    }
+
+    /// Gives an unnamed file its name. `false`: the name is taken.
+    pub fn link(&self) -> Result<bool> {
+        let link = self.with_fd(|fd, _| {
+            let from = format!("/proc/self/fd/{}", fd.as_raw_fd());
+            let cwd = nix::fcntl::AT_FDCWD;
+            nix::unistd::linkat(
+                cwd,
+                from.as_str(),
+                cwd,
+                &self.path,
+                AtFlags::AT_SYMLINK_FOLLOW,
+            )
+        });
+        match link {
+            Ok(()) => Ok(true),
+            Err(Errno::EEXIST) => Ok(false),
+            Err(e) => Err(os_error("name", &self.path, e)),
+        }
+    }
+
+    /// Takes the name away, if it is still this file's.
+    pub fn unlink(&self) -> Result<()> {
+        match stat(&self.path) {
+            Ok(s) if s.st_dev == self.device && s.st_ino == self.inode => {
+                let gone = |e: &std::io::Error| e.kind() == ErrorKind::NotFound;
+                match std::fs::remove_file(&self.path) {
+                    Err(e) if !gone(&e) => Err(Error::Os {
+                        action: "remove",
+                        path: self.path.clone(),
+                        source: e,
+                    }),
+                    _ => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub fn commit(&self, off: u64, len: u64) -> Result<(), Full> {
+        loop {
+            match self
+                .with_fd(|fd, _| fallocate(fd, FallocateFlags::empty(), off as i64, len as i64))
+            {
+                Err(Errno::EINTR) => {}
+                done => return done.map_err(|_| Full),
+            }
+        }
+    }
+
+    pub fn punch(&self, off: u64, len: u64) -> bool {
+        let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        loop {
+            match self.with_fd(|fd, _| fallocate(fd, flags, off as i64, len as i64)) {
+                Err(Errno::EINTR) => {}
+                done => return done.is_ok(),
+            }
+        }
+    }
+
+    pub fn in_memory(&self) -> u64 {
+        self.with_fd(|_, s| Ok(s.st_blocks as u64 * 512))
+            .unwrap_or(0)
+    }
+
+    pub fn room(&self) -> (u64, u64) {
+        let room = self.with_fd(|fd, _| nix::sys::statvfs::fstatvfs(fd));
+        room.map_or((u64::MAX, u64::MAX), |v| file_system_room(&v))
+    }
+
+    /// Takes the lock of `owner` for the description behind `fd`.
+    pub fn lock(fd: impl AsFd, owner: Owner) -> bool {
+        let request = lock_request(owner, libc::F_WRLCK);
+        fcntl(fd, FcntlArg::F_OFD_SETLK(&request)).is_ok()
+    }
+
+    pub fn unlock(fd: impl AsFd, owner: Owner) {
+        let request = lock_request(owner, libc::F_UNLCK);
+        // Cannot fail for a lock of our own; and if it did, the byte would only look alive longer.
+        let _ = fcntl(fd, FcntlArg::F_OFD_SETLK(&request));
+    }
+
+    /// Whether the kernel says that nobody has `owner`'s lock. Doubt means "no".
+    pub fn is_unlocked(&self, owner: Owner) -> bool {
+        let asked = self.with_fd(|fd, _| {
+            let mut request = lock_request(owner, libc::F_WRLCK);
+            fcntl(fd, FcntlArg::F_OFD_GETLK(&mut request)).map(|_| request.l_type)
+        });
+        asked == Ok(libc::F_UNLCK as i16)
+    }
+
+    /// Both proofs of death.
+    pub fn is_gone(&self, owner: Owner, process: Process) -> bool {
+        self.is_unlocked(owner) || process.is_exiting()
+    }
+}
+
+/// Free bytes and size.
+fn file_system_room(v: &nix::sys::statvfs::Statvfs) -> (u64, u64) {
+    let unit = v.fragment_size();
+    // A tmpfs without a size limit reports no blocks at all.
+    if v.blocks() == 0 {
+        return (u64::MAX, u64::MAX);
+    }
+    (v.blocks_available() * unit, v.blocks() * unit)
+}
+
+/// Free bytes and size of the file system that holds `dir`.
+pub fn directory_room(dir: &Path) -> Result<(u64, u64)> {
+    let v = nix::sys::statvfs::statvfs(dir).map_err(|e| os_error("look at", dir, e))?;
+    Ok(file_system_room(&v))
+}
+
+fn lock_request(owner: Owner, kind: i32) -> libc::flock {
+    const BASE: i64 = 1 << 60;
+    let byte = i64::from(owner.seat) << 24 | i64::from(owner.incarnation % INCARNATIONS);
+    libc::flock {
+        l_type: kind as i16,
+        l_whence: libc::SEEK_SET as i16,
+        l_start: BASE + byte,
+        l_len: 1,
+        l_pid: 0,
+    }
+}
+
+pub fn os_error(action: &'static str, path: &Path, e: Errno) -> Error {
+    Error::Os {
+        action,
+        path: path.to_owned(),
+        source: e.into(),
+    }
+}
+
+/// Sleeps while `*word == expected`, `limit` at most. Wakes early for a signal too.
+///
+/// # Safety
+///
+/// `word` is 4-aligned and mapped.
+pub unsafe fn futex_wait(word: *const u32, expected: u32, limit: Duration) {
+    let time = libc::timespec {
+        tv_sec: limit.as_secs() as i64,
+        tv_nsec: i64::from(limit.subsec_nanos()),
+    };
+    let op = libc::FUTEX_WAIT;
+    // SAFETY: the word is mapped (contract); the kernel only reads it and `time`. Without the
+    // private flag, so that sleepers of all processes meet. Every outcome means: look again.
+    unsafe { libc::syscall(libc::SYS_futex, word, op, expected, &raw const time) };
+}
+
+/// Wakes everyone who sleeps on `word`.
+///
+/// # Safety
+///
+/// `word` is 4-aligned and mapped.
+pub unsafe fn futex_wake_all(word: *const u32) {
+    // SAFETY: the word is mapped (contract); the kernel only uses its address.
+    unsafe { libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAKE, i32::MAX) };
+}

@@ -1,0 +1,293 @@
+//! The segment's words by name: typed loads and exact-value swaps, checked where they leave it.
+//!
+//! Whatever is read here is input: an id is range-checked before it becomes an offset, a word that
+//! no operation writes is [`Error::Damaged`].
+
+use std::sync::atomic::Ordering::{self, Acquire, Relaxed, SeqCst};
+
+use crate::error::{Error, Result};
+use crate::geometry::{Geometry, Set, Zone, header, meta};
+use crate::mem::{Load, Mem};
+use crate::sys::Sys;
+use crate::word::{Id, Life, Place, Seat, State};
+
+/// What an object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Kind {
+    /// A directory entry: the text of a name, and the place of its current object.
+    Name,
+    /// A directory bucket's list of names.
+    List,
+    /// An Arrow record batch.
+    Batch,
+    /// Record batches of one schema, as one value.
+    Table,
+    /// An n-dimensional array.
+    Array,
+    /// Plain bytes.
+    Bytes,
+    /// Several named values, published at once.
+    Bundle,
+    /// A column of a batch that is large enough to be an object of its own.
+    Column,
+}
+
+impl Kind {
+    const ALL: [Kind; 8] = [
+        Kind::Name,
+        Kind::List,
+        Kind::Batch,
+        Kind::Table,
+        Kind::Array,
+        Kind::Bytes,
+        Kind::Bundle,
+        Kind::Column,
+    ];
+
+    fn code(self) -> u64 {
+        self as u64 + 1
+    }
+
+    fn parse(code: u64) -> Option<Kind> {
+        Kind::ALL.get((code as usize).checked_sub(1)?).copied()
+    }
+
+    /// Which zones its objects come from.
+    pub fn set(self) -> Set {
+        match self {
+            Kind::Name | Kind::List => Set::Shared,
+            _ => Set::Payload,
+        }
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Kind::Name => "name",
+            Kind::List => "list",
+            Kind::Batch => "batch",
+            Kind::Table => "table",
+            Kind::Array => "array",
+            Kind::Bytes => "bytes",
+            Kind::Bundle => "bundle",
+            Kind::Column => "column",
+        })
+    }
+}
+
+/// An entry of an object's payload: a part that it owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry(pub u64);
+
+const HELD: u64 = 1 << 32;
+
+impl Entry {
+    /// A part whose word names this object.
+    pub fn own(part: Id) -> Entry {
+        Entry(u64::from(part.0))
+    }
+
+    pub fn part(self) -> Id {
+        Id(self.0 as u32)
+    }
+
+    /// Whether the part is shared: its hold words, not its word, name this object.
+    pub fn is_held(self) -> bool {
+        self.0 & HELD != 0
+    }
+}
+
+/// A segment's words: the door to them, and where they lie.
+#[derive(Debug)]
+pub struct Tables<E> {
+    pub env: E,
+    pub geo: Geometry,
+}
+
+impl<E: Load> Tables<E> {
+    /// Checks an id that came out of the segment.
+    pub fn object(&self, id: Id) -> Result<Id> {
+        if id.0 >= Id::FIRST && u64::from(id.0 - Id::FIRST) < self.geo.ids {
+            return Ok(id);
+        }
+        Err(Error::damaged(format!("{id} is no object")))
+    }
+
+    /// The zone and slot of a checked id.
+    pub fn slot(&self, id: Id) -> (&Zone, u64) {
+        self.geo
+            .slot(id)
+            .expect("ids are checked when they are read")
+    }
+
+    /// Offset of an object's first byte.
+    pub fn payload(&self, id: Id) -> u64 {
+        let (zone, slot) = self.slot(id);
+        zone.offset(slot)
+    }
+
+    pub fn life(&self, id: Id, order: Ordering) -> Life {
+        Life(self.env.load(self.geo.life(id), order))
+    }
+
+    /// The word's state; `Damaged` if there is no such state.
+    pub fn state(&self, id: Id) -> Result<(Life, State)> {
+        let life = self.life(id, SeqCst);
+        match life.state() {
+            Some(state) => Ok((life, state)),
+            None => Err(Error::damaged(format!(
+                "{id} has the impossible word {:#x}",
+                life.0
+            ))),
+        }
+    }
+
+    pub fn meta(&self, id: Id, word: u64) -> u64 {
+        self.env.load(self.geo.meta(id, word), Acquire)
+    }
+
+    pub fn kind(&self, id: Id) -> Result<Kind> {
+        let word = self.meta(id, meta::KIND);
+        Kind::parse(word & 0xff)
+            .ok_or_else(|| Error::damaged(format!("{id} is of no known kind ({word:#x})")))
+    }
+
+    /// How many entries (parts) an object has: never more than its slot has room for.
+    pub fn entries(&self, id: Id) -> u64 {
+        let (zone, _) = self.slot(id);
+        (self.meta(id, meta::KIND) >> 32).min(zone.size() / 8)
+    }
+
+    /// An entry; the index is below [`Tables::entries`].
+    pub fn entry(&self, id: Id, index: u64) -> Entry {
+        Entry(self.env.load(self.payload(id) + index * 8, Acquire))
+    }
+
+    /// Where the place of a container lies. `None`: the id is no container.
+    pub fn place_offset(&self, container: Id) -> Option<u64> {
+        if container.0 < Id::FIRST {
+            let known = u64::from(container.0) < self.geo.params.buckets;
+            return known.then(|| self.geo.bucket(container.0));
+        }
+        let known = u64::from(container.0 - Id::FIRST) < self.geo.ids;
+        known.then(|| self.geo.meta(container, meta::PLACE))
+    }
+
+    pub fn place(&self, offset: u64) -> Place {
+        Place(self.env.load(offset, SeqCst))
+    }
+
+    pub fn seat(&self, seat: u64) -> Seat {
+        Seat(self.env.load(self.geo.seat_word(seat), SeqCst))
+    }
+
+    /// Seats that were ever claimed.
+    pub fn seats_used(&self) -> u64 {
+        self.env
+            .load(header::SEATS_USED, SeqCst)
+            .min(self.geo.params.seats)
+    }
+
+    /// Slots of a zone that may be in use: their words and records are in memory.
+    pub fn used(&self, zone: &Zone) -> u64 {
+        self.env.load(zone.head, Acquire).min(zone.slots)
+    }
+
+    pub fn limit(&self) -> u64 {
+        self.env.load(header::LIMIT, Relaxed)
+    }
+
+    /// Whether anybody pins the object. Rows are read only where their pages are in memory.
+    pub fn is_pinned(&self, id: Id) -> bool {
+        let page = self.geo.row_page(id);
+        (0..self.seats_used()).any(|seat| self.pins_of(seat, page, id) != 0)
+    }
+
+    /// How many pins a seat's occupant has on an object.
+    pub fn pins_of(&self, seat: u64, page: u64, id: Id) -> u64 {
+        if !self.seat(seat).may_pin() || !self.has_row_page(seat, page) {
+            return 0;
+        }
+        self.env.load(self.geo.pin(seat, id), SeqCst)
+    }
+
+    pub fn has_row_page(&self, seat: u64, page: u64) -> bool {
+        self.env.load(self.geo.row_map(seat, page), SeqCst) >> (page % 64) & 1 != 0
+    }
+
+    /// Whether some object holds this one as a shared part.
+    pub fn is_held(&self, id: Id) -> bool {
+        let word = |w| self.env.load(self.geo.meta(id, meta::HOLDS + w), SeqCst);
+        word(0) | word(1) != 0
+    }
+
+    pub fn hold_turn(&self, id: Id) -> u64 {
+        self.env.load(self.geo.meta(id, meta::HOLD_TURN), SeqCst)
+    }
+}
+
+impl<E: Load + Sys> Tables<E> {
+    /// What to say when `asked` more bytes cannot be had. The arena adds who holds how much.
+    pub fn no_space(&self, asked: u64) -> Error {
+        let (room, of) = self.env.room();
+        let limit = self.limit();
+        let left = limit.saturating_sub(self.env.in_memory());
+        let (bound, of, free, hint) = if left <= room {
+            (
+                "limit of",
+                limit,
+                left,
+                "raise the limit, remove objects, or see `faretra who` for what keeps them",
+            )
+        } else {
+            (
+                "file system of",
+                of,
+                room,
+                "remove objects or files there, or use a larger tmpfs (--dir)",
+            )
+        };
+        Error::NoSpace {
+            asked,
+            free,
+            bound,
+            of,
+            largest_holders: vec![],
+            hint,
+        }
+    }
+}
+
+impl<E: Mem> Tables<E> {
+    /// One step of an object's life, if its word still is `old`.
+    #[track_caller]
+    pub fn turn_life(&self, id: Id, old: Life, new: Life) -> bool {
+        self.env
+            .cas(self.geo.life(id), old.0, new.0, SeqCst)
+            .is_ok()
+    }
+
+    /// A word of an object's record; only by whoever owns the object, unless said otherwise.
+    #[track_caller]
+    pub fn set_meta(&self, id: Id, word: u64, value: u64) {
+        self.env
+            .store(self.geo.meta(id, word), value, Ordering::Release);
+    }
+
+    pub fn set_kind(&self, id: Id, kind: Kind) {
+        self.set_meta(id, meta::KIND, kind.code());
+    }
+
+    /// Raises a word to at least `value`.
+    pub fn raise(&self, off: u64, value: u64) {
+        let mut now = self.env.load(off, SeqCst);
+        while now < value {
+            match self.env.cas(off, now, value, SeqCst) {
+                Ok(_) => return,
+                Err(found) => now = found,
+            }
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! Bytes: slices of pinned objects, slices of drafts, and the one copy in.
+//!
+//! This is where offsets become Rust references, so this file states why they may.
+//!
+//! * M1: a `&[u8]` is lent only from the read-only mapping of an object that a [`Pin`] keeps. A published
+//!   object's bytes never change, and it is not freed while it is pinned.
+//! * M2: a `&mut [u8]` is lent only from the writers' mapping of an object that is a draft of ours, by its
+//!   [`Sheet`], which exists once. Nobody reads a draft.
+//! * M3: publishing consumes the sheet; so no `&mut` outlives the draft.
+//! * M4: non-temporal stores are fenced before the copy returns, so the put that follows publishes them.
+//!
+//! Other participants keep M1 and M2 as well: who can write the segment is trusted to run this code (see
+//! "Trust" in ARCHITECTURE.md); hostile *lengths and offsets* are checked where they are read.
+#![allow(unsafe_code, reason = "lends out slices of the mappings")]
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use arrow_buffer::Buffer;
+
+use crate::error::{Error, Result};
+use crate::geometry::{Set, meta};
+use crate::seat::Core;
+use crate::segment::Posix;
+use crate::tables::{Entry, Kind};
+use crate::word::Id;
+use crate::zone::Draft;
+
+/// This process's attachment to an arena: left when the last handle, pin and draft are gone.
+#[derive(Debug)]
+pub struct Attachment {
+    pub core: Core<Posix>,
+    /// The arena's name.
+    pub name: String,
+    /// Check the values of everything that is read, not only its bounds.
+    pub untrusted: bool,
+    /// Runs when the attachment ends, before the seat is left: takes an ephemeral arena's name away.
+    pub on_leave: fn(&Core<Posix>),
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        if self.core.env.check_fork().is_ok() {
+            (self.on_leave)(&self.core);
+            self.core.detach();
+        }
+    }
+}
+
+/// Keeps an object, and the parts that live because of it, from being reclaimed.
+#[derive(Debug)]
+pub struct Pin {
+    at: Arc<Attachment>,
+    id: Id,
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        if self.at.core.env.check_fork().is_ok() {
+            self.at.core.unpin(self.id);
+        }
+    }
+}
+
+impl Pin {
+    /// Pins the current object of a name. `None`: there is none.
+    #[inline]
+    pub fn named(at: &Arc<Attachment>, name: &str) -> Result<Option<Pin>> {
+        at.core.env.check_fork()?;
+        let id = at.core.pin_named(name)?;
+        Ok(id.map(|id| Pin { at: at.clone(), id }))
+    }
+
+    pub fn attachment(&self) -> &Arc<Attachment> {
+        &self.at
+    }
+
+    pub fn id(&self) -> Id {
+        self.id
+    }
+
+    /// A part of the pinned object, or of one of its parts, by its entry.
+    pub fn part(&self, parent: Id, index: u64) -> Result<Id> {
+        let core = &self.at.core;
+        let entries = core.entries(parent);
+        if index >= entries {
+            return Err(Error::damaged(format!(
+                "{parent} has {entries} parts, not {}",
+                index + 1
+            )));
+        }
+        core.object(core.entry(parent, index).part())
+    }
+
+    /// The bytes of the pinned object or of a part of it.
+    pub fn bytes(&self, id: Id) -> Result<&[u8]> {
+        let core = &self.at.core;
+        let (zone, slot) = core.slot(id);
+        let len = core.meta(id, meta::LEN);
+        if zone.set != Set::Payload || len > zone.size() {
+            return Err(Error::damaged(format!(
+                "{id} says it has {len} bytes, its slot {}",
+                zone.size()
+            )));
+        }
+        let (data, _) = core.env.data();
+        let at = data.wrapping_add((zone.offset(slot) - core.geo.data) as usize);
+        // SAFETY: `offset .. offset + len` is inside the slot, so inside the data mapping, which lives
+        // as long as `self.at`; M1: nobody writes these bytes while `self` exists.
+        Ok(unsafe { std::slice::from_raw_parts(at, len as usize) })
+    }
+
+    /// Where an object's slot lies in the data region: offset and size.
+    pub fn extent(&self, id: Id) -> (u64, u64) {
+        let core = &self.at.core;
+        let (zone, slot) = core.slot(id);
+        (zone.offset(slot).saturating_sub(core.geo.data), zone.size())
+    }
+
+    /// The whole data region as one buffer that keeps this pin. Only slices inside the pinned object's
+    /// extents may be made of it; [`crate::arrow`] checks that for every buffer.
+    pub fn region(self: &Arc<Pin>) -> Buffer {
+        let (data, len) = self.at.core.env.data();
+        let data = NonNull::new(data.cast_mut()).expect("a mapping");
+        // SAFETY: the mapping covers `len` bytes and lives as long as the pin, which the buffer owns.
+        // Bytes outside the pinned extents may change, and are never read through it (above).
+        unsafe { Buffer::from_custom_allocation(data, len as usize, self.clone()) }
+    }
+}
+
+/// A draft with its memory: ours alone until it is published or dropped.
+#[derive(Debug)]
+pub struct Sheet {
+    at: Arc<Attachment>,
+    draft: Option<Draft>,
+    parts: u64,
+}
+
+impl Drop for Sheet {
+    fn drop(&mut self) {
+        if let Some(draft) = self.draft.take()
+            && self.at.core.env.check_fork().is_ok()
+        {
+            self.at.core.drop_draft(draft);
+        }
+    }
+}
+
+impl Sheet {
+    /// A draft of `len` bytes, its pages in memory, its contents arbitrary.
+    pub fn new(at: &Arc<Attachment>, kind: Kind, len: u64) -> Result<Sheet> {
+        at.core.env.check_fork()?;
+        at.core.env.map_for_writing()?;
+        let draft = at.core.alloc(kind, len)?;
+        Ok(Sheet {
+            at: at.clone(),
+            draft: Some(draft),
+            parts: 0,
+        })
+    }
+
+    pub fn attachment(&self) -> &Arc<Attachment> {
+        &self.at
+    }
+
+    fn draft(&self) -> Draft {
+        self.draft
+            .expect("a sheet has its draft until it is consumed")
+    }
+
+    /// Offset of the first byte in the data region.
+    pub fn offset(&self) -> u64 {
+        let core = &self.at.core;
+        core.payload(self.draft().id) - core.geo.data
+    }
+
+    /// The draft's bytes.
+    pub fn bytes(&mut self) -> Result<&mut [u8]> {
+        let core = &self.at.core;
+        core.env.check_fork()?;
+        let id = self.draft().id;
+        let (zone, slot) = core.slot(id);
+        let len = core.meta(id, meta::LEN).min(zone.size());
+        let base = core
+            .env
+            .data_for_writing()
+            .expect("mapped when the sheet was made");
+        let at = base.wrapping_add((zone.offset(slot) - core.geo.data) as usize);
+        // SAFETY: `offset .. offset + len` is inside the slot, so inside the writers' mapping, which lives
+        // as long as `self.at`; its pages are in memory (`alloc`). M2: `&mut self` is the only way here.
+        Ok(unsafe { std::slice::from_raw_parts_mut(at, len as usize) })
+    }
+
+    /// Makes another draft a part of this one. Parts come before everything else in the payload.
+    pub fn adopt(&mut self, mut part: Sheet) -> Result<()> {
+        self.at
+            .core
+            .adopt_part(self.draft(), self.parts, part.draft())?;
+        self.parts += 1;
+        part.draft = None;
+        Ok(())
+    }
+
+    pub fn set_rows(&self, rows: u64) {
+        self.at.core.set_meta(self.draft().id, meta::ROWS, rows);
+    }
+
+    /// Publishes it under a name; on error the draft is dropped.
+    pub fn publish(mut self, name: &str, expected: Option<u64>) -> Result<u64> {
+        self.at.core.env.check_fork()?;
+        let version = self.at.core.publish(name, self.draft(), expected)?;
+        self.draft = None;
+        Ok(version)
+    }
+}
+
+/// Bytes that entries take in front of an object's body, padded so that the body is 64-aligned.
+pub fn entries_bytes(parts: u64) -> u64 {
+    (parts * size_of::<Entry>() as u64).next_multiple_of(64)
+}
+
+/// From this size on a copy goes around the cache: 0.6 to 0.8 of the time of memcpy, and the reader's
+/// cache stays as it was. Below, the copy is likely to be read from the cache.
+pub const STREAM_FROM: usize = 8 << 20;
+
+/// Copies `src` to `dst`, which have the same length; around the cache if `streaming`.
+pub fn copy(dst: &mut [u8], src: &[u8], streaming: bool) {
+    #[cfg(target_arch = "x86_64")]
+    if streaming && src.len() >= 4096 && std::arch::is_x86_feature_detected!("avx") {
+        // SAFETY: AVX is there.
+        return unsafe { stream(dst, src) };
+    }
+    dst.copy_from_slice(src);
+}
+
+/// # Safety
+///
+/// The processor has AVX.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx")]
+unsafe fn stream(dst: &mut [u8], src: &[u8]) {
+    use std::arch::x86_64::{__m256i, _mm_sfence, _mm256_loadu_si256, _mm256_stream_si256};
+    assert_eq!(dst.len(), src.len());
+    let head = dst.as_ptr().align_offset(32).min(dst.len());
+    dst[..head].copy_from_slice(&src[..head]);
+    let (to, from) = (&mut dst[head..], &src[head..]);
+    let (blocks, tail) = to.as_chunks_mut::<128>();
+    let (sources, rest) = from.as_chunks::<128>();
+    for (to, from) in blocks.iter_mut().zip(sources) {
+        for i in 0..4 {
+            // SAFETY: 32 bytes at 32 * i of a 128-byte array; any alignment.
+            let value = unsafe { _mm256_loadu_si256(from.as_ptr().add(32 * i).cast::<__m256i>()) };
+            // SAFETY: as above; `to` is 32-aligned because `head` made it so.
+            unsafe { _mm256_stream_si256(to.as_mut_ptr().add(32 * i).cast::<__m256i>(), value) };
+        }
+    }
+    tail.copy_from_slice(rest);
+    _mm_sfence(); // M4
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The streaming copy copies every byte, whatever the alignment of either side.
+    #[test]
+    fn streaming_copies_everything() {
+        let src: Vec<u8> = (0..20_000u32).map(|i| (i * 31 >> 3) as u8).collect();
+        for (from, to, len) in [
+            (0, 0, 20_000),
+            (1, 3, 19_000),
+            (7, 31, 4096),
+            (5, 0, 4097),
+            (0, 1, 100),
+        ] {
+            let mut dst = vec![0xAA; 20_100];
+            copy(&mut dst[to..to + len], &src[from..from + len], true);
+            assert!(dst[..to].iter().all(|b| *b == 0xAA));
+            assert_eq!(dst[to..to + len], src[from..from + len]);
+            assert!(dst[to + len..].iter().all(|b| *b == 0xAA));
+        }
+    }
+}

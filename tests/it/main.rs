@@ -1,0 +1,3 @@
+//! Shows, theme by theme, what the README promises; one binary, so that it links once.
+
+mod tidy;

@@ -1,0 +1,389 @@
+//! Shows that the source keeps the rules that ARCHITECTURE.md tells its readers to rely on.
+//!
+//! The rules are the tables below; to change a rule is to edit its table. Source is read as text:
+//! comments and literals are blanked first, so that prose may speak of `unsafe` and of `crate::x`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+/// The layers of `src/`, lowest first. A file imports from the rows below its own, and from its own
+/// row as long as that makes no circle. A file that no row names (arena.rs, lib.rs, ...) is on top
+/// and may import anything; nothing in the rows may import it.
+const LAYERS: &[&[&str]] = &[
+    &["error"],
+    &["word", "mem", "geometry"],
+    &["sys", "segment", "tables", "view"],
+    &["seat", "zone", "wait"],
+    &["object", "name", "sync", "recover"],
+    &["unchecked", "layout", "arrow", "array", "draft"],
+];
+
+/// The only files of `src/` that may say `unsafe`.
+const UNSAFE: &[&str] = &["mem", "sys", "segment", "view", "unchecked"];
+
+/// Contracts that users sign: a declaration like this one does nothing unsafe itself.
+const UNSAFE_SIGNATURES: &[&str] = &["unsafe fn trust_others("];
+
+/// What is longer holds more than one subject.
+const LINES: usize = 800;
+
+/// Left-overs of work in progress, in any Rust file of the workspace.
+const LEFT_OVERS: &[&str] = &["todo!", "unimplemented!", "dbg!"];
+
+/// Where the workspace keeps Rust files.
+const FOLDERS: &[&str] = &[
+    "src", "tests", "examples", "benches", "cli", "proof", "xtask",
+];
+
+#[test]
+fn unsafe_stays_in_its_files() {
+    let mut wrong = String::new();
+    for file in rust_files("src") {
+        let mut code = blank(&read(&file));
+        for signature in UNSAFE_SIGNATURES {
+            code = code.replace(signature, "");
+        }
+        let uses = words(&code).filter(|(_, word)| *word == "unsafe");
+        if !UNSAFE.contains(&module(&file).as_str()) {
+            for (at, _) in uses {
+                let line = line_of(&code, at);
+                writeln!(wrong, "{}:{line}: `unsafe` outside {UNSAFE:?}", show(&file)).unwrap();
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+#[test]
+fn imports_point_downwards() {
+    let reexports = reexports(&blank(&read(&root().join("src/lib.rs"))));
+    let mut edges = BTreeMap::new();
+    for file in rust_files("src") {
+        let name = module(&file);
+        if name != "lib" {
+            let imports = imports(without_tests(&blank(&read(&file))), &reexports);
+            edges
+                .entry(name)
+                .or_insert_with(BTreeSet::new)
+                .extend(imports);
+        }
+    }
+    let wrong = judge(&edges);
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+#[test]
+fn files_are_short_and_finished() {
+    let mut wrong = String::new();
+    for file in FOLDERS.iter().flat_map(|folder| rust_files(folder)) {
+        let text = read(&file);
+        let lines = text.lines().count();
+        if lines > LINES {
+            let file = show(&file);
+            writeln!(
+                wrong,
+                "{file}: {lines} lines, at most {LINES}: split it by subject"
+            )
+            .unwrap();
+        }
+        let code = blank(&text);
+        for left in LEFT_OVERS {
+            for (at, _) in code.match_indices(left) {
+                if !code[..at].ends_with(is_word) {
+                    writeln!(wrong, "{}:{}: `{left}`", show(&file), line_of(&code, at)).unwrap();
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+#[test]
+fn tests_say_what_they_show() {
+    let mut wrong = String::new();
+    for file in rust_files("tests") {
+        let text = read(&file);
+        let first = text.lines().next().unwrap_or_default();
+        if !first.starts_with("//! Shows") {
+            let file = show(&file);
+            writeln!(wrong, "{file}:1: start with `//! Shows ...`, the promise").unwrap();
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+/// The rules above would pass for ever if the reader of the source saw nothing.
+#[test]
+fn the_reader_sees_what_is_there() {
+    let code = blank(
+        "a(\"unsafe\", r#\"\"dbg!\"#, '\"', b'\\'', 'x'); // unsafe\n/* /* */ todo! */ fn f<'a>() { unsafe {} }",
+    );
+    assert_eq!(words(&code).filter(|(_, w)| *w == "unsafe").count(), 1);
+    assert!(!code.contains("dbg!") && !code.contains("todo!"), "{code}");
+    assert_eq!(line_of(&code, code.find("unsafe").unwrap()), 2);
+
+    let lib = reexports("pub use error::{Error, HolderBytes as H};\npub use arena::Arena;");
+    let seen = imports(
+        "use crate::{mem::{self, Mem}, Error};\nuse crate::word::Id; fn f() -> crate::H {} fn g(_: super::Arena, _: super::seat::X) { crate::log!(); }",
+        &lib,
+    );
+    let expected = ["arena", "error", "log", "mem", "seat", "word"];
+    assert_eq!(seen, expected.map(String::from).into());
+
+    let edges = |list: &[(&str, &str)]| {
+        let mut edges = BTreeMap::<String, BTreeSet<String>>::new();
+        for (from, to) in list {
+            edges
+                .entry(from.to_string())
+                .or_default()
+                .insert(to.to_string());
+        }
+        edges
+    };
+    assert_eq!(
+        judge(&edges(&[
+            ("zone", "word"),
+            ("view", "segment"),
+            ("arena", "zone"),
+            ("channel", "arena")
+        ])),
+        ""
+    );
+    assert!(judge(&edges(&[("word", "zone")])).contains("word.rs imports zone"));
+    assert!(judge(&edges(&[("zone", "arena")])).contains("zone.rs imports arena"));
+    assert!(
+        judge(&edges(&[
+            ("seat", "zone"),
+            ("zone", "wait"),
+            ("wait", "seat")
+        ]))
+        .contains("circle")
+    );
+}
+
+/// One line per import that breaks the rule of [`LAYERS`].
+fn judge(edges: &BTreeMap<String, BTreeSet<String>>) -> String {
+    let row = |name: &str| LAYERS.iter().position(|row| row.contains(&name));
+    let mut wrong = String::new();
+    for (from, imports) in edges {
+        let Some(mine) = row(from) else { continue };
+        for to in imports.iter().filter(|to| *to != from) {
+            match row(to) {
+                Some(theirs) if theirs <= mine => {}
+                Some(theirs) => {
+                    writeln!(
+                        wrong,
+                        "{from}.rs imports {to}, row {mine} from row {theirs} above it"
+                    )
+                    .unwrap();
+                }
+                None => {
+                    writeln!(wrong, "{from}.rs imports {to}, which no row of LAYERS names: give it one if it is low").unwrap();
+                }
+            }
+        }
+    }
+    // Inside a row: leave out whoever imports nobody that is left, until none is left or a circle is.
+    for names in LAYERS {
+        let mut left: BTreeSet<&str> = names.iter().copied().collect();
+        let leans = |name: &str, left: &BTreeSet<&str>| {
+            let imports = edges.get(name).into_iter().flatten();
+            imports
+                .into_iter()
+                .any(|to| to != name && left.contains(to.as_str()))
+        };
+        while let Some(free) = left.iter().copied().find(|name| !leans(name, &left)) {
+            left.remove(free);
+        }
+        if !left.is_empty() {
+            writeln!(wrong, "a circle of imports among {left:?}").unwrap();
+        }
+    }
+    wrong
+}
+
+/// The modules that code names by `crate::` or `super::`, directly, in a group, or by a name that
+/// lib.rs re-exports.
+fn imports(code: &str, reexports: &BTreeMap<String, String>) -> BTreeSet<String> {
+    let modules: BTreeSet<&str> = LAYERS.iter().copied().flatten().copied().collect();
+    let mut found = BTreeSet::new();
+    for prefix in ["crate::", "super::"] {
+        for (at, _) in code.match_indices(prefix) {
+            if code[..at].ends_with(is_word) {
+                continue; // `$crate` is fine to find, `my_crate` is not
+            }
+            for name in heads(&code[at + prefix.len()..]) {
+                let module = reexports.get(name).map_or(name, String::as_str);
+                // `super::x` in an inline module is its own file; only a known name counts.
+                if prefix == "crate::" || modules.contains(module) || reexports.contains_key(name) {
+                    found.insert(module.to_owned());
+                }
+            }
+        }
+    }
+    found
+}
+
+/// The first names of a path's rest: `a::b` gives a; `{a::{b, c}, d}` gives a and d.
+fn heads(rest: &str) -> Vec<&str> {
+    let Some(group) = rest.strip_prefix('{') else {
+        return words(rest).take(1).map(|(_, word)| word).collect();
+    };
+    let (mut depth, mut fresh, mut heads) = (0, true, Vec::new());
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => fresh = true,
+            c if fresh && is_word(c) => {
+                heads.extend(words(&group[at..]).take(1).map(|(_, word)| word));
+                fresh = false;
+            }
+            _ => {}
+        }
+    }
+    heads
+}
+
+/// What lib.rs lifts to the crate's root, and the module that each comes from.
+fn reexports(lib: &str) -> BTreeMap<String, String> {
+    let mut map = BTreeMap::new();
+    for statement in lib.split(';') {
+        let Some(at) = statement.find("use ") else {
+            continue;
+        };
+        let path = statement[at + 4..].trim().trim_start_matches("crate::");
+        let mut names = words(path).map(|(_, word)| word);
+        if let Some(module) = names.next() {
+            map.extend(names.map(|name| (name.to_owned(), module.to_owned())));
+        }
+    }
+    map
+}
+
+/// Code up to the unit tests, which may reach upwards for what they need.
+fn without_tests(code: &str) -> &str {
+    let tests = code.match_indices("#[cfg(test)]").find(|(at, mark)| {
+        let rest = code[at + mark.len()..].trim_start();
+        rest.starts_with("mod ") || rest.starts_with("pub(crate) mod ")
+    });
+    tests.map_or(code, |(at, _)| &code[..at])
+}
+
+/// Source with comments and literals turned to blanks; every line keeps its number.
+fn blank(source: &str) -> String {
+    let s: Vec<char> = source.chars().collect();
+    let at = |i: usize| s.get(i).copied().unwrap_or('\0');
+    let mut out = String::with_capacity(source.len());
+    let mut i = 0;
+    while i < s.len() {
+        let end = match (at(i), at(i + 1)) {
+            ('/', '/') => (i..s.len()).find(|&j| s[j] == '\n').unwrap_or(s.len()),
+            ('/', '*') => {
+                let (mut depth, mut j) = (1, i + 2);
+                while depth > 0 && j < s.len() {
+                    match (at(j), at(j + 1)) {
+                        ('/', '*') => (depth, j) = (depth + 1, j + 2),
+                        ('*', '/') => (depth, j) = (depth - 1, j + 2),
+                        _ => j += 1,
+                    }
+                }
+                j
+            }
+            ('r', '"' | '#') if i == 0 || !is_word(s[i - 1]) || s[i - 1] == 'b' => {
+                let marks = (i + 1..s.len()).take_while(|&j| s[j] == '#').count();
+                if at(i + 1 + marks) == '"' {
+                    let closes = |j: &usize| s[*j] == '"' && (1..=marks).all(|k| at(j + k) == '#');
+                    let close = (i + 2 + marks..s.len()).find(closes);
+                    close.map_or(s.len(), |j| j + 1 + marks)
+                } else {
+                    i
+                }
+            }
+            ('"', _) => quoted(&s, i, '"'),
+            ('\'', '\\') => quoted(&s, i, '\''),
+            ('\'', _) if at(i + 2) == '\'' => i + 3,
+            _ => i,
+        };
+        if end > i {
+            out.extend(
+                s[i..end.min(s.len())]
+                    .iter()
+                    .map(|&c| if c == '\n' { '\n' } else { ' ' }),
+            );
+            i = end;
+        } else {
+            out.push(s[i]);
+            i += 1;
+        }
+    }
+    out
+}
+
+/// Behind the closing quote of the literal that opens at `open`.
+fn quoted(s: &[char], open: usize, quote: char) -> usize {
+    let mut j = open + 1;
+    while j < s.len() && s[j] != quote {
+        j += if s[j] == '\\' { 2 } else { 1 };
+    }
+    j + 1
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// Names and numbers with their places.
+fn words(code: &str) -> impl Iterator<Item = (usize, &str)> {
+    let start = code.as_ptr() as usize;
+    let words = code.split(|c| !is_word(c)).filter(|word| !word.is_empty());
+    words.map(move |word| (word.as_ptr() as usize - start, word))
+}
+
+fn line_of(code: &str, at: usize) -> usize {
+    code[..at].matches('\n').count() + 1
+}
+
+/// The module of a file below `src/`: the first component of its path.
+fn module(file: &Path) -> String {
+    let below = file.strip_prefix(root().join("src")).unwrap();
+    let first = below.components().next().unwrap();
+    Path::new(first.as_os_str())
+        .file_stem()
+        .unwrap()
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn rust_files(folder: &str) -> Vec<PathBuf> {
+    let (mut folders, mut files) = (vec![root().join(folder)], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn show(file: &Path) -> String {
+    file.strip_prefix(root())
+        .unwrap_or(file)
+        .display()
+        .to_string()
+}
+
+fn read(file: &Path) -> String {
+    std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}

@@ -1,0 +1,101 @@
+//! The project's chores: `cargo xtask test` shows that everything the README promises holds.
+//!
+//! A stage is one command of somebody else's (cargo, nextest, pip); its output goes to the terminal
+//! as it is, and its exit code decides. What a machine lacks is skipped and said, never passed over
+//! in silence: the summary lists it again.
+
+#![allow(clippy::print_stdout, reason = "a command line tool talks to its user")]
+
+mod python;
+mod stages;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// The project's chores.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Run everything the README promises; stops at the first stage that fails
+    Test {
+        /// Run the other stages too after one failed
+        #[arg(long)]
+        keep_going: bool,
+    },
+    /// Kill and stop random processes that share an arena, and check it, for some time
+    Torture {
+        /// How long
+        #[arg(long, default_value_t = 30)]
+        seconds: u64,
+        /// The same seed makes the same choices
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Kill a process at every step of every operation, and its recoverer at every step
+    Sweep {
+        /// Every step of every scenario; without it, what the tests run
+        #[arg(long)]
+        full: bool,
+    },
+    /// Explore the interleavings of the lock-free core under weak memory (bounded)
+    Loom,
+}
+
+fn main() -> ExitCode {
+    let root = root();
+    match Arguments::parse().chore {
+        Chore::Test { keep_going } => stages::test(&root, keep_going),
+        Chore::Torture { seconds, seed } => proof(
+            &root,
+            "torture",
+            &[
+                "--seconds",
+                &seconds.to_string(),
+                "--seed",
+                &seed.to_string(),
+            ],
+        ),
+        Chore::Sweep { full } => proof(&root, "sweep", if full { &["--full"] } else { &[] }),
+        Chore::Loom => proof(&root, "loom", &[]),
+    }
+}
+
+/// Runs a binary of the proof crate, optimised: these run for minutes, the tests for seconds.
+fn proof(root: &Path, binary: &str, arguments: &[&str]) -> ExitCode {
+    let mut command = cargo(root);
+    command.args(["run", "--release", "--package", "proof", "--bin", binary]);
+    command.arg("--").args(arguments);
+    match command.status() {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("cargo xtask: cannot run cargo: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The cargo that runs us, at the workspace's root, whatever directory the user is in.
+fn cargo(root: &Path) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root);
+    command
+}
+
+/// The workspace's root. Cargo tells where this package lies each time it runs it; a binary that
+/// was copied elsewhere takes the current directory.
+fn root() -> PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    match package.as_deref().and_then(Path::parent) {
+        Some(root) => root.to_owned(),
+        None => PathBuf::from("."),
+    }
+}

@@ -1,0 +1,200 @@
+//! The stages of `cargo xtask test`, in order, and the summary.
+//!
+//! All of them build the same selection (`--workspace --all-features`) in the dev profile, because
+//! cargo unifies features over what is selected: another selection would compile arrow twice.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::{cargo, python};
+
+/// How a stage ended.
+pub enum Outcome {
+    /// It ran, and all is well.
+    Passed,
+    /// This machine lacks what it needs.
+    Skipped(String),
+    /// What went wrong; the details are in the output above.
+    Failed(String),
+}
+
+type Stage = (&'static str, fn(&Path, bool) -> Outcome);
+
+const STAGES: &[Stage] = &[
+    ("format", format),
+    ("clippy", clippy),
+    ("build", build),
+    ("tests", tests),
+    ("doc tests", doc_tests),
+    ("examples", examples),
+    ("python", |root, _| python::check(root, &target(root))),
+];
+
+/// Runs the stages; stops after the first failure unless told to go on.
+pub fn test(root: &Path, keep_going: bool) -> ExitCode {
+    let begun = Instant::now();
+    let mut done: Vec<(&str, Outcome, Duration)> = Vec::new();
+    for &(name, stage) in STAGES {
+        println!("\n==> {name}");
+        let start = Instant::now();
+        let outcome = stage(root, keep_going);
+        println!("{}", line(name, &outcome, start.elapsed()));
+        let stop = matches!(outcome, Outcome::Failed(_)) && !keep_going;
+        done.push((name, outcome, start.elapsed()));
+        if stop {
+            break;
+        }
+    }
+
+    println!("\n==> summary, {:.1} s", begun.elapsed().as_secs_f64());
+    for (name, outcome, time) in &done {
+        println!("{}", line(name, outcome, *time));
+    }
+    for (name, _) in &STAGES[done.len()..] {
+        println!("not run  {name:10}");
+    }
+    if done.iter().any(|(_, o, _)| matches!(o, Outcome::Failed(_))) {
+        println!("FAILED");
+        return ExitCode::FAILURE;
+    }
+    match done
+        .iter()
+        .filter(|(_, o, _)| matches!(o, Outcome::Skipped(_)))
+        .count()
+    {
+        0 => println!("all {} stages passed", done.len()),
+        skipped => println!("{} stages passed, {skipped} skipped", done.len() - skipped),
+    }
+    ExitCode::SUCCESS
+}
+
+fn line(name: &str, outcome: &Outcome, time: Duration) -> String {
+    let (verdict, why) = match outcome {
+        Outcome::Passed => ("ok", String::new()),
+        Outcome::Skipped(why) => ("skipped", format!("  {why}")),
+        Outcome::Failed(why) => ("FAILED", format!("  {why}")),
+    };
+    format!("{verdict:8} {name:10} {:7.1} s{why}", time.as_secs_f64())
+}
+
+/// Runs a command with our terminal, and says it before.
+pub fn run(command: &mut Command) -> Outcome {
+    let words: Vec<_> = command.get_args().map(|a| a.to_string_lossy()).collect();
+    let program = Path::new(command.get_program()).file_name();
+    let program = program.unwrap_or_default().to_string_lossy().into_owned();
+    println!("  $ {program} {}", words.join(" "));
+    match command.status() {
+        Ok(status) if status.success() => Outcome::Passed,
+        Ok(status) => Outcome::Failed(format!("`{program}`: {status}")),
+        Err(error) => Outcome::Failed(format!("`{program}` does not start: {error}")),
+    }
+}
+
+/// Whether `cargo COMPONENT` exists here.
+fn has(root: &Path, component: &str) -> bool {
+    let mut command = cargo(root);
+    command.args([component, "--version"]);
+    let quiet = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    quiet.is_ok_and(|status| status.success())
+}
+
+/// The directory of what this profile builds: where this very program lies.
+fn target(root: &Path) -> PathBuf {
+    let here = std::env::current_exe().ok();
+    let parent = here.as_deref().and_then(Path::parent);
+    parent.map_or_else(|| root.join("target/debug"), Path::to_owned)
+}
+
+fn format(root: &Path, _: bool) -> Outcome {
+    if !has(root, "fmt") {
+        return Outcome::Skipped("rustfmt is not installed: rustup component add rustfmt".into());
+    }
+    run(cargo(root).args(["fmt", "--all", "--check"]))
+}
+
+fn clippy(root: &Path, _: bool) -> Outcome {
+    if !has(root, "clippy") {
+        return Outcome::Skipped("clippy is not installed: rustup component add clippy".into());
+    }
+    run(cargo(root).args([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--all-features",
+        "--",
+        "-Dwarnings",
+    ]))
+}
+
+/// Library, command and examples, so that the time of compiling is not counted as testing.
+fn build(root: &Path, _: bool) -> Outcome {
+    // Not ourselves: linking this program anew while it runs would make the next run link it back.
+    run(cargo(root).args([
+        "build",
+        "--workspace",
+        "--exclude=xtask",
+        "--all-features",
+        "--bins",
+        "--examples",
+    ]))
+}
+
+/// Unit and integration tests of every member; the proof crate's bounded sweeps are among them.
+fn tests(root: &Path, keep_going: bool) -> Outcome {
+    let mut command = cargo(root);
+    if has(root, "nextest") {
+        command.args(["nextest", "run", "--workspace", "--all-features"]);
+    } else {
+        println!("  cargo-nextest is not installed: plain `cargo test` runs the same tests");
+        // Benches would run for minutes, and doc tests have a stage of their own.
+        command.args(["test", "--workspace", "--all-features"]);
+        command.args(["--lib", "--bins", "--tests", "--examples"]);
+    }
+    if keep_going {
+        command.arg("--no-fail-fast");
+    }
+    run(&mut command)
+}
+
+fn doc_tests(root: &Path, _: bool) -> Outcome {
+    run(cargo(root).args(["test", "--doc", "--workspace", "--all-features"]))
+}
+
+/// Every program in `examples/`, run alone and without arguments, as a reader would.
+fn examples(root: &Path, keep_going: bool) -> Outcome {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(root.join("examples"))
+        .into_iter()
+        .flatten()
+    {
+        let Ok(entry) = entry else { continue };
+        let path = entry.path();
+        let single = path.extension().is_some_and(|extension| extension == "rs");
+        if single || path.join("main.rs").exists() {
+            names.extend(
+                path.file_stem()
+                    .map(|stem| stem.to_string_lossy().into_owned()),
+            );
+        }
+    }
+    if names.is_empty() {
+        return Outcome::Skipped("examples/ is empty".into());
+    }
+    names.sort();
+    let mut failed = Vec::new();
+    for name in &names {
+        // The build stage made it. `cargo run` would select one package, and so build anew.
+        let program = target(root).join("examples").join(name);
+        if let Outcome::Failed(why) = run(Command::new(program).current_dir(root)) {
+            failed.push(why);
+            if !keep_going {
+                break;
+            }
+        }
+    }
+    match failed.len() {
+        0 => Outcome::Passed,
+        _ => Outcome::Failed(failed.join(", ")),
+    }
+}
