@@ -35,12 +35,9 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow_array::types::{
-    ArrowPrimitiveType, BinaryType, ByteArrayType, LargeBinaryType, LargeUtf8Type, Utf8Type,
-};
+use arrow_array::types::{ArrowPrimitiveType, BinaryType, ByteArrayType, LargeBinaryType, LargeUtf8Type, Utf8Type};
 use arrow_array::{
-    ArrayRef, BooleanArray, PrimitiveArray, RecordBatch, RecordBatchOptions, downcast_primitive,
-    make_array,
+    ArrayRef, BooleanArray, PrimitiveArray, RecordBatch, RecordBatchOptions, downcast_primitive, make_array,
 };
 use arrow_buffer::{ArrowNativeType, BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
 use arrow_data::{ArrayData, ArrayDataBuilder};
@@ -115,10 +112,7 @@ impl Header {
 
     fn read(bytes: &[u8]) -> Result<Header> {
         if bytes.len() < HEADER_BYTES {
-            return Err(damaged(format!(
-                "has {} bytes, less than its header",
-                bytes.len()
-            )));
+            return Err(damaged(format!("has {} bytes, less than its header", bytes.len())));
         }
         if (u32_at(bytes, 0), u32_at(bytes, 4)) != (MAGIC, FORMAT) {
             return Err(damaged(format!(
@@ -167,16 +161,7 @@ impl Sections {
         let batch = schema + u64::from(h.schema_len);
         let dictionaries = batch + u64::from(h.batch_len);
         let inline = (dictionaries + u64::from(h.dictionary_len)).next_multiple_of(ALIGN);
-        Sections {
-            columns,
-            nodes,
-            buffers,
-            lengths,
-            schema,
-            batch,
-            dictionaries,
-            inline,
-        }
+        Sections { columns, nodes, buffers, lengths, schema, batch, dictionaries, inline }
     }
 }
 
@@ -214,28 +199,18 @@ fn damaged(what: impl std::fmt::Display) -> Error {
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    bytes
-        .get(at..at + 4)
-        .and_then(|b| b.try_into().ok())
-        .map_or(0, u32::from_le_bytes)
+    bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes)
 }
 
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    bytes
-        .get(at..at + 8)
-        .and_then(|b| b.try_into().ok())
-        .map_or(0, u64::from_le_bytes)
+    bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes)
 }
 
 /// 64 bits of a message, to find it in a cache and to notice that it was damaged (not forged).
 pub(crate) fn fingerprint(bytes: &[u8]) -> u64 {
     // FNV-1a over words, with a rotation so that high bits reach low ones.
     let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ bytes.len() as u64;
-    let mut step = |word: u64| {
-        hash = (hash ^ word)
-            .wrapping_mul(0x0000_0100_0000_01b3)
-            .rotate_left(29)
-    };
+    let mut step = |word: u64| hash = (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(29);
     let mut words = bytes.chunks_exact(8);
     for word in &mut words {
         step(u64_at(word, 0));
@@ -252,13 +227,9 @@ pub(crate) fn element_of(t: &DataType) -> Option<ElementType> {
     Some(match t {
         DataType::Int8 => ElementType::I8,
         DataType::Int16 => ElementType::I16,
-        DataType::Int32 | DataType::Date32 | DataType::Time32(_) | DataType::Decimal32(..) => {
-            ElementType::I32
-        }
+        DataType::Int32 | DataType::Date32 | DataType::Time32(_) | DataType::Decimal32(..) => ElementType::I32,
         DataType::Interval(IntervalUnit::YearMonth) => ElementType::I32,
-        DataType::Int64 | DataType::Date64 | DataType::Time64(_) | DataType::Decimal64(..) => {
-            ElementType::I64
-        }
+        DataType::Int64 | DataType::Date64 | DataType::Time64(_) | DataType::Decimal64(..) => ElementType::I64,
         DataType::Timestamp(..) | DataType::Duration(_) => ElementType::I64,
         DataType::UInt8 => ElementType::U8,
         DataType::UInt16 => ElementType::U16,
@@ -282,10 +253,7 @@ pub(crate) fn fixed_width(t: &DataType) -> Option<u64> {
 
 /// Whether arrays of this type have a validity buffer (possibly empty) in the table.
 pub(crate) fn has_validity(t: &DataType) -> bool {
-    !matches!(
-        t,
-        DataType::Null | DataType::Union(..) | DataType::RunEndEncoded(..)
-    )
+    !matches!(t, DataType::Null | DataType::Union(..) | DataType::RunEndEncoded(..))
 }
 
 /// Refuses types that Arrow's format has no place for, or whose parameters make no sense. `Err` is
@@ -294,9 +262,11 @@ pub(crate) fn check_type(t: &DataType) -> Result<(), String> {
     match t {
         DataType::FixedSizeBinary(n) if *n < 0 => Err(format!("{t} has a negative size")),
         DataType::FixedSizeList(_, n) if *n < 0 => Err(format!("{t} has a negative size")),
-        DataType::List(f) | DataType::LargeList(f) | DataType::ListView(f) | DataType::LargeListView(f) | DataType::FixedSizeList(f, _) => {
-            check_type(f.data_type())
-        }
+        DataType::List(f)
+        | DataType::LargeList(f)
+        | DataType::ListView(f)
+        | DataType::LargeListView(f)
+        | DataType::FixedSizeList(f, _) => check_type(f.data_type()),
         DataType::Struct(fields) => fields.iter().try_for_each(|f| check_type(f.data_type())),
         DataType::Union(fields, _) => fields.iter().try_for_each(|(_, f)| check_type(f.data_type())),
         DataType::Map(entries, _) => match entries.data_type() {
@@ -304,9 +274,12 @@ pub(crate) fn check_type(t: &DataType) -> Result<(), String> {
             other => Err(format!("the entries of a map are a struct of two fields, not {other}")),
         },
         DataType::Dictionary(_, values) if matches!(**values, DataType::Dictionary(..)) => {
-            Err("the values of a dictionary are a dictionary themselves; cast the values to their plain type first".into())
+            Err("the values of a dictionary are a dictionary themselves; cast the values to their plain type first"
+                .into())
         }
-        DataType::Dictionary(keys, _) if !keys.is_dictionary_key_type() => Err(format!("{keys} cannot be the keys of a dictionary")),
+        DataType::Dictionary(keys, _) if !keys.is_dictionary_key_type() => {
+            Err(format!("{keys} cannot be the keys of a dictionary"))
+        }
         DataType::Dictionary(_, values) => check_type(values),
         DataType::RunEndEncoded(ends, values) => match ends.data_type() {
             DataType::Int16 | DataType::Int32 | DataType::Int64 => check_type(values.data_type()),
@@ -329,10 +302,7 @@ impl<'a> Layout<'a> {
         let header = Header::read(root)?;
         let end = Sections::of(&header).inline;
         if end > root.len() as u64 {
-            return Err(damaged(format!(
-                "ends at {end}, its object at {}",
-                root.len()
-            )));
+            return Err(damaged(format!("ends at {end}, its object at {}", root.len())));
         }
         if header.rows > isize::MAX as u64 {
             return Err(damaged(format!("says {} rows", header.rows)));
@@ -360,10 +330,7 @@ impl<'a> Layout<'a> {
 
     fn column_entry(&self, i: usize) -> Result<ColumnEntry> {
         if i >= self.num_columns() {
-            return Err(Error::invalid(format!(
-                "there is no column {i}: the batch has {}",
-                self.num_columns()
-            )));
+            return Err(Error::invalid(format!("there is no column {i}: the batch has {}", self.num_columns())));
         }
         let at = Sections::of(&self.header).columns as usize + i * COLUMN_BYTES as usize;
         Ok(ColumnEntry {
@@ -393,10 +360,7 @@ impl<'a> Layout<'a> {
     pub(crate) fn null_count(&self, column: usize) -> Result<u64> {
         let entry = self.column_entry(column)?;
         if entry.node >= self.header.nodes {
-            return Err(damaged(format!(
-                "says column {column} is node {} of {}",
-                entry.node, self.header.nodes
-            )));
+            return Err(damaged(format!("says column {column} is node {} of {}", entry.node, self.header.nodes)));
         }
         Ok(self.node_entry(entry.node).nulls)
     }
@@ -446,13 +410,7 @@ impl<'a> Layout<'a> {
         self.column_as(i, schema_type(&schema, i)?, region, trust)
     }
 
-    fn column_as(
-        &self,
-        i: usize,
-        t: &DataType,
-        region: &Region<'_>,
-        trust: Trust,
-    ) -> Result<ArrayRef> {
+    fn column_as(&self, i: usize, t: &DataType, region: &Region<'_>, trust: Trust) -> Result<ArrayRef> {
         self.cursor(i, region, trust)?.array(t)
     }
 
@@ -470,20 +428,12 @@ impl<'a> Layout<'a> {
     /// The fast way to one column of plain numbers: offset in the data region of the first value,
     /// and the number of values. Nulls do not matter here: the values under them are there too.
     /// The range is inside the column's extent and aligned to 64.
-    pub(crate) fn values(
-        &self,
-        i: usize,
-        element: ElementType,
-        region: &Region<'_>,
-    ) -> Result<(u64, u64)> {
+    pub(crate) fn values(&self, i: usize, element: ElementType, region: &Region<'_>) -> Result<(u64, u64)> {
         let entry = self.column_entry(i)?;
         if entry.element != element as u32 {
             let schema = self.schema()?;
             return Err(Error::Mismatch {
-                name: schema
-                    .fields()
-                    .get(i)
-                    .map_or_else(|| i.to_string(), |f| f.name().clone()),
+                name: schema.fields().get(i).map_or_else(|| i.to_string(), |f| f.name().clone()),
                 expected: format!("a column of {element}"),
                 found: format!("a column of {}", schema_type(&schema, i)?),
             });
@@ -509,32 +459,21 @@ impl<'a> Layout<'a> {
     /// The schema. Decoded once per process and kept, because that costs about 0.3 us per column.
     pub(crate) fn schema(&self) -> Result<SchemaRef> {
         let schema = DECODED.find_or(
-            |known: &Decoded| {
-                known.print == self.header.schema_print && *known.bytes == *self.schema_bytes()
-            },
+            |known: &Decoded| known.print == self.header.schema_print && *known.bytes == *self.schema_bytes(),
             || {
                 let bytes: Box<[u8]> = self.schema_bytes().into();
                 if fingerprint(&bytes) != self.header.schema_print {
                     return Err(damaged("has a schema that is not the one written"));
                 }
                 let schema = Arc::new(
-                    decode_schema(&bytes)
-                        .map_err(|e| damaged(format!("has a schema that cannot be used: {e}")))?,
+                    decode_schema(&bytes).map_err(|e| damaged(format!("has a schema that cannot be used: {e}")))?,
                 );
-                Ok(Decoded {
-                    print: self.header.schema_print,
-                    bytes,
-                    schema,
-                })
+                Ok(Decoded { print: self.header.schema_print, bytes, schema })
             },
             |known| known.schema.clone(),
         )?;
         if schema.fields().len() != self.num_columns() {
-            return Err(damaged(format!(
-                "has {} columns, its schema {}",
-                self.num_columns(),
-                schema.fields().len()
-            )));
+            return Err(damaged(format!("has {} columns, its schema {}", self.num_columns(), schema.fields().len())));
         }
         Ok(schema)
     }
@@ -548,23 +487,13 @@ impl<'a> Layout<'a> {
         let mut rest = &self.root[s.dictionaries as usize..][..self.header.dictionary_len as usize];
         for i in 0..self.header.dictionaries as usize {
             let len = u64_at(self.root, s.lengths as usize + 8 * i);
-            let Some((message, tail)) = usize::try_from(len)
-                .ok()
-                .and_then(|len| rest.split_at_checked(len))
-            else {
-                return Err(damaged(format!(
-                    "says dictionary message {i} has {len} bytes; {} are left",
-                    rest.len()
-                )));
+            let Some((message, tail)) = usize::try_from(len).ok().and_then(|len| rest.split_at_checked(len)) else {
+                return Err(damaged(format!("says dictionary message {i} has {len} bytes; {} are left", rest.len())));
             };
             dictionaries.push(message);
             rest = tail;
         }
-        Ok((
-            self.schema_bytes(),
-            dictionaries,
-            &self.root[s.batch as usize..s.dictionaries as usize],
-        ))
+        Ok((self.schema_bytes(), dictionaries, &self.root[s.batch as usize..s.dictionaries as usize]))
     }
 }
 
@@ -573,12 +502,7 @@ fn schema_type(schema: &Schema, i: usize) -> Result<&DataType> {
         .fields()
         .get(i)
         .map(|f| f.data_type())
-        .ok_or_else(|| {
-            Error::invalid(format!(
-                "there is no column {i}: the batch has {}",
-                schema.fields().len()
-            ))
-        })
+        .ok_or_else(|| Error::invalid(format!("there is no column {i}: the batch has {}", schema.fields().len())))
 }
 
 struct Decoded {
@@ -631,9 +555,7 @@ impl<T> Recent<T> {
 /// it would panic on is refused first.
 pub(crate) fn decode_schema(bytes: &[u8]) -> Result<Schema, String> {
     let message = arrow_ipc::root_as_message(bytes).map_err(|e| e.to_string())?;
-    let schema = message
-        .header_as_schema()
-        .ok_or("the message is no schema")?;
+    let schema = message.header_as_schema().ok_or("the message is no schema")?;
     if schema.endianness() != arrow_ipc::Endianness::Little {
         return Err("it is big-endian".into());
     }
@@ -641,10 +563,7 @@ pub(crate) fn decode_schema(bytes: &[u8]) -> Result<Schema, String> {
         check_field(&field, true)?;
     }
     let schema = arrow_ipc::convert::fb_to_schema(schema);
-    schema
-        .fields()
-        .iter()
-        .try_for_each(|f| check_type(f.data_type()))?;
+    schema.fields().iter().try_for_each(|f| check_type(f.data_type()))?;
     Ok(schema)
 }
 
@@ -652,9 +571,7 @@ pub(crate) fn decode_schema(bytes: &[u8]) -> Result<Schema, String> {
 fn check_field(field: &arrow_ipc::Field<'_>, may_be_dictionary: bool) -> Result<(), String> {
     use arrow_ipc::{DateUnit, IntervalUnit, Precision, TimeUnit, Type, UnionMode};
 
-    let int = |int: Option<arrow_ipc::Int<'_>>| {
-        int.is_some_and(|i| matches!(i.bitWidth(), 8 | 16 | 32 | 64))
-    };
+    let int = |int: Option<arrow_ipc::Int<'_>>| int.is_some_and(|i| matches!(i.bitWidth(), 8 | 16 | 32 | 64));
     let unit = |unit: TimeUnit| TimeUnit::ENUM_VALUES.contains(&unit);
     let children = field.children().map_or(0, |c| c.len());
     if may_be_dictionary && field.dictionary().is_some_and(|d| !int(d.indexType())) {
@@ -666,12 +583,10 @@ fn check_field(field: &arrow_ipc::Field<'_>, may_be_dictionary: bool) -> Result<
         Type::Utf8 | Type::Utf8View | Type::LargeUtf8 => true,
         Type::Int => int(field.type_as_int()),
         Type::FixedSizeBinary => field.type_as_fixed_size_binary().is_some(),
-        Type::FloatingPoint => field
-            .type_as_floating_point()
-            .is_some_and(|f| Precision::ENUM_VALUES.contains(&f.precision())),
-        Type::Date => field
-            .type_as_date()
-            .is_some_and(|d| DateUnit::ENUM_VALUES.contains(&d.unit())),
+        Type::FloatingPoint => {
+            field.type_as_floating_point().is_some_and(|f| Precision::ENUM_VALUES.contains(&f.precision()))
+        }
+        Type::Date => field.type_as_date().is_some_and(|d| DateUnit::ENUM_VALUES.contains(&d.unit())),
         Type::Time => field.type_as_time().is_some_and(|t| match t.bitWidth() {
             32 => matches!(t.unit(), TimeUnit::SECOND | TimeUnit::MILLISECOND),
             64 => matches!(t.unit(), TimeUnit::MICROSECOND | TimeUnit::NANOSECOND),
@@ -679,9 +594,7 @@ fn check_field(field: &arrow_ipc::Field<'_>, may_be_dictionary: bool) -> Result<
         }),
         Type::Timestamp => field.type_as_timestamp().is_some_and(|t| unit(t.unit())),
         Type::Duration => field.type_as_duration().is_some_and(|d| unit(d.unit())),
-        Type::Interval => field
-            .type_as_interval()
-            .is_some_and(|i| IntervalUnit::ENUM_VALUES.contains(&i.unit())),
+        Type::Interval => field.type_as_interval().is_some_and(|i| IntervalUnit::ENUM_VALUES.contains(&i.unit())),
         Type::List | Type::LargeList | Type::ListView | Type::LargeListView => children == 1,
         Type::FixedSizeList => children == 1 && field.type_as_fixed_size_list().is_some(),
         Type::RunEndEncoded => children == 2,
@@ -737,50 +650,33 @@ impl Cursor<'_, '_> {
     }
 
     fn short(&self, what: &str, have: u64, len: u64) -> Error {
-        self.damaged(format!(
-            "has {what} of {have} bytes, too few for {len} entries"
-        ))
+        self.damaged(format!("has {what} of {have} bytes, too few for {len} entries"))
     }
 
     fn node(&mut self) -> Result<Node> {
-        let i = self
-            .nodes
-            .next()
-            .ok_or_else(|| self.damaged("has too few nodes for its type"))?;
+        let i = self.nodes.next().ok_or_else(|| self.damaged("has too few nodes for its type"))?;
         let node = self.layout.node_entry(i);
         if node.nulls > node.len || node.len > isize::MAX as u64 {
-            return Err(self.damaged(format!(
-                "has {} nulls among {} entries",
-                node.nulls, node.len
-            )));
+            return Err(self.damaged(format!("has {} nulls among {} entries", node.nulls, node.len)));
         }
         Ok(node)
     }
 
     fn row_count(&self, node: &Node) -> Result<()> {
         if node.len != self.layout.header.rows {
-            return Err(self.damaged(format!(
-                "has {} entries, its batch {} rows",
-                node.len, self.layout.header.rows
-            )));
+            return Err(self.damaged(format!("has {} entries, its batch {} rows", node.len, self.layout.header.rows)));
         }
         Ok(())
     }
 
     /// The next buffer's offset and length: inside the extent and aligned (A3), or empty.
     fn buffer(&mut self) -> Result<(u64, u64)> {
-        let i = self
-            .buffers
-            .next()
-            .ok_or_else(|| self.damaged("has too few buffers for its type"))?;
+        let i = self.buffers.next().ok_or_else(|| self.damaged("has too few buffers for its type"))?;
         let (at, len) = self.layout.buffer_entry(i);
         if len == 0 {
             return Ok((self.extent.start, 0));
         }
-        let inside = at >= self.extent.start
-            && at
-                .checked_add(len)
-                .is_some_and(|end| end <= self.extent.end);
+        let inside = at >= self.extent.start && at.checked_add(len).is_some_and(|end| end <= self.extent.end);
         if !inside || !at.is_multiple_of(ALIGN) {
             return Err(self.damaged(format!(
                 "has a buffer of {len} bytes at {at}, not at a multiple of {ALIGN} in {}..{}",
@@ -826,11 +722,7 @@ impl Cursor<'_, '_> {
         }
         let nulls = NullBuffer::new(bits);
         if nulls.null_count() as u64 != node.nulls {
-            return Err(self.damaged(format!(
-                "says {} nulls and has {}",
-                node.nulls,
-                nulls.null_count()
-            )));
+            return Err(self.damaged(format!("says {} nulls and has {}", node.nulls, nulls.null_count())));
         }
         Ok(Some(nulls))
     }
@@ -839,16 +731,9 @@ impl Cursor<'_, '_> {
     fn offsets<O: ArrowNativeType>(&mut self, len: u64) -> Result<(Buffer, u64)> {
         let buffer = self.entries("offsets", len + 1, size_of::<O>() as u64)?;
         let all = ScalarBuffer::<O>::from(buffer.clone());
-        match (
-            all.first().and_then(|o| o.to_usize()),
-            all.last().and_then(|o| o.to_usize()),
-        ) {
+        match (all.first().and_then(|o| o.to_usize()), all.last().and_then(|o| o.to_usize())) {
             (Some(first), Some(last)) if first <= last => Ok((buffer, last as u64)),
-            _ => Err(self.damaged(format!(
-                "has offsets from {:?} to {:?}",
-                all.first(),
-                all.last()
-            ))),
+            _ => Err(self.damaged(format!("has offsets from {:?} to {:?}", all.first(), all.last()))),
         }
     }
 
@@ -902,10 +787,7 @@ impl Cursor<'_, '_> {
         self.row_count(&node)?;
         let nulls = self.validity(&node)?;
         let bits = self.entries("bits", node.len.div_ceil(8), 1)?;
-        Ok(Arc::new(BooleanArray::new(
-            BooleanBuffer::new(bits, 0, node.len as usize),
-            nulls,
-        )))
+        Ok(Arc::new(BooleanArray::new(BooleanBuffer::new(bits, 0, node.len as usize), nulls)))
     }
 
     fn strings<T: ByteArrayType>(&mut self) -> Result<ArrayRef> {
@@ -914,11 +796,7 @@ impl Cursor<'_, '_> {
         let nulls = self.validity(&node)?;
         let (offsets, end) = self.offsets::<T::Offset>(node.len)?;
         let values = self.entries("text", end, 1)?;
-        Ok(Arc::new(unchecked::byte_array::<T>(
-            ScalarBuffer::from(offsets),
-            values,
-            nulls,
-        )))
+        Ok(Arc::new(unchecked::byte_array::<T>(ScalarBuffer::from(offsets), values, nulls)))
     }
 
     /// A child of which the parent needs at least `need` entries (exactly, where `exact`).
@@ -926,9 +804,7 @@ impl Cursor<'_, '_> {
         let child = self.data(t)?;
         let len = child.len() as u64;
         if len < need || exact && len != need {
-            return Err(self.damaged(format!(
-                "has a child of {len} entries where {need} are needed"
-            )));
+            return Err(self.damaged(format!("has a child of {len} entries where {need} are needed")));
         }
         Ok(child)
     }
@@ -951,15 +827,11 @@ impl Cursor<'_, '_> {
             DataType::Boolean => parts.add_buffer(self.entries("bits", len.div_ceil(8), 1)?),
             DataType::Utf8 | DataType::Binary => {
                 let (offsets, end) = self.offsets::<i32>(len)?;
-                parts
-                    .add_buffer(offsets)
-                    .add_buffer(self.entries("text", end, 1)?)
+                parts.add_buffer(offsets).add_buffer(self.entries("text", end, 1)?)
             }
             DataType::LargeUtf8 | DataType::LargeBinary => {
                 let (offsets, end) = self.offsets::<i64>(len)?;
-                parts
-                    .add_buffer(offsets)
-                    .add_buffer(self.entries("text", end, 1)?)
+                parts.add_buffer(offsets).add_buffer(self.entries("text", end, 1)?)
             }
             DataType::Utf8View | DataType::BinaryView => {
                 parts = parts.add_buffer(self.entries("views", len, 16)?);
@@ -970,38 +842,23 @@ impl Cursor<'_, '_> {
             }
             DataType::List(field) | DataType::Map(field, _) => {
                 let (offsets, end) = self.offsets::<i32>(len)?;
-                parts.add_buffer(offsets).add_child_data(self.child(
-                    field.data_type(),
-                    end,
-                    false,
-                )?)
+                parts.add_buffer(offsets).add_child_data(self.child(field.data_type(), end, false)?)
             }
             DataType::LargeList(field) => {
                 let (offsets, end) = self.offsets::<i64>(len)?;
-                parts.add_buffer(offsets).add_child_data(self.child(
-                    field.data_type(),
-                    end,
-                    false,
-                )?)
+                parts.add_buffer(offsets).add_child_data(self.child(field.data_type(), end, false)?)
             }
             DataType::ListView(field) => {
-                parts = parts
-                    .add_buffer(self.entries("offsets", len, 4)?)
-                    .add_buffer(self.entries("sizes", len, 4)?);
+                parts = parts.add_buffer(self.entries("offsets", len, 4)?).add_buffer(self.entries("sizes", len, 4)?);
                 parts.add_child_data(self.child(field.data_type(), 0, false)?)
             }
             DataType::LargeListView(field) => {
-                parts = parts
-                    .add_buffer(self.entries("offsets", len, 8)?)
-                    .add_buffer(self.entries("sizes", len, 8)?);
+                parts = parts.add_buffer(self.entries("offsets", len, 8)?).add_buffer(self.entries("sizes", len, 8)?);
                 parts.add_child_data(self.child(field.data_type(), 0, false)?)
             }
             DataType::FixedSizeList(field, size) => {
-                let need = u64::try_from(*size)
-                    .ok()
-                    .and_then(|size| size.checked_mul(len));
-                let need =
-                    need.ok_or_else(|| self.damaged(format!("has {len} lists of {size} entries")))?;
+                let need = u64::try_from(*size).ok().and_then(|size| size.checked_mul(len));
+                let need = need.ok_or_else(|| self.damaged(format!("has {len} lists of {size} entries")))?;
                 parts.add_child_data(self.child(field.data_type(), need, true)?)
             }
             DataType::Struct(fields) => {
@@ -1042,25 +899,16 @@ impl Cursor<'_, '_> {
                     (DataType::Int64, [b]) => b.typed_data::<i64>().last().copied(),
                     _ => None,
                 };
-                if ends.nulls().is_some()
-                    || len != 0 && last.is_none_or(|last| last < 0 || (last as u64) < len)
-                {
+                if ends.nulls().is_some() || len != 0 && last.is_none_or(|last| last < 0 || (last as u64) < len) {
                     return Err(self.damaged(format!("has runs that end at {last:?} of {len}")));
                 }
                 let runs = ends.len() as u64;
-                parts.add_child_data(ends).add_child_data(self.child(
-                    values.data_type(),
-                    runs,
-                    true,
-                )?)
+                parts.add_child_data(ends).add_child_data(self.child(values.data_type(), runs, true)?)
             }
             DataType::Dictionary(keys, values) => {
-                let width =
-                    fixed_width(keys).ok_or_else(|| self.damaged(format!("has keys of {keys}")))?;
+                let width = fixed_width(keys).ok_or_else(|| self.damaged(format!("has keys of {keys}")))?;
                 let keys = self.entries("keys", len, width)?;
-                parts
-                    .add_buffer(keys)
-                    .add_child_data(self.child(values, 0, false)?)
+                parts.add_buffer(keys).add_child_data(self.child(values, 0, false)?)
             }
             other => {
                 return Err(self.damaged(format!("is of type {other}, which is not known here")));
@@ -1070,12 +918,7 @@ impl Cursor<'_, '_> {
     }
 
     /// `ArrayData::validate_full` leaves the values of unions alone, so they are looked at here.
-    fn check_union(
-        &self,
-        ids: &[u8],
-        offsets: Option<&Buffer>,
-        lengths: &[Option<usize>; 128],
-    ) -> Result<()> {
+    fn check_union(&self, ids: &[u8], offsets: Option<&Buffer>, lengths: &[Option<usize>; 128]) -> Result<()> {
         for (row, &id) in ids.iter().enumerate() {
             let len = lengths.get(usize::from(id)).copied().flatten();
             let at = match offsets {
@@ -1084,9 +927,11 @@ impl Cursor<'_, '_> {
             };
             match (len, at) {
                 (Some(len), Some(at)) if at < len => {}
-                _ => return Err(self.damaged(format!(
-                    "has a union whose row {row} is entry {at:?} of child {id}, which has {len:?}"
-                ))),
+                _ => {
+                    return Err(self.damaged(format!(
+                        "has a union whose row {row} is entry {at:?} of child {id}, which has {len:?}"
+                    )));
+                }
             }
         }
         Ok(())

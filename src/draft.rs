@@ -52,25 +52,14 @@ fn offset_width(t: &DataType) -> Option<usize> {
 impl DraftLayout {
     /// `text_bytes` says for each column how many bytes of text there may be in all rows together;
     /// it is asked for string and binary columns only.
-    pub(crate) fn new(
-        schema: &SchemaRef,
-        rows: usize,
-        text_bytes: &dyn Fn(usize) -> usize,
-    ) -> Result<DraftLayout> {
+    pub(crate) fn new(schema: &SchemaRef, rows: usize, text_bytes: &dyn Fn(usize) -> usize) -> Result<DraftLayout> {
         let skeleton = Skeleton::flat(schema, rows as u64, |i, t| {
             let field = schema.field(i);
             let rows = rows as u64;
             let too_large = || {
-                Error::invalid(format!(
-                    "column `{}` of {rows} rows of {t} is larger than memory can be",
-                    field.name()
-                ))
+                Error::invalid(format!("column `{}` of {rows} rows of {t} is larger than memory can be", field.name()))
             };
-            let validity = if field.is_nullable() {
-                rows.div_ceil(8)
-            } else {
-                0
-            };
+            let validity = if field.is_nullable() { rows.div_ceil(8) } else { 0 };
             if let Some(width) = fixed_width(t) {
                 let bytes = rows.checked_mul(width).filter(|&b| b <= isize::MAX as u64);
                 return Ok(vec![validity, bytes.ok_or_else(too_large)?]);
@@ -92,24 +81,11 @@ impl DraftLayout {
                     i32::MAX
                 )));
             }
-            let offsets = rows
-                .checked_add(1)
-                .and_then(|n| n.checked_mul(width as u64));
-            Ok(vec![
-                validity,
-                offsets
-                    .filter(|&b| b <= isize::MAX as u64)
-                    .ok_or_else(too_large)?,
-                text,
-            ])
+            let offsets = rows.checked_add(1).and_then(|n| n.checked_mul(width as u64));
+            Ok(vec![validity, offsets.filter(|&b| b <= isize::MAX as u64).ok_or_else(too_large)?, text])
         })?;
         let text = vec![Written::default(); schema.fields().len()];
-        Ok(DraftLayout {
-            schema: schema.clone(),
-            skeleton,
-            rows,
-            text,
-        })
+        Ok(DraftLayout { schema: schema.clone(), skeleton, rows, text })
     }
 
     /// Bytes of the root object.
@@ -166,10 +142,7 @@ impl DraftLayout {
         memory: &'m mut impl DraftMemory,
     ) -> Result<Vec<(&'m mut [u8], &'m mut [u8])>> {
         let Some((part, slots)) = self.skeleton.column_place(column) else {
-            return Err(Error::invalid(format!(
-                "there is no column {column}: the draft has {}",
-                names(&self.schema)
-            )));
+            return Err(Error::invalid(format!("there is no column {column}: the draft has {}", names(&self.schema))));
         };
         let (object, inline) = match part {
             None => (memory.root(), self.skeleton.inline_at() as usize),
@@ -203,16 +176,9 @@ impl DraftLayout {
     }
 
     fn type_of(&self, column: usize) -> Result<&DataType> {
-        self.schema
-            .fields()
-            .get(column)
-            .map(|f| f.data_type())
-            .ok_or_else(|| {
-                Error::invalid(format!(
-                    "there is no column {column}: the draft has {}",
-                    names(&self.schema)
-                ))
-            })
+        self.schema.fields().get(column).map(|f| f.data_type()).ok_or_else(|| {
+            Error::invalid(format!("there is no column {column}: the draft has {}", names(&self.schema)))
+        })
     }
 
     /// The values of a column of plain numbers. Dates, times and decimals are the integers that
@@ -226,21 +192,13 @@ impl DraftLayout {
             return Err(self.mismatch(column, format!("a column of {}", T::TYPE)));
         }
         let bytes = self.bytes_mut(column, memory)?;
-        bytemuck::checked::try_cast_slice_mut(bytes).map_err(|e| {
-            Error::damaged(format!(
-                "the memory of drafted column {column} is no {}: {e}",
-                T::TYPE
-            ))
-        })
+        bytemuck::checked::try_cast_slice_mut(bytes)
+            .map_err(|e| Error::damaged(format!("the memory of drafted column {column} is no {}: {e}", T::TYPE)))
     }
 
     /// The bytes of a column of any fixed width, row after row: for fixed-size binary, intervals
     /// and 256-bit decimals, which no Rust number stands for.
-    pub(crate) fn bytes_mut<'m>(
-        &self,
-        column: usize,
-        memory: &'m mut impl DraftMemory,
-    ) -> Result<&'m mut [u8]> {
+    pub(crate) fn bytes_mut<'m>(&self, column: usize, memory: &'m mut impl DraftMemory) -> Result<&'m mut [u8]> {
         if fixed_width(self.type_of(column)?).is_none() {
             return Err(self.mismatch(column, "a column of fixed width"));
         }
@@ -249,27 +207,16 @@ impl DraftLayout {
     }
 
     /// The bits of a boolean column.
-    pub(crate) fn bits_mut<'m>(
-        &self,
-        column: usize,
-        memory: &'m mut impl DraftMemory,
-    ) -> Result<Bits<'m>> {
+    pub(crate) fn bits_mut<'m>(&self, column: usize, memory: &'m mut impl DraftMemory) -> Result<Bits<'m>> {
         if *self.type_of(column)? != DataType::Boolean {
             return Err(self.mismatch(column, "a column of Boolean"));
         }
         let last = self.buffers(column, memory)?.pop();
-        Ok(Bits {
-            bits: last.map(|(bits, _)| bits).unwrap_or_default(),
-            rows: self.rows,
-        })
+        Ok(Bits { bits: last.map(|(bits, _)| bits).unwrap_or_default(), rows: self.rows })
     }
 
     /// Which rows of a column are null. Text says so itself, with [`Text::push_null`].
-    pub(crate) fn validity_mut<'m>(
-        &self,
-        column: usize,
-        memory: &'m mut impl DraftMemory,
-    ) -> Result<Bits<'m>> {
+    pub(crate) fn validity_mut<'m>(&self, column: usize, memory: &'m mut impl DraftMemory) -> Result<Bits<'m>> {
         let t = self.type_of(column)?;
         let field = self.schema.field(column);
         if offset_width(t).is_some() {
@@ -279,28 +226,18 @@ impl DraftLayout {
             return Err(not_nullable(field.name()));
         }
         let first = self.buffers(column, memory)?.into_iter().next();
-        Ok(Bits {
-            bits: first.map(|(bits, _)| bits).unwrap_or_default(),
-            rows: self.rows,
-        })
+        Ok(Bits { bits: first.map(|(bits, _)| bits).unwrap_or_default(), rows: self.rows })
     }
 
     /// The text of a string or binary column, from the first row on. Asked again, it goes on where
     /// it was.
-    pub(crate) fn text_mut<'m>(
-        &'m mut self,
-        column: usize,
-        memory: &'m mut impl DraftMemory,
-    ) -> Result<Text<'m>> {
+    pub(crate) fn text_mut<'m>(&'m mut self, column: usize, memory: &'m mut impl DraftMemory) -> Result<Text<'m>> {
         let t = self.type_of(column)?;
         let Some(width) = offset_width(t) else {
             return Err(self.mismatch(column, "a column of strings or binary values"));
         };
         let utf8 = matches!(t, DataType::Utf8 | DataType::LargeUtf8);
-        let mut buffers = self
-            .buffers(column, memory)?
-            .into_iter()
-            .map(|(bytes, _)| bytes);
+        let mut buffers = self.buffers(column, memory)?.into_iter().map(|(bytes, _)| bytes);
         let (validity, offsets, text) = (buffers.next(), buffers.next(), buffers.next());
         let field = self.schema.field(column);
         Ok(Text {
@@ -318,12 +255,7 @@ impl DraftLayout {
 
     /// Checks that every row of text was written, counts nulls, and writes the descriptor. `at` and
     /// `parts` are offsets of the root and the parts in the data region, multiples of 64.
-    pub(crate) fn finish(
-        &mut self,
-        at: u64,
-        parts: &[u64],
-        memory: &mut impl DraftMemory,
-    ) -> Result<()> {
+    pub(crate) fn finish(&mut self, at: u64, parts: &[u64], memory: &mut impl DraftMemory) -> Result<()> {
         for i in 0..self.schema.fields().len() {
             let t = self.schema.field(i).data_type();
             let written = self.text[i];
@@ -338,26 +270,14 @@ impl DraftLayout {
                         self.rows
                     )));
                 }
-                check_offsets(
-                    self.schema.field(i).name(),
-                    buffers[1].0,
-                    width,
-                    written.bytes,
-                )?;
+                check_offsets(self.schema.field(i).name(), buffers[1].0, width, written.bytes)?;
                 let text = &mut buffers[2].0;
-                let end = written
-                    .bytes
-                    .next_multiple_of(ALIGN as usize)
-                    .min(text.len());
+                let end = written.bytes.next_multiple_of(ALIGN as usize).min(text.len());
                 text[written.bytes..end].fill(0);
                 last = Some(written.bytes as u64);
             }
             let valid: u64 = buffers[0].0.iter().map(|b| u64::from(b.count_ones())).sum();
-            let nulls = if buffers[0].0.is_empty() {
-                0
-            } else {
-                (self.rows as u64).saturating_sub(valid)
-            };
+            let nulls = if buffers[0].0.is_empty() { 0 } else { (self.rows as u64).saturating_sub(valid) };
             self.skeleton.settle(i, nulls, last);
         }
         self.skeleton.write(at, parts, memory.root());
@@ -368,40 +288,26 @@ impl DraftLayout {
 /// Offsets start at 0, never fall, and end where the text ends.
 fn check_offsets(name: &str, offsets: &[u8], width: usize, end: usize) -> Result<()> {
     let mut last = 0;
-    let word = |b: &[u8]| {
-        b.iter()
-            .rev()
-            .fold(0_u64, |sum, &b| sum << 8 | u64::from(b))
-    };
+    let word = |b: &[u8]| b.iter().rev().fold(0_u64, |sum, &b| sum << 8 | u64::from(b));
     for offset in offsets.chunks_exact(width).map(word) {
         if offset < last {
-            return Err(Error::damaged(format!(
-                "the offsets of drafted column `{name}` fall from {last} to {offset}"
-            )));
+            return Err(Error::damaged(format!("the offsets of drafted column `{name}` fall from {last} to {offset}")));
         }
         last = offset;
     }
     if last != end as u64 {
-        return Err(Error::damaged(format!(
-            "the offsets of drafted column `{name}` end at {last}, its text at {end}"
-        )));
+        return Err(Error::damaged(format!("the offsets of drafted column `{name}` end at {last}, its text at {end}")));
     }
     Ok(())
 }
 
 fn names(schema: &SchemaRef) -> String {
     let names: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
-    if names.is_empty() {
-        "no columns".into()
-    } else {
-        names.join(", ")
-    }
+    if names.is_empty() { "no columns".into() } else { names.join(", ") }
 }
 
 fn not_nullable(name: &str) -> Error {
-    Error::invalid(format!(
-        "column `{name}` cannot have nulls: make its field nullable in the schema"
-    ))
+    Error::invalid(format!("column `{name}` cannot have nulls: make its field nullable in the schema"))
 }
 
 /// Sets the first `rows` bits and clears the others.
@@ -413,19 +319,16 @@ fn fill_ones(bits: &mut [u8], rows: usize) {
 }
 
 /// One bit for each row: the values of a boolean column, or which rows are not null.
-pub(crate) struct Bits<'a> {
+pub struct Bits<'a> {
     bits: &'a mut [u8],
     rows: usize,
 }
 
 impl Bits<'_> {
     /// Sets or clears the bit of a row.
-    pub(crate) fn set(&mut self, row: usize, value: bool) -> Result<()> {
+    pub fn set(&mut self, row: usize, value: bool) -> Result<()> {
         if row >= self.rows {
-            return Err(Error::invalid(format!(
-                "there is no row {row}: the draft has {}",
-                self.rows
-            )));
+            return Err(Error::invalid(format!("there is no row {row}: the draft has {}", self.rows)));
         }
         let bit = 1 << (row % 8);
         match value {
@@ -436,13 +339,13 @@ impl Bits<'_> {
     }
 
     /// Makes a row null, where these bits are a validity.
-    pub(crate) fn set_null(&mut self, row: usize) -> Result<()> {
+    pub fn set_null(&mut self, row: usize) -> Result<()> {
         self.set(row, false)
     }
 }
 
 /// Writes strings or binary values, row after row.
-pub(crate) struct Text<'a> {
+pub struct Text<'a> {
     name: &'a str,
     nullable: bool,
     utf8: bool,
@@ -456,12 +359,12 @@ pub(crate) struct Text<'a> {
 
 impl Text<'_> {
     /// The next row.
-    pub(crate) fn push(&mut self, text: &str) -> Result<()> {
+    pub fn push(&mut self, text: &str) -> Result<()> {
         self.append(text.as_bytes())
     }
 
     /// The next row of a binary column.
-    pub(crate) fn push_bytes(&mut self, bytes: &[u8]) -> Result<()> {
+    pub fn push_bytes(&mut self, bytes: &[u8]) -> Result<()> {
         if self.utf8 {
             return Err(Error::Mismatch {
                 name: self.name.to_owned(),
@@ -473,7 +376,7 @@ impl Text<'_> {
     }
 
     /// The next row is null.
-    pub(crate) fn push_null(&mut self) -> Result<()> {
+    pub fn push_null(&mut self) -> Result<()> {
         if !self.nullable {
             return Err(not_nullable(self.name));
         }
@@ -486,10 +389,7 @@ impl Text<'_> {
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
         let (row, at) = (self.written.rows, self.written.bytes);
         if row == self.rows {
-            return Err(Error::invalid(format!(
-                "column `{}` has all its {} rows already",
-                self.name, self.rows
-            )));
+            return Err(Error::invalid(format!("column `{}` has all its {} rows already", self.name, self.rows)));
         }
         let end = at.saturating_add(bytes.len());
         let have = self.text.len();
@@ -502,12 +402,8 @@ impl Text<'_> {
         };
         to.copy_from_slice(bytes);
         let offset = (row + 1) * self.width;
-        self.offsets[offset..offset + self.width]
-            .copy_from_slice(&(end as u64).to_le_bytes()[..self.width]);
-        *self.written = Written {
-            rows: row + 1,
-            bytes: end,
-        };
+        self.offsets[offset..offset + self.width].copy_from_slice(&(end as u64).to_le_bytes()[..self.width]);
+        *self.written = Written { rows: row + 1, bytes: end };
         Ok(())
     }
 }
@@ -529,9 +425,7 @@ mod tests {
 
     impl Memory {
         fn of(layout: &DraftLayout) -> Memory {
-            let sizes = [layout.root_bytes()]
-                .into_iter()
-                .chain(layout.part_bytes().iter().copied());
+            let sizes = [layout.root_bytes()].into_iter().chain(layout.part_bytes().iter().copied());
             Memory(
                 sizes
                     .map(|size| {
@@ -562,10 +456,7 @@ mod tests {
 
         fn read(&mut self, layout: &mut DraftLayout) -> Result<RecordBatch> {
             let (region, extents) = self.publish(layout)?;
-            let region = Region {
-                bytes: &region,
-                extents: &extents,
-            };
+            let region = Region { bytes: &region, extents: &extents };
             let (at, len) = extents[0];
             let root = &region.bytes[at as usize..][..len as usize];
             let trusted = Layout::parse(root)?.batch(&region, Trust::Writers)?;
@@ -595,11 +486,7 @@ mod tests {
     fn mixed(rows: usize) -> (DraftLayout, Memory) {
         let fields = vec![
             Field::new("f", DataType::Float64, true),
-            Field::new(
-                "when",
-                DataType::Timestamp(TimeUnit::Second, Some("UTC".into())),
-                false,
-            ),
+            Field::new("when", DataType::Timestamp(TimeUnit::Second, Some("UTC".into())), false),
             Field::new("flag", DataType::Boolean, true),
             Field::new("text", DataType::Utf8, true),
             Field::new("large", DataType::LargeBinary, false),
@@ -610,29 +497,16 @@ mod tests {
     }
 
     fn fill(layout: &mut DraftLayout, memory: &mut Memory, rows: usize) {
-        for (i, v) in layout
-            .values_mut::<f64>(0, memory)
-            .unwrap()
-            .iter_mut()
-            .enumerate()
-        {
+        for (i, v) in layout.values_mut::<f64>(0, memory).unwrap().iter_mut().enumerate() {
             *v = i as f64;
         }
         layout.values_mut::<i64>(1, memory).unwrap().fill(9);
         layout.bytes_mut(5, memory).unwrap().fill(b'z');
         layout.bytes_mut(6, memory).unwrap().fill(1);
         for row in 0..rows {
-            layout
-                .bits_mut(2, memory)
-                .unwrap()
-                .set(row, row % 3 == 0)
-                .unwrap();
+            layout.bits_mut(2, memory).unwrap().set(row, row % 3 == 0).unwrap();
             if row % 4 == 1 {
-                layout
-                    .validity_mut(0, memory)
-                    .unwrap()
-                    .set_null(row)
-                    .unwrap();
+                layout.validity_mut(0, memory).unwrap().set_null(row).unwrap();
             }
             let mut text = layout.text_mut(3, memory).unwrap();
             if row % 5 == 2 {
@@ -640,11 +514,7 @@ mod tests {
             } else {
                 text.push(&format!("row {row}")).unwrap()
             }
-            layout
-                .text_mut(4, memory)
-                .unwrap()
-                .push_bytes(&[row as u8; 2])
-                .unwrap();
+            layout.text_mut(4, memory).unwrap().push_bytes(&[row as u8; 2]).unwrap();
         }
     }
 
@@ -656,12 +526,7 @@ mod tests {
             fill(&mut layout, &mut memory, rows);
             let batch = memory.read(&mut layout).unwrap();
             assert_eq!(batch.num_rows(), rows);
-            for (i, v) in batch
-                .column(0)
-                .as_primitive::<Float64Type>()
-                .iter()
-                .enumerate()
-            {
+            for (i, v) in batch.column(0).as_primitive::<Float64Type>().iter().enumerate() {
                 assert_eq!(v, (i % 4 != 1).then_some(i as f64));
             }
             assert_eq!(batch.column(1).null_count(), 0);
@@ -669,10 +534,7 @@ mod tests {
                 assert_eq!(v, Some(i % 3 == 0));
             }
             for (i, v) in batch.column(3).as_string::<i32>().iter().enumerate() {
-                assert_eq!(
-                    v.map(str::to_owned),
-                    (i % 5 != 2).then(|| format!("row {i}"))
-                );
+                assert_eq!(v.map(str::to_owned), (i % 5 != 2).then(|| format!("row {i}")));
             }
             for (i, v) in batch.column(4).as_binary::<i64>().iter().enumerate() {
                 assert_eq!(v, Some(&[i as u8; 2][..]));
@@ -691,65 +553,32 @@ mod tests {
         let plan = crate::layout::Plan::new(&batch).unwrap();
         let mut root = vec![0; plan.root_bytes() as usize];
         plan.write_root(64, &[], &mut root, &|to, from| to.copy_from_slice(from));
-        let (copied, drafted) = (
-            Layout::parse(&root).unwrap(),
-            Layout::parse(&memory.0[0]).unwrap(),
-        );
+        let (copied, drafted) = (Layout::parse(&root).unwrap(), Layout::parse(&memory.0[0]).unwrap());
         assert_eq!(copied.ipc().unwrap().0, drafted.ipc().unwrap().0);
         assert_eq!(copied.nbytes(), drafted.nbytes());
-        assert_eq!(
-            copied.null_count(3).unwrap(),
-            drafted.null_count(3).unwrap()
-        );
+        assert_eq!(copied.null_count(3).unwrap(), drafted.null_count(3).unwrap());
     }
 
     #[test]
     fn text_that_is_not_complete_is_refused_and_can_be_completed() {
-        let (mut layout, mut memory) =
-            draft(vec![Field::new("t", DataType::Utf8, false)], 2, 10).unwrap();
-        layout
-            .text_mut(0, &mut memory)
-            .unwrap()
-            .push("one")
-            .unwrap();
+        let (mut layout, mut memory) = draft(vec![Field::new("t", DataType::Utf8, false)], 2, 10).unwrap();
+        layout.text_mut(0, &mut memory).unwrap().push("one").unwrap();
         let message = memory.read(&mut layout).unwrap_err().to_string();
-        assert_eq!(
-            message,
-            "column `t` has 1 of 2 rows: push the others, or push_null"
-        );
+        assert_eq!(message, "column `t` has 1 of 2 rows: push the others, or push_null");
         let mut text = layout.text_mut(0, &mut memory).unwrap();
-        assert!(
-            text.push_null()
-                .unwrap_err()
-                .to_string()
-                .contains("nullable")
-        );
+        assert!(text.push_null().unwrap_err().to_string().contains("nullable"));
         let message = text.push("too much text").unwrap_err().to_string();
         assert!(message.contains("room for 10 bytes"), "{message}");
         assert!(text.push_bytes(b"\xff").is_err());
         text.push("two").unwrap();
-        assert!(
-            text.push("three")
-                .unwrap_err()
-                .to_string()
-                .contains("all its 2 rows")
-        );
+        assert!(text.push("three").unwrap_err().to_string().contains("all its 2 rows"));
         let batch = memory.read(&mut layout).unwrap();
-        assert_eq!(
-            batch
-                .column(0)
-                .as_string::<i32>()
-                .iter()
-                .flatten()
-                .collect::<Vec<_>>(),
-            ["one", "two"]
-        );
+        assert_eq!(batch.column(0).as_string::<i32>().iter().flatten().collect::<Vec<_>>(), ["one", "two"]);
     }
 
     #[test]
     fn offsets_that_fall_are_refused() {
-        let (mut layout, mut memory) =
-            draft(vec![Field::new("t", DataType::Utf8, false)], 3, 10).unwrap();
+        let (mut layout, mut memory) = draft(vec![Field::new("t", DataType::Utf8, false)], 3, 10).unwrap();
         for text in ["a", "bb", "c"] {
             layout.text_mut(0, &mut memory).unwrap().push(text).unwrap();
         }
@@ -765,19 +594,12 @@ mod tests {
         let root = &region[extents[0].0 as usize..][..extents[0].1 as usize];
         let layout = Layout::parse(root).unwrap();
         // Whatever lies between the end of a buffer and the next multiple of 64 is zero.
-        let region = Region {
-            bytes: &region,
-            extents: &extents,
-        };
+        let region = Region { bytes: &region, extents: &extents };
         let batch = layout.batch(&region, Trust::Writers).unwrap();
         for column in batch.columns() {
             for buffer in column.to_data().buffers() {
                 let end = buffer.as_ptr() as usize + buffer.len() - region.bytes.as_ptr() as usize;
-                assert!(
-                    region.bytes[end..end.next_multiple_of(64)]
-                        .iter()
-                        .all(|&b| b == 0)
-                );
+                assert!(region.bytes[end..end.next_multiple_of(64)].iter().all(|&b| b == 0));
             }
         }
     }
@@ -785,10 +607,7 @@ mod tests {
     #[test]
     fn a_wrong_use_says_so() {
         let (mut layout, mut memory) = mixed(3);
-        let message = layout
-            .values_mut::<f32>(0, &mut memory)
-            .unwrap_err()
-            .to_string();
+        let message = layout.values_mut::<f32>(0, &mut memory).unwrap_err().to_string();
         assert_eq!(message, "`f` is a column of Float64, not a column of f32");
         assert!(layout.values_mut::<f64>(9, &mut memory).is_err());
         assert!(layout.bits_mut(0, &mut memory).is_err());
@@ -796,54 +615,22 @@ mod tests {
         assert!(layout.bytes_mut(3, &mut memory).is_err());
         assert!(layout.validity_mut(1, &mut memory).is_err());
         assert!(layout.validity_mut(3, &mut memory).is_err());
-        assert!(
-            layout
-                .bits_mut(2, &mut memory)
-                .unwrap()
-                .set(3, true)
-                .is_err()
-        );
+        assert!(layout.bits_mut(2, &mut memory).unwrap().set(3, true).is_err());
         assert_eq!(layout.column("when").unwrap(), 1);
-        assert!(
-            layout
-                .column("nowhere")
-                .unwrap_err()
-                .to_string()
-                .contains("f, when, flag")
-        );
+        assert!(layout.column("nowhere").unwrap_err().to_string().contains("f, when, flag"));
         let list = DataType::new_list(DataType::Int32, true);
-        let message = draft(vec![Field::new("l", list, true)], 1, 0)
-            .map(|_| ())
-            .unwrap_err()
-            .to_string();
-        assert!(
-            message.contains("column `l`") && message.contains("publish the batch"),
-            "{message}"
-        );
-        assert!(
-            draft(
-                vec![Field::new("x", DataType::Int64, true)],
-                usize::MAX / 4,
-                0
-            )
-            .is_err()
-        );
+        let message = draft(vec![Field::new("l", list, true)], 1, 0).map(|_| ()).unwrap_err().to_string();
+        assert!(message.contains("column `l`") && message.contains("publish the batch"), "{message}");
+        assert!(draft(vec![Field::new("x", DataType::Int64, true)], usize::MAX / 4, 0).is_err());
         assert!(draft(vec![Field::new("x", DataType::Utf8, true)], 1, 1 << 31).is_err());
     }
 
     #[test]
     fn no_nulls_leave_no_bitmap() {
-        let (mut layout, mut memory) =
-            draft(vec![Field::new("x", DataType::Int32, true)], 5, 0).unwrap();
-        layout
-            .values_mut::<i32>(0, &mut memory)
-            .unwrap()
-            .copy_from_slice(&[1, 2, 3, 4, 5]);
+        let (mut layout, mut memory) = draft(vec![Field::new("x", DataType::Int32, true)], 5, 0).unwrap();
+        layout.values_mut::<i32>(0, &mut memory).unwrap().copy_from_slice(&[1, 2, 3, 4, 5]);
         let batch = memory.read(&mut layout).unwrap();
         assert!(batch.column(0).nulls().is_none());
-        assert_eq!(
-            batch.column(0).as_primitive::<Int32Type>().values()[..],
-            [1, 2, 3, 4, 5]
-        );
+        assert_eq!(batch.column(0).as_primitive::<Int32Type>().values()[..], [1, 2, 3, 4, 5]);
     }
 }

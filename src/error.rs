@@ -39,9 +39,7 @@ pub enum Error {
     },
 
     /// An arena of this name exists already. Open it, or remove it first.
-    #[error(
-        "arena `{name}` exists already at {path}: open it, or remove it with `faretra rm {name}`"
-    )]
+    #[error("arena `{name}` exists already at {path}: open it, or remove it with `faretra rm {name}`")]
     AlreadyExists {
         /// The arena's name.
         name: String,
@@ -130,9 +128,7 @@ pub enum Error {
     },
 
     /// This handle was inherited through fork. The child has to open the arena itself.
-    #[error(
-        "this arena handle came through fork (opened by process {0}): open the arena again in the child"
-    )]
+    #[error("this arena handle came through fork (opened by process {0}): open the arena again in the child")]
     Forked(u32),
 
     /// The operating system refused.

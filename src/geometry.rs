@@ -236,9 +236,7 @@ impl Geometry {
             if (1..=high).contains(&n) {
                 return Ok(());
             }
-            Err(Error::invalid(format!(
-                "{what} must be from 1 to {high}, not {n}"
-            )))
+            Err(Error::invalid(format!("{what} must be from 1 to {high}, not {n}")))
         };
         power("capacity", p.capacity, MIN_CAPACITY, MAX_CAPACITY)?;
         power("buckets", p.buckets, 1, u64::from(Id::FIRST))?;
@@ -247,10 +245,7 @@ impl Geometry {
         count("seats", p.seats, 256)?;
         count("writers", p.permits, 1024)?;
         if !(BOTTOM..=26).contains(&p.shared_top) {
-            return Err(Error::invalid(format!(
-                "shared zones end at 2^8 to 2^26, not 2^{}",
-                p.shared_top
-            )));
+            return Err(Error::invalid(format!("shared zones end at 2^8 to 2^26, not 2^{}", p.shared_top)));
         }
 
         let mut zones = vec![];
@@ -260,27 +255,12 @@ impl Geometry {
         let payload = (BOTTOM..=top).map(|shift| (Set::Payload, shift, 2 * p.capacity));
         for (set, shift, bytes) in shared.chain(payload) {
             let slots = (bytes >> shift).clamp(1, p.max_slots);
-            let hints = [Hints {
-                bits: 0,
-                summary: 0,
-            }; 2];
-            zones.push(Zone {
-                index: zones.len(),
-                set,
-                shift,
-                slots,
-                first: ids,
-                base: 0,
-                head: 0,
-                hints,
-            });
+            let hints = [Hints { bits: 0, summary: 0 }; 2];
+            zones.push(Zone { index: zones.len(), set, shift, slots, first: ids, base: 0, head: 0, hints });
             ids += slots;
         }
         if ids > u64::from(Id::MAX - Id::FIRST) {
-            return Err(Error::invalid(format!(
-                "capacity {} needs {ids} ids, more than there are",
-                p.capacity
-            )));
+            return Err(Error::invalid(format!("capacity {} needs {ids} ids, more than there are", p.capacity)));
         }
 
         let mut guards = vec![];
@@ -296,10 +276,7 @@ impl Geometry {
         let permits = region(p.permits);
         let buckets = region(p.buckets);
         let row_maps = region(p.seats * row_map_words(ids));
-        let hint_words: u64 = zones
-            .iter()
-            .map(|z| 2 * (words(z.slots) + words(words(z.slots))))
-            .sum();
+        let hint_words: u64 = zones.iter().map(|z| 2 * (words(z.slots) + words(words(z.slots)))).sum();
         let heads = region(zones.len() as u64 * HEAD_WORDS + hint_words);
         let lives = region(ids);
         let metas = region(ids * META_WORDS);
@@ -371,10 +348,7 @@ impl Geometry {
     /// Ranges of the control region, offset and length, that `n` slots of a zone need from `slot` on.
     pub fn control_of(&self, zone: &Zone, slot: u64, n: u64) -> Vec<(u64, u64)> {
         let first = zone.id(slot);
-        let mut ranges = vec![
-            (self.life(first), n * 8),
-            (self.meta(first, 0), n * META_WORDS * 8),
-        ];
+        let mut ranges = vec![(self.life(first), n * 8), (self.meta(first, 0), n * META_WORDS * 8)];
         let (w, last) = (slot / 64, (slot + n - 1) / 64);
         for h in zone.hints {
             ranges.push((h.bits + w * 8, (last - w + 1) * 8));
@@ -458,55 +432,27 @@ mod tests {
     use super::*;
 
     fn small() -> Params {
-        Params {
-            capacity: 1 << 16,
-            seats: 3,
-            permits: 2,
-            buckets: 4,
-            max_slots: 64,
-            shared: PAGE,
-            shared_top: 9,
-        }
+        Params { capacity: 1 << 16, seats: 3, permits: 2, buckets: 4, max_slots: 64, shared: PAGE, shared_top: 9 }
     }
 
     /// No two things overlap, ids and offsets go back and forth, for tiny and huge arenas.
     #[test]
     fn the_layout_has_no_overlaps() {
-        for p in [
-            small(),
-            Params::standard(1, 1),
-            Params::standard(1 << 36, 64),
-            Params::standard(MAX_CAPACITY, 1024),
-        ] {
+        for p in [small(), Params::standard(1, 1), Params::standard(1 << 36, 64), Params::standard(MAX_CAPACITY, 1024)]
+        {
             let g = Geometry::new(p).expect("valid");
-            let regions = [
-                g.seat_words,
-                g.seats,
-                g.permits,
-                g.buckets,
-                g.row_maps,
-                g.heads,
-                g.lives,
-                g.metas,
-                g.pins,
-                g.shared,
-            ];
+            let regions =
+                [g.seat_words, g.seats, g.permits, g.buckets, g.row_maps, g.heads, g.lives, g.metas, g.pins, g.shared];
             assert!(regions.is_sorted() && g.shared < g.data && g.data < g.total);
             for (guard, start) in g.guards.iter().zip(regions) {
                 assert_eq!(guard + PAGE, start, "a guard page lies before each region");
             }
             let last = g.zones.last().expect("zones");
             assert_eq!(last.size(), p.capacity);
-            assert!(
-                last.hints[1].bits + words(last.slots) * 8 <= g.lives - PAGE,
-                "hints end before the lives"
-            );
+            assert!(last.hints[1].bits + words(last.slots) * 8 <= g.lives - PAGE, "hints end before the lives");
             let mut end = g.shared;
             for z in &g.zones {
-                assert!(
-                    z.base >= end && z.base % z.size().min(1 << 21) == 0,
-                    "{z:?}"
-                );
+                assert!(z.base >= end && z.base % z.size().min(1 << 21) == 0, "{z:?}");
                 end = z.offset(z.slots);
                 for slot in [0, z.slots - 1] {
                     let (back, s) = g.slot(z.id(slot)).expect("an id");
@@ -532,34 +478,13 @@ mod tests {
     #[test]
     fn impossible_numbers_are_refused() {
         let bad = [
-            Params {
-                capacity: 3 << 20,
-                ..small()
-            },
-            Params {
-                capacity: MAX_CAPACITY * 2,
-                ..small()
-            },
-            Params {
-                seats: 0,
-                ..small()
-            },
-            Params {
-                seats: 257,
-                ..small()
-            },
-            Params {
-                permits: 1025,
-                ..small()
-            },
-            Params {
-                buckets: 1 << 17,
-                ..small()
-            },
-            Params {
-                shared_top: 64,
-                ..small()
-            },
+            Params { capacity: 3 << 20, ..small() },
+            Params { capacity: MAX_CAPACITY * 2, ..small() },
+            Params { seats: 0, ..small() },
+            Params { seats: 257, ..small() },
+            Params { permits: 1025, ..small() },
+            Params { buckets: 1 << 17, ..small() },
+            Params { shared_top: 64, ..small() },
         ];
         for p in bad {
             assert!(matches!(Geometry::new(p), Err(Error::Invalid(_))), "{p:?}");

@@ -27,8 +27,8 @@ use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions};
 use arrow_schema::{DataType, Schema, SchemaRef, UnionMode};
 
 use crate::arrow::{
-    ALIGN, ColumnEntry, CopyBytes, Header, Node, PART_BYTES, Recent, Sections, check_type,
-    decode_schema, element_of, fingerprint, fixed_width, has_validity,
+    ALIGN, ColumnEntry, CopyBytes, Header, Node, PART_BYTES, Recent, Sections, check_type, decode_schema, element_of,
+    fingerprint, fixed_width, has_validity,
 };
 use crate::error::{Error, Result};
 
@@ -104,15 +104,7 @@ impl Skeleton {
         for (i, field) in schema.fields().iter().enumerate() {
             skeleton.begin_column(field.data_type())?;
             let sizes = buffers(i, field.data_type())?;
-            skeleton.node(
-                Node {
-                    len: rows,
-                    nulls: 0,
-                    buffers: sizes.len() as u32,
-                    children: 0,
-                },
-                0,
-            );
+            skeleton.node(Node { len: rows, nulls: 0, buffers: sizes.len() as u32, children: 0 }, 0);
             for len in sizes {
                 skeleton.slot(len, 0);
             }
@@ -138,13 +130,7 @@ impl Skeleton {
     }
 
     fn slot(&mut self, len: u64, group: u32) {
-        self.slots.push(Slot {
-            at: 0,
-            len,
-            reserved: len,
-            extent: 0,
-            group,
-        });
+        self.slots.push(Slot { at: 0, len, reserved: len, extent: 0, group });
     }
 
     /// Gives the last column its place: in the root, or a part of its own.
@@ -156,9 +142,7 @@ impl Skeleton {
         let slots = &mut self.slots[column.buffer as usize..];
         let mut size = 0_u64;
         for slot in slots.iter() {
-            size = padded(slot.len)
-                .and_then(|len| size.checked_add(len))
-                .ok_or_else(too_large)?;
+            size = padded(slot.len).and_then(|len| size.checked_add(len)).ok_or_else(too_large)?;
         }
         let mut at = 0;
         if size >= PART_BYTES {
@@ -181,11 +165,7 @@ impl Skeleton {
     fn seal(&mut self) -> Result<()> {
         // arrow numbers dictionaries when it leaves them, so a lower id never needs a higher one.
         self.dictionaries.sort_unstable_by_key(|d| d.id);
-        let dictionary_len = self
-            .dictionaries
-            .iter()
-            .map(|d| self.message(d.group).size())
-            .sum::<u64>();
+        let dictionary_len = self.dictionaries.iter().map(|d| self.message(d.group).size()).sum::<u64>();
         let length = |n: u64| u32::try_from(n).map_err(|_| too_large());
         self.header = Header {
             rows: self.rows,
@@ -200,10 +180,7 @@ impl Skeleton {
             parts: table_len(self.parts.len())?,
         };
         self.sections = Sections::of(&self.header);
-        let total = self
-            .parts
-            .iter()
-            .try_fold(self.root_bytes(), |sum, &part| sum.checked_add(part));
+        let total = self.parts.iter().try_fold(self.root_bytes(), |sum, &part| sum.checked_add(part));
         match total {
             Some(total) if total <= i64::MAX as u64 => Ok(()),
             _ => Err(too_large()),
@@ -226,10 +203,7 @@ impl Skeleton {
     pub(crate) fn column_place(&self, column: usize) -> Option<(Option<usize>, &[Slot])> {
         let range = self.column_slots(column)?;
         let extent = self.columns[column].extent;
-        Some((
-            extent.checked_sub(1).map(|part| part as usize),
-            &self.slots[range],
-        ))
+        Some((extent.checked_sub(1).map(|part| part as usize), &self.slots[range]))
     }
 
     /// Where in the root the small columns start.
@@ -239,10 +213,7 @@ impl Skeleton {
 
     fn column_slots(&self, column: usize) -> Option<std::ops::Range<usize>> {
         let start = self.columns.get(column)?.buffer as usize;
-        let end = self
-            .columns
-            .get(column + 1)
-            .map_or(self.slots.len(), |next| next.buffer as usize);
+        let end = self.columns.get(column + 1).map_or(self.slots.len(), |next| next.buffer as usize);
         Some(start..end)
     }
 
@@ -267,11 +238,7 @@ impl Skeleton {
     pub(crate) fn write(&self, at: u64, parts: &[u64], out: &mut [u8]) {
         let s = &self.sections;
         // All extents end before this, and the body of the messages is the region up to here.
-        let body = parts
-            .iter()
-            .zip(&self.parts)
-            .map(|(at, len)| at + len)
-            .fold(at + self.root_bytes(), u64::max);
+        let body = parts.iter().zip(&self.parts).map(|(at, len)| at + len).fold(at + self.root_bytes(), u64::max);
         let address = |slot: &Slot| match slot.extent.checked_sub(1) {
             None => at + s.inline + slot.at,
             Some(part) => parts[part as usize] + slot.at,
@@ -282,10 +249,7 @@ impl Skeleton {
             w.u32(c.node).u32(c.buffer).u32(c.extent).u32(c.element);
         }
         for NodeIn { node, .. } in &self.nodes {
-            w.u64(node.len)
-                .u64(node.nulls)
-                .u32(node.buffers)
-                .u32(node.children);
+            w.u64(node.len).u64(node.nulls).u32(node.buffers).u32(node.children);
         }
         for slot in &self.slots {
             w.u64(address(slot)).u64(slot.len);
@@ -294,11 +258,9 @@ impl Skeleton {
             w.u64(self.message(d.group).size());
         }
         w.bytes(&self.schema.bytes);
-        self.message(0)
-            .write(&mut w, self.rows, body, None, &address);
+        self.message(0).write(&mut w, self.rows, body, None, &address);
         for d in &self.dictionaries {
-            self.message(d.group)
-                .write(&mut w, d.len, body, Some(d.id), &address);
+            self.message(d.group).write(&mut w, d.len, body, Some(d.id), &address);
         }
         let end = w.at;
         out[end..s.inline as usize].fill(0);
@@ -347,10 +309,7 @@ struct Words<'a> {
 
 impl<'a> Words<'a> {
     fn new(out: &'a mut [u8], at: u64) -> Words<'a> {
-        Words {
-            out,
-            at: at as usize,
-        }
+        Words { out, at: at as usize }
     }
 
     fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
@@ -399,44 +358,20 @@ const RECORD_BATCH: u16 = 3;
 
 impl Message<'_> {
     fn size(&self) -> u64 {
-        let head = if self.group == 0 {
-            MESSAGE_HEAD
-        } else {
-            MESSAGE_HEAD + DICTIONARY_HEAD
-        };
-        let variadic = if self.variadic == 0 {
-            0
-        } else {
-            8 + 8 * self.variadic
-        };
+        let head = if self.group == 0 { MESSAGE_HEAD } else { MESSAGE_HEAD + DICTIONARY_HEAD };
+        let variadic = if self.variadic == 0 { 0 } else { 8 + 8 * self.variadic };
         head + BATCH_HEAD + (8 + 16 * self.nodes) + (8 + 16 * self.buffers) + variadic
     }
 
-    fn write(
-        &self,
-        w: &mut Words<'_>,
-        rows: u64,
-        body: u64,
-        id: Option<i64>,
-        address: &dyn Fn(&Slot) -> u64,
-    ) {
+    fn write(&self, w: &mut Words<'_>, rows: u64, body: u64, id: Option<i64>, address: &dyn Fn(&Slot) -> u64) {
         let group = self.group;
-        let kind = if id.is_some() {
-            DICTIONARY_BATCH
-        } else {
-            RECORD_BATCH
-        };
+        let kind = if id.is_some() { DICTIONARY_BATCH } else { RECORD_BATCH };
         // @0 root -> 16. @4 vtable: its size, the table's size, version, header_type, header,
         // bodyLength. @16 the table.
         w.u32(16).u16(12).u16(24).u16(16).u16(18).u16(4).u16(8);
         // @16 back to the vtable. @20 header: the next table starts behind its vtable, which is 8
         // bytes long for a dictionary (-> 48) and 16 for a batch (-> 56).
-        w.u32(12)
-            .u32(if id.is_some() { 28 } else { 36 })
-            .u64(body)
-            .u16(V5)
-            .u16(kind)
-            .u32(0);
+        w.u32(12).u32(if id.is_some() { 28 } else { 36 }).u64(body).u16(V5).u16(kind).u32(0);
         if let Some(id) = id {
             // @40 vtable: id, data (isDelta is false by its absence). @48 the table: data -> 80.
             w.u16(8).u16(16).u16(8).u16(4);
@@ -444,28 +379,14 @@ impl Message<'_> {
         }
         // vtable: length, nodes, buffers, compression (none), variadicBufferCounts; padded to 16.
         let variadic_field = if self.variadic == 0 { 0 } else { 20 };
-        w.u16(14)
-            .u16(24)
-            .u16(8)
-            .u16(4)
-            .u16(16)
-            .u16(0)
-            .u16(variadic_field)
-            .u16(0);
+        w.u16(14).u16(24).u16(8).u16(4).u16(16).u16(0).u16(variadic_field).u16(0);
         // The table, t: @t+4 nodes, @t+16 buffers, @t+20 variadic: distances from the field to the
         // vector's count, which stands 4 bytes before its first entry.
         let nodes_at = 24 + 4;
         let buffers_at = nodes_at + 8 + 16 * self.nodes;
         let variadic_at = buffers_at + 8 + 16 * self.buffers;
-        w.u32(16)
-            .u32(nodes_at as u32 - 4)
-            .u64(rows)
-            .u32(buffers_at as u32 - 16);
-        w.u32(if self.variadic == 0 {
-            0
-        } else {
-            variadic_at as u32 - 20
-        });
+        w.u32(16).u32(nodes_at as u32 - 4).u64(rows).u32(buffers_at as u32 - 16);
+        w.u32(if self.variadic == 0 { 0 } else { variadic_at as u32 - 20 });
         w.u32(0).u32(self.nodes as u32);
         for n in self.skeleton.nodes.iter().filter(|n| n.group == group) {
             w.u64(n.node.len).u64(n.node.nulls);
@@ -490,39 +411,17 @@ enum Piece {
     /// As they are.
     Bytes(Buffer),
     /// `len` bits from bit `from` on.
-    Bits {
-        bits: Buffer,
-        from: usize,
-        len: usize,
-    },
+    Bits { bits: Buffer, from: usize, len: usize },
     /// Offsets less the first one.
-    Offsets {
-        offsets: Buffer,
-        width: usize,
-        first: u64,
-    },
+    Offsets { offsets: Buffer, width: usize, first: u64 },
     /// Offsets of list views, less `base`; 0 where the list is empty.
-    ListViews {
-        offsets: Buffer,
-        sizes: Buffer,
-        width: usize,
-        base: u64,
-    },
+    ListViews { offsets: Buffer, sizes: Buffer, width: usize, base: u64 },
     /// Views into buffers that were cut by `bases` at the front.
     Views { views: Buffer, bases: Vec<u32> },
     /// Offsets of a dense union, less the base of the row's child.
-    Dense {
-        ids: Buffer,
-        offsets: Buffer,
-        bases: Box<[u32; 128]>,
-    },
+    Dense { ids: Buffer, offsets: Buffer, bases: Box<[u32; 128]> },
     /// Run ends less `skip`, at most `len`.
-    Runs {
-        ends: Buffer,
-        width: usize,
-        skip: u64,
-        len: u64,
-    },
+    Runs { ends: Buffer, width: usize, skip: u64, len: u64 },
 }
 
 fn read(bytes: &[u8], width: usize, i: usize) -> u64 {
@@ -534,29 +433,13 @@ fn read(bytes: &[u8], width: usize, i: usize) -> u64 {
 }
 
 /// Maps the words of `from` into `out`. The compiler turns the two widths into vector loops.
-fn map_words(
-    out: &mut [u8],
-    from: &[u8],
-    width: usize,
-    f32: impl Fn(u32) -> u32,
-    f64: impl Fn(u64) -> u64,
-) {
+fn map_words(out: &mut [u8], from: &[u8], width: usize, f32: impl Fn(u32) -> u32, f64: impl Fn(u64) -> u64) {
     if width == 4 {
-        for (out, b) in out
-            .as_chunks_mut::<4>()
-            .0
-            .iter_mut()
-            .zip(from.as_chunks::<4>().0)
-        {
+        for (out, b) in out.as_chunks_mut::<4>().0.iter_mut().zip(from.as_chunks::<4>().0) {
             *out = f32(u32::from_le_bytes(*b)).to_le_bytes();
         }
     } else {
-        for (out, b) in out
-            .as_chunks_mut::<8>()
-            .0
-            .iter_mut()
-            .zip(from.as_chunks::<8>().0)
-        {
+        for (out, b) in out.as_chunks_mut::<8>().0.iter_mut().zip(from.as_chunks::<8>().0) {
             *out = f64(u64::from_le_bytes(*b)).to_le_bytes();
         }
     }
@@ -568,84 +451,36 @@ impl Piece {
             Piece::Zeros => out.fill(0),
             Piece::Bytes(bytes) => copy(out, bytes),
             Piece::Bits { bits, from, len } => write_bits(out, bits, *from, *len, copy),
-            Piece::Offsets {
-                offsets, first: 0, ..
-            } => copy(out, offsets),
-            Piece::Offsets {
-                offsets,
-                width,
-                first,
-            } => {
+            Piece::Offsets { offsets, first: 0, .. } => copy(out, offsets),
+            Piece::Offsets { offsets, width, first } => {
                 let first = *first;
-                map_words(
-                    out,
-                    offsets,
-                    *width,
-                    |o| o.wrapping_sub(first as u32),
-                    |o| o.wrapping_sub(first),
-                );
+                map_words(out, offsets, *width, |o| o.wrapping_sub(first as u32), |o| o.wrapping_sub(first));
             }
-            Piece::ListViews {
-                offsets,
-                sizes,
-                width,
-                base,
-            } => {
+            Piece::ListViews { offsets, sizes, width, base } => {
                 for (i, out) in out.chunks_exact_mut(*width).enumerate() {
                     let empty = read(sizes, *width, i) == 0;
-                    let at = if empty {
-                        0
-                    } else {
-                        read(offsets, *width, i).wrapping_sub(*base)
-                    };
+                    let at = if empty { 0 } else { read(offsets, *width, i).wrapping_sub(*base) };
                     out.copy_from_slice(&at.to_le_bytes()[..*width]);
                 }
             }
-            Piece::Views { views, bases } if bases.iter().all(|&base| base == 0) => {
-                copy(out, views)
-            }
+            Piece::Views { views, bases } if bases.iter().all(|&base| base == 0) => copy(out, views),
             Piece::Views { views, bases } => {
-                for (out, view) in out
-                    .as_chunks_mut::<16>()
-                    .0
-                    .iter_mut()
-                    .zip(views.as_chunks::<16>().0)
-                {
+                for (out, view) in out.as_chunks_mut::<16>().0.iter_mut().zip(views.as_chunks::<16>().0) {
                     let view = u128::from_le_bytes(*view);
                     let (len, buffer, at) = split_view(view);
-                    let base = if len > 12 {
-                        bases.get(buffer).copied().unwrap_or(0)
-                    } else {
-                        0
-                    };
-                    let moved = view & !(u128::from(u32::MAX) << 96)
-                        | u128::from(at.wrapping_sub(base)) << 96;
+                    let base = if len > 12 { bases.get(buffer).copied().unwrap_or(0) } else { 0 };
+                    let moved = view & !(u128::from(u32::MAX) << 96) | u128::from(at.wrapping_sub(base)) << 96;
                     *out = (if len > 12 { moved } else { view }).to_le_bytes();
                 }
             }
-            Piece::Dense {
-                ids,
-                offsets,
-                bases,
-            } => {
+            Piece::Dense { ids, offsets, bases } => {
                 let offsets = offsets.as_chunks::<4>().0;
-                for ((out, at), &id) in out
-                    .as_chunks_mut::<4>()
-                    .0
-                    .iter_mut()
-                    .zip(offsets)
-                    .zip(ids.as_slice())
-                {
+                for ((out, at), &id) in out.as_chunks_mut::<4>().0.iter_mut().zip(offsets).zip(ids.as_slice()) {
                     let base = bases.get(usize::from(id)).copied().unwrap_or(0);
                     *out = u32::from_le_bytes(*at).wrapping_sub(base).to_le_bytes();
                 }
             }
-            Piece::Runs {
-                ends,
-                width,
-                skip,
-                len,
-            } => {
+            Piece::Runs { ends, width, skip, len } => {
                 for (i, out) in out.chunks_exact_mut(*width).enumerate() {
                     let end = read(ends, *width, i).saturating_sub(*skip).min(*len);
                     out.copy_from_slice(&end.to_le_bytes()[..*width]);
@@ -657,11 +492,7 @@ impl Piece {
 
 /// Length, buffer and offset of a view.
 fn split_view(view: u128) -> (u32, usize, u32) {
-    (
-        view as u32,
-        (view >> 64) as u32 as usize,
-        (view >> 96) as u32,
-    )
+    (view as u32, (view >> 64) as u32 as usize, (view >> 96) as u32)
 }
 
 fn write_bits(out: &mut [u8], bits: &[u8], from: usize, len: usize, copy: CopyBytes<'_>) {
@@ -728,8 +559,7 @@ impl Plan {
     /// longer stays as it is. `at` and `parts` are offsets in the data region, multiples of 64.
     pub(crate) fn write_root(&self, at: u64, parts: &[u64], out: &mut [u8], copy: CopyBytes<'_>) {
         self.skeleton.write(at, parts, out);
-        let inline = &mut out[self.skeleton.sections.inline as usize..]
-            [..self.skeleton.inline_bytes as usize];
+        let inline = &mut out[self.skeleton.sections.inline as usize..][..self.skeleton.inline_bytes as usize];
         self.write_extent(0, inline, copy);
     }
 
@@ -772,15 +602,7 @@ impl Plan {
         if end > bits.len() {
             return Err(short(end, bits.len()));
         }
-        self.piece(
-            len.div_ceil(8),
-            Piece::Bits {
-                bits: bits.clone(),
-                from,
-                len,
-            },
-            group,
-        );
+        self.piece(len.div_ceil(8), Piece::Bits { bits: bits.clone(), from, len }, group);
         Ok(())
     }
 
@@ -788,15 +610,7 @@ impl Plan {
     /// `data.offset()` is in `from` already), and its children.
     fn array(&mut self, data: &ArrayData, from: usize, len: usize, group: u32) -> Result<()> {
         let t = data.data_type();
-        let index = self.skeleton.node(
-            Node {
-                len: len as u64,
-                nulls: 0,
-                buffers: 0,
-                children: 0,
-            },
-            group,
-        );
+        let index = self.skeleton.node(Node { len: len as u64, nulls: 0, buffers: 0, children: 0 }, group);
         let first_slot = self.pieces.len();
         let mut children = data.child_data().len();
         if has_validity(t) {
@@ -832,44 +646,26 @@ impl Plan {
             }
             DataType::Utf8View | DataType::BinaryView => self.views(data, from, len, group)?,
             DataType::List(_) | DataType::Map(..) | DataType::LargeList(_) => {
-                let width = if matches!(t, DataType::LargeList(_)) {
-                    8
-                } else {
-                    4
-                };
+                let width = if matches!(t, DataType::LargeList(_)) { 8 } else { 4 };
                 let (first, last) = self.offsets(data, from, len, width, group)?;
                 own(self);
                 let child = child(data, 0)?;
                 self.array(child, child.offset() + first, last - first, group)?;
             }
             DataType::ListView(_) | DataType::LargeListView(_) => {
-                let width = if matches!(t, DataType::ListView(_)) {
-                    4
-                } else {
-                    8
-                };
+                let width = if matches!(t, DataType::ListView(_)) { 4 } else { 8 };
                 let offsets = cut(buffer(data, 0)?, from, len, width)?;
                 let sizes = cut(buffer(data, 1)?, from, len, width)?;
                 let mut used = Used::default();
                 for i in 0..len {
                     used.add(read(&offsets, width, i), read(&sizes, width, i));
                 }
-                let piece = Piece::ListViews {
-                    offsets,
-                    sizes: sizes.clone(),
-                    width,
-                    base: used.start(),
-                };
+                let piece = Piece::ListViews { offsets, sizes: sizes.clone(), width, base: used.start() };
                 self.piece(len * width, piece, group);
                 self.bytes(sizes, group);
                 own(self);
                 let child = child(data, 0)?;
-                self.array(
-                    child,
-                    child.offset() + used.start() as usize,
-                    used.len() as usize,
-                    group,
-                )?;
+                self.array(child, child.offset() + used.start() as usize, used.len() as usize, group)?;
             }
             DataType::FixedSizeList(_, size) => {
                 let size = *size as usize;
@@ -905,24 +701,11 @@ impl Plan {
                     *base = used.start() as u32;
                 }
                 self.bytes(ids.clone(), group);
-                self.piece(
-                    len * 4,
-                    Piece::Dense {
-                        ids,
-                        offsets,
-                        bases,
-                    },
-                    group,
-                );
+                self.piece(len * 4, Piece::Dense { ids, offsets, bases }, group);
                 own(self);
                 for (i, (id, _)) in fields.iter().enumerate() {
                     let (child, used) = (child(data, i)?, &used[usize::from(id as u8 & 127)]);
-                    self.array(
-                        child,
-                        child.offset() + used.start() as usize,
-                        used.len() as usize,
-                        group,
-                    )?;
+                    self.array(child, child.offset() + used.start() as usize, used.len() as usize, group)?;
                 }
             }
             DataType::RunEndEncoded(..) => {
@@ -967,15 +750,7 @@ impl Plan {
                 "an array's offsets go from {first} to {last}: it is not valid, validate it where it was made"
             )));
         }
-        self.piece(
-            (len + 1) * width,
-            Piece::Offsets {
-                offsets,
-                width,
-                first,
-            },
-            group,
-        );
+        self.piece((len + 1) * width, Piece::Offsets { offsets, width, first }, group);
         Ok((first as usize, last as usize))
     }
 
@@ -997,18 +772,14 @@ impl Plan {
         self.piece(len * 16, Piece::Views { views, bases }, group);
         self.skeleton.variadic.push((group, buffers.len() as u64));
         for (buffer, used) in buffers.iter().zip(&used) {
-            self.bytes(
-                cut(buffer, used.start() as usize, used.len() as usize, 1)?,
-                group,
-            );
+            self.bytes(cut(buffer, used.start() as usize, used.len() as usize, 1)?, group);
         }
         Ok(())
     }
 
     fn runs(&mut self, data: &ArrayData, from: usize, len: usize, group: u32) -> Result<()> {
         let (ends, values) = (child(data, 0)?, child(data, 1)?);
-        let width =
-            fixed_width(ends.data_type()).ok_or_else(|| unknown(data.data_type()))? as usize;
+        let width = fixed_width(ends.data_type()).ok_or_else(|| unknown(data.data_type()))? as usize;
         let all = cut(buffer(ends, 0)?, ends.offset(), ends.len(), width)?;
         let end_of = |i: usize| read(&all, width, i) as usize;
         let (mut start, mut stop) = (0, 0);
@@ -1016,29 +787,13 @@ impl Plan {
             start = partition(ends.len(), |i| end_of(i) <= from);
             stop = partition(ends.len(), |i| end_of(i) < from + len) + 1;
             if stop > ends.len() {
-                return Err(short(
-                    from + len,
-                    ends.len().checked_sub(1).map_or(0, end_of),
-                ));
+                return Err(short(from + len, ends.len().checked_sub(1).map_or(0, end_of)));
             }
         }
         let runs = stop - start;
-        self.skeleton.node(
-            Node {
-                len: runs as u64,
-                nulls: 0,
-                buffers: 2,
-                children: 0,
-            },
-            group,
-        );
+        self.skeleton.node(Node { len: runs as u64, nulls: 0, buffers: 2, children: 0 }, group);
         self.piece(0, Piece::Zeros, group);
-        let piece = Piece::Runs {
-            ends: cut(&all, start, runs, width)?,
-            width,
-            skip: from as u64,
-            len: len as u64,
-        };
+        let piece = Piece::Runs { ends: cut(&all, start, runs, width)?, width, skip: from as u64, len: len as u64 };
         self.piece(runs * width, piece, group);
         self.array(values, values.offset() + start, runs, group)
     }
@@ -1047,19 +802,10 @@ impl Plan {
     fn dictionary(&mut self, values: &ArrayData) -> Result<()> {
         let position = self.skeleton.dictionaries.len();
         let group = table_len(position + 1)?;
-        self.skeleton.dictionaries.push(Dictionary {
-            id: i64::MAX,
-            group,
-            len: values.len() as u64,
-        });
+        self.skeleton.dictionaries.push(Dictionary { id: i64::MAX, group, len: values.len() as u64 });
         self.array(values, values.offset(), values.len(), group)?;
         // Numbered on the way out, as arrow's schema encoder does.
-        let id = self
-            .skeleton
-            .dictionaries
-            .iter()
-            .filter(|d| d.id != i64::MAX)
-            .count();
+        let id = self.skeleton.dictionaries.iter().filter(|d| d.id != i64::MAX).count();
         self.skeleton.dictionaries[position].id = id as i64;
         Ok(())
     }
@@ -1117,15 +863,11 @@ fn window(data: &ArrayData, from: usize, len: usize) -> Result<Option<NullBuffer
 }
 
 fn buffer(data: &ArrayData, i: usize) -> Result<&Buffer> {
-    data.buffers()
-        .get(i)
-        .ok_or_else(|| short(i + 1, data.buffers().len()))
+    data.buffers().get(i).ok_or_else(|| short(i + 1, data.buffers().len()))
 }
 
 fn child(data: &ArrayData, i: usize) -> Result<&ArrayData> {
-    data.child_data()
-        .get(i)
-        .ok_or_else(|| short(i + 1, data.child_data().len()))
+    data.child_data().get(i).ok_or_else(|| short(i + 1, data.child_data().len()))
 }
 
 fn cut(buffer: &Buffer, from: usize, len: usize, width: usize) -> Result<Buffer> {
@@ -1146,9 +888,7 @@ fn short(need: usize, have: usize) -> Error {
 }
 
 fn unknown(t: &DataType) -> Error {
-    Error::invalid(format!(
-        "a column of type {t} cannot be stored: cast it to a type of Arrow's columnar format first"
-    ))
+    Error::invalid(format!("a column of type {t} cannot be stored: cast it to a type of Arrow's columnar format first"))
 }
 
 struct EncodedSchema {
@@ -1166,38 +906,28 @@ fn encode_schema(schema: &SchemaRef) -> Result<Arc<EncodedSchema>> {
         |known| Arc::ptr_eq(&known.schema, schema) || known.schema == *schema,
         || {
             // Before arrow sees it: its encoder panics on a dictionary of dictionaries.
-            schema_fine(schema)
-                .map_err(|e| Error::invalid(format!("the schema cannot be stored: {e}")))?;
+            schema_fine(schema).map_err(|e| Error::invalid(format!("the schema cannot be stored: {e}")))?;
             let mut ids = DictionaryTracker::new(false);
             let mut bytes = IpcDataGenerator::default()
-                .schema_to_bytes_with_dictionary_tracker(
-                    schema,
-                    &mut ids,
-                    &IpcWriteOptions::default(),
-                )
+                .schema_to_bytes_with_dictionary_tracker(schema, &mut ids, &IpcWriteOptions::default())
                 .ipc_message;
             bytes.resize(bytes.len().next_multiple_of(8), 0);
             // Read it as every reader will: what comes back differently must not be written.
-            let back = decode_schema(&bytes)
-                .map_err(|e| Error::invalid(format!("the schema cannot be stored: {e}")))?;
+            let back =
+                decode_schema(&bytes).map_err(|e| Error::invalid(format!("the schema cannot be stored: {e}")))?;
             if back != **schema {
-                return Err(Error::invalid(
-                    "the schema cannot be stored: Arrow's format gives back another one",
-                ));
+                return Err(Error::invalid("the schema cannot be stored: Arrow's format gives back another one"));
             }
             let print = fingerprint(&bytes);
-            Ok(Arc::new(EncodedSchema {
-                schema: schema.clone(),
-                bytes,
-                print,
-            }))
+            Ok(Arc::new(EncodedSchema { schema: schema.clone(), bytes, print }))
         },
         Arc::clone,
     )
 }
 
 fn schema_fine(schema: &Schema) -> Result<(), String> {
-    schema.fields().iter().try_for_each(|field| {
-        check_type(field.data_type()).map_err(|e| format!("column `{}`: {e}", field.name()))
-    })
+    schema
+        .fields()
+        .iter()
+        .try_for_each(|field| check_type(field.data_type()).map_err(|e| format!("column `{}`: {e}", field.name())))
 }

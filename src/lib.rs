@@ -1,25 +1,80 @@
-//! Faretra.
-#![allow(dead_code)]
+//! Share Arrow batches and n-dimensional arrays between processes without copying them.
+//!
+//! An **arena** is one named shared-memory segment, mapped by every process that takes part. It holds
+//! a lock-free allocator, immutable **objects** (record batches, tables, arrays, bytes, bundles) and a
+//! directory of names. There is no daemon, no background thread and no side file.
+//!
+//! ```
+//! use faretra::{Arena, KIB, MIB};
+//! use ndarray::{Ix2, array};
+//!
+//! # let name = format!("doc-{}", std::process::id());
+//! # let name = name.as_str();
+//! let arena = Arena::options().limit(64 * MIB).keep(false).create(name)?;
+//! let writer = arena.writer()?;
+//! writer.publish("weights", array![[1.0_f32, 2.0], [3.0, 4.0]].view())?;
+//!
+//! // In any other process: no copy, no system call, and nobody can change it under you.
+//! let arena = Arena::open(name)?;
+//! let weights = arena.array::<f32, Ix2>("weights")?;
+//! assert_eq!(weights.sum(), 10.0);
+//! # Ok::<(), faretra::Error>(())
+//! ```
+//!
+//! # What is promised
+//!
+//! Kill any process at any instruction, and nothing is corrupted, nothing hangs, nothing leaks: a
+//! published object is whole or not there, waiters go on, and what the dead process held comes back
+//! with the next recovery, which anybody runs. The README lists the promises with the tests that show
+//! them; ARCHITECTURE.md says how they are kept.
+//!
+//! # What can go wrong
+//!
+//! * Memory runs out: [`Error::NoSpace`] says how much was asked, how much is free, and who keeps the
+//!   most. Nothing is lost, and never SIGBUS from our own writes.
+//! * A reader that does not let go keeps what it reads in memory. [`Arena::who`] names it.
+//! * After `fork`, the child's handles are [`Error::Forked`]: open the arena there anew. What the parent
+//!   had read stays readable in the child for as long as the parent keeps it.
+//! * Processes that can write the segment are trusted to run this code. They are not trusted to stay
+//!   alive, or to be fast. See [`Options::trust_others`].
 #![cfg_attr(feature = "proof", allow(missing_docs))]
 
+mod arena;
+mod array;
+mod arrow;
+mod draft;
 mod error;
 mod geometry;
+mod layout;
 mod mem;
 mod name;
 mod object;
+mod reader;
 mod recover;
 mod seat;
 mod segment;
 mod sync;
 mod sys;
 mod tables;
+mod unchecked;
 mod view;
 mod word;
+mod writer;
 mod zone;
 
+pub use arena::{Arena, ArenaInfo, Entry, GIB, Holder, KIB, MIB, Observer, Options, Stats};
+pub use array::{AnyView, Array, ArrayInfo, Element, ElementType};
+pub use draft::{Bits, Text};
 pub use error::{Error, HolderBytes, Result};
+pub use reader::{Batch, Bundled, Column, IpcMessages, Object, Table};
 pub use recover::{Recovered, Violation};
 pub use tables::Kind;
+pub use writer::{ArrayDraft, Bundle, Draft, Drafted, Value, Writer};
+
+/// The parts of arrow that the API speaks, in the version that it speaks.
+pub mod arrow_crates {
+    pub use {arrow_array, arrow_buffer, arrow_data, arrow_ipc, arrow_schema};
+}
 
 /// The protocols, generic over memory and kernel, for the workspace member `proof`.
 #[cfg(feature = "proof")]

@@ -60,13 +60,7 @@ impl Mapped {
     /// * both stay mapped for as long as this value is used, and nobody makes references to the
     ///   words of the control region.
     pub unsafe fn new(control: *mut u8, control_len: u64, data: *const u8, total: u64) -> Mapped {
-        Mapped {
-            control,
-            control_len,
-            data,
-            total,
-            alias: AtomicPtr::default(),
-        }
+        Mapped { control, control_len, data, total, alias: AtomicPtr::default() }
     }
 
     /// Makes stores to the data region possible.
@@ -80,10 +74,7 @@ impl Mapped {
 
     #[inline(always)]
     fn check(&self, off: u64) {
-        assert!(
-            off % 8 == 0 && off < self.total,
-            "offset {off:#x} is no word of this segment"
-        );
+        assert!(off % 8 == 0 && off < self.total, "offset {off:#x} is no word of this segment");
     }
 
     #[inline(always)]
@@ -93,10 +84,7 @@ impl Mapped {
             self.control
         } else {
             let alias = self.alias.load(Ordering::Acquire);
-            assert!(
-                !alias.is_null(),
-                "a store to the data region needs a writer's mapping"
-            );
+            assert!(!alias.is_null(), "a store to the data region needs a writer's mapping");
             alias.wrapping_sub(self.control_len as usize)
         };
         let word = base.wrapping_add(off as usize).cast::<u64>();
@@ -137,8 +125,7 @@ impl Mem for Mapped {
 
     #[inline(always)]
     fn cas(&self, off: u64, old: u64, new: u64, order: Ordering) -> Result<u64, u64> {
-        self.writable(off)
-            .compare_exchange(old, new, order, Ordering::Acquire)
+        self.writable(off).compare_exchange(old, new, order, Ordering::Acquire)
     }
 
     #[inline(always)]

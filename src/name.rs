@@ -63,9 +63,7 @@ impl Listed {
 /// FNV-1a (Fowler, Noll, Vo), then a mix of the bits (the finalizer of MurmurHash3): names differ in
 /// their last characters, and both ends of the hash are used. Part of the format.
 fn hash(name: &str) -> u64 {
-    let fnv = name.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| {
-        (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
-    });
+    let fnv = name.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
     let h = (fnv ^ fnv >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
     let h = (h ^ h >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
     h ^ h >> 33
@@ -92,14 +90,10 @@ const TEXT: u64 = 16;
 pub fn check(name: &str) -> Result<()> {
     let len = name.len();
     if len == 0 || len > MAX_NAME {
-        return Err(Error::invalid(format!(
-            "a name has 1 to {MAX_NAME} bytes, `{name}` has {len}"
-        )));
+        return Err(Error::invalid(format!("a name has 1 to {MAX_NAME} bytes, `{name}` has {len}")));
     }
     if name.chars().any(char::is_control) {
-        return Err(Error::invalid(format!(
-            "a name has no control characters: {name:?}"
-        )));
+        return Err(Error::invalid(format!("a name has no control characters: {name:?}")));
     }
     Ok(())
 }
@@ -143,8 +137,7 @@ impl<E: Load> Tables<E> {
     fn text(&self, name: Id) -> String {
         let at = self.payload(name);
         let len = (self.env.load(at + LENGTH, Acquire) as usize).min(MAX_NAME);
-        let words = (0..len.div_ceil(8) as u64)
-            .map(|i| self.env.load(at + TEXT + i * 8, Relaxed).to_le_bytes());
+        let words = (0..len.div_ceil(8) as u64).map(|i| self.env.load(at + TEXT + i * 8, Relaxed).to_le_bytes());
         let mut bytes: Vec<u8> = words.flatten().collect();
         bytes.truncate(len);
         String::from_utf8_lossy(&bytes).into_owned()
@@ -318,13 +311,7 @@ impl<E: Env> Core<E> {
     }
 
     /// Puts the draft at a pinned name. `None`: the name is dead.
-    fn publish_at(
-        &self,
-        name: &str,
-        found: Id,
-        draft: Draft,
-        expected: Option<u64>,
-    ) -> Result<Option<u64>> {
+    fn publish_at(&self, name: &str, found: Id, draft: Draft, expected: Option<u64>) -> Result<Option<u64>> {
         let off = self.geo.meta(found, meta::PLACE);
         loop {
             let place = self.place(off);
@@ -361,8 +348,7 @@ impl<E: Env> Core<E> {
         for (i, chunk) in name.as_bytes().chunks(8).enumerate() {
             let mut word = [0; 8];
             word[..chunk.len()].copy_from_slice(chunk);
-            self.env
-                .store(at + TEXT + i as u64 * 8, u64::from_le_bytes(word), Relaxed);
+            self.env.store(at + TEXT + i as u64 * 8, u64::from_le_bytes(word), Relaxed);
         }
         // N3, N4.
         let off = self.geo.meta(new.id, meta::PLACE);
@@ -378,14 +364,7 @@ impl<E: Env> Core<E> {
         match self.put_list(bucket, place, &list) {
             Ok(Some(turn)) => {
                 // The name's own home; if it was removed meanwhile, its place is dead and the put meets that.
-                self.turn_life(
-                    new.id,
-                    new.life(),
-                    Life::home(Turn {
-                        container: bucket,
-                        turn,
-                    }),
-                );
+                self.turn_life(new.id, new.life(), Life::home(Turn { container: bucket, turn }));
                 self.ring(header::NAME_BELL);
                 Ok(Some(new.id))
             }
@@ -401,9 +380,7 @@ impl<E: Env> Core<E> {
     fn put_list(&self, bucket: Id, from: Place, list: &[Listed]) -> Result<Option<u64>> {
         let turn = (from.turn() + 1) % TURNS;
         if list.is_empty() {
-            let to = from
-                .put(None)
-                .ok_or_else(|| Error::damaged(format!("bucket {bucket} is dead")))?;
+            let to = from.put(None).ok_or_else(|| Error::damaged(format!("bucket {bucket} is dead")))?;
             return Ok(self.empty(bucket, from, to)?.then_some(turn));
         }
         let draft = self.alloc(Kind::List, 8 + list.len() as u64 * 8)?;
@@ -476,9 +453,7 @@ impl<E: Env> Core<E> {
                 }
             }
             // A draft: its author meets the dead place.
-            if matches!(word.state(), Some(State::Home(_)))
-                && self.turn_life(name, word, Life::LOOSE)
-            {
+            if matches!(word.state(), Some(State::Home(_))) && self.turn_life(name, word, Life::LOOSE) {
                 self.reclaim(name);
             }
             return;
@@ -493,11 +468,7 @@ impl<E: Env> Core<E> {
             }
             for listed in self.list_of(Id(bucket))?.1 {
                 let name = self.name_object(listed)?;
-                if self
-                    .place(self.geo.meta(name, meta::PLACE))
-                    .object()
-                    .is_some()
-                {
+                if self.place(self.geo.meta(name, meta::PLACE)).object().is_some() {
                     continue;
                 }
                 self.raise_pin(name)?;
@@ -513,9 +484,5 @@ impl<E: Env> Core<E> {
 }
 
 fn conflict(name: &str, expected: Option<u64>, found: u64) -> Error {
-    Error::Conflict {
-        name: name.to_owned(),
-        expected: expected.unwrap_or(0),
-        found,
-    }
+    Error::Conflict { name: name.to_owned(), expected: expected.unwrap_or(0), found }
 }

@@ -83,9 +83,7 @@ impl<E: Load> Tables<E> {
 impl<E: Env> Core<E> {
     /// u1-u5: puts a draft where `from` was read. `false`: the place changed, the draft still is ours.
     pub fn put(&self, draft: Draft, container: Id, from: Place) -> Result<bool> {
-        let off = self
-            .place_offset(container)
-            .ok_or_else(|| Error::damaged(format!("{container} is no container")))?;
+        let off = self.place_offset(container).ok_or_else(|| Error::damaged(format!("{container} is no container")))?;
         let Some(to) = from.put(Some(draft.id)) else {
             return Ok(false);
         };
@@ -93,21 +91,9 @@ impl<E: Env> Core<E> {
         if self.env.cas(off, from.0, to.0, SeqCst).is_err() {
             return Ok(false);
         }
-        self.settle(
-            draft,
-            Turn {
-                container,
-                turn: to.turn(),
-            },
-        );
+        self.settle(draft, Turn { container, turn: to.turn() });
         if let Some(old) = from.object() {
-            self.evict(
-                self.object(old)?,
-                Turn {
-                    container,
-                    turn: from.turn(),
-                },
-            );
+            self.evict(self.object(old)?, Turn { container, turn: from.turn() });
         }
         Ok(true)
     }
@@ -132,20 +118,12 @@ impl<E: Env> Core<E> {
 
     /// Empties a place and lets go of what it named. `false`: it changed meanwhile.
     pub fn empty(&self, container: Id, from: Place, to: Place) -> Result<bool> {
-        let off = self
-            .place_offset(container)
-            .ok_or_else(|| Error::damaged(format!("{container} is no container")))?;
+        let off = self.place_offset(container).ok_or_else(|| Error::damaged(format!("{container} is no container")))?;
         if self.env.cas(off, from.0, to.0, SeqCst).is_err() {
             return Ok(false);
         }
         if let Some(old) = from.object() {
-            self.evict(
-                self.object(old)?,
-                Turn {
-                    container,
-                    turn: from.turn(),
-                },
-            );
+            self.evict(self.object(old)?, Turn { container, turn: from.turn() });
         }
         Ok(true)
     }
@@ -166,11 +144,7 @@ impl<E: Env> Core<E> {
                 hint: "use fewer, larger batches or columns",
             });
         }
-        self.env.store(
-            self.payload(parent.id) + index * 8,
-            Entry::own(part.id).0,
-            Release,
-        );
+        self.env.store(self.payload(parent.id) + index * 8, Entry::own(part.id).0, Release);
         let kind = self.meta(parent.id, meta::KIND) & 0xffff_ffff;
         self.set_meta(parent.id, meta::KIND, kind | (index + 1) << 32);
         self.turn_life(part.id, part.life(), Life::part(parent.id));
@@ -198,19 +172,14 @@ impl<E: Env> Core<E> {
     #[inline]
     pub fn raise_pin(&self, id: Id) -> Result<()> {
         self.ensure_row_page(self.geo.row_page(id))?;
-        self.env
-            .fetch_add(self.geo.pin(u64::from(self.me().seat), id), 1, SeqCst);
+        self.env.fetch_add(self.geo.pin(u64::from(self.me().seat), id), 1, SeqCst);
         Ok(())
     }
 
     /// O2: lets go of a pin, and looks.
     #[inline]
     pub fn unpin(&self, id: Id) {
-        let before = self.env.fetch_add(
-            self.geo.pin(u64::from(self.me().seat), id),
-            u64::MAX,
-            SeqCst,
-        );
+        let before = self.env.fetch_add(self.geo.pin(u64::from(self.me().seat), id), u64::MAX, SeqCst);
         debug_assert!(before != 0, "{id} was not pinned");
         if self.life(id, SeqCst) == Life::LOOSE {
             self.reclaim(id);
@@ -311,10 +280,7 @@ impl<E: Env> Core<E> {
             && let Some(off) = self.place_offset(container)
         {
             let place = self.place(off);
-            let at = Turn {
-                container,
-                turn: place.turn(),
-            };
+            let at = Turn { container, turn: place.turn() };
             let home = match self.kind(id) {
                 Ok(Kind::Name) => self.is_home(id, at)?,
                 _ => place.object() == Some(id),

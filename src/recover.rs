@@ -30,7 +30,7 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 
 use crate::error::{Error, Result};
-use crate::geometry::{HEAD_WORDS, PAGE, SEAT_WORDS, Set, Zone, meta};
+use crate::geometry::{DIRTY, HEAD_WORDS, PAGE, SEAT_WORDS, Set, Zone, meta};
 use crate::mem::Load;
 use crate::seat::{Core, Env};
 use crate::sys::Sys;
@@ -84,10 +84,7 @@ impl<E: Env> Core<E> {
     /// Settles what the dead left. `sweep`: also looks for loose ends when nobody died.
     pub fn recover(&self, sweep: bool) -> Result<Recovered> {
         let dead = self.bury_the_dead();
-        let mut done = Recovered {
-            participants: dead.len() as u32,
-            ..Recovered::default()
-        };
+        let mut done = Recovered { participants: dead.len() as u32, ..Recovered::default() };
         if dead.is_empty() && !sweep {
             return Ok(done);
         }
@@ -111,10 +108,7 @@ impl<E: Env> Core<E> {
 
     fn bytes_in_use(&self) -> u64 {
         let zones = self.geo.zones.iter().filter(|z| z.set == Set::Payload);
-        zones
-            .map(|z| self.committed(z))
-            .map(|c| c.bytes - c.warm)
-            .sum()
+        zones.map(|z| self.committed(z)).map(|c| c.bytes - c.warm).sum()
     }
 
     /// r2: one pass. Returns how many words named the dead.
@@ -161,14 +155,13 @@ impl<E: Load + Sys> Tables<E> {
             }
             std::thread::sleep(std::time::Duration::from_millis(20));
             let again = self.look_for_violations();
-            found.retain(|v| {
-                again.contains(v) || v.rule == "V6" && again.iter().any(|a| a.rule == "V6")
-            });
+            found.retain(|v| again.contains(v) || v.rule == "V6" && again.iter().any(|a| a.rule == "V6"));
         }
         Ok(found)
     }
 
-    fn look_for_violations(&self) -> Vec<Violation> {
+    /// What breaks a rule at this moment, an operation under way included.
+    pub fn look_for_violations(&self) -> Vec<Violation> {
         let mut all = vec![];
         let mut report = |rule, what: String| all.push(Violation { rule, what });
         let mut alive = vec![];
@@ -186,13 +179,7 @@ impl<E: Load + Sys> Tables<E> {
             Err(e) => report("word", e.to_string()),
         }
         for owner in &silent {
-            report(
-                "V5",
-                format!(
-                    "seat {} is taken by a process that is dead (run `faretra recover`)",
-                    owner.seat
-                ),
-            );
+            report("V5", format!("seat {} is taken by a process that is dead (run `faretra recover`)", owner.seat));
         }
         let nobody = |word: Life| word.owner().is_some_and(|o| !alive.contains(&o));
         for index in 0..self.geo.params.permits {
@@ -233,10 +220,7 @@ impl<E: Load + Sys> Tables<E> {
         let kernel = self.env.in_memory();
         // A slot that is unsure may have all its pages or none.
         if kernel < least || kernel > most && unsure == 0 {
-            report(
-                "V6",
-                format!("the kernel counts {kernel} bytes, the arena's words {least} to {most}"),
-            );
+            report("V6", format!("the kernel counts {kernel} bytes, the arena's words {least} to {most}"));
         }
         all
     }
@@ -251,11 +235,9 @@ impl<E: Load + Sys> Tables<E> {
             Err(e) => return report("word", Error::to_string(&e)),
         };
         let mut damage = vec![];
-        let mut named = |id: Id, home_of: Id, turn: Option<u64>| match self.life(id, SeqCst).state()
-        {
+        let mut named = |id: Id, home_of: Id, turn: Option<u64>| match self.life(id, SeqCst).state() {
             Some(State::Draft(_)) => {}
-            Some(State::Home(at))
-                if at.container == home_of && turn.is_none_or(|t| t == at.turn) => {}
+            Some(State::Home(at)) if at.container == home_of && turn.is_none_or(|t| t == at.turn) => {}
             other => report("V1", format!("{home_of} names {id}, which is {other:?}")),
         };
         if let Some(id) = place.object() {
@@ -278,20 +260,14 @@ impl<E: Load + Sys> Tables<E> {
     fn verify_object(&self, id: Id, word: Life) -> Result<(), (&'static str, String)> {
         let damaged = |e: Error| ("word", e.to_string());
         let Some(state) = word.state() else {
-            return Err((
-                "word",
-                format!("{id} has the impossible word {:#x}", word.0),
-            ));
+            return Err(("word", format!("{id} has the impossible word {:#x}", word.0)));
         };
         match state {
             State::Home(at) => {
                 if !self.is_home(id, at).map_err(damaged)? {
                     return Err((
                         "V2",
-                        format!(
-                            "{id} is at home in {} at turn {}, which does not name it",
-                            at.container, at.turn
-                        ),
+                        format!("{id} is at home in {} at turn {}, which does not name it", at.container, at.turn),
                     ));
                 }
             }
@@ -301,10 +277,7 @@ impl<E: Load + Sys> Tables<E> {
                     return Err(("V3", format!("{id} is a part of {parent}, which is free")));
                 }
                 if !(0..self.entries(parent)).any(|i| self.entry(parent, i).part() == id) {
-                    return Err((
-                        "V3",
-                        format!("{id} is a part of {parent}, which does not list it"),
-                    ));
+                    return Err(("V3", format!("{id} is a part of {parent}, which does not list it")));
                 }
             }
             State::Loose if !self.is_pinned(id) && !self.is_held(id) => {
@@ -320,13 +293,7 @@ impl<E: Load + Sys> Tables<E> {
             for i in 0..self.entries(id) {
                 let part = self.object(self.entry(id, i).part()).map_err(damaged)?;
                 if self.life(part, SeqCst) != Life::part(id) {
-                    return Err((
-                        "V3",
-                        format!(
-                            "{id} lists the part {part}, which is {:?}",
-                            self.life(part, SeqCst)
-                        ),
-                    ));
+                    return Err(("V3", format!("{id} lists the part {part}, which is {:?}", self.life(part, SeqCst))));
                 }
             }
         }
@@ -349,19 +316,11 @@ impl<E: Load + Sys> Tables<E> {
         for zone in &g.zones {
             let used = self.used(zone);
             if used != 0 {
-                sure.extend(
-                    g.control_of(zone, 0, used)
-                        .into_iter()
-                        .flat_map(|(off, len)| pages(off, len)),
-                );
+                sure.extend(g.control_of(zone, 0, used).into_iter().flat_map(|(off, len)| pages(off, len)));
             }
             if self.env.load(zone.extending(), Relaxed) == used + 1 && used < zone.slots {
                 let n = zone.step().min(zone.slots - used);
-                maybe.extend(
-                    g.control_of(zone, used, n)
-                        .into_iter()
-                        .flat_map(|(off, len)| pages(off, len)),
-                );
+                maybe.extend(g.control_of(zone, used, n).into_iter().flat_map(|(off, len)| pages(off, len)));
             }
         }
         // A seat's map is in memory once the seat was taken; its row where the map says so.
@@ -391,10 +350,7 @@ impl<E: Load + Sys> Tables<E> {
                 all.entry(owner).or_default().permits += 1;
             }
         }
-        let seats: Vec<_> = (0..self.seats_used())
-            .map(|s| (s, self.seat(s)))
-            .filter(|(_, w)| w.may_pin())
-            .collect();
+        let seats: Vec<_> = (0..self.seats_used()).map(|s| (s, self.seat(s))).filter(|(_, w)| w.may_pin()).collect();
         for zone in &self.geo.zones {
             for slot in 0..self.used(zone) {
                 let id = zone.id(slot);
@@ -412,10 +368,7 @@ impl<E: Load + Sys> Tables<E> {
                 for (seat, state) in &seats {
                     let pins = self.pins_of(*seat, page, id);
                     if pins != 0 && zone.set == Set::Payload {
-                        let owner = Owner {
-                            seat: *seat as u8,
-                            incarnation: state.incarnation(),
-                        };
+                        let owner = Owner { seat: *seat as u8, incarnation: state.incarnation() };
                         let kept = all.entry(owner).or_default();
                         kept.pins += pins;
                         kept.pinned_bytes += bytes();
@@ -429,28 +382,33 @@ impl<E: Load + Sys> Tables<E> {
         all
     }
 
-    /// Bytes of an object and of the parts that live because of it.
+    /// Bytes in memory of an object and of the parts that live because of it.
     fn bytes_with_parts(&self, zone: &Zone, id: Id, word: Life) -> u64 {
-        let own = |z: &Zone, id| (self.meta(id, meta::COMMITTED) & !1).min(z.size());
+        let own = |z: &Zone, id| (self.meta(id, meta::COMMITTED) & !DIRTY).min(z.size());
         let mut bytes = own(zone, id);
-        if matches!(
-            word.state(),
-            Some(State::Home(_) | State::Loose | State::Draft(_))
-        ) && zone.set == Set::Payload
-        {
-            for i in 0..self.entries(id) {
-                if let Ok(part) = self.object(self.entry(id, i).part()) {
-                    let (z, _) = self.slot(part);
-                    bytes += own(z, part);
-                    // A table's batches have parts of their own; deeper there is nothing.
-                    for j in 0..self.entries(part) {
-                        if let Ok(deep) = self.object(self.entry(part, j).part()) {
-                            bytes += own(self.slot(deep).0, deep);
-                        }
-                    }
-                }
-            }
+        let whole = matches!(word.state(), Some(State::Home(_) | State::Loose | State::Draft(_)));
+        if whole && zone.set == Set::Payload {
+            bytes += self.sum_parts(id, 4, &|part| own(self.slot(part).0, part));
         }
         bytes
+    }
+
+    /// Payload bytes of the parts of an object, `depth` levels down.
+    pub fn bytes_of_parts(&self, id: Id, depth: u32) -> u64 {
+        self.sum_parts(id, depth, &|part| self.meta(part, meta::LEN))
+    }
+
+    fn sum_parts(&self, id: Id, depth: u32, of: &dyn Fn(Id) -> u64) -> u64 {
+        let parts = (0..self.entries(id)).filter_map(|i| self.object(self.entry(id, i).part()).ok());
+        // Only what says itself that it is a part: damage must not send us round in circles.
+        let parts = parts.filter(|part| self.life(*part, Acquire) == Life::part(id));
+        let with_own = |part| of(part) + if depth > 1 { self.sum_parts(part, depth - 1, of) } else { 0 };
+        parts.map(with_own).sum()
+    }
+
+    /// How many slots of a zone are not free.
+    pub fn in_use(&self, zone: &Zone) -> u64 {
+        let free = |slot: &u64| self.life(zone.id(*slot), Relaxed) == Life::FREE;
+        (0..self.used(zone)).filter(|slot| !free(slot)).count() as u64
     }
 }

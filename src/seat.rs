@@ -99,28 +99,18 @@ impl<E: Load> Tables<E> {
         if word(info::WHOSE) != u64::from(owner.incarnation) + 1 {
             return Process::default();
         }
-        Process {
-            pid: word(info::PID) as u32,
-            namespace: word(info::NAMESPACE),
-            started: word(info::STARTED),
-        }
+        Process { pid: word(info::PID) as u32, namespace: word(info::NAMESPACE), started: word(info::STARTED) }
     }
 
     /// Whether a seat's row map is in memory.
     pub fn seat_was_taken(&self, seat: u64) -> bool {
-        self.env
-            .load(self.geo.seat_info(seat, info::ROW_READY), Acquire)
-            != 0
+        self.env.load(self.geo.seat_info(seat, info::ROW_READY), Acquire) != 0
     }
 
     /// Whether a page of a seat's row may be in memory without its map showing it.
     pub fn row_is_unsure(&self, seat: u64) -> bool {
-        let intent = self
-            .env
-            .load(self.geo.seat_info(seat, info::ROW_INTENT), Relaxed);
-        intent.checked_sub(1).is_some_and(|page| {
-            page / 64 < self.geo.row_map_words() && !self.has_row_page(seat, page)
-        })
+        let intent = self.env.load(self.geo.seat_info(seat, info::ROW_INTENT), Relaxed);
+        intent.checked_sub(1).is_some_and(|page| page / 64 < self.geo.row_map_words() && !self.has_row_page(seat, page))
     }
 
     /// Every seat that is not free.
@@ -128,31 +118,22 @@ impl<E: Load> Tables<E> {
         let mut all = vec![];
         for seat in 0..self.seats_used() {
             let word = self.seat(seat);
-            let state = word.state().ok_or_else(|| {
-                Error::damaged(format!("seat {seat} has the impossible word {:#x}", word.0))
-            })?;
+            let state = word
+                .state()
+                .ok_or_else(|| Error::damaged(format!("seat {seat} has the impossible word {:#x}", word.0)))?;
             if state == SeatState::Free {
                 continue;
             }
             let text: Vec<u8> = (0..2)
-                .flat_map(|w| {
-                    self.env
-                        .load(self.geo.seat_info(seat, info::COMMAND + w), Relaxed)
-                        .to_le_bytes()
-                })
+                .flat_map(|w| self.env.load(self.geo.seat_info(seat, info::COMMAND + w), Relaxed).to_le_bytes())
                 .take_while(|b| *b != 0)
                 .collect();
-            let owner = Owner {
-                seat: seat as u8,
-                incarnation: word.incarnation(),
-            };
+            let owner = Owner { seat: seat as u8, incarnation: word.incarnation() };
             all.push(Occupant {
                 owner,
                 state,
                 process: self.process(owner),
-                since: self
-                    .env
-                    .load(self.geo.seat_info(seat, info::SINCE), Relaxed),
+                since: self.env.load(self.geo.seat_info(seat, info::SINCE), Relaxed),
                 command: String::from_utf8_lossy(&text).into_owned(),
             });
         }
@@ -176,14 +157,9 @@ impl<E: Env> Core<E> {
         admit: impl FnOnce(&Core<E>) -> Result<()>,
     ) -> Result<Core<E>> {
         let mut core = Core {
-            me: Owner {
-                seat: 0,
-                incarnation: 0,
-            },
+            me: Owner { seat: 0, incarnation: 0 },
             tickets: AtomicU64::new(0),
-            row: (0..tables.geo.row_map_words())
-                .map(|_| AtomicU64::new(0))
-                .collect(),
+            row: (0..tables.geo.row_map_words()).map(|_| AtomicU64::new(0)).collect(),
             row_lock: Mutex::default(),
             stash: tables.geo.zones.iter().map(|_| Mutex::default()).collect(),
             tables,
@@ -196,10 +172,7 @@ impl<E: Env> Core<E> {
             if !core.turn_seat(seat, word, claim) {
                 continue;
             }
-            let me = Owner {
-                seat: seat as u8,
-                incarnation: claim.incarnation(),
-            };
+            let me = Owner { seat: seat as u8, incarnation: claim.incarnation() };
             // The byte is nobody else's (R1); if it is locked all the same, leave the claim to be buried.
             if !core.env.lock(me) {
                 continue;
@@ -217,31 +190,20 @@ impl<E: Env> Core<E> {
             }
             let live = Seat::new(SeatState::Live, me.incarnation);
             if !core.turn_seat(seat, joining, live) {
-                return Err(Error::damaged(format!(
-                    "seat {seat} was taken from a living participant"
-                )));
+                return Err(Error::damaged(format!("seat {seat} was taken from a living participant")));
             }
             return Ok(core);
         }
-        Err(Error::Limit {
-            what: "participants",
-            limit: seats,
-            hint: "close some, or create the arena anew",
-        })
+        Err(Error::Limit { what: "participants", limit: seats, hint: "close some, or create the arena anew" })
     }
 
     fn turn_seat(&self, seat: u64, old: Seat, new: Seat) -> bool {
-        self.env
-            .cas(self.geo.seat_word(seat), old.0, new.0, SeqCst)
-            .is_ok()
+        self.env.cas(self.geo.seat_word(seat), old.0, new.0, SeqCst).is_ok()
     }
 
     fn introduce(&self, process: Process, command: &str) {
         let seat = u64::from(self.me.seat);
-        let put = |word, value| {
-            self.env
-                .store(self.geo.seat_info(seat, word), value, Relaxed)
-        };
+        let put = |word, value| self.env.store(self.geo.seat_info(seat, word), value, Relaxed);
         put(info::PID, u64::from(process.pid));
         put(info::NAMESPACE, process.namespace);
         put(info::STARTED, process.started);
@@ -253,8 +215,7 @@ impl<E: Env> Core<E> {
             put(info::COMMAND + i as u64, u64::from_le_bytes(*word));
         }
         let whose = self.geo.seat_info(seat, info::WHOSE);
-        self.env
-            .store(whose, u64::from(self.me.incarnation) + 1, Release);
+        self.env.store(whose, u64::from(self.me.incarnation) + 1, Release);
     }
 
     /// R3: a predecessor's pins in this row are void; its pages stay in memory and are used again.
@@ -262,19 +223,12 @@ impl<E: Env> Core<E> {
         let seat = u64::from(self.me.seat);
         let map = self.geo.row_map(seat, 0);
         let bytes = self.geo.row_map_words() * 8;
-        self.env
-            .commit(map, bytes)
-            .map_err(|_| self.no_space(bytes))?;
-        self.env
-            .store(self.geo.seat_info(seat, info::ROW_READY), 1, Release);
+        self.env.commit(map, bytes).map_err(|_| self.no_space(bytes))?;
+        self.env.store(self.geo.seat_info(seat, info::ROW_READY), 1, Release);
         if self.row_is_unsure(seat) {
-            let page = self
-                .env
-                .load(self.geo.seat_info(seat, info::ROW_INTENT), Relaxed)
-                - 1;
+            let page = self.env.load(self.geo.seat_info(seat, info::ROW_INTENT), Relaxed) - 1;
             self.env.punch(self.geo.row_page_offset(seat, page), PAGE);
-            self.env
-                .store(self.geo.seat_info(seat, info::ROW_INTENT), 0, Relaxed);
+            self.env.store(self.geo.seat_info(seat, info::ROW_INTENT), 0, Relaxed);
         }
         for (i, mine) in self.row.iter().enumerate() {
             let word = self.env.load(map + i as u64 * 8, Relaxed);
@@ -298,11 +252,7 @@ impl<E: Env> Core<E> {
     #[inline]
     pub(crate) fn ensure_row_page(&self, page: u64) -> Result<()> {
         let known = self.row[(page / 64) as usize].load(Acquire) >> (page % 64) & 1 != 0;
-        if known {
-            Ok(())
-        } else {
-            self.commit_row_page(page)
-        }
+        if known { Ok(()) } else { self.commit_row_page(page) }
     }
 
     #[cold]
@@ -311,11 +261,8 @@ impl<E: Env> Core<E> {
         let off = self.geo.row_page_offset(seat, page);
         // One page at a time, so that one word tells what a death may leave.
         let _one = self.row_lock.lock().unwrap_or_else(PoisonError::into_inner);
-        self.env
-            .store(self.geo.seat_info(seat, info::ROW_INTENT), page + 1, SeqCst);
-        self.env
-            .commit(off, PAGE)
-            .map_err(|_| self.no_space(PAGE))?;
+        self.env.store(self.geo.seat_info(seat, info::ROW_INTENT), page + 1, SeqCst);
+        self.env.commit(off, PAGE).map_err(|_| self.no_space(PAGE))?;
         let bit = 1 << (page % 64);
         let map = self.geo.row_map(seat, page);
         let mut word = self.env.load(map, SeqCst);
@@ -361,10 +308,7 @@ impl<E: Env> Core<E> {
         let mut dead = vec![];
         for seat in 0..self.seats_used() {
             let word = self.seat(seat);
-            let owner = Owner {
-                seat: seat as u8,
-                incarnation: word.incarnation(),
-            };
+            let owner = Owner { seat: seat as u8, incarnation: word.incarnation() };
             if word.state() == Some(SeatState::Dead) {
                 dead.push(owner);
             } else if owner != self.me
@@ -382,10 +326,6 @@ impl<E: Env> Core<E> {
     /// Frees the seat of one whose words are all settled.
     pub fn free_seat(&self, dead: Owner) -> bool {
         let word = Seat::new(SeatState::Dead, dead.incarnation);
-        self.turn_seat(
-            u64::from(dead.seat),
-            word,
-            Seat::new(SeatState::Free, dead.incarnation),
-        )
+        self.turn_seat(u64::from(dead.seat), word, Seat::new(SeatState::Free, dead.incarnation))
     }
 }

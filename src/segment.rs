@@ -20,7 +20,7 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::Duration;
 
 use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw};
@@ -55,10 +55,7 @@ pub fn closing(owner: Owner) -> u64 {
 
 /// Who is taking the name away.
 pub fn closer(word: u64) -> Option<Owner> {
-    let owner = Owner {
-        seat: (word >> 32) as u8,
-        incarnation: word as u32,
-    };
+    let owner = Owner { seat: (word >> 32) as u8, incarnation: word as u32 };
     (word & life::CLOSING != 0).then_some(owner)
 }
 
@@ -91,13 +88,7 @@ impl Mem for Posix {
     }
 
     #[inline(always)]
-    fn cas(
-        &self,
-        off: u64,
-        old: u64,
-        new: u64,
-        order: std::sync::atomic::Ordering,
-    ) -> Result<u64, u64> {
+    fn cas(&self, off: u64, old: u64, new: u64, order: std::sync::atomic::Ordering) -> Result<u64, u64> {
         self.mem.cas(off, old, new, order)
     }
 
@@ -129,18 +120,12 @@ impl Sys for Posix {
     }
 
     fn lock(&self, owner: Owner) -> bool {
-        let fd = self
-            .lock_fd
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let fd = self.lock_fd.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         fd.as_ref().is_some_and(|fd| File::lock(fd, owner))
     }
 
     fn unlock(&self, owner: Owner) {
-        let fd = self
-            .lock_fd
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let fd = self.lock_fd.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // Without the descriptor, unmapping the control region drops the lock.
         if let Some(fd) = fd.as_ref() {
             File::unlock(fd, owner);
@@ -184,30 +169,17 @@ impl Posix {
         let must = [
             (0, 2 * PAGE),
             (geo.seat_words, geo.params.seats * 8),
-            (
-                geo.seats,
-                geo.params.seats * crate::geometry::SEAT_WORDS * 8,
-            ),
+            (geo.seats, geo.params.seats * crate::geometry::SEAT_WORDS * 8),
             (geo.permits, geo.params.permits * 8),
             (geo.buckets, geo.params.buckets * 8),
-            (
-                geo.heads,
-                geo.zones.len() as u64 * crate::geometry::HEAD_WORDS * 8,
-            ),
+            (geo.heads, geo.zones.len() as u64 * crate::geometry::HEAD_WORDS * 8),
         ];
         for (off, len) in must {
             if file.commit(off, len).is_err() {
                 let (free, of) = file.room();
                 let asked = must.iter().map(|(_, len)| len.next_multiple_of(PAGE)).sum();
                 let hint = "remove files there, or use a larger tmpfs (--dir)";
-                return Err(Error::NoSpace {
-                    asked,
-                    free,
-                    bound: "file system of",
-                    of,
-                    largest_holders: vec![],
-                    hint,
-                });
+                return Err(Error::NoSpace { asked, free, bound: "file system of", of, largest_holders: vec![], hint });
             }
         }
         let posix = Posix::map(file, geo, true)?;
@@ -227,10 +199,7 @@ impl Posix {
     /// Maps the file at `path`, if it is a segment that this version can use.
     pub fn open(path: &Path, participate: bool, trust_others: bool) -> Result<(Posix, Geometry)> {
         let file = File::open(path, participate)?;
-        let wrong = |reason: String| Error::NotAnArena {
-            path: path.to_owned(),
-            reason,
-        };
+        let wrong = |reason: String| Error::NotAnArena { path: path.to_owned(), reason };
         let stat = file.stat()?;
         if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
             return Err(wrong("it is no regular file".into()));
@@ -245,17 +214,11 @@ impl Posix {
                 _ => format!("its mode {:o} lets others write it", stat.st_mode & 0o7777),
             };
             if !reason.is_empty() {
-                return Err(Error::Untrusted {
-                    path: path.to_owned(),
-                    reason,
-                });
+                return Err(Error::Untrusted { path: path.to_owned(), reason });
             }
         }
         if (stat.st_size as u64) < 2 * PAGE {
-            return Err(wrong(format!(
-                "it has {} bytes, less than a header",
-                stat.st_size
-            )));
+            return Err(wrong(format!("it has {} bytes, less than a header", stat.st_size)));
         }
         let geo = read_header(&file, stat.st_size as u64).map_err(wrong)?;
         let posix = Posix::map(file, &geo, participate)?;
@@ -263,17 +226,9 @@ impl Posix {
     }
 
     fn map(file: File, geo: &Geometry, participate: bool) -> Result<Posix> {
-        let fail = |e| Error::Os {
-            action: "map",
-            path: file.path().to_owned(),
-            source: e,
-        };
+        let fail = |e| Error::Os { action: "map", path: file.path().to_owned(), source: e };
         let read_only = file.reopen(false)?;
-        let control_fd = if participate {
-            file.reopen(true)?
-        } else {
-            file.reopen(false)?
-        };
+        let control_fd = if participate { file.reopen(true)? } else { file.reopen(false)? };
         let mut control = MmapOptions::new();
         control.no_reserve_swap().len(geo.data as usize);
         let control = match participate {
@@ -282,9 +237,7 @@ impl Posix {
         };
         let control = control.map_err(fail)?;
         let mut data = MmapOptions::new();
-        data.no_reserve_swap()
-            .offset(geo.data)
-            .len((geo.total - geo.data) as usize);
+        data.no_reserve_swap().offset(geo.data).len((geo.total - geo.data) as usize);
         let data = data.map_raw_read_only(&read_only).map_err(fail)?;
         if participate {
             control.advise(Advice::DontFork).map_err(fail)?;
@@ -293,11 +246,9 @@ impl Posix {
         control.advise(Advice::DontDump).map_err(fail)?;
         data.advise(Advice::DontDump).map_err(fail)?;
         for guard in &geo.guards {
-            let at = std::ptr::NonNull::new(control.as_mut_ptr().wrapping_add(*guard as usize))
-                .expect("a mapping");
+            let at = std::ptr::NonNull::new(control.as_mut_ptr().wrapping_add(*guard as usize)).expect("a mapping");
             // SAFETY: the guard page lies inside our own mapping, and nothing ever refers to it.
-            unsafe { mprotect(at.cast(), PAGE as usize, ProtFlags::PROT_NONE) }
-                .map_err(|e| fail(e.into()))?;
+            unsafe { mprotect(at.cast(), PAGE as usize, ProtFlags::PROT_NONE) }.map_err(|e| fail(e.into()))?;
         }
         // SAFETY: the mappings cover these ranges, are page-aligned, and are dropped after `mem`,
         // which lives in the same value; words are only reached through `Mem`.
@@ -319,17 +270,10 @@ impl Posix {
         if self.alias.get().is_some() {
             return Ok(());
         }
-        let fail = |e| Error::Os {
-            action: "map for writing",
-            path: self.file.path().to_owned(),
-            source: e,
-        };
+        let fail = |e| Error::Os { action: "map for writing", path: self.file.path().to_owned(), source: e };
         let fd = self.file.reopen(true)?;
         let mut alias = MmapOptions::new();
-        alias
-            .no_reserve_swap()
-            .offset(self.control_len)
-            .len(self._data.len());
+        alias.no_reserve_swap().offset(self.control_len).len(self._data.len());
         let alias = alias.map_raw(&fd).map_err(fail)?;
         alias.advise(Advice::DontFork).map_err(fail)?;
         alias.advise(Advice::DontDump).map_err(fail)?;
@@ -342,10 +286,7 @@ impl Posix {
     /// From here on the participant's lock hangs on the control mapping alone: closing descriptors,
     /// as some programs do wholesale, does not make it look dead.
     pub fn close_lock_fd(&self) {
-        self.lock_fd
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .take();
+        self.lock_fd.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
     }
 
     /// Gives a new segment its name. `false`: there is an arena of that name.
@@ -374,10 +315,7 @@ impl Posix {
     }
 
     fn futex(&self, off: u64) -> *const u32 {
-        assert!(
-            off % 8 == 0 && off < self.control_len,
-            "bells lie in the control region"
-        );
+        assert!(off % 8 == 0 && off < self.control_len, "bells lie in the control region");
         // Little-endian: the low half comes first.
         self.control.as_ptr().wrapping_add(off as usize).cast()
     }
@@ -387,23 +325,13 @@ impl Posix {
 compile_error!("the segment's format is little-endian");
 
 fn params_words(p: &Params) -> [u64; PARAM_COUNT as usize] {
-    [
-        p.capacity,
-        p.seats,
-        p.permits,
-        p.buckets,
-        p.max_slots,
-        p.shared,
-        p.shared_top,
-    ]
+    [p.capacity, p.seats, p.permits, p.buckets, p.max_slots, p.shared, p.shared_top]
 }
 
 /// FNV-1a over the header's words before it.
 fn checksum(word: impl Fn(u64) -> u64) -> u64 {
     let words = (0..header::CHECKSUM).step_by(8).map(word);
-    words.fold(0xcbf2_9ce4_8422_2325, |h, w| {
-        (h ^ w).wrapping_mul(0x100_0000_01b3).rotate_left(17)
-    })
+    words.fold(0xcbf2_9ce4_8422_2325, |h, w| (h ^ w).wrapping_mul(0x100_0000_01b3).rotate_left(17))
 }
 
 /// Reads and checks the first page, without mapping anything.
@@ -411,9 +339,7 @@ fn read_header(file: &File, size: u64) -> Result<Geometry, String> {
     use std::os::unix::fs::FileExt;
     let fd = file.reopen(false).map_err(|e| e.to_string())?;
     let mut page = [0u8; header::CHECKSUM as usize + 8];
-    std::fs::File::from(fd)
-        .read_exact_at(&mut page, 0)
-        .map_err(|e| format!("its header cannot be read: {e}"))?;
+    std::fs::File::from(fd).read_exact_at(&mut page, 0).map_err(|e| format!("its header cannot be read: {e}"))?;
     let words = page.as_chunks::<8>().0;
     let word = |off: u64| u64::from_le_bytes(words[off as usize / 8]);
     if word(header::MAGIC) != MAGIC {
@@ -427,9 +353,7 @@ fn read_header(file: &File, size: u64) -> Result<Geometry, String> {
     }
     let unknown = word(header::INCOMPATIBLE) & !KNOWN_INCOMPATIBLE;
     if unknown != 0 {
-        return Err(format!(
-            "it uses features that this version does not know ({unknown:#x}); use a newer version"
-        ));
+        return Err(format!("it uses features that this version does not know ({unknown:#x}); use a newer version"));
     }
     if word(header::CHECKSUM) != checksum(word) {
         return Err("its header is damaged: the checksum differs".into());
@@ -446,10 +370,7 @@ fn read_header(file: &File, size: u64) -> Result<Geometry, String> {
     };
     let geo = Geometry::new(params).map_err(|e| format!("its header is damaged: {e}"))?;
     if geo.total != word(header::TOTAL) || geo.total != size {
-        return Err(format!(
-            "it has {size} bytes where {} belong: it was cut or grown by another program",
-            geo.total
-        ));
+        return Err(format!("it has {size} bytes where {} belong: it was cut or grown by another program", geo.total));
     }
     Ok(geo)
 }
@@ -463,34 +384,19 @@ struct ForkGuard {
 
 impl ForkGuard {
     fn new() -> Result<ForkGuard> {
-        let fail = |e| Error::Os {
-            action: "map",
-            path: "a page".into(),
-            source: e,
-        };
-        let mut page = MmapOptions::new()
-            .len(PAGE as usize)
-            .map_anon()
-            .map_err(fail)?;
+        let fail = |e| Error::Os { action: "map", path: "a page".into(), source: e };
+        let mut page = MmapOptions::new().len(PAGE as usize).map_anon().map_err(fail)?;
         page[0] = 1;
         let at = std::ptr::NonNull::from(&mut page[..]).cast();
         // SAFETY: the whole of a private anonymous mapping of our own; nothing changes in this process.
-        unsafe { madvise(at, PAGE as usize, MmapAdvise::MADV_WIPEONFORK) }
-            .map_err(|e| fail(e.into()))?;
-        Ok(ForkGuard {
-            page,
-            pid: std::process::id(),
-        })
+        unsafe { madvise(at, PAGE as usize, MmapAdvise::MADV_WIPEONFORK) }.map_err(|e| fail(e.into()))?;
+        Ok(ForkGuard { page, pid: std::process::id() })
     }
 
     #[inline]
     fn check(&self) -> Result<()> {
         // Volatile in effect: the byte changes only across fork, in which this code does not run.
-        if std::hint::black_box(&self.page)[0] == 1 {
-            Ok(())
-        } else {
-            Err(Error::Forked(self.pid))
-        }
+        if std::hint::black_box(&self.page)[0] == 1 { Ok(()) } else { Err(Error::Forked(self.pid)) }
     }
 }
 
@@ -500,10 +406,7 @@ impl Drop for Posix {
             // The child has no control mapping and no alias: these addresses may be others' by now.
             let alias = self.alias.take();
             std::mem::forget(alias);
-            let empty = MmapOptions::new()
-                .len(PAGE as usize)
-                .map_anon()
-                .map(MmapRaw::from);
+            let empty = MmapOptions::new().len(PAGE as usize).map_anon().map(MmapRaw::from);
             if let Ok(empty) = empty {
                 std::mem::forget(std::mem::replace(&mut self.control, empty));
             }
@@ -511,9 +414,12 @@ impl Drop for Posix {
     }
 }
 
-/// Whether the arena still has its name, by its own word.
-pub fn is_open(env: &impl Load) -> bool {
-    env.load(header::LIFE, SeqCst) == life::OPEN
+/// Whether a file at least began as an arena of some version.
+pub fn looks_like_ours(path: &Path) -> bool {
+    use std::os::unix::fs::FileExt;
+    let mut magic = [0; 8];
+    let file = std::fs::File::open(path);
+    file.and_then(|f| f.read_exact_at(&mut magic, 0)).is_ok() && u64::from_le_bytes(magic) == MAGIC
 }
 
 /// Whether an arena stays when nobody uses it.

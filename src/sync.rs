@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::geometry::header;
-use crate::mem::Mem;
+use crate::mem::{Load, Mem};
 use crate::seat::{Core, Env};
 use crate::tables::Tables;
 use crate::word::{Bell, Life, State, Ticket};
@@ -42,6 +42,14 @@ pub struct Permit {
     pub ticket: Ticket,
     /// The holder before died with it.
     pub recovered: bool,
+}
+
+impl<E: Load> Tables<E> {
+    /// Permits that are held now.
+    pub fn permits_held(&self) -> u32 {
+        let held = |i| Life(self.env.load(self.geo.permit(i), Acquire)).state();
+        (0..self.geo.params.permits).filter(|i| matches!(held(*i), Some(State::Leased(_)))).count() as u32
+    }
 }
 
 impl<E: Mem + crate::sys::Sys> Tables<E> {
@@ -85,8 +93,7 @@ impl<E: Mem + crate::sys::Sys> Tables<E> {
             if let Some(done) = attempt()? {
                 return Ok(Some(done));
             }
-            self.env
-                .sleep(bell, now.futex(), left.map_or(SLICE, |l| l.min(SLICE)));
+            self.env.sleep(bell, now.futex(), left.map_or(SLICE, |l| l.min(SLICE)));
             if Bell(self.env.load(bell, SeqCst)) == now {
                 slice_over();
             }
@@ -101,42 +108,27 @@ impl<E: Env> Core<E> {
             let off = self.geo.permit(index);
             let word = Life(self.env.load(off, Acquire));
             if word.state().is_none() {
-                return Err(Error::damaged(format!(
-                    "permit {index} has the impossible word {:#x}",
-                    word.0
-                )));
+                return Err(Error::damaged(format!("permit {index} has the impossible word {:#x}", word.0)));
             }
             let ticket = self.ticket();
             if let Some((leased, recovered)) = word.lease(ticket)
                 && self.env.cas(off, word.0, leased.0, SeqCst).is_ok()
             {
-                return Ok(Some(Permit {
-                    index,
-                    ticket,
-                    recovered,
-                }));
+                return Ok(Some(Permit { index, ticket, recovered }));
             }
         }
         Ok(None)
     }
 
     /// Waits for a permit. `recover` is run when nothing happens for a slice.
-    pub fn permit(
-        &self,
-        timeout: Option<Duration>,
-        recover: impl FnMut(),
-    ) -> Result<Option<Permit>> {
+    pub fn permit(&self, timeout: Option<Duration>, recover: impl FnMut()) -> Result<Option<Permit>> {
         self.wait(header::PERMIT_BELL, timeout, recover, || self.try_permit())
     }
 
     /// Gives a permit back.
     pub fn return_permit(&self, permit: Permit) {
         let off = self.geo.permit(permit.index);
-        if self
-            .env
-            .cas(off, Life::leased(permit.ticket).0, Life::FREE.0, SeqCst)
-            .is_ok()
-        {
+        if self.env.cas(off, Life::leased(permit.ticket).0, Life::FREE.0, SeqCst).is_ok() {
             self.ring(header::PERMIT_BELL);
         }
     }
@@ -156,13 +148,5 @@ impl<E: Env> Core<E> {
             self.ring(header::PERMIT_BELL);
         }
         back
-    }
-
-    /// Permits that are held now.
-    pub fn permits_held(&self) -> u32 {
-        let held = |i| Life(self.env.load(self.geo.permit(i), Acquire)).state();
-        (0..self.geo.params.permits)
-            .filter(|i| matches!(held(*i), Some(State::Leased(_))))
-            .count() as u32
     }
 }

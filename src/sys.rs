@@ -87,12 +87,7 @@ impl Status {
         let flags = fields.nth(5)?.parse().ok()?;
         let threads = fields.nth(10)?.parse().ok()?;
         let started = fields.nth(1)?.parse().ok()?;
-        Some(Status {
-            state,
-            flags,
-            threads,
-            started,
-        })
+        Some(Status { state, flags, threads, started })
     }
 
     fn exiting(&self) -> bool {
@@ -106,19 +101,12 @@ impl Process {
     pub fn current() -> Process {
         let pid = std::process::id();
         let started = Status::read("/proc/self/stat").map_or(0, |s| s.started);
-        Process {
-            pid,
-            namespace: pid_namespace(),
-            started,
-        }
+        Process { pid, namespace: pid_namespace(), started }
     }
 
     /// Whether its numbers mean anything to this process.
     fn visible(&self) -> bool {
-        self.pid != 0
-            && self.started != 0
-            && self.namespace != 0
-            && self.namespace == pid_namespace()
+        self.pid != 0 && self.started != 0 && self.namespace != 0 && self.namespace == pid_namespace()
     }
 
     /// The fast proof: no task of it can run user code again. `false` proves nothing.
@@ -128,34 +116,25 @@ impl Process {
         }
         let tasks = || -> Option<Vec<String>> {
             let dir = std::fs::read_dir(format!("/proc/{}/task", self.pid)).ok()?;
-            let mut names: Vec<_> = dir
-                .filter_map(|e| e.ok()?.file_name().into_string().ok())
-                .collect();
+            let mut names: Vec<_> = dir.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect();
             names.sort_unstable();
             Some(names)
         };
-        let whole = || {
-            Status::read(&format!("/proc/{}/stat", self.pid)).filter(|s| s.started == self.started)
-        };
+        let whole = || Status::read(&format!("/proc/{}/stat", self.pid)).filter(|s| s.started == self.started);
         // A task that ran while the first list was read may have started one that is not in it;
         // so the list must be the same again after every task on it was seen exiting.
         let (Some(_), Some(before)) = (whole(), tasks()) else {
             return false;
         };
-        let exiting = |task: &String| {
-            Status::read(&format!("/proc/{}/task/{task}/stat", self.pid))
-                .is_some_and(|s| s.exiting())
-        };
+        let exiting =
+            |task: &String| Status::read(&format!("/proc/{}/task/{task}/stat", self.pid)).is_some_and(|s| s.exiting());
         let all = !before.is_empty() && before.iter().all(exiting);
-        all && tasks().as_ref() == Some(&before)
-            && whole().is_some_and(|s| s.threads <= before.len() as u64)
+        all && tasks().as_ref() == Some(&before) && whole().is_some_and(|s| s.threads <= before.len() as u64)
     }
 
     /// Whether it is stopped by a signal or a debugger, as far as this process can see.
     pub fn is_stopped(&self) -> bool {
-        let status = || {
-            Status::read(&format!("/proc/{}/stat", self.pid)).filter(|s| s.started == self.started)
-        };
+        let status = || Status::read(&format!("/proc/{}/stat", self.pid)).filter(|s| s.started == self.started);
         self.visible() && status().is_some_and(|s| matches!(s.state, b'T' | b't'))
     }
 
@@ -197,11 +176,10 @@ impl File {
         let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
         let fd = match open(dir, flags, mode) {
             Err(Errno::EOPNOTSUPP | Errno::EISDIR) => {
-                let reason = "its file system has no unnamed files (O_TMPFILE); use a directory on a tmpfs, such as /dev/shm".into();
-                return Err(Error::NotAnArena {
-                    path: dir.to_owned(),
-                    reason,
-                });
+                let reason =
+                    "its file system has no unnamed files (O_TMPFILE); use a directory on a tmpfs, such as /dev/shm"
+                        .into();
+                return Err(Error::NotAnArena { path: dir.to_owned(), reason });
             }
             other => other.map_err(os)?,
         };
@@ -211,11 +189,7 @@ impl File {
 
     /// The file at `path`.
     pub fn open(path: &Path, writable: bool) -> Result<File> {
-        let access = if writable {
-            OFlag::O_RDWR
-        } else {
-            OFlag::O_RDONLY
-        };
+        let access = if writable { OFlag::O_RDWR } else { OFlag::O_RDONLY };
         let flags = access | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         let fd = open(path, flags, Mode::empty()).map_err(|e| os_error("open", path, e))?;
         File::from_fd(fd, path.to_owned(), writable)
@@ -223,13 +197,7 @@ impl File {
 
     fn from_fd(fd: OwnedFd, path: PathBuf, writable: bool) -> Result<File> {
         let s = fstat(&fd).map_err(|e| os_error("look at", &path, e))?;
-        Ok(File {
-            path,
-            fd: RwLock::new(fd),
-            device: s.st_dev,
-            inode: s.st_ino,
-            writable,
-        })
+        Ok(File { path, fd: RwLock::new(fd), device: s.st_dev, inode: s.st_ino, writable })
     }
 
     pub fn path(&self) -> &Path {
@@ -246,16 +214,8 @@ impl File {
                 return f(&fd, &s);
             }
         }
-        let access = if self.writable {
-            OFlag::O_RDWR
-        } else {
-            OFlag::O_RDONLY
-        };
-        let fresh = open(
-            &self.path,
-            access | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW,
-            Mode::empty(),
-        )?;
+        let access = if self.writable { OFlag::O_RDWR } else { OFlag::O_RDONLY };
+        let fresh = open(&self.path, access | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW, Mode::empty())?;
         let s = fstat(&fresh)?;
         if !ours(&s) {
             return Err(Errno::ESTALE);
@@ -268,11 +228,7 @@ impl File {
 
     /// A descriptor of its own to map from.
     pub fn reopen(&self, writable: bool) -> Result<OwnedFd> {
-        let access = if writable {
-            OFlag::O_RDWR
-        } else {
-            OFlag::O_RDONLY
-        };
+        let access = if writable { OFlag::O_RDWR } else { OFlag::O_RDONLY };
         let link = self.with_fd(|fd, _| Ok(format!("/proc/self/fd/{}", fd.as_raw_fd())));
         let link = link.map_err(|e| os_error("look at", &self.path, e))?;
         let fresh = open(link.as_str(), access | OFlag::O_CLOEXEC, Mode::empty());
@@ -290,15 +246,13 @@ impl File {
     }
 
     pub fn stat(&self) -> Result<FileStat> {
-        self.with_fd(|_, s| Ok(*s))
-            .map_err(|e| os_error("look at", &self.path, e))
+        self.with_fd(|_, s| Ok(*s)).map_err(|e| os_error("look at", &self.path, e))
     }
 
     /// Gives a new file its size. Only before it has a name.
     pub fn set_size(&self, bytes: u64) -> Result<()> {
         let set = |fd: &OwnedFd, _: &FileStat| nix::unistd::ftruncate(fd, bytes as i64);
-        self.with_fd(set)
-            .map_err(|e| os_error("size", &self.path, e))
+        self.with_fd(set).map_err(|e| os_error("size", &self.path, e))
     }
 
     /// Gives an unnamed file its name. `false`: the name is taken.
@@ -306,13 +260,7 @@ impl File {
         let link = self.with_fd(|fd, _| {
             let from = format!("/proc/self/fd/{}", fd.as_raw_fd());
             let cwd = nix::fcntl::AT_FDCWD;
-            nix::unistd::linkat(
-                cwd,
-                from.as_str(),
-                cwd,
-                &self.path,
-                AtFlags::AT_SYMLINK_FOLLOW,
-            )
+            nix::unistd::linkat(cwd, from.as_str(), cwd, &self.path, AtFlags::AT_SYMLINK_FOLLOW)
         });
         match link {
             Ok(()) => Ok(true),
@@ -327,11 +275,7 @@ impl File {
             Ok(s) if s.st_dev == self.device && s.st_ino == self.inode => {
                 let gone = |e: &std::io::Error| e.kind() == ErrorKind::NotFound;
                 match std::fs::remove_file(&self.path) {
-                    Err(e) if !gone(&e) => Err(Error::Os {
-                        action: "remove",
-                        path: self.path.clone(),
-                        source: e,
-                    }),
+                    Err(e) if !gone(&e) => Err(Error::Os { action: "remove", path: self.path.clone(), source: e }),
                     _ => Ok(()),
                 }
             }
@@ -341,9 +285,7 @@ impl File {
 
     pub fn commit(&self, off: u64, len: u64) -> Result<(), Full> {
         loop {
-            match self
-                .with_fd(|fd, _| fallocate(fd, FallocateFlags::empty(), off as i64, len as i64))
-            {
+            match self.with_fd(|fd, _| fallocate(fd, FallocateFlags::empty(), off as i64, len as i64)) {
                 Err(Errno::EINTR) => {}
                 done => return done.map_err(|_| Full),
             }
@@ -361,8 +303,7 @@ impl File {
     }
 
     pub fn in_memory(&self) -> u64 {
-        self.with_fd(|_, s| Ok(s.st_blocks as u64 * 512))
-            .unwrap_or(0)
+        self.with_fd(|_, s| Ok(s.st_blocks as u64 * 512)).unwrap_or(0)
     }
 
     pub fn room(&self) -> (u64, u64) {
@@ -407,6 +348,11 @@ fn file_system_room(v: &nix::sys::statvfs::Statvfs) -> (u64, u64) {
     (v.blocks_available() * unit, v.blocks() * unit)
 }
 
+/// Whether a directory is on a tmpfs.
+pub fn is_tmpfs(dir: &Path) -> nix::Result<bool> {
+    Ok(nix::sys::statfs::statfs(dir)?.filesystem_type() == nix::sys::statfs::TMPFS_MAGIC)
+}
+
 /// Free bytes and size of the file system that holds `dir`.
 pub fn directory_room(dir: &Path) -> Result<(u64, u64)> {
     let v = nix::sys::statvfs::statvfs(dir).map_err(|e| os_error("look at", dir, e))?;
@@ -416,21 +362,11 @@ pub fn directory_room(dir: &Path) -> Result<(u64, u64)> {
 fn lock_request(owner: Owner, kind: i32) -> libc::flock {
     const BASE: i64 = 1 << 60;
     let byte = i64::from(owner.seat) << 24 | i64::from(owner.incarnation % INCARNATIONS);
-    libc::flock {
-        l_type: kind as i16,
-        l_whence: libc::SEEK_SET as i16,
-        l_start: BASE + byte,
-        l_len: 1,
-        l_pid: 0,
-    }
+    libc::flock { l_type: kind as i16, l_whence: libc::SEEK_SET as i16, l_start: BASE + byte, l_len: 1, l_pid: 0 }
 }
 
 pub fn os_error(action: &'static str, path: &Path, e: Errno) -> Error {
-    Error::Os {
-        action,
-        path: path.to_owned(),
-        source: e.into(),
-    }
+    Error::Os { action, path: path.to_owned(), source: e.into() }
 }
 
 /// Sleeps while `*word == expected`, `limit` at most. Wakes early for a signal too.
@@ -439,10 +375,7 @@ pub fn os_error(action: &'static str, path: &Path, e: Errno) -> Error {
 ///
 /// `word` is 4-aligned and mapped.
 pub unsafe fn futex_wait(word: *const u32, expected: u32, limit: Duration) {
-    let time = libc::timespec {
-        tv_sec: limit.as_secs() as i64,
-        tv_nsec: i64::from(limit.subsec_nanos()),
-    };
+    let time = libc::timespec { tv_sec: limit.as_secs() as i64, tv_nsec: i64::from(limit.subsec_nanos()) };
     let op = libc::FUTEX_WAIT;
     // SAFETY: the word is mapped (contract); the kernel only reads it and `time`. Without the
     // private flag, so that sleepers of all processes meet. Every outcome means: look again.

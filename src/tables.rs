@@ -34,16 +34,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 8] = [
-        Kind::Name,
-        Kind::List,
-        Kind::Batch,
-        Kind::Table,
-        Kind::Array,
-        Kind::Bytes,
-        Kind::Bundle,
-        Kind::Column,
-    ];
+    const ALL: [Kind; 8] =
+        [Kind::Name, Kind::List, Kind::Batch, Kind::Table, Kind::Array, Kind::Bytes, Kind::Bundle, Kind::Column];
 
     fn code(self) -> u64 {
         self as u64 + 1
@@ -117,9 +109,7 @@ impl<E: Load> Tables<E> {
 
     /// The zone and slot of a checked id.
     pub fn slot(&self, id: Id) -> (&Zone, u64) {
-        self.geo
-            .slot(id)
-            .expect("ids are checked when they are read")
+        self.geo.slot(id).expect("ids are checked when they are read")
     }
 
     /// Offset of an object's first byte.
@@ -137,10 +127,7 @@ impl<E: Load> Tables<E> {
         let life = self.life(id, SeqCst);
         match life.state() {
             Some(state) => Ok((life, state)),
-            None => Err(Error::damaged(format!(
-                "{id} has the impossible word {:#x}",
-                life.0
-            ))),
+            None => Err(Error::damaged(format!("{id} has the impossible word {:#x}", life.0))),
         }
     }
 
@@ -150,8 +137,7 @@ impl<E: Load> Tables<E> {
 
     pub fn kind(&self, id: Id) -> Result<Kind> {
         let word = self.meta(id, meta::KIND);
-        Kind::parse(word & 0xff)
-            .ok_or_else(|| Error::damaged(format!("{id} is of no known kind ({word:#x})")))
+        Kind::parse(word & 0xff).ok_or_else(|| Error::damaged(format!("{id} is of no known kind ({word:#x})")))
     }
 
     /// How many entries (parts) an object has: never more than its slot has room for.
@@ -185,9 +171,7 @@ impl<E: Load> Tables<E> {
 
     /// Seats that were ever claimed.
     pub fn seats_used(&self) -> u64 {
-        self.env
-            .load(header::SEATS_USED, SeqCst)
-            .min(self.geo.params.seats)
+        self.env.load(header::SEATS_USED, SeqCst).min(self.geo.params.seats)
     }
 
     /// Slots of a zone that may be in use: their words and records are in memory.
@@ -235,28 +219,11 @@ impl<E: Load + Sys> Tables<E> {
         let limit = self.limit();
         let left = limit.saturating_sub(self.env.in_memory());
         let (bound, of, free, hint) = if left <= room {
-            (
-                "limit of",
-                limit,
-                left,
-                "raise the limit, remove objects, or see `faretra who` for what keeps them",
-            )
+            ("limit of", limit, left, "raise the limit, remove objects, or see `faretra who` for what keeps them")
         } else {
-            (
-                "file system of",
-                of,
-                room,
-                "remove objects or files there, or use a larger tmpfs (--dir)",
-            )
+            ("file system of", of, room, "remove objects or files there, or use a larger tmpfs (--dir)")
         };
-        Error::NoSpace {
-            asked,
-            free,
-            bound,
-            of,
-            largest_holders: vec![],
-            hint,
-        }
+        Error::NoSpace { asked, free, bound, of, largest_holders: vec![], hint }
     }
 }
 
@@ -264,16 +231,13 @@ impl<E: Mem> Tables<E> {
     /// One step of an object's life, if its word still is `old`.
     #[track_caller]
     pub fn turn_life(&self, id: Id, old: Life, new: Life) -> bool {
-        self.env
-            .cas(self.geo.life(id), old.0, new.0, SeqCst)
-            .is_ok()
+        self.env.cas(self.geo.life(id), old.0, new.0, SeqCst).is_ok()
     }
 
     /// A word of an object's record; only by whoever owns the object, unless said otherwise.
     #[track_caller]
     pub fn set_meta(&self, id: Id, word: u64, value: u64) {
-        self.env
-            .store(self.geo.meta(id, word), value, Ordering::Release);
+        self.env.store(self.geo.meta(id, word), value, Ordering::Release);
     }
 
     pub fn set_kind(&self, id: Id, kind: Kind) {

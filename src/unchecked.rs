@@ -8,10 +8,7 @@
 //! find (lengths, extents, alignment, the ends of offsets) is checked by the callers in
 //! `arrow.rs` before they come here. Reading with [`crate::arrow::Trust::Nobody`] validates every
 //! value and uses only [`array_data`], whose result it validates before anybody sees it.
-#![allow(
-    unsafe_code,
-    reason = "arrow's constructors without validation; a view kept alive by its owner"
-)]
+#![allow(unsafe_code, reason = "arrow's constructors without validation; a view kept alive by its owner")]
 
 use std::ops::Deref;
 
@@ -71,10 +68,7 @@ impl<T: 'static, D: Dimension> Held<T, D> {
         // borrows from the slice or from nothing, and no copy of it leaves `self` with this
         // lifetime: `deref` shortens it to the borrow of `self`.
         let bytes: &'static [u8] = unsafe { std::slice::from_raw_parts(start, len) };
-        Ok(Held {
-            view: make(bytes)?,
-            owner,
-        })
+        Ok(Held { view: make(bytes)?, owner })
     }
 
     /// Who keeps the memory.
@@ -85,10 +79,7 @@ impl<T: 'static, D: Dimension> Held<T, D> {
 
 impl<T: 'static, D: Dimension> Clone for Held<T, D> {
     fn clone(&self) -> Self {
-        Held {
-            view: self.view.clone(),
-            owner: self.owner.clone(),
-        }
+        Held { view: self.view.clone(), owner: self.owner.clone() }
     }
 }
 

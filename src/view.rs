@@ -84,10 +84,7 @@ impl Pin {
         let core = &self.at.core;
         let entries = core.entries(parent);
         if index >= entries {
-            return Err(Error::damaged(format!(
-                "{parent} has {entries} parts, not {}",
-                index + 1
-            )));
+            return Err(Error::damaged(format!("{parent} has {entries} parts, not {}", index + 1)));
         }
         core.object(core.entry(parent, index).part())
     }
@@ -98,10 +95,7 @@ impl Pin {
         let (zone, slot) = core.slot(id);
         let len = core.meta(id, meta::LEN);
         if zone.set != Set::Payload || len > zone.size() {
-            return Err(Error::damaged(format!(
-                "{id} says it has {len} bytes, its slot {}",
-                zone.size()
-            )));
+            return Err(Error::damaged(format!("{id} says it has {len} bytes, its slot {}", zone.size())));
         }
         let (data, _) = core.env.data();
         let at = data.wrapping_add((zone.offset(slot) - core.geo.data) as usize);
@@ -152,11 +146,7 @@ impl Sheet {
         at.core.env.check_fork()?;
         at.core.env.map_for_writing()?;
         let draft = at.core.alloc(kind, len)?;
-        Ok(Sheet {
-            at: at.clone(),
-            draft: Some(draft),
-            parts: 0,
-        })
+        Ok(Sheet { at: at.clone(), draft: Some(draft), parts: 0 })
     }
 
     pub fn attachment(&self) -> &Arc<Attachment> {
@@ -164,8 +154,7 @@ impl Sheet {
     }
 
     fn draft(&self) -> Draft {
-        self.draft
-            .expect("a sheet has its draft until it is consumed")
+        self.draft.expect("a sheet has its draft until it is consumed")
     }
 
     /// Offset of the first byte in the data region.
@@ -181,10 +170,7 @@ impl Sheet {
         let id = self.draft().id;
         let (zone, slot) = core.slot(id);
         let len = core.meta(id, meta::LEN).min(zone.size());
-        let base = core
-            .env
-            .data_for_writing()
-            .expect("mapped when the sheet was made");
+        let base = core.env.data_for_writing().expect("mapped when the sheet was made");
         let at = base.wrapping_add((zone.offset(slot) - core.geo.data) as usize);
         // SAFETY: `offset .. offset + len` is inside the slot, so inside the writers' mapping, which lives
         // as long as `self.at`; its pages are in memory (`alloc`). M2: `&mut self` is the only way here.
@@ -193,9 +179,7 @@ impl Sheet {
 
     /// Makes another draft a part of this one. Parts come before everything else in the payload.
     pub fn adopt(&mut self, mut part: Sheet) -> Result<()> {
-        self.at
-            .core
-            .adopt_part(self.draft(), self.parts, part.draft())?;
+        self.at.core.adopt_part(self.draft(), self.parts, part.draft())?;
         self.parts += 1;
         part.draft = None;
         Ok(())
@@ -205,8 +189,8 @@ impl Sheet {
         self.at.core.set_meta(self.draft().id, meta::ROWS, rows);
     }
 
-    /// Publishes it under a name; on error the draft is dropped.
-    pub fn publish(mut self, name: &str, expected: Option<u64>) -> Result<u64> {
+    /// Publishes it under a name; on error it still is a draft. Afterwards it has no memory any more.
+    pub fn publish(&mut self, name: &str, expected: Option<u64>) -> Result<u64> {
         self.at.core.env.check_fork()?;
         let version = self.at.core.publish(name, self.draft(), expected)?;
         self.draft = None;
@@ -266,13 +250,7 @@ mod tests {
     #[test]
     fn streaming_copies_everything() {
         let src: Vec<u8> = (0..20_000u32).map(|i| (i * 31 >> 3) as u8).collect();
-        for (from, to, len) in [
-            (0, 0, 20_000),
-            (1, 3, 19_000),
-            (7, 31, 4096),
-            (5, 0, 4097),
-            (0, 1, 100),
-        ] {
+        for (from, to, len) in [(0, 0, 20_000), (1, 3, 19_000), (7, 31, 4096), (5, 0, 4097), (0, 1, 100)] {
             let mut dst = vec![0xAA; 20_100];
             copy(&mut dst[to..to + len], &src[from..from + len], true);
             assert!(dst[..to].iter().all(|b| *b == 0xAA));

@@ -56,10 +56,7 @@ impl Ticket {
     }
 
     pub fn owner(self) -> Owner {
-        Owner {
-            seat: (self.0 >> 53) as u8,
-            incarnation: (self.0 >> 33) as u32 % INCARNATIONS,
-        }
+        Owner { seat: (self.0 >> 53) as u8, incarnation: (self.0 >> 33) as u32 % INCARNATIONS }
     }
 }
 
@@ -145,10 +142,7 @@ impl Life {
         Some(match self.0 >> STATE {
             0 if payload == 0 => State::Free,
             1 => State::Draft(ticket),
-            2 => State::Home(Turn {
-                container: Id((payload >> 35) as u32),
-                turn: payload % TURNS,
-            }),
+            2 => State::Home(Turn { container: Id((payload >> 35) as u32), turn: payload % TURNS }),
             3 => State::Leased(ticket),
             4 => State::Back(ticket),
             5 if payload < u64::from(Id::MAX) => State::Part(Id(payload as u32)),
@@ -312,10 +306,9 @@ impl Seat {
     /// What the proof that the occupant's lock is gone allows.
     pub fn bury(self) -> Option<Seat> {
         match self.state()? {
-            SeatState::Claim => Some(Seat::new(
-                SeatState::Free,
-                (self.incarnation() + INCARNATIONS - 1) % INCARNATIONS,
-            )),
+            SeatState::Claim => {
+                Some(Seat::new(SeatState::Free, (self.incarnation() + INCARNATIONS - 1) % INCARNATIONS))
+            }
             SeatState::Joining | SeatState::Live | SeatState::Leaving => {
                 Some(Seat::new(SeatState::Dead, self.incarnation()))
             }
@@ -362,8 +355,7 @@ mod tests {
     use super::*;
 
     fn owners() -> [Owner; 3] {
-        [(0, 0), (0, 1), (255, INCARNATIONS - 1)]
-            .map(|(seat, incarnation)| Owner { seat, incarnation })
+        [(0, 0), (0, 1), (255, INCARNATIONS - 1)].map(|(seat, incarnation)| Owner { seat, incarnation })
     }
 
     /// L2: what is packed comes out, at the edges of every field, and no two values collide.
@@ -439,12 +431,7 @@ mod tests {
                 continue;
             }
             seen.push(p);
-            let next = [
-                p.put(Some(ids[0])),
-                p.put(Some(ids[1])),
-                p.put(None),
-                p.kill(),
-            ];
+            let next = [p.put(Some(ids[0])), p.put(Some(ids[1])), p.put(None), p.kill()];
             for n in next.into_iter().flatten() {
                 assert!(!p.is_dead(), "P2");
                 assert_eq!(n.turn(), (p.turn() + 1) % TURNS, "P1");
@@ -465,13 +452,7 @@ mod tests {
     #[test]
     fn every_reachable_seat_keeps_the_drawing() {
         use SeatState::{Claim, Dead, Free, Joining, Leaving, Live};
-        let arrows = [
-            (Claim, Joining),
-            (Joining, Live),
-            (Live, Leaving),
-            (Leaving, Free),
-            (Dead, Free),
-        ];
+        let arrows = [(Claim, Joining), (Joining, Live), (Live, Leaving), (Leaving, Free), (Dead, Free)];
         let start = Seat::new(Free, INCARNATIONS - 2);
         let (mut seen, mut todo) = (vec![], vec![start]);
         while let Some(w) = todo.pop() {

@@ -139,12 +139,8 @@ impl<E: Env> Core<E> {
         if self.life(id, Relaxed) != Life::FREE {
             return None;
         }
-        let draft = Draft {
-            id,
-            ticket: self.ticket(),
-        };
-        self.turn_life(id, Life::FREE, draft.life())
-            .then_some(draft)
+        let draft = Draft { id, ticket: self.ticket() };
+        self.turn_life(id, Life::FREE, draft.life()).then_some(draft)
     }
 
     fn claim_any(&self, zone: &Zone) -> Result<Draft> {
@@ -171,9 +167,7 @@ impl<E: Env> Core<E> {
     /// A slot that may be free.
     fn candidate(&self, zone: &Zone) -> Option<u64> {
         if zone.size() < STASH_BELOW {
-            let mut stash = self.stash[zone.index]
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut stash = self.stash[zone.index].lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(slot) = stash.pop() {
                 return Some(slot);
             }
@@ -181,8 +175,7 @@ impl<E: Env> Core<E> {
             stash.reserve(STASH);
         }
         let [warm, cold] = zone.hints;
-        self.take_hint(zone, warm)
-            .or_else(|| self.take_hint(zone, cold))
+        self.take_hint(zone, warm).or_else(|| self.take_hint(zone, cold))
     }
 
     fn take_hint(&self, zone: &Zone, hints: Hints) -> Option<u64> {
@@ -234,8 +227,7 @@ impl<E: Env> Core<E> {
     /// Sets the bit of a free slot that no hint tells of.
     pub fn mend_hint(&self, id: Id) {
         let (zone, slot) = self.slot(id);
-        let shown =
-            |h: Hints| self.env.load(h.bits + slot / 64 * 8, Relaxed) >> (slot % 64) & 1 != 0;
+        let shown = |h: Hints| self.env.load(h.bits + slot / 64 * 8, Relaxed) >> (slot % 64) & 1 != 0;
         if !zone.hints.into_iter().any(shown) {
             let warm = self.meta(id, meta::COMMITTED) != 0;
             self.give_hint(zone, slot, if warm { WARM } else { COLD });
@@ -267,11 +259,7 @@ impl<E: Env> Core<E> {
         let (_, slot) = self.slot(id);
         let at = self.meta(id, meta::COMMITTED);
         let have = at & !DIRTY;
-        let want = if zone.sub_page() {
-            zone.size()
-        } else {
-            len.max(1).next_multiple_of(PAGE)
-        };
+        let want = if zone.sub_page() { zone.size() } else { len.max(1).next_multiple_of(PAGE) };
         if !zone.sub_page() && self.warm_counts(zone) && at != 0 {
             self.count_warm(have.wrapping_neg());
         }
@@ -339,9 +327,7 @@ impl<E: Env> Core<E> {
     }
 
     fn count_warm(&self, change: u64) -> u64 {
-        self.env
-            .fetch_add(header::WARM, change, Relaxed)
-            .wrapping_add(change)
+        self.env.fetch_add(header::WARM, change, Relaxed).wrapping_add(change)
     }
 
     /// The DYING owner's last step: pages kept or given back, DYING -> FREE, the slot is offered again.
@@ -354,10 +340,7 @@ impl<E: Env> Core<E> {
             have = 0;
         } else if self.warm_counts(zone) && have != 0 {
             let warm = self.count_warm(have) as i64;
-            let budget = self
-                .env
-                .load(header::WARM_LIMIT, Relaxed)
-                .min(i64::MAX as u64) as i64;
+            let budget = self.env.load(header::WARM_LIMIT, Relaxed).min(i64::MAX as u64) as i64;
             if warm > budget {
                 self.count_warm(have.wrapping_neg());
                 self.punch(zone, id, slot);
@@ -368,9 +351,7 @@ impl<E: Env> Core<E> {
             return;
         }
         if zone.size() < STASH_BELOW {
-            let mut stash = self.stash[zone.index]
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut stash = self.stash[zone.index].lock().unwrap_or_else(PoisonError::into_inner);
             if stash.len() < STASH.min(stash.capacity()) {
                 stash.push(slot);
                 return;
@@ -404,11 +385,7 @@ impl<E: Env> Core<E> {
         // The largest first: few calls for many bytes.
         for zone in self.geo.zones.iter().rev() {
             let used = self.used(zone);
-            let step = if zone.sub_page() {
-                PAGE / zone.size()
-            } else {
-                1
-            };
+            let step = if zone.sub_page() { PAGE / zone.size() } else { 1 };
             let mut slot = 0;
             while slot < used && given < enough {
                 given += self.trim_slots(zone, slot, (slot + step).min(used), step);
@@ -425,13 +402,10 @@ impl<E: Env> Core<E> {
         if !(from..to).any(has_pages) || !(from..to).all(is_free) {
             return 0;
         }
-        let claimed: Vec<Draft> = (from..to)
-            .map_while(|slot| self.claim(zone, slot))
-            .collect();
+        let claimed: Vec<Draft> = (from..to).map_while(|slot| self.claim(zone, slot)).collect();
         let mut given = 0;
         // Slots beyond `used` were never touched, but may be claimed at any moment once they are below it.
-        let owns_all =
-            claimed.len() as u64 == to - from && (to - from == whole || to == zone.slots);
+        let owns_all = claimed.len() as u64 == to - from && (to - from == whole || to == zone.slots);
         if owns_all {
             let had = self.meta(zone.id(from), meta::COMMITTED) & !DIRTY;
             for d in &claimed {
@@ -459,13 +433,7 @@ impl<E: Env> Core<E> {
 
     /// Counts again what the hint of warm bytes should be.
     pub fn recount_warm(&self) {
-        let warm: u64 = self
-            .geo
-            .zones
-            .iter()
-            .filter(|z| self.warm_counts(z))
-            .map(|z| self.committed(z).warm)
-            .sum();
+        let warm: u64 = self.geo.zones.iter().filter(|z| self.warm_counts(z)).map(|z| self.committed(z).warm).sum();
         self.env.store(header::WARM, warm, Release);
     }
 

@@ -75,11 +75,11 @@ pub fn create(cli: &Cli, args: &Create) -> Result<()> {
     let short = stats.limit > room;
     if short {
         eprintln!(
-            "faretra: warning: the limit of {} is more than the file system holds ({} free at \
+            "faretra: warning: the limit of {} is more than the file system holds ({} free in \
              {}): memory will run out before the limit; give a smaller --limit or a larger tmpfs",
             size::bytes(stats.limit),
             size::bytes(stats.file_system_free),
-            arena.path().display()
+            arena.path().parent().unwrap_or(arena.path()).display()
         );
     }
     let mut out = Out::new();
@@ -153,14 +153,7 @@ fn ls_arenas(cli: &Cli) -> Result<()> {
         if arena.problem.is_some() {
             let unknown = || "?".to_owned();
             let bytes = size::bytes(arena.bytes);
-            grid.row([
-                arena.name.clone(),
-                bytes,
-                unknown(),
-                unknown(),
-                unknown(),
-                unknown(),
-            ]);
+            grid.row([arena.name.clone(), bytes, unknown(), unknown(), unknown(), unknown()]);
             continue;
         }
         grid.row([
@@ -200,9 +193,7 @@ fn ls_names(cli: &Cli, arena: &str) -> Result<()> {
         return out.finish();
     }
     if names.is_empty() {
-        out.line(format!(
-            "arena `{arena}` holds nothing yet; `faretra put {arena} NAME FILE` publishes a file"
-        ))?;
+        out.line(format!("arena `{arena}` holds nothing yet; `faretra put {arena} NAME FILE` publishes a file"))?;
         return out.finish();
     }
     let mut grid = Grid::new(&[
@@ -292,34 +283,15 @@ fn print_stats(arena: &str, stats: &Stats, out: &mut Out) -> Result<()> {
     let mut row = |what: &str, figure: String, remark: String| {
         grid.row([what.to_owned(), figure, remark]);
     };
-    row(
-        "in memory",
-        size::bytes(stats.used),
-        format!(
-            "{percent:.0} % of the limit of {}",
-            size::bytes(stats.limit)
-        ),
-    );
+    row("in memory", size::bytes(stats.used), format!("{percent:.0} % of the limit of {}", size::bytes(stats.limit)));
     row(
         "  live",
         size::bytes(stats.live),
-        format!(
-            "{} under {}",
-            size::plural(stats.objects, "object"),
-            size::plural(stats.names, "name")
-        ),
+        format!("{} under {}", size::plural(stats.objects, "object"), size::plural(stats.names, "name")),
     );
-    row(
-        "  warm",
-        size::bytes(stats.warm),
-        "free, kept for reuse".to_owned(),
-    );
+    row("  warm", size::bytes(stats.warm), "free, kept for reuse".to_owned());
     row("  metadata", size::bytes(stats.metadata), String::new());
-    row(
-        "capacity",
-        size::bytes(stats.capacity),
-        "the limit can grow to it".to_owned(),
-    );
+    row("capacity", size::bytes(stats.capacity), "the limit can grow to it".to_owned());
     row(
         "participants",
         size::count(stats.participants.into()),
@@ -330,16 +302,8 @@ fn print_stats(arena: &str, stats: &Stats, out: &mut Out) -> Result<()> {
         size::count(stats.writers_busy.into()),
         format!("of {}", size::plural(stats.writers.into(), "permit")),
     );
-    row(
-        "file system",
-        size::bytes(stats.file_system_free),
-        "free for everybody".to_owned(),
-    );
-    row(
-        "page tables",
-        size::bytes(stats.page_tables),
-        "paid by a participant that touches everything".to_owned(),
-    );
+    row("file system", size::bytes(stats.file_system_free), "free for everybody".to_owned());
+    row("page tables", size::bytes(stats.page_tables), "paid by a participant that touches everything".to_owned());
     grid.print(out, 2)
 }
 
@@ -351,10 +315,7 @@ pub fn rm(cli: &Cli, args: &Rm) -> Result<()> {
         if cli.json {
             out.json(&json!({ "arena": args.arena, "removed": true }))?;
         } else {
-            out.line(format!(
-                "removed arena `{}`; processes that have it open go on using it",
-                args.arena
-            ))?;
+            out.line(format!("removed arena `{}`; processes that have it open go on using it", args.arena))?;
         }
         return out.finish();
     }
@@ -392,11 +353,7 @@ pub fn rm(cli: &Cli, args: &Rm) -> Result<()> {
     } else if let [entry] = removed.as_slice() {
         out.line(format!("removed `{}`, {}", entry.name, size::bytes(bytes)))?;
     } else {
-        out.line(format!(
-            "removed {}, {}",
-            size::plural(removed.len() as u64, "name"),
-            size::bytes(bytes)
-        ))?;
+        out.line(format!("removed {}, {}", size::plural(removed.len() as u64, "name"), size::bytes(bytes)))?;
     }
     out.finish()
 }

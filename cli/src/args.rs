@@ -15,11 +15,9 @@ use crate::size;
 /// nothing that was published.
 #[derive(Debug, Parser)]
 #[command(name = "faretra", version, max_term_width = 100)]
-#[command(
-    after_help = "Sizes are written 4GiB, 64MB or in bytes, times 90s, 10m, 1h or 2d.\n\
+#[command(after_help = "Sizes are written 4GiB, 64MB or in bytes, times 90s, 10m, 1h or 2d.\n\
     Exit codes: 0 done, 1 could not (why, and what to do, on standard error), 2 wrong usage.\n\
-    Start with: faretra demo"
-)]
+    Start with: faretra demo")]
 pub struct Cli {
     /// Directory of the arenas: a tmpfs, /dev/shm unless said
     #[arg(long, global = true, env = "FARETRA_DIR", value_name = "DIR")]

@@ -73,10 +73,7 @@ pub fn who(cli: &Cli, args: &Who) -> Result<()> {
     }
     grid.print(&mut out, 0)?;
     if holders.iter().any(|holder| !holder.alive) {
-        out.line(format!(
-            "`faretra recover {}` takes back what the dead hold",
-            args.arena
-        ))?;
+        out.line(format!("`faretra recover {}` takes back what the dead hold", args.arena))?;
     }
     out.finish()
 }
@@ -86,10 +83,7 @@ fn held(holder: &Holder) -> u64 {
 }
 
 fn shortened(text: &str, room: usize) -> String {
-    let text: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.chars().count() <= room {
         return text;
     }
@@ -136,10 +130,8 @@ pub fn verify(cli: &Cli, args: &OneArena) -> Result<()> {
     };
     let mut out = Out::new();
     if cli.json {
-        let list: Vec<serde_json::Value> = violations
-            .iter()
-            .map(|violation| json!({ "rule": violation.rule, "what": violation.what }))
-            .collect();
+        let list: Vec<serde_json::Value> =
+            violations.iter().map(|violation| json!({ "rule": violation.rule, "what": violation.what })).collect();
         out.json(&json!({ "arena": args.arena, "clean": list.is_empty(), "violations": list }))?;
     } else if violations.is_empty() {
         out.line(format!("arena `{}` is clean: every rule holds", args.arena))?;

@@ -26,11 +26,7 @@ const CELL: usize = 48;
 
 /// `faretra cat`
 pub fn cat(cli: &Cli, args: &Cat) -> Result<()> {
-    let default = if cli.json {
-        CatFormat::Json
-    } else {
-        CatFormat::Table
-    };
+    let default = if cli.json { CatFormat::Json } else { CatFormat::Table };
     let format = args.format.unwrap_or(default);
     let object = object(cli, &args.arena, &args.name, args.item.as_deref())?;
     let mut out = Out::new();
@@ -67,18 +63,11 @@ pub fn cat(cli: &Cli, args: &Cat) -> Result<()> {
 fn no_columns(args: &Cat) -> Result<()> {
     match args.columns.is_empty() {
         true => Ok(()),
-        false => Err(Failure::new(format!(
-            "`{}` is an array and has no columns: leave out --columns",
-            args.name
-        ))),
+        false => Err(Failure::new(format!("`{}` is an array and has no columns: leave out --columns", args.name))),
     }
 }
 
-fn chosen(
-    schema: SchemaRef,
-    batches: Vec<RecordBatch>,
-    columns: &[String],
-) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+fn chosen(schema: SchemaRef, batches: Vec<RecordBatch>, columns: &[String]) -> Result<(SchemaRef, Vec<RecordBatch>)> {
     if columns.is_empty() {
         return Ok((schema, batches));
     }
@@ -128,19 +117,14 @@ fn pieces(batches: &[RecordBatch], head: usize, rows: usize) -> impl Iterator<It
     batches.iter().flat_map(move |batch| {
         let wanted = left.min(batch.num_rows());
         left -= wanted;
-        (0..wanted)
-            .step_by(rows)
-            .map(move |at| batch.slice(at, rows.min(wanted - at)))
+        (0..wanted).step_by(rows).map(move |at| batch.slice(at, rows.min(wanted - at)))
     })
 }
 
 fn print_table(schema: &Schema, batches: &[RecordBatch], head: usize, out: &mut Out) -> Result<()> {
     let total: usize = batches.iter().map(RecordBatch::num_rows).sum();
     if schema.fields().is_empty() {
-        return out.line(format!(
-            "{} without columns",
-            size::plural(total as u64, "row")
-        ));
+        return out.line(format!("{} without columns", size::plural(total as u64, "row")));
     }
     let mut rows: Vec<Vec<String>> = Vec::new();
     let mut hidden = 0;
@@ -167,10 +151,7 @@ fn print_table(schema: &Schema, batches: &[RecordBatch], head: usize, out: &mut 
         ));
     }
     if hidden > 0 {
-        notes.push(format!(
-            "{} of {columns} columns fit; --columns A,B chooses",
-            columns - hidden
-        ));
+        notes.push(format!("{} of {columns} columns fit; --columns A,B chooses", columns - hidden));
     }
     if notes.is_empty() {
         notes.push(size::plural(total as u64, "row"));
@@ -182,13 +163,10 @@ fn print_table(schema: &Schema, batches: &[RecordBatch], head: usize, out: &mut 
 }
 
 fn cells(batch: &RecordBatch, rows: &mut Vec<Vec<String>>) -> Result<()> {
-    let options = FormatOptions::default()
-        .with_display_error(true)
-        .with_null("-");
+    let options = FormatOptions::default().with_display_error(true).with_null("-");
     let formatters = batch.columns().iter();
-    let formatters: Vec<ArrayFormatter<'_>> = formatters
-        .map(|column| ArrayFormatter::try_new(column.as_ref(), &options))
-        .collect::<Result<_, _>>()?;
+    let formatters: Vec<ArrayFormatter<'_>> =
+        formatters.map(|column| ArrayFormatter::try_new(column.as_ref(), &options)).collect::<Result<_, _>>()?;
     for row in 0..batch.num_rows() {
         let cells = formatters.iter();
         rows.push(cells.map(|f| cell(&f.value(row).to_string())).collect());
@@ -215,11 +193,7 @@ fn cell(text: &str) -> String {
 /// Prints rows below the names and types of their columns, as many columns as the terminal has
 /// room for. Gives the number of those that it has none for.
 fn grid(schema: &Schema, rows: Vec<Vec<String>>, out: &mut Out) -> Result<usize> {
-    let types: Vec<String> = schema
-        .fields()
-        .iter()
-        .map(|f| type_name(f.data_type()))
-        .collect();
+    let types: Vec<String> = schema.fields().iter().map(|f| type_name(f.data_type())).collect();
     let mut shown = schema.fields().len();
     if let Some(room) = terminal_width() {
         let mut width = 0;

@@ -24,20 +24,11 @@ pub fn object(cli: &Cli, arena: &str, name: &str, item: Option<&str>) -> Result<
     match (object.kind(), item) {
         (Kind::Bundle, Some(item)) => Ok(Bundled::try_from(object)?.get(item)?),
         (Kind::Bundle, None) => {
-            let names: Vec<String> = Bundled::try_from(object)?
-                .names()
-                .iter()
-                .map(ToString::to_string)
-                .collect();
-            Err(Failure::new(format!(
-                "`{name}` is a bundle of {}: choose one with --item",
-                names.join(", ")
-            )))
+            let names: Vec<String> = Bundled::try_from(object)?.names().iter().map(ToString::to_string).collect();
+            Err(Failure::new(format!("`{name}` is a bundle of {}: choose one with --item", names.join(", "))))
         }
         (_, None) => Ok(object),
-        (kind, Some(_)) => Err(Failure::new(format!(
-            "`{name}` is a {kind}, not a bundle: leave out --item"
-        ))),
+        (kind, Some(_)) => Err(Failure::new(format!("`{name}` is a {kind}, not a bundle: leave out --item"))),
     }
 }
 
@@ -60,28 +51,18 @@ pub fn batches(object: Object) -> Result<(SchemaRef, Vec<RecordBatch>)> {
 pub fn export(cli: &Cli, args: &Export) -> Result<()> {
     let format = Format::choose(args.format, &args.file)?;
     let stdout = args.file == Path::new("-");
-    let exists = || {
-        Failure::new(format!(
-            "{} exists already: give --force to replace it, or another name",
-            args.file.display()
-        ))
-    };
+    let exists =
+        || Failure::new(format!("{} exists already: give --force to replace it, or another name", args.file.display()));
     // Said before the work; made sure of after it.
     if !stdout && !args.force && args.file.symlink_metadata().is_ok() {
         return Err(exists());
     }
     if !stdout && args.file.is_dir() {
-        return Err(Failure::new(format!(
-            "{} is a directory: give the name of a file in it",
-            args.file.display()
-        )));
+        return Err(Failure::new(format!("{} is a directory: give the name of a file in it", args.file.display())));
     }
     let object = object(cli, &args.arena, &args.name, args.item.as_deref())?;
     let (rows, version) = (object.rows(), object.version());
-    let tsv = args
-        .file
-        .extension()
-        .is_some_and(|e| e.eq_ignore_ascii_case("tsv"));
+    let tsv = args.file.extension().is_some_and(|e| e.eq_ignore_ascii_case("tsv"));
     let delimiter = if tsv { b'\t' } else { b',' };
     if stdout {
         let mut out = Out::new();
@@ -112,11 +93,7 @@ pub fn export(cli: &Cli, args: &Export) -> Result<()> {
     };
     persisted.map_err(|error| match error.error.kind() {
         std::io::ErrorKind::AlreadyExists => exists(),
-        _ => Failure::new(format!(
-            "cannot write {}: {}",
-            args.file.display(),
-            error.error
-        )),
+        _ => Failure::new(format!("cannot write {}: {}", args.file.display(), error.error)),
     })?;
     let mut out = Out::new();
     if cli.json {
@@ -129,12 +106,7 @@ pub fn export(cli: &Cli, args: &Export) -> Result<()> {
             "file_bytes": bytes,
         }))?;
     } else {
-        out.line(format!(
-            "{}: {}, {}",
-            args.file.display(),
-            size::plural(rows, "row"),
-            size::bytes(bytes)
-        ))?;
+        out.line(format!("{}: {}, {}", args.file.display(), size::plural(rows, "row"), size::bytes(bytes)))?;
     }
     out.finish()
 }

@@ -113,9 +113,7 @@ pub trait Context<T> {
 impl<T, E: Into<Failure>> Context<T> for std::result::Result<T, E> {
     fn doing(self, action: &str, path: &Path) -> Result<T> {
         self.map_err(|error| match error.into() {
-            Failure::Failed(text) => {
-                Failure::Failed(format!("cannot {action} {}: {text}", path.display()))
-            }
+            Failure::Failed(text) => Failure::Failed(format!("cannot {action} {}: {text}", path.display())),
             usage => usage,
         })
     }

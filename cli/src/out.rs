@@ -23,9 +23,7 @@ pub struct Out {
 impl Out {
     /// Buffers standard output.
     pub fn new() -> Out {
-        Out {
-            inner: BufWriter::with_capacity(64 * 1024, Watched(io::stdout())),
-        }
+        Out { inner: BufWriter::with_capacity(64 * 1024, Watched(io::stdout())) }
     }
 
     /// One line.
@@ -141,9 +139,8 @@ impl Grid {
         };
         let sides: Vec<Side> = columns.iter().map(|(_, side)| *side).collect();
         if columns.iter().any(|(caption, _)| !caption.is_empty()) {
-            let captions = columns.iter().map(|(caption, side)| {
-                aligned(Cell::new(caption), *side).add_attribute(Attribute::Bold)
-            });
+            let captions =
+                columns.iter().map(|(caption, side)| aligned(Cell::new(caption), *side).add_attribute(Attribute::Bold));
             table.set_header(captions);
         }
         Grid { table, sides }
@@ -152,9 +149,7 @@ impl Grid {
     /// One more row.
     pub fn row<I: IntoIterator<Item = String>>(&mut self, cells: I) {
         let cells = cells.into_iter().zip(&self.sides);
-        let cells: Vec<Cell> = cells
-            .map(|(text, side)| aligned(Cell::new(text), *side))
-            .collect();
+        let cells: Vec<Cell> = cells.map(|(text, side)| aligned(Cell::new(text), *side)).collect();
         self.table.add_row(cells);
     }
 

@@ -50,10 +50,7 @@ pub fn put(cli: &Cli, args: &Put) -> Result<()> {
             Ok(writer.publish(&args.name, bytes.as_slice())?)
         }
         Format::Parquet | Format::Csv | Format::Arrow | Format::ArrowStream => {
-            let tsv = args
-                .file
-                .extension()
-                .is_some_and(|e| e.eq_ignore_ascii_case("tsv"));
+            let tsv = args.file.extension().is_some_and(|e| e.eq_ignore_ascii_case("tsv"));
             let options = read::Options {
                 batch_rows: args.batch_rows,
                 delimiter: args.delimiter.or(tsv.then_some(b'\t')),

@@ -16,8 +16,7 @@ pub fn parse(text: &str) -> Result<u64, String> {
 
 /// `90s`, `10m`, `1h`, `2d`, `1h 30m`.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text.trim())
-        .map_err(|_| "not a time; write it as 90s, 10m, 1h or 2d".to_owned())
+    humantime::parse_duration(text.trim()).map_err(|_| "not a time; write it as 90s, 10m, 1h or 2d".to_owned())
 }
 
 /// `0600`, `660`: permission bits in octal, as chmod takes them.
@@ -25,11 +24,9 @@ pub fn parse_mode(text: &str) -> Result<u32, String> {
     let digits = text.strip_prefix("0o").unwrap_or(text);
     match u32::from_str_radix(digits, 8) {
         Ok(mode) if mode & 0o600 == 0o600 && mode & !0o666 == 0 => Ok(mode),
-        Ok(_) => Err(
-            "an arena's owner reads and writes it and nobody executes it: \
+        Ok(_) => Err("an arena's owner reads and writes it and nobody executes it: \
                       0600, 0640, 0660, 0644 or 0666"
-                .to_owned(),
-        ),
+            .to_owned()),
         Err(_) => Err("not a file mode; write it in octal, as 0600".to_owned()),
     }
 }
@@ -55,7 +52,7 @@ pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

@@ -1,10 +1,11 @@
 //! The proof: what the guarantees of the README rest on.
 //!
-//! * [`sim`]: a segment in a map, a kernel that can be asked to fail, and a step before every access,
-//!   at which a process may be killed, stopped, scheduled or counted.
-//! * [`world`]: scripts of operations, and what must hold after any of their steps was the last.
-//! * `tests/`: kill, second-order and stop sweeps; shuttle with deaths and a happens-before detector;
-//!   loom for the Dekker pairs; every one of them with planted bugs that it must catch.
+//! * [`sim`]: a segment and a kernel in memory, with a step before every access, at which a process may
+//!   be killed, stopped, scheduled or counted.
+//! * [`world`], [`script`]: participants, what they do, and what is asked of the arena afterwards.
+//! * [`sweep`]: a death at every step, a death of the recoverer at every step, a stop at every step.
 
+pub mod script;
 pub mod sim;
+pub mod sweep;
 pub mod world;

@@ -1,12 +1,19 @@
 //! A segment and a kernel in memory, with a step before every access.
+//!
+//! An [`Image`] is everything that processes share: pages, byte locks, the clock. Images are cheap to
+//! copy (pages are shared until written), so a sweep keeps one for each step at which a process might
+//! have died, and goes on from any of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::panic::Location;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use faretra::proof::{Full, Geometry, Load, Mem, Owner, PAGE, Params, Process, Sys};
+
+/// Where in the crate an access is.
+pub type Site = &'static Location<'static>;
 
 /// What is about to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,63 +35,164 @@ impl Op {
     }
 }
 
-/// Called before each access of one process. May unwind with [`Killed`], block, or switch threads.
+/// What has happened, for those who follow orderings.
+#[derive(Clone, Copy, Debug)]
+pub enum Done {
+    /// A load.
+    Load,
+    /// A plain store.
+    Store,
+    /// A swap that succeeded, or an addition.
+    Update,
+    /// A swap that failed.
+    Refused,
+    /// Pages of this many bytes were given back.
+    Punched(u64),
+    /// The kernel said that this process can run no more.
+    Gone(usize),
+}
+
+/// Sees each access of one process.
 pub trait Hook: Send + Sync {
-    /// `at` is where in the crate the access is.
-    fn step(&self, op: Op, off: u64, at: &'static Location<'static>);
+    /// Before it. May unwind with [`Killed`], block, or let others run.
+    fn step(&self, op: Op, off: u64, at: Site);
+    /// After it, before anybody else does something.
+    fn done(&self, _done: Done, _off: u64, _order: Ordering, _at: Site) {}
 }
 
 /// Does nothing.
 #[derive(Debug, Default)]
 pub struct Quiet;
 impl Hook for Quiet {
-    fn step(&self, _: Op, _: u64, _: &'static Location<'static>) {}
+    fn step(&self, _: Op, _: u64, _: Site) {}
 }
 
 /// What a killed process unwinds with.
 #[derive(Debug)]
 pub struct Killed;
 
+const WORDS: usize = (PAGE / 8) as usize;
+type Page = [u64; WORDS];
+
 /// Everything that is shared: the segment's bytes, and what the kernel knows.
 #[derive(Clone, Debug, Default)]
-pub struct State {
-    words: BTreeMap<u64, u64>,
-    pages: BTreeSet<u64>,
+pub struct Image {
+    pages: Vec<Option<Arc<Page>>>,
+    count: u64,
     /// Who holds which lock.
     locks: BTreeMap<Owner, usize>,
+    /// Who held those that went with their process.
+    gone: BTreeMap<Owner, usize>,
     /// Pages that the file system has at most.
     pub room: u64,
-    /// Times that a sleeper was woken.
+    /// Times that sleepers were woken.
     pub wakes: u64,
+    /// Pages are put in memory by touching them, as a kernel would; else that is a bug.
+    pub lenient: bool,
     clock: u64,
+    print: u64,
 }
 
-impl State {
+/// A number that depends on a word and its offset, 0 for 0 (a finalizer of splitmix64).
+fn mix(off: u64, value: u64) -> u64 {
+    if value == 0 {
+        return 0;
+    }
+    let z = value ^ off.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ z >> 31
+}
+
+impl Image {
     /// The kernel lets go of what a process held.
     pub fn kill(&mut self, process: usize) {
-        self.locks.retain(|_, holder| *holder != process);
+        let dead = |holder: &usize| *holder == process;
+        self.gone.extend(self.locks.iter().filter(|(_, p)| dead(p)).map(|(o, p)| (*o, *p)));
+        self.locks.retain(|_, holder| !dead(holder));
     }
 
     /// Pages in memory.
-    pub fn pages(&self) -> u64 {
-        self.pages.len() as u64
+    pub fn count(&self) -> u64 {
+        self.count
     }
 
-    /// Flips a bit of a word that is in memory, for damage tests.
+    /// The same for equal contents and locks; what differs else is of no consequence.
+    pub fn fingerprint(&self) -> u64 {
+        let locks =
+            self.locks.iter().map(|(o, p)| mix(u64::from(o.seat) << 32 | u64::from(o.incarnation), *p as u64 + 1));
+        locks.fold(self.print ^ mix(1, self.count), |a, b| a ^ b)
+    }
+
+    /// Flips a bit, for damage tests.
     pub fn flip(&mut self, off: u64, bit: u32) {
-        *self.words.entry(off).or_default() ^= 1 << bit;
+        let now = self.get(off);
+        self.set(off, now ^ 1 << bit);
     }
 
     /// Offsets of all words that are not zero.
     pub fn offsets(&self) -> Vec<u64> {
-        self.words.keys().copied().collect()
+        let pages = self.pages.iter().enumerate();
+        let words = pages.flat_map(|(p, page)| {
+            let words = page.iter().flat_map(|page| page.iter().enumerate());
+            words.filter(|(_, v)| **v != 0).map(move |(w, _)| p as u64 * PAGE + w as u64 * 8)
+        });
+        words.collect()
+    }
+
+    fn has(&self, page: u64) -> bool {
+        self.pages[page as usize].is_some()
+    }
+
+    /// Whether a word's page is in memory.
+    pub fn has_word(&self, off: u64) -> bool {
+        self.has(off / PAGE)
+    }
+
+    fn add(&mut self, page: u64) {
+        if !self.has(page) {
+            self.pages[page as usize] = Some(Arc::new([0; WORDS]));
+            self.count += 1;
+        }
+    }
+
+    fn remove(&mut self, page: u64) {
+        if let Some(words) = self.pages[page as usize].take() {
+            self.count -= 1;
+            for (w, value) in words.iter().enumerate() {
+                self.print ^= mix(page * PAGE + w as u64 * 8, *value);
+            }
+        }
+    }
+
+    fn touch(&mut self, off: u64) {
+        assert!(off % 8 == 0, "offset {off:#x} is not aligned");
+        if self.lenient {
+            self.add(off / PAGE);
+        }
+        assert!(self.has(off / PAGE), "offset {off:#x} was touched while its page was not in memory");
+    }
+
+    /// A word, behind everyone's back.
+    pub fn get(&self, off: u64) -> u64 {
+        let page = self.pages[(off / PAGE) as usize].as_ref();
+        page.map_or(0, |p| p[(off % PAGE / 8) as usize])
+    }
+
+    /// Changes a word, behind everyone's back.
+    pub fn set(&mut self, off: u64, value: u64) {
+        self.print ^= mix(off, self.get(off)) ^ mix(off, value);
+        self.add(off / PAGE);
+        if let Some(page) = &mut self.pages[(off / PAGE) as usize] {
+            Arc::make_mut(page)[(off % PAGE / 8) as usize] = value;
+        }
     }
 }
 
 /// One process's door to the shared state.
 #[derive(Clone)]
 pub struct Sim {
-    state: Arc<Mutex<State>>,
+    image: Arc<Mutex<Image>>,
     process: usize,
     hook: Arc<dyn Hook>,
 }
@@ -98,15 +206,7 @@ impl std::fmt::Debug for Sim {
 impl Sim {
     /// A new, zeroed segment with the pages that creation puts in memory.
     pub fn new(geo: &Geometry, room: u64) -> Sim {
-        let state = State {
-            room,
-            ..State::default()
-        };
-        let sim = Sim {
-            state: Arc::new(Mutex::new(state)),
-            process: 0,
-            hook: Arc::new(Quiet),
-        };
+        let sim = Sim::of(Image { room, pages: vec![None; geo.total.div_ceil(PAGE) as usize], ..Image::default() });
         let p = &geo.params;
         let must = [
             (0, 2 * PAGE),
@@ -122,83 +222,93 @@ impl Sim {
         sim
     }
 
-    /// The same segment, as seen by another process.
-    pub fn process(&self, process: usize, hook: Arc<dyn Hook>) -> Sim {
-        Sim {
-            state: self.state.clone(),
-            process,
-            hook,
-        }
+    /// A segment that goes on from an image, and shares nothing with where that came from.
+    pub fn of(image: Image) -> Sim {
+        Sim { image: Arc::new(Mutex::new(image)), process: 0, hook: Arc::new(Quiet) }
     }
 
-    /// A copy of the whole segment that shares nothing with this one.
-    pub fn fork(&self) -> Sim {
-        Sim {
-            state: Arc::new(Mutex::new(self.state().clone())),
-            process: 0,
-            hook: Arc::new(Quiet),
-        }
+    /// The same segment, as seen by another process.
+    pub fn process(&self, process: usize, hook: Arc<dyn Hook>) -> Sim {
+        Sim { image: self.image.clone(), process, hook }
+    }
+
+    /// A copy of what is shared.
+    pub fn image(&self) -> Image {
+        self.state().clone()
+    }
+
+    /// A copy of what is shared, in which a process has died.
+    pub fn image_without(&self, process: usize) -> Image {
+        let mut image = self.image();
+        image.kill(process);
+        image
     }
 
     /// Looks at the shared state behind everyone's back.
-    pub fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn state(&self) -> MutexGuard<'_, Image> {
+        self.image.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What sees this process's accesses.
+    pub fn hook(&self) -> Arc<dyn Hook> {
+        self.hook.clone()
     }
 
     /// Who this is.
     pub fn number(&self) -> usize {
         self.process
     }
-
-    fn touch(state: &State, off: u64) {
-        assert!(off % 8 == 0, "offset {off:#x} is not aligned");
-        assert!(
-            state.pages.contains(&(off / PAGE)),
-            "offset {off:#x} was touched before its page was in memory"
-        );
-    }
 }
 
 impl Load for Sim {
     #[track_caller]
-    fn load(&self, off: u64, _: Ordering) -> u64 {
-        self.hook.step(Op::Load, off, Location::caller());
-        let state = self.state();
-        Sim::touch(&state, off);
-        state.words.get(&off).copied().unwrap_or(0)
+    fn load(&self, off: u64, order: Ordering) -> u64 {
+        let at = Location::caller();
+        self.hook.step(Op::Load, off, at);
+        let mut image = self.state();
+        image.touch(off);
+        let value = image.get(off);
+        self.hook.done(Done::Load, off, order, at);
+        value
     }
 }
 
 impl Mem for Sim {
     #[track_caller]
-    fn store(&self, off: u64, value: u64, _: Ordering) {
-        self.hook.step(Op::Write, off, Location::caller());
-        let mut state = self.state();
-        Sim::touch(&state, off);
-        state.words.insert(off, value);
+    fn store(&self, off: u64, value: u64, order: Ordering) {
+        let at = Location::caller();
+        self.hook.step(Op::Write, off, at);
+        let mut image = self.state();
+        image.touch(off);
+        image.set(off, value);
+        self.hook.done(Done::Store, off, order, at);
     }
 
     #[track_caller]
-    fn cas(&self, off: u64, old: u64, new: u64, _: Ordering) -> Result<u64, u64> {
-        self.hook.step(Op::Write, off, Location::caller());
-        let mut state = self.state();
-        Sim::touch(&state, off);
-        let word = state.words.entry(off).or_default();
-        if *word != old {
-            return Err(*word);
+    fn cas(&self, off: u64, old: u64, new: u64, order: Ordering) -> Result<u64, u64> {
+        let at = Location::caller();
+        self.hook.step(Op::Write, off, at);
+        let mut image = self.state();
+        image.touch(off);
+        let found = image.get(off);
+        if found != old {
+            self.hook.done(Done::Refused, off, Ordering::Acquire, at);
+            return Err(found);
         }
-        *word = new;
+        image.set(off, new);
+        self.hook.done(Done::Update, off, order, at);
         Ok(old)
     }
 
     #[track_caller]
-    fn fetch_add(&self, off: u64, value: u64, _: Ordering) -> u64 {
-        self.hook.step(Op::Write, off, Location::caller());
-        let mut state = self.state();
-        Sim::touch(&state, off);
-        let word = state.words.entry(off).or_default();
-        let before = *word;
-        *word = before.wrapping_add(value);
+    fn fetch_add(&self, off: u64, value: u64, order: Ordering) -> u64 {
+        let at = Location::caller();
+        self.hook.step(Op::Write, off, at);
+        let mut image = self.state();
+        image.touch(off);
+        let before = image.get(off);
+        image.set(off, before.wrapping_add(value));
+        self.hook.done(Done::Update, off, order, at);
         before
     }
 
@@ -209,17 +319,18 @@ impl Mem for Sim {
 }
 
 impl Sys for Sim {
+    /// Page by page: a kernel may be killed, or run out, in the middle, and some pages stay.
     #[track_caller]
     fn commit(&self, off: u64, len: u64) -> Result<(), Full> {
-        self.hook.step(Op::Call, off, Location::caller());
-        let mut state = self.state();
-        // A kernel may be killed, or run out, in the middle: some pages may stay.
+        let at = Location::caller();
         for page in off / PAGE..(off + len).div_ceil(PAGE) {
-            if !state.pages.contains(&page) {
-                if state.pages() >= state.room {
+            self.hook.step(Op::Call, page * PAGE, at);
+            let mut image = self.state();
+            if !image.has(page) {
+                if image.count >= image.room {
                     return Err(Full);
                 }
-                state.pages.insert(page);
+                image.add(page);
             }
         }
         Ok(())
@@ -227,33 +338,33 @@ impl Sys for Sim {
 
     #[track_caller]
     fn punch(&self, off: u64, len: u64) -> bool {
-        self.hook.step(Op::Call, off, Location::caller());
-        assert!(
-            off % PAGE == 0 && len % PAGE == 0,
-            "punched {len} bytes at {off:#x}"
-        );
-        let mut state = self.state();
-        state
-            .pages
-            .retain(|p| !(off / PAGE..(off + len) / PAGE).contains(p));
-        state.words.retain(|w, _| !(off..off + len).contains(w));
+        let at = Location::caller();
+        assert!(off % PAGE == 0 && len % PAGE == 0 && len != 0, "punched {len} bytes at {off:#x}");
+        for page in off / PAGE..(off + len) / PAGE {
+            if page == off / PAGE || self.state().has(page) {
+                self.hook.step(Op::Call, page * PAGE, at);
+            }
+            let mut image = self.state();
+            image.remove(page);
+            self.hook.done(Done::Punched(PAGE), page * PAGE, Ordering::SeqCst, at);
+        }
         true
     }
 
     fn in_memory(&self) -> u64 {
-        self.state().pages() * PAGE
+        self.state().count * PAGE
     }
 
     fn room(&self) -> (u64, u64) {
-        let state = self.state();
-        ((state.room - state.pages()) * PAGE, state.room * PAGE)
+        let image = self.state();
+        (image.room.saturating_sub(image.count) * PAGE, image.room * PAGE)
     }
 
     #[track_caller]
     fn lock(&self, owner: Owner) -> bool {
         self.hook.step(Op::Call, 0, Location::caller());
-        let mut state = self.state();
-        *state.locks.entry(owner).or_insert(self.process) == self.process
+        let mut image = self.state();
+        *image.locks.entry(owner).or_insert(self.process) == self.process
     }
 
     #[track_caller]
@@ -262,8 +373,18 @@ impl Sys for Sim {
         self.state().locks.remove(&owner);
     }
 
+    #[track_caller]
     fn is_gone(&self, owner: Owner, _: Process) -> bool {
-        !self.state().locks.contains_key(&owner)
+        let at = Location::caller();
+        self.hook.step(Op::Load, 0, at);
+        let image = self.state();
+        let gone = !image.locks.contains_key(&owner);
+        if let Some(process) = image.gone.get(&owner)
+            && gone
+        {
+            self.hook.done(Done::Gone(*process), 0, Ordering::SeqCst, at);
+        }
+        gone
     }
 
     #[track_caller]
@@ -272,28 +393,20 @@ impl Sys for Sim {
     }
 
     #[track_caller]
-    fn wake(&self, _: u64) {
-        self.hook.step(Op::Call, 0, Location::caller());
+    fn wake(&self, off: u64) {
+        self.hook.step(Op::Call, off, Location::caller());
         self.state().wakes += 1;
     }
 
     fn now(&self) -> u64 {
-        let mut state = self.state();
-        state.clock += 1;
-        state.clock
+        // The same at every step, so that runs that differ in it alone look the same.
+        self.state().clock
     }
 }
 
 /// A layout small enough to be walked through, yet with every kind of zone.
 pub fn tiny() -> Geometry {
-    let params = Params {
-        capacity: 1 << 16,
-        seats: 6,
-        permits: 2,
-        buckets: 2,
-        max_slots: 32,
-        shared: 2 * PAGE,
-        shared_top: 9,
-    };
+    let params =
+        Params { capacity: 1 << 16, seats: 6, permits: 2, buckets: 2, max_slots: 32, shared: 2 * PAGE, shared_top: 9 };
     Geometry::new(params).expect("valid numbers")
 }

@@ -1,7 +1,10 @@
 //! Promise: a process killed at any instruction leaves nothing corrupted, hanging or leaking, and so does
-//! one killed while it recovers.
+//! one killed while it recovers; one that is stopped is waited for by nobody.
 
-use proof::world::{kill_sweep, scripts, second_order_sweep};
+use proof::script::{acts, scripts};
+use proof::sweep::{
+    STEP_BUDGET, a_stopped_holder_keeps_its_permit, kill_sweep, pile_up_sweep, second_order_sweep, stop_sweep,
+};
 
 /// Every script, its victim killed before each shared write and system call.
 #[test]
@@ -21,10 +24,37 @@ fn kill_at_every_step() {
 fn kill_the_recoverer_at_every_step() {
     let (mut points, mut pairs) = (0, 0);
     for script in scripts() {
-        let (a, b) = second_order_sweep(&script, 1);
+        let (a, b) = second_order_sweep(&script, 7);
         println!("{a:6} points, {b:8} pairs: {}", script.name);
         points += a;
         pairs += b;
     }
     println!("{points:6} points, {pairs} pairs, no violation, no leaked byte");
+}
+
+/// A death in one act while another act is half done and not recovered.
+#[test]
+fn kill_while_another_death_is_unsettled() {
+    let pairs = pile_up_sweep(9);
+    println!("{pairs} pairs, no violation, no leaked byte");
+}
+
+/// Stopped at any step of anything; two others do everything; then it goes on, or is killed there.
+#[test]
+fn stop_at_every_step() {
+    let (mut points, mut worst) = (0, 0);
+    for act in acts() {
+        let seen = stop_sweep(&act, 5);
+        println!("{:6} points, worst {:5} steps: {}", seen.points, seen.worst, act.name);
+        assert!(seen.points > 0);
+        points += seen.points;
+        worst = worst.max(seen.worst);
+    }
+    println!("{points:6} points, worst operation of the others {worst} of {STEP_BUDGET} steps");
+}
+
+/// What was granted explicitly stays granted while its holder is stopped, and is not taken from the living.
+#[test]
+fn a_stopped_holder_keeps_its_permits() {
+    a_stopped_holder_keeps_its_permit();
 }

@@ -4,24 +4,22 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::builder::{
-    BinaryBuilder, BinaryViewBuilder, FixedSizeBinaryBuilder, Int32Builder, LargeBinaryBuilder,
-    ListBuilder, MapBuilder, StringBuilder, StringDictionaryBuilder, StringViewBuilder,
+    BinaryBuilder, BinaryViewBuilder, FixedSizeBinaryBuilder, Int32Builder, LargeBinaryBuilder, ListBuilder,
+    MapBuilder, StringBuilder, StringDictionaryBuilder, StringViewBuilder,
 };
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type,
-    DurationMicrosecondType, DurationMillisecondType, DurationNanosecondType, DurationSecondType,
-    Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-    IntervalDayTimeType, IntervalMonthDayNanoType, IntervalYearMonthType, Time32MillisecondType,
-    Time32SecondType, Time64MicrosecondType, Time64NanosecondType, TimestampMicrosecondType,
-    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type,
-    UInt32Type, UInt64Type,
+    Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, DurationMicrosecondType,
+    DurationMillisecondType, DurationNanosecondType, DurationSecondType, Float16Type, Float32Type, Float64Type,
+    Int8Type, Int16Type, Int32Type, Int64Type, IntervalDayTimeType, IntervalMonthDayNanoType, IntervalYearMonthType,
+    Time32MillisecondType, Time32SecondType, Time64MicrosecondType, Time64NanosecondType, TimestampMicrosecondType,
+    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type,
+    UInt64Type,
 };
 use arrow_array::{
-    Array, ArrowNativeTypeOp, DictionaryArray, FixedSizeListArray, Float64Array,
-    GenericListViewArray, Int16Array, Int32Array, Int64Array, LargeListArray, LargeStringArray,
-    ListArray, NullArray, OffsetSizeTrait, RunArray, StringArray, StructArray, UInt8Array,
-    UnionArray,
+    Array, ArrowNativeTypeOp, DictionaryArray, FixedSizeListArray, Float64Array, GenericListViewArray, Int16Array,
+    Int32Array, Int64Array, LargeListArray, LargeStringArray, ListArray, NullArray, OffsetSizeTrait, RunArray,
+    StringArray, StructArray, UInt8Array, UnionArray,
 };
 use arrow_buffer::{IntervalDayTime, IntervalMonthDayNano, MutableBuffer, OffsetBuffer, i256};
 use arrow_schema::{Field, Fields, UnionFields};
@@ -34,10 +32,7 @@ struct Random(u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         self.0 >> 33 ^ self.0 << 20
     }
 
@@ -54,10 +49,7 @@ struct Stored {
 
 impl Stored {
     fn region(&self) -> Region<'_> {
-        Region {
-            bytes: &self.region,
-            extents: &self.extents,
-        }
+        Region { bytes: &self.region, extents: &self.extents }
     }
 
     fn root(&self) -> &[u8] {
@@ -80,10 +72,7 @@ impl Stored {
         let (at, len) = self.extents[0];
         change(&mut region[at as usize..][..len as usize]);
         aligned.copy_from_slice(&region);
-        Stored {
-            region: aligned.into(),
-            extents: self.extents.clone(),
-        }
+        Stored { region: aligned.into(), extents: self.extents.clone() }
     }
 }
 
@@ -107,29 +96,16 @@ fn store(batch: &RecordBatch) -> Stored {
         plan.write_part(i, &mut memory[at as usize..][..len as usize], &copy);
     }
     let (at, len) = extents[0];
-    plan.write_root(
-        at,
-        &parts,
-        &mut memory[at as usize..][..len as usize],
-        &copy,
-    );
-    Stored {
-        region: memory.into(),
-        extents,
-    }
+    plan.write_root(at, &parts, &mut memory[at as usize..][..len as usize], &copy);
+    Stored { region: memory.into(), extents }
 }
 
-fn nullable<T: ArrowPrimitiveType>(
-    n: usize,
-    value: impl Fn(usize) -> T::Native,
-) -> PrimitiveArray<T> {
+fn nullable<T: ArrowPrimitiveType>(n: usize, value: impl Fn(usize) -> T::Native) -> PrimitiveArray<T> {
     (0..n).map(|i| (i % 3 != 1).then(|| value(i))).collect()
 }
 
 fn texts(n: usize) -> Vec<Option<String>> {
-    (0..n)
-        .map(|i| (i % 4 != 2).then(|| "héllo ".repeat(i % 5) + &i.to_string()))
-        .collect()
+    (0..n).map(|i| (i % 4 != 2).then(|| "héllo ".repeat(i % 5) + &i.to_string())).collect()
 }
 
 fn offsets(n: usize) -> (Vec<i32>, usize) {
@@ -151,10 +127,7 @@ fn list_view<O: OffsetSizeTrait>(n: usize) -> ArrayRef {
     // Out of order and overlapping, with empty lists that point anywhere.
     let sizes: Vec<O> = (0..n).map(|i| O::usize_as(i % 4)).collect();
     let offsets: Vec<O> = (0..n).map(|i| O::usize_as(2 * (n - 1 - i))).collect();
-    Arc::new(
-        GenericListViewArray::<O>::try_new(field, offsets.into(), sizes.into(), values, nulls(n))
-            .unwrap(),
-    )
+    Arc::new(GenericListViewArray::<O>::try_new(field, offsets.into(), sizes.into(), values, nulls(n)).unwrap())
 }
 
 fn strings_dictionary(n: usize) -> DictionaryArray<Int32Type> {
@@ -171,10 +144,7 @@ fn strings_dictionary(n: usize) -> DictionaryArray<Int32Type> {
 fn union(n: usize, dense: bool) -> ArrayRef {
     let fields = UnionFields::try_new(
         [2, 5],
-        [
-            Field::new("number", DataType::Int64, true),
-            Field::new("text", DataType::Utf8, true),
-        ],
+        [Field::new("number", DataType::Int64, true), Field::new("text", DataType::Utf8, true)],
     )
     .unwrap();
     let ids: Vec<i8> = (0..n).map(|i| if i % 3 == 0 { 5 } else { 2 }).collect();
@@ -187,21 +157,14 @@ fn union(n: usize, dense: bool) -> ArrayRef {
             count[k] - 1
         })
         .collect();
-    let children: Vec<ArrayRef> = vec![
-        Arc::new(nullable::<Int64Type>(n, |i| i as i64)),
-        Arc::new(texts(n).into_iter().collect::<StringArray>()),
-    ];
+    let children: Vec<ArrayRef> =
+        vec![Arc::new(nullable::<Int64Type>(n, |i| i as i64)), Arc::new(texts(n).into_iter().collect::<StringArray>())];
     let children = if dense {
-        vec![
-            children[0].slice(0, count[0] as usize),
-            children[1].slice(0, count[1] as usize),
-        ]
+        vec![children[0].slice(0, count[0] as usize), children[1].slice(0, count[1] as usize)]
     } else {
         children
     };
-    Arc::new(
-        UnionArray::try_new(fields, ids.into(), dense.then(|| offsets.into()), children).unwrap(),
-    )
+    Arc::new(UnionArray::try_new(fields, ids.into(), dense.then(|| offsets.into()), children).unwrap())
 }
 
 fn views(n: usize, block: u32) -> ArrayRef {
@@ -223,13 +186,7 @@ fn every_type(n: usize) -> Vec<(&'static str, ArrayRef)> {
     let item = |t: &DataType| Arc::new(Field::new("item", t.clone(), true));
     let wide: ArrayRef = Arc::new(nullable::<Int64Type>(values, |i| i as i64 * 3));
     let dict = strings_dictionary(values);
-    let large_offsets = OffsetBuffer::new(
-        list_offsets
-            .iter()
-            .map(|&o| i64::from(o))
-            .collect::<Vec<_>>()
-            .into(),
-    );
+    let large_offsets = OffsetBuffer::new(list_offsets.iter().map(|&o| i64::from(o)).collect::<Vec<_>>().into());
     let mut binary = BinaryBuilder::new();
     let mut large_binary = LargeBinaryBuilder::new();
     let mut fixed = FixedSizeBinaryBuilder::new(5);
@@ -265,20 +222,9 @@ fn every_type(n: usize) -> Vec<(&'static str, ArrayRef)> {
         None,
     );
     let keys = nullable::<Int16Type>(n, |i| (i % values.max(1)) as i16);
-    let keys = if values == 0 {
-        Int16Array::new_null(n)
-    } else {
-        keys
-    };
-    let ends = |step: usize| {
-        (1..=n.div_ceil(step))
-            .map(|i| (i * step).min(n))
-            .collect::<Vec<_>>()
-    };
-    let pair = Fields::from(vec![
-        Field::new("a", DataType::Int64, true),
-        Field::new("b", DataType::Boolean, true),
-    ]);
+    let keys = if values == 0 { Int16Array::new_null(n) } else { keys };
+    let ends = |step: usize| (1..=n.div_ceil(step)).map(|i| (i * step).min(n)).collect::<Vec<_>>();
+    let pair = Fields::from(vec![Field::new("a", DataType::Int64, true), Field::new("b", DataType::Boolean, true)]);
     let bools: BooleanArray = (0..n).map(|i| (i % 6 != 2).then_some(i % 2 == 0)).collect();
     vec![
         ("i8", Arc::new(nullable::<Int8Type>(n, |i| i as i8))),
@@ -292,160 +238,52 @@ fn every_type(n: usize) -> Vec<(&'static str, ArrayRef)> {
         (
             "f16",
             Arc::new(nullable::<Float16Type>(n, |i| {
-                if i % 2 == 0 {
-                    ArrowNativeTypeOp::ONE
-                } else {
-                    ArrowNativeTypeOp::ZERO
-                }
+                if i % 2 == 0 { ArrowNativeTypeOp::ONE } else { ArrowNativeTypeOp::ZERO }
             })),
         ),
-        (
-            "f32",
-            Arc::new(nullable::<Float32Type>(n, |i| i as f32 / 2.0)),
-        ),
-        (
-            "f64",
-            Arc::new(Float64Array::from_iter_values(
-                (0..n).map(|i| i as f64 / 2.0),
-            )),
-        ),
+        ("f32", Arc::new(nullable::<Float32Type>(n, |i| i as f32 / 2.0))),
+        ("f64", Arc::new(Float64Array::from_iter_values((0..n).map(|i| i as f64 / 2.0)))),
         ("date32", Arc::new(nullable::<Date32Type>(n, |i| i as i32))),
-        (
-            "date64",
-            Arc::new(nullable::<Date64Type>(n, |i| i as i64 * 86_400_000)),
-        ),
-        (
-            "time32 s",
-            Arc::new(nullable::<Time32SecondType>(n, |i| i as i32)),
-        ),
-        (
-            "time32 ms",
-            Arc::new(nullable::<Time32MillisecondType>(n, |i| i as i32)),
-        ),
-        (
-            "time64 us",
-            Arc::new(nullable::<Time64MicrosecondType>(n, |i| i as i64)),
-        ),
-        (
-            "time64 ns",
-            Arc::new(nullable::<Time64NanosecondType>(n, |i| i as i64)),
-        ),
-        (
-            "timestamp s",
-            Arc::new(nullable::<TimestampSecondType>(n, |i| i as i64)),
-        ),
-        (
-            "timestamp ms",
-            Arc::new(nullable::<TimestampMillisecondType>(n, |i| i as i64)),
-        ),
-        (
-            "timestamp us",
-            Arc::new(nullable::<TimestampMicrosecondType>(n, |i| i as i64)),
-        ),
-        (
-            "timestamp tz",
-            Arc::new(
-                nullable::<TimestampNanosecondType>(n, |i| i as i64).with_timezone("Europe/Berlin"),
-            ),
-        ),
-        (
-            "duration s",
-            Arc::new(nullable::<DurationSecondType>(n, |i| i as i64)),
-        ),
-        (
-            "duration ms",
-            Arc::new(nullable::<DurationMillisecondType>(n, |i| i as i64)),
-        ),
-        (
-            "duration us",
-            Arc::new(nullable::<DurationMicrosecondType>(n, |i| i as i64)),
-        ),
-        (
-            "duration ns",
-            Arc::new(nullable::<DurationNanosecondType>(n, |i| i as i64)),
-        ),
-        (
-            "interval ym",
-            Arc::new(nullable::<IntervalYearMonthType>(n, |i| i as i32)),
-        ),
-        (
-            "interval dt",
-            Arc::new(nullable::<IntervalDayTimeType>(n, |i| {
-                IntervalDayTime::new(i as i32, 7)
-            })),
-        ),
+        ("date64", Arc::new(nullable::<Date64Type>(n, |i| i as i64 * 86_400_000))),
+        ("time32 s", Arc::new(nullable::<Time32SecondType>(n, |i| i as i32))),
+        ("time32 ms", Arc::new(nullable::<Time32MillisecondType>(n, |i| i as i32))),
+        ("time64 us", Arc::new(nullable::<Time64MicrosecondType>(n, |i| i as i64))),
+        ("time64 ns", Arc::new(nullable::<Time64NanosecondType>(n, |i| i as i64))),
+        ("timestamp s", Arc::new(nullable::<TimestampSecondType>(n, |i| i as i64))),
+        ("timestamp ms", Arc::new(nullable::<TimestampMillisecondType>(n, |i| i as i64))),
+        ("timestamp us", Arc::new(nullable::<TimestampMicrosecondType>(n, |i| i as i64))),
+        ("timestamp tz", Arc::new(nullable::<TimestampNanosecondType>(n, |i| i as i64).with_timezone("Europe/Berlin"))),
+        ("duration s", Arc::new(nullable::<DurationSecondType>(n, |i| i as i64))),
+        ("duration ms", Arc::new(nullable::<DurationMillisecondType>(n, |i| i as i64))),
+        ("duration us", Arc::new(nullable::<DurationMicrosecondType>(n, |i| i as i64))),
+        ("duration ns", Arc::new(nullable::<DurationNanosecondType>(n, |i| i as i64))),
+        ("interval ym", Arc::new(nullable::<IntervalYearMonthType>(n, |i| i as i32))),
+        ("interval dt", Arc::new(nullable::<IntervalDayTimeType>(n, |i| IntervalDayTime::new(i as i32, 7)))),
         (
             "interval mdn",
-            Arc::new(nullable::<IntervalMonthDayNanoType>(n, |i| {
-                IntervalMonthDayNano::new(1, i as i32, 9)
-            })),
+            Arc::new(nullable::<IntervalMonthDayNanoType>(n, |i| IntervalMonthDayNano::new(1, i as i32, 9))),
         ),
-        (
-            "decimal32",
-            Arc::new(
-                nullable::<Decimal32Type>(n, |i| i as i32)
-                    .with_precision_and_scale(7, 2)
-                    .unwrap(),
-            ),
-        ),
-        (
-            "decimal64",
-            Arc::new(
-                nullable::<Decimal64Type>(n, |i| i as i64)
-                    .with_precision_and_scale(12, 3)
-                    .unwrap(),
-            ),
-        ),
-        (
-            "decimal128",
-            Arc::new(
-                nullable::<Decimal128Type>(n, |i| i as i128)
-                    .with_precision_and_scale(30, 4)
-                    .unwrap(),
-            ),
-        ),
+        ("decimal32", Arc::new(nullable::<Decimal32Type>(n, |i| i as i32).with_precision_and_scale(7, 2).unwrap())),
+        ("decimal64", Arc::new(nullable::<Decimal64Type>(n, |i| i as i64).with_precision_and_scale(12, 3).unwrap())),
+        ("decimal128", Arc::new(nullable::<Decimal128Type>(n, |i| i as i128).with_precision_and_scale(30, 4).unwrap())),
         (
             "decimal256",
             Arc::new(
-                nullable::<Decimal256Type>(n, |i| i256::from_i128(i as i128))
-                    .with_precision_and_scale(60, -2)
-                    .unwrap(),
+                nullable::<Decimal256Type>(n, |i| i256::from_i128(i as i128)).with_precision_and_scale(60, -2).unwrap(),
             ),
         ),
         ("null", Arc::new(NullArray::new(n))),
         ("bool", Arc::new(bools.clone())),
-        (
-            "utf8",
-            Arc::new(texts(n).into_iter().collect::<StringArray>()),
-        ),
-        (
-            "large utf8",
-            Arc::new(texts(n).into_iter().collect::<LargeStringArray>()),
-        ),
+        ("utf8", Arc::new(texts(n).into_iter().collect::<StringArray>())),
+        ("large utf8", Arc::new(texts(n).into_iter().collect::<LargeStringArray>())),
         ("binary", Arc::new(binary.finish())),
         ("large binary", Arc::new(large_binary.finish())),
         ("fixed size binary", Arc::new(fixed.finish())),
         ("utf8 view", views(n, 1 << 20)),
         ("utf8 view, many buffers", views(n, 128)),
         ("binary view", Arc::new(binary_view.finish())),
-        (
-            "list",
-            Arc::new(ListArray::new(
-                item(wide.data_type()),
-                list_offsets.clone(),
-                wide.clone(),
-                nulls(n),
-            )),
-        ),
-        (
-            "large list",
-            Arc::new(LargeListArray::new(
-                item(wide.data_type()),
-                large_offsets,
-                wide.clone(),
-                nulls(n),
-            )),
-        ),
+        ("list", Arc::new(ListArray::new(item(wide.data_type()), list_offsets.clone(), wide.clone(), nulls(n)))),
+        ("large list", Arc::new(LargeListArray::new(item(wide.data_type()), large_offsets, wide.clone(), nulls(n)))),
         ("list of list of utf8", Arc::new(nested.finish())),
         ("list view", list_view::<i32>(n)),
         ("large list view", list_view::<i64>(n)),
@@ -454,11 +292,7 @@ fn every_type(n: usize) -> Vec<(&'static str, ArrayRef)> {
             Arc::new(FixedSizeListArray::new(
                 Arc::new(Field::new("item", DataType::Boolean, true)),
                 3,
-                Arc::new(
-                    (0..3 * n)
-                        .map(|i| (i % 4 != 0).then_some(i % 3 == 0))
-                        .collect::<BooleanArray>(),
-                ),
+                Arc::new((0..3 * n).map(|i| (i % 4 != 0).then_some(i % 3 == 0)).collect::<BooleanArray>()),
                 nulls(n),
             )),
         ),
@@ -466,10 +300,7 @@ fn every_type(n: usize) -> Vec<(&'static str, ArrayRef)> {
             "struct",
             Arc::new(StructArray::new(
                 pair,
-                vec![
-                    Arc::new(nullable::<Int64Type>(n, |i| i as i64)),
-                    Arc::new(bools),
-                ],
+                vec![Arc::new(nullable::<Int64Type>(n, |i| i as i64)), Arc::new(bools)],
                 nulls(n),
             )),
         ),
@@ -484,28 +315,16 @@ fn every_type(n: usize) -> Vec<(&'static str, ArrayRef)> {
         ),
         (
             "list of dictionary",
-            Arc::new(ListArray::new(
-                item(dict.data_type()),
-                list_offsets,
-                Arc::new(dict),
-                nulls(n),
-            )),
+            Arc::new(ListArray::new(item(dict.data_type()), list_offsets, Arc::new(dict), nulls(n))),
         ),
-        (
-            "dictionary of struct of dictionary",
-            Arc::new(DictionaryArray::new(keys, Arc::new(inner))),
-        ),
+        ("dictionary of struct of dictionary", Arc::new(DictionaryArray::new(keys, Arc::new(inner)))),
         ("union, sparse", union(n, false)),
         ("union, dense", union(n, true)),
         (
             "run ends i32, utf8",
             Arc::new(
                 RunArray::<Int32Type>::try_new(
-                    &ends(3)
-                        .into_iter()
-                        .map(|e| e as i32)
-                        .collect::<Vec<_>>()
-                        .into(),
+                    &ends(3).into_iter().map(|e| e as i32).collect::<Vec<_>>().into(),
                     &texts(ends(3).len()).into_iter().collect::<StringArray>(),
                 )
                 .unwrap(),
@@ -515,11 +334,7 @@ fn every_type(n: usize) -> Vec<(&'static str, ArrayRef)> {
             "run ends i16, i64",
             Arc::new(
                 RunArray::<Int16Type>::try_new(
-                    &ends(2)
-                        .into_iter()
-                        .map(|e| e as i16)
-                        .collect::<Vec<_>>()
-                        .into(),
+                    &ends(2).into_iter().map(|e| e as i16).collect::<Vec<_>>().into(),
                     &nullable::<Int64Type>(ends(2).len(), |i| i as i64),
                 )
                 .unwrap(),
@@ -529,11 +344,7 @@ fn every_type(n: usize) -> Vec<(&'static str, ArrayRef)> {
             "run ends i64, f64",
             Arc::new(
                 RunArray::<Int64Type>::try_new(
-                    &ends(4)
-                        .into_iter()
-                        .map(|e| e as i64)
-                        .collect::<Vec<_>>()
-                        .into(),
+                    &ends(4).into_iter().map(|e| e as i64).collect::<Vec<_>>().into(),
                     &nullable::<Float64Type>(ends(4).len(), |i| i as f64),
                 )
                 .unwrap(),
@@ -546,23 +357,14 @@ fn batch_of(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
     let fields: Vec<Field> = columns
         .iter()
         .map(|(name, a)| {
-            let metadata =
-                HashMap::from([("ARROW:extension:name".to_owned(), format!("test.{name}"))]);
+            let metadata = HashMap::from([("ARROW:extension:name".to_owned(), format!("test.{name}"))]);
             Field::new(*name, a.data_type().clone(), true).with_metadata(metadata)
         })
         .collect();
-    let schema = Schema::new_with_metadata(
-        fields,
-        HashMap::from([("who".to_owned(), "tests".to_owned())]),
-    );
+    let schema = Schema::new_with_metadata(fields, HashMap::from([("who".to_owned(), "tests".to_owned())]));
     let rows = columns.first().map_or(0, |c| c.1.len());
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    RecordBatch::try_new_with_options(
-        Arc::new(schema),
-        columns.into_iter().map(|c| c.1).collect(),
-        &options,
-    )
-    .unwrap()
+    RecordBatch::try_new_with_options(Arc::new(schema), columns.into_iter().map(|c| c.1).collect(), &options).unwrap()
 }
 
 fn every_buffer(data: &ArrayData, visit: &mut dyn FnMut(&Buffer)) {
@@ -570,9 +372,7 @@ fn every_buffer(data: &ArrayData, visit: &mut dyn FnMut(&Buffer)) {
     if let Some(nulls) = data.nulls() {
         visit(nulls.buffer());
     }
-    data.child_data()
-        .iter()
-        .for_each(|child| every_buffer(child, visit));
+    data.child_data().iter().for_each(|child| every_buffer(child, visit));
 }
 
 fn assert_inside(stored: &Stored, batch: &RecordBatch) {
@@ -581,18 +381,10 @@ fn assert_inside(stored: &Stored, batch: &RecordBatch) {
         let mut outside = 0;
         every_buffer(&column.to_data(), &mut |b| {
             let at = (b.as_ptr() as usize).wrapping_sub(stored.region.as_ptr() as usize) as u64;
-            let inside = stored
-                .extents
-                .iter()
-                .any(|&(from, len)| at >= from && at + b.len() as u64 <= from + len);
+            let inside = stored.extents.iter().any(|&(from, len)| at >= from && at + b.len() as u64 <= from + len);
             outside += usize::from(!b.is_empty() && !inside);
         });
-        assert_eq!(
-            outside,
-            0,
-            "buffers of column {i} ({}) outside the region",
-            column.data_type()
-        );
+        assert_eq!(outside, 0, "buffers of column {i} ({}) outside the region", column.data_type());
     }
 }
 
@@ -622,28 +414,13 @@ fn read_ipc(stored: &Stored) -> RecordBatch {
     for bytes in dictionaries {
         let message = arrow_ipc::root_as_message(bytes).unwrap();
         let dictionary = message.header_as_dictionary_batch().unwrap();
-        arrow_ipc::reader::read_dictionary(
-            &stored.region,
-            dictionary,
-            &schema,
-            &mut known,
-            &version,
-        )
-        .unwrap();
+        arrow_ipc::reader::read_dictionary(&stored.region, dictionary, &schema, &mut known, &version).unwrap();
     }
     let message = arrow_ipc::root_as_message(batch).unwrap();
     assert_eq!(message.version(), version);
     assert!(message.bodyLength() <= stored.region.len() as i64);
     let batch = message.header_as_record_batch().unwrap();
-    arrow_ipc::reader::read_record_batch(
-        &stored.region,
-        batch,
-        Arc::new(schema),
-        &known,
-        None,
-        &version,
-    )
-    .unwrap()
+    arrow_ipc::reader::read_record_batch(&stored.region, batch, Arc::new(schema), &known, None, &version).unwrap()
 }
 
 #[test]
@@ -660,22 +437,10 @@ fn every_type_round_trips_whole() {
 #[test]
 fn every_type_round_trips_sliced_at_odd_offsets() {
     for (name, array) in every_type(100) {
-        for (from, len) in [
-            (0, 50),
-            (1, 99),
-            (3, 7),
-            (8, 16),
-            (13, 0),
-            (5, 71),
-            (99, 1),
-            (100, 0),
-        ] {
+        for (from, len) in [(0, 50), (1, 99), (3, 7), (8, 16), (13, 0), (5, 71), (99, 1), (100, 0)] {
             assert_round_trip(&batch_of(vec![(name, array.slice(from, len))]));
             if len > 4 {
-                assert_round_trip(&batch_of(vec![(
-                    name,
-                    array.slice(from, len).slice(3, len - 4),
-                )]));
+                assert_round_trip(&batch_of(vec![(name, array.slice(from, len).slice(3, len - 4))]));
             }
         }
     }
@@ -688,11 +453,7 @@ fn a_slice_stores_no_more_than_it_shows() {
             continue;
         }
         let stored = store(&batch_of(vec![(name, array.slice(1501, 10))]));
-        assert!(
-            stored.layout().nbytes() < 4000,
-            "{name}: {} bytes",
-            stored.layout().nbytes()
-        );
+        assert!(stored.layout().nbytes() < 4000, "{name}: {} bytes", stored.layout().nbytes());
     }
 }
 
@@ -700,18 +461,9 @@ fn a_slice_stores_no_more_than_it_shows() {
 fn large_columns_are_parts_and_small_ones_lie_in_the_root() {
     let n = 20_000;
     let batch = batch_of(vec![
-        (
-            "large",
-            Arc::new(Float64Array::from_iter_values((0..n).map(|i| i as f64))),
-        ),
-        (
-            "small",
-            Arc::new(UInt8Array::from_iter_values((0..n).map(|i| i as u8))),
-        ),
-        (
-            "text",
-            Arc::new(texts(n).into_iter().collect::<StringArray>()),
-        ),
+        ("large", Arc::new(Float64Array::from_iter_values((0..n).map(|i| i as f64)))),
+        ("small", Arc::new(UInt8Array::from_iter_values((0..n).map(|i| i as u8)))),
+        ("text", Arc::new(texts(n).into_iter().collect::<StringArray>())),
         ("dictionary", Arc::new(strings_dictionary(n))),
     ]);
     let plan = Plan::new(&batch).unwrap();
@@ -753,48 +505,21 @@ fn padding_is_zero() {
 fn values_finds_plain_numbers_and_names_what_is_not() {
     let n = 1000;
     let batch = batch_of(vec![
-        (
-            "f",
-            Arc::new(Float64Array::from_iter_values((0..n).map(|i| i as f64))),
-        ),
-        (
-            "when",
-            Arc::new(nullable::<TimestampSecondType>(n, |i| i as i64)),
-        ),
-        (
-            "text",
-            Arc::new(texts(n).into_iter().collect::<StringArray>()),
-        ),
+        ("f", Arc::new(Float64Array::from_iter_values((0..n).map(|i| i as f64)))),
+        ("when", Arc::new(nullable::<TimestampSecondType>(n, |i| i as i64))),
+        ("text", Arc::new(texts(n).into_iter().collect::<StringArray>())),
     ]);
     let stored = store(&batch);
     let layout = stored.layout();
-    let (at, len) = layout
-        .values(0, ElementType::F64, &stored.region())
-        .unwrap();
+    let (at, len) = layout.values(0, ElementType::F64, &stored.region()).unwrap();
     let bytes = &stored.region[at as usize..][..8 * len as usize];
-    assert_eq!(
-        bytemuck::cast_slice::<u8, f64>(bytes),
-        &batch.column(0).as_primitive::<Float64Type>().values()[..]
-    );
+    assert_eq!(bytemuck::cast_slice::<u8, f64>(bytes), &batch.column(0).as_primitive::<Float64Type>().values()[..]);
     assert!(layout.values(1, ElementType::I64, &stored.region()).is_ok());
     assert_eq!(layout.null_count(1).unwrap(), 333);
-    let error = layout
-        .values(2, ElementType::F64, &stored.region())
-        .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "`text` is a column of Utf8, not a column of f64"
-    );
-    assert!(
-        layout
-            .values(0, ElementType::F32, &stored.region())
-            .is_err()
-    );
-    assert!(
-        layout
-            .values(3, ElementType::F32, &stored.region())
-            .is_err()
-    );
+    let error = layout.values(2, ElementType::F64, &stored.region()).unwrap_err();
+    assert_eq!(error.to_string(), "`text` is a column of Utf8, not a column of f64");
+    assert!(layout.values(0, ElementType::F32, &stored.region()).is_err());
+    assert!(layout.values(3, ElementType::F32, &stored.region()).is_err());
 }
 
 #[test]
@@ -806,16 +531,10 @@ fn a_schema_is_decoded_once() {
 
 #[test]
 fn what_cannot_be_stored_says_why() {
-    let inner = DictionaryArray::<Int32Type>::new(
-        Int32Array::from(vec![0]),
-        Arc::new(strings_dictionary(1)),
-    );
+    let inner = DictionaryArray::<Int32Type>::new(Int32Array::from(vec![0]), Arc::new(strings_dictionary(1)));
     let batch = RecordBatch::try_from_iter([("d", Arc::new(inner) as ArrayRef)]).unwrap();
     let error = Plan::new(&batch).err().unwrap().to_string();
-    assert!(
-        error.contains("column `d`") && error.contains("dictionary"),
-        "{error}"
-    );
+    assert!(error.contains("column `d`") && error.contains("dictionary"), "{error}");
 }
 
 /// Damage is an error or another batch, never a panic. The values are read only where they were
@@ -909,20 +628,14 @@ fn random_bytes_are_no_batch() {
                 count[1..].fill(0);
             }
         }
-        let stored = Stored {
-            region: Buffer::from(bytes),
-            extents: vec![(0, len as u64)],
-        };
+        let stored = Stored { region: Buffer::from(bytes), extents: vec![(0, len as u64)] };
         try_everything(&stored);
     }
 }
 
 #[test]
 fn buffers_outside_the_extents_are_refused() {
-    let stored = store(&batch_of(vec![(
-        "x",
-        Arc::new(Int64Array::from_iter_values(0..100)),
-    )]));
+    let stored = store(&batch_of(vec![("x", Arc::new(Int64Array::from_iter_values(0..100)))]));
     let buffers = Sections::of(&stored.layout().header).buffers as usize + BUFFER_BYTES as usize;
     for at in [
         0_u64,
@@ -931,18 +644,10 @@ fn buffers_outside_the_extents_are_refused() {
         u64::MAX - 63,
         stored.extents[0].0 + 8,
     ] {
-        let forged =
-            stored.with(|root| root[buffers..buffers + 8].copy_from_slice(&at.to_le_bytes()));
-        assert!(
-            matches!(forged.read(Trust::Writers), Err(Error::Damaged(_))),
-            "{at}"
-        );
+        let forged = stored.with(|root| root[buffers..buffers + 8].copy_from_slice(&at.to_le_bytes()));
+        assert!(matches!(forged.read(Trust::Writers), Err(Error::Damaged(_))), "{at}");
         let layout = forged.layout();
-        assert!(
-            layout
-                .values(0, ElementType::I64, &forged.region())
-                .is_err()
-        );
+        assert!(layout.values(0, ElementType::I64, &forged.region()).is_err());
     }
 }
 
@@ -962,42 +667,18 @@ fn speed() {
         eprintln!("{what}: {best:.0} ns");
     };
     let columns: Vec<(String, ArrayRef)> = (0..10)
-        .map(|i| {
-            (
-                format!("c{i}"),
-                Arc::new(Float64Array::from_iter_values((0..1000).map(|k| k as f64))) as ArrayRef,
-            )
-        })
+        .map(|i| (format!("c{i}"), Arc::new(Float64Array::from_iter_values((0..1000).map(|k| k as f64))) as ArrayRef))
         .collect();
-    let batch = batch_of(
-        columns
-            .iter()
-            .map(|(n, a)| (n.as_str(), a.clone()))
-            .collect(),
-    );
+    let batch = batch_of(columns.iter().map(|(n, a)| (n.as_str(), a.clone())).collect());
     let stored = store(&batch);
     let region = stored.region();
-    time("parse", &mut || {
-        drop(std::hint::black_box(Layout::parse(stored.root())))
-    });
+    time("parse", &mut || drop(std::hint::black_box(Layout::parse(stored.root()))));
     time("parse + values", &mut || {
-        drop(std::hint::black_box(
-            Layout::parse(stored.root())
-                .unwrap()
-                .values(5, ElementType::F64, &region),
-        ));
+        drop(std::hint::black_box(Layout::parse(stored.root()).unwrap().values(5, ElementType::F64, &region)));
     });
-    time("parse + schema", &mut || {
-        drop(std::hint::black_box(
-            Layout::parse(stored.root()).unwrap().schema(),
-        ))
-    });
-    time("batch of 10 f64 columns", &mut || {
-        drop(std::hint::black_box(stored.read(Trust::Writers)))
-    });
-    time("plan of 10 f64 columns", &mut || {
-        drop(std::hint::black_box(Plan::new(&batch)))
-    });
+    time("parse + schema", &mut || drop(std::hint::black_box(Layout::parse(stored.root()).unwrap().schema())));
+    time("batch of 10 f64 columns", &mut || drop(std::hint::black_box(stored.read(Trust::Writers))));
+    time("plan of 10 f64 columns", &mut || drop(std::hint::black_box(Plan::new(&batch))));
     let plan = Plan::new(&batch).unwrap();
     let mut out = vec![0_u8; plan.root_bytes() as usize];
     let parts: Vec<u64> = plan.part_bytes().iter().map(|_| 0).collect();

@@ -32,9 +32,7 @@ const LINES: usize = 800;
 const LEFT_OVERS: &[&str] = &["todo!", "unimplemented!", "dbg!"];
 
 /// Where the workspace keeps Rust files.
-const FOLDERS: &[&str] = &[
-    "src", "tests", "examples", "benches", "cli", "proof", "xtask",
-];
+const FOLDERS: &[&str] = &["src", "tests", "examples", "benches", "cli", "proof", "xtask"];
 
 #[test]
 fn unsafe_stays_in_its_files() {
@@ -63,10 +61,7 @@ fn imports_point_downwards() {
         let name = module(&file);
         if name != "lib" {
             let imports = imports(without_tests(&blank(&read(&file))), &reexports);
-            edges
-                .entry(name)
-                .or_insert_with(BTreeSet::new)
-                .extend(imports);
+            edges.entry(name).or_insert_with(BTreeSet::new).extend(imports);
         }
     }
     let wrong = judge(&edges);
@@ -81,11 +76,7 @@ fn files_are_short_and_finished() {
         let lines = text.lines().count();
         if lines > LINES {
             let file = show(&file);
-            writeln!(
-                wrong,
-                "{file}: {lines} lines, at most {LINES}: split it by subject"
-            )
-            .unwrap();
+            writeln!(wrong, "{file}: {lines} lines, at most {LINES}: split it by subject").unwrap();
         }
         let code = blank(&text);
         for left in LEFT_OVERS {
@@ -116,9 +107,8 @@ fn tests_say_what_they_show() {
 /// The rules above would pass for ever if the reader of the source saw nothing.
 #[test]
 fn the_reader_sees_what_is_there() {
-    let code = blank(
-        "a(\"unsafe\", r#\"\"dbg!\"#, '\"', b'\\'', 'x'); // unsafe\n/* /* */ todo! */ fn f<'a>() { unsafe {} }",
-    );
+    let code =
+        blank("a(\"unsafe\", r#\"\"dbg!\"#, '\"', b'\\'', 'x'); // unsafe\n/* /* */ todo! */ fn f<'a>() { unsafe {} }");
     assert_eq!(words(&code).filter(|(_, w)| *w == "unsafe").count(), 1);
     assert!(!code.contains("dbg!") && !code.contains("todo!"), "{code}");
     assert_eq!(line_of(&code, code.find("unsafe").unwrap()), 2);
@@ -134,32 +124,14 @@ fn the_reader_sees_what_is_there() {
     let edges = |list: &[(&str, &str)]| {
         let mut edges = BTreeMap::<String, BTreeSet<String>>::new();
         for (from, to) in list {
-            edges
-                .entry(from.to_string())
-                .or_default()
-                .insert(to.to_string());
+            edges.entry(from.to_string()).or_default().insert(to.to_string());
         }
         edges
     };
-    assert_eq!(
-        judge(&edges(&[
-            ("zone", "word"),
-            ("view", "segment"),
-            ("arena", "zone"),
-            ("channel", "arena")
-        ])),
-        ""
-    );
+    assert_eq!(judge(&edges(&[("zone", "word"), ("view", "segment"), ("arena", "zone"), ("channel", "arena")])), "");
     assert!(judge(&edges(&[("word", "zone")])).contains("word.rs imports zone"));
     assert!(judge(&edges(&[("zone", "arena")])).contains("zone.rs imports arena"));
-    assert!(
-        judge(&edges(&[
-            ("seat", "zone"),
-            ("zone", "wait"),
-            ("wait", "seat")
-        ]))
-        .contains("circle")
-    );
+    assert!(judge(&edges(&[("seat", "zone"), ("zone", "wait"), ("wait", "seat")])).contains("circle"));
 }
 
 /// One line per import that breaks the rule of [`LAYERS`].
@@ -172,14 +144,11 @@ fn judge(edges: &BTreeMap<String, BTreeSet<String>>) -> String {
             match row(to) {
                 Some(theirs) if theirs <= mine => {}
                 Some(theirs) => {
-                    writeln!(
-                        wrong,
-                        "{from}.rs imports {to}, row {mine} from row {theirs} above it"
-                    )
-                    .unwrap();
+                    writeln!(wrong, "{from}.rs imports {to}, row {mine} from row {theirs} above it").unwrap();
                 }
                 None => {
-                    writeln!(wrong, "{from}.rs imports {to}, which no row of LAYERS names: give it one if it is low").unwrap();
+                    writeln!(wrong, "{from}.rs imports {to}, which no row of LAYERS names: give it one if it is low")
+                        .unwrap();
                 }
             }
         }
@@ -189,9 +158,7 @@ fn judge(edges: &BTreeMap<String, BTreeSet<String>>) -> String {
         let mut left: BTreeSet<&str> = names.iter().copied().collect();
         let leans = |name: &str, left: &BTreeSet<&str>| {
             let imports = edges.get(name).into_iter().flatten();
-            imports
-                .into_iter()
-                .any(|to| to != name && left.contains(to.as_str()))
+            imports.into_iter().any(|to| to != name && left.contains(to.as_str()))
         };
         while let Some(free) = left.iter().copied().find(|name| !leans(name, &left)) {
             left.remove(free);
@@ -308,11 +275,7 @@ fn blank(source: &str) -> String {
             _ => i,
         };
         if end > i {
-            out.extend(
-                s[i..end.min(s.len())]
-                    .iter()
-                    .map(|&c| if c == '\n' { '\n' } else { ' ' }),
-            );
+            out.extend(s[i..end.min(s.len())].iter().map(|&c| if c == '\n' { '\n' } else { ' ' }));
             i = end;
         } else {
             out.push(s[i]);
@@ -350,11 +313,7 @@ fn line_of(code: &str, at: usize) -> usize {
 fn module(file: &Path) -> String {
     let below = file.strip_prefix(root().join("src")).unwrap();
     let first = below.components().next().unwrap();
-    Path::new(first.as_os_str())
-        .file_stem()
-        .unwrap()
-        .to_string_lossy()
-        .into_owned()
+    Path::new(first.as_os_str()).file_stem().unwrap().to_string_lossy().into_owned()
 }
 
 fn rust_files(folder: &str) -> Vec<PathBuf> {
@@ -378,10 +337,7 @@ fn root() -> &'static Path {
 }
 
 fn show(file: &Path) -> String {
-    file.strip_prefix(root())
-        .unwrap_or(file)
-        .display()
-        .to_string()
+    file.strip_prefix(root()).unwrap_or(file).display().to_string()
 }
 
 fn read(file: &Path) -> String {

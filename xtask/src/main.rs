@@ -53,16 +53,9 @@ fn main() -> ExitCode {
     let root = root();
     match Arguments::parse().chore {
         Chore::Test { keep_going } => stages::test(&root, keep_going),
-        Chore::Torture { seconds, seed } => proof(
-            &root,
-            "torture",
-            &[
-                "--seconds",
-                &seconds.to_string(),
-                "--seed",
-                &seed.to_string(),
-            ],
-        ),
+        Chore::Torture { seconds, seed } => {
+            proof(&root, "torture", &["--seconds", &seconds.to_string(), "--seed", &seed.to_string()])
+        }
         Chore::Sweep { full } => proof(&root, "sweep", if full { &["--full"] } else { &[] }),
         Chore::Loom => proof(&root, "loom", &[]),
     }

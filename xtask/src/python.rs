@@ -9,14 +9,8 @@ const SCRIPT: &str = "tests/pyarrow_read.py";
 const REQUIREMENTS: &str = "python-check/requirements.txt";
 
 /// What pip prints when there is no way to an index. Any other failure of pip is ours.
-const UNREACHABLE: &[&str] = &[
-    "NewConnectionError",
-    "ConnectTimeoutError",
-    "ReadTimeoutError",
-    "NameResolutionError",
-    "ProxyError",
-    "SSLError",
-];
+const UNREACHABLE: &[&str] =
+    &["NewConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "NameResolutionError", "ProxyError", "SSLError"];
 
 /// Makes `target/venv`, installs the pinned packages, and runs the script with
 /// `FARETRA_TARGET` naming the directory that holds the built `faretra` command and examples.
@@ -45,11 +39,7 @@ fn prepare(root: &Path, venv: &Path, python: &Path) -> Option<Outcome> {
     if std::fs::read_to_string(&installed).is_ok_and(|text| text == wanted) {
         return None;
     }
-    let made = output(
-        Command::new("python3")
-            .args(["-m", "venv", "--clear"])
-            .arg(venv),
-    );
+    let made = output(Command::new("python3").args(["-m", "venv", "--clear"]).arg(venv));
     match made {
         Err(error) => return Some(Outcome::Skipped(format!("no python3: {error}"))),
         Ok(made) if !made.status.success() => {

@@ -58,11 +58,7 @@ pub fn test(root: &Path, keep_going: bool) -> ExitCode {
         println!("FAILED");
         return ExitCode::FAILURE;
     }
-    match done
-        .iter()
-        .filter(|(_, o, _)| matches!(o, Outcome::Skipped(_)))
-        .count()
-    {
+    match done.iter().filter(|(_, o, _)| matches!(o, Outcome::Skipped(_))).count() {
         0 => println!("all {} stages passed", done.len()),
         skipped => println!("{} stages passed, {skipped} skipped", done.len() - skipped),
     }
@@ -117,27 +113,13 @@ fn clippy(root: &Path, _: bool) -> Outcome {
     if !has(root, "clippy") {
         return Outcome::Skipped("clippy is not installed: rustup component add clippy".into());
     }
-    run(cargo(root).args([
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--all-features",
-        "--",
-        "-Dwarnings",
-    ]))
+    run(cargo(root).args(["clippy", "--workspace", "--all-targets", "--all-features", "--", "-Dwarnings"]))
 }
 
 /// Library, command and examples, so that the time of compiling is not counted as testing.
 fn build(root: &Path, _: bool) -> Outcome {
     // Not ourselves: linking this program anew while it runs would make the next run link it back.
-    run(cargo(root).args([
-        "build",
-        "--workspace",
-        "--exclude=xtask",
-        "--all-features",
-        "--bins",
-        "--examples",
-    ]))
+    run(cargo(root).args(["build", "--workspace", "--exclude=xtask", "--all-features", "--bins", "--examples"]))
 }
 
 /// Unit and integration tests of every member; the proof crate's bounded sweeps are among them.
@@ -164,18 +146,12 @@ fn doc_tests(root: &Path, _: bool) -> Outcome {
 /// Every program in `examples/`, run alone and without arguments, as a reader would.
 fn examples(root: &Path, keep_going: bool) -> Outcome {
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(root.join("examples"))
-        .into_iter()
-        .flatten()
-    {
+    for entry in std::fs::read_dir(root.join("examples")).into_iter().flatten() {
         let Ok(entry) = entry else { continue };
         let path = entry.path();
         let single = path.extension().is_some_and(|extension| extension == "rs");
         if single || path.join("main.rs").exists() {
-            names.extend(
-                path.file_stem()
-                    .map(|stem| stem.to_string_lossy().into_owned()),
-            );
+            names.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
         }
     }
     if names.is_empty() {

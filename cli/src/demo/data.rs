@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::types::{Float32Type, Float64Type, Int32Type, Int64Type};
 use arrow_array::{
-    Array, Float32Array, Float64Array, Int32Array, Int64Array, PrimitiveArray, RecordBatch,
-    cast::AsArray,
+    Array, Float32Array, Float64Array, Int32Array, Int64Array, PrimitiveArray, RecordBatch, cast::AsArray,
 };
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
@@ -40,9 +39,7 @@ fn fill<T>(column: &mut [T], first: u64, value: impl Fn(u64) -> T) {
 
 /// Fills the column `time` of the rows from `first` on.
 pub fn fill_time(column: &mut [i64], first: u64) {
-    fill(column, first, |row| {
-        1_700_000_000_000_000 + row.cast_signed() * 1_000
-    });
+    fill(column, first, |row| 1_700_000_000_000_000 + row.cast_signed() * 1_000);
 }
 
 /// Fills the column `sensor`.
@@ -108,9 +105,7 @@ impl Checksum {
     pub fn add_batch(&mut self, batch: &RecordBatch) -> Result<()> {
         let same = batch.schema().fields() == schema().fields();
         if !same {
-            return Err(Failure::new(
-                "the batch has other columns than were published",
-            ));
+            return Err(Failure::new("the batch has other columns than were published"));
         }
         self.add(bytes(batch.column(0).as_primitive::<Int64Type>()));
         self.add(bytes(batch.column(1).as_primitive::<Int32Type>()));
@@ -121,11 +116,8 @@ impl Checksum {
 
     /// As text, to compare between processes.
     pub fn text(self) -> String {
-        let sum = self.0.iter().fold(0u64, |sum, lane| {
-            (sum ^ lane)
-                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-                .rotate_left(29)
-        });
+        let sum =
+            self.0.iter().fold(0u64, |sum, lane| (sum ^ lane).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29));
         format!("{sum:016x}")
     }
 }
@@ -133,14 +125,10 @@ impl Checksum {
 fn mix(lane: &mut u64, word: &[u8]) {
     let mut bytes = [0; 8];
     bytes.copy_from_slice(word);
-    *lane = (*lane ^ u64::from_le_bytes(bytes))
-        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        .rotate_left(31);
+    *lane = (*lane ^ u64::from_le_bytes(bytes)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31);
 }
 
-fn bytes<T: arrow_array::ArrowPrimitiveType<Native: bytemuck::NoUninit>>(
-    column: &PrimitiveArray<T>,
-) -> &[u8] {
+fn bytes<T: arrow_array::ArrowPrimitiveType<Native: bytemuck::NoUninit>>(column: &PrimitiveArray<T>) -> &[u8] {
     bytemuck::cast_slice(column.values())
 }
 

@@ -101,9 +101,7 @@ fn kill_one(stage: &mut Stage<'_>, story: &mut Story, sum: &str) -> Result<()> {
     let read = reader.next()?;
     reader.end()?;
     if text(&read, "sum")? != sum {
-        return Err(Failure::new(
-            "the consumer's checksum differs from the producer's: please report this",
-        ));
+        return Err(Failure::new("the consumer's checksum differs from the producer's: please report this"));
     }
     story.get = nanos(&read, "get")?;
     story.read = nanos(&read, "ns")?;
@@ -130,19 +128,12 @@ fn kill_one(stage: &mut Stage<'_>, story: &mut Story, sum: &str) -> Result<()> {
     second.end()?;
     match text(&read, "sum")? == sum {
         true => Ok(()),
-        false => Err(Failure::new(
-            "the table changed when a reader was killed: please report this",
-        )),
+        false => Err(Failure::new("the table changed when a reader was killed: please report this")),
     }
 }
 
 /// Single batches go from one process to another: through the arena, and through a pipe.
-fn hand_over(
-    stage: &mut Stage<'_>,
-    producer: &mut Child,
-    story: &mut Story,
-    rows: u64,
-) -> Result<()> {
+fn hand_over(stage: &mut Stage<'_>, producer: &mut Child, story: &mut Story, rows: u64) -> Result<()> {
     let (mut drafted, mut published) = (HandOver::default(), HandOver::default());
     let (mut piped, mut copied) = (HandOver::default(), HandOver::default());
     let mut consumer = stage.start(Role::Consume)?;
@@ -150,11 +141,7 @@ fn hand_over(
     for round in 0..BATCHES {
         // Each batch differs from all before, so that an old one would be noticed.
         for (way, times) in [("draft", &mut drafted), ("publish", &mut published)] {
-            let first = if way == "draft" {
-                2 * round
-            } else {
-                2 * round + 1
-            } * rows;
+            let first = (2 * round + u64::from(way == "publish")) * rows;
             producer.order(&format!("{way} {first}"))?;
             let sent = producer.next()?;
             let got = consumer.next()?;

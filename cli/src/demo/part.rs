@@ -62,9 +62,7 @@ fn order(lines: &mut impl BufRead) -> Result<Option<(String, u64)>> {
         return Ok(None);
     }
     let (word, first) = line.trim().split_once(' ').unwrap_or((line.trim(), "0"));
-    let first = first
-        .parse()
-        .map_err(|_| Failure::new(format!("what is `{line}`?")))?;
+    let first = first.parse().map_err(|_| Failure::new(format!("what is `{line}`?")))?;
     Ok(Some((word.to_owned(), first)))
 }
 
@@ -197,10 +195,7 @@ fn read_only(arena: &Arena) -> Result<Vec<(usize, usize)>> {
             continue;
         }
         if let Some((begin, end)) = range.split_once('-')
-            && let (Ok(begin), Ok(end)) = (
-                usize::from_str_radix(begin, 16),
-                usize::from_str_radix(end, 16),
-            )
+            && let (Ok(begin), Ok(end)) = (usize::from_str_radix(begin, 16), usize::from_str_radix(end, 16))
         {
             ranges.push((begin, end));
         }
@@ -293,9 +288,7 @@ fn pipe_in(args: &DemoPart) -> Result<()> {
         pipe.read_exact(&mut sent)?;
         pipe.read_exact(&mut stamp)?;
         let mut stream = StreamReader::try_new(&mut pipe, None)?;
-        let batch = stream
-            .next()
-            .ok_or_else(|| Failure::new("the pipe ended before the batch"))??;
+        let batch = stream.next().ok_or_else(|| Failure::new("the pipe ended before the batch"))??;
         let seen = now()?;
         // The end of the stream.
         if stream.next().is_some() {

@@ -130,9 +130,7 @@ impl Story {
     /// For people.
     pub fn print(&self, out: &mut Out) -> Result<()> {
         let table = size::bytes(self.bytes);
-        out.line(bold(&format!(
-            "A table of {table} is shared between processes"
-        )))?;
+        out.line(bold(&format!("A table of {table} is shared between processes")))?;
         out.line(format!(
             "{} in {} batches; ephemeral arena {}",
             size::plural(self.rows, "row"),
@@ -142,21 +140,10 @@ impl Story {
         out.line("")?;
         let mut grid = Grid::new(&[("", Side::Left), ("", Side::Right), ("", Side::Left)]);
         let mut line = |who: &str, pid: u32, what: String| {
-            let pid = if pid == 0 {
-                String::new()
-            } else {
-                pid.to_string()
-            };
+            let pid = if pid == 0 { String::new() } else { pid.to_string() };
             grid.row([who.to_owned(), pid, what]);
         };
-        line(
-            "producer",
-            self.producer,
-            format!(
-                "published it in {}: 1 copy in",
-                size::duration(self.publish)
-            ),
-        );
+        line("producer", self.producer, format!("published it in {}: 1 copy in", size::duration(self.publish)));
         line(
             "consumer",
             self.victim,
@@ -165,34 +152,13 @@ impl Story {
                 pins => format!("killed (SIGKILL) while reading it, {pins} pins held"),
             },
         );
-        line(
-            "consumer",
-            self.reader,
-            format!("had it after {}: 0 copies", size::duration(self.get)),
-        );
-        line(
-            "",
-            0,
-            format!(
-                "read all of it in {}: checksum equal",
-                size::duration(self.read)
-            ),
-        );
-        line(
-            "",
-            0,
-            format!(
-                "{} of its {} buffers lie in the arena, mapped read-only",
-                self.inside, self.buffers
-            ),
-        );
+        line("consumer", self.reader, format!("had it after {}: 0 copies", size::duration(self.get)));
+        line("", 0, format!("read all of it in {}: checksum equal", size::duration(self.read)));
+        line("", 0, format!("{} of its {} buffers lie in the arena, mapped read-only", self.inside, self.buffers));
         line(
             "recovery",
             0,
-            format!(
-                "took {}: the dead one's pins are back, the table is whole",
-                size::duration(self.recovery)
-            ),
+            format!("took {}: the dead one's pins are back, the table is whole", size::duration(self.recovery)),
         );
         grid.print(out, 2)?;
         out.line("")?;
@@ -223,9 +189,7 @@ impl Story {
             ]);
         }
         grid.print(out, 2)?;
-        out.line(
-            "  from the start of publishing or sending until the other process has all columns",
-        )?;
+        out.line("  from the start of publishing or sending until the other process has all columns")?;
         out.line("")?;
         let left = match (self.objects_left, self.left) {
             (0, 0) => "nothing of it is left".to_owned(),

@@ -32,13 +32,7 @@ impl<'a> Stage<'a> {
         let name = format!("demo-{}", std::process::id());
         let options = arenas::options(cli).keep(false).limit(limit);
         let arena = options.create(&name)?;
-        Ok(Stage {
-            cli,
-            name,
-            arena,
-            rows,
-            batches,
-        })
+        Ok(Stage { cli, name, arena, rows, batches })
     }
 
     /// The arena.
@@ -65,9 +59,7 @@ impl<'a> Stage<'a> {
     }
 
     fn spawn(&self, role: Role, stdin: Stdio, stdout: Stdio) -> Result<Child> {
-        let name = role
-            .to_possible_value()
-            .map_or_else(String::new, |value| value.get_name().to_owned());
+        let name = role.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
         let program = std::env::current_exe()?;
         let mut command = Command::new(program);
         if let Some(dir) = &self.cli.dir {
@@ -81,9 +73,8 @@ impl<'a> Stage<'a> {
             .stdin(stdin)
             .stdout(stdout)
             .stderr(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .map_err(|error| Failure::new(format!("cannot start the {name} process: {error}")))?;
+        let mut child =
+            command.spawn().map_err(|error| Failure::new(format!("cannot start the {name} process: {error}")))?;
         let (sender, reports) = channel();
         if let Some(stdout) = child.stdout.take() {
             // Ends with the process: its standard output closes.
@@ -96,12 +87,7 @@ impl<'a> Stage<'a> {
                 }
             });
         }
-        Ok(Child {
-            orders: child.stdin.take(),
-            child,
-            name,
-            reports,
-        })
+        Ok(Child { orders: child.stdin.take(), child, name, reports })
     }
 
     /// How much the arena says that a process holds; none if it does not know the process.
@@ -159,17 +145,13 @@ impl Child {
             signal::check()?;
             match self.reports.recv_timeout(Duration::from_millis(50)) {
                 Ok(line) => {
-                    return serde_json::from_str(&line).map_err(|_| {
-                        Failure::new(format!("the {} process says `{line}`", self.name))
-                    });
+                    return serde_json::from_str(&line)
+                        .map_err(|_| Failure::new(format!("the {} process says `{line}`", self.name)));
                 }
                 Err(RecvTimeoutError::Disconnected) => return Err(self.failure()),
                 Err(RecvTimeoutError::Timeout) if Instant::now() < deadline => {}
                 Err(RecvTimeoutError::Timeout) => {
-                    return Err(Failure::new(format!(
-                        "the {} process did not answer in {PATIENCE:?}",
-                        self.name
-                    )));
+                    return Err(Failure::new(format!("the {} process did not answer in {PATIENCE:?}", self.name)));
                 }
             }
         }
@@ -186,10 +168,7 @@ impl Child {
                 Some(_) => return Err(self.failure()),
                 None if Instant::now() < deadline => thread::sleep(Duration::from_millis(1)),
                 None => {
-                    return Err(Failure::new(format!(
-                        "the {} process does not end",
-                        self.name
-                    )));
+                    return Err(Failure::new(format!("the {} process does not end", self.name)));
                 }
             }
         }
@@ -242,8 +221,6 @@ pub fn number(report: &Value, key: &str) -> Result<u64> {
 pub fn text(report: &Value, key: &str) -> Result<String> {
     match report.get(key).and_then(Value::as_str) {
         Some(text) => Ok(text.to_owned()),
-        None => Err(Failure::new(format!(
-            "a demo process reported no `{key}`: {report}"
-        ))),
+        None => Err(Failure::new(format!("a demo process reported no `{key}`: {report}"))),
     }
 }

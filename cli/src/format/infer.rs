@@ -112,10 +112,7 @@ fn number_or_time(value: &str, digits: &[u8]) -> u16 {
             };
         }
         // A zone would be lost: such a column has one type and the values may have several.
-        if value[19..]
-            .trim_start_matches('.')
-            .bytes()
-            .all(|b| b.is_ascii_digit())
+        if value[19..].trim_start_matches('.').bytes().all(|b| b.is_ascii_digit())
             && string_to_datetime(&Utc, value).is_ok()
         {
             return match value.len() {
@@ -142,12 +139,7 @@ fn is_date(bytes: &[u8]) -> bool {
 }
 
 /// Reads up to `rows` rows and finds the type of each column. Columns named in `text` stay text.
-pub fn infer(
-    source: impl Read,
-    layout: Layout,
-    rows: Option<u64>,
-    text: &[String],
-) -> Result<Inferred> {
+pub fn infer(source: impl Read, layout: Layout, rows: Option<u64>, text: &[String]) -> Result<Inferred> {
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(layout.header)
         .delimiter(layout.delimiter)
@@ -166,9 +158,7 @@ pub fn infer(
         });
     }
     if names.is_empty() {
-        return Err(Failure::new(
-            "the file is empty: there is no row to tell its columns",
-        ));
+        return Err(Failure::new("the file is empty: there is no row to tell its columns"));
     }
     if let Some(missing) = text.iter().find(|name| !names.contains(name)) {
         return Err(Failure::new(format!(
@@ -184,9 +174,7 @@ pub fn infer(
     }
     let mut record = csv::ByteRecord::new();
     let mut count = 0;
-    while rows.is_none_or(|rows| count < rows)
-        && reader.read_byte_record(&mut record).map_err(csv_failure)?
-    {
+    while rows.is_none_or(|rows| count < rows) && reader.read_byte_record(&mut record).map_err(csv_failure)? {
         count += 1;
         if count % 4096 == 0 {
             signal::check()?;
@@ -199,14 +187,8 @@ pub fn infer(
         }
     }
     let fields = names.into_iter().zip(&seen);
-    let fields: Vec<Field> = fields
-        .map(|(name, seen)| Field::new(name, seen.data_type(), true))
-        .collect();
-    Ok(Inferred {
-        schema: Schema::new(fields),
-        rows: count,
-        bytes: reader.position().byte(),
-    })
+    let fields: Vec<Field> = fields.map(|(name, seen)| Field::new(name, seen.data_type(), true)).collect();
+    Ok(Inferred { schema: Schema::new(fields), rows: count, bytes: reader.position().byte() })
 }
 
 fn not_utf8(line: u64) -> Failure {
@@ -218,11 +200,7 @@ fn not_utf8(line: u64) -> Failure {
 
 fn csv_failure(error: csv::Error) -> Failure {
     match error.kind() {
-        csv::ErrorKind::UnequalLengths {
-            pos,
-            expected_len,
-            len,
-        } => Failure::new(format!(
+        csv::ErrorKind::UnequalLengths { pos, expected_len, len } => Failure::new(format!(
             "line {} has {len} fields where the rows before have {expected_len}: \
              correct it, or give the right --delimiter",
             pos.as_ref().map_or(0, csv::Position::line)
@@ -238,15 +216,9 @@ mod tests {
     use arrow_schema::{DataType, TimeUnit};
 
     fn types(text: &str) -> Vec<DataType> {
-        let layout = Layout {
-            delimiter: b',',
-            header: true,
-        };
+        let layout = Layout { delimiter: b',', header: true };
         let schema = infer(text.as_bytes(), layout, None, &[]).unwrap().schema;
-        let types = schema
-            .fields()
-            .iter()
-            .map(|field| field.data_type().clone());
+        let types = schema.fields().iter().map(|field| field.data_type().clone());
         types.collect()
     }
 
@@ -256,18 +228,12 @@ mod tests {
 
     #[test]
     fn types_hold_every_value_as_it_is() {
-        assert_eq!(
-            column(&["1", "-20", "9223372036854775807"]),
-            DataType::Int64
-        );
+        assert_eq!(column(&["1", "-20", "9223372036854775807"]), DataType::Int64);
         assert_eq!(column(&["9223372036854775808"]), DataType::Utf8);
         assert_eq!(column(&["02134"]), DataType::Utf8);
         assert_eq!(column(&["02134.5"]), DataType::Utf8);
         assert_eq!(column(&["0", "-1"]), DataType::Int64);
-        assert_eq!(
-            column(&["0.5", "1", "-1e10", "NaN", ".5"]),
-            DataType::Float64
-        );
+        assert_eq!(column(&["0.5", "1", "-1e10", "NaN", ".5"]), DataType::Float64);
         assert_eq!(column(&["1e999"]), DataType::Utf8);
         assert_eq!(column(&["1.2.3"]), DataType::Utf8);
         assert_eq!(column(&["True", "false"]), DataType::Boolean);
@@ -282,26 +248,11 @@ mod tests {
         let timestamp = |unit| DataType::Timestamp(unit, None);
         assert_eq!(column(&["2024-02-29"]), DataType::Date32);
         assert_eq!(column(&["2023-02-29"]), DataType::Utf8);
-        assert_eq!(
-            column(&["2024-02-29 10:20:30"]),
-            timestamp(TimeUnit::Second)
-        );
-        assert_eq!(
-            column(&["2024-02-29", "2024-02-29T10:20:30"]),
-            timestamp(TimeUnit::Second)
-        );
-        assert_eq!(
-            column(&["2024-02-29T10:20:30.25"]),
-            timestamp(TimeUnit::Millisecond)
-        );
-        assert_eq!(
-            column(&["2024-02-29T10:20:30.123456"]),
-            timestamp(TimeUnit::Microsecond)
-        );
-        assert_eq!(
-            column(&["2024-02-29T10:20:30.123456789"]),
-            timestamp(TimeUnit::Nanosecond)
-        );
+        assert_eq!(column(&["2024-02-29 10:20:30"]), timestamp(TimeUnit::Second));
+        assert_eq!(column(&["2024-02-29", "2024-02-29T10:20:30"]), timestamp(TimeUnit::Second));
+        assert_eq!(column(&["2024-02-29T10:20:30.25"]), timestamp(TimeUnit::Millisecond));
+        assert_eq!(column(&["2024-02-29T10:20:30.123456"]), timestamp(TimeUnit::Microsecond));
+        assert_eq!(column(&["2024-02-29T10:20:30.123456789"]), timestamp(TimeUnit::Nanosecond));
         assert_eq!(column(&["2024-02-29T25:20:30"]), DataType::Utf8);
         assert_eq!(column(&["2024-02-29T10:20:30+02:00"]), DataType::Utf8);
         assert_eq!(column(&["10:20:30"]), DataType::Utf8);
@@ -310,10 +261,7 @@ mod tests {
 
     #[test]
     fn wrong_files_are_told_in_words() {
-        let layout = Layout {
-            delimiter: b',',
-            header: true,
-        };
+        let layout = Layout { delimiter: b',', header: true };
         let wrong = |bytes: &[u8]| format!("{:?}", infer(bytes, layout, None, &[]).unwrap_err());
         assert!(wrong(b"").contains("empty"));
         assert!(wrong(b"a,b\n1,2\n1,2,3\n").contains("line 3 has 3 fields"));

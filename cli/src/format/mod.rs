@@ -59,14 +59,9 @@ impl Format {
         }
         let remedy = "name it .parquet, .csv, .tsv, .arrow, .arrows or .npy, or give --format";
         if path == Path::new("-") {
-            return Err(Failure::usage(
-                "`-` has no name that tells its format: give --format",
-            ));
+            return Err(Failure::usage("`-` has no name that tells its format: give --format"));
         }
-        Err(Failure::usage(format!(
-            "the name `{}` does not tell its format: {remedy}",
-            path.display()
-        )))
+        Err(Failure::usage(format!("the name `{}` does not tell its format: {remedy}", path.display())))
     }
 
     /// Its name in messages.

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::fs::File;
 use std::io::{Read, Write};
 
-use faretra::{Array, Element, Object, Value, Writer};
+use faretra::{Array, Element, ElementType, Object, Value, Writer};
 use half::f16;
 use indicatif::ProgressBar;
 use ndarray::{ArrayViewD, IxDyn, ShapeBuilder};
@@ -16,28 +16,29 @@ use super::read::Counted;
 use crate::failure::{Failure, Result};
 use crate::signal;
 
-/// Runs a block with a type standing for the element type of this name.
-#[macro_export]
+/// Runs a block with a type standing for an element type.
 macro_rules! with_element {
-    ($name:expr, $T:ident => $body:expr, other => $other:expr) => {
-        match $name {
-            "u8" => with_element!(@ u8, $T, $body),
-            "u16" => with_element!(@ u16, $T, $body),
-            "u32" => with_element!(@ u32, $T, $body),
-            "u64" => with_element!(@ u64, $T, $body),
-            "u128" => with_element!(@ u128, $T, $body),
-            "i8" => with_element!(@ i8, $T, $body),
-            "i16" => with_element!(@ i16, $T, $body),
-            "i32" => with_element!(@ i32, $T, $body),
-            "i64" => with_element!(@ i64, $T, $body),
-            "i128" => with_element!(@ i128, $T, $body),
-            "f16" => with_element!(@ half::f16, $T, $body),
-            "f32" => with_element!(@ f32, $T, $body),
-            "f64" => with_element!(@ f64, $T, $body),
-            "bool" => with_element!(@ bool, $T, $body),
-            "complex<f32>" => with_element!(@ num_complex::Complex<f32>, $T, $body),
-            "complex<f64>" => with_element!(@ num_complex::Complex<f64>, $T, $body),
-            _ => $other,
+    ($element:expr, $T:ident => $body:expr) => {
+        match $element {
+            ElementType::U8 => with_element!(@ u8, $T, $body),
+            ElementType::U16 => with_element!(@ u16, $T, $body),
+            ElementType::U32 => with_element!(@ u32, $T, $body),
+            ElementType::U64 => with_element!(@ u64, $T, $body),
+            ElementType::U128 => with_element!(@ u128, $T, $body),
+            ElementType::I8 => with_element!(@ i8, $T, $body),
+            ElementType::I16 => with_element!(@ i16, $T, $body),
+            ElementType::I32 => with_element!(@ i32, $T, $body),
+            ElementType::I64 => with_element!(@ i64, $T, $body),
+            ElementType::I128 => with_element!(@ i128, $T, $body),
+            ElementType::F16 => with_element!(@ f16, $T, $body),
+            ElementType::F32 => with_element!(@ f32, $T, $body),
+            ElementType::F64 => with_element!(@ f64, $T, $body),
+            ElementType::Bool => with_element!(@ bool, $T, $body),
+            ElementType::Complex64 => with_element!(@ Complex<f32>, $T, $body),
+            ElementType::Complex128 => with_element!(@ Complex<f64>, $T, $body),
+            other => Err(Failure::new(format!(
+                "this version of the command does not know elements of type {other}"
+            ))),
         }
     };
     (@ $type:ty, $T:ident, $body:expr) => {{
@@ -46,31 +47,19 @@ macro_rules! with_element {
     }};
 }
 
-/// numpy's name of an element type and ours.
-const TYPES: [(&str, &str, usize); 14] = [
-    ("b1", "bool", 1),
-    ("u1", "u8", 1),
-    ("u2", "u16", 2),
-    ("u4", "u32", 4),
-    ("u8", "u64", 8),
-    ("i1", "i8", 1),
-    ("i2", "i16", 2),
-    ("i4", "i32", 4),
-    ("i8", "i64", 8),
-    ("f2", "f16", 2),
-    ("f4", "f32", 4),
-    ("f8", "f64", 8),
-    ("c8", "complex<f32>", 4),
-    ("c16", "complex<f64>", 8),
-];
+/// Bytes of a number: half of a complex element.
+fn number_size(element: ElementType) -> usize {
+    match element {
+        ElementType::Complex64 | ElementType::Complex128 => element.size() / 2,
+        _ => element.size(),
+    }
+}
 
 /// A file with its header read.
 #[derive(Debug)]
 pub struct NpyFile {
     file: File,
-    element: &'static str,
-    /// Bytes in a number: half of a complex element.
-    number: usize,
+    element: ElementType,
     big_endian: bool,
     fortran: bool,
     /// Length of each axis.
@@ -81,8 +70,8 @@ pub struct NpyFile {
 
 /// Reads the header and checks that the file is as long as it says.
 pub fn open(mut file: File) -> Result<NpyFile> {
-    let header = Header::from_reader(&mut file)
-        .map_err(|error| Failure::new(format!("it is not a .npy file ({error})")))?;
+    let header =
+        Header::from_reader(&mut file).map_err(|error| Failure::new(format!("it is not a .npy file ({error})")))?;
     let descriptor = match &header.type_descriptor {
         PyValue::String(text) => text.as_str(),
         _ => {
@@ -93,27 +82,27 @@ pub fn open(mut file: File) -> Result<NpyFile> {
         }
     };
     let (order, code) = descriptor.split_at_checked(1).unwrap_or(("", descriptor));
-    let known = TYPES.iter().find(|(npy, ..)| *npy == code);
-    let (Some(&(_, element, number)), "<" | ">" | "|" | "=") = (known, order) else {
+    // The 128-bit integers, which numpy does not have, are no `i16` of it but `V16`.
+    let known = ElementType::ALL.iter().find(|element| {
+        let descr = element.numpy_descr();
+        !descr.ends_with("V16") && descr.get(1..) == Some(code)
+    });
+    let (Some(&element), "<" | ">" | "|" | "=") = (known, order) else {
         return Err(Failure::new(format!(
             "its elements are `{descriptor}`, which an array cannot hold: \
              convert it to bool, an integer, a float or a complex type first"
         )));
     };
-    let size = match element.starts_with("complex") {
-        true => 2 * number as u64,
-        false => number as u64,
-    };
-    let bytes = header.shape.iter().try_fold(size, |product, &length| {
-        product.checked_mul(u64::try_from(length).ok()?)
-    });
+    let bytes = header
+        .shape
+        .iter()
+        .try_fold(element.size() as u64, |product, &length| product.checked_mul(u64::try_from(length).ok()?));
     let start = std::io::Seek::stream_position(&mut file)?;
     let there = file.metadata()?.len().saturating_sub(start);
     match bytes {
         Some(bytes) if bytes == there => Ok(NpyFile {
             file,
             element,
-            number,
             big_endian: order == ">",
             fortran: header.layout == Layout::Fortran,
             shape: header.shape,
@@ -131,38 +120,28 @@ pub fn open(mut file: File) -> Result<NpyFile> {
 impl NpyFile {
     /// Publishes the array: its elements go from the file straight into the arena.
     pub fn publish(self, writer: &Writer, name: &str, bar: &ProgressBar) -> Result<u64> {
-        with_element!(
-            self.element,
-            T => self.publish_as::<T>(writer, name, bar),
-            other => Err(Failure::new(format!("no array of {}", self.element)))
-        )
+        with_element!(self.element, T => self.publish_as::<T>(writer, name, bar))
     }
 
     fn publish_as<T: Element>(self, writer: &Writer, name: &str, bar: &ProgressBar) -> Result<u64> {
         let shape = IxDyn(&self.shape).set_f(self.fortran);
         let mut draft = writer.draft_array::<T, IxDyn>(shape)?;
         let mut view = draft.view_mut();
-        let elements = view
-            .as_slice_memory_order_mut()
-            .ok_or_else(|| Failure::new("the draft of the array is not contiguous"))?;
+        let elements =
+            view.as_slice_memory_order_mut().ok_or_else(|| Failure::new("the draft of the array is not contiguous"))?;
         bar.set_length(self.bytes);
         let mut source = Counted::new(self.file, bar);
-        fill(elements, &mut source, self.number, self.big_endian)?;
+        fill(elements, &mut source, number_size(self.element), self.big_endian)?;
         bar.finish_and_clear();
         Ok(writer.publish(name, Value::from(draft))?)
     }
 }
 
-fn fill<T: Element>(
-    elements: &mut [T],
-    source: &mut impl Read,
-    number: usize,
-    big_endian: bool,
-) -> Result<()> {
+fn fill<T: Element>(elements: &mut [T], source: &mut impl Read, number: usize, big_endian: bool) -> Result<()> {
     let size = size_of::<T>();
     let mut buffer = vec![0; 64 * 1024 * size];
     for elements in elements.chunks_mut(64 * 1024) {
-        let bytes = &mut buffer[..elements.len() * size];
+        let bytes = &mut buffer[..size_of_val(elements)];
         source.read_exact(bytes)?;
         if big_endian {
             bytes.chunks_exact_mut(number).for_each(<[u8]>::reverse);
@@ -177,40 +156,23 @@ fn fill<T: Element>(
 
 /// Writes an array object as .npy.
 pub fn write(object: Object, to: impl Write) -> Result<()> {
-    let element = object.array_info()?.element.to_string();
-    with_element!(
-        element.as_str(),
-        T => write_as::<T>(object, &element, to),
-        other => Err(unknown(&element))
-    )
+    let element = object.array_info()?.element;
+    with_element!(element, T => write_as::<T>(object, element, to))
 }
 
-fn unknown(element: &str) -> Failure {
-    Failure::new(format!(
-        "this version cannot write elements of type {element}"
-    ))
-}
-
-fn write_as<T: Element>(object: Object, element: &str, mut to: impl Write) -> Result<()> {
-    let Some((code, ..)) = TYPES.iter().find(|(_, ours, _)| *ours == element) else {
-        return Err(Failure::new(format!(
-            "numpy has no element type {element}: .npy cannot hold this array"
-        )));
-    };
+fn write_as<T: Element>(object: Object, element: ElementType, mut to: impl Write) -> Result<()> {
+    if element.numpy_descr().ends_with("V16") {
+        return Err(Failure::new(format!("numpy has no element type {element}: .npy cannot hold this array")));
+    }
     let array: Array<T, IxDyn> = object.try_into()?;
     let view = array.view();
     let fortran = !view.is_standard_layout();
     let Some(elements) = view.as_slice_memory_order() else {
         return Err(Failure::new("the array is not contiguous in memory"));
     };
-    let order = if size_of::<T>() == 1 { '|' } else { '<' };
     let header = Header {
-        type_descriptor: PyValue::String(format!("{order}{code}")),
-        layout: if fortran {
-            Layout::Fortran
-        } else {
-            Layout::Standard
-        },
+        type_descriptor: PyValue::String(element.numpy_descr().to_owned()),
+        layout: if fortran { Layout::Fortran } else { Layout::Standard },
         shape: view.shape().to_vec(),
     };
     let failed = |error| Failure::new(format!("cannot make the header: {error}"));
@@ -260,30 +222,21 @@ pub enum Style {
 }
 
 /// Prints an array object, or the first `head` items of its first axis.
-pub fn print(
-    object: Object,
-    style: Style,
-    head: Option<usize>,
-    out: &mut impl Write,
-) -> Result<()> {
-    let element = object.array_info()?.element.to_string();
-    with_element!(
-        element.as_str(),
-        T => {
-            let array: Array<T, IxDyn> = object.try_into()?;
-            let mut view = array.view();
-            if let Some(head) = head && view.ndim() > 0 && head < view.shape()[0] {
-                view.slice_axis_inplace(ndarray::Axis(0), (0..head).into());
-            }
-            print_view(view, &element, array.shape(), style, out)
-        },
-        other => Err(unknown(&element))
-    )
+pub fn print(object: Object, style: Style, head: Option<usize>, out: &mut impl Write) -> Result<()> {
+    let element = object.array_info()?.element;
+    with_element!(element, T => {
+        let array: Array<T, IxDyn> = object.try_into()?;
+        let mut view = array.view();
+        if let Some(head) = head && view.ndim() > 0 && head < view.shape()[0] {
+            view.slice_axis_inplace(ndarray::Axis(0), (0..head).into());
+        }
+        print_view(view, element, array.shape(), style, out)
+    })
 }
 
 fn print_view<T: Shown>(
     view: ArrayViewD<'_, T>,
-    element: &str,
+    element: ElementType,
     shape: &[usize],
     style: Style,
     out: &mut impl Write,

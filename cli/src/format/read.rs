@@ -50,18 +50,13 @@ pub fn tables(file: File, format: Format, options: &Options, bar: &ProgressBar) 
         Format::Parquet => parquet(file, options, bar),
         Format::Csv => csv(file, options, bar),
         Format::Arrow | Format::ArrowStream => ipc(file, bar),
-        Format::Npy | Format::Bytes => Err(Failure::new(format!(
-            "{} does not hold record batches",
-            format.noun()
-        ))),
+        Format::Npy | Format::Bytes => Err(Failure::new(format!("{} does not hold record batches", format.noun()))),
     }
 }
 
 fn rows_per_batch(options: &Options, rows: u64, bytes: u64) -> usize {
     let by_size = BATCH_BYTES / (bytes / rows.max(1)).max(1);
-    let rows = options
-        .batch_rows
-        .unwrap_or_else(|| by_size.clamp(1024, BATCH_ROWS));
+    let rows = options.batch_rows.unwrap_or_else(|| by_size.clamp(1024, BATCH_ROWS));
     usize::try_from(rows).unwrap_or(usize::MAX)
 }
 
@@ -69,10 +64,7 @@ fn parquet(mut file: File, options: &Options, bar: &ProgressBar) -> Result<Table
     expect_magic(&mut file, b"PAR1", Format::Parquet)?;
     let builder = guarded(|| Ok(ParquetRecordBatchReaderBuilder::try_new(file)?))?;
     let groups = builder.metadata().row_groups();
-    let bytes: i64 = groups
-        .iter()
-        .map(|group| group.total_byte_size().max(0))
-        .sum();
+    let bytes: i64 = groups.iter().map(|group| group.total_byte_size().max(0)).sum();
     let rows = builder.metadata().file_metadata().num_rows();
     let (rows, bytes) = (rows.max(0).unsigned_abs(), bytes.unsigned_abs());
     let size = rows_per_batch(options, rows, bytes);
@@ -81,23 +73,14 @@ fn parquet(mut file: File, options: &Options, bar: &ProgressBar) -> Result<Table
     bar.set_length(rows);
     let inner = guarded(|| Ok(builder.with_batch_size(size).build()?))?;
     Ok(Tables {
-        reader: Box::new(Careful {
-            inner,
-            schema,
-            bar: Some(bar.clone()),
-            hint: "",
-            done: false,
-        }),
+        reader: Box::new(Careful { inner, schema, bar: Some(bar.clone()), hint: "", done: false }),
         note: None,
     })
 }
 
 fn csv(file: File, options: &Options, bar: &ProgressBar) -> Result<Tables> {
     let length = file.metadata()?.len();
-    let layout = infer::Layout {
-        delimiter: options.delimiter.unwrap_or(b','),
-        header: !options.no_header,
-    };
+    let layout = infer::Layout { delimiter: options.delimiter.unwrap_or(b','), header: !options.no_header };
     bar.set_length(length);
     bar.set_message("reading its column types");
     let mut file = Counted::new(file, bar);
@@ -161,16 +144,7 @@ fn careful<R>(inner: R, schema: SchemaRef) -> Result<Tables>
 where
     R: Iterator<Item = Result<RecordBatch, ArrowError>> + 'static,
 {
-    Ok(Tables {
-        reader: Box::new(Careful {
-            inner,
-            schema,
-            bar: None,
-            hint: "",
-            done: false,
-        }),
-        note: None,
-    })
+    Ok(Tables { reader: Box::new(Careful { inner, schema, bar: None, hint: "", done: false }), note: None })
 }
 
 /// The first eight bytes; zeroes where the file is shorter.
@@ -212,13 +186,9 @@ fn check_stream(file: &mut File) -> Result<()> {
         return Err(foreign());
     }
     let mut message = Vec::new();
-    file.by_ref()
-        .take(u64::from(length))
-        .read_to_end(&mut message)?;
-    let schema = arrow_ipc::root_as_message(&message)
-        .ok()
-        .and_then(|message| message.header_as_schema())
-        .ok_or_else(foreign)?;
+    file.by_ref().take(u64::from(length)).read_to_end(&mut message)?;
+    let schema =
+        arrow_ipc::root_as_message(&message).ok().and_then(|message| message.header_as_schema()).ok_or_else(foreign)?;
     if schema.endianness() != arrow_ipc::Endianness::Little {
         return Err(Failure::new(
             "it is big-endian Arrow IPC, and this machine is little-endian: \
@@ -234,10 +204,9 @@ fn guarded<T>(decode: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, Arrow
     let _quiet = panics::Quiet::new();
     match catch_unwind(AssertUnwindSafe(decode)) {
         Ok(result) => result,
-        Err(panic) => Err(ArrowError::InvalidArgumentError(format!(
-            "the file is damaged ({})",
-            panics::text(panic.as_ref())
-        ))),
+        Err(panic) => {
+            Err(ArrowError::InvalidArgumentError(format!("the file is damaged ({})", panics::text(panic.as_ref()))))
+        }
     }
 }
 
@@ -297,11 +266,7 @@ pub struct Counted {
 impl Counted {
     /// Counts from the beginning of the file.
     pub fn new(file: File, bar: &ProgressBar) -> Counted {
-        Counted {
-            file,
-            at: 0,
-            bar: bar.clone(),
-        }
+        Counted { file, at: 0, bar: bar.clone() }
     }
 }
 

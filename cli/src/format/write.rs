@@ -32,14 +32,11 @@ pub fn sink<'a, W: Write + Send + 'a>(
 ) -> Result<Box<dyn Sink + 'a>> {
     match format {
         Format::Parquet => {
-            let properties = WriterProperties::builder()
-                .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
-                .build();
+            let properties =
+                WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?)).build();
             let writer = ArrowWriter::try_new(to, Arc::clone(schema), Some(properties));
             let writer = writer.map_err(|error| {
-                Failure::new(format!(
-                    "Parquet cannot hold these columns ({error}): export to .arrow"
-                ))
+                Failure::new(format!("Parquet cannot hold these columns ({error}): export to .arrow"))
             })?;
             Ok(Box::new(ParquetSink(writer)))
         }
@@ -55,11 +52,7 @@ pub fn sink<'a, W: Write + Send + 'a>(
 }
 
 /// A sink of comma-separated values.
-pub fn csv<'a, W: Write + 'a>(
-    to: W,
-    schema: &SchemaRef,
-    delimiter: u8,
-) -> Result<Box<dyn Sink + 'a>> {
+pub fn csv<'a, W: Write + 'a>(to: W, schema: &SchemaRef, delimiter: u8) -> Result<Box<dyn Sink + 'a>> {
     for field in schema.fields() {
         let mut data_type = field.data_type();
         if let DataType::Dictionary(_, values) = data_type {
@@ -73,15 +66,8 @@ pub fn csv<'a, W: Write + 'a>(
             )));
         }
     }
-    let writer = arrow_csv::WriterBuilder::new()
-        .with_header(true)
-        .with_delimiter(delimiter)
-        .build(to);
-    Ok(Box::new(CsvSink {
-        writer,
-        schema: Arc::clone(schema),
-        empty: true,
-    }))
+    let writer = arrow_csv::WriterBuilder::new().with_header(true).with_delimiter(delimiter).build(to);
+    Ok(Box::new(CsvSink { writer, schema: Arc::clone(schema), empty: true }))
 }
 
 /// A sink of JSON: an array with one row on each line, or only the rows.
@@ -184,10 +170,7 @@ impl JsonFormat for RowPerLine {
 
 /// Batches whose dictionaries are the same for each column. The IPC file format wants that, but
 /// Parquet files give each batch a dictionary of its own.
-pub fn with_one_dictionary(
-    schema: &Schema,
-    mut batches: Vec<RecordBatch>,
-) -> Result<Vec<RecordBatch>> {
+pub fn with_one_dictionary(schema: &Schema, mut batches: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
     for (i, field) in schema.fields().iter().enumerate() {
         if batches.len() < 2 || !has_dictionary(field.data_type()) {
             continue;
@@ -233,7 +216,5 @@ fn same_dictionary(columns: &[&dyn Array]) -> bool {
     let Some(first) = values(&columns[0]) else {
         return false;
     };
-    columns[1..]
-        .iter()
-        .all(|column| values(column).is_some_and(|other| first.ptr_eq(&other) || first == other))
+    columns[1..].iter().all(|column| values(column).is_some_and(|other| first.ptr_eq(&other) || first == other))
 }

@@ -1,0 +1,8 @@
+//! The command as its users run it: real processes, exit codes, what they print.
+
+mod demo;
+mod pipes;
+mod round_trips;
+mod support;
+mod verbs;
+mod wrong_input;

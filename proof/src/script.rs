@@ -1,0 +1,498 @@
+//! What participants do: scripts with a stage of their own, and acts that go with each other.
+
+use std::time::Duration;
+
+use faretra::proof::{Load, Mem, Sys, header};
+use faretra::{Error, Kind};
+use std::sync::atomic::Ordering;
+
+use crate::sim::{Image, Sim};
+use crate::world::{Actor, Expect, PARENT, ROOM, attach, draft, ok, publish, publish_if, quiet, read, value, world};
+
+/// What a name may say.
+pub type May = &'static [(&'static str, Option<u64>)];
+
+/// A script: what is there before, what the victim does, and what its names may say when it died.
+pub struct Script {
+    /// Shown when it fails.
+    pub name: &'static str,
+    /// Runs undisturbed, by a process that lives on.
+    pub before: fn(&Actor),
+    /// Is killed at each of its steps.
+    pub victim: fn(&Actor),
+    /// What each name may say afterwards.
+    pub may: May,
+    /// Pages that the file system has room for beyond what is there.
+    pub room: u64,
+}
+
+/// Where a script or an act begins.
+#[derive(Clone)]
+pub struct Stage {
+    /// The arena.
+    pub image: Image,
+    /// What is so from the beginning.
+    pub expect: Expect,
+}
+
+impl Script {
+    /// Sets the stage.
+    pub fn stage(&self) -> Stage {
+        let sim = world();
+        let parent = quiet(&sim, PARENT);
+        (self.before)(&parent);
+        let expect = Expect::of(&parent, &[]).with(self.may);
+        if self.room < ROOM {
+            let pages = sim.state().count();
+            sim.state().room = pages + self.room;
+        }
+        Stage { image: sim.image(), expect }
+    }
+}
+
+/// An act: works whatever the others did before it.
+pub struct Act {
+    /// Shown when it fails.
+    pub name: &'static str,
+    /// What it does; attached already.
+    pub run: fn(&Actor),
+    /// What names may say when it is done, or half done.
+    pub may: May,
+}
+
+/// Where all acts begin: `x` with a part, `y`, a slot that was used before, a permit free.
+pub fn acting_stage() -> Stage {
+    let sim = world();
+    let parent = quiet(&sim, PARENT);
+    ok(publish(&parent, "w", 9, 1));
+    ok(publish(&parent, "x", 1, 1));
+    ok(publish(&parent, "y", 1, 0));
+    ok(parent.remove("w"));
+    Stage { expect: Expect::of(&parent, &["x", "y", "z"]), image: sim.image() }
+}
+
+/// An error that an act may meet because of the others: a version that moved on.
+fn fair(result: faretra::Result<u64>) {
+    match result {
+        Ok(_) | Err(Error::Conflict { .. }) => {}
+        Err(e) => panic!("an act failed: {e}"),
+    }
+}
+
+/// The acts that are raced, stopped and piled on each other.
+pub fn acts() -> Vec<Act> {
+    fn act(name: &'static str, may: May, run: fn(&Actor)) -> Act {
+        Act { name, run, may }
+    }
+    vec![
+        act("publish x", &[("x", Some(2))], |a| {
+            ok(publish(a, "x", 2, 1));
+        }),
+        act("publish x without parts", &[("x", Some(3))], |a| {
+            ok(publish(a, "x", 3, 0));
+        }),
+        act("publish x if at version 1", &[("x", Some(4))], |a| {
+            fair(publish_if(a, "x", 4, 0, Some(1)));
+        }),
+        act("publish z if absent", &[("z", Some(5))], |a| {
+            fair(publish_if(a, "z", 5, 0, Some(0)));
+        }),
+        act("publish z", &[("z", Some(6))], |a| {
+            ok(publish(a, "z", 6, 0));
+        }),
+        act("remove x", &[("x", None)], |a| {
+            ok(a.remove("x"));
+        }),
+        act("remove y", &[("y", None)], |a| {
+            ok(a.remove("y"));
+        }),
+        act("remove z", &[("z", None)], |a| {
+            ok(a.remove("z"));
+        }),
+        act("read x", &[], |a| {
+            ok(read(a, "x"));
+        }),
+        act("read y, list names", &[], |a| {
+            ok(read(a, "y"));
+            ok(a.names());
+        }),
+        act("pin x while it is replaced", &[("x", Some(7))], |a| {
+            let pinned = ok(a.pin_named("x")).map(|id| (id, value(a, id)));
+            ok(publish(a, "x", 7, 0));
+            if let Some((id, before)) = pinned {
+                assert_eq!(value(a, id), before, "a pinned object changed");
+                a.unpin(id);
+            }
+        }),
+        act("take a permit", &[], |a| {
+            if let Some(p) = ok(a.try_permit()) {
+                a.return_permit(p);
+            }
+        }),
+        act("drop a draft", &[], |a| {
+            a.drop_draft(ok(draft(a, 8, 1)));
+        }),
+        act("trim", &[], |a| {
+            a.trim(u64::MAX);
+        }),
+        act("recover", &[], |a| {
+            ok(a.recover(true));
+        }),
+        act("attach, detach", &[], |a| {
+            if let Ok(guest) = crate::world::try_attach(&a.env, a.env.number(), a.env.hook()) {
+                guest.detach();
+            }
+        }),
+        act("wait", &[], |a| {
+            let mut tries = 0;
+            let mut third = || {
+                tries += 1;
+                Ok((tries == 3).then_some(()))
+            };
+            ok(a.wait(header::NAME_BELL, None, || {}, &mut third));
+        }),
+    ]
+}
+
+/// The operations that the sweeps go through, each with its own stage.
+pub fn scripts() -> Vec<Script> {
+    fn plain(name: &'static str, before: fn(&Actor), victim: fn(&Actor), may: May) -> Script {
+        Script { name, before, victim, may, room: ROOM }
+    }
+    /// A process that died with a draft, a pin and a permit, which nobody has recovered.
+    fn leave_a_dead_process(a: &Actor) {
+        let dead = quiet(&a.env, 50);
+        ok(draft(&dead, 5, 1));
+        ok(dead.pin_named("x"));
+        ok(dead.try_permit());
+        a.env.state().kill(50);
+    }
+    fn with_x(a: &Actor) {
+        ok(publish(a, "x", 1, 1));
+    }
+    let nothing: fn(&Actor) = |_| {};
+    vec![
+        plain(
+            "attach, detach",
+            nothing,
+            |a| {
+                attach(&a.env, a.env.number(), a.env.hook()).detach();
+            },
+            &[],
+        ),
+        plain("alloc, drop a draft", nothing, |a| a.drop_draft(ok(draft(a, 5, 0))), &[]),
+        plain(
+            "alloc, drop a draft with parts",
+            nothing,
+            |a| {
+                a.drop_draft(ok(draft(a, 5, 2)));
+            },
+            &[],
+        ),
+        plain(
+            "publish a new name",
+            nothing,
+            |a| {
+                ok(publish(a, "x", 1, 0));
+            },
+            &[("x", None), ("x", Some(1))],
+        ),
+        plain(
+            "publish with parts",
+            nothing,
+            |a| {
+                ok(publish(a, "x", 1, 2));
+            },
+            &[("x", None), ("x", Some(1))],
+        ),
+        plain(
+            "replace",
+            with_x,
+            |a| {
+                ok(publish(a, "x", 2, 1));
+            },
+            &[("x", Some(1)), ("x", Some(2))],
+        ),
+        plain(
+            "replace two names of one bucket",
+            |a| {
+                for name in ["a", "b", "c", "d", "e"] {
+                    ok(publish(a, name, 1, 0));
+                }
+            },
+            |a| {
+                // Of five names in two buckets, three share one.
+                for name in ["a", "b", "c", "d", "e"] {
+                    ok(publish(a, name, 2, 0));
+                }
+            },
+            &[("a", Some(1)), ("a", Some(2)), ("b", Some(1)), ("b", Some(2)), ("e", Some(1)), ("e", Some(2))],
+        ),
+        plain(
+            "publish if, and meet a conflict",
+            with_x,
+            |a| {
+                let refused = publish_if(a, "x", 2, 1, Some(7));
+                assert!(matches!(refused, Err(Error::Conflict { found: 1, .. })), "{refused:?}");
+                let refused = publish_if(a, "q", 2, 1, Some(7));
+                assert!(matches!(refused, Err(Error::Conflict { found: 0, .. })), "{refused:?}");
+                assert_eq!(ok(publish_if(a, "x", 3, 0, Some(1))), 2);
+            },
+            &[("x", Some(1)), ("x", Some(3)), ("q", None)],
+        ),
+        plain(
+            "replace what is pinned",
+            |a| {
+                with_x(a);
+                let id = ok(a.pin_named("x")).expect("published");
+                ok(publish(a, "x", 2, 1));
+                a.unpin(id);
+                // The parent keeps a pin on what the victim replaces.
+                ok(a.pin_named("x"));
+            },
+            |a| {
+                let id = ok(a.pin_named("x")).expect("published");
+                ok(publish(a, "x", 3, 1));
+                assert_eq!(value(a, id), 2);
+                a.unpin(id);
+            },
+            &[("x", Some(2)), ("x", Some(3))],
+        ),
+        plain("remove", with_x, |a| assert!(ok(a.remove("x"))), &[("x", None), ("x", Some(1))]),
+        plain(
+            "remove one of several in a bucket",
+            |a| {
+                for name in ["x", "y", "z", "w"] {
+                    ok(publish(a, name, 1, 0));
+                }
+            },
+            |a| assert!(ok(a.remove("y"))),
+            &[("x", Some(1)), ("y", None), ("y", Some(1)), ("z", Some(1)), ("w", Some(1))],
+        ),
+        plain(
+            "get a name that is being removed",
+            |a| {
+                with_x(a);
+                // Its remover died between making the name dead and dropping it.
+                let dead = quiet(&a.env, 50);
+                let name = ok(dead.lookup("x")).expect("published");
+                let off = dead.geo.meta(name, faretra::proof::meta::PLACE);
+                let place = dead.place(off);
+                ok(dead.empty(name, place, place.kill().expect("alive")));
+                a.env.state().kill(50);
+            },
+            |a| {
+                assert_eq!(ok(read(a, "x")), None);
+                assert!(!ok(a.remove("x")));
+                ok(publish(a, "x", 2, 0));
+                assert_eq!(ok(read(a, "x")), Some(2));
+            },
+            &[("x", None), ("x", Some(2))],
+        ),
+        plain(
+            "remove and publish again, twice",
+            with_x,
+            |a| {
+                for value in [2, 3] {
+                    let before = ok(a.names())[0].version;
+                    ok(a.remove("x"));
+                    assert!(ok(publish(a, "x", value, 0)) > before, "N4");
+                }
+            },
+            &[("x", None), ("x", Some(1)), ("x", Some(2)), ("x", Some(3))],
+        ),
+        plain("get", with_x, |a| assert_eq!(ok(read(a, "x")), Some(1)), &[("x", Some(1))]),
+        plain(
+            "permits",
+            nothing,
+            |a| {
+                let p = ok(a.try_permit()).expect("free");
+                let q = ok(a.try_permit()).expect("free");
+                assert!(!p.recovered && !q.recovered && ok(a.try_permit()).is_none());
+                a.return_permit(p);
+                a.return_permit(q);
+            },
+            &[],
+        ),
+        plain(
+            "the permit of a dead holder",
+            |a| {
+                with_x(a);
+                leave_a_dead_process(a);
+            },
+            |a| {
+                ok(a.recover(false));
+                let taken = [0, 1].map(|_| ok(a.try_permit()).expect("two permits"));
+                let told = taken.iter().filter(|p| p.recovered).count();
+                assert_eq!(told, 1, "the next holder is told, once");
+                for p in taken {
+                    a.return_permit(p);
+                }
+            },
+            &[("x", Some(1))],
+        ),
+        plain(
+            "trim",
+            |a| {
+                for name in ["x", "y", "z"] {
+                    ok(publish(a, name, 1, 2));
+                }
+                ok(a.remove("x"));
+                ok(a.remove("z"));
+            },
+            |a| {
+                a.trim(u64::MAX);
+            },
+            &[("x", None), ("y", Some(1)), ("z", None)],
+        ),
+        plain(
+            "trim with dirty slots",
+            |a| {
+                with_x(a);
+                // Died while it put pages in memory: its slot may have some.
+                let hook = std::sync::Arc::new(crate::world::DieAt::default());
+                let dead = attach(&a.env, 50, hook.clone());
+                for at in [4, 5, 6] {
+                    hook.arm(at);
+                    let done = crate::world::mortal(|| dead.alloc(Kind::Bytes, 20_000));
+                    assert!(done.is_none());
+                }
+                a.env.state().kill(50);
+                ok(a.recover(true));
+            },
+            |a| {
+                a.trim(u64::MAX);
+            },
+            &[("x", Some(1))],
+        ),
+        plain(
+            "free with no warm budget",
+            |a| {
+                with_x(a);
+                a.env.store(header::WARM_LIMIT, 0, Ordering::Relaxed);
+            },
+            |a| {
+                ok(publish(a, "x", 2, 2));
+                ok(publish(a, "x", 3, 0));
+            },
+            &[("x", Some(1)), ("x", Some(2)), ("x", Some(3))],
+        ),
+        plain(
+            "a shorter tenant with little warm budget",
+            |a| {
+                ok(a.alloc(Kind::Bytes, 60_000)).pipe(|d| a.drop_draft(d));
+                a.env.store(header::WARM_LIMIT, 70_000, Ordering::Relaxed);
+            },
+            |a| {
+                ok(a.alloc(Kind::Bytes, 33_000)).pipe(|d| a.drop_draft(d));
+                ok(a.alloc(Kind::Bytes, 60_000)).pipe(|d| a.drop_draft(d));
+            },
+            &[],
+        ),
+        plain(
+            "ring and wait",
+            |a| {
+                with_x(a);
+                // Sleepers on both bells, and on the name's.
+                let name = ok(a.lookup("x")).expect("published");
+                for bell in [header::NAME_BELL, header::PERMIT_BELL, a.name_bell(name)] {
+                    a.env.store(bell, 1, Ordering::Relaxed);
+                }
+                a.unpin(name);
+            },
+            |a| {
+                let wakes = a.env.state().wakes;
+                ok(publish(a, "x", 2, 0));
+                ok(publish(a, "y", 2, 0));
+                a.return_permit(ok(a.try_permit()).expect("free"));
+                assert_eq!(a.env.state().wakes, wakes + 3, "B2: somebody was not woken");
+                let found = ok(a.wait(header::NAME_BELL, Some(Duration::ZERO), || {}, || read(a, "z")));
+                assert_eq!(found, None);
+            },
+            &[("x", Some(1)), ("x", Some(2)), ("y", None), ("y", Some(2))],
+        ),
+        plain(
+            "grow a zone, and run out of it",
+            nothing,
+            |a| {
+                let drafts: Vec<_> = (0..40).map_while(|_| a.alloc(Kind::Bytes, 200).ok()).collect();
+                assert_eq!(drafts.len(), 32, "all slots, and no more");
+                for d in drafts {
+                    a.drop_draft(d);
+                }
+            },
+            &[],
+        ),
+        Script {
+            name: "run out of memory",
+            before: with_x,
+            victim: |a| {
+                for i in 0..8 {
+                    if publish(a, "x", 2 + i, 3).is_err() {
+                        // What did not fit left nothing behind; the next smaller request works.
+                        ok(publish(a, "x", 10, 0));
+                        return;
+                    }
+                    let _ = publish(a, "big", 99, 4);
+                }
+            },
+            may: &[
+                ("x", Some(1)),
+                ("x", Some(2)),
+                ("x", Some(3)),
+                ("x", Some(4)),
+                ("x", Some(5)),
+                ("x", Some(6)),
+                ("x", Some(7)),
+                ("x", Some(8)),
+                ("x", Some(9)),
+                ("x", Some(10)),
+            ],
+            room: 24,
+        },
+        Script {
+            name: "run out of the limit",
+            before: |a| {
+                with_x(a);
+                let now = a.env.in_memory();
+                a.env.store(header::LIMIT, now + 9 * 4096, Ordering::Relaxed);
+            },
+            victim: |a| {
+                let refused = publish(a, "big", 99, 6);
+                assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
+                assert_eq!(ok(read(a, "big")), None);
+                let limit = a.env.load(header::LIMIT, Ordering::Relaxed);
+                a.env.store(header::LIMIT, limit * 2, Ordering::Relaxed);
+                ok(publish(a, "big", 99, 6));
+            },
+            may: &[("x", Some(1)), ("big", None), ("big", Some(99))],
+            room: ROOM,
+        },
+        plain(
+            "recover what another left",
+            |a| {
+                with_x(a);
+                leave_a_dead_process(a);
+                ok(publish(a, "x", 2, 1));
+            },
+            |a| {
+                let done = ok(a.recover(true));
+                assert_eq!((done.participants, done.permits), (1, 1));
+            },
+            &[("x", Some(2))],
+        ),
+    ]
+}
+
+/// `value.pipe(f)` is `f(value)`, for steps in a row.
+trait Pipe: Sized {
+    fn pipe<T>(self, f: impl FnOnce(Self) -> T) -> T {
+        f(self)
+    }
+}
+impl<T> Pipe for T {}
+
+/// A fresh copy of a stage.
+pub fn enter(stage: &Stage) -> Sim {
+    Sim::of(stage.image.clone())
+}

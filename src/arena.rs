@@ -1,0 +1,878 @@
+//! The arena: creating, opening, ending, and asking about it.
+//!
+//! # The life of an arena
+//!
+//! A kept arena stays until it is removed. An ephemeral one (`keep(false)`) goes with its last
+//! participant, also when all were killed: the next `open` or `list` prunes it. All of that races on one
+//! word of the header, `OPEN -> CLOSING(who) -> GONE`:
+//!
+//! * A1: only who holds CLOSING takes the name away; while that one lives, nobody else does. So a slow
+//!   unlink cannot hit a new arena of the same name.
+//! * A2: a joiner shows itself (JOINING, then LIVE) before it reads the word; a closer sets CLOSING
+//!   before it looks at the seats. One of them sees the other: a closer that meets a participant goes
+//!   back to OPEN, a joiner that meets CLOSING waits for the outcome.
+//! * A3: a CLOSING left by a dead closer is taken over by the next who meets it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use ndarray::Dimension;
+
+use crate::array::{Array, Element};
+use crate::error::{Error, HolderBytes, Result};
+use crate::geometry::{Geometry, MAX_CAPACITY, Params, Set, header};
+use crate::mem::{Load, Mem};
+use crate::name::{self, Named};
+use crate::reader::{Batch, Bundled, Object, Table};
+use crate::recover::{Recovered, Violation};
+use crate::seat::Core;
+use crate::segment::{Posix, closer, closing, is_kept, life};
+use crate::sync::SLICE;
+use crate::sys::{Process, Sys, directory_room, is_tmpfs, os_error};
+use crate::tables::{Kind, Tables};
+use crate::view::{Attachment, Pin};
+use crate::word::{Owner, SeatState};
+use crate::writer::Writer;
+
+/// 1024 bytes.
+pub const KIB: u64 = 1 << 10;
+/// 1024 KiB.
+pub const MIB: u64 = 1 << 20;
+/// 1024 MiB.
+pub const GIB: u64 = 1 << 30;
+
+const PREFIX: &str = "faretra.";
+const DEFAULT_DIR: &str = "/dev/shm";
+/// How long a joiner waits for a closer to finish or to change its mind.
+const CLOSING_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How an arena is created, opened, listed and removed.
+#[derive(Clone, Debug)]
+pub struct Options {
+    dir: Option<PathBuf>,
+    capacity: Option<u64>,
+    limit: u64,
+    writers: u32,
+    mode: u32,
+    keep: bool,
+    warm: Option<u64>,
+    untrusted: bool,
+    trust_others: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            dir: None,
+            capacity: None,
+            limit: GIB,
+            writers: 64,
+            mode: 0o600,
+            keep: true,
+            warm: None,
+            untrusted: false,
+            trust_others: false,
+        }
+    }
+}
+
+impl Options {
+    /// The directory of arenas: any tmpfs. Default: `FARETRA_DIR`, or `/dev/shm`.
+    #[must_use]
+    pub fn dir(mut self, dir: impl Into<PathBuf>) -> Options {
+        self.dir = Some(dir.into());
+        self
+    }
+
+    /// Bytes that the arena may ever use; fixed at creation, costs address space only. Rounded up to a
+    /// power of two. Default: 64 GiB, or 16 times the limit if that is more. At most 1 TiB.
+    #[must_use]
+    pub fn capacity(mut self, bytes: u64) -> Options {
+        self.capacity = Some(bytes);
+        self
+    }
+
+    /// Bytes that the arena may use now, all told; see [`Arena::set_limit`]. Default: 1 GiB.
+    #[must_use]
+    pub fn limit(mut self, bytes: u64) -> Options {
+        self.limit = bytes;
+        self
+    }
+
+    /// How many writers there may be at a time, 1 to 1024. Default: 64.
+    #[must_use]
+    pub fn writers(mut self, writers: u32) -> Options {
+        self.writers = writers;
+        self
+    }
+
+    /// Permissions of the arena's file. Default: 0600.
+    #[must_use]
+    pub fn mode(mut self, mode: u32) -> Options {
+        self.mode = mode;
+        self
+    }
+
+    /// `false`: the arena goes with its last participant, however it ends. Default: `true`.
+    #[must_use]
+    pub fn keep(mut self, keep: bool) -> Options {
+        self.keep = keep;
+        self
+    }
+
+    /// Bytes of freed memory that stay with the arena to be used again, because fresh memory is slow.
+    /// Given back under pressure and by [`Arena::trim`]. Default: half of the limit.
+    #[must_use]
+    pub fn warm(mut self, bytes: u64) -> Options {
+        self.warm = Some(bytes);
+        self
+    }
+
+    /// `true`: validate all values of every batch that is read, not only its bounds. Default: `false`.
+    #[must_use]
+    pub fn untrusted(mut self, untrusted: bool) -> Options {
+        self.untrusted = untrusted;
+        self
+    }
+
+    /// Opens arenas that belong to another user, or that others may write.
+    ///
+    /// # Safety
+    ///
+    /// Every process that can write the file runs this crate's code on it, unaltered: one that does not
+    /// can change bytes that this process has as `&[u8]`, or shrink the file under it.
+    #[allow(unsafe_code, reason = "states a contract; does nothing by itself")]
+    #[must_use]
+    pub unsafe fn trust_others(mut self) -> Options {
+        self.trust_others = true;
+        self
+    }
+
+    fn directory(&self) -> PathBuf {
+        let given =
+            self.dir.clone().or_else(|| std::env::var_os("FARETRA_DIR").filter(|d| !d.is_empty()).map(PathBuf::from));
+        given.unwrap_or_else(|| DEFAULT_DIR.into())
+    }
+
+    fn path(&self, name: &str) -> Result<PathBuf> {
+        check_arena_name(name)?;
+        Ok(self.directory().join(format!("{PREFIX}{name}")))
+    }
+
+    fn params(&self) -> Result<Params> {
+        if self.limit == 0 {
+            return Err(Error::invalid("the limit is 0 bytes; an arena needs some, say 1GiB"));
+        }
+        let default = (64 * GIB).max(self.limit.saturating_mul(16)).min(MAX_CAPACITY);
+        let capacity = self.capacity.unwrap_or(default);
+        if capacity > MAX_CAPACITY {
+            return Err(Error::invalid(format!(
+                "capacity {capacity} is more than the largest, {MAX_CAPACITY} bytes (1 TiB)"
+            )));
+        }
+        if self.limit > capacity {
+            return Err(Error::invalid(format!("limit {} is more than the capacity, {capacity} bytes", self.limit)));
+        }
+        if self.mode & !0o666 != 0 {
+            return Err(Error::invalid(format!(
+                "mode {:o} has bits that an arena's file has no use for; 600 or 660 are usual",
+                self.mode
+            )));
+        }
+        Ok(Params::standard(capacity, u64::from(self.writers)))
+    }
+
+    /// Makes a new arena. It appears whole, or not at all.
+    pub fn create(self, name: &str) -> Result<Arena> {
+        let path = self.path(name)?;
+        let dir = self.directory();
+        let geo = Geometry::new(self.params()?)?;
+        match is_tmpfs(&dir) {
+            Ok(true) => {}
+            Ok(false) => {
+                let reason =
+                    "it is not on a tmpfs, so memory could not be shared and given back; use /dev/shm, or mount one"
+                        .into();
+                return Err(Error::NotAnArena { path: dir, reason });
+            }
+            Err(e) => return Err(os_error("look at", &dir, e)),
+        }
+        if path.exists() {
+            return Err(Error::AlreadyExists { name: name.into(), path });
+        }
+        let posix = Posix::create(&dir, path.clone(), self.mode, &geo)?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
+        for (off, value) in [
+            (header::LIFE, life::OPEN),
+            (header::LIMIT, self.limit),
+            (header::WARM_LIMIT, self.warm.unwrap_or(self.limit / 2)),
+            (header::KEEP, u64::from(self.keep)),
+            (header::CREATED, now),
+        ] {
+            posix.store(off, value, Relaxed);
+        }
+        let core = attach(Tables { env: posix, geo }, |_| Ok(()))?;
+        // Seat first, name last: an arena that can be seen has a participant.
+        if !core.env.publish()? {
+            core.detach();
+            return Err(Error::AlreadyExists { name: name.into(), path });
+        }
+        Ok(self.arena(core, name))
+    }
+
+    /// Opens an arena and takes a seat in it.
+    pub fn open(self, name: &str) -> Result<Arena> {
+        let path = self.path(name)?;
+        let missing = |hint: &str| Error::NotFound {
+            what: "arena",
+            name: name.into(),
+            hint: format!(" in {}{hint}", self.directory().display()),
+        };
+        let (posix, geo) = match Posix::open(&path, true, self.trust_others) {
+            Err(Error::Os { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                return Err(missing("; create it with `faretra create`, or see `faretra ls`"));
+            }
+            other => other?,
+        };
+        let core = attach(Tables { env: posix, geo }, |core| match admit(core)? {
+            true => Ok(()),
+            false => Err(missing("; it has just ended or is being removed")),
+        })?;
+        // A2: we were seen, or see that it is over.
+        if !outlives_closing(&core)? {
+            core.detach();
+            return Err(missing("; it has just been removed"));
+        }
+        // What the dead left is settled by whoever comes next.
+        core.recover(false)?;
+        Ok(self.arena(core, name))
+    }
+
+    /// Opens the arena, or makes it if there is none.
+    pub fn open_or_create(self, name: &str) -> Result<Arena> {
+        for _ in 0..100 {
+            match self.clone().open(name) {
+                Err(Error::NotFound { .. }) => {}
+                other => return other,
+            }
+            match self.clone().create(name) {
+                Err(Error::AlreadyExists { .. }) => {}
+                other => return other,
+            }
+        }
+        self.open(name)
+    }
+
+    fn arena(&self, core: Core<Posix>, name: &str) -> Arena {
+        core.env.close_lock_fd();
+        let path = core.env.file().path().to_owned();
+        let at = Attachment { core, name: name.into(), untrusted: self.untrusted, on_leave: leave };
+        Arena { at: Arc::new(at), path }
+    }
+
+    /// Takes an arena's name away. Those who have it open go on; its memory goes with the last of them.
+    pub fn remove(self, name: &str) -> Result<()> {
+        let path = self.path(name)?;
+        let arena = match self.clone().open(name) {
+            Ok(arena) => arena,
+            // An arena that cannot be used any more has no participants to race with.
+            Err(Error::NotAnArena { .. }) if crate::segment::looks_like_ours(&path) => {
+                return std::fs::remove_file(&path).map_err(|source| Error::Os { action: "remove", path, source });
+            }
+            Err(e) => return Err(e),
+        };
+        let core = &arena.at.core;
+        let deadline = Instant::now() + CLOSING_PATIENCE;
+        loop {
+            if close(core, |_| false)? || core.env.load(header::LIFE, SeqCst) == life::GONE {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(Error::TimedOut(CLOSING_PATIENCE));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// All arenas of the directory. Ephemeral ones whose participants are all gone are removed on the way.
+    pub fn list(self) -> Result<Vec<ArenaInfo>> {
+        let dir = self.directory();
+        let entries =
+            std::fs::read_dir(&dir).map_err(|source| Error::Os { action: "list", path: dir.clone(), source })?;
+        let mut all = vec![];
+        for entry in entries.flatten() {
+            let file = entry.file_name();
+            let Some(name) = file.to_str().and_then(|f| f.strip_prefix(PREFIX)) else { continue };
+            if check_arena_name(name).is_err() {
+                continue;
+            }
+            match self.clone().dir(&dir).info(name) {
+                Err(Error::NotFound { .. }) => {}
+                Err(Error::Os { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+                Ok(info) => all.push(info),
+                Err(e) => all.push(ArenaInfo {
+                    name: name.into(),
+                    path: entry.path(),
+                    bytes: entry.metadata().map_or(0, |m| std::os::unix::fs::MetadataExt::blocks(&m) * 512),
+                    limit: 0,
+                    capacity: 0,
+                    participants: 0,
+                    keep: true,
+                    problem: Some(e.to_string()),
+                }),
+            }
+        }
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(all)
+    }
+
+    fn info(self, name: &str) -> Result<ArenaInfo> {
+        let seen = self.clone().observe(name)?;
+        let t = &seen.tables;
+        let keep = is_kept(&t.env);
+        let alive = living(t)?;
+        if !keep && alive.is_empty() {
+            // Opening finds nobody there and prunes it; if somebody came meanwhile, it stays.
+            if let Err(e @ Error::NotFound { .. }) = self.open(name) {
+                return Err(e);
+            }
+        }
+        Ok(ArenaInfo {
+            name: name.into(),
+            path: t.env.file().path().to_owned(),
+            bytes: t.env.in_memory(),
+            limit: t.limit(),
+            capacity: t.geo.params.capacity,
+            participants: alive.len() as u32,
+            keep,
+            problem: None,
+        })
+    }
+
+    /// Looks at an arena without taking a seat: everything is mapped read-only, nothing can be pinned.
+    pub fn observe(self, name: &str) -> Result<Observer> {
+        let path = self.path(name)?;
+        match Posix::open(&path, false, self.trust_others) {
+            Ok((env, geo)) => Ok(Observer { tables: Tables { env, geo } }),
+            Err(Error::Os { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                let hint = format!(" in {}; see `faretra ls`", self.directory().display());
+                Err(Error::NotFound { what: "arena", name: name.into(), hint })
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Free bytes and size of the directory's file system.
+    pub fn room(&self) -> Result<(u64, u64)> {
+        directory_room(&self.directory())
+    }
+}
+
+fn check_arena_name(name: &str) -> Result<()> {
+    let fits = (1..=200).contains(&name.len()) && !name.starts_with('.');
+    if fits && name.chars().all(|c| !c.is_control() && !c.is_whitespace() && c != '/') {
+        return Ok(());
+    }
+    let rule = "1 to 200 bytes without `/`, spaces and control characters, not beginning with a dot";
+    Err(Error::invalid(format!("{name:?} is no name for an arena: {rule}")))
+}
+
+fn attach(tables: Tables<Posix>, admit: impl FnOnce(&Core<Posix>) -> Result<()>) -> Result<Core<Posix>> {
+    let process = Process::current();
+    let command = process.command().unwrap_or_default();
+    Core::attach(tables, process, &command, admit)
+}
+
+/// Participants that are not proved dead.
+fn living(t: &Tables<Posix>) -> Result<Vec<Owner>> {
+    let alive = t.occupants()?.into_iter().filter(|o| o.state != SeatState::Dead && !t.env.is_gone(o.owner, o.process));
+    Ok(alive.map(|o| o.owner).collect())
+}
+
+fn others_in(core: &Core<Posix>, states: &[SeatState]) -> Result<bool> {
+    let occupants = core.occupants()?;
+    let mut others = occupants.iter().filter(|o| o.owner != core.me() && states.contains(&o.state));
+    Ok(others.any(|o| !core.env.is_gone(o.owner, o.process)))
+}
+
+/// A2, as a joiner that is JOINING: whether there is an arena to join.
+fn admit(core: &Core<Posix>) -> Result<bool> {
+    if !outlives_closing(core)? {
+        return Ok(false);
+    }
+    if is_kept(&core.env) || others_in(core, &[SeatState::Live])? {
+        return Ok(true);
+    }
+    // Everybody is gone: its time is over, unless somebody became LIVE just now.
+    Ok(!close(core, |core| others_in(core, &[SeatState::Live]).unwrap_or(true))?)
+}
+
+/// Waits while the arena is CLOSING. `false`: it is gone.
+fn outlives_closing(core: &Core<Posix>) -> Result<bool> {
+    let deadline = Instant::now() + CLOSING_PATIENCE;
+    loop {
+        let word = core.env.load(header::LIFE, SeqCst);
+        let Some(owner) = closer(word) else { return Ok(word == life::OPEN) };
+        if core.is_gone(owner) {
+            // A3: finish what the dead one began.
+            if core.env.cas(header::LIFE, word, closing(core.me()), SeqCst).is_ok() {
+                finish_closing(core)?;
+                return Ok(false);
+            }
+        } else if Instant::now() > deadline {
+            return Ok(false);
+        } else {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// Takes the name away, unless `object` finds a reason not to. `true`: it is gone by us.
+fn close(core: &Core<Posix>, objects: impl FnOnce(&Core<Posix>) -> bool) -> Result<bool> {
+    if core.env.cas(header::LIFE, life::OPEN, closing(core.me()), SeqCst).is_err() {
+        return Ok(false);
+    }
+    if objects(core) {
+        core.env.store(header::LIFE, life::OPEN, SeqCst);
+        return Ok(false);
+    }
+    finish_closing(core)?;
+    Ok(true)
+}
+
+fn finish_closing(core: &Core<Posix>) -> Result<()> {
+    core.env.file().unlink()?;
+    core.env.store(header::LIFE, life::GONE, SeqCst);
+    Ok(())
+}
+
+/// The last to leave an ephemeral arena takes its name away.
+fn leave(core: &Core<Posix>) {
+    if is_kept(&core.env) {
+        return;
+    }
+    let present = [SeatState::Claim, SeatState::Joining, SeatState::Live, SeatState::Leaving];
+    // If the unlink fails, the next `list` or `open` prunes it.
+    let _ = close(core, |core| others_in(core, &present).unwrap_or(true));
+}
+
+/// An arena that this process takes part in. Clones share the seat; it is left with the last handle,
+/// pin and draft.
+#[derive(Clone, Debug)]
+pub struct Arena {
+    at: Arc<Attachment>,
+    path: PathBuf,
+}
+
+impl Arena {
+    /// How to create or open one.
+    pub fn options() -> Options {
+        Options::default()
+    }
+
+    /// Opens an arena with the default options.
+    pub fn open(name: &str) -> Result<Arena> {
+        Options::default().open(name)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.at.name
+    }
+
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The current object under a name, pinned. No system call, no lock, no copy.
+    #[inline]
+    pub fn get(&self, name: &str) -> Result<Object> {
+        match Pin::named(&self.at, name)? {
+            Some(pin) => Object::pinned(pin, name),
+            None => Err(self.missing(name)),
+        }
+    }
+
+    #[cold]
+    fn missing(&self, name: &str) -> Error {
+        let hint = format!(" in arena `{}`; see `faretra ls {}`", self.name(), self.name());
+        Error::NotFound { what: "object", name: name.into(), hint }
+    }
+
+    /// The current batch under a name.
+    pub fn batch(&self, name: &str) -> Result<Batch> {
+        self.get(name)?.try_into()
+    }
+
+    /// The current table under a name; a batch is a table of one.
+    pub fn table(&self, name: &str) -> Result<Table> {
+        self.get(name)?.try_into()
+    }
+
+    /// The current array under a name. Another element type or rank is [`Error::Mismatch`].
+    pub fn array<T: Element, D: Dimension>(&self, name: &str) -> Result<Array<T, D>> {
+        self.get(name)?.try_into()
+    }
+
+    /// The current bundle under a name.
+    pub fn bundle(&self, name: &str) -> Result<Bundled> {
+        self.get(name)?.try_into()
+    }
+
+    /// Waits until an object of that name is there whose version is above `newer_than` (0: any).
+    /// [`Error::TimedOut`] if none comes in time.
+    pub fn wait_for(&self, name: &str, newer_than: u64, timeout: Duration) -> Result<Object> {
+        name::check(name)?;
+        let start = Instant::now();
+        let core = &self.at.core;
+        loop {
+            let newer = || match Pin::named(&self.at, name)? {
+                Some(pin) => Ok(Some(Object::pinned(pin, name)?).filter(|o| o.version() > newer_than)),
+                None => Ok(None),
+            };
+            core.env.check_fork()?;
+            // A name that is there rings its own bell; until then any new name might be it.
+            let found = core.lookup(name)?;
+            let bell = found.map_or(header::NAME_BELL, |id| core.name_bell(id));
+            let left = timeout.saturating_sub(start.elapsed());
+            let got = core.wait(bell, Some(left.min(SLICE)), || {}, newer);
+            if let Some(id) = found {
+                core.unpin(id);
+            }
+            match got? {
+                Some(object) => return Ok(object),
+                None if left.is_zero() => return Err(Error::TimedOut(timeout)),
+                None => {}
+            }
+        }
+    }
+
+    /// Everything that is published, by name.
+    pub fn names(&self) -> Result<Vec<Entry>> {
+        self.at.core.env.check_fork()?;
+        entries(&self.at.core)
+    }
+
+    /// A writer, as soon as one of the arena's permits is free. A permit whose holder died comes back.
+    pub fn writer(&self) -> Result<Writer> {
+        let permit = self.permit(None)?;
+        permit.ok_or(Error::TimedOut(Duration::MAX))
+    }
+
+    /// A writer, if a permit is free now.
+    pub fn try_writer(&self) -> Result<Option<Writer>> {
+        self.permit(Some(Duration::ZERO))
+    }
+
+    /// A writer, if a permit becomes free in time.
+    pub fn writer_timeout(&self, timeout: Duration) -> Result<Writer> {
+        self.permit(Some(timeout))?.ok_or(Error::TimedOut(timeout))
+    }
+
+    fn permit(&self, timeout: Option<Duration>) -> Result<Option<Writer>> {
+        let core = &self.at.core;
+        core.env.check_fork()?;
+        let recover = || {
+            // A failure here only means that this waiter did not help.
+            let _ = core.recover(false);
+        };
+        let permit = core.permit(timeout, recover)?;
+        Ok(permit.map(|permit| Writer::new(&self.at, permit)))
+    }
+
+    /// Bytes that the arena may use now.
+    pub fn limit(&self) -> u64 {
+        self.at.core.limit()
+    }
+
+    /// Changes the limit, up to the capacity. Below what is in use, it only stops growth.
+    pub fn set_limit(&self, bytes: u64) -> Result<()> {
+        self.at.core.env.check_fork()?;
+        let capacity = self.at.core.geo.params.capacity;
+        if bytes == 0 || bytes > capacity {
+            return Err(Error::invalid(format!(
+                "the limit must be from 1 to the capacity, {capacity} bytes, not {bytes}"
+            )));
+        }
+        self.at.core.env.store(header::LIMIT, bytes, Relaxed);
+        Ok(())
+    }
+
+    /// Gives the memory of freed objects back to the system. Returns how many bytes that were.
+    pub fn trim(&self) -> Result<u64> {
+        self.at.core.env.check_fork()?;
+        self.at.core.recover(true)?;
+        self.at.core.return_stash();
+        Ok(self.at.core.trim(u64::MAX))
+    }
+
+    /// Settles what dead participants left. Others do that too, when they come or run short.
+    pub fn recover(&self) -> Result<Recovered> {
+        self.at.core.env.check_fork()?;
+        self.at.core.recover(true)
+    }
+
+    /// Checks every rule of the arena; an empty list means that it is sound.
+    pub fn verify(&self) -> Result<Vec<Violation>> {
+        self.at.core.env.check_fork()?;
+        self.at.core.verify()
+    }
+
+    /// What it holds.
+    pub fn stats(&self) -> Result<Stats> {
+        self.at.core.env.check_fork()?;
+        stats(&self.at.core)
+    }
+
+    /// Who takes part, and what each keeps.
+    pub fn who(&self) -> Result<Vec<Holder>> {
+        self.at.core.env.check_fork()?;
+        holders(&self.at.core)
+    }
+}
+
+/// A read-only look at an arena: takes no seat, changes nothing, and works also for who may not write.
+#[derive(Debug)]
+pub struct Observer {
+    tables: Tables<Posix>,
+}
+
+impl Observer {
+    /// As [`Arena::names`].
+    pub fn names(&self) -> Result<Vec<Entry>> {
+        entries(&self.tables)
+    }
+
+    /// As [`Arena::stats`].
+    pub fn stats(&self) -> Result<Stats> {
+        stats(&self.tables)
+    }
+
+    /// As [`Arena::who`].
+    pub fn who(&self) -> Result<Vec<Holder>> {
+        holders(&self.tables)
+    }
+
+    /// As [`Arena::verify`].
+    pub fn verify(&self) -> Result<Vec<Violation>> {
+        self.tables.verify()
+    }
+}
+
+/// An arena of a directory.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ArenaInfo {
+    /// Its name.
+    pub name: String,
+    /// Its file.
+    pub path: PathBuf,
+    /// Bytes in memory.
+    pub bytes: u64,
+    /// Bytes that it may use now.
+    pub limit: u64,
+    /// Bytes that it may ever use.
+    pub capacity: u64,
+    /// Processes that take part.
+    pub participants: u32,
+    /// Whether it stays when nobody takes part.
+    pub keep: bool,
+    /// Why it cannot be used, if it cannot.
+    pub problem: Option<String>,
+}
+
+/// A published object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Entry {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// Its version.
+    pub version: u64,
+    /// Bytes of it and its parts.
+    pub bytes: u64,
+    /// Rows of a batch or table, elements of an array, bytes of bytes, members of a bundle.
+    pub rows: u64,
+    /// When it was published.
+    pub published: SystemTime,
+}
+
+/// What an arena holds, in bytes unless said otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// What it may use now.
+    pub limit: u64,
+    /// What it may ever use.
+    pub capacity: u64,
+    /// What it has in memory, by the kernel's count.
+    pub used: u64,
+    /// Of that: objects.
+    pub live: u64,
+    /// Of that: freed memory kept to be used again.
+    pub warm: u64,
+    /// Of that: names, lists, words, records, pins.
+    pub metadata: u64,
+    /// How many objects there are, parts and names included.
+    pub objects: u64,
+    /// How many names.
+    pub names: u64,
+    /// Processes that take part.
+    pub participants: u32,
+    /// Processes that can.
+    pub seats: u32,
+    /// Writers that there can be at a time.
+    pub writers: u32,
+    /// Writers that there are.
+    pub writers_busy: u32,
+    /// Free on the file system.
+    pub file_system_free: u64,
+    /// Page tables of this process, for all that it has mapped.
+    pub page_tables: u64,
+}
+
+/// A participant, and what it keeps.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Holder {
+    /// Process id, as that process sees it.
+    pub pid: u32,
+    /// Its command name.
+    pub command: String,
+    /// `false`: proved dead, and not recovered yet.
+    pub alive: bool,
+    /// Stopped, as far as can be seen from here.
+    pub stopped: bool,
+    /// Since when it takes part.
+    pub since: SystemTime,
+    /// Pins.
+    pub pins: u64,
+    /// Bytes of the objects it pins.
+    pub pinned_bytes: u64,
+    /// Of those, bytes that nothing else keeps.
+    pub only_pinned_bytes: u64,
+    /// Objects it is writing or freeing.
+    pub drafts: u64,
+    /// Their bytes.
+    pub draft_bytes: u64,
+    /// Writers' permits.
+    pub permits: u32,
+    /// Whether it is the process that asks.
+    pub this_process: bool,
+}
+
+fn entries(t: &Tables<Posix>) -> Result<Vec<Entry>> {
+    let bytes = |n: &Named| n.len + t.bytes_of_parts(n.id, 4);
+    let entry = |n: Named| Entry {
+        kind: n.kind,
+        version: n.version,
+        bytes: bytes(&n),
+        rows: n.rows,
+        published: UNIX_EPOCH + Duration::from_millis(n.time),
+        name: n.name,
+    };
+    let mut all: Vec<Entry> = t.names()?.into_iter().map(entry).collect();
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(all)
+}
+
+fn stats(t: &Tables<Posix>) -> Result<Stats> {
+    let (mut live, mut warm, mut shared, mut objects) = (0, 0, 0, 0);
+    for zone in &t.geo.zones {
+        let c = t.committed(zone);
+        match zone.set {
+            Set::Payload => {
+                live += c.bytes - c.warm;
+                warm += c.warm;
+            }
+            Set::Shared => shared += c.bytes,
+        }
+        objects += t.in_use(zone);
+    }
+    Ok(Stats {
+        limit: t.limit(),
+        capacity: t.geo.params.capacity,
+        used: t.env.in_memory(),
+        live,
+        warm,
+        metadata: shared + t.control_bytes().start(),
+        objects,
+        names: t.names()?.len() as u64,
+        participants: living(t)?.len() as u32,
+        seats: t.geo.params.seats as u32,
+        writers: t.geo.params.permits as u32,
+        writers_busy: t.permits_held(),
+        file_system_free: t.env.room().0,
+        page_tables: Process::page_tables(),
+    })
+}
+
+fn holders(t: &Tables<Posix>) -> Result<Vec<Holder>> {
+    let kept = t.kept();
+    let here = Process::current();
+    let holder = |o: crate::seat::Occupant| {
+        let k = kept.get(&o.owner).cloned().unwrap_or_default();
+        Holder {
+            pid: o.process.pid,
+            command: o.command,
+            alive: o.state != SeatState::Dead && !t.env.is_gone(o.owner, o.process),
+            stopped: o.process.is_stopped(),
+            since: UNIX_EPOCH + Duration::from_millis(o.since),
+            pins: k.pins,
+            pinned_bytes: k.pinned_bytes,
+            only_pinned_bytes: k.only_pinned_bytes,
+            drafts: k.drafts,
+            draft_bytes: k.draft_bytes,
+            permits: k.permits,
+            this_process: o.process == here,
+        }
+    };
+    Ok(t.occupants()?.into_iter().map(holder).collect())
+}
+
+impl Attachment {
+    /// Runs `f`; when memory runs out, makes room and tries again: first freed memory, then what the
+    /// dead left. The error that remains names who keeps the most.
+    pub(crate) fn with_room<T>(&self, mut f: impl FnMut() -> Result<T>) -> Result<T> {
+        let mut asked = match f() {
+            Err(Error::NoSpace { asked, .. }) => asked,
+            other => return other,
+        };
+        for thorough in [false, true] {
+            if thorough {
+                self.core.recover(true)?;
+                self.core.return_stash();
+                asked = u64::MAX;
+            }
+            self.core.trim(asked);
+            match f() {
+                Err(Error::NoSpace { .. }) => {}
+                other => return other,
+            }
+        }
+        match f() {
+            Err(Error::NoSpace { asked, free, bound, of, hint, .. }) => {
+                Err(Error::NoSpace { asked, free, bound, of, hint, largest_holders: self.largest_holders() })
+            }
+            other => other,
+        }
+    }
+
+    fn largest_holders(&self) -> Vec<HolderBytes> {
+        let all = holders(&self.core).unwrap_or_default();
+        let bytes = |h: &Holder| h.only_pinned_bytes + h.draft_bytes;
+        let mut all: Vec<HolderBytes> = all
+            .iter()
+            .filter(|h| bytes(h) != 0)
+            .map(|h| HolderBytes { pid: h.pid, bytes: bytes(h), stopped: h.stopped })
+            .collect();
+        all.sort_by_key(|h| std::cmp::Reverse(h.bytes));
+        all.truncate(3);
+        all
+    }
+}

@@ -1,0 +1,384 @@
+//! What comes out: a pinned object, and the values it can be read as.
+//!
+//! Every value keeps the pin of the object that it was read from, and so do the arrow arrays and
+//! buffers made of it: the memory stays as it is until the last of them is dropped, whatever happens
+//! to the name. A part (a table's batch, a bundle's member) keeps the pin of the whole.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arrow_array::{RecordBatch, RecordBatchIterator, RecordBatchReader};
+use arrow_schema::{ArrowError, SchemaRef};
+use ndarray::{Dimension, Ix1};
+
+use crate::array::{Array, ArrayInfo, Element};
+use crate::arrow::{Layout, Region, Trust};
+use crate::error::{Error, Result};
+use crate::geometry::meta;
+use crate::tables::Kind;
+use crate::view::{Pin, entries_bytes};
+use crate::word::Id;
+
+/// An object, pinned: it stays unchanged until this and everything read from it is dropped.
+#[derive(Clone, Debug)]
+pub struct Object {
+    pin: Arc<Pin>,
+    id: Id,
+    name: Arc<str>,
+    kind: Kind,
+}
+
+impl Object {
+    pub(crate) fn pinned(pin: Pin, name: &str) -> Result<Object> {
+        let id = pin.id();
+        Object::part_of(Arc::new(pin), id, name.into())
+    }
+
+    fn part_of(pin: Arc<Pin>, id: Id, name: Arc<str>) -> Result<Object> {
+        let kind = pin.attachment().core.kind(id)?;
+        Ok(Object { pin, id, name, kind })
+    }
+
+    fn meta(&self, word: u64) -> u64 {
+        self.pin.attachment().core.meta(self.id, word)
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The name that it was found under.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its version under that name. Versions of one name only rise.
+    pub fn version(&self) -> u64 {
+        self.meta(meta::VERSION)
+    }
+
+    /// Rows of a batch or table, elements of an array, bytes of bytes, members of a bundle.
+    pub fn rows(&self) -> u64 {
+        self.meta(meta::ROWS)
+    }
+
+    /// When it was published.
+    pub fn published(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(self.meta(meta::TIME))
+    }
+
+    /// Bytes of it and of its parts in the arena, descriptors included.
+    pub fn nbytes(&self) -> u64 {
+        self.bytes_below(self.id, 4)
+    }
+
+    fn bytes_below(&self, id: Id, depth: u32) -> u64 {
+        let core = &self.pin.attachment().core;
+        let mut bytes = core.meta(id, meta::LEN);
+        if depth > 0 {
+            let parts = (0..core.entries(id)).filter_map(|i| self.pin.part(id, i).ok());
+            bytes += parts.map(|part| self.bytes_below(part, depth - 1)).sum::<u64>();
+        }
+        bytes
+    }
+
+    /// The bytes, if that is what was published.
+    pub fn bytes(&self) -> Result<&[u8]> {
+        self.expect(Kind::Bytes)?;
+        self.body()
+    }
+
+    /// Element type, shape and order, if it is an array.
+    pub fn array_info(&self) -> Result<ArrayInfo> {
+        self.expect(Kind::Array)?;
+        ArrayInfo::parse(self.body()?)
+    }
+
+    /// One column of a batch as an array, without building the others: the fast way to plain numbers.
+    /// Values under nulls are arbitrary.
+    pub fn column<T: Element>(&self, name: &str) -> Result<Column<T>> {
+        self.expect(Kind::Batch)?;
+        let layout = Layout::parse(self.body()?)?;
+        let schema = layout.schema()?;
+        let index = schema.index_of(name).map_err(|_| self.no_column(name, &schema))?;
+        let buffer = self.pin.region();
+        let region = Region { bytes: &buffer, extents: &self.extents()? };
+        let (at, len) = layout.values(index, T::TYPE, &region)?;
+        let bytes = buffer.slice_with_length(at as usize, len as usize * size_of::<T>());
+        Column::from_values(name, bytes, Ix1(len as usize))
+    }
+
+    fn no_column(&self, name: &str, schema: &SchemaRef) -> Error {
+        let names: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+        let hint = format!(" in `{}`; it has {}", self.name, names.join(", "));
+        Error::NotFound { what: "column", name: name.to_owned(), hint }
+    }
+
+    fn expect(&self, kind: Kind) -> Result<()> {
+        if self.kind == kind {
+            return Ok(());
+        }
+        Err(Error::Mismatch { name: self.name.to_string(), expected: kind.to_string(), found: self.kind.to_string() })
+    }
+
+    fn parts(&self) -> u64 {
+        self.pin.attachment().core.entries(self.id)
+    }
+
+    fn part(&self, index: u64) -> Result<Object> {
+        let id = self.pin.part(self.id, index)?;
+        Object::part_of(self.pin.clone(), id, self.name.clone())
+    }
+
+    /// The payload behind the entries.
+    fn body(&self) -> Result<&[u8]> {
+        let bytes = self.pin.bytes(self.id)?;
+        let from = entries_bytes(self.parts()) as usize;
+        bytes.get(from..).ok_or_else(|| Error::damaged(format!("{} has more parts than bytes", self.id)))
+    }
+
+    /// Where buffers of a batch may lie: in its body and in its columns' objects.
+    fn extents(&self) -> Result<Vec<(u64, u64)>> {
+        let parts = self.parts();
+        let (at, _) = self.pin.extent(self.id);
+        let from = entries_bytes(parts);
+        let mut extents = Vec::with_capacity(parts as usize + 1);
+        extents.push((at + from, self.body()?.len() as u64));
+        for i in 0..parts {
+            let part = self.pin.part(self.id, i)?;
+            extents.push((self.pin.extent(part).0, self.pin.bytes(part)?.len() as u64));
+        }
+        Ok(extents)
+    }
+
+    fn record_batch(&self) -> Result<RecordBatch> {
+        self.expect(Kind::Batch)?;
+        let layout = Layout::parse(self.body()?)?;
+        let buffer = self.pin.region();
+        let region = Region { bytes: &buffer, extents: &self.extents()? };
+        let trust = if self.pin.attachment().untrusted { Trust::Nobody } else { Trust::Writers };
+        layout.batch(&region, trust)
+    }
+}
+
+/// Some reader's view of the Arrow IPC messages of a batch, for other Arrow implementations.
+#[derive(Clone, Debug)]
+pub struct IpcMessages {
+    /// The schema message.
+    pub schema: Vec<u8>,
+    /// Dictionary batches, in the order to be read.
+    pub dictionaries: Vec<Vec<u8>>,
+    /// The record batch message.
+    pub batch: Vec<u8>,
+    /// Where the body that all buffer offsets are relative to begins in the arena's file. It reaches to the file's end.
+    pub body_offset: u64,
+}
+
+impl Batch {
+    /// The Arrow IPC metadata of this batch: any Arrow implementation can read its buffers in the
+    /// mapped file with it.
+    pub fn ipc(&self) -> Result<IpcMessages> {
+        let layout = Layout::parse(self.object.body()?)?;
+        let (schema, dictionaries, batch) = layout.ipc()?;
+        Ok(IpcMessages {
+            schema: schema.to_vec(),
+            dictionaries: dictionaries.into_iter().map(<[u8]>::to_vec).collect(),
+            batch: batch.to_vec(),
+            body_offset: self.object.pin.attachment().core.geo.data,
+        })
+    }
+}
+
+/// One column of plain numbers, owned and read-only: derefs to an `ndarray` of rank 1.
+pub type Column<T> = Array<T, Ix1>;
+
+/// A record batch whose buffers lie in the arena. Derefs to arrow's [`RecordBatch`].
+#[derive(Clone, Debug)]
+pub struct Batch {
+    object: Object,
+    record: RecordBatch,
+}
+
+impl std::ops::Deref for Batch {
+    type Target = RecordBatch;
+    fn deref(&self) -> &RecordBatch {
+        &self.record
+    }
+}
+
+impl Batch {
+    /// A column of plain numbers as a rank-1 array; see [`Object::column`].
+    pub fn column<T: Element>(&self, name: &str) -> Result<Column<T>> {
+        self.object.column(name)
+    }
+
+    /// Bytes of it in the arena. (arrow's `get_array_memory_size` counts the whole mapping.)
+    pub fn nbytes(&self) -> u64 {
+        self.object.nbytes()
+    }
+
+    /// The object that it was read from.
+    pub fn object(&self) -> &Object {
+        &self.object
+    }
+
+    /// The same batch as arrow knows it; it keeps the pin.
+    pub fn record_batch(&self) -> &RecordBatch {
+        &self.record
+    }
+}
+
+impl TryFrom<Object> for Batch {
+    type Error = Error;
+    fn try_from(object: Object) -> Result<Batch> {
+        let record = object.record_batch()?;
+        Ok(Batch { object, record })
+    }
+}
+
+/// Record batches of one schema, published as one value.
+#[derive(Clone, Debug)]
+pub struct Table {
+    object: Object,
+    schema: SchemaRef,
+}
+
+impl TryFrom<Object> for Table {
+    type Error = Error;
+
+    /// A batch is a table of one batch.
+    fn try_from(object: Object) -> Result<Table> {
+        if object.kind != Kind::Batch {
+            object.expect(Kind::Table)?;
+        }
+        let schema = Layout::parse(object.body()?)?.schema()?;
+        Ok(Table { object, schema })
+    }
+}
+
+impl Table {
+    /// The schema of every batch.
+    pub fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    /// Rows of all batches.
+    pub fn num_rows(&self) -> u64 {
+        self.object.rows()
+    }
+
+    /// How many batches it has.
+    pub fn num_batches(&self) -> u64 {
+        if self.object.kind == Kind::Batch { 1 } else { self.object.parts() }
+    }
+
+    /// One of the batches.
+    pub fn batch(&self, index: u64) -> Result<Batch> {
+        if index >= self.num_batches() {
+            return Err(Error::invalid(format!(
+                "`{}` has {} batches, not {}",
+                self.object.name,
+                self.num_batches(),
+                index + 1
+            )));
+        }
+        if self.object.kind == Kind::Batch {
+            self.object.clone().try_into()
+        } else {
+            self.object.part(index)?.try_into()
+        }
+    }
+
+    /// All batches in order, each built when asked for.
+    pub fn reader(&self) -> impl RecordBatchReader + Send + use<> {
+        let table = self.clone();
+        let batches = (0..self.num_batches()).map(move |i| {
+            let batch = table.batch(i).map_err(|e| ArrowError::ExternalError(Box::new(e)))?;
+            Ok(batch.record)
+        });
+        RecordBatchIterator::new(batches, self.schema())
+    }
+
+    /// Bytes of it in the arena.
+    pub fn nbytes(&self) -> u64 {
+        self.object.nbytes()
+    }
+
+    /// The object that it was read from.
+    pub fn object(&self) -> &Object {
+        &self.object
+    }
+}
+
+impl<T: Element, D: Dimension> TryFrom<Object> for Array<T, D> {
+    type Error = Error;
+    fn try_from(object: Object) -> Result<Array<T, D>> {
+        object.expect(Kind::Array)?;
+        let (at, _) = object.pin.extent(object.id);
+        let len = object.body()?.len();
+        Array::from_buffer(&object.name, object.pin.region().slice_with_length(at as usize, len))
+    }
+}
+
+/// Several values that were published at once: a consistent snapshot.
+#[derive(Clone, Debug)]
+pub struct Bundled {
+    object: Object,
+    names: Vec<String>,
+}
+
+impl TryFrom<Object> for Bundled {
+    type Error = Error;
+    fn try_from(object: Object) -> Result<Bundled> {
+        object.expect(Kind::Bundle)?;
+        let names = parse_names(object.body()?, object.parts())?;
+        Ok(Bundled { object, names })
+    }
+}
+
+impl Bundled {
+    /// The members' names, in the order in which they were added.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str)
+    }
+
+    /// A member. It keeps the pin of the whole bundle.
+    pub fn get(&self, name: &str) -> Result<Object> {
+        let Some(index) = self.names.iter().position(|n| n == name) else {
+            let hint = format!(" in the bundle `{}`; it has {}", self.object.name, self.names.join(", "));
+            return Err(Error::NotFound { what: "member", name: name.to_owned(), hint });
+        };
+        let mut part = self.object.part(index as u64)?;
+        part.name = format!("{}/{name}", self.object.name).into();
+        Ok(part)
+    }
+
+    /// The object that it was read from.
+    pub fn object(&self) -> &Object {
+        &self.object
+    }
+}
+
+/// A bundle's body: for each member the length of its name (u64) and the name.
+pub(crate) fn names_bytes<'a>(names: impl Iterator<Item = &'a str>) -> Vec<u8> {
+    let mut out = vec![];
+    for name in names {
+        out.extend((name.len() as u64).to_le_bytes());
+        out.extend(name.as_bytes());
+    }
+    out
+}
+
+fn parse_names(mut body: &[u8], count: u64) -> Result<Vec<String>> {
+    let short = || Error::damaged(format!("a bundle of {count} members has fewer names"));
+    let mut names = vec![];
+    for _ in 0..count {
+        let (len, rest) = body.split_first_chunk::<8>().ok_or_else(short)?;
+        let len = u64::from_le_bytes(*len);
+        let (name, rest) = usize::try_from(len).ok().and_then(|len| rest.split_at_checked(len)).ok_or_else(short)?;
+        names.push(String::from_utf8_lossy(name).into_owned());
+        body = rest;
+    }
+    Ok(names)
+}

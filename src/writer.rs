@@ -1,0 +1,439 @@
+//! What goes in: writers, the values they publish, and drafts written in place.
+//!
+//! A [`Writer`] holds one of the arena's permits. A value is copied into a draft exactly once, buffer
+//! by buffer, or was written there in the first place; then the draft becomes what its name means.
+
+use std::sync::Arc;
+
+use arrow_array::{RecordBatch, RecordBatchReader};
+use arrow_schema::SchemaRef;
+use ndarray::{ArrayView, ArrayViewMut, Dimension, StrideShape};
+
+use crate::array::{AnyView, ArrayDraftLayout, Element};
+use crate::arrow::CopyBytes;
+use crate::draft::{Bits, DraftLayout, DraftMemory, Text};
+use crate::error::{Error, Result};
+use crate::layout::Plan;
+use crate::name;
+use crate::reader::{Batch, names_bytes};
+use crate::sync::Permit;
+use crate::tables::Kind;
+use crate::view::{Attachment, STREAM_FROM, Sheet, copy, entries_bytes};
+
+/// The right to write: one of the arena's permits, given back when the last of the writer and its
+/// drafts is dropped, or when the process dies.
+#[derive(Clone, Debug)]
+pub struct Writer {
+    at: Arc<Attachment>,
+    permit: Arc<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    at: Arc<Attachment>,
+    permit: Permit,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.at.core.env.check_fork().is_ok() {
+            self.at.core.return_permit(self.permit);
+        }
+    }
+}
+
+/// Something to publish. Made by `From` from batches, arrays, bytes, drafts, bundles and readers.
+#[non_exhaustive]
+pub enum Value<'a> {
+    /// A record batch: one copy of each buffer.
+    Batch(&'a RecordBatch),
+    /// All batches of a reader, as one table.
+    Table(Box<dyn RecordBatchReader + 'a>),
+    /// An array of any rank, element type and order.
+    Array(AnyView<'a>),
+    /// Plain bytes.
+    Bytes(&'a [u8]),
+    /// Several values at once.
+    Bundle(Bundle<'a>),
+    /// A batch or array that was written in place.
+    Drafted(Drafted),
+}
+
+impl std::fmt::Debug for Value<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Value::Batch(_) => "Value::Batch",
+            Value::Table(_) => "Value::Table",
+            Value::Array(_) => "Value::Array",
+            Value::Bytes(_) => "Value::Bytes",
+            Value::Bundle(_) => "Value::Bundle",
+            Value::Drafted(_) => "Value::Drafted",
+        })
+    }
+}
+
+impl<'a> From<&'a RecordBatch> for Value<'a> {
+    fn from(batch: &'a RecordBatch) -> Value<'a> {
+        Value::Batch(batch)
+    }
+}
+
+impl<'a> From<&'a Batch> for Value<'a> {
+    fn from(batch: &'a Batch) -> Value<'a> {
+        Value::Batch(batch.record_batch())
+    }
+}
+
+impl<'a> From<Box<dyn RecordBatchReader + 'a>> for Value<'a> {
+    fn from(reader: Box<dyn RecordBatchReader + 'a>) -> Value<'a> {
+        Value::Table(reader)
+    }
+}
+
+impl<'a, T: Element, D: Dimension> From<ArrayView<'a, T, D>> for Value<'a> {
+    fn from(view: ArrayView<'a, T, D>) -> Value<'a> {
+        Value::Array(view.into())
+    }
+}
+
+impl<'a> From<&'a [u8]> for Value<'a> {
+    fn from(bytes: &'a [u8]) -> Value<'a> {
+        Value::Bytes(bytes)
+    }
+}
+
+impl<'a> From<Bundle<'a>> for Value<'a> {
+    fn from(bundle: Bundle<'a>) -> Value<'a> {
+        Value::Bundle(bundle)
+    }
+}
+
+impl From<Draft> for Value<'_> {
+    fn from(draft: Draft) -> Self {
+        Value::Drafted(Drafted(Unfinished::Batch(Box::new(draft))))
+    }
+}
+
+impl<T: Element, D: Dimension> From<ArrayDraft<T, D>> for Value<'_> {
+    fn from(draft: ArrayDraft<T, D>) -> Self {
+        Value::Drafted(Drafted(Unfinished::Array(draft.sheet)))
+    }
+}
+
+impl<'a> Value<'a> {
+    /// All batches of a reader, as one table.
+    pub fn table(reader: impl RecordBatchReader + 'a) -> Value<'a> {
+        Value::Table(Box::new(reader))
+    }
+}
+
+/// Several named values that are published at once or not at all.
+#[derive(Debug, Default)]
+pub struct Bundle<'a> {
+    members: Vec<(String, Value<'a>)>,
+}
+
+impl<'a> Bundle<'a> {
+    /// An empty bundle.
+    pub fn new() -> Bundle<'a> {
+        Bundle::default()
+    }
+
+    /// Adds a member. A name that is there already is an error when the bundle is published.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value<'a>>) -> Bundle<'a> {
+        self.members.push((name.to_owned(), value.into()));
+        self
+    }
+}
+
+/// A draft on its way: see [`Draft`] and [`ArrayDraft`].
+#[derive(Debug)]
+pub struct Drafted(Unfinished);
+
+#[derive(Debug)]
+enum Unfinished {
+    Batch(Box<Draft>),
+    Array(Sheet),
+}
+
+impl Writer {
+    pub(crate) fn new(at: &Arc<Attachment>, permit: Permit) -> Writer {
+        Writer { at: at.clone(), permit: Arc::new(Held { at: at.clone(), permit }) }
+    }
+
+    /// Whether the process that held this permit before died with it. Nothing is broken by that:
+    /// what it had not published is gone, what it had is whole.
+    pub fn recovered(&self) -> bool {
+        self.permit.permit.recovered
+    }
+
+    /// Makes `value` the current object under `name`, and returns its version.
+    ///
+    /// Each buffer is copied once, straight into the arena; what was drafted there is not copied.
+    /// Readers see the old object or the new one, never a mixture.
+    pub fn publish<'a>(&self, name: &str, value: impl Into<Value<'a>>) -> Result<u64> {
+        self.put(name, value.into(), None)
+    }
+
+    /// The same, if the current version is `version` (0: if there is no object of that name);
+    /// [`Error::Conflict`] if not.
+    pub fn publish_if<'a>(&self, name: &str, version: u64, value: impl Into<Value<'a>>) -> Result<u64> {
+        self.put(name, value.into(), Some(version))
+    }
+
+    fn put(&self, name: &str, value: Value<'_>, expected: Option<u64>) -> Result<u64> {
+        name::check(name)?;
+        let mut sheet = self.build(value)?;
+        // The directory may need memory of its own, so that this too is worth a second try.
+        self.at.with_room(|| sheet.publish(name, expected))
+    }
+
+    /// Removes what is published under a name; readers that have it keep it. `false`: nothing was.
+    pub fn remove(&self, name: &str) -> Result<bool> {
+        self.at.core.env.check_fork()?;
+        self.at.core.env.map_for_writing()?;
+        self.at.core.remove(name)
+    }
+
+    /// A batch to be written in place: publishing it copies nothing. Numbers start arbitrary, so write
+    /// them all. Strings and binary values get 32 bytes a row; see [`Writer::draft_with`].
+    pub fn draft(&self, schema: &SchemaRef, rows: usize) -> Result<Draft> {
+        self.draft_with(schema, rows, |_| rows.saturating_mul(32))
+    }
+
+    /// The same, with room for `text_bytes(column)` bytes in each string or binary column.
+    pub fn draft_with(&self, schema: &SchemaRef, rows: usize, text_bytes: impl Fn(usize) -> usize) -> Result<Draft> {
+        let layout = DraftLayout::new(schema, rows, &text_bytes)?;
+        let parts = layout.part_bytes().to_vec();
+        let (root, parts) = self.at.with_room(|| {
+            let root = Sheet::new(&self.at, Kind::Batch, entries_bytes(parts.len() as u64) + layout.root_bytes())?;
+            let parts: Result<Vec<Sheet>> = parts.iter().map(|len| Sheet::new(&self.at, Kind::Column, *len)).collect();
+            Ok((root, parts?))
+        })?;
+        let mut memory = Memory { root, parts };
+        layout.prepare(&mut memory)?;
+        Ok(Draft { layout, memory, _permit: self.permit.clone() })
+    }
+
+    /// An array to be written in place, of any shape, in C or Fortran order (`shape.f()`).
+    pub fn draft_array<T: Element, D: Dimension>(&self, shape: impl Into<StrideShape<D>>) -> Result<ArrayDraft<T, D>> {
+        let layout = ArrayDraftLayout::<T, D>::new(shape)?;
+        let mut sheet = self.at.with_room(|| Sheet::new(&self.at, Kind::Array, layout.bytes()))?;
+        layout.prepare(sheet.bytes()?)?;
+        let rows = layout.view_mut(sheet.bytes()?)?.len() as u64;
+        sheet.set_rows(rows);
+        Ok(ArrayDraft { layout, sheet, _permit: self.permit.clone() })
+    }
+
+    /// Copies a value into a draft.
+    fn build(&self, value: Value<'_>) -> Result<Sheet> {
+        match value {
+            Value::Batch(batch) => self.build_batch(batch),
+            Value::Table(reader) => self.build_table(reader),
+            Value::Array(view) => self.build_array(&view),
+            Value::Bytes(bytes) => {
+                let mut sheet = self.at.with_room(|| Sheet::new(&self.at, Kind::Bytes, bytes.len() as u64))?;
+                copy(sheet.bytes()?, bytes, bytes.len() >= STREAM_FROM);
+                sheet.set_rows(bytes.len() as u64);
+                Ok(sheet)
+            }
+            Value::Bundle(bundle) => self.build_bundle(bundle),
+            Value::Drafted(Drafted(Unfinished::Batch(draft))) => draft.finish(),
+            Value::Drafted(Drafted(Unfinished::Array(sheet))) => Ok(sheet),
+        }
+    }
+
+    fn build_batch(&self, batch: &RecordBatch) -> Result<Sheet> {
+        let plan = Plan::new(batch)?;
+        let parts = plan.part_bytes();
+        let front = entries_bytes(parts.len() as u64);
+        let total = plan.root_bytes() + parts.iter().sum::<u64>();
+        let streaming = total >= STREAM_FROM as u64;
+        let put: CopyBytes<'_> = &|to, from| copy(to, from, streaming);
+        self.at.with_room(|| {
+            let mut root = Sheet::new(&self.at, Kind::Batch, front + plan.root_bytes())?;
+            let mut offsets = Vec::with_capacity(parts.len());
+            for (i, len) in parts.iter().enumerate() {
+                let mut part = Sheet::new(&self.at, Kind::Column, *len)?;
+                plan.write_part(i, part.bytes()?, put);
+                offsets.push(part.offset());
+                root.adopt(part)?;
+            }
+            let at = root.offset() + front;
+            plan.write_root(at, &offsets, &mut root.bytes()?[front as usize..], put);
+            root.set_rows(plan.rows());
+            Ok(root)
+        })
+    }
+
+    fn build_table(&self, mut reader: Box<dyn RecordBatchReader + '_>) -> Result<Sheet> {
+        let schema = reader.schema();
+        let mut batches = vec![];
+        let mut rows = 0;
+        for batch in &mut reader {
+            let batch = batch?;
+            if batch.schema_ref().fields() != schema.fields() {
+                return Err(Error::Mismatch {
+                    name: format!("batch {} of the table", batches.len()),
+                    expected: format!("of schema {schema}"),
+                    found: format!("of schema {}", batch.schema_ref()),
+                });
+            }
+            rows += batch.num_rows() as u64;
+            // Every batch of a table says the table's schema, metadata included.
+            batches.push(self.build_batch(&batch.with_schema(schema.clone())?)?);
+        }
+        // The table's own body is an empty batch: that is its schema.
+        let empty = RecordBatch::new_empty(schema);
+        let plan = Plan::new(&empty)?;
+        let front = entries_bytes(batches.len() as u64);
+        let mut root = self.at.with_room(|| Sheet::new(&self.at, Kind::Table, front + plan.root_bytes()))?;
+        for batch in batches {
+            root.adopt(batch)?;
+        }
+        let at = root.offset() + front;
+        plan.write_root(at, &[], &mut root.bytes()?[front as usize..], &|to, from| to.copy_from_slice(from));
+        root.set_rows(rows);
+        Ok(root)
+    }
+
+    fn build_array(&self, view: &AnyView<'_>) -> Result<Sheet> {
+        let len = view.bytes()?;
+        let put: CopyBytes<'_> = &|to, from| copy(to, from, len >= STREAM_FROM as u64);
+        self.at.with_room(|| {
+            let mut sheet = Sheet::new(&self.at, Kind::Array, len)?;
+            view.write(sheet.bytes()?, put)?;
+            sheet.set_rows(view.info().shape.iter().product::<usize>() as u64);
+            Ok(sheet)
+        })
+    }
+
+    fn build_bundle(&self, bundle: Bundle<'_>) -> Result<Sheet> {
+        let names: Vec<String> = bundle.members.iter().map(|(name, _)| name.clone()).collect();
+        for (i, name) in names.iter().enumerate() {
+            name::check(name)?;
+            if names[..i].contains(name) {
+                return Err(Error::invalid(format!("the bundle has two members named `{name}`")));
+            }
+        }
+        let body = names_bytes(names.iter().map(String::as_str));
+        let members: Result<Vec<Sheet>> = bundle.members.into_iter().map(|(_, value)| self.build(value)).collect();
+        let members = members?;
+        let count = members.len() as u64;
+        let front = entries_bytes(count);
+        let mut root = self.at.with_room(|| Sheet::new(&self.at, Kind::Bundle, front + body.len() as u64))?;
+        for member in members {
+            root.adopt(member)?;
+        }
+        root.bytes()?[front as usize..].copy_from_slice(&body);
+        root.set_rows(count);
+        Ok(root)
+    }
+}
+
+#[derive(Debug)]
+struct Memory {
+    root: Sheet,
+    parts: Vec<Sheet>,
+}
+
+impl DraftMemory for Memory {
+    fn root(&mut self) -> &mut [u8] {
+        let front = entries_bytes(self.parts.len() as u64) as usize;
+        self.root.bytes().ok().and_then(|b| b.get_mut(front..)).unwrap_or_default()
+    }
+
+    fn part(&mut self, i: usize) -> &mut [u8] {
+        self.parts.get_mut(i).and_then(|p| p.bytes().ok()).unwrap_or_default()
+    }
+}
+
+/// A batch being written where it will be read. Publish it with [`Writer::publish`]; dropped, it is gone.
+pub struct Draft {
+    layout: DraftLayout,
+    memory: Memory,
+    _permit: Arc<Held>,
+}
+
+impl std::fmt::Debug for Draft {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Draft({} rows of {} columns)", self.layout.rows(), self.layout.schema().fields().len())
+    }
+}
+
+impl Draft {
+    /// The schema.
+    pub fn schema(&self) -> &SchemaRef {
+        self.layout.schema()
+    }
+
+    /// How many rows it has.
+    pub fn rows(&self) -> usize {
+        self.layout.rows()
+    }
+
+    /// The values of a column of plain numbers. Dates, times and decimals are the integers that Arrow
+    /// stores. Another element type is [`Error::Mismatch`].
+    pub fn column_mut<T: Element>(&mut self, name: &str) -> Result<&mut [T]> {
+        let column = self.layout.column(name)?;
+        self.layout.values_mut(column, &mut self.memory)
+    }
+
+    /// The bytes of a column of any fixed width, row after row.
+    pub fn bytes_mut(&mut self, name: &str) -> Result<&mut [u8]> {
+        let column = self.layout.column(name)?;
+        self.layout.bytes_mut(column, &mut self.memory)
+    }
+
+    /// The bits of a boolean column; all false at first.
+    pub fn bits_mut(&mut self, name: &str) -> Result<Bits<'_>> {
+        let column = self.layout.column(name)?;
+        self.layout.bits_mut(column, &mut self.memory)
+    }
+
+    /// Which rows of a nullable column are not null; all at first.
+    pub fn validity_mut(&mut self, name: &str) -> Result<Bits<'_>> {
+        let column = self.layout.column(name)?;
+        self.layout.validity_mut(column, &mut self.memory)
+    }
+
+    /// The values of a string or binary column, pushed row after row.
+    pub fn text_mut(&mut self, name: &str) -> Result<Text<'_>> {
+        let column = self.layout.column(name)?;
+        self.layout.text_mut(column, &mut self.memory)
+    }
+
+    fn finish(mut self) -> Result<Sheet> {
+        let offsets: Vec<u64> = self.memory.parts.iter().map(Sheet::offset).collect();
+        let at = self.memory.root.offset() + entries_bytes(offsets.len() as u64);
+        self.layout.finish(at, &offsets, &mut self.memory)?;
+        let Memory { mut root, parts } = self.memory;
+        for part in parts {
+            root.adopt(part)?;
+        }
+        root.set_rows(self.layout.rows() as u64);
+        Ok(root)
+    }
+}
+
+/// An array being written where it will be read.
+#[derive(Debug)]
+pub struct ArrayDraft<T: Element, D: Dimension> {
+    layout: ArrayDraftLayout<T, D>,
+    sheet: Sheet,
+    _permit: Arc<Held>,
+}
+
+impl<T: Element, D: Dimension> ArrayDraft<T, D> {
+    /// The elements, to be written. They start arbitrary.
+    pub fn view_mut(&mut self) -> Result<ArrayViewMut<'_, T, D>> {
+        self.layout.view_mut(self.sheet.bytes()?)
+    }
+}
+
+const _: fn() = || {
+    fn sendable<T: Send>() {}
+    sendable::<Writer>();
+    sendable::<Draft>();
+};
