@@ -654,6 +654,21 @@ mod tests {
     }
 
     #[test]
+    fn a_header_that_contradicts_itself_is_refused() {
+        let object = store(cube().view()).to_vec();
+        assert!(ArrayInfo::parse(&object).is_ok());
+        // Magic, format, element, order, rank, bytes, an axis.
+        for at in [0, 4, 8, 12, 16, 24, 32] {
+            let mut bytes = object.clone();
+            bytes[at] ^= 64;
+            assert!(matches!(ArrayInfo::parse(&bytes), Err(Error::Damaged(_))), "{at}");
+        }
+        let end = cube().len() * 4 + 64;
+        assert!(ArrayInfo::parse(&object[..end]).is_ok());
+        assert!(ArrayInfo::parse(&object[..end - 1]).is_err());
+    }
+
+    #[test]
     fn bools_that_are_none_are_refused() {
         let object = store(Array1::from(vec![true, false]).view());
         let mut memory = MutableBuffer::from_len_zeroed(object.len());

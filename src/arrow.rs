@@ -71,6 +71,16 @@ pub(crate) enum Trust {
     Nobody,
 }
 
+/// What the inner steps of reading return. Boxed, because moving an [`Error`] by value through
+/// every step costs as much as the step.
+type Checked<T> = Result<T, Box<Error>>;
+
+impl From<Box<Error>> for Error {
+    fn from(error: Box<Error>) -> Error {
+        *error
+    }
+}
+
 /// What the first 64 bytes of a root say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Header {
@@ -137,7 +147,7 @@ impl Header {
 }
 
 /// Where everything in a root is (A1). Follows from the header alone, for writer and reader.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sections {
     pub columns: u64,
     pub nodes: u64,
@@ -194,16 +204,25 @@ pub(crate) struct Region<'a> {
     pub extents: &'a [(u64, u64)],
 }
 
+#[cold]
 fn damaged(what: impl std::fmt::Display) -> Error {
     Error::damaged(format!("the descriptor of a batch {what}"))
 }
 
+#[inline]
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes)
+    match bytes.get(at..).and_then(|b| b.first_chunk()) {
+        Some(word) => u32::from_le_bytes(*word),
+        None => 0,
+    }
 }
 
+#[inline]
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes)
+    match bytes.get(at..).and_then(|b| b.first_chunk()) {
+        Some(word) => u64::from_le_bytes(*word),
+        None => 0,
+    }
 }
 
 /// 64 bits of a message, to find it in a cache and to notice that it was damaged (not forged).
@@ -294,20 +313,22 @@ pub(crate) fn check_type(t: &DataType) -> Result<(), String> {
 pub(crate) struct Layout<'a> {
     root: &'a [u8],
     header: Header,
+    sections: Sections,
 }
 
 impl<'a> Layout<'a> {
     /// Checks header and sections. Any bytes may be given: they are a batch or an error.
     pub(crate) fn parse(root: &'a [u8]) -> Result<Layout<'a>> {
         let header = Header::read(root)?;
-        let end = Sections::of(&header).inline;
+        let sections = Sections::of(&header);
+        let end = sections.inline;
         if end > root.len() as u64 {
             return Err(damaged(format!("ends at {end}, its object at {}", root.len())));
         }
         if header.rows > isize::MAX as u64 {
             return Err(damaged(format!("says {} rows", header.rows)));
         }
-        Ok(Layout { root, header })
+        Ok(Layout { root, header, sections })
     }
 
     pub(crate) fn rows(&self) -> u64 {
@@ -328,11 +349,15 @@ impl<'a> Layout<'a> {
         (0..self.header.buffers).fold(0, |sum, i| self.buffer_entry(i).1.saturating_add(sum))
     }
 
-    fn column_entry(&self, i: usize) -> Result<ColumnEntry> {
+    #[inline]
+    fn column_entry(&self, i: usize) -> Checked<ColumnEntry> {
         if i >= self.num_columns() {
-            return Err(Error::invalid(format!("there is no column {i}: the batch has {}", self.num_columns())));
+            return Err(Box::new(Error::invalid(format!(
+                "there is no column {i}: the batch has {}",
+                self.num_columns()
+            ))));
         }
-        let at = Sections::of(&self.header).columns as usize + i * COLUMN_BYTES as usize;
+        let at = self.sections.columns as usize + i * COLUMN_BYTES as usize;
         Ok(ColumnEntry {
             node: u32_at(self.root, at),
             buffer: u32_at(self.root, at + 4),
@@ -341,8 +366,9 @@ impl<'a> Layout<'a> {
         })
     }
 
+    #[inline]
     fn node_entry(&self, i: u32) -> Node {
-        let at = Sections::of(&self.header).nodes as usize + i as usize * NODE_BYTES as usize;
+        let at = self.sections.nodes as usize + i as usize * NODE_BYTES as usize;
         Node {
             len: u64_at(self.root, at),
             nulls: u64_at(self.root, at + 8),
@@ -351,8 +377,9 @@ impl<'a> Layout<'a> {
         }
     }
 
+    #[inline]
     fn buffer_entry(&self, i: u32) -> (u64, u64) {
-        let at = Sections::of(&self.header).buffers as usize + i as usize * BUFFER_BYTES as usize;
+        let at = self.sections.buffers as usize + i as usize * BUFFER_BYTES as usize;
         (u64_at(self.root, at), u64_at(self.root, at + 8))
     }
 
@@ -366,7 +393,8 @@ impl<'a> Layout<'a> {
     }
 
     /// A reader of one column's nodes and buffers and of no others (A2).
-    fn cursor<'r>(&self, i: usize, region: &Region<'r>, trust: Trust) -> Result<Cursor<'a, 'r>> {
+    #[inline]
+    fn cursor<'r>(&self, i: usize, region: &Region<'r>, trust: Trust) -> Checked<Cursor<'_, 'a, 'r>> {
         let entry = self.column_entry(i)?;
         let (node_end, buffer_end) = if i + 1 < self.num_columns() {
             let next = self.column_entry(i + 1)?;
@@ -375,21 +403,21 @@ impl<'a> Layout<'a> {
             (self.header.nodes, self.header.buffers)
         };
         if node_end > self.header.nodes || buffer_end > self.header.buffers {
-            return Err(damaged(format!(
+            return Err(Box::new(damaged(format!(
                 "says column {i} ends at node {node_end} of {}, buffer {buffer_end} of {}",
                 self.header.nodes, self.header.buffers
-            )));
+            ))));
         }
         let Some(&(start, len)) = region.extents.get(entry.extent as usize) else {
-            return Err(damaged(format!(
+            return Err(Box::new(damaged(format!(
                 "says column {i} is in extent {}; there are {}",
                 entry.extent,
                 region.extents.len()
-            )));
+            ))));
         };
         match start.checked_add(len) {
             Some(end) if end <= region.bytes.len() as u64 => Ok(Cursor {
-                layout: *self,
+                layout: self,
                 column: i,
                 bytes: region.bytes,
                 extent: start..end,
@@ -397,10 +425,10 @@ impl<'a> Layout<'a> {
                 buffers: entry.buffer..buffer_end,
                 trust,
             }),
-            _ => Err(damaged(format!(
+            _ => Err(Box::new(damaged(format!(
                 "has column {i} at {start}, {len} bytes long; the region has {}",
                 region.bytes.len()
-            ))),
+            )))),
         }
     }
 
@@ -411,7 +439,7 @@ impl<'a> Layout<'a> {
     }
 
     fn column_as(&self, i: usize, t: &DataType, region: &Region<'_>, trust: Trust) -> Result<ArrayRef> {
-        self.cursor(i, region, trust)?.array(t)
+        Ok(self.cursor(i, region, trust)?.array(t)?)
     }
 
     /// All columns.
@@ -445,14 +473,14 @@ impl<'a> Layout<'a> {
         let (at, len) = cursor.buffer()?;
         let bytes = node.len.checked_mul(element.size() as u64);
         if bytes.is_none_or(|bytes| bytes > len) {
-            return Err(cursor.short("values", len, node.len));
+            return Err(*cursor.short("values", len, node.len));
         }
         Ok((at, node.len))
     }
 
     /// The bytes of the schema message.
     fn schema_bytes(&self) -> &'a [u8] {
-        let s = Sections::of(&self.header);
+        let s = &self.sections;
         &self.root[s.schema as usize..s.batch as usize]
     }
 
@@ -481,8 +509,8 @@ impl<'a> Layout<'a> {
     /// The same batch for any Arrow implementation: the schema message, the dictionary messages in
     /// the order in which they must be read, and the record batch message. Offsets in them count
     /// from the start of the data region.
-    pub(crate) fn ipc(&self) -> Result<(&'a [u8], Vec<&'a [u8]>, &'a [u8])> {
-        let s = Sections::of(&self.header);
+    pub(crate) fn ipc(&self) -> Result<Messages<'a>> {
+        let s = &self.sections;
         let mut dictionaries = Vec::new();
         let mut rest = &self.root[s.dictionaries as usize..][..self.header.dictionary_len as usize];
         for i in 0..self.header.dictionaries as usize {
@@ -496,6 +524,9 @@ impl<'a> Layout<'a> {
         Ok((self.schema_bytes(), dictionaries, &self.root[s.batch as usize..s.dictionaries as usize]))
     }
 }
+
+/// Schema message, dictionary messages, batch message.
+pub(crate) type Messages<'a> = (&'a [u8], Vec<&'a [u8]>, &'a [u8]);
 
 fn schema_type(schema: &Schema, i: usize) -> Result<&DataType> {
     schema
@@ -634,8 +665,8 @@ fn check_field(field: &arrow_ipc::Field<'_>, may_be_dictionary: bool) -> Result<
 }
 
 /// Reads one column, front to back.
-struct Cursor<'a, 'r> {
-    layout: Layout<'a>,
+struct Cursor<'l, 'a, 'r> {
+    layout: &'l Layout<'a>,
     column: usize,
     bytes: &'r Buffer,
     extent: Range<u64>,
@@ -644,16 +675,19 @@ struct Cursor<'a, 'r> {
     trust: Trust,
 }
 
-impl Cursor<'_, '_> {
-    fn damaged(&self, what: impl std::fmt::Display) -> Error {
-        damaged(format!("has a column {} that {what}", self.column))
+impl Cursor<'_, '_, '_> {
+    #[cold]
+    fn damaged(&self, what: impl std::fmt::Display) -> Box<Error> {
+        Box::new(damaged(format!("has a column {} that {what}", self.column)))
     }
 
-    fn short(&self, what: &str, have: u64, len: u64) -> Error {
+    #[cold]
+    fn short(&self, what: &str, have: u64, len: u64) -> Box<Error> {
         self.damaged(format!("has {what} of {have} bytes, too few for {len} entries"))
     }
 
-    fn node(&mut self) -> Result<Node> {
+    #[inline]
+    fn node(&mut self) -> Checked<Node> {
         let i = self.nodes.next().ok_or_else(|| self.damaged("has too few nodes for its type"))?;
         let node = self.layout.node_entry(i);
         if node.nulls > node.len || node.len > isize::MAX as u64 {
@@ -662,7 +696,8 @@ impl Cursor<'_, '_> {
         Ok(node)
     }
 
-    fn row_count(&self, node: &Node) -> Result<()> {
+    #[inline]
+    fn row_count(&self, node: &Node) -> Checked<()> {
         if node.len != self.layout.header.rows {
             return Err(self.damaged(format!("has {} entries, its batch {} rows", node.len, self.layout.header.rows)));
         }
@@ -670,7 +705,8 @@ impl Cursor<'_, '_> {
     }
 
     /// The next buffer's offset and length: inside the extent and aligned (A3), or empty.
-    fn buffer(&mut self) -> Result<(u64, u64)> {
+    #[inline]
+    fn buffer(&mut self) -> Checked<(u64, u64)> {
         let i = self.buffers.next().ok_or_else(|| self.damaged("has too few buffers for its type"))?;
         let (at, len) = self.layout.buffer_entry(i);
         if len == 0 {
@@ -687,7 +723,8 @@ impl Cursor<'_, '_> {
     }
 
     /// The next buffer, cut to the `count` entries of `width` bytes that it must at least have.
-    fn entries(&mut self, what: &str, count: u64, width: u64) -> Result<Buffer> {
+    #[inline]
+    fn entries(&mut self, what: &str, count: u64, width: u64) -> Checked<Buffer> {
         let (at, len) = self.buffer()?;
         match count.checked_mul(width) {
             Some(need) if need <= len => self.slice(at, need),
@@ -695,12 +732,13 @@ impl Cursor<'_, '_> {
         }
     }
 
-    fn whole(&mut self) -> Result<Buffer> {
+    fn whole(&mut self) -> Checked<Buffer> {
         let (at, len) = self.buffer()?;
         self.slice(at, len)
     }
 
-    fn slice(&self, at: u64, len: u64) -> Result<Buffer> {
+    #[inline]
+    fn slice(&self, at: u64, len: u64) -> Checked<Buffer> {
         let slice = self.bytes.slice_with_length(at as usize, len as usize);
         // Offsets are multiples of 64; this fails only where the region itself lies askew.
         if slice.as_ptr().align_offset(16) != 0 {
@@ -710,7 +748,8 @@ impl Cursor<'_, '_> {
     }
 
     /// Validity, for types that have one.
-    fn validity(&mut self, node: &Node) -> Result<Option<NullBuffer>> {
+    #[inline]
+    fn validity(&mut self, node: &Node) -> Checked<Option<NullBuffer>> {
         if node.nulls == 0 {
             self.buffer()?;
             return Ok(None);
@@ -728,7 +767,7 @@ impl Cursor<'_, '_> {
     }
 
     /// Offsets of `len` entries; also where they end. First and last are checked (A4).
-    fn offsets<O: ArrowNativeType>(&mut self, len: u64) -> Result<(Buffer, u64)> {
+    fn offsets<O: ArrowNativeType>(&mut self, len: u64) -> Checked<(Buffer, u64)> {
         let buffer = self.entries("offsets", len + 1, size_of::<O>() as u64)?;
         let all = ScalarBuffer::<O>::from(buffer.clone());
         match (all.first().and_then(|o| o.to_usize()), all.last().and_then(|o| o.to_usize())) {
@@ -738,7 +777,7 @@ impl Cursor<'_, '_> {
     }
 
     /// The column. Plain types are built at once, the others through `ArrayData`.
-    fn array(mut self, t: &DataType) -> Result<ArrayRef> {
+    fn array(mut self, t: &DataType) -> Checked<ArrayRef> {
         macro_rules! primitive {
             ($t:ty, $self:ident, $type:ident) => {
                 $self.primitive::<$t>($type)
@@ -758,7 +797,7 @@ impl Cursor<'_, '_> {
                     return Err(self.damaged(format!("has {} entries, its batch {} rows", data.len(), self.layout.header.rows)));
                 }
                 if !trusted {
-                    data.validate_full()?;
+                    data.validate_full().map_err(|e| Box::new(e.into()))?;
                 }
                 Ok(make_array(data))
             }
@@ -773,16 +812,23 @@ impl Cursor<'_, '_> {
         Ok(array)
     }
 
-    fn primitive<T: ArrowPrimitiveType>(&mut self, t: &DataType) -> Result<ArrayRef> {
+    // Not inlined: there are 35 of them, and `array` would get their stack frames all together.
+    #[inline(never)]
+    fn primitive<T: ArrowPrimitiveType>(&mut self, t: &DataType) -> Checked<ArrayRef> {
         let node = self.node()?;
         self.row_count(&node)?;
         let nulls = self.validity(&node)?;
         let values = self.entries("values", node.len, size_of::<T::Native>() as u64)?;
-        let array = PrimitiveArray::<T>::try_new(ScalarBuffer::from(values), nulls)?;
+        // Both were cut to the node's length, so `new` does not panic.
+        let array = PrimitiveArray::<T>::new(ScalarBuffer::from(values), nulls);
+        // Only timestamps and decimals have types that say more than `T` does.
+        if *t == T::DATA_TYPE {
+            return Ok(Arc::new(array));
+        }
         Ok(Arc::new(array.with_data_type(t.clone())))
     }
 
-    fn boolean(&mut self) -> Result<ArrayRef> {
+    fn boolean(&mut self) -> Checked<ArrayRef> {
         let node = self.node()?;
         self.row_count(&node)?;
         let nulls = self.validity(&node)?;
@@ -790,7 +836,7 @@ impl Cursor<'_, '_> {
         Ok(Arc::new(BooleanArray::new(BooleanBuffer::new(bits, 0, node.len as usize), nulls)))
     }
 
-    fn strings<T: ByteArrayType>(&mut self) -> Result<ArrayRef> {
+    fn strings<T: ByteArrayType>(&mut self) -> Checked<ArrayRef> {
         let node = self.node()?;
         self.row_count(&node)?;
         let nulls = self.validity(&node)?;
@@ -800,7 +846,7 @@ impl Cursor<'_, '_> {
     }
 
     /// A child of which the parent needs at least `need` entries (exactly, where `exact`).
-    fn child(&mut self, t: &DataType, need: u64, exact: bool) -> Result<ArrayData> {
+    fn child(&mut self, t: &DataType, need: u64, exact: bool) -> Checked<ArrayData> {
         let child = self.data(t)?;
         let len = child.len() as u64;
         if len < need || exact && len != need {
@@ -811,7 +857,7 @@ impl Cursor<'_, '_> {
 
     /// An array and its children as `ArrayData`, for every type. Recursion is as deep as the
     /// schema, whose depth flatbuffers' verifier limits to 64 tables.
-    fn data(&mut self, t: &DataType) -> Result<ArrayData> {
+    fn data(&mut self, t: &DataType) -> Checked<ArrayData> {
         let node = self.node()?;
         let len = node.len;
         let mut parts = ArrayDataBuilder::new(t.clone()).len(len as usize);
@@ -918,7 +964,7 @@ impl Cursor<'_, '_> {
     }
 
     /// `ArrayData::validate_full` leaves the values of unions alone, so they are looked at here.
-    fn check_union(&self, ids: &[u8], offsets: Option<&Buffer>, lengths: &[Option<usize>; 128]) -> Result<()> {
+    fn check_union(&self, ids: &[u8], offsets: Option<&Buffer>, lengths: &[Option<usize>; 128]) -> Checked<()> {
         for (row, &id) in ids.iter().enumerate() {
             let len = lengths.get(usize::from(id)).copied().flatten();
             let at = match offsets {

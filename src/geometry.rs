@@ -210,8 +210,6 @@ pub struct Geometry {
     pub lives: u64,
     pub metas: u64,
     pub pins: u64,
-    /// Where the shared zones begin.
-    pub shared: u64,
     /// Where the control region ends and the data region begins.
     pub data: u64,
     pub total: u64,
@@ -314,8 +312,7 @@ impl Geometry {
             lives,
             metas,
             pins,
-            shared,
-            data,
+                        data,
             total,
             zones,
             guards,
@@ -442,15 +439,15 @@ mod tests {
         {
             let g = Geometry::new(p).expect("valid");
             let regions =
-                [g.seat_words, g.seats, g.permits, g.buckets, g.row_maps, g.heads, g.lives, g.metas, g.pins, g.shared];
-            assert!(regions.is_sorted() && g.shared < g.data && g.data < g.total);
+                [g.seat_words, g.seats, g.permits, g.buckets, g.row_maps, g.heads, g.lives, g.metas, g.pins, g.zones[0].base];
+            assert!(regions.is_sorted() && g.zones[0].base < g.data && g.data < g.total);
             for (guard, start) in g.guards.iter().zip(regions) {
                 assert_eq!(guard + PAGE, start, "a guard page lies before each region");
             }
             let last = g.zones.last().expect("zones");
             assert_eq!(last.size(), p.capacity);
             assert!(last.hints[1].bits + words(last.slots) * 8 <= g.lives - PAGE, "hints end before the lives");
-            let mut end = g.shared;
+            let mut end = g.zones[0].base;
             for z in &g.zones {
                 assert!(z.base >= end && z.base % z.size().min(1 << 21) == 0, "{z:?}");
                 end = z.offset(z.slots);
@@ -470,7 +467,7 @@ mod tests {
                 let off = g.row_page_offset(seat, page);
                 assert!((off..off + PAGE).contains(&g.pin(seat, top)));
             }
-            assert!(g.pin(p.seats - 1, top) < g.shared);
+            assert!(g.pin(p.seats - 1, top) < g.zones[0].base);
         }
     }
 

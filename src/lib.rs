@@ -51,6 +51,7 @@ mod name;
 mod object;
 mod reader;
 mod recover;
+mod report;
 mod seat;
 mod segment;
 mod sync;
@@ -62,12 +63,13 @@ mod word;
 mod writer;
 mod zone;
 
-pub use arena::{Arena, ArenaInfo, Entry, GIB, Holder, KIB, MIB, Observer, Options, Stats};
+pub use arena::{Arena, GIB, KIB, MIB, Options};
 pub use array::{AnyView, Array, ArrayInfo, Element, ElementType};
 pub use draft::{Bits, Text};
 pub use error::{Error, HolderBytes, Result};
 pub use reader::{Batch, Bundled, Column, IpcMessages, Object, Table};
 pub use recover::{Recovered, Violation};
+pub use report::{ArenaInfo, Entry, Holder, Observer, Stats};
 pub use tables::Kind;
 pub use writer::{ArrayDraft, Bundle, Draft, Drafted, Value, Writer};
 

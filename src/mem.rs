@@ -74,7 +74,7 @@ impl Mapped {
 
     #[inline(always)]
     fn check(&self, off: u64) {
-        assert!(off % 8 == 0 && off < self.total, "offset {off:#x} is no word of this segment");
+        assert!(off.is_multiple_of(8) && off < self.total, "offset {off:#x} is no word of this segment");
     }
 
     #[inline(always)]

@@ -130,10 +130,8 @@ impl<E: Env> Core<E> {
                         self.adopt_dying(id, word);
                         settled += 1;
                     }
-                    State::Home(at) if !self.is_home(id, at)? => {
-                        if self.turn_life(id, word, Life::LOOSE) {
-                            self.reclaim(id);
-                        }
+                    State::Home(at) if !self.is_home(id, at)? && self.turn_life(id, word, Life::LOOSE) => {
+                        self.reclaim(id);
                     }
                     State::Loose => self.reclaim(id),
                     _ => {}
@@ -263,13 +261,9 @@ impl<E: Load + Sys> Tables<E> {
             return Err(("word", format!("{id} has the impossible word {:#x}", word.0)));
         };
         match state {
-            State::Home(at) => {
-                if !self.is_home(id, at).map_err(damaged)? {
-                    return Err((
-                        "V2",
-                        format!("{id} is at home in {} at turn {}, which does not name it", at.container, at.turn),
-                    ));
-                }
+            State::Home(at) if !self.is_home(id, at).map_err(damaged)? => {
+                let what = format!("{id} is at home in {} at turn {}, which does not name it", at.container, at.turn);
+                return Err(("V2", what));
             }
             State::Part(parent) => {
                 let parent = self.object(parent).map_err(damaged)?;

@@ -177,19 +177,19 @@ impl<E: Env> Core<E> {
             if !core.env.lock(me) {
                 continue;
             }
-            let joining = Seat::new(SeatState::Joining, claim.incarnation());
-            if !core.turn_seat(seat, claim, joining) {
+            let joining = claim.step(SeatState::Claim, SeatState::Joining);
+            let Some(joining) = joining.filter(|joining| core.turn_seat(seat, claim, *joining)) else {
                 core.env.unlock(me);
                 continue;
-            }
+            };
             core.me = me;
             core.introduce(process, command);
             if let Err(e) = core.prepare_row().and_then(|()| admit(&core)) {
                 core.leave(joining);
                 return Err(e);
             }
-            let live = Seat::new(SeatState::Live, me.incarnation);
-            if !core.turn_seat(seat, joining, live) {
+            let live = joining.step(SeatState::Joining, SeatState::Live);
+            if !live.is_some_and(|live| core.turn_seat(seat, joining, live)) {
                 return Err(Error::damaged(format!("seat {seat} was taken from a living participant")));
             }
             return Ok(core);

@@ -315,7 +315,7 @@ impl Posix {
     }
 
     fn futex(&self, off: u64) -> *const u32 {
-        assert!(off % 8 == 0 && off < self.control_len, "bells lie in the control region");
+        assert!(off.is_multiple_of(8) && off < self.control_len, "bells lie in the control region");
         // Little-endian: the low half comes first.
         self.control.as_ptr().wrapping_add(off as usize).cast()
     }

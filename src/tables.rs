@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::geometry::{Geometry, Set, Zone, header, meta};
 use crate::mem::{Load, Mem};
 use crate::sys::Sys;
-use crate::word::{Id, Life, Place, Seat, State};
+use crate::word::{Id, Life, Place, Seat};
 
 /// What an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -120,15 +120,6 @@ impl<E: Load> Tables<E> {
 
     pub fn life(&self, id: Id, order: Ordering) -> Life {
         Life(self.env.load(self.geo.life(id), order))
-    }
-
-    /// The word's state; `Damaged` if there is no such state.
-    pub fn state(&self, id: Id) -> Result<(Life, State)> {
-        let life = self.life(id, SeqCst);
-        match life.state() {
-            Some(state) => Ok((life, state)),
-            None => Err(Error::damaged(format!("{id} has the impossible word {:#x}", life.0))),
-        }
     }
 
     pub fn meta(&self, id: Id, word: u64) -> u64 {

@@ -9,6 +9,10 @@
 //! `arrow.rs` before they come here. Reading with [`crate::arrow::Trust::Nobody`] validates every
 //! value and uses only [`array_data`], whose result it validates before anybody sees it.
 #![allow(unsafe_code, reason = "arrow's constructors without validation; a view kept alive by its owner")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "`Held` lengthens the life of a slice whose owner it keeps; bounds are the buffer's own"
+)]
 
 use std::ops::Deref;
 

@@ -12,6 +12,7 @@
 //! Other participants keep M1 and M2 as well: who can write the segment is trusted to run this code (see
 //! "Trust" in ARCHITECTURE.md); hostile *lengths and offsets* are checked where they are read.
 #![allow(unsafe_code, reason = "lends out slices of the mappings")]
+#![allow(clippy::disallowed_methods, reason = "the one file that makes slices of shared bytes")]
 
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -149,10 +150,6 @@ impl Sheet {
         Ok(Sheet { at: at.clone(), draft: Some(draft), parts: 0 })
     }
 
-    pub fn attachment(&self) -> &Arc<Attachment> {
-        &self.at
-    }
-
     fn draft(&self) -> Draft {
         self.draft.expect("a sheet has its draft until it is consumed")
     }
@@ -228,15 +225,13 @@ unsafe fn stream(dst: &mut [u8], src: &[u8]) {
     let head = dst.as_ptr().align_offset(32).min(dst.len());
     dst[..head].copy_from_slice(&src[..head]);
     let (to, from) = (&mut dst[head..], &src[head..]);
-    let (blocks, tail) = to.as_chunks_mut::<128>();
-    let (sources, rest) = from.as_chunks::<128>();
+    let (blocks, tail) = to.as_chunks_mut::<32>();
+    let (sources, rest) = from.as_chunks::<32>();
     for (to, from) in blocks.iter_mut().zip(sources) {
-        for i in 0..4 {
-            // SAFETY: 32 bytes at 32 * i of a 128-byte array; any alignment.
-            let value = unsafe { _mm256_loadu_si256(from.as_ptr().add(32 * i).cast::<__m256i>()) };
-            // SAFETY: as above; `to` is 32-aligned because `head` made it so.
-            unsafe { _mm256_stream_si256(to.as_mut_ptr().add(32 * i).cast::<__m256i>(), value) };
-        }
+        // SAFETY: 32 bytes of any alignment.
+        let value = unsafe { _mm256_loadu_si256(from.as_ptr().cast::<__m256i>()) };
+        // SAFETY: 32 bytes, 32-aligned because `head` made it so.
+        unsafe { _mm256_stream_si256(to.as_mut_ptr().cast::<__m256i>(), value) };
     }
     tail.copy_from_slice(rest);
     _mm_sfence(); // M4

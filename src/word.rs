@@ -116,7 +116,7 @@ impl Life {
     }
 
     pub fn home(at: Turn) -> Life {
-        Life(2 << STATE | u64::from(at.container.0 % Id::MAX) << 35 | at.turn % TURNS)
+        Life(2 << STATE | u64::from(at.container.0 % Id::MAX) << 35 | (at.turn % TURNS))
     }
 
     pub fn leased(t: Ticket) -> Life {

@@ -38,7 +38,7 @@ use crate::geometry::{DIRTY, Hints, PAGE, Set, Zone, header, meta, words};
 use crate::mem::Load;
 use crate::seat::{Core, Env};
 use crate::tables::{Kind, Tables};
-use crate::word::{Id, Life, State, Ticket};
+use crate::word::{Id, Life, Ticket};
 
 /// An object that is ours alone: its word is DRAFT with this ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -435,10 +435,5 @@ impl<E: Env> Core<E> {
     pub fn recount_warm(&self) {
         let warm: u64 = self.geo.zones.iter().filter(|z| self.warm_counts(z)).map(|z| self.committed(z).warm).sum();
         self.env.store(header::WARM, warm, Release);
-    }
-
-    /// Whether a word still is a draft of ours.
-    pub fn is_draft(&self, draft: Draft) -> bool {
-        self.life(draft.id, Acquire).state() == Some(State::Draft(draft.ticket))
     }
 }

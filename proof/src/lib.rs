@@ -5,6 +5,7 @@
 //! * [`world`], [`script`]: participants, what they do, and what is asked of the arena afterwards.
 //! * [`sweep`]: a death at every step, a death of the recoverer at every step, a stop at every step.
 
+pub mod race;
 pub mod script;
 pub mod sim;
 pub mod sweep;

@@ -87,6 +87,8 @@ pub struct Image {
     pub room: u64,
     /// Times that sleepers were woken.
     pub wakes: u64,
+    /// Versions that publishers were told, under which name.
+    pub told: Vec<(String, u64)>,
     /// Pages are put in memory by touching them, as a kernel would; else that is a bug.
     pub lenient: bool,
     clock: u64,

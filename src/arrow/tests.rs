@@ -502,6 +502,52 @@ fn padding_is_zero() {
 }
 
 #[test]
+fn bits_behind_the_last_row_are_zero() {
+    let bits: ArrayRef = Arc::new(BooleanArray::from(vec![Some(true); 200]));
+    let nulls: ArrayRef = Arc::new((0..200).map(|i| (i != 60).then_some(i)).collect::<Int64Array>());
+    for (from, len) in [(0, 61), (3, 61), (8, 61), (5, 130)] {
+        let stored = store(&batch_of(vec![("b", bits.slice(from, len)), ("n", nulls.slice(from, len))]));
+        let batch = stored.read(Trust::Writers).unwrap();
+        let values = batch.column(0).as_boolean().values().values();
+        let validity = batch.column(1).nulls().unwrap().validity();
+        assert_eq!(values[len / 8] >> (len % 8), 0);
+        assert_eq!(validity[len / 8] >> (len % 8), 0);
+    }
+}
+
+#[test]
+fn runs_of_a_slice_end_where_it_ends() {
+    let ends = Int32Array::from(vec![10, 20, 30, 40]);
+    let runs: ArrayRef = Arc::new(RunArray::try_new(&ends, &Int64Array::from(vec![1, 2, 3, 4])).unwrap());
+    let batch = store(&batch_of(vec![("r", runs.slice(15, 12))])).read(Trust::Nobody).unwrap();
+    let runs = batch.column(0).as_any().downcast_ref::<RunArray<Int32Type>>().unwrap();
+    assert_eq!(runs.run_ends().values(), [5, 12]);
+    assert_eq!(runs.values().as_primitive::<Int64Type>().values()[..], [2, 3]);
+}
+
+#[test]
+fn children_of_the_wrong_length_are_refused() {
+    for (name, wrong) in [
+        ("list", 3),
+        ("fixed size list", 30_u64),
+        ("struct", 8),
+        ("fixed size list", 26),
+        ("map", 1),
+        ("union, sparse", 8),
+    ] {
+        let (_, array) = every_type(9).into_iter().find(|t| t.0 == name).unwrap();
+        let stored = store(&batch_of(vec![(name, array)]));
+        let child = stored.layout().sections.nodes as usize + NODE_BYTES as usize;
+        let forged = stored.with(|root| {
+            root[child..child + 8].copy_from_slice(&wrong.to_le_bytes());
+            root[child + 8..child + 16].fill(0);
+        });
+        let error = forged.read(Trust::Writers).unwrap_err().to_string();
+        assert!(error.contains("where") && error.contains("are needed"), "{name}: {error}");
+    }
+}
+
+#[test]
 fn values_finds_plain_numbers_and_names_what_is_not() {
     let n = 1000;
     let batch = batch_of(vec![
@@ -678,6 +724,33 @@ fn speed() {
     });
     time("parse + schema", &mut || drop(std::hint::black_box(Layout::parse(stored.root()).unwrap().schema())));
     time("batch of 10 f64 columns", &mut || drop(std::hint::black_box(stored.read(Trust::Writers))));
+    time("the columns alone", &mut || {
+        let layout = Layout::parse(stored.root()).unwrap();
+        let schema = layout.schema().unwrap();
+        for (i, field) in schema.fields().iter().enumerate() {
+            drop(std::hint::black_box(layout.column_as(i, field.data_type(), &region, Trust::Writers)));
+        }
+    });
+    time("ten arrays by hand, unchecked slices", &mut || {
+        for i in 0..10 {
+            let values = region.bytes.slice_with_length(8192 + 64 * i, 8000);
+            let array: ArrayRef = Arc::new(Float64Array::new(ScalarBuffer::from(values), None));
+            drop(std::hint::black_box(array));
+        }
+    });
+    let layout = stored.layout();
+    time("ten cursors, nodes, buffers", &mut || {
+        for i in 0..10 {
+            let mut cursor = layout.cursor(i, &region, Trust::Writers).unwrap();
+            let node = cursor.node().unwrap();
+            let _ = std::hint::black_box(cursor.validity(&node));
+            let _ = std::hint::black_box(cursor.buffer());
+        }
+    });
+    let columns = stored.read(Trust::Writers).unwrap();
+    time("RecordBatch::try_new of them", &mut || {
+        drop(std::hint::black_box(RecordBatch::try_new(columns.schema(), columns.columns().to_vec())));
+    });
     time("plan of 10 f64 columns", &mut || drop(std::hint::black_box(Plan::new(&batch))));
     let plan = Plan::new(&batch).unwrap();
     let mut out = vec![0_u8; plan.root_bytes() as usize];

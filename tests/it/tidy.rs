@@ -13,10 +13,11 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["error"],
     &["word", "mem", "geometry"],
-    &["sys", "segment", "tables", "view"],
-    &["seat", "zone", "wait"],
+    &["sys", "segment", "tables"],
+    &["seat", "zone"],
     &["object", "name", "sync", "recover"],
-    &["unchecked", "layout", "arrow", "array", "draft"],
+    &["view", "unchecked", "array", "arrow", "layout", "draft"],
+    &["reader", "writer", "report", "arena"],
 ];
 
 /// The only files of `src/` that may say `unsafe`.

@@ -1,11 +1,12 @@
 //! File formats: which one a file is in, and the same few for reading and writing.
 //!
 //! - `read`: Parquet, CSV, Arrow IPC file and stream as a `RecordBatchReader`.
-//! - `infer`: the column types of a CSV file.
+//! - `infer`: the column types of a CSV file. `ipc_check`: the lengths in an Arrow IPC file.
 //! - `write`: record batches to the same formats.
 //! - `npy`: n-dimensional arrays.
 
 pub mod infer;
+pub mod ipc_check;
 pub mod npy;
 pub mod read;
 pub mod write;

@@ -11,7 +11,7 @@ use arrow_schema::{ArrowError, SchemaRef};
 use indicatif::ProgressBar;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::{Format, infer};
+use super::{Format, infer, ipc_check};
 use crate::failure::{Failure, Result, arrow_text};
 use crate::{panics, signal};
 
@@ -119,25 +119,21 @@ fn csv(file: File, options: &Options, bar: &ProgressBar) -> Result<Tables> {
 
 fn ipc(mut file: File, bar: &ProgressBar) -> Result<Tables> {
     bar.set_length(file.metadata()?.len());
-    let magic = magic(&mut file)?;
     // The content decides between file and stream: `.arrow` is used for both.
-    if &magic[..6] == b"ARROW1" {
-        let file = BufReader::with_capacity(256 * 1024, Counted::new(file, bar));
-        let inner = guarded(|| FileReaderBuilder::new().build(file))?;
-        let schema = inner.schema();
-        return careful(inner, schema);
-    }
-    if &magic[..4] == b"FEA1" {
-        return Err(Failure::new(
-            "it is a Feather version 1 file, which only old programs write: \
-             write it again as version 2 (Arrow IPC) or Parquet",
-        ));
-    }
-    check_stream(&mut file)?;
+    let layout = ipc_check::check(&mut file)?;
     let file = BufReader::with_capacity(256 * 1024, Counted::new(file, bar));
-    let inner = guarded(|| StreamReader::try_new(file, None))?;
-    let schema = inner.schema();
-    careful(inner, schema)
+    match layout {
+        ipc_check::Layout::File => {
+            let inner = guarded(|| FileReaderBuilder::new().build(file))?;
+            let schema = inner.schema();
+            careful(inner, schema)
+        }
+        ipc_check::Layout::Stream => {
+            let inner = guarded(|| StreamReader::try_new(file, None))?;
+            let schema = inner.schema();
+            careful(inner, schema)
+        }
+    }
 }
 
 fn careful<R>(inner: R, schema: SchemaRef) -> Result<Tables>
@@ -147,56 +143,19 @@ where
     Ok(Tables { reader: Box::new(Careful { inner, schema, bar: None, hint: "", done: false }), note: None })
 }
 
-/// The first eight bytes; zeroes where the file is shorter.
-fn magic(file: &mut File) -> Result<[u8; 8]> {
-    let mut start = Vec::with_capacity(8);
-    file.by_ref().take(8).read_to_end(&mut start)?;
-    file.seek(SeekFrom::Start(0))?;
-    if start.is_empty() {
-        return Err(Failure::new("the file is empty"));
-    }
-    let mut magic = [0; 8];
-    magic[..start.len()].copy_from_slice(&start);
-    Ok(magic)
-}
-
 fn expect_magic(file: &mut File, expected: &[u8; 4], format: Format) -> Result<()> {
-    match &magic(file)?[..4] == expected {
-        true => Ok(()),
-        false => Err(Failure::new(format!(
+    let mut start = Vec::with_capacity(4);
+    file.by_ref().take(4).read_to_end(&mut start)?;
+    file.seek(SeekFrom::Start(0))?;
+    match start.as_slice() {
+        [] => Err(Failure::new("the file is empty")),
+        start if start == expected => Ok(()),
+        _ => Err(Failure::new(format!(
             "it is not a {} file (it does not begin with {})",
             format.noun(),
             String::from_utf8_lossy(expected)
         ))),
     }
-}
-
-/// A stream begins with its schema message. arrow would take the values of a big-endian one as
-/// they are, that is wrong.
-fn check_stream(file: &mut File) -> Result<()> {
-    let foreign = || Failure::new("it is not Arrow IPC: neither a file nor a stream begins so");
-    let mut word = [0; 4];
-    file.read_exact(&mut word).map_err(|_| foreign())?;
-    if word == [0xff; 4] {
-        file.read_exact(&mut word).map_err(|_| foreign())?;
-    }
-    let length = u32::from_le_bytes(word);
-    // 256 MiB of schema is more than any: a foreign file's first bytes must not fill the memory.
-    if length == 0 || length > 256 << 20 {
-        return Err(foreign());
-    }
-    let mut message = Vec::new();
-    file.by_ref().take(u64::from(length)).read_to_end(&mut message)?;
-    let schema =
-        arrow_ipc::root_as_message(&message).ok().and_then(|message| message.header_as_schema()).ok_or_else(foreign)?;
-    if schema.endianness() != arrow_ipc::Endianness::Little {
-        return Err(Failure::new(
-            "it is big-endian Arrow IPC, and this machine is little-endian: \
-             write it again with pyarrow or as Parquet",
-        ));
-    }
-    file.seek(SeekFrom::Start(0))?;
-    Ok(())
 }
 
 /// Runs a decoder. Damaged files make some of them panic; that becomes an error in words.

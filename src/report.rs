@@ -1,0 +1,232 @@
+//! What an arena tells about itself: entries, statistics, holders; also to observers without a seat.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::error::{HolderBytes, Result};
+use crate::geometry::Set;
+use crate::name::Named;
+use crate::recover::Violation;
+use crate::seat::Occupant;
+use crate::segment::Posix;
+use crate::sys::{Process, Sys};
+use crate::tables::{Kind, Tables};
+use crate::word::{Owner, SeatState};
+
+/// A read-only look at an arena: takes no seat, changes nothing, and works also for who may not write.
+#[derive(Debug)]
+pub struct Observer {
+    pub(crate) tables: Tables<Posix>,
+}
+
+impl Observer {
+    /// As [`Arena::names`].
+    pub fn names(&self) -> Result<Vec<Entry>> {
+        entries(&self.tables)
+    }
+
+    /// As [`Arena::stats`].
+    pub fn stats(&self) -> Result<Stats> {
+        stats(&self.tables)
+    }
+
+    /// As [`Arena::who`].
+    pub fn who(&self) -> Result<Vec<Holder>> {
+        holders(&self.tables)
+    }
+
+    /// As [`Arena::verify`].
+    pub fn verify(&self) -> Result<Vec<Violation>> {
+        self.tables.verify()
+    }
+}
+
+/// An arena of a directory.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ArenaInfo {
+    /// Its name.
+    pub name: String,
+    /// Its file.
+    pub path: PathBuf,
+    /// Bytes in memory.
+    pub bytes: u64,
+    /// Bytes that it may use now.
+    pub limit: u64,
+    /// Bytes that it may ever use.
+    pub capacity: u64,
+    /// Processes that take part.
+    pub participants: u32,
+    /// Whether it stays when nobody takes part.
+    pub keep: bool,
+    /// Why it cannot be used, if it cannot.
+    pub problem: Option<String>,
+}
+
+/// A published object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Entry {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// Its version.
+    pub version: u64,
+    /// Bytes of it and its parts.
+    pub bytes: u64,
+    /// Rows of a batch or table, elements of an array, bytes of bytes, members of a bundle.
+    pub rows: u64,
+    /// When it was published.
+    pub published: SystemTime,
+}
+
+/// What an arena holds, in bytes unless said otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// What it may use now.
+    pub limit: u64,
+    /// What it may ever use.
+    pub capacity: u64,
+    /// What it has in memory, by the kernel's count.
+    pub used: u64,
+    /// Of that: objects.
+    pub live: u64,
+    /// Of that: freed memory kept to be used again.
+    pub warm: u64,
+    /// Of that: names, lists, words, records, pins.
+    pub metadata: u64,
+    /// How many objects there are, parts and names included.
+    pub objects: u64,
+    /// How many names.
+    pub names: u64,
+    /// Processes that take part.
+    pub participants: u32,
+    /// Processes that can.
+    pub seats: u32,
+    /// Writers that there can be at a time.
+    pub writers: u32,
+    /// Writers that there are.
+    pub writers_busy: u32,
+    /// Free on the file system.
+    pub file_system_free: u64,
+    /// Page tables of this process, for all that it has mapped.
+    pub page_tables: u64,
+}
+
+/// A participant, and what it keeps.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Holder {
+    /// Process id, as that process sees it.
+    pub pid: u32,
+    /// Its command name.
+    pub command: String,
+    /// `false`: proved dead, and not recovered yet.
+    pub alive: bool,
+    /// Stopped, as far as can be seen from here.
+    pub stopped: bool,
+    /// Since when it takes part.
+    pub since: SystemTime,
+    /// Pins.
+    pub pins: u64,
+    /// Bytes of the objects it pins.
+    pub pinned_bytes: u64,
+    /// Of those, bytes that nothing else keeps.
+    pub only_pinned_bytes: u64,
+    /// Objects it is writing or freeing.
+    pub drafts: u64,
+    /// Their bytes.
+    pub draft_bytes: u64,
+    /// Writers' permits.
+    pub permits: u32,
+    /// Whether it is the process that asks.
+    pub this_process: bool,
+}
+
+pub(crate) fn entries(t: &Tables<Posix>) -> Result<Vec<Entry>> {
+    let bytes = |n: &Named| n.len + t.bytes_of_parts(n.id, 4);
+    let entry = |n: Named| Entry {
+        kind: n.kind,
+        version: n.version,
+        bytes: bytes(&n),
+        rows: n.rows,
+        published: UNIX_EPOCH + Duration::from_millis(n.time),
+        name: n.name,
+    };
+    let mut all: Vec<Entry> = t.names()?.into_iter().map(entry).collect();
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(all)
+}
+
+pub(crate) fn stats(t: &Tables<Posix>) -> Result<Stats> {
+    let (mut live, mut warm, mut shared, mut objects) = (0, 0, 0, 0);
+    for zone in &t.geo.zones {
+        let c = t.committed(zone);
+        match zone.set {
+            Set::Payload => {
+                live += c.bytes - c.warm;
+                warm += c.warm;
+            }
+            Set::Shared => shared += c.bytes,
+        }
+        objects += t.in_use(zone);
+    }
+    Ok(Stats {
+        limit: t.limit(),
+        capacity: t.geo.params.capacity,
+        used: t.env.in_memory(),
+        live,
+        warm,
+        metadata: shared + t.control_bytes().start(),
+        objects,
+        names: t.names()?.len() as u64,
+        participants: living(t)?.len() as u32,
+        seats: t.geo.params.seats as u32,
+        writers: t.geo.params.permits as u32,
+        writers_busy: t.permits_held(),
+        file_system_free: t.env.room().0,
+        page_tables: Process::page_tables(),
+    })
+}
+
+pub(crate) fn holders(t: &Tables<Posix>) -> Result<Vec<Holder>> {
+    let kept = t.kept();
+    let here = Process::current();
+    let holder = |o: Occupant| {
+        let k = kept.get(&o.owner).cloned().unwrap_or_default();
+        Holder {
+            pid: o.process.pid,
+            command: o.command,
+            alive: o.state != SeatState::Dead && !t.env.is_gone(o.owner, o.process),
+            stopped: o.process.is_stopped(),
+            since: UNIX_EPOCH + Duration::from_millis(o.since),
+            pins: k.pins,
+            pinned_bytes: k.pinned_bytes,
+            only_pinned_bytes: k.only_pinned_bytes,
+            drafts: k.drafts,
+            draft_bytes: k.draft_bytes,
+            permits: k.permits,
+            this_process: o.process == here,
+        }
+    };
+    Ok(t.occupants()?.into_iter().map(holder).collect())
+}
+
+/// Participants that are not proved dead.
+pub(crate) fn living(t: &Tables<Posix>) -> Result<Vec<Owner>> {
+    let alive = t.occupants()?.into_iter().filter(|o| o.state != SeatState::Dead && !t.env.is_gone(o.owner, o.process));
+    Ok(alive.map(|o| o.owner).collect())
+}
+
+/// The processes that keep the most memory that no name keeps.
+pub(crate) fn largest_holders(t: &Tables<Posix>) -> Vec<HolderBytes> {
+    let all = holders(t).unwrap_or_default();
+    let bytes = |h: &Holder| h.only_pinned_bytes + h.draft_bytes;
+    let holder = |h: &Holder| HolderBytes { pid: h.pid, bytes: bytes(h), stopped: h.stopped };
+    let mut all: Vec<HolderBytes> = all.iter().filter(|h| bytes(h) != 0).map(holder).collect();
+    all.sort_by_key(|h| std::cmp::Reverse(h.bytes));
+    all.truncate(3);
+    all
+}
