@@ -290,6 +290,8 @@ impl Geometry {
                 at = at.next_multiple_of(1 << 21);
                 data = at;
             }
+            // Large slots begin at huge pages.
+            at = at.next_multiple_of(z.size().clamp(PAGE, 1 << 21));
             z.base = at;
             z.head = heads + z.index as u64 * HEAD_WORDS * 8;
             for h in &mut z.hints {
@@ -449,7 +451,7 @@ mod tests {
             assert!(last.hints[1].bits + words(last.slots) * 8 <= g.lives - PAGE, "hints end before the lives");
             let mut end = g.zones[0].base;
             for z in &g.zones {
-                assert!(z.base >= end && z.base % z.size().min(1 << 21) == 0, "{z:?}");
+                assert!(z.base >= end && z.base.is_multiple_of(z.size().clamp(PAGE, 1 << 21)), "{z:?}");
                 end = z.offset(z.slots);
                 for slot in [0, z.slots - 1] {
                     let (back, s) = g.slot(z.id(slot)).expect("an id");

@@ -24,7 +24,8 @@ pub fn object(cli: &Cli, arena: &str, name: &str, item: Option<&str>) -> Result<
     match (object.kind(), item) {
         (Kind::Bundle, Some(item)) => Ok(Bundled::try_from(object)?.get(item)?),
         (Kind::Bundle, None) => {
-            let names: Vec<String> = Bundled::try_from(object)?.names().iter().map(ToString::to_string).collect();
+            let bundle = Bundled::try_from(object)?;
+            let names: Vec<&str> = bundle.names().collect();
             Err(Failure::new(format!("`{name}` is a bundle of {}: choose one with --item", names.join(", "))))
         }
         (_, None) => Ok(object),

@@ -135,6 +135,16 @@ pub fn acts() -> Vec<Act> {
         act("trim", &[], |a| {
             a.trim(u64::MAX);
         }),
+        act(
+            "remove everything, trim",
+            &[("x", None), ("y", None), ("z", None)],
+            |a| {
+                for name in ["x", "y", "z"] {
+                    ok(a.remove(name));
+                }
+                a.trim(u64::MAX);
+            },
+        ),
         act("recover", &[], |a| {
             ok(a.recover(true));
         }),

@@ -12,7 +12,7 @@ fn every_pair_with_two_preemptions() {
     for (i, a) in acts.iter().enumerate() {
         for b in &acts[i..] {
             let began = std::time::Instant::now();
-            let found = explore(Race::new(&stage, &[a, b]), 1, 20_000);
+            let found = explore(Race::new(&stage, &[a, b]), std::env::var("B").map_or(1,|b|b.parse().unwrap()), 200_000);
             println!("{:8} schedules, {:4} ends, complete {}, {:.1} s: {} || {}", found.schedules, found.ends, found.complete, began.elapsed().as_secs_f64(), a.name, b.name);
             all = all.and(found);
         }

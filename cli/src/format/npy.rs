@@ -126,7 +126,7 @@ impl NpyFile {
     fn publish_as<T: Element>(self, writer: &Writer, name: &str, bar: &ProgressBar) -> Result<u64> {
         let shape = IxDyn(&self.shape).set_f(self.fortran);
         let mut draft = writer.draft_array::<T, IxDyn>(shape)?;
-        let mut view = draft.view_mut();
+        let mut view = draft.view_mut()?;
         let elements =
             view.as_slice_memory_order_mut().ok_or_else(|| Failure::new("the draft of the array is not contiguous"))?;
         bar.set_length(self.bytes);

@@ -17,8 +17,9 @@ use arrow_array::{
     TimestampSecondArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array, UnionArray,
 };
 use arrow_buffer::{ScalarBuffer, i256};
+use arrow_ipc::CompressionType;
 use arrow_ipc::reader::{FileReader, StreamReader};
-use arrow_ipc::writer::{FileWriter, StreamWriter};
+use arrow_ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
 use arrow_schema::{DataType, Field, Fields, Schema, UnionFields};
 use half::f16;
 use ndarray_npy::npy::header::{Header, Layout};
@@ -276,6 +277,28 @@ fn arrow_files_and_streams_come_back_equal() {
         for out in ["out.arrow", "out.arrows"] {
             lab.ok(["export", "a", "t", &lab.file(out), "--force"]);
             assert_same(&read(&lab, out), &whole);
+        }
+    }
+}
+
+#[test]
+fn compressed_arrow_files_are_read() {
+    let lab = Lab::with_arena();
+    let whole = batch(arrow_columns(100));
+    for compression in [CompressionType::LZ4_FRAME, CompressionType::ZSTD] {
+        let options = IpcWriteOptions::default().try_with_compression(Some(compression)).unwrap();
+        let file = File::create(lab.path("in.arrow")).unwrap();
+        let mut writer = FileWriter::try_new_with_options(file, &whole.schema(), options.clone()).unwrap();
+        writer.write(&whole).unwrap();
+        writer.finish().unwrap();
+        let file = File::create(lab.path("in.arrows")).unwrap();
+        let mut writer = StreamWriter::try_new_with_options(file, &whole.schema(), options).unwrap();
+        writer.write(&whole).unwrap();
+        writer.finish().unwrap();
+        for name in ["in.arrow", "in.arrows"] {
+            lab.ok(["put", "a", "t", &lab.file(name)]);
+            lab.ok(["export", "a", "t", &lab.file("out.arrow"), "--force"]);
+            assert_same(&read(&lab, "out.arrow"), &whole);
         }
     }
 }
