@@ -18,7 +18,7 @@ use std::ops::Deref;
 use arrow_buffer::Buffer;
 use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Axis, Dimension, IxDyn, ShapeBuilder, StrideShape};
 
-use crate::arrow::CopyBytes;
+use crate::batch::CopyBytes;
 use crate::error::{Error, Result};
 use crate::unchecked::Held;
 

@@ -13,7 +13,7 @@
 use arrow_schema::{DataType, SchemaRef};
 
 use crate::array::Element;
-use crate::arrow::{ALIGN, element_of, fixed_width};
+use crate::batch::{ALIGN, element_of, fixed_width};
 use crate::error::{Error, Result};
 use crate::layout::Skeleton;
 
@@ -419,7 +419,7 @@ mod tests {
     use arrow_schema::{Field, Schema, TimeUnit};
 
     use super::*;
-    use crate::arrow::{Layout, Region, Trust};
+    use crate::batch::{Layout, Region, Trust};
 
     struct Memory(Vec<MutableBuffer>);
 

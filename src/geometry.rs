@@ -314,7 +314,7 @@ impl Geometry {
             lives,
             metas,
             pins,
-                        data,
+            data,
             total,
             zones,
             guards,
@@ -440,8 +440,18 @@ mod tests {
         for p in [small(), Params::standard(1, 1), Params::standard(1 << 36, 64), Params::standard(MAX_CAPACITY, 1024)]
         {
             let g = Geometry::new(p).expect("valid");
-            let regions =
-                [g.seat_words, g.seats, g.permits, g.buckets, g.row_maps, g.heads, g.lives, g.metas, g.pins, g.zones[0].base];
+            let regions = [
+                g.seat_words,
+                g.seats,
+                g.permits,
+                g.buckets,
+                g.row_maps,
+                g.heads,
+                g.lives,
+                g.metas,
+                g.pins,
+                g.zones[0].base,
+            ];
             assert!(regions.is_sorted() && g.zones[0].base < g.data && g.data < g.total);
             for (guard, start) in g.guards.iter().zip(regions) {
                 assert_eq!(guard + PAGE, start, "a guard page lies before each region");

@@ -26,7 +26,7 @@ use arrow_data::ArrayData;
 use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions};
 use arrow_schema::{DataType, Schema, SchemaRef, UnionMode};
 
-use crate::arrow::{
+use crate::batch::{
     ALIGN, ColumnEntry, CopyBytes, Header, Node, PART_BYTES, Recent, Sections, check_type, decode_schema, element_of,
     fingerprint, fixed_width, has_validity,
 };

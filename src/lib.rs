@@ -41,7 +41,7 @@
 
 mod arena;
 mod array;
-mod arrow;
+mod batch;
 mod draft;
 mod error;
 mod geometry;
@@ -74,7 +74,7 @@ pub use tables::Kind;
 pub use writer::{ArrayDraft, Bundle, Draft, Drafted, Value, Writer};
 
 /// The parts of arrow that the API speaks, in the version that it speaks.
-pub mod arrow_crates {
+pub mod arrow {
     pub use {arrow_array, arrow_buffer, arrow_data, arrow_ipc, arrow_schema};
 }
 

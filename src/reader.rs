@@ -12,7 +12,7 @@ use arrow_schema::{ArrowError, SchemaRef};
 use ndarray::{Dimension, Ix1};
 
 use crate::array::{Array, ArrayInfo, Element};
-use crate::arrow::{Layout, Region, Trust};
+use crate::batch::{Layout, Region, Trust};
 use crate::error::{Error, Result};
 use crate::geometry::meta;
 use crate::tables::Kind;

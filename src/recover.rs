@@ -26,7 +26,7 @@
 //!
 //! `verify` on an arena in use may meet an operation half done: it looks twice before it reports.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 
 use crate::error::{Error, Result};
@@ -195,6 +195,10 @@ impl<E: Load + Sys> Tables<E> {
                 self.verify_bucket(Id(bucket), &mut report);
             }
         }
+        let objects = || self.geo.zones.iter().flat_map(|z| (0..self.used(z)).map(|slot| z.id(slot)));
+        let parents = objects().filter(|id| self.life(*id, Acquire) != Life::FREE);
+        let listed: HashSet<(Id, Id)> =
+            parents.flat_map(|id| self.glimpse_parts(id).into_iter().map(move |part| (id, part))).collect();
         let mut unsure = 0;
         let mut bytes = 0;
         for zone in &self.geo.zones {
@@ -204,7 +208,7 @@ impl<E: Load + Sys> Tables<E> {
                 if nobody(word) {
                     report("V5", format!("{id} is {word:?}, who is not alive"));
                 }
-                if let Err(what) = self.verify_object(id, word) {
+                if let Err(what) = self.verify_object(id, word, &listed) {
                     report(what.0, what.1);
                 }
             }
@@ -255,7 +259,7 @@ impl<E: Load + Sys> Tables<E> {
         }
     }
 
-    fn verify_object(&self, id: Id, word: Life) -> Result<(), (&'static str, String)> {
+    fn verify_object(&self, id: Id, word: Life, listed: &HashSet<(Id, Id)>) -> Result<(), (&'static str, String)> {
         let damaged = |e: Error| ("word", e.to_string());
         let Some(state) = word.state() else {
             return Err(("word", format!("{id} has the impossible word {:#x}", word.0)));
@@ -270,7 +274,7 @@ impl<E: Load + Sys> Tables<E> {
                 if self.life(parent, SeqCst) == Life::FREE {
                     return Err(("V3", format!("{id} is a part of {parent}, which is free")));
                 }
-                if !(0..self.entries(parent)).any(|i| self.entry(parent, i).part() == id) {
+                if !listed.contains(&(parent, id)) {
                     return Err(("V3", format!("{id} is a part of {parent}, which does not list it")));
                 }
             }
@@ -284,8 +288,11 @@ impl<E: Load + Sys> Tables<E> {
         }
         if matches!(state, State::Home(_) | State::Part(_)) {
             self.kind(id).map_err(damaged)?;
-            for i in 0..self.entries(id) {
-                let part = self.object(self.entry(id, i).part()).map_err(damaged)?;
+            let parts = self.glimpse_parts(id);
+            if parts.len() as u64 != self.entries(id) {
+                return Err(("word", format!("{id} lists {} parts, not all of which are objects", self.entries(id))));
+            }
+            for part in parts {
                 if self.life(part, SeqCst) != Life::part(id) {
                     return Err(("V3", format!("{id} lists the part {part}, which is {:?}", self.life(part, SeqCst))));
                 }
@@ -393,9 +400,8 @@ impl<E: Load + Sys> Tables<E> {
     }
 
     fn sum_parts(&self, id: Id, depth: u32, of: &dyn Fn(Id) -> u64) -> u64 {
-        let parts = (0..self.entries(id)).filter_map(|i| self.object(self.entry(id, i).part()).ok());
         // Only what says itself that it is a part: damage must not send us round in circles.
-        let parts = parts.filter(|part| self.life(*part, Acquire) == Life::part(id));
+        let parts = self.glimpse_parts(id).into_iter().filter(|part| self.life(*part, Acquire) == Life::part(id));
         let with_own = |part| of(part) + if depth > 1 { self.sum_parts(part, depth - 1, of) } else { 0 };
         parts.map(with_own).sum()
     }

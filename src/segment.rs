@@ -142,6 +142,10 @@ impl Sys for Posix {
         unsafe { futex_wait(word, expected, limit) };
     }
 
+    fn peek(&self, off: u64) -> u64 {
+        self.file.peek(off)
+    }
+
     fn wake(&self, off: u64) {
         let word = self.futex(off);
         // SAFETY: as above.

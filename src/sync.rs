@@ -120,9 +120,30 @@ impl<E: Env> Core<E> {
         Ok(None)
     }
 
-    /// Waits for a permit. `recover` is run when nothing happens for a slice.
-    pub fn permit(&self, timeout: Option<Duration>, recover: impl FnMut()) -> Result<Option<Permit>> {
-        self.wait(header::PERMIT_BELL, timeout, recover, || self.try_permit())
+    /// Waits for a permit. `recover` is run when a holder is found dead.
+    pub fn permit(&self, timeout: Option<Duration>, recover: impl Fn()) -> Result<Option<Permit>> {
+        let mut slices = 0;
+        let look = || {
+            slices += 1;
+            if self.a_holder_is_gone(slices) {
+                recover();
+            }
+        };
+        self.wait(header::PERMIT_BELL, timeout, look, || self.try_permit())
+    }
+
+    /// Asks the kernel about a few of the holders, others in each slice: an idle waiter should not cost
+    /// more the more writers there are.
+    fn a_holder_is_gone(&self, slice: u64) -> bool {
+        const A_FEW: u64 = 8;
+        let permits = self.geo.params.permits;
+        let holder = |i| match Life(self.env.load(self.geo.permit(i % permits), Acquire)).state() {
+            Some(State::Leased(t)) => Some(t.owner()),
+            _ => None,
+        };
+        let first = slice * A_FEW % permits;
+        let holders = (first..first + permits).filter_map(holder).filter(|o| *o != self.me());
+        holders.take(A_FEW as usize).any(|owner| self.is_gone(owner))
     }
 
     /// Gives a permit back.

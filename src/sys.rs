@@ -16,6 +16,9 @@
 //! set, which is after its last user instruction.
 #![allow(unsafe_code, reason = "futex has no safe wrapper")]
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("faretra needs Linux: byte locks that a mapping keeps, futexes, sparse tmpfs files");
+
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -53,6 +56,9 @@ pub trait Sys {
     fn sleep(&self, off: u64, expected: u32, limit: Duration);
     /// Wakes all who sleep on the word at `off`.
     fn wake(&self, off: u64);
+    /// The word at `off`, or 0 where the file has a hole: for looks at payloads that nobody keeps in place
+    /// meanwhile. (Loading from a hole through a mapping would put a page there.)
+    fn peek(&self, off: u64) -> u64;
     /// Milliseconds since the Unix epoch.
     fn now(&self) -> u64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -121,9 +127,13 @@ impl Process {
             Some(names)
         };
         let whole = || Status::read(&format!("/proc/{}/stat", self.pid)).filter(|s| s.started == self.started);
+        // One look is enough for nearly everybody.
+        if !whole().is_some_and(|s| s.exiting()) {
+            return false;
+        }
         // A task that ran while the first list was read may have started one that is not in it;
         // so the list must be the same again after every task on it was seen exiting.
-        let (Some(_), Some(before)) = (whole(), tasks()) else {
+        let Some(before) = tasks() else {
             return false;
         };
         let exiting =
@@ -300,6 +310,13 @@ impl File {
                 done => return done.is_ok(),
             }
         }
+    }
+
+    /// Reads a word without touching the mapping. 0: a hole, or it could not be read.
+    pub fn peek(&self, off: u64) -> u64 {
+        let mut word = [0; 8];
+        let read = self.with_fd(|fd, _| nix::sys::uio::pread(fd, &mut word, off as i64));
+        if read == Ok(8) { u64::from_le_bytes(word) } else { 0 }
     }
 
     pub fn in_memory(&self) -> u64 {

@@ -204,12 +204,26 @@ impl<E: Load> Tables<E> {
 }
 
 impl<E: Load + Sys> Tables<E> {
+    /// The parts of an object that may be freed meanwhile: a look, to be believed only if it fits.
+    pub fn glimpse_parts(&self, id: Id) -> Vec<Id> {
+        let part = |i| self.object(Entry(self.env.peek(self.payload(id) + i * 8)).part()).ok();
+        (0..self.entries(id)).filter_map(part).collect()
+    }
+
     /// What to say when `asked` more bytes cannot be had. The arena adds who holds how much.
     pub fn no_space(&self, asked: u64) -> Error {
         let (room, of) = self.env.room();
         let limit = self.limit();
         let left = limit.saturating_sub(self.env.in_memory());
-        let (bound, of, free, hint) = if left <= room {
+        let (bound, of, free, hint) = if left.min(room) >= asked {
+            // A memory cgroup is full, or a filter forbids fallocate or madvise.
+            (
+                "limit of",
+                limit,
+                left.min(room),
+                "the kernel refused all the same: see the memory cgroup of this process",
+            )
+        } else if left <= room {
             ("limit of", limit, left, "raise the limit, remove objects, or see `faretra who` for what keeps them")
         } else {
             ("file system of", of, room, "remove objects or files there, or use a larger tmpfs (--dir)")

@@ -6,7 +6,7 @@
 //! reason), values were checked when they were arrow arrays in the writer, and objects never change
 //! once published. What a crash or a stray write could damage and a constant number of loads can
 //! find (lengths, extents, alignment, the ends of offsets) is checked by the callers in
-//! `arrow.rs` before they come here. Reading with [`crate::arrow::Trust::Nobody`] validates every
+//! `batch.rs` before they come here. Reading with [`crate::batch::Trust::Nobody`] validates every
 //! value and uses only [`array_data`], whose result it validates before anybody sees it.
 #![allow(unsafe_code, reason = "arrow's constructors without validation; a view kept alive by its owner")]
 #![allow(

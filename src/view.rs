@@ -113,7 +113,7 @@ impl Pin {
     }
 
     /// The whole data region as one buffer that keeps this pin. Only slices inside the pinned object's
-    /// extents may be made of it; [`crate::arrow`] checks that for every buffer.
+    /// extents may be made of it; [`crate::batch`] checks that for every buffer.
     pub fn region(self: &Arc<Pin>) -> Buffer {
         let (data, len) = self.at.core.env.data();
         let data = NonNull::new(data.cast_mut()).expect("a mapping");

@@ -10,7 +10,7 @@ use arrow_schema::SchemaRef;
 use ndarray::{ArrayView, ArrayViewMut, Dimension, StrideShape};
 
 use crate::array::{AnyView, ArrayDraftLayout, Element};
-use crate::arrow::CopyBytes;
+use crate::batch::CopyBytes;
 use crate::draft::{Bits, DraftLayout, DraftMemory, Text};
 use crate::error::{Error, Result};
 use crate::layout::Plan;
@@ -192,7 +192,6 @@ impl Writer {
     /// Removes what is published under a name; readers that have it keep it. `false`: nothing was.
     pub fn remove(&self, name: &str) -> Result<bool> {
         self.at.core.env.check_fork()?;
-        self.at.core.env.map_for_writing()?;
         self.at.core.remove(name)
     }
 

@@ -23,6 +23,9 @@
 //!   never a remembered length.
 //! * Z4: a page of a sub-page zone is punched only by one who owns every slot in it. So a neighbour's
 //!   clean `committed`, read by the owner of a slot in the page, proves that the page is there.
+//! * Z5: pages of shared zones are never given back: lists and names are read without a pin, and a
+//!   late reader that touched a hole would put a page there that nobody counts, or fault on a full
+//!   file system.
 //!
 //! # Death
 //!
@@ -335,7 +338,7 @@ impl<E: Env> Core<E> {
         let (zone, slot) = self.slot(id);
         let word = self.meta(id, meta::COMMITTED);
         let mut have = word & !DIRTY;
-        if word & DIRTY != 0 && !zone.sub_page() {
+        if word & DIRTY != 0 && !zone.sub_page() && zone.set == Set::Payload {
             self.punch(zone, id, slot);
             have = 0;
         } else if self.warm_counts(zone) && have != 0 {
@@ -384,6 +387,10 @@ impl<E: Env> Core<E> {
         let mut given = 0;
         // The largest first: few calls for many bytes.
         for zone in self.geo.zones.iter().rev() {
+            // Z5: lists and names are read without a pin: a reader that is late must find memory there.
+            if zone.set == Set::Shared {
+                continue;
+            }
             let used = self.used(zone);
             let step = if zone.sub_page() { PAGE / zone.size() } else { 1 };
             let mut slot = 0;
