@@ -39,8 +39,10 @@ impl Object {
         Ok(Object { pin, id, name, kind })
     }
 
+    /// 0 in a forked child, which does not have the records.
     fn meta(&self, word: u64) -> u64 {
-        self.pin.attachment().core.meta(self.id, word)
+        let core = &self.pin.attachment().core;
+        core.env.check_fork().map_or(0, |()| core.meta(self.id, word))
     }
 
     /// What it is.
@@ -70,7 +72,8 @@ impl Object {
 
     /// Bytes of it and of its parts in the arena, descriptors included.
     pub fn nbytes(&self) -> u64 {
-        self.bytes_below(self.id, 4)
+        let core = &self.pin.attachment().core;
+        core.env.check_fork().map_or(0, |()| self.bytes_below(self.id, 4))
     }
 
     fn bytes_below(&self, id: Id, depth: u32) -> u64 {
@@ -123,7 +126,8 @@ impl Object {
     }
 
     fn parts(&self) -> u64 {
-        self.pin.attachment().core.entries(self.id)
+        let core = &self.pin.attachment().core;
+        core.env.check_fork().map_or(0, |()| core.entries(self.id))
     }
 
     fn part(&self, index: u64) -> Result<Object> {
@@ -162,7 +166,8 @@ impl Object {
     }
 }
 
-/// Some reader's view of the Arrow IPC messages of a batch, for other Arrow implementations.
+/// The Arrow IPC messages of a batch, for other Arrow implementations: bare flatbuffers, without the
+/// marker and length that a stream has before them.
 #[derive(Clone, Debug)]
 pub struct IpcMessages {
     /// The schema message.
@@ -275,6 +280,7 @@ impl Table {
 
     /// One of the batches.
     pub fn batch(&self, index: u64) -> Result<Batch> {
+        self.object.pin.attachment().core.env.check_fork()?;
         if index >= self.num_batches() {
             return Err(Error::invalid(format!(
                 "`{}` has {} batches, not {}",

@@ -6,6 +6,7 @@ Needs pyarrow, and the example `ipc_messages` in FARETRA_TARGET/examples.
 import ctypes
 import json
 import os
+import struct
 import subprocess
 
 import pyarrow as pa
@@ -23,6 +24,12 @@ def mmap(at, length, prot, flags, fd=-1, offset=0):
     if got in (None, ctypes.c_void_p(-1).value):
         raise OSError(ctypes.get_errno(), "mmap")
     return got
+
+
+def encapsulate(metadata):
+    """The frame that a stream has around a message: a marker, the length, padding to 8 bytes."""
+    metadata += bytes(-len(metadata) % 8)
+    return struct.pack("<Ii", 0xFFFFFFFF, len(metadata)) + metadata
 
 
 def message_before_body(message, fd, body_offset):
@@ -44,10 +51,11 @@ def main():
     example = os.path.join(os.environ["FARETRA_TARGET"], "examples", "ipc_messages")
     with subprocess.Popen([example], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as peer:
         told = json.loads(peer.stdout.readline())
-        schema = pa.ipc.read_schema(pa.py_buffer(bytes.fromhex(told["schema"])))
+        schema = pa.ipc.read_schema(pa.py_buffer(encapsulate(bytes.fromhex(told["schema"]))))
         fd = os.open(told["path"], os.O_RDONLY)
         before = pa.total_allocated_bytes()
-        buffer, body, body_len = message_before_body(bytes.fromhex(told["batch"]), fd, told["body_offset"])
+        message = encapsulate(bytes.fromhex(told["batch"]))
+        buffer, body, body_len = message_before_body(message, fd, told["body_offset"])
         batch = pa.ipc.read_record_batch(pa.ipc.read_message(buffer), schema)
         batch.validate(full=True)
         allocated = pa.total_allocated_bytes() - before
