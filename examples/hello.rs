@@ -9,7 +9,7 @@ use std::error::Error;
 use std::process::Command;
 use std::sync::Arc;
 
-use faretra::arrow_crates::arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray};
+use faretra::arrow::arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray};
 use faretra::{Arena, MIB};
 
 fn main() -> Result<(), Box<dyn Error>> {

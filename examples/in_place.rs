@@ -8,7 +8,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use faretra::arrow_crates::arrow_schema::{DataType, Field, Schema};
+use faretra::arrow::arrow_schema::{DataType, Field, Schema};
 use faretra::{Arena, MIB};
 use ndarray::{Axis, Ix2};
 
@@ -44,7 +44,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     writer.publish("signal", draft)?;
 
     let signal = arena.batch("signal")?;
-    println!("signal: {} rows, {} of them without a value", signal.num_rows(), signal.record_batch().column(1).null_count());
+    println!(
+        "signal: {} rows, {} of them without a value",
+        signal.num_rows(),
+        signal.record_batch().column(1).null_count()
+    );
 
     // The same for arrays, in C or Fortran order.
     let mut image = writer.draft_array::<u16, Ix2>((480, 640))?;

@@ -18,7 +18,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let x: Float64Array = (0..rows).map(|i| i as f64 * 0.5).collect();
     let n: Int32Array = (0..rows).map(|i| (i % 3 != 0).then_some(i)).collect();
     let s: StringArray = (0..rows).map(|i| Some(format!("row {i}"))).collect();
-    let batch = RecordBatch::try_from_iter([("x", Arc::new(x) as _), ("n", Arc::new(n) as _), ("s", Arc::new(s) as _)])?;
+    let batch =
+        RecordBatch::try_from_iter([("x", Arc::new(x) as _), ("n", Arc::new(n) as _), ("s", Arc::new(s) as _)])?;
 
     let name = format!("ipc-messages-{}", std::process::id());
     let arena = Arena::options().limit(64 * MIB).keep(false).create(&name)?;

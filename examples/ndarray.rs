@@ -23,16 +23,17 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // Reading takes the element type and the number of axes; others are errors that name both.
     let seen: Array<f32, Ix3> = arena.array("frames")?;
-    println!("frames: shape {:?}, the mean of each: {:?}", seen.shape(), seen.mean_axis(Axis(2)).map(|m| m.dim()));
+    let brightest = seen.axis_iter(Axis(0)).map(|frame| frame.sum()).enumerate().max_by(|a, b| a.1.total_cmp(&b.1));
+    println!("frames: shape {:?}, the brightest is {:?}", seen.shape(), brightest.map(|(t, _)| t));
     assert_eq!(seen.view(), frames.view());
     if let Err(error) = arena.array::<f64, Ix2>("frames") {
         println!("asked for something else: {error}");
     }
 
     // It is a value of its own: it may outlive the name, and another thread may have it.
-    writer.remove("corner").map(|was| println!("removed `corner`, which was there: {was}"))?;
+    writer.remove("frames")?;
     let sum = std::thread::spawn(move || seen.sum()).join().map_err(|_| "the summing thread panicked")?;
-    println!("sum over all frames: {sum}");
+    println!("sum over all frames, whose name is gone: {sum}");
 
     // Fortran order stays Fortran order.
     let columns = Array2::from_shape_fn((3, 2).f(), |(i, j)| (10 * i + j) as i64);

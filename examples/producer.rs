@@ -14,7 +14,7 @@ use std::process::{Child, Command};
 use std::sync::Arc;
 use std::time::Duration;
 
-use faretra::arrow_crates::arrow_array::{ArrayRef, Float64Array, RecordBatch, UInt64Array};
+use faretra::arrow::arrow_array::{ArrayRef, Float64Array, RecordBatch, UInt64Array};
 use faretra::{Arena, MIB};
 
 fn main() -> Result<(), Box<dyn Error>> {

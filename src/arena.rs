@@ -580,7 +580,8 @@ impl Arena {
 
     /// Bytes that the arena may use now.
     pub fn limit(&self) -> u64 {
-        self.at.core.limit()
+        // 0 in a forked child, which does not have the header.
+        self.at.core.env.check_fork().map_or(0, |()| self.at.core.limit())
     }
 
     /// Changes the limit, up to the capacity. Below what is in use, it only stops growth.

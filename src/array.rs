@@ -18,9 +18,11 @@ use std::ops::Deref;
 use arrow_buffer::Buffer;
 use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Axis, Dimension, IxDyn, ShapeBuilder, StrideShape};
 
-use crate::batch::CopyBytes;
 use crate::error::{Error, Result};
 use crate::unchecked::Held;
+
+/// How bytes are copied into the arena: plain, or past the caches for large pieces.
+pub(crate) type CopyBytes<'a> = &'a dyn Fn(&mut [u8], &[u8]);
 
 const MAGIC: u32 = u32::from_le_bytes(*b"FaNd");
 const FORMAT: u32 = 1;
@@ -394,11 +396,6 @@ impl<T: Element, D: Dimension> Array<T, D> {
     /// Bytes of the elements.
     pub fn nbytes(&self) -> u64 {
         (self.held.len() * size_of::<T>()) as u64
-    }
-
-    /// The whole object, which shares the pin.
-    pub(crate) fn buffer(&self) -> &Buffer {
-        self.held.owner()
     }
 }
 

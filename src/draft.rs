@@ -13,9 +13,9 @@
 use arrow_schema::{DataType, SchemaRef};
 
 use crate::array::Element;
-use crate::batch::{ALIGN, element_of, fixed_width};
 use crate::error::{Error, Result};
-use crate::layout::Skeleton;
+use crate::layout::{ALIGN, element_of, fixed_width};
+use crate::skeleton::Skeleton;
 
 /// The objects of a draft, writable for its author alone.
 pub(crate) trait DraftMemory {
@@ -550,7 +550,7 @@ mod tests {
         let (mut layout, mut memory) = mixed(100);
         fill(&mut layout, &mut memory, 100);
         let batch = memory.read(&mut layout).unwrap();
-        let plan = crate::layout::Plan::new(&batch).unwrap();
+        let plan = crate::plan::Plan::new(&batch).unwrap();
         let mut root = vec![0; plan.root_bytes() as usize];
         plan.write_root(64, &[], &mut root, &|to, from| to.copy_from_slice(from));
         let (copied, drafted) = (Layout::parse(&root).unwrap(), Layout::parse(&memory.0[0]).unwrap());

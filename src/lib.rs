@@ -33,8 +33,8 @@
 //! * Memory runs out: [`Error::NoSpace`] says how much was asked, how much is free, and who keeps the
 //!   most. Nothing is lost, and never SIGBUS from our own writes.
 //! * A reader that does not let go keeps what it reads in memory. [`Arena::who`] names it.
-//! * After `fork`, the child's handles are [`Error::Forked`]: open the arena there anew. What the parent
-//!   had read stays readable in the child for as long as the parent keeps it.
+//! * After `fork`, the child's handles are [`Error::Forked`]: open the arena there anew. Batches,
+//!   columns and arrays that the parent had read stay readable in the child for as long as the parent keeps them.
 //! * Processes that can write the segment are trusted to run this code. They are not trusted to stay
 //!   alive, or to be fast. See [`Options::trust_others`].
 #![cfg_attr(feature = "proof", allow(missing_docs))]
@@ -47,13 +47,17 @@ mod error;
 mod geometry;
 mod layout;
 mod mem;
+mod message;
 mod name;
 mod object;
+mod plan;
 mod reader;
 mod recover;
 mod report;
+mod schema;
 mod seat;
 mod segment;
+mod skeleton;
 mod sync;
 mod sys;
 mod tables;

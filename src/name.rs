@@ -295,14 +295,16 @@ impl<E: Env> Core<E> {
                 },
             };
             let put = self.publish_at(name, found, draft, expected);
-            let dead = matches!(put, Ok(None));
-            if dead {
-                self.drop_name(self.bucket_of(name), found);
-            }
+            let dropped = match put {
+                Ok(None) => self.drop_name(self.bucket_of(name), found),
+                _ => Ok(()),
+            };
             if matches!(put, Ok(Some(_))) {
                 self.ring(self.name_bell(found));
             }
             self.unpin(found);
+            // Without memory for the new list the dead name would be met for ever.
+            dropped?;
             match put? {
                 Some(version) => return Ok(version),
                 None => self.env.spin(),
@@ -341,6 +343,12 @@ impl<E: Env> Core<E> {
         let bucket = self.bucket_of(name);
         let (place, mut list) = self.list_of(bucket)?;
         let floor = self.env.load(header::FLOOR, SeqCst);
+        // Somebody may have added it since it was looked up. (If a record was freed meanwhile, the swap fails.)
+        for listed in list.iter().filter(|l| l.has(hash(name))) {
+            if self.is_named(self.name_object(*listed)?, name) {
+                return Ok(None);
+            }
+        }
         let new = self.alloc(Kind::Name, TEXT + MAX_NAME as u64)?;
         let at = self.payload(new.id);
         self.env.store(at + BELL, 0, Relaxed);
@@ -405,7 +413,8 @@ impl<E: Env> Core<E> {
         };
         let removed = self.remove_at(found, true);
         self.ring(self.name_bell(found));
-        self.drop_name(self.bucket_of(name), found);
+        // If that fails for want of memory, the dead name is dropped by whoever meets it.
+        let _ = self.drop_name(self.bucket_of(name), found);
         self.unpin(found);
         removed
     }
@@ -435,28 +444,24 @@ impl<E: Env> Core<E> {
     }
 
     /// N2: takes a dead name out of its list. Without memory for the new list it stays, to be met again.
-    pub fn drop_name(&self, bucket: Id, name: Id) {
+    pub fn drop_name(&self, bucket: Id, name: Id) -> Result<()> {
         if !self.place(self.geo.meta(name, meta::PLACE)).is_dead() {
-            return;
+            return Ok(());
         }
         loop {
             let word = self.life(name, SeqCst);
-            let Ok((place, mut list)) = self.list_of(bucket) else {
-                return;
-            };
+            let (place, mut list) = self.list_of(bucket)?;
             let before = list.len();
             list.retain(|l| l.id() != name);
             if list.len() < before {
-                match self.put_list(bucket, place, &list) {
-                    Ok(_) => continue,
-                    Err(_) => return,
-                }
+                self.put_list(bucket, place, &list)?;
+                continue;
             }
             // A draft: its author meets the dead place.
             if matches!(word.state(), Some(State::Home(_))) && self.turn_life(name, word, Life::LOOSE) {
                 self.reclaim(name);
             }
-            return;
+            return Ok(());
         }
     }
 
@@ -474,7 +479,7 @@ impl<E: Env> Core<E> {
                 self.raise_pin(name)?;
                 let current = self.list_of(Id(bucket))?.1.contains(&listed);
                 if current && self.remove_at(name, false).is_ok() {
-                    self.drop_name(Id(bucket), name);
+                    let _ = self.drop_name(Id(bucket), name);
                 }
                 self.unpin(name);
             }

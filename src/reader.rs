@@ -103,12 +103,12 @@ impl Object {
     pub fn column<T: Element>(&self, name: &str) -> Result<Column<T>> {
         self.expect(Kind::Batch)?;
         let layout = Layout::parse(self.body()?)?;
-        let schema = layout.schema()?;
-        let index = schema.index_of(name).map_err(|_| self.no_column(name, &schema))?;
-        let buffer = self.pin.region();
-        let region = Region { bytes: &buffer, extents: &self.extents()? };
-        let (at, len) = layout.values(index, T::TYPE, &region)?;
-        let bytes = buffer.slice_with_length(at as usize, len as usize * size_of::<T>());
+        let Some(index) = layout.index_of(name)? else {
+            return Err(self.no_column(name, &layout.schema()?));
+        };
+        let region = self.pin.region();
+        let (at, len) = layout.values(index, T::TYPE, &region, |k| self.extent(k.into()))?;
+        let bytes = region.slice_with_length(at as usize, len as usize * size_of::<T>());
         Column::from_values(name, bytes, Ix1(len as usize))
     }
 
@@ -142,18 +142,18 @@ impl Object {
         bytes.get(from..).ok_or_else(|| Error::damaged(format!("{} has more parts than bytes", self.id)))
     }
 
-    /// Where buffers of a batch may lie: in its body and in its columns' objects.
+    /// Where buffers of a batch may lie: in its body (extent 0) and in its columns' objects.
+    fn extent(&self, k: u64) -> Result<(u64, u64)> {
+        let Some(part) = k.checked_sub(1) else {
+            let from = entries_bytes(self.parts());
+            return Ok((self.pin.extent(self.id).0 + from, self.body()?.len() as u64));
+        };
+        let part = self.pin.part(self.id, part)?;
+        Ok((self.pin.extent(part).0, self.pin.bytes(part)?.len() as u64))
+    }
+
     fn extents(&self) -> Result<Vec<(u64, u64)>> {
-        let parts = self.parts();
-        let (at, _) = self.pin.extent(self.id);
-        let from = entries_bytes(parts);
-        let mut extents = Vec::with_capacity(parts as usize + 1);
-        extents.push((at + from, self.body()?.len() as u64));
-        for i in 0..parts {
-            let part = self.pin.part(self.id, i)?;
-            extents.push((self.pin.extent(part).0, self.pin.bytes(part)?.len() as u64));
-        }
-        Ok(extents)
+        (0..=self.parts()).map(|k| self.extent(k)).collect()
     }
 
     fn record_batch(&self) -> Result<RecordBatch> {

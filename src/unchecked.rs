@@ -15,10 +15,12 @@
 )]
 
 use std::ops::Deref;
+use std::sync::Arc;
 
-use arrow_array::{GenericByteArray, types::ByteArrayType};
+use arrow_array::{Array, GenericByteArray, RecordBatch, types::ByteArrayType};
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_data::{ArrayData, ArrayDataBuilder};
+use arrow_schema::SchemaRef;
 use ndarray::{ArrayRef, ArrayView, Dimension};
 
 /// A validity bitmap with the number of nulls that the writer counted.
@@ -50,6 +52,13 @@ pub(crate) fn array_data(parts: ArrayDataBuilder) -> ArrayData {
     unsafe { parts.build_unchecked() }
 }
 
+/// A record batch. The caller has checked that every column has `rows` rows and the type of its
+/// field, and that no column has nulls whose field cannot.
+pub(crate) fn record_batch(schema: SchemaRef, columns: Vec<Arc<dyn Array>>, rows: usize) -> RecordBatch {
+    // SAFETY: what `RecordBatch::try_new` asks for is what the caller has checked.
+    unsafe { RecordBatch::new_unchecked(schema, columns, rows) }
+}
+
 /// A view together with the owner of the memory it looks at.
 ///
 /// The view says `'static` but is lent only for as long as `self` lives.
@@ -73,11 +82,6 @@ impl<T: 'static, D: Dimension> Held<T, D> {
         // lifetime: `deref` shortens it to the borrow of `self`.
         let bytes: &'static [u8] = unsafe { std::slice::from_raw_parts(start, len) };
         Ok(Held { view: make(bytes)?, owner })
-    }
-
-    /// Who keeps the memory.
-    pub(crate) fn owner(&self) -> &Buffer {
-        &self.owner
     }
 }
 

@@ -83,6 +83,7 @@ impl Pin {
     /// A part of the pinned object, or of one of its parts, by its entry.
     pub fn part(&self, parent: Id, index: u64) -> Result<Id> {
         let core = &self.at.core;
+        core.env.check_fork()?;
         let entries = core.entries(parent);
         if index >= entries {
             return Err(Error::damaged(format!("{parent} has {entries} parts, not {}", index + 1)));
@@ -93,6 +94,8 @@ impl Pin {
     /// The bytes of the pinned object or of a part of it.
     pub fn bytes(&self, id: Id) -> Result<&[u8]> {
         let core = &self.at.core;
+        // The length is a word of the control region, which a forked child does not have.
+        core.env.check_fork()?;
         let (zone, slot) = core.slot(id);
         let len = core.meta(id, meta::LEN);
         if zone.set != Set::Payload || len > zone.size() {

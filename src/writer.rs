@@ -9,12 +9,11 @@ use arrow_array::{RecordBatch, RecordBatchReader};
 use arrow_schema::SchemaRef;
 use ndarray::{ArrayView, ArrayViewMut, Dimension, StrideShape};
 
-use crate::array::{AnyView, ArrayDraftLayout, Element};
-use crate::batch::CopyBytes;
+use crate::array::{AnyView, ArrayDraftLayout, CopyBytes, Element};
 use crate::draft::{Bits, DraftLayout, DraftMemory, Text};
 use crate::error::{Error, Result};
-use crate::layout::Plan;
 use crate::name;
+use crate::plan::Plan;
 use crate::reader::{Batch, names_bytes};
 use crate::sync::Permit;
 use crate::tables::Kind;
@@ -372,34 +371,39 @@ impl Draft {
         self.layout.rows()
     }
 
+    fn column(&self, name: &str) -> Result<usize> {
+        self._permit.at.core.env.check_fork()?;
+        self.layout.column(name)
+    }
+
     /// The values of a column of plain numbers. Dates, times and decimals are the integers that Arrow
     /// stores. Another element type is [`Error::Mismatch`].
     pub fn column_mut<T: Element>(&mut self, name: &str) -> Result<&mut [T]> {
-        let column = self.layout.column(name)?;
+        let column = self.column(name)?;
         self.layout.values_mut(column, &mut self.memory)
     }
 
     /// The bytes of a column of any fixed width, row after row.
     pub fn bytes_mut(&mut self, name: &str) -> Result<&mut [u8]> {
-        let column = self.layout.column(name)?;
+        let column = self.column(name)?;
         self.layout.bytes_mut(column, &mut self.memory)
     }
 
     /// The bits of a boolean column; all false at first.
     pub fn bits_mut(&mut self, name: &str) -> Result<Bits<'_>> {
-        let column = self.layout.column(name)?;
+        let column = self.column(name)?;
         self.layout.bits_mut(column, &mut self.memory)
     }
 
     /// Which rows of a nullable column are not null; all at first.
     pub fn validity_mut(&mut self, name: &str) -> Result<Bits<'_>> {
-        let column = self.layout.column(name)?;
+        let column = self.column(name)?;
         self.layout.validity_mut(column, &mut self.memory)
     }
 
     /// The values of a string or binary column, pushed row after row.
     pub fn text_mut(&mut self, name: &str) -> Result<Text<'_>> {
-        let column = self.layout.column(name)?;
+        let column = self.column(name)?;
         self.layout.text_mut(column, &mut self.memory)
     }
 

@@ -103,10 +103,17 @@ pub fn create(cli: &Cli, args: &Create) -> Result<()> {
             size::plural(u64::from(stats.writers), "writer")
         ))?;
         if args.ephemeral {
-            out.line("it goes with the last process that has it open")?;
+            out.line("it goes when nobody has it open; this command keeps it until Ctrl-C")?;
         }
     }
-    out.finish()
+    out.finish()?;
+    if args.ephemeral {
+        // Nobody else has it open yet: if we left now, it would be gone before it was used.
+        while signal::received().is_none() {
+            sleep(Duration::from_millis(50));
+        }
+    }
+    Ok(())
 }
 
 /// `faretra ls`

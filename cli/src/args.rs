@@ -118,7 +118,7 @@ pub struct Create {
     /// Who may open it: 0600 (you alone), 0660 (your group)
     #[arg(long, value_parser = size::parse_mode, value_name = "MODE")]
     pub mode: Option<u32>,
-    /// Let it go with the last process that uses it
+    /// Let it go with the last process that has it open; this command is the first, until Ctrl-C
     #[arg(long)]
     pub ephemeral: bool,
 }

@@ -94,12 +94,24 @@ fn shortened(text: &str, room: usize) -> String {
 
 /// `faretra recover`
 pub fn recover(cli: &Cli, args: &OneArena) -> Result<()> {
-    let recovered = open(cli, &args.arena)?.recover()?;
+    // Opening the arena recovers too: who was dead is looked up before.
+    let mut dead = options(cli).observe(&args.arena)?.who()?;
+    dead.retain(|holder| !holder.alive);
+    let arena = open(cli, &args.arena)?;
+    let mut recovered = arena.recover()?;
+    let left = arena.who()?;
+    dead.retain(|holder| left.iter().all(|other| other.pid != holder.pid || other.since != holder.since));
+    recovered.participants = recovered.participants.max(dead.len() as u32);
+    recovered.permits = recovered.permits.max(dead.iter().map(|holder| holder.permits).sum());
+    recovered.objects = recovered.objects.max(dead.iter().map(|holder| holder.drafts).sum());
+    recovered.bytes = recovered.bytes.max(dead.iter().map(|holder| holder.draft_bytes).sum());
+    let pins: u64 = dead.iter().map(|holder| holder.pins).sum();
     let mut out = Out::new();
     if cli.json {
         out.json(&json!({
             "arena": args.arena,
             "participants": recovered.participants,
+            "pins": pins,
             "objects": recovered.objects,
             "bytes": recovered.bytes,
             "permits": recovered.permits,
@@ -108,9 +120,10 @@ pub fn recover(cli: &Cli, args: &OneArena) -> Result<()> {
         out.line("nothing to recover: no dead process holds anything")?;
     } else {
         out.line(format!(
-            "recovered from {}: {} ({}), {}",
+            "recovered from {}: {}, {} ({}), {}",
             size::plural(recovered.participants.into(), "dead process"),
-            size::plural(recovered.objects, "object"),
+            size::plural(pins, "pin"),
+            size::plural(recovered.objects, "unfinished object"),
             size::bytes(recovered.bytes),
             size::plural(recovered.permits.into(), "permit")
         ))?;

@@ -217,7 +217,7 @@ fn grid(schema: &Schema, rows: Vec<Vec<String>>, out: &mut Out) -> Result<usize>
         .map(|(field, caption)| (caption.as_str(), side(field.data_type())))
         .collect();
     let mut grid = Grid::new(&columns);
-    grid.row(types);
+    grid.faint(types);
     for row in rows {
         grid.row(row);
     }

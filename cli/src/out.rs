@@ -153,6 +153,14 @@ impl Grid {
         self.table.add_row(cells);
     }
 
+    /// One more row, less important than the others.
+    pub fn faint<I: IntoIterator<Item = String>>(&mut self, cells: I) {
+        let cells = cells.into_iter().zip(&self.sides);
+        let faint = |(text, side): (String, &Side)| aligned(Cell::new(text), *side).add_attribute(Attribute::Dim);
+        let cells: Vec<Cell> = cells.map(faint).collect();
+        self.table.add_row(cells);
+    }
+
     /// Prints it, each line moved to the right by `indent`.
     pub fn print(mut self, out: &mut Out, indent: usize) -> Result<()> {
         for (i, column) in self.table.column_iter_mut().enumerate() {

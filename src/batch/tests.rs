@@ -3,29 +3,21 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow_array::builder::{
-    BinaryBuilder, BinaryViewBuilder, FixedSizeBinaryBuilder, Int32Builder, LargeBinaryBuilder, ListBuilder,
-    MapBuilder, StringBuilder, StringDictionaryBuilder, StringViewBuilder,
-};
 use arrow_array::cast::AsArray;
-use arrow_array::types::{
-    Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, DurationMicrosecondType,
-    DurationMillisecondType, DurationNanosecondType, DurationSecondType, Float16Type, Float32Type, Float64Type,
-    Int8Type, Int16Type, Int32Type, Int64Type, IntervalDayTimeType, IntervalMonthDayNanoType, IntervalYearMonthType,
-    Time32MillisecondType, Time32SecondType, Time64MicrosecondType, Time64NanosecondType, TimestampMicrosecondType,
-    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type,
-    UInt64Type,
-};
+use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampSecondType};
 use arrow_array::{
-    Array, ArrowNativeTypeOp, DictionaryArray, FixedSizeListArray, Float64Array, GenericListViewArray, Int16Array,
-    Int32Array, Int64Array, LargeListArray, LargeStringArray, ListArray, NullArray, OffsetSizeTrait, RunArray,
-    StringArray, StructArray, UInt8Array, UnionArray,
+    Array, DictionaryArray, Float64Array, Int32Array, Int64Array, RecordBatchOptions, RunArray, StringArray, UInt8Array,
 };
-use arrow_buffer::{IntervalDayTime, IntervalMonthDayNano, MutableBuffer, OffsetBuffer, i256};
-use arrow_schema::{Field, Fields, UnionFields};
+use arrow_buffer::MutableBuffer;
+use arrow_schema::{Field, Schema};
 
+use self::samples::{every_type, nullable, strings_dictionary, texts};
 use super::*;
-use crate::layout::Plan;
+use crate::layout::{FORMAT, MAGIC};
+use crate::plan::Plan;
+use crate::schema::{decode_schema, fingerprint};
+
+mod samples;
 
 /// A small generator with a seed, so that a failure can be repeated.
 struct Random(u64);
@@ -59,6 +51,11 @@ impl Stored {
 
     fn layout(&self) -> Layout<'_> {
         Layout::parse(self.root()).unwrap()
+    }
+
+    fn values(&self, i: usize, element: ElementType) -> Result<(u64, u64)> {
+        let extent = |k: u32| self.extents.get(k as usize).copied().ok_or_else(|| damaged("has no such extent"));
+        Layout::parse(self.root())?.values(i, element, &self.region, extent)
     }
 
     fn read(&self, trust: Trust) -> Result<RecordBatch> {
@@ -98,259 +95,6 @@ fn store(batch: &RecordBatch) -> Stored {
     let (at, len) = extents[0];
     plan.write_root(at, &parts, &mut memory[at as usize..][..len as usize], &copy);
     Stored { region: memory.into(), extents }
-}
-
-fn nullable<T: ArrowPrimitiveType>(n: usize, value: impl Fn(usize) -> T::Native) -> PrimitiveArray<T> {
-    (0..n).map(|i| (i % 3 != 1).then(|| value(i))).collect()
-}
-
-fn texts(n: usize) -> Vec<Option<String>> {
-    (0..n).map(|i| (i % 4 != 2).then(|| "héllo ".repeat(i % 5) + &i.to_string())).collect()
-}
-
-fn offsets(n: usize) -> (Vec<i32>, usize) {
-    let mut all = vec![0];
-    for i in 0..n {
-        all.push(all[i] + (i % 4) as i32);
-    }
-    let last = all[n] as usize;
-    (all, last)
-}
-
-fn nulls(n: usize) -> Option<NullBuffer> {
-    Some(NullBuffer::from_iter((0..n).map(|i| i % 5 != 3)))
-}
-
-fn list_view<O: OffsetSizeTrait>(n: usize) -> ArrayRef {
-    let values: ArrayRef = Arc::new(nullable::<Int32Type>(2 * n + 3, |i| i as i32));
-    let field = Arc::new(Field::new("item", DataType::Int32, true));
-    // Out of order and overlapping, with empty lists that point anywhere.
-    let sizes: Vec<O> = (0..n).map(|i| O::usize_as(i % 4)).collect();
-    let offsets: Vec<O> = (0..n).map(|i| O::usize_as(2 * (n - 1 - i))).collect();
-    Arc::new(GenericListViewArray::<O>::try_new(field, offsets.into(), sizes.into(), values, nulls(n)).unwrap())
-}
-
-fn strings_dictionary(n: usize) -> DictionaryArray<Int32Type> {
-    let mut b = StringDictionaryBuilder::<Int32Type>::new();
-    for i in 0..n {
-        match i % 7 {
-            3 => b.append_null(),
-            k => b.append_value(format!("value {k}")),
-        }
-    }
-    b.finish()
-}
-
-fn union(n: usize, dense: bool) -> ArrayRef {
-    let fields = UnionFields::try_new(
-        [2, 5],
-        [Field::new("number", DataType::Int64, true), Field::new("text", DataType::Utf8, true)],
-    )
-    .unwrap();
-    let ids: Vec<i8> = (0..n).map(|i| if i % 3 == 0 { 5 } else { 2 }).collect();
-    let mut count = [0, 0];
-    let offsets: Vec<i32> = ids
-        .iter()
-        .map(|&id| {
-            let k = usize::from(id == 5);
-            count[k] += 1;
-            count[k] - 1
-        })
-        .collect();
-    let children: Vec<ArrayRef> =
-        vec![Arc::new(nullable::<Int64Type>(n, |i| i as i64)), Arc::new(texts(n).into_iter().collect::<StringArray>())];
-    let children = if dense {
-        vec![children[0].slice(0, count[0] as usize), children[1].slice(0, count[1] as usize)]
-    } else {
-        children
-    };
-    Arc::new(UnionArray::try_new(fields, ids.into(), dense.then(|| offsets.into()), children).unwrap())
-}
-
-fn views(n: usize, block: u32) -> ArrayRef {
-    let mut b = StringViewBuilder::new().with_fixed_block_size(block);
-    for i in 0..n {
-        match i % 4 {
-            0 => b.append_null(),
-            1 => b.append_value("short"),
-            _ => b.append_value(format!("a string of more than twelve bytes, number {i}")),
-        }
-    }
-    Arc::new(b.finish())
-}
-
-/// All the types of the format that arrow-rs has, `n` rows each.
-fn every_type(n: usize) -> Vec<(&'static str, ArrayRef)> {
-    let (list_offsets, values) = offsets(n);
-    let list_offsets = OffsetBuffer::new(list_offsets.into());
-    let item = |t: &DataType| Arc::new(Field::new("item", t.clone(), true));
-    let wide: ArrayRef = Arc::new(nullable::<Int64Type>(values, |i| i as i64 * 3));
-    let dict = strings_dictionary(values);
-    let large_offsets = OffsetBuffer::new(list_offsets.iter().map(|&o| i64::from(o)).collect::<Vec<_>>().into());
-    let mut binary = BinaryBuilder::new();
-    let mut large_binary = LargeBinaryBuilder::new();
-    let mut fixed = FixedSizeBinaryBuilder::new(5);
-    let mut binary_view = BinaryViewBuilder::new();
-    let mut map = MapBuilder::new(None, StringBuilder::new(), Int32Builder::new());
-    let mut nested = ListBuilder::new(ListBuilder::new(StringBuilder::new()));
-    for i in 0..n {
-        if i % 5 == 1 {
-            binary.append_null();
-            large_binary.append_null();
-            fixed.append_null();
-            binary_view.append_null();
-            map.append(false).unwrap();
-            nested.append_null();
-            continue;
-        }
-        binary.append_value(vec![i as u8; i % 9]);
-        large_binary.append_value(vec![i as u8; i % 9]);
-        fixed.append_value([i as u8; 5]).unwrap();
-        binary_view.append_value(vec![i as u8; i % 30]);
-        for k in 0..i % 3 {
-            map.keys().append_value(format!("key {k}"));
-            map.values().append_option((k % 2 == 0).then_some(i as i32));
-            nested.values().values().append_value("x".repeat(k));
-            nested.values().append(k % 2 == 0);
-        }
-        map.append(true).unwrap();
-        nested.append(true);
-    }
-    let inner = StructArray::new(
-        Fields::from(vec![Field::new("d", dict.data_type().clone(), true)]),
-        vec![Arc::new(dict.clone())],
-        None,
-    );
-    let keys = nullable::<Int16Type>(n, |i| (i % values.max(1)) as i16);
-    let keys = if values == 0 { Int16Array::new_null(n) } else { keys };
-    let ends = |step: usize| (1..=n.div_ceil(step)).map(|i| (i * step).min(n)).collect::<Vec<_>>();
-    let pair = Fields::from(vec![Field::new("a", DataType::Int64, true), Field::new("b", DataType::Boolean, true)]);
-    let bools: BooleanArray = (0..n).map(|i| (i % 6 != 2).then_some(i % 2 == 0)).collect();
-    vec![
-        ("i8", Arc::new(nullable::<Int8Type>(n, |i| i as i8))),
-        ("i16", Arc::new(nullable::<Int16Type>(n, |i| i as i16))),
-        ("i32", Arc::new(nullable::<Int32Type>(n, |i| i as i32))),
-        ("i64", Arc::new(nullable::<Int64Type>(n, |i| i as i64))),
-        ("u8", Arc::new(nullable::<UInt8Type>(n, |i| i as u8))),
-        ("u16", Arc::new(nullable::<UInt16Type>(n, |i| i as u16))),
-        ("u32", Arc::new(nullable::<UInt32Type>(n, |i| i as u32))),
-        ("u64", Arc::new(nullable::<UInt64Type>(n, |i| i as u64))),
-        (
-            "f16",
-            Arc::new(nullable::<Float16Type>(n, |i| {
-                if i % 2 == 0 { ArrowNativeTypeOp::ONE } else { ArrowNativeTypeOp::ZERO }
-            })),
-        ),
-        ("f32", Arc::new(nullable::<Float32Type>(n, |i| i as f32 / 2.0))),
-        ("f64", Arc::new(Float64Array::from_iter_values((0..n).map(|i| i as f64 / 2.0)))),
-        ("date32", Arc::new(nullable::<Date32Type>(n, |i| i as i32))),
-        ("date64", Arc::new(nullable::<Date64Type>(n, |i| i as i64 * 86_400_000))),
-        ("time32 s", Arc::new(nullable::<Time32SecondType>(n, |i| i as i32))),
-        ("time32 ms", Arc::new(nullable::<Time32MillisecondType>(n, |i| i as i32))),
-        ("time64 us", Arc::new(nullable::<Time64MicrosecondType>(n, |i| i as i64))),
-        ("time64 ns", Arc::new(nullable::<Time64NanosecondType>(n, |i| i as i64))),
-        ("timestamp s", Arc::new(nullable::<TimestampSecondType>(n, |i| i as i64))),
-        ("timestamp ms", Arc::new(nullable::<TimestampMillisecondType>(n, |i| i as i64))),
-        ("timestamp us", Arc::new(nullable::<TimestampMicrosecondType>(n, |i| i as i64))),
-        ("timestamp tz", Arc::new(nullable::<TimestampNanosecondType>(n, |i| i as i64).with_timezone("Europe/Berlin"))),
-        ("duration s", Arc::new(nullable::<DurationSecondType>(n, |i| i as i64))),
-        ("duration ms", Arc::new(nullable::<DurationMillisecondType>(n, |i| i as i64))),
-        ("duration us", Arc::new(nullable::<DurationMicrosecondType>(n, |i| i as i64))),
-        ("duration ns", Arc::new(nullable::<DurationNanosecondType>(n, |i| i as i64))),
-        ("interval ym", Arc::new(nullable::<IntervalYearMonthType>(n, |i| i as i32))),
-        ("interval dt", Arc::new(nullable::<IntervalDayTimeType>(n, |i| IntervalDayTime::new(i as i32, 7)))),
-        (
-            "interval mdn",
-            Arc::new(nullable::<IntervalMonthDayNanoType>(n, |i| IntervalMonthDayNano::new(1, i as i32, 9))),
-        ),
-        ("decimal32", Arc::new(nullable::<Decimal32Type>(n, |i| i as i32).with_precision_and_scale(7, 2).unwrap())),
-        ("decimal64", Arc::new(nullable::<Decimal64Type>(n, |i| i as i64).with_precision_and_scale(12, 3).unwrap())),
-        ("decimal128", Arc::new(nullable::<Decimal128Type>(n, |i| i as i128).with_precision_and_scale(30, 4).unwrap())),
-        (
-            "decimal256",
-            Arc::new(
-                nullable::<Decimal256Type>(n, |i| i256::from_i128(i as i128)).with_precision_and_scale(60, -2).unwrap(),
-            ),
-        ),
-        ("null", Arc::new(NullArray::new(n))),
-        ("bool", Arc::new(bools.clone())),
-        ("utf8", Arc::new(texts(n).into_iter().collect::<StringArray>())),
-        ("large utf8", Arc::new(texts(n).into_iter().collect::<LargeStringArray>())),
-        ("binary", Arc::new(binary.finish())),
-        ("large binary", Arc::new(large_binary.finish())),
-        ("fixed size binary", Arc::new(fixed.finish())),
-        ("utf8 view", views(n, 1 << 20)),
-        ("utf8 view, many buffers", views(n, 128)),
-        ("binary view", Arc::new(binary_view.finish())),
-        ("list", Arc::new(ListArray::new(item(wide.data_type()), list_offsets.clone(), wide.clone(), nulls(n)))),
-        ("large list", Arc::new(LargeListArray::new(item(wide.data_type()), large_offsets, wide.clone(), nulls(n)))),
-        ("list of list of utf8", Arc::new(nested.finish())),
-        ("list view", list_view::<i32>(n)),
-        ("large list view", list_view::<i64>(n)),
-        (
-            "fixed size list",
-            Arc::new(FixedSizeListArray::new(
-                Arc::new(Field::new("item", DataType::Boolean, true)),
-                3,
-                Arc::new((0..3 * n).map(|i| (i % 4 != 0).then_some(i % 3 == 0)).collect::<BooleanArray>()),
-                nulls(n),
-            )),
-        ),
-        (
-            "struct",
-            Arc::new(StructArray::new(
-                pair,
-                vec![Arc::new(nullable::<Int64Type>(n, |i| i as i64)), Arc::new(bools)],
-                nulls(n),
-            )),
-        ),
-        ("map", Arc::new(map.finish())),
-        ("dictionary", Arc::new(strings_dictionary(n))),
-        (
-            "dictionary<u8, i64>",
-            Arc::new(DictionaryArray::new(
-                UInt8Array::from_iter_values((0..n).map(|i| (i % 3) as u8)),
-                Arc::new(Int64Array::from(vec![10, 20, 30])),
-            )),
-        ),
-        (
-            "list of dictionary",
-            Arc::new(ListArray::new(item(dict.data_type()), list_offsets, Arc::new(dict), nulls(n))),
-        ),
-        ("dictionary of struct of dictionary", Arc::new(DictionaryArray::new(keys, Arc::new(inner)))),
-        ("union, sparse", union(n, false)),
-        ("union, dense", union(n, true)),
-        (
-            "run ends i32, utf8",
-            Arc::new(
-                RunArray::<Int32Type>::try_new(
-                    &ends(3).into_iter().map(|e| e as i32).collect::<Vec<_>>().into(),
-                    &texts(ends(3).len()).into_iter().collect::<StringArray>(),
-                )
-                .unwrap(),
-            ),
-        ),
-        (
-            "run ends i16, i64",
-            Arc::new(
-                RunArray::<Int16Type>::try_new(
-                    &ends(2).into_iter().map(|e| e as i16).collect::<Vec<_>>().into(),
-                    &nullable::<Int64Type>(ends(2).len(), |i| i as i64),
-                )
-                .unwrap(),
-            ),
-        ),
-        (
-            "run ends i64, f64",
-            Arc::new(
-                RunArray::<Int64Type>::try_new(
-                    &ends(4).into_iter().map(|e| e as i64).collect::<Vec<_>>().into(),
-                    &nullable::<Float64Type>(ends(4).len(), |i| i as f64),
-                )
-                .unwrap(),
-            ),
-        ),
-    ]
 }
 
 fn batch_of(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
@@ -557,15 +301,15 @@ fn values_finds_plain_numbers_and_names_what_is_not() {
     ]);
     let stored = store(&batch);
     let layout = stored.layout();
-    let (at, len) = layout.values(0, ElementType::F64, &stored.region()).unwrap();
+    let (at, len) = stored.values(0, ElementType::F64).unwrap();
     let bytes = &stored.region[at as usize..][..8 * len as usize];
     assert_eq!(bytemuck::cast_slice::<u8, f64>(bytes), &batch.column(0).as_primitive::<Float64Type>().values()[..]);
-    assert!(layout.values(1, ElementType::I64, &stored.region()).is_ok());
+    assert!(stored.values(1, ElementType::I64).is_ok());
     assert_eq!(layout.null_count(1).unwrap(), 333);
-    let error = layout.values(2, ElementType::F64, &stored.region()).unwrap_err();
+    let error = stored.values(2, ElementType::F64).unwrap_err();
     assert_eq!(error.to_string(), "`text` is a column of Utf8, not a column of f64");
-    assert!(layout.values(0, ElementType::F32, &stored.region()).is_err());
-    assert!(layout.values(3, ElementType::F32, &stored.region()).is_err());
+    assert!(stored.values(0, ElementType::F32).is_err());
+    assert!(stored.values(3, ElementType::F32).is_err());
 }
 
 #[test]
@@ -573,6 +317,40 @@ fn a_schema_is_decoded_once() {
     let stored = store(&batch_of(every_type(5)));
     let first = stored.layout().schema().unwrap();
     assert!(Arc::ptr_eq(&first, &stored.layout().schema().unwrap()));
+}
+
+#[test]
+fn a_column_is_found_by_its_name() {
+    let one = || Arc::new(Int64Array::from(vec![1])) as ArrayRef;
+    let stored = store(&batch_of(vec![("a", one()), ("b", one())]));
+    assert_eq!(stored.layout().index_of("b").unwrap(), Some(1));
+    assert_eq!(stored.layout().index_of("c").unwrap(), None);
+}
+
+/// arrow refuses such batches when they are made, and nothing that is read may be one.
+#[test]
+fn nulls_where_there_can_be_none_are_refused() {
+    let stored = store(&batch_of(vec![("n", Arc::new(Int64Array::from(vec![Some(1), None])))]));
+    let schema = stored.layout().schema().unwrap();
+    let mut refused = 0;
+    // Somewhere in the schema message is the byte that makes the field nullable.
+    for at in 0..stored.layout().schema_bytes().len() {
+        let forged = stored.with(|root| {
+            let mut header = Header::read(root).unwrap();
+            let s = Sections::of(&header);
+            let message = &mut root[s.schema as usize..s.batch as usize];
+            message[at] ^= 1;
+            header.schema_print = fingerprint(message);
+            header.write(root);
+        });
+        let Ok(Ok(found)) = Layout::parse(forged.root()).map(|layout| layout.schema()) else { continue };
+        if found.field(0) == &schema.field(0).clone().with_nullable(false) {
+            let error = forged.read(Trust::Writers).unwrap_err().to_string();
+            assert!(error.contains("1 nulls in column 0 (`n`)"), "{error}");
+            refused += 1;
+        }
+    }
+    assert_eq!(refused, 1);
 }
 
 #[test]
@@ -591,7 +369,7 @@ fn try_everything(stored: &Stored) {
         let _ = layout.nbytes();
         for i in 0..layout.num_columns().min(100) {
             let _ = layout.null_count(i);
-            let _ = layout.values(i, ElementType::I64, &stored.region());
+            let _ = stored.values(i, ElementType::I64);
             let _ = layout.column(i, &stored.region(), Trust::Writers);
             if let Ok(column) = layout.column(i, &stored.region(), Trust::Nobody) {
                 let _ = format!("{column:?}");
@@ -692,8 +470,7 @@ fn buffers_outside_the_extents_are_refused() {
     ] {
         let forged = stored.with(|root| root[buffers..buffers + 8].copy_from_slice(&at.to_le_bytes()));
         assert!(matches!(forged.read(Trust::Writers), Err(Error::Damaged(_))), "{at}");
-        let layout = forged.layout();
-        assert!(layout.values(0, ElementType::I64, &forged.region()).is_err());
+        assert!(forged.values(0, ElementType::I64).is_err());
     }
 }
 
@@ -720,7 +497,12 @@ fn speed() {
     let region = stored.region();
     time("parse", &mut || drop(std::hint::black_box(Layout::parse(stored.root()))));
     time("parse + values", &mut || {
-        drop(std::hint::black_box(Layout::parse(stored.root()).unwrap().values(5, ElementType::F64, &region)));
+        drop(std::hint::black_box(stored.values(5, ElementType::F64)));
+    });
+    time("parse + name + values", &mut || {
+        let layout = Layout::parse(stored.root()).unwrap();
+        let i = layout.index_of(std::hint::black_box("c5")).unwrap().unwrap();
+        drop(std::hint::black_box(layout.values(i, ElementType::F64, &stored.region, |_| Ok(stored.extents[0]))));
     });
     time("parse + schema", &mut || drop(std::hint::black_box(Layout::parse(stored.root()).unwrap().schema())));
     time("batch of 10 f64 columns", &mut || drop(std::hint::black_box(stored.read(Trust::Writers))));
@@ -741,7 +523,7 @@ fn speed() {
     let layout = stored.layout();
     time("ten cursors, nodes, buffers", &mut || {
         for i in 0..10 {
-            let mut cursor = layout.cursor(i, &region, Trust::Writers).unwrap();
+            let mut cursor = layout.cursor(i, &stored.region, stored.extents[0], Trust::Writers).unwrap();
             let node = cursor.node().unwrap();
             let _ = std::hint::black_box(cursor.validity(&node));
             let _ = std::hint::black_box(cursor.buffer());
@@ -758,6 +540,15 @@ fn speed() {
     time("write_root of 10 f64 columns x 1000", &mut || {
         plan.write_root(64, &parts, &mut out, &|to, from| to.copy_from_slice(from))
     });
+    for rows in [13, 100] {
+        let small = batch.slice(0, rows);
+        let size = Plan::new(&small).unwrap().root_bytes() as usize;
+        let mut out = vec![0_u8; size];
+        time(&format!("plan and root of 10 f64 columns x {rows}, {size} bytes with descriptor"), &mut || {
+            let plan = Plan::new(&small).unwrap();
+            plan.write_root(64, &[], &mut out, &|to, from| to.copy_from_slice(from));
+        });
+    }
     let source: Vec<u8> = vec![1; 80_000];
     let mut plain = vec![0_u8; 80_000];
     time("memcpy of 80 000 bytes", &mut || {

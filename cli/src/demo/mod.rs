@@ -97,7 +97,9 @@ fn kill_one(stage: &mut Stage<'_>, story: &mut Story, sum: &str) -> Result<()> {
     story.victim_pins = stage.pins_of(victim.id())?.unwrap_or(0);
     let mut reader = stage.start(Role::Read)?;
     story.reader = reader.id();
+    // The reader is at work meanwhile.
     let died = victim.kill()?;
+    story.recovery = recover(stage, died)?;
     let read = reader.next()?;
     reader.end()?;
     if text(&read, "sum")? != sum {
@@ -107,21 +109,6 @@ fn kill_one(stage: &mut Stage<'_>, story: &mut Story, sum: &str) -> Result<()> {
     story.read = nanos(&read, "ns")?;
     story.buffers = number(&read, "buffers")?;
     story.inside = number(&read, "inside")?;
-    // Others may have recovered already, when they opened the arena.
-    let begin = Instant::now();
-    stage.arena().recover()?;
-    story.recovery = begin.elapsed();
-    while stage.pins_of(died)?.is_some() {
-        if begin.elapsed() > PATIENCE {
-            return Err(Failure::new(format!(
-                "process {died} is dead, and the arena still lists it: please report this"
-            )));
-        }
-        crate::signal::check()?;
-        std::thread::sleep(Duration::from_millis(1));
-        stage.arena().recover()?;
-        story.recovery = begin.elapsed();
-    }
     // After the death: the table is still there, and whole.
     let mut second = stage.start(Role::Read)?;
     let read = second.next()?;
@@ -129,6 +116,25 @@ fn kill_one(stage: &mut Stage<'_>, story: &mut Story, sum: &str) -> Result<()> {
     match text(&read, "sum")? == sum {
         true => Ok(()),
         false => Err(Failure::new("the table changed when a reader was killed: please report this")),
+    }
+}
+
+/// Takes back what a dead process held, and says how long that took.
+fn recover(stage: &Stage<'_>, died: u32) -> Result<Duration> {
+    let begin = Instant::now();
+    loop {
+        // Somebody else may be quicker: whoever opens the arena recovers too.
+        stage.arena().recover()?;
+        if stage.pins_of(died)?.is_none() {
+            return Ok(begin.elapsed());
+        }
+        if begin.elapsed() > PATIENCE {
+            return Err(Failure::new(format!(
+                "process {died} is dead, and the arena still lists it: please report this"
+            )));
+        }
+        crate::signal::check()?;
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -143,7 +143,11 @@ impl Story {
             let pid = if pid == 0 { String::new() } else { pid.to_string() };
             grid.row([who.to_owned(), pid, what]);
         };
-        line("producer", self.producer, format!("published it in {}: 1 copy in", size::duration(self.publish)));
+        line(
+            "producer",
+            self.producer,
+            format!("published it in {} into fresh memory: 1 copy", size::duration(self.publish)),
+        );
         line(
             "consumer",
             self.victim,
@@ -158,7 +162,7 @@ impl Story {
         line(
             "recovery",
             0,
-            format!("took {}: the dead one's pins are back, the table is whole", size::duration(self.recovery)),
+            format!("took {}: what it held is back, the table is whole", size::duration(self.recovery)),
         );
         grid.print(out, 2)?;
         out.line("")?;
@@ -189,7 +193,8 @@ impl Story {
             ]);
         }
         grid.print(out, 2)?;
-        out.line("  from the start of publishing or sending until the other process has all columns")?;
+        out.line("  from the start of publishing or sending until the other process has every")?;
+        out.line("  column; making the data is not counted, in no row")?;
         out.line("")?;
         let left = match (self.objects_left, self.left) {
             (0, 0) => "nothing of it is left".to_owned(),

@@ -84,6 +84,6 @@ fn an_interrupted_export_leaves_the_whole_file_or_none() {
         }
         assert_eq!(lab.files(), ["faretra.a", "many.csv"]);
     }
-    println!("{interrupted} of 6 were interrupted");
+    eprintln!("{interrupted} of 6 were interrupted");
     lab.ok(["verify", "a"]);
 }

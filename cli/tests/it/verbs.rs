@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-use faretra::Arena;
+use faretra::{Arena, Bundle};
 use nix::sys::signal::Signal;
 
 use crate::support::{Lab, finish, signal, until};
@@ -50,9 +50,67 @@ fn create_warns_when_the_limit_is_more_than_the_file_system_holds() {
 #[test]
 fn an_ephemeral_arena_goes_with_its_last_user() {
     let lab = Lab::new();
-    lab.ok(["create", "e", "--ephemeral", "--limit", "64MiB"]);
-    assert_eq!(lab.json(["ls"]), serde_json::json!([]));
-    assert_eq!(lab.files(), [""; 0]);
+    let args = ["create", "e", "--ephemeral", "--limit", "64MiB"];
+    for (stop, kill) in [(Signal::SIGINT, false), (Signal::SIGTERM, false), (Signal::SIGKILL, true)] {
+        let child = lab.command(args).spawn().unwrap();
+        until("the arena is there", || (lab.json(["ls"])[0]["participants"] == 1).then_some(()));
+        assert_eq!(lab.json(["ls"])[0]["keep"], false);
+        let file = lab.write("t.csv", "a\n1\n");
+        lab.ok(["put", "e", "t", &file]);
+        assert_eq!(lab.ok(["cat", "e", "t", "--format", "csv"]), "a\n1\n");
+        signal(&child, stop);
+        let outcome = finish(child);
+        assert_eq!(outcome.status.code(), if kill { None } else { Some(0) }, "{outcome:?}");
+        until("the arena is gone", || (lab.json(["ls"]) == serde_json::json!([])).then_some(()));
+        assert_eq!(lab.files(), ["t.csv"]);
+    }
+}
+
+#[test]
+fn put_waits_for_a_permit_and_can_be_interrupted() {
+    let lab = Lab::new();
+    lab.ok(["create", "a", "--limit", "64MiB", "--writers", "1"]);
+    let file = lab.write("t.csv", "a\n1\n");
+    let arena = Arena::options().dir(lab.dir()).open("a").unwrap();
+    let writer = arena.writer().unwrap();
+    let waiting = |args: &[&str]| {
+        let mut child = lab.command(args).spawn().unwrap();
+        let mut stderr = std::io::BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("waiting") {
+            line.clear();
+            assert!(std::io::BufRead::read_line(&mut stderr, &mut line).unwrap() > 0);
+        }
+        assert!(line.contains("faretra who a"), "{line}");
+        (child, stderr)
+    };
+    let (child, _stderr) = waiting(&["put", "a", "t", &file]);
+    signal(&child, Signal::SIGINT);
+    assert_eq!(finish(child).signal(), Some(2));
+    let (child, _stderr) = waiting(&["put", "a", "t", &file]);
+    assert_eq!(lab.json(["stat", "a"])["writers_busy"], 1);
+    drop(writer);
+    assert_eq!(finish(child).status.code(), Some(0));
+    assert_eq!(lab.json(["ls", "a"])[0]["rows"], 1);
+}
+
+#[test]
+fn items_of_a_bundle_are_printed_and_exported() {
+    let lab = with_table();
+    let arena = Arena::options().dir(lab.dir()).open("a").unwrap();
+    let table = arena.table("t").unwrap();
+    let batch = table.batch(0).unwrap();
+    let bundle = Bundle::new().with("cities", &batch).with("note", &b"two of them"[..]);
+    arena.writer().unwrap().publish("both", bundle).unwrap();
+    let line = lab.fails(1, ["cat", "a", "both"]);
+    assert!(line.contains("cities") && line.contains("note") && line.contains("--item"), "{line}");
+    assert_eq!(lab.ok(["cat", "a", "both", "--item", "note"]), "two of them");
+    lab.ok(["export", "a", "both", &lab.file("cities.csv"), "--item", "cities"]);
+    let text = std::fs::read_to_string(lab.path("cities.csv")).unwrap();
+    assert_eq!(text, "city,count\nParis,3\nRome,\nOslo,5\n");
+    lab.fails(1, ["cat", "a", "both", "--item", "none"]);
+    let entry = &lab.json(["ls", "a"])[0];
+    assert_eq!(entry["kind"], "bundle");
 }
 
 #[test]
@@ -177,6 +235,34 @@ fn who_names_the_processes_and_what_they_hold() {
 }
 
 #[test]
+fn recover_takes_back_what_the_dead_hold_and_says_so() {
+    let lab = Lab::with_arena();
+    let mut text = "x\n".to_owned();
+    text.extend((0..200_000).map(|i| format!("{i}\n")));
+    let file = lab.write("t.csv", text);
+    lab.ok(["put", "a", "t", &file]);
+    for json in [true, false] {
+        // It pins the table as long as nobody reads what it prints.
+        let mut child = lab.command(["cat", "a", "t", "--format", "csv"]).spawn().unwrap();
+        until("it holds the table", || (lab.json(["who", "a"])[0]["pins"] == 1).then_some(()));
+        signal(&child, Signal::SIGKILL);
+        child.wait().unwrap();
+        let who = lab.json(["who", "a"]);
+        assert_eq!(who[0]["alive"], false, "{who}");
+        assert!(lab.ok(["who", "a"]).contains("faretra recover a"));
+        if json {
+            let told = lab.json(["recover", "a"]);
+            assert_eq!((told["participants"].as_u64(), told["pins"].as_u64()), (Some(1), Some(1)), "{told}");
+        } else {
+            let told = lab.ok(["recover", "a"]);
+            assert!(told.contains("1 dead process: 1 pin"), "{told}");
+        }
+        assert_eq!(lab.json(["who", "a"]), serde_json::json!([]));
+    }
+    assert_eq!(lab.json(["verify", "a"])["clean"], true);
+}
+
+#[test]
 fn rm_removes_names_old_names_and_arenas() {
     let lab = with_table();
     lab.ok(["put", "a", "u", &lab.file("t.csv")]);
@@ -241,7 +327,7 @@ fn a_full_tmpfs_is_an_error_and_nothing_is_lost() {
     match mounted {
         Ok(output) if output.status.success() => {}
         refused => {
-            println!("skipped: a tmpfs of 8 MiB cannot be mounted here: {refused:?}");
+            eprintln!("skipped: a tmpfs of 8 MiB cannot be mounted here: {refused:?}");
             return;
         }
     }

@@ -1,0 +1,620 @@
+//! How a record batch gets into the segment: sizes first, then exactly one copy of every buffer.
+//!
+//! [`Plan::new`] walks the arrays and writes down, for every buffer, how long it will be and how its
+//! bytes come from the source ([`Piece`]); nothing of the payload is touched but a few offsets.
+//! The caller allocates, then [`Plan::write_part`] and [`Plan::write_root`] copy. What is sliced,
+//! offset or shifted by bits in the source becomes an array with offset 0 on the way:
+//!
+//! | source | becomes |
+//! |---|---|
+//! | bits that start inside a byte | shifted while copied, bits behind the last zeroed |
+//! | offsets of a slice | less the first; only the values between first and last are copied |
+//! | views of a slice | buffers are cut to the range that is looked at, views moved by as much |
+//! | list views of a slice | the child is cut to the range that is looked at |
+//! | dense union of a slice | each child is cut to the range that is looked at |
+//! | run ends of a slice | less the offset, at most the length; only the runs in it are copied |
+//! | dictionary | the values whole: keys stay as they are |
+
+use std::ops::Deref;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{ArrowPrimitiveType, BinaryType, ByteArrayType, LargeBinaryType, LargeUtf8Type, Utf8Type};
+use arrow_array::{Array, GenericByteArray, RecordBatch, downcast_primitive};
+use arrow_buffer::{ArrowNativeType, Buffer, NullBuffer};
+use arrow_data::ArrayData;
+use arrow_schema::{DataType, UnionMode};
+
+use crate::array::CopyBytes;
+use crate::error::{Error, Result};
+use crate::layout::{ALIGN, Node, fixed_width, has_validity};
+use crate::skeleton::{Dictionary, Skeleton, table_len};
+
+/// Bytes that are copied: those of a plain column are lent by the batch; what was taken apart as
+/// `ArrayData` has only its buffers left to live from.
+enum Source<'a> {
+    Lent(&'a [u8]),
+    Kept(Buffer),
+}
+
+impl Deref for Source<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Source::Lent(bytes) => bytes,
+            Source::Kept(buffer) => buffer,
+        }
+    }
+}
+
+/// How the bytes of one stored buffer come from the source.
+enum Piece<'a> {
+    /// Nothing, or `len` zeros.
+    Zeros,
+    /// As they are.
+    Bytes(Source<'a>),
+    /// `len` bits from bit `from` on.
+    Bits { bits: Source<'a>, from: usize, len: usize },
+    /// Offsets less the first one.
+    Offsets { offsets: Source<'a>, width: usize, first: u64 },
+    /// Offsets of list views, less `base`; 0 where the list is empty.
+    ListViews { offsets: Buffer, sizes: Buffer, width: usize, base: u64 },
+    /// Views into buffers that were cut by `bases` at the front.
+    Views { views: Buffer, bases: Vec<u32> },
+    /// Offsets of a dense union, less the base of the row's child.
+    Dense { ids: Buffer, offsets: Buffer, bases: Box<[u32; 128]> },
+    /// Run ends less `skip`, at most `len`.
+    Runs { ends: Buffer, width: usize, skip: u64, len: u64 },
+}
+
+fn read(bytes: &[u8], width: usize, i: usize) -> u64 {
+    let mut word = [0; 8];
+    if let Some(b) = bytes.get(i * width..(i + 1) * width) {
+        word[..width].copy_from_slice(b);
+    }
+    u64::from_le_bytes(word)
+}
+
+/// Maps the words of `from` into `out`. The compiler turns the two widths into vector loops.
+fn map_words(out: &mut [u8], from: &[u8], width: usize, f32: impl Fn(u32) -> u32, f64: impl Fn(u64) -> u64) {
+    if width == 4 {
+        for (out, b) in out.as_chunks_mut::<4>().0.iter_mut().zip(from.as_chunks::<4>().0) {
+            *out = f32(u32::from_le_bytes(*b)).to_le_bytes();
+        }
+    } else {
+        for (out, b) in out.as_chunks_mut::<8>().0.iter_mut().zip(from.as_chunks::<8>().0) {
+            *out = f64(u64::from_le_bytes(*b)).to_le_bytes();
+        }
+    }
+}
+
+impl Piece<'_> {
+    fn write(&self, out: &mut [u8], copy: CopyBytes<'_>) {
+        match self {
+            Piece::Zeros => out.fill(0),
+            Piece::Bytes(bytes) => copy(out, bytes),
+            Piece::Bits { bits, from, len } => write_bits(out, bits, *from, *len, copy),
+            Piece::Offsets { offsets, first: 0, .. } => copy(out, offsets),
+            Piece::Offsets { offsets, width, first } => {
+                let first = *first;
+                map_words(out, offsets, *width, |o| o.wrapping_sub(first as u32), |o| o.wrapping_sub(first));
+            }
+            Piece::ListViews { offsets, sizes, width, base } => {
+                for (i, out) in out.chunks_exact_mut(*width).enumerate() {
+                    let empty = read(sizes, *width, i) == 0;
+                    let at = if empty { 0 } else { read(offsets, *width, i).wrapping_sub(*base) };
+                    out.copy_from_slice(&at.to_le_bytes()[..*width]);
+                }
+            }
+            Piece::Views { views, bases } if bases.iter().all(|&base| base == 0) => copy(out, views),
+            Piece::Views { views, bases } => {
+                for (out, view) in out.as_chunks_mut::<16>().0.iter_mut().zip(views.as_chunks::<16>().0) {
+                    let view = u128::from_le_bytes(*view);
+                    let (len, buffer, at) = split_view(view);
+                    let base = if len > 12 { bases.get(buffer).copied().unwrap_or(0) } else { 0 };
+                    let moved = view & !(u128::from(u32::MAX) << 96) | u128::from(at.wrapping_sub(base)) << 96;
+                    *out = (if len > 12 { moved } else { view }).to_le_bytes();
+                }
+            }
+            Piece::Dense { ids, offsets, bases } => {
+                let offsets = offsets.as_chunks::<4>().0;
+                for ((out, at), &id) in out.as_chunks_mut::<4>().0.iter_mut().zip(offsets).zip(ids.as_slice()) {
+                    let base = bases.get(usize::from(id)).copied().unwrap_or(0);
+                    *out = u32::from_le_bytes(*at).wrapping_sub(base).to_le_bytes();
+                }
+            }
+            Piece::Runs { ends, width, skip, len } => {
+                for (i, out) in out.chunks_exact_mut(*width).enumerate() {
+                    let end = read(ends, *width, i).saturating_sub(*skip).min(*len);
+                    out.copy_from_slice(&end.to_le_bytes()[..*width]);
+                }
+            }
+        }
+    }
+}
+
+/// Length, buffer and offset of a view.
+fn split_view(view: u128) -> (u32, usize, u32) {
+    (view as u32, (view >> 64) as u32 as usize, (view >> 96) as u32)
+}
+
+fn write_bits(out: &mut [u8], bits: &[u8], from: usize, len: usize, copy: CopyBytes<'_>) {
+    let shift = from % 8;
+    let source = bits.get(from / 8..).unwrap_or_default();
+    if shift == 0 {
+        copy(out, source.get(..out.len()).unwrap_or_default());
+    } else {
+        // Eight output bytes need nine input bytes; the end goes byte by byte.
+        let mut i = 0;
+        while let (Some(to), Some(b)) = (out.get_mut(i..i + 8), source.get(i..i + 9)) {
+            let low = u64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]);
+            let word = low >> shift | u64::from(b[8]) << (64 - shift);
+            to.copy_from_slice(&word.to_le_bytes());
+            i += 8;
+        }
+        for (i, to) in out.iter_mut().enumerate().skip(i) {
+            let low = source.get(i).copied().unwrap_or(0) >> shift;
+            *to = low | source.get(i + 1).copied().unwrap_or(0) << (8 - shift);
+        }
+    }
+    if let (Some(last), 1..) = (out.last_mut(), len % 8) {
+        *last &= (1 << (len % 8)) - 1;
+    }
+}
+
+/// A record batch on its way in: sizes, and where the bytes come from.
+pub(crate) struct Plan<'a> {
+    skeleton: Skeleton,
+    /// One for each slot.
+    pieces: Vec<Piece<'a>>,
+}
+
+impl<'a> Plan<'a> {
+    pub(crate) fn new(batch: &'a RecordBatch) -> Result<Plan<'a>> {
+        let skeleton = Skeleton::new(batch.schema_ref(), batch.num_rows() as u64)?;
+        let pieces = Vec::with_capacity(2 * batch.num_columns());
+        let mut plan = Plan { skeleton, pieces };
+        for column in batch.columns() {
+            plan.skeleton.begin_column(column.data_type())?;
+            if !plan.plain(column.as_ref())? {
+                let data = column.to_data();
+                plan.array(&data, data.offset(), data.len(), 0)?;
+            }
+            plan.skeleton.end_column()?;
+        }
+        plan.skeleton.seal()?;
+        Ok(plan)
+    }
+
+    /// A column of numbers, booleans, strings or binary values, without the detour over `ArrayData`,
+    /// whose allocations cost more than all the rest. `false`: it is none, nothing was done.
+    fn plain(&mut self, column: &'a dyn Array) -> Result<bool> {
+        macro_rules! primitive {
+            ($t:ty, $self:ident, $column:ident) => {
+                match $column.as_primitive_opt::<$t>() {
+                    Some(array) => {
+                        $self.numbers(array, array.values().inner(), size_of::<<$t as ArrowPrimitiveType>::Native>())
+                    }
+                    None => Ok(false),
+                }
+            };
+        }
+        macro_rules! text {
+            ($t:ty) => {
+                match column.as_bytes_opt::<$t>() {
+                    Some(array) => self.text(array),
+                    None => Ok(false),
+                }
+            };
+        }
+        let t = column.data_type();
+        downcast_primitive! {
+            t => (primitive, self, column),
+            DataType::Boolean => {
+                let Some(array) = column.as_boolean_opt() else {
+                    return Ok(false);
+                };
+                self.plain_node(array, 2)?;
+                let bits = array.values();
+                self.bits(Source::Lent(bits.inner()), bits.offset(), array.len(), 0)?;
+                Ok(true)
+            },
+            DataType::Utf8 => text!(Utf8Type),
+            DataType::LargeUtf8 => text!(LargeUtf8Type),
+            DataType::Binary => text!(BinaryType),
+            DataType::LargeBinary => text!(LargeBinaryType),
+            _ => Ok(false)
+        }
+    }
+
+    /// The node and the validity of a plain column.
+    fn plain_node(&mut self, array: &'a dyn Array, buffers: u32) -> Result<()> {
+        let nulls = array.nulls().filter(|nulls| nulls.null_count() != 0);
+        let count = nulls.map_or(0, NullBuffer::null_count) as u64;
+        self.skeleton.node(Node { len: array.len() as u64, nulls: count, buffers, children: 0 }, 0);
+        match nulls {
+            None => self.piece(0, Piece::Zeros, 0),
+            Some(nulls) => self.bits(Source::Lent(nulls.buffer()), nulls.offset(), array.len(), 0)?,
+        }
+        Ok(())
+    }
+
+    fn numbers(&mut self, array: &'a dyn Array, values: &'a Buffer, width: usize) -> Result<bool> {
+        self.plain_node(array, 2)?;
+        self.lend(values, 0, array.len().saturating_mul(width))?;
+        Ok(true)
+    }
+
+    fn text<T: ByteArrayType>(&mut self, array: &'a GenericByteArray<T>) -> Result<bool> {
+        self.plain_node(array, 3)?;
+        let width = size_of::<T::Offset>();
+        let offsets = array.value_offsets();
+        let (Some(first), Some(last)) = (offsets.first(), offsets.get(array.len())) else {
+            return Err(short(array.len() + 1, offsets.len()));
+        };
+        let (first, last) = (first.as_usize(), last.as_usize());
+        let bytes = array.offsets().inner().inner();
+        let need = (array.len() + 1) * width;
+        let source = bytes.get(..need).ok_or_else(|| short(need, bytes.len()))?;
+        self.piece(need, Piece::Offsets { offsets: Source::Lent(source), width, first: first as u64 }, 0);
+        self.lend(array.values(), first, last)?;
+        Ok(true)
+    }
+
+    /// Bytes `from..to` of a buffer of the batch.
+    fn lend(&mut self, buffer: &'a Buffer, from: usize, to: usize) -> Result<()> {
+        let bytes = buffer.get(from..to).ok_or_else(|| short(to, buffer.len()))?;
+        self.piece(bytes.len(), Piece::Bytes(Source::Lent(bytes)), 0);
+        Ok(())
+    }
+
+    /// Bytes of the root object.
+    pub(crate) fn root_bytes(&self) -> u64 {
+        self.skeleton.root_bytes()
+    }
+
+    /// Bytes of each part.
+    pub(crate) fn part_bytes(&self) -> &[u64] {
+        self.skeleton.part_bytes()
+    }
+
+    pub(crate) fn rows(&self) -> u64 {
+        self.skeleton.rows()
+    }
+
+    /// Writes the root. `out` is the whole object, at least [`Plan::root_bytes`] long; what is
+    /// longer stays as it is. `at` and `parts` are offsets in the data region, multiples of 64.
+    pub(crate) fn write_root(&self, at: u64, parts: &[u64], out: &mut [u8], copy: CopyBytes<'_>) {
+        self.skeleton.write(at, parts, out);
+        let inline = &mut out[self.skeleton.sections.inline as usize..][..self.skeleton.inline_bytes as usize];
+        self.write_extent(0, inline, copy);
+    }
+
+    /// Writes part `i`; `out` is the whole object, at least `part_bytes()[i]` long.
+    pub(crate) fn write_part(&self, i: usize, out: &mut [u8], copy: CopyBytes<'_>) {
+        let out = &mut out[..self.skeleton.parts[i] as usize];
+        self.write_extent(i as u32 + 1, out, copy);
+    }
+
+    fn write_extent(&self, extent: u32, out: &mut [u8], copy: CopyBytes<'_>) {
+        let columns = match extent.checked_sub(1) {
+            None => 0..self.skeleton.columns.len(),
+            Some(part) => {
+                let column = self.skeleton.part_columns[part as usize];
+                column..column + 1
+            }
+        };
+        for c in columns.filter(|&c| self.skeleton.columns[c].extent == extent) {
+            for i in self.skeleton.column_slots(c).unwrap_or_default() {
+                let slot = &self.skeleton.slots[i];
+                let (from, len) = (slot.at as usize, slot.len as usize);
+                let (to, rest) = out[from..].split_at_mut(len);
+                self.pieces[i].write(to, copy);
+                rest[..len.next_multiple_of(ALIGN as usize) - len].fill(0);
+            }
+        }
+    }
+
+    fn piece(&mut self, len: usize, piece: Piece<'a>, group: u32) {
+        self.skeleton.slot(len as u64, group);
+        self.pieces.push(piece);
+    }
+
+    fn bytes(&mut self, bytes: Buffer, group: u32) {
+        self.piece(bytes.len(), Piece::Bytes(Source::Kept(bytes)), group);
+    }
+
+    fn bits(&mut self, bits: Source<'a>, from: usize, len: usize, group: u32) -> Result<()> {
+        let end = (from + len).div_ceil(8);
+        if end > bits.len() {
+            return Err(short(end, bits.len()));
+        }
+        self.piece(len.div_ceil(8), Piece::Bits { bits, from, len }, group);
+        Ok(())
+    }
+
+    /// Entries `from..from + len` of an array (counted from the start of its buffers, so
+    /// `data.offset()` is in `from` already), and its children.
+    fn array(&mut self, data: &ArrayData, from: usize, len: usize, group: u32) -> Result<()> {
+        let t = data.data_type();
+        let index = self.skeleton.node(Node { len: len as u64, nulls: 0, buffers: 0, children: 0 }, group);
+        let first_slot = self.pieces.len();
+        let mut children = data.child_data().len();
+        if has_validity(t) {
+            let nulls = window(data, from, len)?.filter(|n| n.null_count() != 0);
+            match nulls {
+                None => self.piece(0, Piece::Zeros, group),
+                Some(nulls) => {
+                    self.skeleton.nodes[index].node.nulls = nulls.null_count() as u64;
+                    self.bits(Source::Kept(nulls.buffer().clone()), nulls.offset(), len, group)?;
+                }
+            }
+        }
+        // The node's own buffers come before anything of its children, so count them as we go.
+        let own = |plan: &mut Plan<'_>| {
+            let count = (plan.pieces.len() - first_slot) as u32;
+            plan.skeleton.nodes[index].node.buffers = count;
+        };
+        if let Some(width) = fixed_width(t) {
+            self.bytes(cut(buffer(data, 0)?, from, len, width as usize)?, group);
+            own(self);
+            return Ok(());
+        }
+        match t {
+            DataType::Null => self.skeleton.nodes[index].node.nulls = len as u64,
+            DataType::Boolean => self.bits(Source::Kept(buffer(data, 0)?.clone()), from, len, group)?,
+            DataType::Utf8 | DataType::Binary => {
+                let (first, last) = self.offsets(data, from, len, 4, group)?;
+                self.bytes(cut(buffer(data, 1)?, first, last - first, 1)?, group);
+            }
+            DataType::LargeUtf8 | DataType::LargeBinary => {
+                let (first, last) = self.offsets(data, from, len, 8, group)?;
+                self.bytes(cut(buffer(data, 1)?, first, last - first, 1)?, group);
+            }
+            DataType::Utf8View | DataType::BinaryView => self.views(data, from, len, group)?,
+            DataType::List(_) | DataType::Map(..) | DataType::LargeList(_) => {
+                let width = if matches!(t, DataType::LargeList(_)) { 8 } else { 4 };
+                let (first, last) = self.offsets(data, from, len, width, group)?;
+                own(self);
+                let child = child(data, 0)?;
+                self.array(child, child.offset() + first, last - first, group)?;
+            }
+            DataType::ListView(_) | DataType::LargeListView(_) => {
+                let width = if matches!(t, DataType::ListView(_)) { 4 } else { 8 };
+                let offsets = cut(buffer(data, 0)?, from, len, width)?;
+                let sizes = cut(buffer(data, 1)?, from, len, width)?;
+                let mut used = Used::default();
+                for i in 0..len {
+                    used.add(read(&offsets, width, i), read(&sizes, width, i));
+                }
+                let piece = Piece::ListViews { offsets, sizes: sizes.clone(), width, base: used.start() };
+                self.piece(len * width, piece, group);
+                self.bytes(sizes, group);
+                own(self);
+                let child = child(data, 0)?;
+                self.array(child, child.offset() + used.start() as usize, used.len() as usize, group)?;
+            }
+            DataType::FixedSizeList(_, size) => {
+                let size = *size as usize;
+                own(self);
+                let child = child(data, 0)?;
+                self.array(child, child.offset() + from * size, len * size, group)?;
+            }
+            DataType::Struct(_) => {
+                own(self);
+                for child in data.child_data() {
+                    self.array(child, child.offset() + from, len, group)?;
+                }
+            }
+            DataType::Union(fields, UnionMode::Sparse) => {
+                self.bytes(cut(buffer(data, 0)?, from, len, 1)?, group);
+                own(self);
+                for i in 0..fields.len() {
+                    let child = child(data, i)?;
+                    self.array(child, child.offset() + from, len, group)?;
+                }
+            }
+            DataType::Union(fields, UnionMode::Dense) => {
+                let ids = cut(buffer(data, 0)?, from, len, 1)?;
+                let offsets = cut(buffer(data, 1)?, from, len, 4)?;
+                let mut used = vec![Used::default(); 128];
+                for (&id, at) in ids.as_slice().iter().zip(offsets.as_chunks::<4>().0) {
+                    if let Some(used) = used.get_mut(usize::from(id)) {
+                        used.add(u64::from(u32::from_le_bytes(*at)), 1);
+                    }
+                }
+                let mut bases = Box::new([0; 128]);
+                for (base, used) in bases.iter_mut().zip(&used) {
+                    *base = used.start() as u32;
+                }
+                self.bytes(ids.clone(), group);
+                self.piece(len * 4, Piece::Dense { ids, offsets, bases }, group);
+                own(self);
+                for (i, (id, _)) in fields.iter().enumerate() {
+                    let (child, used) = (child(data, i)?, &used[usize::from(id as u8 & 127)]);
+                    self.array(child, child.offset() + used.start() as usize, used.len() as usize, group)?;
+                }
+            }
+            DataType::RunEndEncoded(..) => {
+                own(self);
+                self.runs(data, from, len, group)?;
+            }
+            DataType::Dictionary(keys, _) => {
+                let width = fixed_width(keys).ok_or_else(|| unknown(t))?;
+                self.bytes(cut(buffer(data, 0)?, from, len, width as usize)?, group);
+                own(self);
+                self.dictionary(child(data, 0)?)?;
+            }
+            other => return Err(unknown(other)),
+        }
+        if children == 0 {
+            own(self);
+        }
+        children = children.min(u32::MAX as usize);
+        self.skeleton.nodes[index].node.children = children as u32;
+        Ok(())
+    }
+
+    /// Plans the offsets of a slice; returns which range of the values they use.
+    fn offsets(
+        &mut self,
+        data: &ArrayData,
+        from: usize,
+        len: usize,
+        width: usize,
+        group: u32,
+    ) -> Result<(usize, usize)> {
+        let all = buffer(data, 0)?;
+        if len == 0 {
+            // Arrow allows an empty array to have no offsets at all; one zero is always right.
+            self.piece(width, Piece::Zeros, group);
+            return Ok((0, 0));
+        }
+        let offsets = cut(all, from, len + 1, width)?;
+        let (first, last) = (read(&offsets, width, 0), read(&offsets, width, len));
+        if first > last || last > isize::MAX as u64 {
+            return Err(Error::invalid(format!(
+                "an array's offsets go from {first} to {last}: it is not valid, validate it where it was made"
+            )));
+        }
+        let offsets = Source::Kept(offsets);
+        self.piece((len + 1) * width, Piece::Offsets { offsets, width, first }, group);
+        Ok((first as usize, last as usize))
+    }
+
+    fn views(&mut self, data: &ArrayData, from: usize, len: usize, group: u32) -> Result<()> {
+        let views = cut(buffer(data, 0)?, from, len, 16)?;
+        let buffers = &data.buffers()[1..];
+        let mut used = vec![Used::default(); buffers.len()];
+        if !buffers.is_empty() {
+            for view in views.as_chunks::<16>().0 {
+                let (len, buffer, at) = split_view(u128::from_le_bytes(*view));
+                if len > 12
+                    && let Some(used) = used.get_mut(buffer)
+                {
+                    used.add(u64::from(at), u64::from(len));
+                }
+            }
+        }
+        let bases = used.iter().map(|u| u.start() as u32).collect();
+        self.piece(len * 16, Piece::Views { views, bases }, group);
+        self.skeleton.variadic.push((group, buffers.len() as u64));
+        for (buffer, used) in buffers.iter().zip(&used) {
+            self.bytes(cut(buffer, used.start() as usize, used.len() as usize, 1)?, group);
+        }
+        Ok(())
+    }
+
+    fn runs(&mut self, data: &ArrayData, from: usize, len: usize, group: u32) -> Result<()> {
+        let (ends, values) = (child(data, 0)?, child(data, 1)?);
+        let width = fixed_width(ends.data_type()).ok_or_else(|| unknown(data.data_type()))? as usize;
+        let all = cut(buffer(ends, 0)?, ends.offset(), ends.len(), width)?;
+        let end_of = |i: usize| read(&all, width, i) as usize;
+        let (mut start, mut stop) = (0, 0);
+        if len != 0 {
+            start = partition(ends.len(), |i| end_of(i) <= from);
+            stop = partition(ends.len(), |i| end_of(i) < from + len) + 1;
+            if stop > ends.len() {
+                return Err(short(from + len, ends.len().checked_sub(1).map_or(0, end_of)));
+            }
+        }
+        let runs = stop - start;
+        self.skeleton.node(Node { len: runs as u64, nulls: 0, buffers: 2, children: 0 }, group);
+        self.piece(0, Piece::Zeros, group);
+        let piece = Piece::Runs { ends: cut(&all, start, runs, width)?, width, skip: from as u64, len: len as u64 };
+        self.piece(runs * width, piece, group);
+        self.array(values, values.offset() + start, runs, group)
+    }
+
+    /// The values of a dictionary are a child in the table and a message of their own in IPC.
+    fn dictionary(&mut self, values: &ArrayData) -> Result<()> {
+        let position = self.skeleton.dictionaries.len();
+        let group = table_len(position + 1)?;
+        self.skeleton.dictionaries.push(Dictionary { id: i64::MAX, group, len: values.len() as u64 });
+        self.array(values, values.offset(), values.len(), group)?;
+        // Numbered on the way out, as arrow's schema encoder does.
+        let id = self.skeleton.dictionaries.iter().filter(|d| d.id != i64::MAX).count();
+        self.skeleton.dictionaries[position].id = id as i64;
+        Ok(())
+    }
+}
+
+/// The smallest `i` of `0..n` that `before` is false for; `before` is true up to some point.
+fn partition(n: usize, before: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut high) = (0, n);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if before(middle) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
+}
+
+/// The range of a child that somebody looks at.
+#[derive(Clone, Debug, Default)]
+struct Used(Option<(u64, u64)>);
+
+impl Used {
+    fn add(&mut self, at: u64, len: u64) {
+        if len != 0 {
+            let end = at.saturating_add(len);
+            self.0 = Some(self.0.map_or((at, end), |(a, b)| (a.min(at), b.max(end))));
+        }
+    }
+
+    fn start(&self) -> u64 {
+        self.0.map_or(0, |(a, _)| a)
+    }
+
+    fn len(&self) -> u64 {
+        self.0.map_or(0, |(a, b)| b - a)
+    }
+}
+
+/// Validity of the entries `from..from + len`.
+fn window(data: &ArrayData, from: usize, len: usize) -> Result<Option<NullBuffer>> {
+    let Some(nulls) = data.nulls() else {
+        return Ok(None);
+    };
+    if from == data.offset() && len == nulls.len() {
+        return Ok(Some(nulls.clone()));
+    }
+    match from.checked_sub(data.offset()) {
+        Some(start) if start.checked_add(len).is_some_and(|end| end <= nulls.len()) => {
+            Ok(Some(nulls.slice(start, len)))
+        }
+        _ => Err(short(from + len, nulls.len())),
+    }
+}
+
+fn buffer(data: &ArrayData, i: usize) -> Result<&Buffer> {
+    data.buffers().get(i).ok_or_else(|| short(i + 1, data.buffers().len()))
+}
+
+fn child(data: &ArrayData, i: usize) -> Result<&ArrayData> {
+    data.child_data().get(i).ok_or_else(|| short(i + 1, data.child_data().len()))
+}
+
+fn cut(buffer: &Buffer, from: usize, len: usize, width: usize) -> Result<Buffer> {
+    let bytes = from.checked_mul(width).zip(len.checked_mul(width));
+    match bytes {
+        Some((from, len)) if from.checked_add(len).is_some_and(|end| end <= buffer.len()) => {
+            Ok(buffer.slice_with_length(from, len))
+        }
+        _ => Err(short((from + len).saturating_mul(width), buffer.len())),
+    }
+}
+
+/// Arrays made by safe code never come here.
+fn short(need: usize, have: usize) -> Error {
+    Error::invalid(format!(
+        "an array needs {need} bytes or entries where it has {have}: it is not valid, validate it where it was made"
+    ))
+}
+
+fn unknown(t: &DataType) -> Error {
+    Error::invalid(format!("a column of type {t} cannot be stored: cast it to a type of Arrow's columnar format first"))
+}

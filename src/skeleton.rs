@@ -1,0 +1,246 @@
+//! The descriptor of a batch that is on its way in: everything but the values.
+//!
+//! A batch that is copied (`plan.rs`) and one that is drafted in place (`draft.rs`) have the same.
+
+use std::sync::Arc;
+
+use arrow_schema::{DataType, SchemaRef};
+
+use crate::error::{Error, Result};
+use crate::layout::{ALIGN, ColumnEntry, Header, Node, PART_BYTES, Sections, element_of};
+use crate::message::{Message, NodeIn, Slot, Tables, Words};
+use crate::schema::{EncodedSchema, encode_schema};
+
+/// The values of a dictionary, which are a message of their own.
+pub(crate) struct Dictionary {
+    pub id: i64,
+    pub group: u32,
+    pub len: u64,
+}
+
+/// A batch's descriptor: everything but the values.
+pub(crate) struct Skeleton {
+    rows: u64,
+    schema: Arc<EncodedSchema>,
+    pub columns: Vec<ColumnEntry>,
+    pub nodes: Vec<NodeIn>,
+    pub slots: Vec<Slot>,
+    pub dictionaries: Vec<Dictionary>,
+    /// Numbers of data buffers of the view arrays, for the messages.
+    pub variadic: Vec<(u32, u64)>,
+    pub parts: Vec<u64>,
+    /// The column that each part is.
+    pub part_columns: Vec<usize>,
+    pub inline_bytes: u64,
+    header: Header,
+    pub sections: Sections,
+}
+
+impl Skeleton {
+    pub(crate) fn new(schema: &SchemaRef, rows: u64) -> Result<Skeleton> {
+        Ok(Skeleton {
+            rows,
+            schema: encode_schema(schema)?,
+            columns: Vec::with_capacity(schema.fields().len()),
+            nodes: Vec::with_capacity(schema.fields().len()),
+            slots: Vec::with_capacity(2 * schema.fields().len()),
+            dictionaries: Vec::new(),
+            variadic: Vec::new(),
+            parts: Vec::new(),
+            part_columns: Vec::new(),
+            inline_bytes: 0,
+            header: Header::default(),
+            sections: Sections::of(&Header::default()),
+        })
+    }
+
+    /// The skeleton of a batch whose columns have no children: `buffers` says how many bytes to
+    /// reserve for each buffer of a column.
+    pub(crate) fn flat(
+        schema: &SchemaRef,
+        rows: u64,
+        buffers: impl Fn(usize, &DataType) -> Result<Vec<u64>>,
+    ) -> Result<Skeleton> {
+        let mut skeleton = Skeleton::new(schema, rows)?;
+        for (i, field) in schema.fields().iter().enumerate() {
+            skeleton.begin_column(field.data_type())?;
+            let sizes = buffers(i, field.data_type())?;
+            skeleton.node(Node { len: rows, nulls: 0, buffers: sizes.len() as u32, children: 0 }, 0);
+            for len in sizes {
+                skeleton.slot(len, 0);
+            }
+            skeleton.end_column()?;
+        }
+        skeleton.seal()?;
+        Ok(skeleton)
+    }
+
+    pub(crate) fn begin_column(&mut self, t: &DataType) -> Result<()> {
+        self.columns.push(ColumnEntry {
+            node: table_len(self.nodes.len())?,
+            buffer: table_len(self.slots.len())?,
+            extent: 0,
+            element: element_of(t).map_or(0, |e| e as u32),
+        });
+        Ok(())
+    }
+
+    pub(crate) fn node(&mut self, node: Node, group: u32) -> usize {
+        self.nodes.push(NodeIn { node, group });
+        self.nodes.len() - 1
+    }
+
+    pub(crate) fn slot(&mut self, len: u64, group: u32) {
+        self.slots.push(Slot { at: 0, len, reserved: len, extent: 0, group });
+    }
+
+    /// Gives the last column its place: in the root, or a part of its own.
+    pub(crate) fn end_column(&mut self) -> Result<()> {
+        let index = self.columns.len().saturating_sub(1);
+        let Some(column) = self.columns.last_mut() else {
+            return Ok(());
+        };
+        let slots = &mut self.slots[column.buffer as usize..];
+        let mut size = 0_u64;
+        for slot in slots.iter() {
+            size = padded(slot.len).and_then(|len| size.checked_add(len)).ok_or_else(too_large)?;
+        }
+        let mut at = 0;
+        if size >= PART_BYTES {
+            self.parts.push(size);
+            self.part_columns.push(index);
+            column.extent = table_len(self.parts.len())?;
+        } else {
+            at = self.inline_bytes;
+            self.inline_bytes += size;
+        }
+        for slot in slots {
+            slot.at = at;
+            slot.extent = column.extent;
+            at += slot.len.next_multiple_of(ALIGN);
+        }
+        Ok(())
+    }
+
+    /// Fixes the sizes. Nothing is added afterwards.
+    pub(crate) fn seal(&mut self) -> Result<()> {
+        // arrow numbers dictionaries when it leaves them, so a lower id never needs a higher one.
+        self.dictionaries.sort_unstable_by_key(|d| d.id);
+        let dictionary_len = self.dictionaries.iter().map(|d| self.message(d.group).size()).sum::<u64>();
+        let length = |n: u64| u32::try_from(n).map_err(|_| too_large());
+        self.header = Header {
+            rows: self.rows,
+            columns: table_len(self.columns.len())?,
+            nodes: table_len(self.nodes.len())?,
+            buffers: table_len(self.slots.len())?,
+            dictionaries: table_len(self.dictionaries.len())?,
+            schema_print: self.schema.print,
+            schema_len: length(self.schema.bytes.len() as u64)?,
+            batch_len: length(self.message(0).size())?,
+            dictionary_len: length(dictionary_len)?,
+            parts: table_len(self.parts.len())?,
+        };
+        self.sections = Sections::of(&self.header);
+        let total = self.parts.iter().try_fold(self.root_bytes(), |sum, &part| sum.checked_add(part));
+        match total {
+            Some(total) if total <= i64::MAX as u64 => Ok(()),
+            _ => Err(too_large()),
+        }
+    }
+
+    pub(crate) fn root_bytes(&self) -> u64 {
+        self.sections.inline + self.inline_bytes
+    }
+
+    pub(crate) fn part_bytes(&self) -> &[u64] {
+        &self.parts
+    }
+
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// A column's extent: `None` is the root, and where its buffers are in that object.
+    pub(crate) fn column_place(&self, column: usize) -> Option<(Option<usize>, &[Slot])> {
+        let range = self.column_slots(column)?;
+        let extent = self.columns[column].extent;
+        Some((extent.checked_sub(1).map(|part| part as usize), &self.slots[range]))
+    }
+
+    /// Where in the root the small columns start.
+    pub(crate) fn inline_at(&self) -> u64 {
+        self.sections.inline
+    }
+
+    pub(crate) fn column_slots(&self, column: usize) -> Option<std::ops::Range<usize>> {
+        let start = self.columns.get(column)?.buffer as usize;
+        let end = self.columns.get(column + 1).map_or(self.slots.len(), |next| next.buffer as usize);
+        Some(start..end)
+    }
+
+    /// What a draft knows only at the end: how many nulls a flat column has and how much of its
+    /// last buffer is used. Places and sizes of the objects stay as they were reserved.
+    pub(crate) fn settle(&mut self, column: usize, nulls: u64, last: Option<u64>) {
+        let Some(range) = self.column_slots(column) else {
+            return;
+        };
+        let node = self.columns[column].node as usize;
+        self.nodes[node].node.nulls = nulls;
+        let slots = &mut self.slots[range];
+        // Without nulls there is no bitmap for the reader, though its place is there.
+        slots[0].len = if nulls == 0 { 0 } else { slots[0].reserved };
+        if let (Some(slot), Some(last)) = (slots.last_mut(), last) {
+            slot.len = last.min(slot.reserved);
+        }
+    }
+
+    /// Writes the descriptor into `out`, the root object; `at` is its offset in the data region and
+    /// `parts` those of the parts. The small columns behind it are left alone.
+    pub(crate) fn write(&self, at: u64, parts: &[u64], out: &mut [u8]) {
+        let s = &self.sections;
+        // All extents end before this, and the body of the messages is the region up to here.
+        let body = parts.iter().zip(&self.parts).map(|(at, len)| at + len).fold(at + self.root_bytes(), u64::max);
+        let address = |slot: &Slot| match slot.extent.checked_sub(1) {
+            None => at + s.inline + slot.at,
+            Some(part) => parts[part as usize] + slot.at,
+        };
+        self.header.write(out);
+        let mut w = Words::new(&mut out[s.columns as usize..s.inline as usize]);
+        for c in &self.columns {
+            w.u32s([c.node, c.buffer, c.extent, c.element]);
+        }
+        for NodeIn { node, .. } in &self.nodes {
+            w.u64s([node.len, node.nulls]).u32s([node.buffers, node.children]);
+        }
+        for slot in &self.slots {
+            w.u64s([address(slot), slot.len]);
+        }
+        for d in &self.dictionaries {
+            w.u64s([self.message(d.group).size()]);
+        }
+        w.bytes(&self.schema.bytes);
+        self.message(0).write(&mut w, self.rows, body, None, address);
+        for d in &self.dictionaries {
+            self.message(d.group).write(&mut w, d.len, body, Some(d.id), address);
+        }
+        w.finish();
+    }
+
+    fn message(&self, group: u32) -> Message<'_> {
+        Message::of(Tables { nodes: &self.nodes, slots: &self.slots, variadic: &self.variadic }, group)
+    }
+}
+
+fn padded(len: u64) -> Option<u64> {
+    len.checked_next_multiple_of(ALIGN)
+}
+
+fn too_large() -> Error {
+    Error::invalid(
+        "a batch of more than 2^32 arrays or buffers, or of more bytes than memory can be, cannot be stored: publish it in pieces",
+    )
+}
+
+pub(crate) fn table_len(n: usize) -> Result<u32> {
+    u32::try_from(n).map_err(|_| too_large())
+}
