@@ -386,6 +386,9 @@ impl<E: Env> Core<E> {
 
     /// Puts a list in a bucket (an empty one: nothing) and returns the new turn. `None`: it changed.
     fn put_list(&self, bucket: Id, from: Place, list: &[Listed]) -> Result<Option<u64>> {
+        if from.is_dead() {
+            return Err(Error::damaged(format!("bucket {bucket} is dead")));
+        }
         let turn = (from.turn() + 1) % TURNS;
         if list.is_empty() {
             let to = from.put(None).ok_or_else(|| Error::damaged(format!("bucket {bucket} is dead")))?;
