@@ -237,7 +237,11 @@ impl Options {
             }
             other => other?,
         };
-        let core = attach(Tables { env: posix, geo }, |core| match admit(core)? {
+        let tables = Tables { env: posix, geo };
+        if let Some(reason) = tables.impossible_marks() {
+            return Err(Error::NotAnArena { path, reason });
+        }
+        let core = attach(tables, |core| match admit(core)? {
             true => Ok(()),
             false => Err(missing("; it has just ended or is being removed")),
         })?;
@@ -356,7 +360,13 @@ impl Options {
     pub fn observe(self, name: &str) -> Result<Observer> {
         let path = self.path(name)?;
         match Posix::open(&path, false, self.trust_others) {
-            Ok((env, geo)) => Ok(Observer { tables: Tables { env, geo } }),
+            Ok((env, geo)) => {
+                let tables = Tables { env, geo };
+                match tables.impossible_marks() {
+                    Some(reason) => Err(Error::NotAnArena { path, reason }),
+                    None => Ok(Observer { tables }),
+                }
+            }
             Err(Error::Os { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                 let hint = format!(" in {}; see `faretra ls`", self.directory().display());
                 Err(Error::NotFound { what: "arena", name: name.into(), hint })

@@ -166,14 +166,17 @@ pub struct Hints {
 }
 
 impl Zone {
+    #[inline]
     pub fn size(&self) -> u64 {
         1 << self.shift
     }
 
+    #[inline]
     pub fn id(&self, slot: u64) -> Id {
         Id(Id::FIRST + (self.first + slot) as u32)
     }
 
+    #[inline]
     pub fn offset(&self, slot: u64) -> u64 {
         self.base + (slot << self.shift)
     }
@@ -216,7 +219,12 @@ pub struct Geometry {
     pub zones: Vec<Zone>,
     /// Guard pages of the control region.
     pub guards: Vec<u64>,
+    /// The zone of the first id of each block of `1 << BLOCK` ids: where [`Geometry::slot`] looks first.
+    blocks: Vec<u8>,
 }
+
+/// log2 of the ids in a block of [`Geometry::blocks`].
+const BLOCK: u64 = 12;
 
 impl Geometry {
     /// Checks the numbers and lays the segment out. The same numbers give the same layout in every
@@ -302,6 +310,12 @@ impl Geometry {
             at += (z.slots << z.shift).next_multiple_of(PAGE);
         }
         let total = at;
+        let mut blocks = vec![0; ids.div_ceil(1 << BLOCK) as usize];
+        for z in &zones {
+            // A zone that begins inside a block leaves that block to the one before.
+            let from = (z.first.div_ceil(1 << BLOCK) as usize).min(blocks.len());
+            blocks[from..].fill(z.index as u8);
+        }
         let g = Geometry {
             params,
             ids,
@@ -318,18 +332,23 @@ impl Geometry {
             total,
             zones,
             guards,
+            blocks,
         };
         Ok(g)
     }
 
     /// The zone and slot of an id that came out of the segment. `None`: no such object.
+    #[inline]
     pub fn slot(&self, id: Id) -> Option<(&Zone, u64)> {
         let index = u64::from(id.0.checked_sub(Id::FIRST)?);
         if index >= self.ids {
             return None;
         }
-        let zone = self.zones.partition_point(|z| z.first <= index) - 1;
-        let zone = &self.zones[zone];
+        let mut zone = &self.zones[usize::from(self.blocks[(index >> BLOCK) as usize])];
+        if index - zone.first >= zone.slots {
+            // Only in blocks where a zone ends: those of a few large slots.
+            zone = &self.zones[self.zones.partition_point(|z| z.first <= index) - 1];
+        }
         Some((zone, index - zone.first))
     }
 
@@ -406,6 +425,7 @@ impl Geometry {
         self.permits + index * 8
     }
 
+    #[inline]
     pub fn bucket(&self, index: u32) -> u64 {
         self.buckets + u64::from(index) * 8
     }

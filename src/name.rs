@@ -117,6 +117,22 @@ impl<E: Load> Tables<E> {
         }
     }
 
+    /// Whether a bucket's list has this name.
+    pub fn lists(&self, bucket: Id, name: Id) -> Result<bool> {
+        if u64::from(bucket.0) >= self.geo.params.buckets {
+            return Err(Error::damaged(format!("{bucket} is no bucket")));
+        }
+        let off = self.geo.bucket(bucket.0);
+        loop {
+            let place = self.place(off);
+            let listed = |(at, n): (u64, u64)| (0..n).any(|i| Listed(self.env.load(at + i * 8, Acquire)).id() == name);
+            let found = self.list_at(place)?.is_some_and(listed);
+            if self.place(off) == place {
+                return Ok(found);
+            }
+        }
+    }
+
     /// Where the entries of a bucket's list lie, and how many its slot can hold at most that it claims.
     #[inline]
     fn list_at(&self, place: Place) -> Result<Option<(u64, u64)>> {
@@ -185,6 +201,7 @@ impl<E: Load> Tables<E> {
     }
 
     /// Checks the id of a listed name.
+    #[inline]
     pub fn name_object(&self, listed: Listed) -> Result<Id> {
         let id = self.object(listed.id())?;
         let (zone, _) = self.slot(id);

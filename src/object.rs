@@ -74,7 +74,7 @@ impl<E: Load> Tables<E> {
     /// Whether a place (or, for a name, its bucket's list) names the object that its word says is at home there.
     pub fn is_home(&self, id: Id, at: Turn) -> Result<bool> {
         if self.kind(id).is_ok_and(|k| k == Kind::Name) {
-            return Ok(self.list_of(at.container)?.1.iter().any(|n| n.id() == id));
+            return self.lists(at.container, id);
         }
         Ok(self.is_at(id, at))
     }

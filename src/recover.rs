@@ -30,7 +30,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 
 use crate::error::{Error, Result};
-use crate::geometry::{DIRTY, HEAD_WORDS, PAGE, SEAT_WORDS, Set, Zone, meta};
+use crate::geometry::{DIRTY, HEAD_WORDS, META_WORDS, PAGE, SEAT_WORDS, Set, Zone, meta};
 use crate::mem::Load;
 use crate::seat::{Core, Env};
 use crate::sys::Sys;
@@ -156,6 +156,19 @@ impl<E: Load + Sys> Tables<E> {
             found.retain(|v| again.contains(v) || v.rule == "V6" && again.iter().any(|a| a.rule == "V6"));
         }
         Ok(found)
+    }
+
+    /// What is wrong with the zones' `used` marks, if they tell of more words and records than the kernel
+    /// has in memory (Z1). Asked once, at opening: a damaged mark would send every sweep through gigabytes
+    /// of address space that was never touched.
+    pub fn impossible_marks(&self) -> Option<String> {
+        let told: u64 = self.geo.zones.iter().map(|z| self.used(z) * (1 + META_WORDS) * 8).sum();
+        let has = self.env.in_memory();
+        (told > has).then(|| {
+            format!(
+                "it is damaged: its zones tell of {told} bytes of records, and {has} bytes are in memory; remove it"
+            )
+        })
     }
 
     /// What breaks a rule at this moment, an operation under way included.

@@ -29,6 +29,7 @@ use crate::error::{Error, Result};
 use crate::geometry::header;
 use crate::mem::{Load, Mem};
 use crate::seat::{Core, Env};
+use crate::sys::Process;
 use crate::tables::Tables;
 use crate::word::{Bell, Life, State, Ticket};
 
@@ -53,16 +54,20 @@ impl<E: Load> Tables<E> {
 }
 
 impl<E: Mem + crate::sys::Sys> Tables<E> {
-    /// Wakes everyone who waits on a bell. Cheap when nobody does.
+    /// Wakes everyone who waits on a bell, and says whether there was anyone. Cheap when nobody does.
     #[inline]
-    pub fn ring(&self, bell: u64) {
+    pub fn ring(&self, bell: u64) -> bool {
         let mut now = Bell(self.env.load(bell, SeqCst));
         while let Some(rung) = now.ring() {
             match self.env.cas(bell, now.0, rung.0, SeqCst) {
-                Ok(_) => return self.env.wake(bell),
+                Ok(_) => {
+                    self.env.wake(bell);
+                    return true;
+                }
                 Err(found) => now = Bell(found),
             }
         }
+        false
     }
 
     /// Tries `attempt` until it yields something, sleeping on `bell` in between; `None` after
@@ -125,7 +130,9 @@ impl<E: Env> Core<E> {
         let mut slices = 0;
         let look = || {
             slices += 1;
-            if self.a_holder_is_gone(slices) {
+            // The lock every other slice, so that a waiter notices within 100 ms; the dearer proof, which is for
+            // large processes that take long to go, now and then.
+            if slices % 2 == 0 && self.a_holder_is_gone(slices / 2, slices % 8 == 0) {
                 recover();
             }
         };
@@ -134,7 +141,7 @@ impl<E: Env> Core<E> {
 
     /// Asks the kernel about a few of the holders, others in each slice: an idle waiter should not cost
     /// more the more writers there are.
-    fn a_holder_is_gone(&self, slice: u64) -> bool {
+    fn a_holder_is_gone(&self, slice: u64, thoroughly: bool) -> bool {
         const A_FEW: u64 = 8;
         let permits = self.geo.params.permits;
         let holder = |i| match Life(self.env.load(self.geo.permit(i % permits), Acquire)).state() {
@@ -143,15 +150,15 @@ impl<E: Env> Core<E> {
         };
         let first = slice * A_FEW % permits;
         let holders = (first..first + permits).filter_map(holder).filter(|o| *o != self.me());
-        holders.take(A_FEW as usize).any(|owner| self.is_gone(owner))
+        let facts = |owner| if thoroughly { self.process(owner) } else { Process::default() };
+        holders.take(A_FEW as usize).any(|owner| self.env.is_gone(owner, facts(owner)))
     }
 
-    /// Gives a permit back.
-    pub fn return_permit(&self, permit: Permit) {
+    /// Gives a permit back, and says whether somebody was waiting for it.
+    pub fn return_permit(&self, permit: Permit) -> bool {
         let off = self.geo.permit(permit.index);
-        if self.env.cas(off, Life::leased(permit.ticket).0, Life::FREE.0, SeqCst).is_ok() {
-            self.ring(header::PERMIT_BELL);
-        }
+        let returned = self.env.cas(off, Life::leased(permit.ticket).0, Life::FREE.0, SeqCst);
+        returned.is_ok() && self.ring(header::PERMIT_BELL)
     }
 
     /// Takes back what the dead held; the next holders are told.

@@ -86,6 +86,7 @@ impl Entry {
     }
 
     /// Whether the part is shared: its hold words, not its word, name this object.
+    #[inline]
     pub fn is_held(self) -> bool {
         self.0 & HELD != 0
     }
@@ -100,6 +101,7 @@ pub struct Tables<E> {
 
 impl<E: Load> Tables<E> {
     /// Checks an id that came out of the segment.
+    #[inline]
     pub fn object(&self, id: Id) -> Result<Id> {
         if id.0 >= Id::FIRST && u64::from(id.0 - Id::FIRST) < self.geo.ids {
             return Ok(id);
@@ -108,36 +110,43 @@ impl<E: Load> Tables<E> {
     }
 
     /// The zone and slot of a checked id.
+    #[inline]
     pub fn slot(&self, id: Id) -> (&Zone, u64) {
         self.geo.slot(id).expect("ids are checked when they are read")
     }
 
     /// Offset of an object's first byte.
+    #[inline]
     pub fn payload(&self, id: Id) -> u64 {
         let (zone, slot) = self.slot(id);
         zone.offset(slot)
     }
 
+    #[inline]
     pub fn life(&self, id: Id, order: Ordering) -> Life {
         Life(self.env.load(self.geo.life(id), order))
     }
 
+    #[inline]
     pub fn meta(&self, id: Id, word: u64) -> u64 {
         self.env.load(self.geo.meta(id, word), Acquire)
     }
 
+    #[inline]
     pub fn kind(&self, id: Id) -> Result<Kind> {
         let word = self.meta(id, meta::KIND);
         Kind::parse(word & 0xff).ok_or_else(|| Error::damaged(format!("{id} is of no known kind ({word:#x})")))
     }
 
     /// How many entries (parts) an object has: never more than its slot has room for.
+    #[inline]
     pub fn entries(&self, id: Id) -> u64 {
         let (zone, _) = self.slot(id);
         (self.meta(id, meta::KIND) >> 32).min(zone.size() / 8)
     }
 
     /// An entry; the index is below [`Tables::entries`].
+    #[inline]
     pub fn entry(&self, id: Id, index: u64) -> Entry {
         Entry(self.env.load(self.payload(id) + index * 8, Acquire))
     }
@@ -152,6 +161,7 @@ impl<E: Load> Tables<E> {
         known.then(|| self.geo.meta(container, meta::PLACE))
     }
 
+    #[inline]
     pub fn place(&self, offset: u64) -> Place {
         Place(self.env.load(offset, SeqCst))
     }
@@ -175,12 +185,14 @@ impl<E: Load> Tables<E> {
     }
 
     /// Whether anybody pins the object. Rows are read only where their pages are in memory.
+    #[inline]
     pub fn is_pinned(&self, id: Id) -> bool {
         let page = self.geo.row_page(id);
         (0..self.seats_used()).any(|seat| self.pins_of(seat, page, id) != 0)
     }
 
     /// How many pins a seat's occupant has on an object.
+    #[inline]
     pub fn pins_of(&self, seat: u64, page: u64, id: Id) -> u64 {
         if !self.seat(seat).may_pin() || !self.has_row_page(seat, page) {
             return 0;
@@ -188,11 +200,13 @@ impl<E: Load> Tables<E> {
         self.env.load(self.geo.pin(seat, id), SeqCst)
     }
 
+    #[inline]
     pub fn has_row_page(&self, seat: u64, page: u64) -> bool {
         self.env.load(self.geo.row_map(seat, page), SeqCst) >> (page % 64) & 1 != 0
     }
 
     /// Whether some object holds this one as a shared part.
+    #[inline]
     pub fn is_held(&self, id: Id) -> bool {
         let word = |w| self.env.load(self.geo.meta(id, meta::HOLDS + w), SeqCst);
         word(0) | word(1) != 0
@@ -234,12 +248,14 @@ impl<E: Load + Sys> Tables<E> {
 
 impl<E: Mem> Tables<E> {
     /// One step of an object's life, if its word still is `old`.
+    #[inline]
     #[track_caller]
     pub fn turn_life(&self, id: Id, old: Life, new: Life) -> bool {
         self.env.cas(self.geo.life(id), old.0, new.0, SeqCst).is_ok()
     }
 
     /// A word of an object's record; only by whoever owns the object, unless said otherwise.
+    #[inline]
     #[track_caller]
     pub fn set_meta(&self, id: Id, word: u64, value: u64) {
         self.env.store(self.geo.meta(id, word), value, Ordering::Release);

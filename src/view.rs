@@ -76,11 +76,13 @@ impl Pin {
         &self.at
     }
 
+    #[inline]
     pub fn id(&self) -> Id {
         self.id
     }
 
     /// A part of the pinned object, or of one of its parts, by its entry.
+    #[inline]
     pub fn part(&self, parent: Id, index: u64) -> Result<Id> {
         let core = &self.at.core;
         core.env.check_fork()?;
@@ -92,6 +94,7 @@ impl Pin {
     }
 
     /// The bytes of the pinned object or of a part of it.
+    #[inline]
     pub fn bytes(&self, id: Id) -> Result<&[u8]> {
         let core = &self.at.core;
         // The length is a word of the control region, which a forked child does not have.
@@ -109,6 +112,7 @@ impl Pin {
     }
 
     /// Where an object's slot lies in the data region: offset and size.
+    #[inline]
     pub fn extent(&self, id: Id) -> (u64, u64) {
         let core = &self.at.core;
         let (zone, slot) = core.slot(id);
@@ -117,6 +121,7 @@ impl Pin {
 
     /// The whole data region as one buffer that keeps this pin. Only slices inside the pinned object's
     /// extents may be made of it; [`crate::batch`] checks that for every buffer.
+    #[inline]
     pub fn region(self: &Arc<Pin>) -> Buffer {
         let (data, len) = self.at.core.env.data();
         let data = NonNull::new(data.cast_mut()).expect("a mapping");
@@ -247,7 +252,7 @@ mod tests {
     /// The streaming copy copies every byte, whatever the alignment of either side.
     #[test]
     fn streaming_copies_everything() {
-        let src: Vec<u8> = (0..20_000u32).map(|i| (i * 31 >> 3) as u8).collect();
+        let src: Vec<u8> = (0..20_000u32).map(|i| ((i * 31) >> 3) as u8).collect();
         for (from, to, len) in [(0, 0, 20_000), (1, 3, 19_000), (7, 31, 4096), (5, 0, 4097), (0, 1, 100)] {
             let mut dst = vec![0xAA; 20_100];
             copy(&mut dst[to..to + len], &src[from..from + len], true);

@@ -36,7 +36,10 @@ struct Held {
 impl Drop for Held {
     fn drop(&mut self) {
         if self.at.core.env.check_fork().is_ok() {
-            self.at.core.return_permit(self.permit);
+            // Who takes permits in a loop would have it again before the woken are awake.
+            if self.at.core.return_permit(self.permit) {
+                std::thread::yield_now();
+            }
         }
     }
 }

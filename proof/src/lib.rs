@@ -5,8 +5,13 @@
 //! * [`world`], [`script`]: participants, what they do, and what is asked of the arena afterwards.
 //! * [`sweep`]: a death at every step, a death of the recoverer at every step, a stop at every step.
 
+pub mod flips;
+pub mod hb;
+pub mod oracle;
+pub mod planted;
 pub mod race;
 pub mod script;
 pub mod sim;
 pub mod sweep;
+pub mod weak;
 pub mod world;

@@ -18,7 +18,7 @@ use shuttle::{Config, FailurePersistence, Runner, thread};
 
 use crate::script::{Act, May, Stage, enter};
 use crate::sim::{Done, Hook, Image, Killed, Op, Sim, Site, tiny};
-use crate::world::{Actor, attach, check, mortal};
+use crate::world::{Actor, attach, check, mortal, quiet};
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -148,7 +148,14 @@ pub struct Race {
     pub stage: Stage,
     /// Who runs.
     pub racers: Vec<Racer>,
+    /// Somebody died before, so that loose ends are there from the beginning.
+    pub loose_before: bool,
+    /// What must hold of the arena at the end, besides all that [`check`] asks.
+    pub at_end: Option<Arc<AtEnd>>,
 }
+
+/// Looks at the arena at the end of a race.
+pub type AtEnd = dyn Fn(&Image) + Send + Sync;
 
 impl Race {
     /// A race of acts.
@@ -158,7 +165,13 @@ impl Race {
         for act in acts {
             stage.expect = stage.expect.with(act.may);
         }
-        Race { name: names.join(" || "), stage, racers: acts.iter().map(|a| Racer::new(a.run)).collect() }
+        Race {
+            name: names.join(" || "),
+            stage,
+            racers: acts.iter().map(|a| Racer::new(a.run)).collect(),
+            loose_before: false,
+            at_end: None,
+        }
     }
 
     /// The same race, one racer of which dies.
@@ -261,9 +274,24 @@ fn execute(race: &Race, search: &Search, watch: &Watch) {
     }
     search.deaths.fetch_add(died.load(Ordering::Relaxed), Ordering::Relaxed);
     let image = sim.image();
+    let alive = race.racers.iter().all(|r| r.dies_at.is_none());
+    if let Some(at_end) = &race.at_end {
+        at_end(&image);
+    }
     if locked(&search.seen).insert(print_of(&image)) {
+        if alive && !race.loose_before {
+            // Where nobody died, nothing is left for a sweep.
+            no_loose_ends(&image);
+        }
         check(image, &race.stage.expect);
     }
+}
+
+/// What everybody finished leaves nothing that breaks a rule, without any recovery.
+pub fn no_loose_ends(image: &Image) {
+    let watcher = quiet(&Sim::of(image.clone()), 80);
+    let found = watcher.look_for_violations();
+    assert!(found.is_empty(), "nobody died, and yet: {found:?}");
 }
 
 /// Equal for ends that are checked alike.
@@ -283,16 +311,18 @@ fn config() -> Config {
     config
 }
 
-fn search(race: &Arc<Race>, watch: &Arc<Watch>, search: &Arc<Search>, scheduler: impl Scheduler + 'static) {
+type Panic = Box<dyn std::any::Any + Send>;
+
+fn search(
+    race: &Arc<Race>,
+    watch: &Arc<Watch>,
+    search: &Arc<Search>,
+    scheduler: impl Scheduler + 'static,
+) -> Result<(), Panic> {
     let (race, watch, search) = (race.clone(), watch.clone(), search.clone());
-    let name = race.name.clone();
-    let run = AssertUnwindSafe(|| {
+    catch_unwind(AssertUnwindSafe(|| {
         Runner::new(scheduler, config()).run(move || execute(&race, &search, &*watch));
-    });
-    if let Err(why) = catch_unwind(run) {
-        eprintln!("in the race {name}");
-        resume_unwind(why);
-    }
+    }))
 }
 
 /// Every schedule of a race with at most `bound` preemptions, unless there are more than `most`.
@@ -302,6 +332,15 @@ pub fn explore(race: Race, bound: usize, most: u64) -> Searched {
 
 /// The same, with a hook for each racer.
 pub fn explore_watched(race: Race, bound: usize, most: u64, watch: Arc<Watch>) -> Searched {
+    let name = race.name.clone();
+    try_explore(race, bound, most, watch).unwrap_or_else(|why| {
+        eprintln!("in the race {name}");
+        resume_unwind(why)
+    })
+}
+
+/// The same. `Err`: what a schedule panicked with.
+pub fn try_explore(race: Race, bound: usize, most: u64, watch: Arc<Watch>) -> Result<Searched, Panic> {
     let race = Arc::new(race);
     let state = Arc::new(Search {
         sharing: Arc::new(Sharing::new()),
@@ -310,7 +349,7 @@ pub fn explore_watched(race: Race, bound: usize, most: u64, watch: Arc<Watch>) -
         deaths: AtomicU64::new(0),
     });
     // A first idea of what is shared.
-    search(&race, &watch, &state, RandomScheduler::new_from_seed(7, 20));
+    search(&race, &watch, &state, RandomScheduler::new_from_seed(7, 20))?;
     loop {
         state.sharing.learn();
         state.schedules.store(0, Ordering::Relaxed);
@@ -318,14 +357,14 @@ pub fn explore_watched(race: Race, bound: usize, most: u64, watch: Arc<Watch>) -
         let complete = Arc::new(AtomicBool::new(false));
         let bounded =
             Bounded { bound, most, levels: vec![], depth: 0, spent: 0, executions: 0, complete: complete.clone() };
-        search(&race, &watch, &state, bounded);
+        search(&race, &watch, &state, bounded)?;
         if !state.sharing.grown.load(Ordering::Relaxed) {
-            return Searched {
+            return Ok(Searched {
                 schedules: state.schedules.load(Ordering::Relaxed),
                 complete: complete.load(Ordering::Relaxed),
                 ends: locked(&state.seen).len() as u64,
                 deaths: state.deaths.load(Ordering::Relaxed),
-            };
+            });
         }
     }
 }
@@ -429,13 +468,4 @@ impl Scheduler for Bounded {
     fn next_u64(&mut self) -> u64 {
         unreachable!("a bounded search draws no random numbers")
     }
-}
-
-/// A copy of the arena's shared state at the end of one undisturbed run, for stages.
-pub fn after(stage: &Stage, run: fn(&Actor)) -> Sim {
-    let sim = enter(stage);
-    let actor = crate::world::quiet(&sim, 70);
-    run(&actor);
-    actor.detach();
-    sim
 }

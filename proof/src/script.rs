@@ -7,7 +7,9 @@ use faretra::{Error, Kind};
 use std::sync::atomic::Ordering;
 
 use crate::sim::{Image, Sim};
-use crate::world::{Actor, Expect, PARENT, ROOM, attach, draft, ok, publish, publish_if, quiet, read, value, world};
+use crate::world::{
+    Actor, Expect, PARENT, ROOM, attach, draft, ok, publish, publish_if, quiet, read, tag, try_attach, value, world,
+};
 
 /// What a name may say.
 pub type May = &'static [(&'static str, Option<u64>)];
@@ -71,6 +73,14 @@ pub fn acting_stage() -> Stage {
     Stage { expect: Expect::of(&parent, &["x", "y", "z"]), image: sim.image() }
 }
 
+/// The same, where somebody died in the middle of an act, and nobody has noticed.
+pub fn stage_after_death(act: &Act, step: usize) -> Stage {
+    let stage = acting_stage();
+    let mut images = crate::sweep::deaths(&enter(&stage), 50, act.run);
+    let step = step % images.len();
+    Stage { image: images.swap_remove(step), expect: stage.expect.with(act.may) }
+}
+
 /// An error that an act may meet because of the others: a version that moved on.
 fn fair(result: faretra::Result<u64>) {
     match result {
@@ -114,12 +124,37 @@ pub fn acts() -> Vec<Act> {
         }),
         act("read y, list names", &[], |a| {
             ok(read(a, "y"));
-            ok(a.names());
+            for named in ok(a.names()) {
+                assert_eq!(named.rows, tag(&named.name), "N3: `{}` with another's record", named.name);
+            }
+        }),
+        act("remove x, publish z instead", &[("x", None), ("z", Some(10))], |a| {
+            ok(a.remove("x"));
+            ok(publish(a, "z", 10, 1));
+        }),
+        act("recover, sit down, publish z", &[("z", Some(11))], |a| {
+            ok(a.recover(true));
+            if let Ok(guest) = try_attach(&a.env, a.env.number(), a.env.hook()) {
+                ok(publish(&guest, "z", 11, 0));
+                guest.detach();
+            }
         }),
         act("pin x while it is replaced", &[("x", Some(7))], |a| {
             let pinned = ok(a.pin_named("x")).map(|id| (id, value(a, id)));
             ok(publish(a, "x", 7, 0));
             if let Some((id, before)) = pinned {
+                assert_eq!(value(a, id), before, "a pinned object changed");
+                a.unpin(id);
+            }
+        }),
+        act("recover, then pin x while it is replaced", &[("x", Some(12)), ("x", Some(13))], |a| {
+            ok(a.recover(true));
+            ok(publish(a, "x", 12, 1));
+            if let Some(id) = ok(a.pin_named("x")) {
+                let before = value(a, id);
+                ok(publish(a, "x", 13, 1));
+                // Writes over whatever is free.
+                a.drop_draft(ok(draft(a, 14, 1)));
                 assert_eq!(value(a, id), before, "a pinned object changed");
                 a.unpin(id);
             }
@@ -135,21 +170,17 @@ pub fn acts() -> Vec<Act> {
         act("trim", &[], |a| {
             a.trim(u64::MAX);
         }),
-        act(
-            "remove everything, trim",
-            &[("x", None), ("y", None), ("z", None)],
-            |a| {
-                for name in ["x", "y", "z"] {
-                    ok(a.remove(name));
-                }
-                a.trim(u64::MAX);
-            },
-        ),
+        act("remove everything, trim", &[("x", None), ("y", None), ("z", None)], |a| {
+            for name in ["x", "y", "z"] {
+                ok(a.remove(name));
+            }
+            a.trim(u64::MAX);
+        }),
         act("recover", &[], |a| {
             ok(a.recover(true));
         }),
         act("attach, detach", &[], |a| {
-            if let Ok(guest) = crate::world::try_attach(&a.env, a.env.number(), a.env.hook()) {
+            if let Ok(guest) = try_attach(&a.env, a.env.number(), a.env.hook()) {
                 guest.detach();
             }
         }),
@@ -288,6 +319,7 @@ pub fn scripts() -> Vec<Script> {
                 let name = ok(dead.lookup("x")).expect("published");
                 let off = dead.geo.meta(name, faretra::proof::meta::PLACE);
                 let place = dead.place(off);
+                dead.raise(header::FLOOR, 1);
                 ok(dead.empty(name, place, place.kill().expect("alive")));
                 a.env.state().kill(50);
             },
@@ -359,6 +391,10 @@ pub fn scripts() -> Vec<Script> {
             "trim with dirty slots",
             |a| {
                 with_x(a);
+                for len in [1000, 2000, 5000, 20_000] {
+                    a.drop_draft(ok(a.alloc(Kind::Bytes, len)));
+                }
+                a.trim(u64::MAX);
                 // The file system was full: the slots may have pages that their records do not tell of.
                 let room = a.env.state().count();
                 let before = std::mem::replace(&mut a.env.state().room, room);

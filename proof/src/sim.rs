@@ -60,6 +60,18 @@ pub trait Hook: Send + Sync {
     fn done(&self, _done: Done, _off: u64, _order: Ordering, _at: Site) {}
 }
 
+/// Words that live elsewhere than in the image, under a memory model of their own. `None`: not one of them.
+pub trait Cells: Send + Sync {
+    /// A load.
+    fn load(&self, off: u64, order: Ordering) -> Option<u64>;
+    /// A store.
+    fn store(&self, off: u64, value: u64, order: Ordering) -> Option<()>;
+    /// A compare-and-swap.
+    fn cas(&self, off: u64, old: u64, new: u64, order: Ordering) -> Option<Result<u64, u64>>;
+    /// An addition.
+    fn fetch_add(&self, off: u64, value: u64, order: Ordering) -> Option<u64>;
+}
+
 /// Does nothing.
 #[derive(Debug, Default)]
 pub struct Quiet;
@@ -87,6 +99,8 @@ pub struct Image {
     pub room: u64,
     /// Times that sleepers were woken.
     pub wakes: u64,
+    /// How often sleepers had been woken when the last one fell asleep.
+    pub slept: Option<u64>,
     /// Versions that publishers were told, under which name.
     pub told: Vec<(String, u64)>,
     /// Pages are put in memory by touching them, as a kernel would; else that is a bug.
@@ -112,6 +126,15 @@ impl Image {
         let dead = |holder: &usize| *holder == process;
         self.gone.extend(self.locks.iter().filter(|(_, p)| dead(p)).map(|(o, p)| (*o, *p)));
         self.locks.retain(|_, holder| !dead(holder));
+    }
+
+    /// Everybody is dead but one.
+    pub fn kill_all_but(&mut self, process: usize) {
+        let mut others: Vec<usize> = self.locks.values().copied().filter(|p| *p != process).collect();
+        others.dedup();
+        for other in others {
+            self.kill(other);
+        }
     }
 
     /// Pages in memory.
@@ -168,7 +191,7 @@ impl Image {
     }
 
     fn touch(&mut self, off: u64) {
-        assert!(off % 8 == 0, "offset {off:#x} is not aligned");
+        assert!(off.is_multiple_of(8), "offset {off:#x} is not aligned");
         if self.lenient {
             self.add(off / PAGE);
         }
@@ -197,6 +220,7 @@ pub struct Sim {
     image: Arc<Mutex<Image>>,
     process: usize,
     hook: Arc<dyn Hook>,
+    cells: Option<Arc<dyn Cells>>,
 }
 
 impl std::fmt::Debug for Sim {
@@ -226,12 +250,17 @@ impl Sim {
 
     /// A segment that goes on from an image, and shares nothing with where that came from.
     pub fn of(image: Image) -> Sim {
-        Sim { image: Arc::new(Mutex::new(image)), process: 0, hook: Arc::new(Quiet) }
+        Sim { image: Arc::new(Mutex::new(image)), process: 0, hook: Arc::new(Quiet), cells: None }
     }
 
     /// The same segment, as seen by another process.
     pub fn process(&self, process: usize, hook: Arc<dyn Hook>) -> Sim {
-        Sim { image: self.image.clone(), process, hook }
+        Sim { image: self.image.clone(), process, hook, cells: self.cells.clone() }
+    }
+
+    /// The same segment, some words of which live elsewhere.
+    pub fn with_cells(&self, cells: Arc<dyn Cells>) -> Sim {
+        Sim { cells: Some(cells), ..self.clone() }
     }
 
     /// A copy of what is shared.
@@ -267,6 +296,9 @@ impl Load for Sim {
     fn load(&self, off: u64, order: Ordering) -> u64 {
         let at = Location::caller();
         self.hook.step(Op::Load, off, at);
+        if let Some(done) = self.cells.as_ref().and_then(|c| c.load(off, order)) {
+            return done;
+        }
         let mut image = self.state();
         image.touch(off);
         let value = image.get(off);
@@ -280,6 +312,9 @@ impl Mem for Sim {
     fn store(&self, off: u64, value: u64, order: Ordering) {
         let at = Location::caller();
         self.hook.step(Op::Write, off, at);
+        if let Some(done) = self.cells.as_ref().and_then(|c| c.store(off, value, order)) {
+            return done;
+        }
         let mut image = self.state();
         image.touch(off);
         image.set(off, value);
@@ -290,6 +325,9 @@ impl Mem for Sim {
     fn cas(&self, off: u64, old: u64, new: u64, order: Ordering) -> Result<u64, u64> {
         let at = Location::caller();
         self.hook.step(Op::Write, off, at);
+        if let Some(done) = self.cells.as_ref().and_then(|c| c.cas(off, old, new, order)) {
+            return done;
+        }
         let mut image = self.state();
         image.touch(off);
         let found = image.get(off);
@@ -306,6 +344,9 @@ impl Mem for Sim {
     fn fetch_add(&self, off: u64, value: u64, order: Ordering) -> u64 {
         let at = Location::caller();
         self.hook.step(Op::Write, off, at);
+        if let Some(done) = self.cells.as_ref().and_then(|c| c.fetch_add(off, value, order)) {
+            return done;
+        }
         let mut image = self.state();
         image.touch(off);
         let before = image.get(off);
@@ -341,7 +382,7 @@ impl Sys for Sim {
     #[track_caller]
     fn punch(&self, off: u64, len: u64) -> bool {
         let at = Location::caller();
-        assert!(off % PAGE == 0 && len % PAGE == 0 && len != 0, "punched {len} bytes at {off:#x}");
+        assert!(off.is_multiple_of(PAGE) && len.is_multiple_of(PAGE) && len != 0, "punched {len} bytes at {off:#x}");
         for page in off / PAGE..(off + len) / PAGE {
             if page == off / PAGE || self.state().has(page) {
                 self.hook.step(Op::Call, page * PAGE, at);
@@ -390,8 +431,17 @@ impl Sys for Sim {
     }
 
     #[track_caller]
-    fn sleep(&self, _: u64, _: u32, _: Duration) {
+    fn sleep(&self, off: u64, expected: u32, _: Duration) {
         self.hook.step(Op::Spin, 0, Location::caller());
+        let mut image = self.state();
+        if image.get(off) as u32 == expected {
+            image.slept = Some(image.wakes);
+        }
+    }
+
+    fn peek(&self, off: u64) -> u64 {
+        self.hook.step(Op::Load, off, Location::caller());
+        self.state().get(off)
     }
 
     #[track_caller]

@@ -12,11 +12,11 @@ fn kill_at_every_step() {
     let mut total = 0;
     for script in scripts() {
         let points = kill_sweep(&script);
-        println!("{points:6} points: {}", script.name);
+        eprintln!("{points:6} points: {}", script.name);
         assert!(points > 3, "`{}` has no steps to kill at", script.name);
         total += points;
     }
-    println!("{total:6} points, no violation, no leaked byte");
+    eprintln!("{total:6} points, no violation, no leaked byte");
 }
 
 /// The same, and the recoverer killed before each of its own steps.
@@ -25,18 +25,18 @@ fn kill_the_recoverer_at_every_step() {
     let (mut points, mut pairs) = (0, 0);
     for script in scripts() {
         let (a, b) = second_order_sweep(&script, 7);
-        println!("{a:6} points, {b:8} pairs: {}", script.name);
+        eprintln!("{a:6} points, {b:8} pairs: {}", script.name);
         points += a;
         pairs += b;
     }
-    println!("{points:6} points, {pairs} pairs, no violation, no leaked byte");
+    eprintln!("{points:6} points, {pairs} pairs, no violation, no leaked byte");
 }
 
 /// A death in one act while another act is half done and not recovered.
 #[test]
 fn kill_while_another_death_is_unsettled() {
     let pairs = pile_up_sweep(9);
-    println!("{pairs} pairs, no violation, no leaked byte");
+    eprintln!("{pairs} pairs, no violation, no leaked byte");
 }
 
 /// Stopped at any step of anything; two others do everything; then it goes on, or is killed there.
@@ -45,12 +45,12 @@ fn stop_at_every_step() {
     let (mut points, mut worst) = (0, 0);
     for act in acts() {
         let seen = stop_sweep(&act, 5);
-        println!("{:6} points, worst {:5} steps: {}", seen.points, seen.worst, act.name);
+        eprintln!("{:6} points, worst {:5} steps: {}", seen.points, seen.worst, act.name);
         assert!(seen.points > 0);
         points += seen.points;
         worst = worst.max(seen.worst);
     }
-    println!("{points:6} points, worst operation of the others {worst} of {STEP_BUDGET} steps");
+    eprintln!("{points:6} points, worst operation of the others {worst} of {STEP_BUDGET} steps");
 }
 
 /// What was granted explicitly stays granted while its holder is stopped, and is not taken from the living.

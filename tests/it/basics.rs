@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use faretra::arrow_crates::arrow_array::{
-    Float64Array, RecordBatch, RecordBatchIterator, RecordBatchReader, StringArray,
-};
-use faretra::arrow_crates::arrow_schema::{DataType, Field, Schema};
+use faretra::arrow::arrow_array::{Float64Array, RecordBatch, RecordBatchIterator, RecordBatchReader, StringArray};
+use faretra::arrow::arrow_schema::{DataType, Field, Schema};
 use faretra::{Arena, Bundle, Error, Kind, MIB, Value};
 use ndarray::{Array2, Ix2, IxDyn, ShapeBuilder, array};
 
@@ -330,4 +328,45 @@ fn threads_share_an_attachment() {
         }
     });
     assert_eq!(t.arena.verify().expect("verify"), []);
+}
+
+/// Permits go round: eight attachments contend for one, everybody gets it, and the waits are printed. An
+/// idle waiter costs next to nothing.
+#[test]
+fn permits_go_round() {
+    let t = TestArena::with(|o| o.limit(MIB).writers(1));
+    let rounds = 60;
+    let turn = || {
+        let arena = t.open();
+        let mut waits = vec![];
+        for _ in 0..rounds {
+            let asked = std::time::Instant::now();
+            let writer = arena.writer_timeout(Duration::from_secs(60)).expect("a permit");
+            waits.push(asked.elapsed());
+            std::thread::sleep(Duration::from_micros(300));
+            drop(writer);
+        }
+        waits
+    };
+    let mut waits: Vec<Duration> = std::thread::scope(|s| {
+        let all: Vec<_> = (0..8).map(|_| s.spawn(turn)).collect();
+        all.into_iter().flat_map(|t| t.join().expect("no panic")).collect()
+    });
+    waits.sort_unstable();
+    assert_eq!(waits.len(), 8 * rounds);
+    let (median, longest) = (waits[waits.len() / 2], waits[waits.len() - 1]);
+    eprintln!("8 waiters, 1 permit held 0.3 ms: median wait {median:?}, longest {longest:?}");
+
+    let held = t.arena.writer().expect("a permit");
+    let cpu = || nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_THREAD).expect("usage");
+    let spent = |u: nix::sys::resource::Usage| {
+        let time = u.user_time() + u.system_time();
+        Duration::from_micros((time.tv_sec() * 1_000_000 + time.tv_usec()) as u64)
+    };
+    let waiter = t.open();
+    let before = spent(cpu());
+    let idle = Duration::from_secs(2);
+    assert!(waiter.writer_timeout(idle).is_err());
+    eprintln!("an idle waiter used {:?} of {idle:?}", spent(cpu()) - before);
+    drop(held);
 }

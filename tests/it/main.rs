@@ -1,5 +1,12 @@
 //! Shows, theme by theme, what the README promises; one binary, so that it links once.
 
+mod arrow_types;
 mod basics;
+mod damage;
+mod kills;
+mod processes;
+mod puppet;
 mod support;
+mod system;
 mod tidy;
+mod values;

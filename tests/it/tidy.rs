@@ -16,7 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["sys", "segment", "tables"],
     &["seat", "zone"],
     &["object", "name", "sync", "recover"],
-    &["view", "unchecked", "array", "arrow", "layout", "draft"],
+    &["view", "unchecked", "array", "layout", "schema", "message", "skeleton", "plan", "batch", "draft"],
     &["reader", "writer", "report", "arena"],
 ];
 
@@ -60,7 +60,8 @@ fn imports_point_downwards() {
     let mut edges = BTreeMap::new();
     for file in rust_files("src") {
         let name = module(&file);
-        if name != "lib" {
+        // Unit tests that are a file of their own may reach upwards, like those at a file's end.
+        if name != "lib" && !file.ends_with("tests.rs") {
             let imports = imports(without_tests(&blank(&read(&file))), &reexports);
             edges.entry(name).or_insert_with(BTreeSet::new).extend(imports);
         }
@@ -132,7 +133,7 @@ fn the_reader_sees_what_is_there() {
     assert_eq!(judge(&edges(&[("zone", "word"), ("view", "segment"), ("arena", "zone"), ("channel", "arena")])), "");
     assert!(judge(&edges(&[("word", "zone")])).contains("word.rs imports zone"));
     assert!(judge(&edges(&[("zone", "arena")])).contains("zone.rs imports arena"));
-    assert!(judge(&edges(&[("seat", "zone"), ("zone", "wait"), ("wait", "seat")])).contains("circle"));
+    assert!(judge(&edges(&[("object", "name"), ("name", "sync"), ("sync", "object")])).contains("circle"));
 }
 
 /// One line per import that breaks the rule of [`LAYERS`].

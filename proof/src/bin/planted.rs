@@ -1,0 +1,149 @@
+//! Applies each planted bug to a copy of the sources, and requires its test to fail. `cargo xtask planted`.
+//!
+//! The copy lies in `target/planted`; a word as argument chooses the bugs whose description has it.
+
+#![allow(clippy::print_stdout, reason = "a command talks to its user")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use proof::planted::{BUGS, Bug};
+
+fn main() -> ExitCode {
+    let chosen = std::env::args().nth(1).unwrap_or_default();
+    match run(&chosen) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            eprintln!("planted: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(chosen: &str) -> std::io::Result<bool> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let copy = target.join("planted");
+    copy_workspace(&root, &copy)?;
+    let bugs: Vec<&Bug> = BUGS.iter().filter(|b| b.what.contains(chosen) || b.breaks == chosen).collect();
+    let (mut caught, mut missed) = (0, vec![]);
+    let mut tests: Vec<_> = bugs.iter().map(|b| b.test).collect();
+    tests.sort_unstable();
+    tests.dedup();
+    for test in tests {
+        if verdict(&copy, &target, test)? != Verdict::Passed {
+            return Err(std::io::Error::other(format!("{test:?} does not pass without a bug")));
+        }
+    }
+    for bug in bugs {
+        let began = Instant::now();
+        let path = copy.join("src").join(bug.file);
+        let sound = std::fs::read_to_string(&path)?;
+        let mut text = sound.clone();
+        for (find, replace) in bug.edits {
+            if text.matches(find).count() != 1 {
+                let found = text.matches(find).count();
+                let why = format!("`{}`: {} has {found} times, not once: {find:?}", bug.what, bug.file);
+                return Err(std::io::Error::other(why));
+            }
+            text = text.replacen(find, replace, 1);
+        }
+        std::fs::write(&path, text)?;
+        let verdict = verdict(&copy, &target, bug.test);
+        std::fs::write(&path, sound)?;
+        let verdict = verdict?;
+        let (file, test) = bug.test;
+        let time = began.elapsed().as_secs_f64();
+        println!("{verdict:?} {time:5.1} s  {:3}  {}  ({file}::{test})", bug.breaks, bug.what);
+        if verdict == Verdict::Failed {
+            caught += 1;
+        } else {
+            missed.push(bug.what);
+        }
+    }
+    println!("{caught} planted bugs caught, {} not: {missed:?}", missed.len());
+    Ok(missed.is_empty())
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// The test noticed nothing.
+    Passed,
+    /// The test failed, as it must.
+    Failed,
+    /// The edit does not compile: it is the list that is wrong.
+    Unbuilt,
+}
+
+fn verdict(copy: &Path, target: &Path, (file, test): (&str, &str)) -> std::io::Result<Verdict> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(&cargo);
+    command.current_dir(copy).env("CARGO_TARGET_DIR", target).env("RUST_BACKTRACE", "0");
+    command.args(["test", "--quiet", "--package", "proof", "--test", file]);
+    let built = command.arg("--no-run").output()?;
+    if !built.status.success() {
+        eprintln!("{}", String::from_utf8_lossy(&built.stderr));
+        return Ok(Verdict::Unbuilt);
+    }
+    let mut command = Command::new(&cargo);
+    command.current_dir(copy).env("CARGO_TARGET_DIR", target).env("RUST_BACKTRACE", "0");
+    // Some bugs make loops endless: a test that does not end in time has failed, too.
+    command.args(["test", "--quiet", "--package", "proof", "--test", file, "--", "--exact", test]);
+    let mut running = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn()?;
+    let began = Instant::now();
+    loop {
+        if let Some(status) = running.try_wait()? {
+            return Ok(if status.success() { Verdict::Passed } else { Verdict::Failed });
+        }
+        if began.elapsed().as_secs() > 180 {
+            running.kill()?;
+            running.wait()?;
+            return Ok(Verdict::Failed);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+/// The workspace with nothing but the library and the proof in it.
+fn copy_workspace(root: &Path, copy: &Path) -> std::io::Result<()> {
+    for dir in ["src", "proof/src", "proof/tests"] {
+        let _ = std::fs::remove_dir_all(copy.join(dir));
+        copy_dir(&root.join(dir), &copy.join(dir))?;
+    }
+    for file in ["Cargo.lock", "README.md", "proof/Cargo.toml"] {
+        let _ = std::fs::copy(root.join(file), copy.join(file));
+    }
+    let _ = std::fs::remove_dir_all(copy.join("proof/src/bin"));
+    let manifest = std::fs::read_to_string(root.join("Cargo.toml"))?;
+    let mut kept = vec![];
+    let mut skipping = false;
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            // Benches and examples are not copied.
+            skipping = line.starts_with("[[");
+        }
+        match line.split('=').next().unwrap_or_default().trim() {
+            _ if skipping => {}
+            "members" => kept.push(r#"members = ["proof"]"#),
+            "default-members" => {}
+            _ => kept.push(line),
+        }
+    }
+    std::fs::write(copy.join("Cargo.toml"), kept.join("\n"))
+}
+
+fn copy_dir(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_dir(&entry.path(), &to)?;
+        } else {
+            std::fs::copy(entry.path(), to)?;
+        }
+    }
+    Ok(())
+}

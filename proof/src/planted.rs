@@ -1,0 +1,299 @@
+//! Planted bugs: each an edit of the crate that breaks a named invariant, and the test that must fail with it.
+//!
+//! A test that passes whatever is broken proves nothing; these show that the proof bites. `bin/planted.rs`
+//! applies them one by one to a copy of the sources.
+
+/// An edit that must be noticed.
+pub struct Bug {
+    /// What is broken.
+    pub what: &'static str,
+    /// The invariant, as the sources name it.
+    pub breaks: &'static str,
+    /// The file below `src`.
+    pub file: &'static str,
+    /// Texts that occur exactly once there, and what takes their place.
+    pub edits: &'static [(&'static str, &'static str)],
+    /// The test file below `proof/tests`, and the test in it.
+    pub test: (&'static str, &'static str),
+}
+
+const KILL: (&str, &str) = ("sweep", "kill_at_every_step");
+const RACE: (&str, &str) = ("race", "every_pair_of_acts");
+const CORE: (&str, &str) = ("race", "core_pairs_with_two_preemptions");
+const WEAK: (&str, &str) = ("weak", "dekker_pairs_hold");
+
+/// All of them. Not among them: turns that begin anew with a name's record (N3). Nothing that these tests do goes
+/// wrong then, because whoever uses a record has pinned it, and `names` looks at the bucket again; N3 is a second
+/// line of defence, shown by the walks in `word.rs`.
+pub const BUGS: &[Bug] = &[
+    Bug {
+        what: "settle does not look again after u3",
+        breaks: "u4",
+        file: "object.rs",
+        edits: &[("            && !self.is_at(draft.id, at)\n", "            && false\n")],
+        test: RACE,
+    },
+    Bug {
+        what: "settle does not look again after u3, under weak memory",
+        breaks: "u4",
+        file: "object.rs",
+        edits: &[("            && !self.is_at(draft.id, at)\n", "            && false\n")],
+        test: WEAK,
+    },
+    Bug {
+        what: "pin does not look again",
+        breaks: "O1",
+        file: "object.rs",
+        edits: &[(
+            "            if self.place(off) == place {\n                return Ok(Some((id, place)));",
+            "            if true {\n                return Ok(Some((id, place)));",
+        )],
+        test: CORE,
+    },
+    Bug {
+        what: "no second look after DYING is put back (t9)",
+        breaks: "O2",
+        file: "object.rs",
+        edits: &[(
+            "                if self.is_kept(id) {\n                    break;\n                }\n            }",
+            "                break;\n            }",
+        )],
+        test: WEAK,
+    },
+    Bug {
+        what: "reclaim looks for pins before DYING, not after",
+        breaks: "O1",
+        file: "object.rs",
+        edits: &[
+            (
+                "                let dying = Life::dying(self.ticket());\n                if self.turn_life(id, Life::LOOSE, dying)",
+                "                if self.is_kept(id) {\n                    break;\n                }\n                let dying = Life::dying(self.ticket());\n                if self.turn_life(id, Life::LOOSE, dying)",
+            ),
+            (
+                "            if self.is_kept(id) {\n                self.turn_life(id, dying, Life::LOOSE);\n                return false;\n            }\n",
+                "",
+            ),
+        ],
+        test: RACE,
+    },
+    Bug {
+        what: "unpin does not look",
+        breaks: "O2",
+        file: "object.rs",
+        edits: &[(
+            "        if self.life(id, SeqCst) == Life::LOOSE {\n            self.reclaim(id);\n        }\n    }\n\n    /// t1-t9",
+            "    }\n\n    /// t1-t9",
+        )],
+        test: WEAK,
+    },
+    Bug {
+        what: "an entry is written after its part's word",
+        breaks: "O3",
+        file: "object.rs",
+        edits: &[
+            ("        self.env.store(self.payload(parent.id) + index * 8, Entry::own(part.id).0, Release);\n", ""),
+            (
+                "        self.turn_life(part.id, part.life(), Life::part(parent.id));\n",
+                "        self.turn_life(part.id, part.life(), Life::part(parent.id));\n        self.env.store(self.payload(parent.id) + index * 8, Entry::own(part.id).0, Release);\n",
+            ),
+        ],
+        test: KILL,
+    },
+    Bug {
+        what: "an object is FREE before its entries are dropped",
+        breaks: "O4",
+        file: "object.rs",
+        edits: &[
+            (
+                "        for index in 0..self.entries(id) {\n            let entry = self.entry(id, index);\n            let Ok(part)",
+                "        self.free(id, dying);\n        for index in 0..self.entries(id) {\n            let entry = self.entry(id, index);\n            let Ok(part)",
+            ),
+            ("        self.free(id, dying);\n        true", "        true"),
+        ],
+        test: KILL,
+    },
+    Bug {
+        what: "the target is not written before the put",
+        breaks: "u1",
+        file: "object.rs",
+        edits: &[("        self.set_meta(draft.id, meta::TARGET, u64::from(container.0) + 1);\n", "")],
+        test: KILL,
+    },
+    Bug {
+        what: "recovery makes every draft of the dead LOOSE",
+        breaks: "V1",
+        file: "object.rs",
+        edits: &[(
+            "            if home {\n                next",
+            "            if home && false {\n                next",
+        )],
+        test: KILL,
+    },
+    Bug {
+        what: "a dead owner is compared by seat only",
+        breaks: "L3",
+        file: "recover.rs",
+        edits: &[("dead.contains(&t.owner())", "dead.iter().any(|d| d.seat == t.owner().seat)")],
+        test: ("race", "a_successor_is_let_be"),
+    },
+    Bug {
+        what: "participants are buried without proof",
+        breaks: "R1",
+        file: "seat.rs",
+        edits: &[("                && self.is_gone(owner)\n", "")],
+        test: RACE,
+    },
+    Bug {
+        what: "a predecessor's pins are not cleared",
+        breaks: "R3",
+        file: "seat.rs",
+        edits: &[("self.env.store(off, 0, Relaxed);\n                    }", "}")],
+        test: KILL,
+    },
+    Bug {
+        what: "a page of a row is not shown before it is pinned in",
+        breaks: "O1",
+        file: "seat.rs",
+        edits: &[("        while word & bit == 0 {", "        while word & bit == 0 && false {")],
+        test: RACE,
+    },
+    Bug {
+        what: "the permit of the dead is FREE, not BACK",
+        breaks: "L1",
+        file: "word.rs",
+        edits: &[("Some(Life::back(t)),", "Some(Life::FREE),")],
+        test: KILL,
+    },
+    Bug {
+        what: "the floor is not raised by a removal",
+        breaks: "N4",
+        file: "name.rs",
+        edits: &[("                self.raise(header::FLOOR, version);\n", "                let _ = version;\n")],
+        test: KILL,
+    },
+    Bug {
+        what: "a name leaves its list before it is dead",
+        breaks: "N1",
+        file: "name.rs",
+        edits: &[
+            (
+                "        let removed = self.remove_at(found, true);\n",
+                "        let _ = self.drop_name(self.bucket_of(name), found);\n        let removed = self.remove_at(found, true);\n",
+            ),
+            (
+                "        if !self.place(self.geo.meta(name, meta::PLACE)).is_dead() {\n            return Ok(());\n        }\n",
+                "",
+            ),
+        ],
+        test: KILL,
+    },
+    Bug {
+        what: "two may insert one name",
+        breaks: "N1",
+        file: "name.rs",
+        edits: &[(
+            "            if self.is_named(self.name_object(*listed)?, name) {",
+            "            if false && self.is_named(self.name_object(*listed)?, name) {",
+        )],
+        test: RACE,
+    },
+    Bug {
+        what: "a slot says committed before the kernel did it",
+        breaks: "Z2",
+        file: "zone.rs",
+        edits: &[(
+            "        self.set_meta(id, meta::COMMITTED, have | DIRTY);\n        if self.env.commit(from",
+            "        self.set_meta(id, meta::COMMITTED, want);\n        if self.env.commit(from",
+        )],
+        test: KILL,
+    },
+    Bug {
+        what: "a slot is not dirty while pages are put in memory",
+        breaks: "Z3",
+        file: "zone.rs",
+        edits: &[(
+            "        self.set_meta(id, meta::COMMITTED, have | DIRTY);\n        if self.env.commit(from",
+            "        if self.env.commit(from",
+        )],
+        test: KILL,
+    },
+    Bug {
+        what: "a dirty slot is punched by its remembered length",
+        breaks: "Z3",
+        file: "zone.rs",
+        edits: &[(
+            "        self.set_meta(id, meta::COMMITTED, DIRTY);\n        if self.env.punch(zone.offset(slot), zone.size()) {",
+            "        let len = (self.meta(id, meta::COMMITTED) & !DIRTY).max(PAGE);\n        self.set_meta(id, meta::COMMITTED, DIRTY);\n        if self.env.punch(zone.offset(slot), len) {",
+        )],
+        test: KILL,
+    },
+    Bug {
+        what: "pages of lists and names are given back",
+        breaks: "Z5",
+        file: "zone.rs",
+        edits: &[(
+            "            if zone.set == Set::Shared {\n                continue;\n            }\n            let used",
+            "            let used",
+        )],
+        test: RACE,
+    },
+    Bug {
+        what: "a page is punched by one who owns some of its slots",
+        breaks: "Z4",
+        file: "zone.rs",
+        edits: &[(
+            "let owns_all = claimed.len() as u64 == to - from && (to - from == whole || to == zone.slots);",
+            "let owns_all = !claimed.is_empty() && (to - from == whole || to == zone.slots);",
+        )],
+        test: RACE,
+    },
+    Bug {
+        what: "a slot is claimed by a store",
+        breaks: "L1",
+        file: "zone.rs",
+        edits: &[(
+            "        self.turn_life(id, Life::FREE, draft.life()).then_some(draft)\n",
+            "        self.env.store(self.geo.life(id), draft.life().0, SeqCst);\n        Some(draft)\n",
+        )],
+        test: RACE,
+    },
+    Bug {
+        what: "`used` rises before its pages are in memory",
+        breaks: "Z1",
+        file: "zone.rs",
+        edits: &[
+            (
+                "        for (off, len) in self.geo.control_of(zone, used, n) {",
+                "        let raised = self.env.cas(zone.head, used, used + n, SeqCst).is_ok();\n        for (off, len) in self.geo.control_of(zone, used, n) {",
+            ),
+            (
+                "        if self.env.cas(zone.head, used, used + n, SeqCst).is_ok() {\n            for slot",
+                "        if raised {\n            for slot",
+            ),
+        ],
+        test: KILL,
+    },
+    Bug {
+        what: "the bell is rung before the permit is back",
+        breaks: "B2",
+        file: "sync.rs",
+        edits: &[
+            (
+                "        let off = self.geo.permit(permit.index);\n        let returned",
+                "        let off = self.geo.permit(permit.index);\n        self.ring(header::PERMIT_BELL);\n        let returned",
+            ),
+            ("        returned.is_ok() && self.ring(header::PERMIT_BELL)\n", "        returned.is_ok()\n"),
+        ],
+        test: ("race", "no_wake_up_is_lost"),
+    },
+    Bug {
+        what: "a sleeper does not look again after it set the flag",
+        breaks: "B2",
+        file: "sync.rs",
+        edits: &[(
+            "            if let Some(done) = attempt()? {\n                return Ok(Some(done));\n            }\n            self.env.sleep",
+            "            self.env.sleep",
+        )],
+        test: ("race", "no_wake_up_is_lost"),
+    },
+];
