@@ -248,7 +248,7 @@ fn arenas_end() {
     let second = t.open();
     let (path, name) = (t.arena.path().to_owned(), t.name.clone());
     let options = t.options();
-    t.close();
+    let _dir = t.close();
     assert!(path.exists());
     drop(second);
     assert!(!path.exists(), "the last to leave took the name away");

@@ -69,11 +69,12 @@ impl TestArena {
         self.options().open(&self.name).expect("the arena")
     }
 
-    /// Closes this handle, and keeps the directory.
-    pub fn close(self) {
+    /// Closes this handle, and keeps the directory until what is returned is dropped.
+    #[must_use]
+    pub fn close(self) -> Dir {
         let TestArena { arena, dir, .. } = self;
         drop(arena);
-        std::mem::forget(dir);
+        dir
     }
 
     /// A process that has this arena open.
