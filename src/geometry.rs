@@ -404,6 +404,11 @@ impl Geometry {
         self.pins + seat * row_bytes(self.ids) + page * PAGE
     }
 
+    /// Pages of one seat's row.
+    pub fn row_pages(&self) -> u64 {
+        row_bytes(self.ids) / PAGE
+    }
+
     pub fn row_map_words(&self) -> u64 {
         row_map_words(self.ids)
     }

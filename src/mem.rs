@@ -19,7 +19,8 @@ pub trait Load {
     fn load(&self, off: u64, order: Ordering) -> u64;
 }
 
-/// Changes shared words. `cas` fails with the value found, loaded with [`Ordering::Acquire`].
+/// Changes shared words. `cas` fails with the value found, loaded with [`Ordering::SeqCst`] if that was asked for,
+/// else with [`Ordering::Acquire`].
 pub trait Mem: Load {
     /// Stores a word.
     #[track_caller]
@@ -125,7 +126,8 @@ impl Mem for Mapped {
 
     #[inline(always)]
     fn cas(&self, off: u64, old: u64, new: u64, order: Ordering) -> Result<u64, u64> {
-        self.writable(off).compare_exchange(old, new, order, Ordering::Acquire)
+        let refused = if order == Ordering::SeqCst { order } else { Ordering::Acquire };
+        self.writable(off).compare_exchange(old, new, order, refused)
     }
 
     #[inline(always)]

@@ -110,7 +110,7 @@ impl<E: Load> Tables<E> {
     /// Whether a page of a seat's row may be in memory without its map showing it.
     pub fn row_is_unsure(&self, seat: u64) -> bool {
         let intent = self.env.load(self.geo.seat_info(seat, info::ROW_INTENT), Relaxed);
-        intent.checked_sub(1).is_some_and(|page| page / 64 < self.geo.row_map_words() && !self.has_row_page(seat, page))
+        intent.checked_sub(1).is_some_and(|page| page < self.geo.row_pages() && !self.has_row_page(seat, page))
     }
 
     /// Every seat that is not free.
@@ -236,6 +236,10 @@ impl<E: Env> Core<E> {
             while rest != 0 {
                 let page = i as u64 * 64 + u64::from(rest.trailing_zeros());
                 rest &= rest - 1;
+                // A bit beyond the row is damage: those pages are the next seat's.
+                if page >= self.geo.row_pages() {
+                    break;
+                }
                 let start = self.geo.row_page_offset(seat, page);
                 for off in (start..start + PAGE).step_by(8) {
                     if self.env.load(off, Relaxed) != 0 {

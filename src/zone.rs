@@ -245,7 +245,7 @@ impl<E: Env> Core<E> {
         }
         let n = zone.step().min(zone.slots - used);
         // Says that pages beyond `used` may be in memory, until `used` passes them.
-        self.env.store(zone.extending(), used + 1, SeqCst);
+        self.raise(zone.extending(), used + 1);
         for (off, len) in self.geo.control_of(zone, used, n) {
             self.env.commit(off, len).map_err(|_| self.no_space(len))?;
         }

@@ -2,8 +2,9 @@
 //! version twice or leaks a byte, also when one of them dies on the way.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use faretra::proof::header;
+use faretra::proof::{Life, Mem, header};
 use proof::hb::Clocks;
 use proof::race::{Race, Racer, Searched, Watch, explore, explore_watched, random};
 use proof::script::{Act, acting_stage, acts, enter, stage_after_death};
@@ -97,14 +98,6 @@ fn a_successor_is_let_be() {
     eprintln!("{:?}", explore(race, 2, 12_000));
 }
 
-/// O1, L2: LOOSE has no ticket, so whoever takes it to DYING looks at the pins after that, not before.
-#[test]
-fn a_loose_word_may_be_another_life() {
-    let acts = acts();
-    let pair = ["pin x while it is replaced", "recover, then pin x while it is replaced"].map(|n| find(&acts, n));
-    eprintln!("{:?}", explore(Race::new(&acting_stage(), &pair), 2, 15_000));
-}
-
 /// Three at once, in any order, one of them killed at a random step.
 #[test]
 fn random_triples() {
@@ -130,7 +123,9 @@ fn no_wake_up_is_lost() {
                 tries += 1;
                 let taken = a.try_permit()?;
                 if let Some(permit) = taken {
-                    a.return_permit(permit);
+                    // Given back in silence: the sleeper's own ring would hide that nobody else rang.
+                    let leased = Life::leased(permit.ticket);
+                    let _ = a.env.cas(a.geo.permit(permit.index), leased.0, Life::FREE.0, Ordering::SeqCst);
                 }
                 Ok((tries == 3 || taken.is_some()).then_some(()))
             };

@@ -45,6 +45,8 @@ enum Chore {
         #[arg(long)]
         full: bool,
     },
+    /// Break the sources in each of the ways listed, and see the test that must fail fail (minutes)
+    Planted,
     /// Explore the interleavings of the lock-free core under weak memory (bounded)
     Loom,
 }
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
             proof(&root, "torture", &["--seconds", &seconds.to_string(), "--seed", &seed.to_string()])
         }
         Chore::Sweep { full } => proof(&root, "sweep", if full { &["--full"] } else { &[] }),
+        Chore::Planted => proof(&root, "planted", &[]),
         Chore::Loom => proof(&root, "loom", &[]),
     }
 }
