@@ -101,34 +101,26 @@ pub fn check(name: &str) -> Result<()> {
 impl<E: Load> Tables<E> {
     /// A bucket's value and its list, read together.
     pub fn list_of(&self, bucket: Id) -> Result<(Place, Vec<Listed>)> {
-        if u64::from(bucket.0) >= self.geo.params.buckets {
-            return Err(Error::damaged(format!("{bucket} is no bucket")));
-        }
-        let off = self.geo.bucket(bucket.0);
-        loop {
-            let place = self.place(off);
-            let mut list = vec![];
-            if let Some((at, n)) = self.list_at(place)? {
-                list.extend((0..n).map(|i| Listed(self.env.load(at + i * 8, Acquire))));
-            }
-            if self.place(off) == place {
-                return Ok((place, list));
-            }
-        }
+        self.read_list(bucket, |list| list.collect())
     }
 
     /// Whether a bucket's list has this name.
     pub fn lists(&self, bucket: Id, name: Id) -> Result<bool> {
+        Ok(self.read_list(bucket, |list| list.map(Listed::id).any(|id| id == name))?.1)
+    }
+
+    /// What `read` makes of a bucket's list, and the bucket's value that it is true of.
+    fn read_list<T>(&self, bucket: Id, read: impl Fn(&mut dyn Iterator<Item = Listed>) -> T) -> Result<(Place, T)> {
         if u64::from(bucket.0) >= self.geo.params.buckets {
             return Err(Error::damaged(format!("{bucket} is no bucket")));
         }
         let off = self.geo.bucket(bucket.0);
         loop {
             let place = self.place(off);
-            let listed = |(at, n): (u64, u64)| (0..n).any(|i| Listed(self.env.load(at + i * 8, Acquire)).id() == name);
-            let found = self.list_at(place)?.is_some_and(listed);
+            let (at, n) = self.list_at(place)?.unwrap_or_default();
+            let found = read(&mut (0..n).map(|i| Listed(self.env.load(at + i * 8, Acquire))));
             if self.place(off) == place {
-                return Ok(found);
+                return Ok((place, found));
             }
         }
     }
