@@ -76,7 +76,8 @@ pub mod meta {
     pub const TARGET: u64 = 2;
     /// The version under its name; of a name: the version its first object gets.
     pub const VERSION: u64 = 3;
-    /// The place that this object is the container of (a name's current version). Never reset.
+    /// The place that this object is the container of: a name's current version, a payload object's or a
+    /// knot's next knot (see [`crate::hold`]). Never reset.
     pub const PLACE: u64 = 4;
     /// Two words of two holders each: objects that share this one as a part. Scanned like pins.
     pub const HOLDS: u64 = 5;
@@ -352,6 +353,14 @@ impl Geometry {
         Some((zone, index - zone.first))
     }
 
+    /// The object whose slot has the byte at `off`.
+    #[inline]
+    pub fn locate(&self, off: u64) -> Option<Id> {
+        let zone = &self.zones[self.zones.partition_point(|z| z.base <= off).checked_sub(1)?];
+        let slot = (off - zone.base) >> zone.shift;
+        (slot < zone.slots).then(|| zone.id(slot))
+    }
+
     /// The zone for objects of `bytes`. `None`: larger than any.
     pub fn zone(&self, set: Set, bytes: u64) -> Option<&Zone> {
         let shift = u64::from(bytes.max(1).next_power_of_two().ilog2()).max(BOTTOM);
@@ -491,10 +500,14 @@ mod tests {
                 for slot in [0, z.slots - 1] {
                     let (back, s) = g.slot(z.id(slot)).expect("an id");
                     assert_eq!((back.index, s), (z.index, slot));
+                    for off in [z.offset(slot), z.offset(slot) + z.size() - 1] {
+                        assert_eq!(g.locate(off), Some(z.id(slot)));
+                    }
                 }
                 let fits = g.zone(z.set, z.size()).expect("a zone");
                 assert_eq!(fits.index, z.index);
             }
+            assert_eq!(g.locate(g.zones[0].base - 1), None);
             assert!(g.slot(Id(Id::FIRST - 1)).is_none());
             assert!(g.slot(Id(Id::FIRST + g.ids as u32)).is_none());
             let top = Id(Id::FIRST + g.ids as u32 - 1);

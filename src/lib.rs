@@ -45,6 +45,7 @@ mod batch;
 mod draft;
 mod error;
 mod geometry;
+mod hold;
 mod layout;
 mod mem;
 mod message;

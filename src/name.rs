@@ -212,7 +212,7 @@ impl<E: Load> Tables<E> {
                 return Ok(None);
             };
             let id = self.object(id)?;
-            let (kind, meta) = (self.kind(id), |w| self.meta(id, w));
+            let (kind, meta) = (self.seen_kind(id), |w| self.meta(id, w));
             let found = |kind| Named {
                 name: self.text(name),
                 id,

@@ -29,6 +29,7 @@
 //! t1 CAS LOOSE -> DYING(me)
 //! t2 n = hold_turn   t3 scan pins   t4 scan holds: any -> t9   t5 hold_turn == n, else t2
 //! t6 each entry: own part: CAS PART(o) -> LOOSE and reclaim it later; held part: erase our holds, look
+//! t7 the knots of our own holds (see `hold.rs`) -> LOOSE
 //! t8 DYING -> FREE, after all entries are dropped
 //! t9 DYING -> LOOSE, scan again: none now -> t1; some -> done, the last to let go looks
 //! ```
@@ -51,7 +52,7 @@
 //! Checked as models before this code: `one_name` (3.6 M states) and `hold` (9 M states), with these
 //! names for the steps.
 
-use std::sync::atomic::Ordering::{Acquire, Release, SeqCst};
+use std::sync::atomic::Ordering::{Acquire, SeqCst};
 
 use crate::error::{Error, Result};
 use crate::geometry::meta;
@@ -137,16 +138,7 @@ impl<E: Env> Core<E> {
 
     /// O3: makes one draft a part of another. Both are ours; `index` counts up from 0.
     pub fn adopt_part(&self, parent: Draft, index: u64, part: Draft) -> Result<()> {
-        if index >= MAX_PARTS {
-            return Err(Error::Limit {
-                what: "parts of one object",
-                limit: MAX_PARTS,
-                hint: "use fewer, larger batches or columns",
-            });
-        }
-        self.env.store(self.payload(parent.id) + index * 8, Entry::own(part.id).0, Release);
-        let kind = self.meta(parent.id, meta::KIND) & 0xffff_ffff;
-        self.set_meta(parent.id, meta::KIND, kind | (index + 1) << 32);
+        self.list_part(parent, index, Entry::own(part.id))?;
         self.turn_life(part.id, part.life(), Life::part(parent.id));
         Ok(())
     }
@@ -246,29 +238,11 @@ impl<E: Env> Core<E> {
             }
             todo.push(part);
         }
+        self.drop_knots(id, todo);
         self.set_meta(id, meta::KIND, self.meta(id, meta::KIND) & 0xffff_ffff);
         self.set_meta(id, meta::FROM, 0);
         self.free(id, dying);
         true
-    }
-
-    /// Erases every hold of `holder` on `part`.
-    fn erase_holds(&self, part: Id, holder: Id) {
-        for word in 0..2 {
-            let off = self.geo.meta(part, meta::HOLDS + word);
-            let mut now = self.env.load(off, SeqCst);
-            loop {
-                let keep = |half: u64| if half == u64::from(holder.0) { 0 } else { half };
-                let next = keep(now & 0xffff_ffff) | keep(now >> 32) << 32;
-                if next == now {
-                    break;
-                }
-                match self.env.cas(off, now, next, SeqCst) {
-                    Ok(_) => break,
-                    Err(found) => now = found,
-                }
-            }
-        }
     }
 
     /// What recovery makes of a draft whose writer is dead: home if a place names it, loose if not.

@@ -23,6 +23,7 @@
 //! * V4: what is LOOSE is pinned or held.
 //! * V5: no word names a participant that is dead, and every participant's lock is held.
 //! * V6: what the kernel has in memory is what the words say.
+//! * V7: a shared part has a hold of each object that lists it as such, and every hold is listed.
 //!
 //! `verify` on an arena in use may meet an operation half done: it looks twice before it reports.
 
@@ -34,7 +35,7 @@ use crate::geometry::{DIRTY, HEAD_WORDS, META_WORDS, PAGE, SEAT_WORDS, Set, Zone
 use crate::mem::Load;
 use crate::seat::{Core, Env};
 use crate::sys::Sys;
-use crate::tables::Tables;
+use crate::tables::{Entry, Tables};
 use crate::word::{Id, Life, Owner, SeatState, State};
 
 /// What a recovery settled.
@@ -210,8 +211,8 @@ impl<E: Load + Sys> Tables<E> {
         }
         let objects = || self.geo.zones.iter().flat_map(|z| (0..self.used(z)).map(|slot| z.id(slot)));
         let parents = objects().filter(|id| self.life(*id, Acquire) != Life::FREE);
-        let listed: HashSet<(Id, Id)> =
-            parents.flat_map(|id| self.glimpse_parts(id).into_iter().map(move |part| (id, part))).collect();
+        let listed: HashSet<(Id, Entry)> =
+            parents.flat_map(|id| self.glimpse_parts(id).into_iter().map(move |entry| (id, entry))).collect();
         let mut unsure = 0;
         let mut bytes = 0;
         for zone in &self.geo.zones {
@@ -272,7 +273,7 @@ impl<E: Load + Sys> Tables<E> {
         }
     }
 
-    fn verify_object(&self, id: Id, word: Life, listed: &HashSet<(Id, Id)>) -> Result<(), (&'static str, String)> {
+    fn verify_object(&self, id: Id, word: Life, listed: &HashSet<(Id, Entry)>) -> Result<(), (&'static str, String)> {
         let damaged = |e: Error| ("word", e.to_string());
         let Some(state) = word.state() else {
             return Err(("word", format!("{id} has the impossible word {:#x}", word.0)));
@@ -287,7 +288,7 @@ impl<E: Load + Sys> Tables<E> {
                 if self.life(parent, SeqCst) == Life::FREE {
                     return Err(("V3", format!("{id} is a part of {parent}, which is free")));
                 }
-                if !listed.contains(&(parent, id)) {
+                if !listed.contains(&(parent, Entry::own(id))) {
                     return Err(("V3", format!("{id} is a part of {parent}, which does not list it")));
                 }
             }
@@ -305,9 +306,20 @@ impl<E: Load + Sys> Tables<E> {
             if parts.len() as u64 != self.entries(id) {
                 return Err(("word", format!("{id} lists {} parts, not all of which are objects", self.entries(id))));
             }
-            for part in parts {
-                if self.life(part, SeqCst) != Life::part(id) {
+            for entry in parts {
+                let part = entry.part();
+                if entry.is_held() && !self.holds(id, part) {
+                    return Err(("V7", format!("{id} lists the shared part {part}, and does not hold it")));
+                }
+                if !entry.is_held() && self.life(part, SeqCst) != Life::part(id) {
                     return Err(("V3", format!("{id} lists the part {part}, which is {:?}", self.life(part, SeqCst))));
+                }
+            }
+        }
+        if state != State::Free && self.slot(id).0.set == Set::Payload {
+            for holder in self.holders(id) {
+                if !listed.contains(&(holder, Entry::held(id))) {
+                    return Err(("V7", format!("{id} is held by {holder}, which does not list it")));
                 }
             }
         }
@@ -372,11 +384,11 @@ impl<E: Load + Sys> Tables<E> {
                 if word == Life::FREE {
                     continue;
                 }
-                let bytes = || self.bytes_with_parts(zone, id, word);
+                let bytes = |shared| self.bytes_with_parts(zone, id, word, shared);
                 if let Some(State::Draft(t)) = word.state() {
                     let kept = all.entry(t.owner()).or_default();
                     kept.drafts += 1;
-                    kept.draft_bytes += bytes();
+                    kept.draft_bytes += bytes(false);
                 }
                 let page = self.geo.row_page(id);
                 for (seat, state) in &seats {
@@ -385,9 +397,9 @@ impl<E: Load + Sys> Tables<E> {
                         let owner = Owner { seat: *seat as u8, incarnation: state.incarnation() };
                         let kept = all.entry(owner).or_default();
                         kept.pins += pins;
-                        kept.pinned_bytes += bytes();
+                        kept.pinned_bytes += bytes(true);
                         if word == Life::LOOSE {
-                            kept.only_pinned_bytes += bytes();
+                            kept.only_pinned_bytes += bytes(false);
                         }
                     }
                 }
@@ -396,26 +408,30 @@ impl<E: Load + Sys> Tables<E> {
         all
     }
 
-    /// Bytes in memory of an object and of the parts that live because of it.
-    fn bytes_with_parts(&self, zone: &Zone, id: Id, word: Life) -> u64 {
+    /// Bytes in memory of an object and of its parts: `shared` ones too, or only those that go with it.
+    fn bytes_with_parts(&self, zone: &Zone, id: Id, word: Life, shared: bool) -> u64 {
         let own = |z: &Zone, id| (self.meta(id, meta::COMMITTED) & !DIRTY).min(z.size());
         let mut bytes = own(zone, id);
         let whole = matches!(word.state(), Some(State::Home(_) | State::Loose | State::Draft(_)));
         if whole && zone.set == Set::Payload {
-            bytes += self.sum_parts(id, 4, &|part| own(self.slot(part).0, part));
+            bytes += self.sum_parts(id, 4, shared, &|part| own(self.slot(part).0, part));
         }
         bytes
     }
 
-    /// Payload bytes of the parts of an object, `depth` levels down.
+    /// Payload bytes of the parts of an object, shared ones included, `depth` levels down.
     pub fn bytes_of_parts(&self, id: Id, depth: u32) -> u64 {
-        self.sum_parts(id, depth, &|part| self.meta(part, meta::LEN))
+        self.sum_parts(id, depth, true, &|part| self.meta(part, meta::LEN))
     }
 
-    fn sum_parts(&self, id: Id, depth: u32, of: &dyn Fn(Id) -> u64) -> u64 {
+    fn sum_parts(&self, id: Id, depth: u32, shared: bool, of: &dyn Fn(Id) -> u64) -> u64 {
         // Only what says itself that it is a part: damage must not send us round in circles.
-        let parts = self.glimpse_parts(id).into_iter().filter(|part| self.life(*part, Acquire) == Life::part(id));
-        let with_own = |part| of(part) + if depth > 1 { self.sum_parts(part, depth - 1, of) } else { 0 };
+        let is_part = |entry: &Entry| match entry.is_held() {
+            true => shared && self.holds(id, entry.part()),
+            false => self.life(entry.part(), Acquire) == Life::part(id),
+        };
+        let parts = self.glimpse_parts(id).into_iter().filter(is_part).map(Entry::part);
+        let with_own = |part| of(part) + if depth > 1 { self.sum_parts(part, depth - 1, shared, of) } else { 0 };
         parts.map(with_own).sum()
     }
 

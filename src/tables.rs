@@ -31,13 +31,27 @@ pub enum Kind {
     Bundle,
     /// A column of a batch that is large enough to be an object of its own.
     Column,
+    /// Another name for an object that is published, or was.
+    Alias,
+    /// Room for more holds of a shared object.
+    Knot,
 }
 
 impl Kind {
-    const ALL: [Kind; 8] =
-        [Kind::Name, Kind::List, Kind::Batch, Kind::Table, Kind::Array, Kind::Bytes, Kind::Bundle, Kind::Column];
+    const ALL: [Kind; 10] = [
+        Kind::Name,
+        Kind::List,
+        Kind::Batch,
+        Kind::Table,
+        Kind::Array,
+        Kind::Bytes,
+        Kind::Bundle,
+        Kind::Column,
+        Kind::Alias,
+        Kind::Knot,
+    ];
 
-    fn code(self) -> u64 {
+    pub(crate) fn code(self) -> u64 {
         self as u64 + 1
     }
 
@@ -48,7 +62,7 @@ impl Kind {
     /// Which zones its objects come from.
     pub fn set(self) -> Set {
         match self {
-            Kind::Name | Kind::List => Set::Shared,
+            Kind::Name | Kind::List | Kind::Knot => Set::Shared,
             _ => Set::Payload,
         }
     }
@@ -65,12 +79,14 @@ impl std::fmt::Display for Kind {
             Kind::Bytes => "bytes",
             Kind::Bundle => "bundle",
             Kind::Column => "column",
+            Kind::Alias => "alias",
+            Kind::Knot => "knot",
         })
     }
 }
 
-/// An entry of an object's payload: a part that it owns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An entry of an object's payload: a part that it owns or holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Entry(pub u64);
 
 const HELD: u64 = 1 << 32;
@@ -79,6 +95,11 @@ impl Entry {
     /// A part whose word names this object.
     pub fn own(part: Id) -> Entry {
         Entry(u64::from(part.0))
+    }
+
+    /// A part that is shared: one of its hold words names this object.
+    pub fn held(part: Id) -> Entry {
+        Entry(HELD | u64::from(part.0))
     }
 
     pub fn part(self) -> Id {
@@ -136,6 +157,18 @@ impl<E: Load> Tables<E> {
     pub fn kind(&self, id: Id) -> Result<Kind> {
         let word = self.meta(id, meta::KIND);
         Kind::parse(word & 0xff).ok_or_else(|| Error::damaged(format!("{id} is of no known kind ({word:#x})")))
+    }
+
+    /// What an object is to its readers: of an alias, what its target is.
+    #[inline]
+    pub fn seen_kind(&self, id: Id) -> Result<Kind> {
+        let kind = self.kind(id)?;
+        if kind != Kind::Alias {
+            return Ok(kind);
+        }
+        let word = self.meta(id, meta::KIND);
+        let target = Kind::parse(word >> 8 & 0xff).filter(|k| *k != Kind::Alias);
+        target.ok_or_else(|| Error::damaged(format!("{id} is an alias of no known kind ({word:#x})")))
     }
 
     /// How many entries (parts) an object has: never more than its slot has room for.
@@ -204,24 +237,13 @@ impl<E: Load> Tables<E> {
     pub fn has_row_page(&self, seat: u64, page: u64) -> bool {
         self.env.load(self.geo.row_map(seat, page), SeqCst) >> (page % 64) & 1 != 0
     }
-
-    /// Whether some object holds this one as a shared part.
-    #[inline]
-    pub fn is_held(&self, id: Id) -> bool {
-        let word = |w| self.env.load(self.geo.meta(id, meta::HOLDS + w), SeqCst);
-        word(0) | word(1) != 0
-    }
-
-    pub fn hold_turn(&self, id: Id) -> u64 {
-        self.env.load(self.geo.meta(id, meta::HOLD_TURN), SeqCst)
-    }
 }
 
 impl<E: Load + Sys> Tables<E> {
     /// The parts of an object that may be freed meanwhile: a look, to be believed only if it fits.
-    pub fn glimpse_parts(&self, id: Id) -> Vec<Id> {
-        let part = |i| self.object(Entry(self.env.peek(self.payload(id) + i * 8)).part()).ok();
-        (0..self.entries(id)).filter_map(part).collect()
+    pub fn glimpse_parts(&self, id: Id) -> Vec<Entry> {
+        let entry = |i| Entry(self.env.peek(self.payload(id) + i * 8));
+        (0..self.entries(id)).map(entry).filter(|entry| self.object(entry.part()).is_ok()).collect()
     }
 
     /// What to say when `asked` more bytes cannot be had. The arena adds who holds how much.
@@ -263,6 +285,11 @@ impl<E: Mem> Tables<E> {
 
     pub fn set_kind(&self, id: Id, kind: Kind) {
         self.set_meta(id, meta::KIND, kind.code());
+    }
+
+    /// Says what the target of an alias is. Before it has entries.
+    pub fn set_alias_kind(&self, id: Id, target: Kind) {
+        self.set_meta(id, meta::KIND, Kind::Alias.code() | target.code() << 8);
     }
 
     /// Raises a word to at least `value`.

@@ -8,7 +8,8 @@ use std::sync::atomic::Ordering;
 
 use crate::sim::{Image, Sim};
 use crate::world::{
-    Actor, Expect, PARENT, ROOM, attach, draft, ok, publish, publish_if, quiet, read, tag, try_attach, value, world,
+    Actor, Expect, PARENT, ROOM, alias, attach, draft, extend, ok, publish, publish_if, quiet, read, tag, try_attach,
+    value, world,
 };
 
 /// What a name may say.
@@ -109,6 +110,18 @@ pub fn acts() -> Vec<Act> {
         }),
         act("publish z", &[("z", Some(6))], |a| {
             ok(publish(a, "z", 6, 0));
+        }),
+        act("alias z of x", &[("z", Some(20))], |a| {
+            ok(alias(a, "z", "x", 20));
+        }),
+        act("x again, with its parts shared", &[("x", Some(21))], |a| {
+            ok(extend(a, "x", "x", 21));
+        }),
+        act("alias z of x, remove x, read z", &[("z", Some(22)), ("x", None)], |a| {
+            if ok(alias(a, "z", "x", 22)) {
+                ok(a.remove("x"));
+            }
+            ok(read(a, "z"));
         }),
         act("remove x", &[("x", None)], |a| {
             ok(a.remove("x"));
@@ -342,6 +355,75 @@ pub fn scripts() -> Vec<Script> {
                 }
             },
             &[("x", None), ("x", Some(1)), ("x", Some(2)), ("x", Some(3))],
+        ),
+        plain(
+            "alias, remove the target, then the alias",
+            with_x,
+            |a| {
+                assert!(ok(alias(a, "y", "x", 2)) && ok(a.remove("x")));
+                assert_eq!(ok(read(a, "y")), Some(2));
+                assert!(ok(alias(a, "z", "y", 3)) && ok(a.remove("y")));
+                assert_eq!(ok(read(a, "z")), Some(3));
+                ok(a.remove("z"));
+            },
+            &[("x", Some(1)), ("x", None), ("y", Some(2)), ("y", None), ("z", Some(3)), ("z", None)],
+        ),
+        plain(
+            "versions that share parts",
+            |a| {
+                ok(publish(a, "x", 1, 2));
+            },
+            |a| {
+                ok(extend(a, "x", "x", 2));
+                ok(extend(a, "y", "x", 3));
+                ok(publish(a, "x", 4, 0));
+                assert_eq!(ok(read(a, "y")), Some(3));
+            },
+            &[("x", Some(1)), ("x", Some(2)), ("x", Some(4)), ("y", None), ("y", Some(3))],
+        ),
+        plain(
+            "more holds than a record has room for",
+            |a| {
+                ok(publish(a, "x", 1, 0));
+                for name in ["a", "b", "c"] {
+                    ok(alias(a, name, "x", 1));
+                }
+                ok(extend(a, "q", "x", 1));
+            },
+            |a| {
+                for name in ["d", "e", "f"] {
+                    ok(alias(a, name, "x", 2));
+                }
+                ok(a.remove("x"));
+                for name in ["a", "b", "c", "d", "f"] {
+                    ok(a.remove(name));
+                }
+                assert_eq!(ok(read(a, "e")), Some(2));
+                ok(alias(a, "x", "e", 5));
+                ok(a.remove("e"));
+                assert_eq!(ok(read(a, "x")), Some(5));
+            },
+            &[("x", Some(1)), ("x", None), ("x", Some(5)), ("e", None), ("e", Some(2)), ("f", None), ("f", Some(2))],
+        ),
+        plain(
+            "share without room for a knot",
+            |a| {
+                ok(publish(a, "x", 1, 0));
+                for name in ["a", "b", "c", "d"] {
+                    ok(alias(a, name, "x", 1));
+                }
+                // Every slot that a knot could have is taken; they come back with their owner's death.
+                let taker = quiet(&a.env, 51);
+                while taker.alloc(Kind::Knot, 256).is_ok() {}
+                a.env.state().kill(51);
+            },
+            |a| {
+                let refused = alias(a, "a", "x", 2);
+                assert!(matches!(refused, Err(Error::Limit { .. })), "{refused:?}");
+                ok(a.recover(true));
+                ok(alias(a, "a", "x", 2));
+            },
+            &[("x", Some(1)), ("a", Some(1)), ("a", Some(2)), ("b", Some(1))],
         ),
         plain("get", with_x, |a| assert_eq!(ok(read(a, "x")), Some(1)), &[("x", Some(1))]),
         plain(

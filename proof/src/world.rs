@@ -80,7 +80,51 @@ fn body(tables: &Tables<Sim>, id: Id, len: u64, room: u64) -> [u64; 2] {
     [start + room * 8, start + (len - 1) / 8 * 8]
 }
 
-/// Reads what a pinned object says, and checks that all of it, parts included, says the same.
+/// A draft that says `value` and shares the parts of what is published under `from`, or all of it.
+/// `None`: nothing is.
+fn sharing(actor: &Actor, from: &str, value: u64, whole: bool) -> faretra::Result<Option<Draft>> {
+    let Some(source) = actor.pin_named(from)? else { return Ok(None) };
+    let aliased = actor.kind(source)? == Kind::Alias;
+    let target = if aliased { actor.entry(source, 0).part() } else { source };
+    let parts: Vec<Id> = match whole {
+        true => vec![target],
+        false => (0..actor.entries(target)).map(|i| actor.entry(target, i).part()).collect(),
+    };
+    let kind = if whole { Kind::Alias } else { Kind::Bytes };
+    let draft = sheet(actor, kind, 300, value, parts.len() as u64).and_then(|draft| {
+        if whole {
+            actor.set_alias_kind(draft.id, Kind::Bytes);
+        }
+        for (i, part) in parts.iter().enumerate() {
+            actor.hold(draft, i as u64, *part).inspect_err(|_| actor.drop_draft(draft))?;
+        }
+        Ok(draft)
+    });
+    // h4: the source goes before the draft is published.
+    actor.unpin(source);
+    draft.map(Some)
+}
+
+/// Publishes another name for what is published under `from`. `false`: nothing is.
+pub fn alias(actor: &Actor, name: &str, from: &str, value: u64) -> faretra::Result<bool> {
+    put_sharing(actor, name, sharing(actor, from, value, true)?)
+}
+
+/// Publishes a value that shares the parts of what is published under `from`. `false`: nothing is.
+pub fn extend(actor: &Actor, name: &str, from: &str, value: u64) -> faretra::Result<bool> {
+    put_sharing(actor, name, sharing(actor, from, value, false)?)
+}
+
+fn put_sharing(actor: &Actor, name: &str, draft: Option<Draft>) -> faretra::Result<bool> {
+    let Some(draft) = draft else { return Ok(false) };
+    actor.set_meta(draft.id, meta::ROWS, tag(name));
+    let told = actor.publish(name, draft, None).inspect_err(|_| actor.drop_draft(draft))?;
+    actor.env.state().told.push((name.to_owned(), told));
+    Ok(true)
+}
+
+/// Reads what a pinned object says, and checks that all of it, parts included, says the same. Shared parts
+/// say what they said before.
 pub fn value(tables: &Tables<Sim>, id: Id) -> u64 {
     let parts = tables.entries(id);
     let words =
@@ -88,7 +132,14 @@ pub fn value(tables: &Tables<Sim>, id: Id) -> u64 {
     let [first, last] = words(id, parts);
     assert_eq!(first, last, "{id} is torn");
     for i in 0..parts {
-        let part = tables.entry(id, i).part();
+        let entry = tables.entry(id, i);
+        let part = entry.part();
+        if entry.is_held() {
+            assert!(tables.holds(id, part), "H1: the pinned {id} does not hold {part}");
+            assert_ne!(tables.life(part, Ordering::Acquire), Life::FREE, "{part} of the pinned {id} is free");
+            value(tables, part);
+            continue;
+        }
         assert_eq!(tables.life(part, Ordering::Acquire), Life::part(id), "{part} of the pinned {id} is not its part");
         assert_eq!(words(part, 0), [first; 2], "part {part} of {id} is torn or another's");
     }

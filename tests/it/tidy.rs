@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["word", "mem", "geometry"],
     &["sys", "segment", "tables"],
     &["seat", "zone"],
-    &["object", "name", "sync", "recover"],
+    &["object", "hold", "name", "sync", "recover"],
     &["view", "unchecked", "array", "layout", "schema", "message", "skeleton", "plan", "batch", "draft"],
     &["reader", "writer", "report", "arena"],
 ];
