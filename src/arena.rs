@@ -30,10 +30,10 @@ use crate::recover::{Recovered, Violation};
 use crate::report::{ArenaInfo, Entry, Holder, Observer, Stats, entries, holders, largest_holders, living, stats};
 use crate::seat::Core;
 use crate::segment::{Posix, closer, closing, is_kept, life};
-use crate::sync::SLICE;
 use crate::sys::{Process, Sys, directory_room, is_tmpfs, os_error};
 use crate::tables::Tables;
 use crate::view::{Attachment, Pin};
+use crate::wait::SLICE;
 use crate::word::SeatState;
 use crate::writer::Writer;
 
@@ -482,6 +482,10 @@ impl Arena {
         Options::default().open(name)
     }
 
+    pub(crate) fn attachment(&self) -> &Arc<Attachment> {
+        &self.at
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.at.name
@@ -501,8 +505,13 @@ impl Arena {
         }
     }
 
+    pub(crate) fn of(at: &Arc<Attachment>) -> Arena {
+        let path = at.core.env.file().path().to_owned();
+        Arena { at: at.clone(), path }
+    }
+
     #[cold]
-    fn missing(&self, name: &str) -> Error {
+    pub(crate) fn missing(&self, name: &str) -> Error {
         let hint = format!(" in arena `{}`; see `faretra ls {}`", self.name(), self.name());
         Error::NotFound { what: "object", name: name.into(), hint }
     }
@@ -580,11 +589,7 @@ impl Arena {
     fn permit(&self, timeout: Option<Duration>) -> Result<Option<Writer>> {
         let core = &self.at.core;
         core.env.check_fork()?;
-        let recover = || {
-            // A failure here only means that this waiter did not help.
-            let _ = core.recover(false);
-        };
-        let permit = core.permit(timeout, recover)?;
+        let permit = core.lease(core.permits(), timeout)?;
         Ok(permit.map(|permit| Writer::new(&self.at, permit)))
     }
 

@@ -199,9 +199,23 @@ impl ArrayInfo {
         Ok(())
     }
 
+    /// Every header has at least so many bytes.
+    pub(crate) const LEAST_HEAD: u64 = 64;
+
+    /// How long the header is that begins like this.
+    pub(crate) fn head_bytes(bytes: &[u8]) -> u64 {
+        let rank = bytes.get(16..24).and_then(|b| b.first_chunk()).map_or(0, |b| u64::from_le_bytes(*b));
+        (FIXED as u64 + 8 * rank.min(MAX_RANK as u64)).next_multiple_of(64)
+    }
+
     /// Reads and checks what [`ArrayInfo::write_header`] wrote; `bytes` is the whole object, or
     /// more. Afterwards `data_at() + data_bytes()` lies inside `bytes`.
     pub(crate) fn parse(bytes: &[u8]) -> Result<ArrayInfo> {
+        ArrayInfo::parse_head(bytes, bytes.len() as u64)
+    }
+
+    /// The same of an object of `total` bytes, only the first of which are given.
+    pub(crate) fn parse_head(bytes: &[u8], total: u64) -> Result<ArrayInfo> {
         let damaged = |what: String| Error::damaged(format!("an array's header {what}"));
         let Some(head) = bytes.first_chunk::<FIXED>() else {
             return Err(damaged(format!("has {} bytes, less than {FIXED}", bytes.len())));
@@ -243,8 +257,8 @@ impl ArrayInfo {
             return Err(damaged(format!("says {} bytes of data, its shape {:?} says {data}", long(24), info.shape)));
         }
         let end = info.object_bytes().map_err(|e| damaged(e.to_string()))?;
-        if end > bytes.len() as u64 {
-            return Err(damaged(format!("says {end} bytes, the object has {}", bytes.len())));
+        if end > total {
+            return Err(damaged(format!("says {end} bytes, the object has {total}")));
         }
         Ok(info)
     }
@@ -270,7 +284,7 @@ impl ArrayInfo {
             .map_err(|e| Error::damaged(format!("array `{name}` of shape {:?}: {e}", self.shape)))
     }
 
-    fn dimension<T: Element, D: Dimension>(&self, name: &str) -> Result<D> {
+    pub(crate) fn dimension<T: Element, D: Dimension>(&self, name: &str) -> Result<D> {
         let fits = self.element == T::TYPE && D::NDIM.is_none_or(|n| n == self.shape.len());
         let dim = if fits { D::from_dimension(&IxDyn(&self.shape)) } else { None };
         dim.ok_or_else(|| Error::Mismatch {

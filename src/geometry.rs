@@ -93,6 +93,18 @@ pub mod meta {
     pub const TIME: u64 = 11;
 }
 
+/// Words of an object that locks; see [`crate::lock`].
+pub mod lock {
+    /// The part that has a mutable array's elements.
+    pub const ENTRY: u64 = 0;
+    pub const BELL: u64 = 1;
+    pub const COUNT: u64 = 2;
+    pub const STATE: u64 = 3;
+    pub const SIZE: u64 = 4;
+    /// The first lease: a cache line of its own.
+    pub const LEASES: u64 = 8;
+}
+
 /// Flag in [`meta::COMMITTED`]: the slot may have pages that the number does not tell of.
 pub const DIRTY: u64 = 1;
 

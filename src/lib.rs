@@ -47,8 +47,10 @@ mod error;
 mod geometry;
 mod hold;
 mod layout;
+mod lock;
 mod mem;
 mod message;
+mod mutable;
 mod name;
 mod object;
 mod plan;
@@ -59,11 +61,12 @@ mod schema;
 mod seat;
 mod segment;
 mod skeleton;
-mod sync;
+pub mod sync;
 mod sys;
 mod tables;
 mod unchecked;
 mod view;
+mod wait;
 mod word;
 mod writer;
 mod zone;
@@ -72,11 +75,15 @@ pub use arena::{Arena, GIB, KIB, MIB, Options};
 pub use array::{AnyView, Array, ArrayInfo, Element, ElementType};
 pub use draft::{Bits, Text};
 pub use error::{Error, HolderBytes, Result};
+pub use mutable::{MAX_PARTITIONS, MutableArray, Rows, RowsMut};
 pub use reader::{Batch, Bundled, Column, IpcMessages, Object, Table};
 pub use recover::{Recovered, Violation};
 pub use report::{ArenaInfo, Entry, Holder, Observer, Stats};
 pub use tables::Kind;
 pub use writer::{ArrayDraft, Bundle, Draft, Drafted, Value, Writer};
+
+/// Whose `Pod` says which values can be shared: derive it with this version.
+pub use bytemuck;
 
 /// The parts of arrow that the API speaks, in the version that it speaks.
 pub mod arrow {
@@ -87,12 +94,12 @@ pub mod arrow {
 #[cfg(feature = "proof")]
 #[doc(hidden)]
 pub mod proof {
-    pub use crate::geometry::{DIRTY, Geometry, PAGE, Params, Set, Zone, header, meta};
+    pub use crate::geometry::{DIRTY, Geometry, PAGE, Params, Set, Zone, header, lock, meta};
+    pub use crate::lock::{Form, Lease, Leases, PARTITION, SLOTS, Slots};
     pub use crate::mem::{Load, Mem};
     pub use crate::name::Named;
     pub use crate::seat::{Core, Env};
     pub use crate::segment::{closer, closing, life};
-    pub use crate::sync::Permit;
     pub use crate::sys::{Full, Process, Sys};
     pub use crate::tables::{Entry, Tables};
     pub use crate::word::{Bell, Id, Life, Owner, Place, Seat, SeatState, State, Ticket, Turn};

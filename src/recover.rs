@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! r0  prove deaths, seat -> DEAD            first prove, then load the words that you decide on
-//! r1  LEASED(dead) permits -> BACK, ring
+//! r1  LEASED(dead) -> BACK, ring: permits, then the leases of every object that locks
 //! r2  every word of every zone:
 //!       DRAFT(dead)               -> HOME if its target names it, else LOOSE
 //!       DYING(dead)               -> DYING(me), finish
@@ -50,6 +50,8 @@ pub struct Recovered {
     pub bytes: u64,
     /// Permits that they held.
     pub permits: u32,
+    /// Locks, permits of semaphores and partitions that they held.
+    pub locks: u64,
 }
 
 /// A rule of the arena that does not hold, and where.
@@ -79,6 +81,8 @@ pub struct Kept {
     pub drafts: u64,
     pub draft_bytes: u64,
     pub permits: u32,
+    /// Objects that it has leases of, as often as it has.
+    pub locks: Vec<Id>,
 }
 
 impl<E: Env> Core<E> {
@@ -90,7 +94,8 @@ impl<E: Env> Core<E> {
             return Ok(done);
         }
         let before = self.bytes_in_use();
-        done.permits = self.take_back_permits(&dead);
+        done.permits = self.take_back(self.permits(), &dead);
+        done.locks = self.take_back_locks(&dead)?;
         loop {
             let settled = self.settle_words(&dead)?;
             if settled == 0 {
@@ -222,7 +227,13 @@ impl<E: Load + Sys> Tables<E> {
                 if nobody(word) {
                     report("V5", format!("{id} is {word:?}, who is not alive"));
                 }
-                if let Err(what) = self.verify_object(id, word, &listed) {
+                let sound = self.verify_object(id, word, &listed);
+                let sound = sound.and_then(|()| match word.state() {
+                    // A draft may not have its words yet.
+                    Some(State::Home(_) | State::Loose) if zone.set == Set::Shared => self.verify_leases(id, &alive),
+                    _ => Ok(()),
+                });
+                if let Err(what) = sound {
                     report(what.0, what.1);
                 }
             }
@@ -374,6 +385,11 @@ impl<E: Load + Sys> Tables<E> {
             let word = Life(self.env.load(self.geo.permit(index), Acquire));
             if let Some(owner) = word.owner() {
                 all.entry(owner).or_default().permits += 1;
+            }
+        }
+        for (id, leases) in self.locks() {
+            for owner in self.lessees(leases) {
+                all.entry(owner).or_default().locks.push(id);
             }
         }
         let seats: Vec<_> = (0..self.seats_used()).map(|s| (s, self.seat(s))).filter(|(_, w)| w.may_pin()).collect();

@@ -44,7 +44,7 @@ pub trait Env: Mem + Sys {}
 impl<T: Mem + Sys> Env for T {}
 
 /// Words of a seat's record.
-mod info {
+pub(crate) mod info {
     pub const PID: u64 = 0;
     pub const NAMESPACE: u64 = 1;
     pub const STARTED: u64 = 2;
@@ -58,6 +58,9 @@ mod info {
     pub const ROW_INTENT: u64 = 7;
     /// 1: the row's map is in memory.
     pub const ROW_READY: u64 = 8;
+    /// Bells that threads of it sleep on; 0: none. See [`crate::wait`].
+    pub const WAITS: u64 = 9;
+    pub const WAITS_SHOWN: u64 = 7;
 }
 
 /// A participant: the segment's words, and who we are among those who change them.
@@ -208,6 +211,9 @@ impl<E: Env> Core<E> {
         put(info::NAMESPACE, process.namespace);
         put(info::STARTED, process.started);
         put(info::SINCE, self.env.now());
+        for w in 0..info::WAITS_SHOWN {
+            put(info::WAITS + w, 0);
+        }
         let mut text = [0u8; 16];
         let len = command.len().min(text.len());
         text[..len].copy_from_slice(&command.as_bytes()[..len]);

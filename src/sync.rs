@@ -1,180 +1,623 @@
-//! Waiting, and the writers' semaphore.
+//! Locks and values that processes share by name, safe against the death of whoever holds them.
 //!
-//! # Bells
+//! Each is an object of the arena: made by the first who asks for it, found by all others, listed by `faretra
+//! ls`, removed like any other name. Handles keep it in place, so removing the name takes it from nobody
+//! who has it open.
 //!
-//! A bell is one word `{sequence, flag}`, its low half a futex shared between processes.
+//! | | what | when its holder dies |
+//! |---|---|---|
+//! | [`Mutex`] | one holder at a time, perhaps with a value | the next is told ([`MutexGuard::recovered`]), the value is as it was |
+//! | [`Semaphore`] | so many permits | the permit is free again, the next is told |
+//! | [`Event`] | a flag that is waited for | nothing is held |
+//! | [`SharedValue`] | a value that is read and replaced as a whole | the value is the old or the new one |
 //!
-//! ```text
-//! wait   try -> done;  set the flag;  try AGAIN -> done;  FUTEX_WAIT(word as set, slice);  from the top
-//! ring   (after the step that changed something)  flag clear? done.  CAS {seq,1} -> {seq+1,0};  wake ALL
+//! Every wait has a timed form, notices within 100 ms that a holder is dead (as the kernel lets go of it), is not
+//! ended by signals, and costs next to nothing while it lasts. Order among waiters is the kernel's: nobody is
+//! guaranteed to be next. What is granted stays granted while its holder is stopped.
+//!
+//! Locks belong to processes, not to threads: a guard may be sent to another thread, and a thread that
+//! locks twice waits for itself. In a forked child all calls are [`Error::Forked`], and inherited guards
+//! hold nothing: the parent has the lock.
+//!
 //! ```
+//! use faretra::{Arena, sync::Reset};
+//! # let name = format!("doc-sync-{}", std::process::id());
+//! # let name = name.as_str();
+//! # let arena = Arena::options().keep(false).create(name)?;
+//! let total = arena.mutex_with("total", 0_u64)?;      // the same in every process
+//! *total.lock()? += 5;
 //!
-//! * B2: the second try comes after the flag, and the ring after the change: one of them sees the other.
-//! * B3: no death of a waiter loses a wake-up, as all are woken. One who dies or stops between its change
-//!   and its ring delays sleepers by a slice at most: they look again by themselves.
+//! let gpus = arena.semaphore("gpus", 2)?;
+//! let gpu = gpus.acquire()?;                            // back when dropped, or when this process dies
 //!
-//! # Permits
+//! let ready = arena.event("ready", Reset::Manual)?;
+//! ready.set()?;
+//! ready.wait()?;
 //!
-//! The semaphore is an array of [`Life`] words. `FREE or BACK -> LEASED(me,t)` takes one, exact
-//! `LEASED(me,t) -> FREE` gives it back, and recovery turns `LEASED(dead)` into BACK, so that the next
-//! holder is told. A permit is never handed over, and never taken from a living holder. Waiters are
-//! woken together and the kernel decides who runs first.
-//!
-//! Models: `fut` (21 M states), `permit` (1 M states).
+//! let done = arena.shared_value("done", 0_u32)?;
+//! done.update(|n| n + 1)?;
+//! # Ok::<(), faretra::Error>(())
+//! ```
 
-use std::sync::atomic::Ordering::{Acquire, SeqCst};
-use std::time::{Duration, Instant};
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::Duration;
 
+use bytemuck::Pod;
+
+use crate::arena::Arena;
 use crate::error::{Error, Result};
-use crate::geometry::header;
-use crate::mem::{Load, Mem};
-use crate::seat::{Core, Env};
-use crate::sys::Process;
-use crate::tables::Tables;
-use crate::word::{Bell, Life, State, Ticket};
+use crate::geometry::lock;
+use crate::lock::{Form, Lease, Leases, SLOTS, Slots};
+use crate::tables::Kind;
+use crate::view::{Attachment, Pin};
+use crate::word::{Id, State};
 
-/// Longest sleep before a waiter looks by itself, and asks whether somebody died.
-pub const SLICE: Duration = Duration::from_millis(50);
+/// Most permits of a [`Semaphore`].
+pub const MAX_PERMITS: u32 = 1 << 16;
+/// Most bytes of the value of a [`Mutex`] or [`SharedValue`].
+pub const MAX_VALUE: usize = 64 << 10;
 
-/// A permit that this process holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Permit {
-    pub index: u64,
-    pub ticket: Ticket,
-    /// The holder before died with it.
-    pub recovered: bool,
+/// An object that locks, open in this process.
+#[derive(Clone, Debug)]
+pub(crate) struct Handle {
+    pub(crate) pin: Arc<Pin>,
 }
 
-impl<E: Load> Tables<E> {
-    /// Permits that are held now.
-    pub fn permits_held(&self) -> u32 {
-        let held = |i| Life(self.env.load(self.geo.permit(i), Acquire)).state();
-        (0..self.geo.params.permits).filter(|i| matches!(held(*i), Some(State::Leased(_)))).count() as u32
-    }
-}
-
-impl<E: Mem + crate::sys::Sys> Tables<E> {
-    /// Wakes everyone who waits on a bell, and says whether there was anyone. Cheap when nobody does.
-    #[inline]
-    pub fn ring(&self, bell: u64) -> bool {
-        let mut now = Bell(self.env.load(bell, SeqCst));
-        while let Some(rung) = now.ring() {
-            match self.env.cas(bell, now.0, rung.0, SeqCst) {
-                Ok(_) => {
-                    self.env.wake(bell);
-                    return true;
-                }
-                Err(found) => now = Bell(found),
-            }
-        }
-        false
+impl Handle {
+    pub(crate) fn at(&self) -> &Attachment {
+        self.pin.attachment()
     }
 
-    /// Tries `attempt` until it yields something, sleeping on `bell` in between; `None` after
-    /// `timeout`. `slice_over` runs after each slice in which the bell was silent.
-    pub fn wait<T>(
-        &self,
-        bell: u64,
-        timeout: Option<Duration>,
-        mut slice_over: impl FnMut(),
-        mut attempt: impl FnMut() -> Result<Option<T>>,
-    ) -> Result<Option<T>> {
-        let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
+    pub(crate) fn id(&self) -> Id {
+        self.pin.id()
+    }
+
+    /// Finds the object, or makes it. `fill` writes into a new one what it begins with.
+    fn open_or_make(
+        arena: &Arena,
+        name: &str,
+        form: Form,
+        says: fn(&Form) -> String,
+        fill: impl Fn(&Attachment, Id),
+    ) -> Result<Handle> {
+        crate::name::check(name)?;
+        let at = arena.attachment();
         loop {
-            if let Some(done) = attempt()? {
-                return Ok(Some(done));
+            if let Some(pin) = Pin::named(at, name)? {
+                at.core.check_form(pin.id(), name, &form, says)?;
+                return Ok(Handle { pin: Arc::new(pin) });
             }
-            let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|l| l.is_zero()) {
-                return Ok(None);
+            let made = at.with_room(|| {
+                let draft = at.core.draft_lock(form)?;
+                fill(at, draft.id);
+                at.core.publish(name, draft, Some(0)).inspect_err(|_| at.core.drop_draft(draft))
+            });
+            match made {
+                // Somebody may have made it meanwhile, or removed ours by now.
+                Ok(_) | Err(Error::Conflict { .. }) => {}
+                Err(e) => return Err(e),
             }
-            let mut now = Bell(self.env.load(bell, Acquire));
-            while !now.armed() {
-                match self.env.cas(bell, now.0, now.arm().0, SeqCst) {
-                    Ok(_) => now = now.arm(),
-                    Err(found) => now = Bell(found),
+        }
+    }
+}
+
+fn value_fits<T>() -> Result<()> {
+    if size_of::<T>() <= MAX_VALUE {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "a shared value has at most {MAX_VALUE} bytes, not {}: publish it, or use a mutable array",
+        size_of::<T>()
+    )))
+}
+
+/// A value as words, the last one padded with zeros.
+fn to_words<T: Pod>(value: &T, words: &mut Vec<u64>) {
+    words.clear();
+    words.extend(bytemuck::bytes_of(value).chunks(8).map(|chunk| {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        u64::from_le_bytes(word)
+    }));
+}
+
+fn from_words<T: Pod>(words: &[u64]) -> T {
+    let mut value = T::zeroed();
+    for (to, word) in bytemuck::bytes_of_mut(&mut value).chunks_mut(8).zip(words) {
+        to.copy_from_slice(&word.to_le_bytes()[..to.len()]);
+    }
+    value
+}
+
+impl Arena {
+    /// The mutex of this name, made if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Mismatch`] if the name is something else's, or that of a mutex with a value.
+    pub fn mutex(&self, name: &str) -> Result<Mutex> {
+        self.mutex_with(name, ())
+    }
+
+    /// The mutex of this name with the value that it guards, made with `initial` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Mismatch`] if the name is something else's, or the value has another size.
+    pub fn mutex_with<T: Pod>(&self, name: &str, initial: T) -> Result<Mutex<T>> {
+        value_fits::<T>()?;
+        let size = size_of::<T>() as u64;
+        let form = Form { kind: Kind::Mutex, leases: 1, size, slots: 2 };
+        let says = |f: &Form| format!("a mutex with a value of {} bytes", f.size);
+        let handle = Handle::open_or_make(self, name, form, says, |at, id| fill(at, id, &form, &initial))?;
+        let slots = handle.at().core.slots_of(handle.id(), &form);
+        Ok(Mutex { handle, slots, value: PhantomData })
+    }
+
+    /// The semaphore of this name, made with `permits` free permits if there is none; never more than that.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Mismatch`] if the name is something else's, or a semaphore with another number of permits;
+    /// [`Error::Invalid`] for 0 permits or more than [`MAX_PERMITS`].
+    pub fn semaphore(&self, name: &str, permits: u32) -> Result<Semaphore> {
+        self.semaphore_with(name, permits, permits)
+    }
+
+    /// The same, with `initial` permits free at first and at most `capacity` ever: see [`Semaphore::release`].
+    pub fn semaphore_with(&self, name: &str, initial: u32, capacity: u32) -> Result<Semaphore> {
+        if !(1..=MAX_PERMITS).contains(&capacity) || initial > capacity {
+            return Err(Error::invalid(format!(
+                "a semaphore has 1 to {MAX_PERMITS} permits and as many free at first at most, not {capacity} and {initial}"
+            )));
+        }
+        let form = Form { kind: Kind::Semaphore, leases: capacity.into(), size: 0, slots: 0 };
+        let says = |f: &Form| format!("a semaphore of {} permits", f.leases);
+        let handle = Handle::open_or_make(self, name, form, says, |at, id| {
+            if let Ok(Some(leases)) = at.core.leases_of(id) {
+                at.core.fill_permits(leases, initial.into());
+            }
+        })?;
+        let leases = handle.at().core.leases_of(handle.id())?;
+        let leases = leases.ok_or_else(|| Error::damaged(format!("the semaphore `{name}` has no permits")))?;
+        Ok(Semaphore { handle, leases })
+    }
+
+    /// The event of this name, made unset if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Mismatch`] if the name is something else's, or an event that resets otherwise.
+    pub fn event(&self, name: &str, reset: Reset) -> Result<Event> {
+        let form = Form { kind: Kind::Event, leases: 0, size: (reset == Reset::Auto).into(), slots: 0 };
+        let says = |f: &Form| format!("an event that {}", if f.size == 1 { "resets itself" } else { "stays set" });
+        let handle = Handle::open_or_make(self, name, form, says, |_, _| {})?;
+        Ok(Event { handle, reset })
+    }
+
+    /// The value of this name, made as `initial` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Mismatch`] if the name is something else's, or a value of another size;
+    /// [`Error::Invalid`] for more than [`MAX_VALUE`] bytes.
+    pub fn shared_value<T: Pod>(&self, name: &str, initial: T) -> Result<SharedValue<T>> {
+        value_fits::<T>()?;
+        let size = size_of::<T>() as u64;
+        let slots = if size <= 8 { 0 } else { SLOTS };
+        let form = Form { kind: Kind::Value, leases: slots, size, slots };
+        let says = |f: &Form| format!("a value of {} bytes", f.size);
+        let handle = Handle::open_or_make(self, name, form, says, |at, id| fill(at, id, &form, &initial))?;
+        let slots = handle.at().core.slots_of(handle.id(), &form);
+        Ok(SharedValue { handle, slots, value: PhantomData })
+    }
+}
+
+/// Writes the first value of a new object.
+fn fill<T: Pod>(at: &Attachment, id: Id, form: &Form, initial: &T) {
+    let mut words = vec![];
+    to_words(initial, &mut words);
+    if form.slots == 0 {
+        at.core.store_word(at.core.lock_word(id, lock::STATE), words.first().copied().unwrap_or(0));
+    } else {
+        at.core.fill_slots(at.core.slots_of(id, form), &words);
+    }
+}
+
+/// A lock that one process holds at a time, with or without a value.
+///
+/// The value is a copy while it is locked, and is stored as a whole when it is unlocked: who dies, or panics,
+/// before that has changed nothing.
+#[derive(Clone, Debug)]
+pub struct Mutex<T: Pod = ()> {
+    handle: Handle,
+    slots: Slots,
+    value: PhantomData<T>,
+}
+
+impl<T: Pod> Mutex<T> {
+    /// Waits until the mutex is free, and takes it.
+    #[inline]
+    pub fn lock(&self) -> Result<MutexGuard<T>> {
+        self.take(None)?.ok_or(Error::TimedOut(Duration::MAX))
+    }
+
+    /// Takes the mutex if it is free now. `None`: it is not.
+    #[inline]
+    pub fn try_lock(&self) -> Result<Option<MutexGuard<T>>> {
+        self.take(Some(Duration::ZERO))
+    }
+
+    /// Takes the mutex if it becomes free in time; [`Error::TimedOut`] if not.
+    pub fn lock_timeout(&self, timeout: Duration) -> Result<MutexGuard<T>> {
+        self.take(Some(timeout))?.ok_or(Error::TimedOut(timeout))
+    }
+
+    #[inline]
+    fn take(&self, timeout: Option<Duration>) -> Result<Option<MutexGuard<T>>> {
+        let core = &self.handle.at().core;
+        core.env.check_fork()?;
+        let Some(lease) = core.lease(self.slots.leases, timeout)? else { return Ok(None) };
+        let mut value = T::zeroed();
+        if size_of::<T>() != 0 {
+            let mut words = vec![0; size_of::<T>().div_ceil(8)];
+            // From here on the guard gives it back.
+            let loaded = core.load_slots(self.slots, &mut words);
+            if let Err(e) = loaded {
+                core.give_back(lease, !lease.recovered);
+                return Err(e);
+            }
+            value = from_words(&words);
+        }
+        let held = Held { handle: self.handle.clone(), lease, consistent: !lease.recovered };
+        Ok(Some(MutexGuard { held, slots: self.slots, value, changed: false }))
+    }
+
+    /// Whether somebody holds it at this moment.
+    pub fn is_locked(&self) -> Result<bool> {
+        let core = &self.handle.at().core;
+        core.env.check_fork()?;
+        Ok(core.count_leases(self.slots.leases, |state| matches!(state, State::Leased(_))) != 0)
+    }
+}
+
+/// A lease that is given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Held {
+    handle: Handle,
+    pub(crate) lease: Lease,
+    pub(crate) consistent: bool,
+}
+
+impl Held {
+    pub(crate) fn new(handle: &Handle, lease: Lease) -> Held {
+        Held { handle: handle.clone(), lease, consistent: !lease.recovered }
+    }
+
+    pub(crate) fn is_ours(&self) -> bool {
+        self.handle.at().core.env.check_fork().is_ok()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.is_ours() {
+            let consistent = self.consistent && !std::thread::panicking();
+            // Who locks in a loop would have it again before the woken are awake.
+            if self.handle.at().core.give_back(self.lease, consistent) {
+                std::thread::yield_now();
+            }
+        }
+    }
+}
+
+/// A locked [`Mutex`]: derefs to its value. Dropping it stores the value and unlocks.
+///
+/// Dropped while its thread panics, it stores nothing, and the next holder is told as after a death.
+#[derive(Debug)]
+#[must_use = "dropping the guard unlocks at once"]
+pub struct MutexGuard<T: Pod = ()> {
+    held: Held,
+    slots: Slots,
+    value: T,
+    changed: bool,
+}
+
+impl<T: Pod> MutexGuard<T> {
+    /// Whether a holder before died, or panicked, while it had the lock, and nobody has said since that
+    /// what the lock guards is consistent.
+    pub fn recovered(&self) -> bool {
+        self.held.lease.recovered
+    }
+
+    /// Says that what the lock guards is consistent again: the next holder is not told any more.
+    pub fn mark_consistent(&mut self) {
+        self.held.consistent = true;
+    }
+}
+
+impl<T: Pod> Deref for MutexGuard<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T: Pod> DerefMut for MutexGuard<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.changed = true;
+        &mut self.value
+    }
+}
+
+impl<T: Pod> Drop for MutexGuard<T> {
+    fn drop(&mut self) {
+        if self.changed && size_of::<T>() != 0 && !std::thread::panicking() && self.held.is_ours() {
+            let mut words = vec![];
+            to_words(&self.value, &mut words);
+            self.held.handle.at().core.store_locked(self.slots, &words);
+        }
+    }
+}
+
+/// A counting semaphore, bounded by its number of permits.
+///
+/// A [`Permit`] belongs to the process that acquired it and comes back when it is dropped or its process dies.
+/// For semaphores that count something else than holders, [`Permit::forget`] uses a permit up, and
+/// [`Semaphore::release`] makes one that was used up free again, in any process.
+#[derive(Clone, Debug)]
+pub struct Semaphore {
+    handle: Handle,
+    leases: Leases,
+}
+
+impl Semaphore {
+    /// Waits until a permit is free, and takes it.
+    pub fn acquire(&self) -> Result<Permit> {
+        self.take(None)?.ok_or(Error::TimedOut(Duration::MAX))
+    }
+
+    /// Takes a permit if one is free now.
+    pub fn try_acquire(&self) -> Result<Option<Permit>> {
+        self.take(Some(Duration::ZERO))
+    }
+
+    /// Takes a permit if one becomes free in time; [`Error::TimedOut`] if not.
+    pub fn acquire_timeout(&self, timeout: Duration) -> Result<Permit> {
+        self.take(Some(timeout))?.ok_or(Error::TimedOut(timeout))
+    }
+
+    #[inline]
+    fn take(&self, timeout: Option<Duration>) -> Result<Option<Permit>> {
+        let core = &self.handle.at().core;
+        core.env.check_fork()?;
+        let lease = core.lease(self.leases, timeout)?;
+        Ok(lease.map(|lease| Permit { held: Held::new(&self.handle, lease) }))
+    }
+
+    /// Makes a permit free that was used up.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if none was: there are never more permits than the semaphore was made with.
+    pub fn release(&self) -> Result<()> {
+        let core = &self.handle.at().core;
+        core.env.check_fork()?;
+        if core.add_permit(self.leases) {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "the semaphore has {} permits and none was used up: nothing to release",
+            self.leases.count
+        )))
+    }
+
+    /// Permits that are free at this moment.
+    pub fn available(&self) -> Result<u32> {
+        let core = &self.handle.at().core;
+        core.env.check_fork()?;
+        Ok(core.count_leases(self.leases, |state| matches!(state, State::Free | State::Back(_))) as u32)
+    }
+
+    /// Permits that it was made with.
+    pub fn capacity(&self) -> u32 {
+        self.leases.count as u32
+    }
+}
+
+/// A permit of a [`Semaphore`].
+#[derive(Debug)]
+#[must_use = "dropping the permit gives it back at once"]
+pub struct Permit {
+    held: Held,
+}
+
+impl Permit {
+    /// Whether the process that had this permit before died with it.
+    pub fn recovered(&self) -> bool {
+        self.held.lease.recovered
+    }
+
+    /// Uses the permit up: it is nobody's until somebody calls [`Semaphore::release`].
+    pub fn forget(self) {
+        if self.held.is_ours() {
+            // Dropping it then finds that it is no longer ours, and changes nothing.
+            self.held.handle.at().core.use_up(self.held.lease);
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        // A panic leaves nothing behind in a permit: what it stands for is free again.
+        self.held.consistent = true;
+    }
+}
+
+/// How an [`Event`] is reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reset {
+    /// It stays set until [`Event::reset`]: everybody who waits goes on.
+    Manual,
+    /// One waiter goes on and resets it.
+    Auto,
+}
+
+/// A flag that is waited for.
+#[derive(Clone, Debug)]
+pub struct Event {
+    handle: Handle,
+    reset: Reset,
+}
+
+impl Event {
+    /// Sets it.
+    pub fn set(&self) -> Result<()> {
+        let core = &self.handle.at().core;
+        core.env.check_fork()?;
+        core.set_event(self.handle.id());
+        Ok(())
+    }
+
+    /// Takes it back, if it is set and nobody went on because of it yet.
+    pub fn reset(&self) -> Result<()> {
+        let core = &self.handle.at().core;
+        core.env.check_fork()?;
+        core.store_word(core.lock_word(self.handle.id(), lock::STATE), 0);
+        Ok(())
+    }
+
+    /// Whether it is set at this moment.
+    pub fn is_set(&self) -> Result<bool> {
+        let core = &self.handle.at().core;
+        core.env.check_fork()?;
+        Ok(core.pass_event(self.handle.id(), false))
+    }
+
+    /// Waits until it is set.
+    pub fn wait(&self) -> Result<()> {
+        self.pass(None)?.ok_or(Error::TimedOut(Duration::MAX))
+    }
+
+    /// Whether it is set now; one that resets itself is not any more then.
+    pub fn try_wait(&self) -> Result<bool> {
+        Ok(self.pass(Some(Duration::ZERO))?.is_some())
+    }
+
+    /// Waits until it is set; [`Error::TimedOut`] if it is not in time.
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<()> {
+        self.pass(Some(timeout))?.ok_or(Error::TimedOut(timeout))
+    }
+
+    fn pass(&self, timeout: Option<Duration>) -> Result<Option<()>> {
+        let core = &self.handle.at().core;
+        core.env.check_fork()?;
+        let (id, resets) = (self.handle.id(), self.reset == Reset::Auto);
+        let bell = core.lock_word(id, lock::BELL);
+        core.wait(bell, timeout, || {}, || Ok(core.pass_event(id, resets).then_some(())))
+    }
+}
+
+/// A value of plain bytes that is read and replaced as a whole: a counter, a status.
+///
+/// Reads never wait and never see a mixture. Up to 8 bytes it is one atomic word. Larger ones lie in 8
+/// slots: a store writes one that is not current and makes it current, so it waits only while 7 others are
+/// under way (in processes that are stopped in the middle, say).
+#[derive(Clone, Debug)]
+pub struct SharedValue<T: Pod> {
+    handle: Handle,
+    slots: Slots,
+    value: PhantomData<T>,
+}
+
+impl<T: Pod> SharedValue<T> {
+    fn is_word() -> bool {
+        size_of::<T>() <= 8
+    }
+
+    fn word(&self) -> u64 {
+        self.handle.at().core.lock_word(self.handle.id(), lock::STATE)
+    }
+
+    /// The current value.
+    pub fn load(&self) -> Result<T> {
+        let core = &self.handle.at().core;
+        core.env.check_fork()?;
+        if Self::is_word() {
+            return Ok(from_words(&[core.load_word(self.word())]));
+        }
+        let mut words = vec![0; size_of::<T>().div_ceil(8)];
+        core.load_slots(self.slots, &mut words)?;
+        Ok(from_words(&words))
+    }
+
+    /// Replaces the value, whatever it is.
+    pub fn store(&self, value: T) -> Result<()> {
+        let core = &self.handle.at().core;
+        core.env.check_fork()?;
+        let mut words = vec![];
+        to_words(&value, &mut words);
+        if Self::is_word() {
+            core.store_word(self.word(), words.first().copied().unwrap_or(0));
+            return Ok(());
+        }
+        core.store_slots(self.slots, &words)
+    }
+
+    /// Replaces the value by what `next` makes of it, and returns what was there before. `next` runs
+    /// again when somebody else was faster.
+    pub fn update(&self, mut next: impl FnMut(T) -> T) -> Result<T> {
+        let before = self.change(|value| Some(next(value)))?;
+        Ok(before.unwrap_or_else(|now| now))
+    }
+
+    /// Replaces the value if its bytes are those of `current`, and says what was there before: `Ok` if it
+    /// was replaced, `Err` if not.
+    pub fn compare_exchange(&self, current: T, new: T) -> Result<std::result::Result<T, T>> {
+        let same = |value: &T| bytemuck::bytes_of(value) == bytemuck::bytes_of(&current);
+        self.change(|value| same(&value).then_some(new))
+    }
+
+    /// `Ok(before)`: changed; `Err(now)`: `next` made nothing of it.
+    fn change(&self, mut next: impl FnMut(T) -> Option<T>) -> Result<std::result::Result<T, T>> {
+        let core = &self.handle.at().core;
+        core.env.check_fork()?;
+        let mut words = vec![];
+        if Self::is_word() {
+            let mut now = core.load_word(self.word());
+            loop {
+                let before: T = from_words(&[now]);
+                let Some(new) = next(before) else { return Ok(Err(before)) };
+                to_words(&new, &mut words);
+                match core.swap_word(self.word(), now, words.first().copied().unwrap_or(0)) {
+                    Ok(_) => return Ok(Ok(before)),
+                    Err(found) => now = found,
                 }
             }
-            if let Some(done) = attempt()? {
-                return Ok(Some(done));
-            }
-            self.env.sleep(bell, now.futex(), left.map_or(SLICE, |l| l.min(SLICE)));
-            if Bell(self.env.load(bell, SeqCst)) == now {
-                slice_over();
-            }
         }
+        words.resize(size_of::<T>().div_ceil(8), 0);
+        let mut before = T::zeroed();
+        let changed = core.update_slots(self.slots, &mut words, |words| {
+            before = from_words(words);
+            let Some(new) = next(before) else { return false };
+            for (word, chunk) in words.iter_mut().zip(bytemuck::bytes_of(&new).chunks(8)) {
+                let mut bytes = [0; 8];
+                bytes[..chunk.len()].copy_from_slice(chunk);
+                *word = u64::from_le_bytes(bytes);
+            }
+            true
+        })?;
+        Ok(changed.map_or(Err(before), |()| Ok(before)))
     }
 }
 
-impl<E: Env> Core<E> {
-    /// Takes a permit if one is free.
-    pub fn try_permit(&self) -> Result<Option<Permit>> {
-        for index in 0..self.geo.params.permits {
-            let off = self.geo.permit(index);
-            let word = Life(self.env.load(off, Acquire));
-            if word.state().is_none() {
-                return Err(Error::damaged(format!("permit {index} has the impossible word {:#x}", word.0)));
-            }
-            let ticket = self.ticket();
-            if let Some((leased, recovered)) = word.lease(ticket)
-                && self.env.cas(off, word.0, leased.0, SeqCst).is_ok()
-            {
-                return Ok(Some(Permit { index, ticket, recovered }));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Waits for a permit. `recover` is run when a holder is found dead.
-    pub fn permit(&self, timeout: Option<Duration>, recover: impl Fn()) -> Result<Option<Permit>> {
-        let mut slices = 0;
-        let look = || {
-            slices += 1;
-            // The lock every other slice, so that a waiter notices within 100 ms; the dearer proof, which is for
-            // large processes that take long to go, now and then.
-            if slices % 2 == 0 && self.a_holder_is_gone(slices / 2, slices % 8 == 0) {
-                recover();
-            }
-        };
-        self.wait(header::PERMIT_BELL, timeout, look, || self.try_permit())
-    }
-
-    /// Asks the kernel about a few of the holders, others in each slice: an idle waiter should not cost
-    /// more the more writers there are.
-    fn a_holder_is_gone(&self, slice: u64, thoroughly: bool) -> bool {
-        const A_FEW: u64 = 8;
-        let permits = self.geo.params.permits;
-        let holder = |i| match Life(self.env.load(self.geo.permit(i % permits), Acquire)).state() {
-            Some(State::Leased(t)) => Some(t.owner()),
-            _ => None,
-        };
-        let first = slice * A_FEW % permits;
-        let holders = (first..first + permits).filter_map(holder).filter(|o| *o != self.me());
-        let facts = |owner| if thoroughly { self.process(owner) } else { Process::default() };
-        holders.take(A_FEW as usize).any(|owner| self.env.is_gone(owner, facts(owner)))
-    }
-
-    /// Gives a permit back, and says whether somebody was waiting for it.
-    pub fn return_permit(&self, permit: Permit) -> bool {
-        let off = self.geo.permit(permit.index);
-        let returned = self.env.cas(off, Life::leased(permit.ticket).0, Life::FREE.0, SeqCst);
-        returned.is_ok() && self.ring(header::PERMIT_BELL)
-    }
-
-    /// Takes back what the dead held; the next holders are told.
-    pub fn take_back_permits(&self, dead: &[crate::word::Owner]) -> u32 {
-        let mut back = 0;
-        for index in 0..self.geo.params.permits {
-            let off = self.geo.permit(index);
-            let word = Life(self.env.load(off, Acquire));
-            let next = dead.iter().find_map(|d| word.take_back(*d));
-            if next.is_some_and(|next| self.env.cas(off, word.0, next.0, SeqCst).is_ok()) {
-                back += 1;
-            }
-        }
-        if back != 0 {
-            self.ring(header::PERMIT_BELL);
-        }
-        back
-    }
-}
+const _: fn() = || {
+    fn shared<T: Send + Sync>() {}
+    shared::<Mutex<[u64; 4]>>();
+    shared::<MutexGuard<u32>>();
+    shared::<Semaphore>();
+    shared::<Event>();
+    shared::<SharedValue<u64>>();
+};

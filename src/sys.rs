@@ -56,6 +56,10 @@ pub trait Sys {
     fn sleep(&self, off: u64, expected: u32, limit: Duration);
     /// Wakes all who sleep on the word at `off`.
     fn wake(&self, off: u64);
+    /// How often a waiter looks again before it sleeps: a sleep and a wake-up cost a few microseconds.
+    fn spins(&self) -> u32 {
+        0
+    }
     /// The word at `off`, or 0 where the file has a hole: for looks at payloads that nobody keeps in place
     /// meanwhile. (Loading from a hole through a mapping would put a page there.)
     fn peek(&self, off: u64) -> u64;

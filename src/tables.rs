@@ -6,7 +6,7 @@
 use std::sync::atomic::Ordering::{self, Acquire, Relaxed, SeqCst};
 
 use crate::error::{Error, Result};
-use crate::geometry::{Geometry, Set, Zone, header, meta};
+use crate::geometry::{Geometry, Set, Zone, header, lock, meta};
 use crate::mem::{Load, Mem};
 use crate::sys::Sys;
 use crate::word::{Id, Life, Place, Seat};
@@ -35,10 +35,20 @@ pub enum Kind {
     Alias,
     /// Room for more holds of a shared object.
     Knot,
+    /// A lock that one holds at a time; see [`crate::sync::Mutex`].
+    Mutex,
+    /// A counting semaphore; see [`crate::sync::Semaphore`].
+    Semaphore,
+    /// A flag that is waited for; see [`crate::sync::Event`].
+    Event,
+    /// A small value that changes in place; see [`crate::sync::SharedValue`].
+    Value,
+    /// An array that is written in partitions; see [`crate::MutableArray`].
+    MutableArray,
 }
 
 impl Kind {
-    const ALL: [Kind; 10] = [
+    const ALL: [Kind; 15] = [
         Kind::Name,
         Kind::List,
         Kind::Batch,
@@ -49,6 +59,11 @@ impl Kind {
         Kind::Column,
         Kind::Alias,
         Kind::Knot,
+        Kind::Mutex,
+        Kind::Semaphore,
+        Kind::Event,
+        Kind::Value,
+        Kind::MutableArray,
     ];
 
     pub(crate) fn code(self) -> u64 {
@@ -63,8 +78,14 @@ impl Kind {
     pub fn set(self) -> Set {
         match self {
             Kind::Name | Kind::List | Kind::Knot => Set::Shared,
+            kind if kind.locks() => Set::Shared,
             _ => Set::Payload,
         }
+    }
+
+    /// Whether its objects have leases, and change in place.
+    pub fn locks(self) -> bool {
+        matches!(self, Kind::Mutex | Kind::Semaphore | Kind::Event | Kind::Value | Kind::MutableArray)
     }
 }
 
@@ -81,6 +102,11 @@ impl std::fmt::Display for Kind {
             Kind::Column => "column",
             Kind::Alias => "alias",
             Kind::Knot => "knot",
+            Kind::Mutex => "mutex",
+            Kind::Semaphore => "semaphore",
+            Kind::Event => "event",
+            Kind::Value => "value",
+            Kind::MutableArray => "mutable array",
         })
     }
 }
@@ -159,13 +185,23 @@ impl<E: Load> Tables<E> {
         Kind::parse(word & 0xff).ok_or_else(|| Error::damaged(format!("{id} is of no known kind ({word:#x})")))
     }
 
-    /// What an object is to its readers: of an alias, what its target is.
+    /// What an object is to its readers: of an alias, what its target is; of a mutable array that is
+    /// frozen, an array.
     #[inline]
     pub fn seen_kind(&self, id: Id) -> Result<Kind> {
-        let kind = self.kind(id)?;
-        if kind != Kind::Alias {
-            return Ok(kind);
+        match self.kind(id)? {
+            Kind::Alias => self.alias_kind(id),
+            Kind::MutableArray if self.is_frozen(id) => Ok(Kind::Array),
+            kind => Ok(kind),
         }
+    }
+
+    /// Whether a mutable array is frozen.
+    pub fn is_frozen(&self, id: Id) -> bool {
+        self.slot(id).0.set == Set::Shared && self.env.load(self.payload(id) + lock::STATE * 8, SeqCst) == 1
+    }
+
+    fn alias_kind(&self, id: Id) -> Result<Kind> {
         let word = self.meta(id, meta::KIND);
         let target = Kind::parse(word >> 8 & 0xff).filter(|k| *k != Kind::Alias);
         target.ok_or_else(|| Error::damaged(format!("{id} is an alias of no known kind ({word:#x})")))

@@ -7,6 +7,8 @@
 //! * M2: a `&mut [u8]` is lent only from the writers' mapping of an object that is a draft of ours, by its
 //!   [`Sheet`], which exists once. Nobody reads a draft.
 //! * M3: publishing consumes the sheet; so no `&mut` outlives the draft.
+//! * M5: rows of a mutable array are lent as `&mut [u8]` to who has the write leases of their partitions, as
+//!   `&[u8]` to who has leases, by a [`Stretch`] inside the guard that has them. A frozen array is as published.
 //! * M4: non-temporal stores are fenced before the copy returns, so the put that follows publishes them.
 //!
 //! Other participants keep M1 and M2 as well: who can write the segment is trusted to run this code (see
@@ -19,6 +21,7 @@ use std::sync::Arc;
 
 use arrow_buffer::Buffer;
 
+use crate::array::ArrayInfo;
 use crate::error::{Error, Result};
 use crate::geometry::{Set, meta};
 use crate::seat::Core;
@@ -99,16 +102,40 @@ impl Pin {
         let core = &self.at.core;
         // The length is a word of the control region, which a forked child does not have.
         core.env.check_fork()?;
-        let (zone, slot) = core.slot(id);
+        let (zone, _) = core.slot(id);
         let len = core.meta(id, meta::LEN);
         if zone.set != Set::Payload || len > zone.size() {
             return Err(Error::damaged(format!("{id} says it has {len} bytes, its slot {}", zone.size())));
         }
+        self.bytes_at(id, 0, len)
+    }
+
+    /// `len` bytes from `from` on of the pinned object or of a part of it: of a mutable array, some that
+    /// nobody else writes.
+    fn bytes_at(&self, id: Id, from: u64, len: u64) -> Result<&[u8]> {
+        let core = &self.at.core;
+        core.env.check_fork()?;
+        let (zone, slot) = core.slot(id);
+        let size = zone.size();
+        if zone.set != Set::Payload || from.checked_add(len).is_none_or(|end| end > size) {
+            return Err(Error::damaged(format!("{id} has {size} bytes, not {len} from {from} on")));
+        }
         let (data, _) = core.env.data();
-        let at = data.wrapping_add((zone.offset(slot) - core.geo.data) as usize);
-        // SAFETY: `offset .. offset + len` is inside the slot, so inside the data mapping, which lives
-        // as long as `self.at`; M1: nobody writes these bytes while `self` exists.
+        let at = data.wrapping_add((zone.offset(slot) - core.geo.data + from) as usize);
+        // SAFETY: `from .. from + len` is inside the slot, so inside the data mapping, which lives as long
+        // as `self.at`; M1, M5: nobody writes these bytes while the slice is used.
         Ok(unsafe { std::slice::from_raw_parts(at, len as usize) })
+    }
+
+    /// What the header of a mutable array's elements says; the elements, which may change, are not looked at.
+    pub fn array_info(&self, part: Id) -> Result<ArrayInfo> {
+        let head = ArrayInfo::head_bytes(self.bytes_at(part, 0, ArrayInfo::LEAST_HEAD)?);
+        ArrayInfo::parse_head(self.bytes_at(part, 0, head)?, self.nbytes(part))
+    }
+
+    /// Bytes of the pinned object or of a part of it.
+    pub fn nbytes(&self, id: Id) -> u64 {
+        self.at.core.meta(id, meta::LEN).min(self.at.core.slot(id).0.size())
     }
 
     /// Where an object's slot lies in the data region: offset and size.
@@ -190,6 +217,13 @@ impl Sheet {
         Ok(())
     }
 
+    /// Makes it a part of another draft of ours, which is no sheet.
+    pub fn give_to(mut self, parent: Draft, index: u64) -> Result<()> {
+        self.at.core.adopt_part(parent, index, self.draft())?;
+        self.draft = None;
+        Ok(())
+    }
+
     pub fn set_rows(&self, rows: u64) {
         self.at.core.set_meta(self.draft().id, meta::ROWS, rows);
     }
@@ -200,6 +234,50 @@ impl Sheet {
         let version = self.at.core.publish(name, self.draft(), expected)?;
         self.draft = None;
         Ok(version)
+    }
+}
+
+/// Bytes of a mutable array's elements, lent to who has leases of their partitions.
+#[derive(Debug)]
+pub struct Stretch {
+    pin: Arc<Pin>,
+    part: Id,
+    from: u64,
+    len: u64,
+}
+
+impl Stretch {
+    /// `from..from + len` of a part of the pinned object. Whoever has it must have the leases (M5).
+    pub fn new(pin: &Arc<Pin>, part: Id, from: u64, len: u64) -> Result<Stretch> {
+        pin.at.core.env.check_fork()?;
+        let have = pin.nbytes(part);
+        match from.checked_add(len) {
+            Some(end) if end <= have => Ok(Stretch { pin: pin.clone(), part, from, len }),
+            _ => Err(Error::damaged(format!("{part} has {have} bytes, not {len} from {from} on"))),
+        }
+    }
+
+    /// Makes [`Stretch::bytes_mut`] possible.
+    pub fn map_for_writing(&self) -> Result<()> {
+        let env = &self.pin.attachment().core.env;
+        env.check_fork()?;
+        env.map_for_writing()
+    }
+
+    pub fn bytes(&self) -> Result<&[u8]> {
+        self.pin.bytes_at(self.part, self.from, self.len)
+    }
+
+    pub fn bytes_mut(&mut self) -> Result<&mut [u8]> {
+        let core = &self.pin.attachment().core;
+        core.env.check_fork()?;
+        let (zone, slot) = core.slot(self.part);
+        let base = core.env.data_for_writing().expect("mapped by `map_for_writing`");
+        let at = base.wrapping_add((zone.offset(slot) - core.geo.data + self.from) as usize);
+        // SAFETY: `from .. from + len` is inside the slot (`new`), so inside the writers' mapping, which lives as
+        // long as the pin; its pages are in memory (`alloc`). M5: nobody else has these bytes, and `&mut self`
+        // is the only way to them here.
+        Ok(unsafe { std::slice::from_raw_parts_mut(at, self.len as usize) })
     }
 }
 

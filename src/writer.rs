@@ -12,10 +12,10 @@ use ndarray::{ArrayView, ArrayViewMut, Dimension, StrideShape};
 use crate::array::{AnyView, ArrayDraftLayout, CopyBytes, Element};
 use crate::draft::{Bits, DraftLayout, DraftMemory, Text};
 use crate::error::{Error, Result};
+use crate::lock::Lease;
 use crate::name;
 use crate::plan::Plan;
 use crate::reader::{Batch, names_bytes};
-use crate::sync::Permit;
 use crate::tables::Kind;
 use crate::view::{Attachment, STREAM_FROM, Sheet, copy, entries_bytes};
 
@@ -30,14 +30,14 @@ pub struct Writer {
 #[derive(Debug)]
 struct Held {
     at: Arc<Attachment>,
-    permit: Permit,
+    permit: Lease,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
         if self.at.core.env.check_fork().is_ok() {
             // Who takes permits in a loop would have it again before the woken are awake.
-            if self.at.core.return_permit(self.permit) {
+            if self.at.core.give_back(self.permit, true) {
                 std::thread::yield_now();
             }
         }
@@ -160,8 +160,12 @@ enum Unfinished {
 }
 
 impl Writer {
-    pub(crate) fn new(at: &Arc<Attachment>, permit: Permit) -> Writer {
+    pub(crate) fn new(at: &Arc<Attachment>, permit: Lease) -> Writer {
         Writer { at: at.clone(), permit: Arc::new(Held { at: at.clone(), permit }) }
+    }
+
+    pub(crate) fn attachment(&self) -> &Arc<Attachment> {
+        &self.at
     }
 
     /// Whether the process that held this permit before died with it. Nothing is broken by that:

@@ -60,7 +60,7 @@ fn everything(a: &Actor, budget: &Budget, seen: &mut Flips) {
     }
     budget.renew();
     if let Some(permit) = tried(seen, a.try_permit()).flatten() {
-        a.return_permit(permit);
+        a.give_back(permit, true);
     }
     budget.renew();
     tried(seen, a.recover(true));

@@ -171,7 +171,8 @@ macro_rules! sources {
 }
 
 /// The crate's sources as they were when it was built, to tell which function a line is in.
-const SOURCES: &[(&str, &str)] = sources!["name.rs" "hold.rs" "object.rs" "recover.rs" "seat.rs" "sync.rs" "tables.rs" "zone.rs"];
+const SOURCES: &[(&str, &str)] =
+    sources!["name.rs" "hold.rs" "object.rs" "recover.rs" "seat.rs" "wait.rs" "lock.rs" "tables.rs" "zone.rs"];
 
 /// Names places by the function they are in, so that lists of them survive edits elsewhere in a file.
 pub struct Names {

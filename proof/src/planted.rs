@@ -261,7 +261,7 @@ pub const BUGS: &[Bug] = &[
     Bug {
         what: "the bell is rung before the permit is back",
         breaks: "B2",
-        file: "sync.rs",
+        file: "wait.rs",
         edits: &[
             ("        let returned = self", "        self.ring(header::PERMIT_BELL);\n        let returned = self"),
             ("returned.is_ok() && self.ring(header::PERMIT_BELL)", "returned.is_ok()"),
@@ -271,7 +271,7 @@ pub const BUGS: &[Bug] = &[
     Bug {
         what: "a sleeper does not look again after it set the flag",
         breaks: "B2",
-        file: "sync.rs",
+        file: "wait.rs",
         edits: &[(
             "            if let Some(done) = attempt()? {\n                return Ok(Some(done));\n            }\n            self.env.sleep",
             "            self.env.sleep",

@@ -174,7 +174,7 @@ pub fn acts() -> Vec<Act> {
         }),
         act("take a permit", &[], |a| {
             if let Some(p) = ok(a.try_permit()) {
-                a.return_permit(p);
+                a.give_back(p, true);
             }
         }),
         act("drop a draft", &[], |a| {
@@ -433,8 +433,8 @@ pub fn scripts() -> Vec<Script> {
                 let p = ok(a.try_permit()).expect("free");
                 let q = ok(a.try_permit()).expect("free");
                 assert!(!p.recovered && !q.recovered && ok(a.try_permit()).is_none());
-                a.return_permit(p);
-                a.return_permit(q);
+                a.give_back(p, true);
+                a.give_back(q, true);
             },
             &[],
         ),
@@ -450,7 +450,7 @@ pub fn scripts() -> Vec<Script> {
                 let told = taken.iter().filter(|p| p.recovered).count();
                 assert_eq!(told, 1, "the next holder is told, once");
                 for p in taken {
-                    a.return_permit(p);
+                    a.give_back(p, true);
                 }
             },
             &[("x", Some(1))],
@@ -529,7 +529,7 @@ pub fn scripts() -> Vec<Script> {
                 let wakes = a.env.state().wakes;
                 ok(publish(a, "x", 2, 0));
                 ok(publish(a, "y", 2, 0));
-                a.return_permit(ok(a.try_permit()).expect("free"));
+                a.give_back(ok(a.try_permit()).expect("free"), true);
                 assert_eq!(a.env.state().wakes, wakes + 3, "B2: somebody was not woken");
                 let found = ok(a.wait(header::NAME_BELL, Some(Duration::ZERO), || {}, || read(a, "z")));
                 assert_eq!(found, None);

@@ -292,7 +292,7 @@ pub fn a_stopped_holder_keeps_its_permit() {
     let mine = ok(other.try_permit()).expect("the second permit");
     assert!(!mine.recovered);
     assert!(ok(other.try_permit()).is_none(), "taken from a living holder");
-    stopped.return_permit(held);
+    stopped.give_back(held, true);
     let again = ok(other.try_permit()).expect("given back");
     assert!(!again.recovered);
     assert!(other.env.in_memory() > 0);

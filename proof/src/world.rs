@@ -236,7 +236,7 @@ pub fn check(image: Image, expect: &Expect) {
     let permits: Vec<_> = (0..r.geo.params.permits).map(|_| ok(r.try_permit()).expect("a permit is missing")).collect();
     assert!(ok(r.try_permit()).is_none(), "more permits than there are");
     for p in permits {
-        r.return_permit(p);
+        r.give_back(p, true);
     }
     // Every seat is taken: a predecessor's pins would count for its successor.
     let guests: Vec<_> = (0..r.geo.params.seats - 1).map(|i| quiet(&sim, CHECKER + 1 + i as usize)).collect();

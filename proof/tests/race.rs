@@ -125,7 +125,7 @@ fn no_wake_up_is_lost() {
                 if let Some(permit) = taken {
                     // Given back in silence: the sleeper's own ring would hide that nobody else rang.
                     let leased = Life::leased(permit.ticket);
-                    let _ = a.env.cas(a.geo.permit(permit.index), leased.0, Life::FREE.0, Ordering::SeqCst);
+                    let _ = a.env.cas(permit.off, leased.0, Life::FREE.0, Ordering::SeqCst);
                 }
                 Ok((tries == 3 || taken.is_some()).then_some(()))
             };
@@ -133,7 +133,7 @@ fn no_wake_up_is_lost() {
         }),
         Racer::new(|a| {
             if let Some(permit) = ok(a.try_permit()) {
-                a.return_permit(permit);
+                a.give_back(permit, true);
             }
         }),
     ];

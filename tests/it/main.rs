@@ -7,6 +7,7 @@ mod kills;
 mod processes;
 mod puppet;
 mod support;
+mod sync;
 mod system;
 mod tidy;
 mod values;

@@ -1,0 +1,427 @@
+//! Arrays that several processes write at once: divided along the first axis, one writer for each partition.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ndarray::{ArrayView, ArrayViewMut, Dimension};
+
+use crate::arena::Arena;
+use crate::array::{Array, ArrayInfo, Element};
+use crate::error::{Error, Result};
+use crate::lock::{Form, Leases, PARTITION};
+use crate::sync::{Handle, Held};
+use crate::tables::Kind;
+use crate::view::{Pin, Sheet, Stretch};
+use crate::word::Id;
+use crate::writer::Writer;
+
+/// Most partitions of a [`MutableArray`].
+pub const MAX_PARTITIONS: usize = 4096;
+
+/// An n-dimensional array, shared for writing.
+///
+/// It is divided along its first axis into partitions. One process at a time writes a partition, or up to
+/// 7 readers read it; different partitions do not wait for each other. When everything is written,
+/// [`freeze`](MutableArray::freeze) makes it an ordinary immutable array without a copy.
+///
+/// A process that dies while it writes leaves its partition half written. Whoever gets it next is told, by
+/// `recovered()` of the guard, until somebody calls [`RowsMut::mark_consistent`].
+///
+/// Rows are lent for as long as their guard lives; a process that asks for rows that it has already waits
+/// for itself, so use the timed forms where that may happen. Waits notice within 100 ms that a holder died.
+///
+/// ```
+/// use faretra::{Arena, MIB, MutableArray};
+/// use ndarray::Ix2;
+/// # let name = format!("doc-mutable-{}", std::process::id());
+/// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
+/// let grid: MutableArray<f64, Ix2> = arena.writer()?.mutable_array("grid", (100, 8), 4)?;  // all zero
+///
+/// let grid = arena.mutable_array::<f64, Ix2>("grid")?;        // in any process
+/// let mut rows = grid.write(3)?;                              // rows 75..100
+/// rows.view_mut()?.fill(1.0);
+/// drop(rows);
+/// assert_eq!(grid.read(3)?.view()?.sum(), 200.0);
+///
+/// assert_eq!(grid.freeze()?.sum(), 200.0);                    // from here on nobody can write it
+/// assert_eq!(arena.array::<f64, Ix2>("grid")?.sum(), 200.0);
+/// # Ok::<(), faretra::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct MutableArray<T: Element, D: Dimension> {
+    handle: Handle,
+    name: String,
+    /// The object that has the elements.
+    part: Id,
+    info: ArrayInfo,
+    leases: Leases,
+    partitions: usize,
+    types: PhantomData<(T, D)>,
+}
+
+impl<T: Element, D: Dimension> Clone for MutableArray<T, D> {
+    fn clone(&self) -> Self {
+        MutableArray {
+            handle: self.handle.clone(),
+            name: self.name.clone(),
+            info: self.info.clone(),
+            types: PhantomData,
+            ..*self
+        }
+    }
+}
+
+fn form(partitions: usize) -> Form {
+    let partitions = partitions as u64;
+    Form { kind: Kind::MutableArray, leases: partitions * PARTITION, size: partitions, slots: 0 }
+}
+
+impl Writer {
+    /// A new mutable array of zeros, in C order, in so many partitions of nearly equal size.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`] if something is published under the name; [`Error::Invalid`] for an array without
+    /// axes, or no partitions, or more than it has rows or than [`MAX_PARTITIONS`]; [`Error::NoSpace`].
+    pub fn mutable_array<T: Element, D: Dimension>(
+        &self,
+        name: &str,
+        shape: impl ndarray::IntoDimension<Dim = D>,
+        partitions: usize,
+    ) -> Result<MutableArray<T, D>> {
+        crate::name::check(name)?;
+        let shape = shape.into_dimension();
+        let rows = shape.slice().first().copied();
+        let Some(rows) = rows else {
+            return Err(Error::invalid("an array without axes has nothing to divide: use a shared value"));
+        };
+        if partitions == 0 || partitions > MAX_PARTITIONS || partitions > rows.max(1) {
+            return Err(Error::invalid(format!(
+                "an array of {rows} rows has 1 to {} partitions, not {partitions}",
+                rows.clamp(1, MAX_PARTITIONS)
+            )));
+        }
+        let info = ArrayInfo::new(T::TYPE, shape.slice(), false);
+        let bytes = info.object_bytes()?;
+        let at = self.attachment();
+        at.with_room(|| {
+            let mut elements = Sheet::new(at, Kind::Array, bytes)?;
+            elements.bytes()?.fill(0);
+            info.write_header(elements.bytes()?)?;
+            elements.set_rows(info.shape.iter().product::<usize>() as u64);
+            let root = at.core.draft_lock(form(partitions))?;
+            let made = elements.give_to(root, 0).and_then(|()| {
+                at.core.set_meta(root.id, crate::geometry::meta::ROWS, info.shape.iter().product::<usize>() as u64);
+                at.core.publish(name, root, Some(0))
+            });
+            made.inspect_err(|_| at.core.drop_draft(root))
+        })?;
+        Arena::of(at).mutable_array(name)
+    }
+}
+
+impl Arena {
+    /// The mutable array of this name, which [`Writer::mutable_array`] made.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`]; [`Error::Mismatch`] if the name is something else's, or element type or rank
+    /// differ.
+    pub fn mutable_array<T: Element, D: Dimension>(&self, name: &str) -> Result<MutableArray<T, D>> {
+        let at = self.attachment();
+        let pin = Pin::named(at, name)?.ok_or_else(|| self.missing(name))?;
+        let found = at.core.kind(pin.id())?;
+        if found != Kind::MutableArray {
+            let expected = Kind::MutableArray.to_string();
+            return Err(Error::Mismatch { name: name.into(), expected, found: found.to_string() });
+        }
+        let leases = at.core.leases_of(pin.id())?;
+        let leases = leases.ok_or_else(|| Error::damaged(format!("the mutable array `{name}` has no partitions")))?;
+        let partitions = (leases.count / PARTITION) as usize;
+        let says = |f: &Form| format!("a mutable array of {} partitions", f.size);
+        at.core.check_form(pin.id(), name, &form(partitions), says)?;
+        let part = pin.part(pin.id(), 0)?;
+        let info = pin.array_info(part)?;
+        info.dimension::<T, D>(name)?;
+        if info.fortran || info.shape.is_empty() || partitions == 0 {
+            return Err(Error::damaged(format!("`{name}` cannot be divided: {info:?}, {partitions} partitions")));
+        }
+        let handle = Handle { pin: Arc::new(pin) };
+        Ok(MutableArray { handle, name: name.into(), part, info, leases, partitions, types: PhantomData })
+    }
+}
+
+impl<T: Element, D: Dimension> MutableArray<T, D> {
+    /// The length of each axis.
+    pub fn shape(&self) -> &[usize] {
+        &self.info.shape
+    }
+
+    /// How many partitions it has.
+    pub fn partitions(&self) -> usize {
+        self.partitions
+    }
+
+    /// The rows (indices of the first axis) of a partition. Empty for one that does not exist.
+    pub fn rows_of(&self, partition: usize) -> Range<usize> {
+        let rows = self.info.shape.first().copied().unwrap_or(0) as u128;
+        let edge = |i: usize| (rows * i.min(self.partitions) as u128 / self.partitions as u128) as usize;
+        edge(partition)..edge(partition.saturating_add(1))
+    }
+
+    /// Whether it is frozen: an ordinary array, which nobody can write to.
+    pub fn is_frozen(&self) -> Result<bool> {
+        let core = &self.handle.at().core;
+        core.env.check_fork()?;
+        Ok(core.is_frozen(self.handle.id()))
+    }
+
+    /// The right to write to a partition, as soon as nobody else writes or reads it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if there is no such partition, or the array is frozen.
+    pub fn write(&self, partition: usize) -> Result<RowsMut<T, D>> {
+        self.take_mut(self.one(partition)?, None)?.ok_or(Error::TimedOut(Duration::MAX))
+    }
+
+    /// The same, if nobody writes or reads it now.
+    pub fn try_write(&self, partition: usize) -> Result<Option<RowsMut<T, D>>> {
+        self.take_mut(self.one(partition)?, Some(Duration::ZERO))
+    }
+
+    /// The same, if it is free in time; [`Error::TimedOut`] if not.
+    pub fn write_timeout(&self, partition: usize, timeout: Duration) -> Result<RowsMut<T, D>> {
+        self.take_mut(self.one(partition)?, Some(timeout))?.ok_or(Error::TimedOut(timeout))
+    }
+
+    /// The right to write to the whole array. Partitions are taken in their order, so two who ask for all
+    /// of them do not block each other.
+    pub fn write_all(&self) -> Result<RowsMut<T, D>> {
+        self.take_mut(0..self.partitions, None)?.ok_or(Error::TimedOut(Duration::MAX))
+    }
+
+    /// The same, if all of it is free in time; [`Error::TimedOut`] if not, and then nothing is kept.
+    pub fn write_all_timeout(&self, timeout: Duration) -> Result<RowsMut<T, D>> {
+        self.take_mut(0..self.partitions, Some(timeout))?.ok_or(Error::TimedOut(timeout))
+    }
+
+    /// The right to read a partition, as soon as nobody writes it and fewer than 7 read it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if there is no such partition.
+    pub fn read(&self, partition: usize) -> Result<Rows<T, D>> {
+        self.take(self.one(partition)?, None)?.ok_or(Error::TimedOut(Duration::MAX))
+    }
+
+    /// The same, if nobody writes it now.
+    pub fn try_read(&self, partition: usize) -> Result<Option<Rows<T, D>>> {
+        self.take(self.one(partition)?, Some(Duration::ZERO))
+    }
+
+    /// The same, if it can be read in time; [`Error::TimedOut`] if not.
+    pub fn read_timeout(&self, partition: usize, timeout: Duration) -> Result<Rows<T, D>> {
+        self.take(self.one(partition)?, Some(timeout))?.ok_or(Error::TimedOut(timeout))
+    }
+
+    /// The right to read the whole array: nobody writes any of it meanwhile.
+    pub fn read_all(&self) -> Result<Rows<T, D>> {
+        self.take(0..self.partitions, None)?.ok_or(Error::TimedOut(Duration::MAX))
+    }
+
+    /// Makes it an ordinary immutable array, without a copy, as soon as nobody writes or reads it. Its name is an
+    /// array's from here on. A frozen array is given back as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if a writer died in a partition and nobody marked that consistent.
+    pub fn freeze(&self) -> Result<Array<T, D>> {
+        self.freeze_by(None)
+    }
+
+    /// The same, if all of it is free in time; [`Error::TimedOut`] if not, and then it can still be written.
+    pub fn freeze_timeout(&self, timeout: Duration) -> Result<Array<T, D>> {
+        self.freeze_by(Some(timeout))
+    }
+
+    fn freeze_by(&self, timeout: Option<Duration>) -> Result<Array<T, D>> {
+        if !self.is_frozen()? {
+            match self.take_mut(0..self.partitions, timeout) {
+                Ok(Some(all)) => {
+                    if let Some(broken) = all.held.iter().position(|held| !held.consistent) {
+                        return Err(Error::invalid(format!(
+                            "partition {broken} of `{}` was left half written: write it, and mark it consistent",
+                            self.name
+                        )));
+                    }
+                    self.handle.at().core.set_frozen(self.handle.id());
+                }
+                Ok(None) => return Err(Error::TimedOut(timeout.unwrap_or(Duration::MAX))),
+                // Somebody else froze it meanwhile.
+                Err(_) if self.is_frozen()? => {}
+                Err(e) => return Err(e),
+            }
+        }
+        let pin = &self.handle.pin;
+        let (at, _) = pin.extent(self.part);
+        Array::from_buffer(&self.name, pin.region().slice_with_length(at as usize, pin.nbytes(self.part) as usize))
+    }
+
+    fn one(&self, partition: usize) -> Result<Range<usize>> {
+        if partition < self.partitions {
+            return Ok(partition..partition + 1);
+        }
+        Err(Error::invalid(format!("`{}` has {} partitions: there is no {partition}", self.name, self.partitions)))
+    }
+
+    fn take_mut(&self, partitions: Range<usize>, timeout: Option<Duration>) -> Result<Option<RowsMut<T, D>>> {
+        let (rows, stretch) = self.stretch(&partitions)?;
+        stretch.map_for_writing()?;
+        let core = &self.handle.at().core;
+        let held = self.leases(partitions, timeout, |leases, left| core.write_partition(leases, left))?;
+        let Some(held) = held else { return Ok(None) };
+        // K5.
+        if core.is_frozen(self.handle.id()) {
+            return Err(Error::invalid(format!("`{}` is frozen: nobody can write it any more", self.name)));
+        }
+        Ok(Some(RowsMut { stretch, dim: self.dim(&rows)?, rows, held, types: PhantomData }))
+    }
+
+    fn take(&self, partitions: Range<usize>, timeout: Option<Duration>) -> Result<Option<Rows<T, D>>> {
+        let (rows, stretch) = self.stretch(&partitions)?;
+        let core = &self.handle.at().core;
+        let held = self.leases(partitions, timeout, |leases, left| core.read_partition(leases, left))?;
+        let Some(held) = held else { return Ok(None) };
+        let recovered = held.iter().any(|h| h.lease.recovered);
+        Ok(Some(Rows { stretch, dim: self.dim(&rows)?, rows, recovered, _held: held, types: PhantomData }))
+    }
+
+    /// Takes something of each partition in order; all of it, or nothing.
+    fn leases(
+        &self,
+        partitions: Range<usize>,
+        timeout: Option<Duration>,
+        take: impl Fn(Leases, Option<Duration>) -> Result<Option<crate::lock::Lease>>,
+    ) -> Result<Option<Vec<Held>>> {
+        self.handle.at().core.env.check_fork()?;
+        let started = Instant::now();
+        let mut held = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            let left = timeout.map(|t| t.saturating_sub(started.elapsed()));
+            let Some(lease) = take(self.leases.part(partition as u64 * PARTITION, PARTITION), left)? else {
+                return Ok(None);
+            };
+            held.push(Held::new(&self.handle, lease));
+        }
+        Ok(Some(held))
+    }
+
+    /// The rows of some partitions, and where their elements lie.
+    fn stretch(&self, partitions: &Range<usize>) -> Result<(Range<usize>, Stretch)> {
+        let rows = self.rows_of(partitions.start).start..self.rows_of(partitions.end.saturating_sub(1)).end;
+        let each = self.info.data_bytes()? / (self.info.shape.first().copied().unwrap_or(0).max(1) as u64);
+        let from = self.info.data_at() as u64 + rows.start as u64 * each;
+        let stretch = Stretch::new(&self.handle.pin, self.part, from, rows.len() as u64 * each)?;
+        Ok((rows, stretch))
+    }
+
+    fn dim(&self, rows: &Range<usize>) -> Result<D> {
+        let mut dim: D = self.info.dimension::<T, D>(&self.name)?;
+        if let Some(first) = dim.slice_mut().first_mut() {
+            *first = rows.len();
+        }
+        Ok(dim)
+    }
+}
+
+/// Rows of a [`MutableArray`] that this process alone may write, until this is dropped.
+#[derive(Debug)]
+#[must_use = "dropping it gives the rows back at once"]
+pub struct RowsMut<T: Element, D: Dimension> {
+    stretch: Stretch,
+    dim: D,
+    rows: Range<usize>,
+    // After the stretch: the rows are given back when nobody can look at them any more.
+    held: Vec<Held>,
+    types: PhantomData<T>,
+}
+
+impl<T: Element, D: Dimension> RowsMut<T, D> {
+    /// Which rows of the whole array these are.
+    pub fn rows(&self) -> Range<usize> {
+        self.rows.clone()
+    }
+
+    /// Whether a writer died here, or panicked, and nobody has said since that the rows are consistent.
+    pub fn recovered(&self) -> bool {
+        self.held.iter().any(|held| held.lease.recovered)
+    }
+
+    /// Says that the rows are consistent again: the next is not told any more.
+    pub fn mark_consistent(&mut self) {
+        for held in &mut self.held {
+            held.consistent = true;
+        }
+    }
+
+    /// The elements, to be written.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Forked`] in a forked child; [`Error::Damaged`].
+    pub fn view_mut(&mut self) -> Result<ArrayViewMut<'_, T, D>> {
+        let values: &mut [T] =
+            bytemuck::checked::try_cast_slice_mut(self.stretch.bytes_mut()?).map_err(|e| no_elements::<T>(&e))?;
+        ArrayViewMut::from_shape(self.dim.clone(), values).map_err(|e| no_elements::<T>(&e))
+    }
+
+    /// The elements.
+    pub fn view(&self) -> Result<ArrayView<'_, T, D>> {
+        view(&self.stretch, &self.dim)
+    }
+}
+
+/// Rows of a [`MutableArray`] that nobody writes until this is dropped.
+#[derive(Debug)]
+#[must_use = "dropping it gives the rows back at once"]
+pub struct Rows<T: Element, D: Dimension> {
+    stretch: Stretch,
+    dim: D,
+    rows: Range<usize>,
+    recovered: bool,
+    _held: Vec<Held>,
+    types: PhantomData<T>,
+}
+
+impl<T: Element, D: Dimension> Rows<T, D> {
+    /// Which rows of the whole array these are.
+    pub fn rows(&self) -> Range<usize> {
+        self.rows.clone()
+    }
+
+    /// Whether a writer died here and left rows half written.
+    pub fn recovered(&self) -> bool {
+        self.recovered
+    }
+
+    /// The elements.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Forked`] in a forked child; [`Error::Damaged`].
+    pub fn view(&self) -> Result<ArrayView<'_, T, D>> {
+        view(&self.stretch, &self.dim)
+    }
+}
+
+fn view<'a, T: Element, D: Dimension>(stretch: &'a Stretch, dim: &D) -> Result<ArrayView<'a, T, D>> {
+    let values: &[T] = bytemuck::checked::try_cast_slice(stretch.bytes()?).map_err(|e| no_elements::<T>(&e))?;
+    ArrayView::from_shape(dim.clone(), values).map_err(|e| no_elements::<T>(&e))
+}
+
+fn no_elements<T: Element>(why: &dyn std::fmt::Display) -> Error {
+    Error::damaged(format!("the rows of a mutable array are no {}: {why}", T::TYPE))
+}

@@ -1,0 +1,125 @@
+//! Waiting: bells, and who waits for what.
+//!
+//! A bell is one word `{sequence, flag}`, its low half a futex shared between processes.
+//!
+//! ```text
+//! wait   try -> done;  set the flag;  try AGAIN -> done;  FUTEX_WAIT(word as set, slice);  from the top
+//! ring   (after the step that changed something)  flag clear? done.  CAS {seq,1} -> {seq+1,0};  wake ALL
+//! ```
+//!
+//! * B2: the second try comes after the flag, and the ring after the change: one of them sees the other.
+//! * B3: no death of a waiter loses a wake-up, as all are woken. One who dies or stops between its change
+//!   and its ring delays sleepers by a slice at most: they look again by themselves.
+//!
+//! While it sleeps, a waiter shows the bell in its seat's record, for people to read: nothing depends on it.
+//! What a dead process shows goes when its seat is taken again.
+//!
+//! Model: `fut` (21 M states).
+
+use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+use std::time::{Duration, Instant};
+
+use crate::error::Result;
+use crate::mem::{Load, Mem};
+use crate::seat::{Core, Env, info};
+use crate::sys::Sys;
+use crate::tables::Tables;
+use crate::word::Bell;
+
+/// Longest sleep before a waiter looks by itself, and asks whether somebody died.
+pub const SLICE: Duration = Duration::from_millis(50);
+
+impl<E: Load> Tables<E> {
+    /// The bells that a seat's occupant sleeps on, as far as there was room to show them.
+    pub fn waits_of(&self, seat: u64) -> Vec<u64> {
+        let shown = |w| self.env.load(self.geo.seat_info(seat, info::WAITS + w), Relaxed);
+        (0..info::WAITS_SHOWN).map(shown).filter(|bell| *bell != 0).collect()
+    }
+}
+
+impl<E: Mem + Sys> Tables<E> {
+    /// Wakes everyone who waits on a bell, and says whether there was anyone. Cheap when nobody does.
+    #[inline]
+    pub fn ring(&self, bell: u64) -> bool {
+        let mut now = Bell(self.env.load(bell, SeqCst));
+        while let Some(rung) = now.ring() {
+            match self.env.cas(bell, now.0, rung.0, SeqCst) {
+                Ok(_) => {
+                    self.env.wake(bell);
+                    return true;
+                }
+                Err(found) => now = Bell(found),
+            }
+        }
+        false
+    }
+}
+
+impl<E: Env> Core<E> {
+    /// Tries `attempt` until it yields something, sleeping on `bell` in between; `None` after
+    /// `timeout`. `slice_over` runs after each slice in which the bell was silent.
+    pub fn wait<T>(
+        &self,
+        bell: u64,
+        timeout: Option<Duration>,
+        mut slice_over: impl FnMut(),
+        mut attempt: impl FnMut() -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        if let Some(done) = attempt()? {
+            return Ok(Some(done));
+        }
+        if timeout.is_some_and(|t| t.is_zero()) {
+            return Ok(None);
+        }
+        // What is beyond the clock's end never comes.
+        let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
+        for _ in 0..self.env.spins() {
+            self.env.spin();
+            if let Some(done) = attempt()? {
+                return Ok(Some(done));
+            }
+        }
+        let shown = self.show_wait(bell);
+        let done = self.sleep_until(bell, deadline, &mut slice_over, &mut attempt);
+        if let Some(off) = shown {
+            self.env.store(off, 0, Relaxed);
+        }
+        done
+    }
+
+    fn sleep_until<T>(
+        &self,
+        bell: u64,
+        deadline: Option<Instant>,
+        slice_over: &mut dyn FnMut(),
+        attempt: &mut dyn FnMut() -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        loop {
+            let mut now = Bell(self.env.load(bell, Acquire));
+            while !now.armed() {
+                match self.env.cas(bell, now.0, now.arm().0, SeqCst) {
+                    Ok(_) => now = now.arm(),
+                    Err(found) => now = Bell(found),
+                }
+            }
+            if let Some(done) = attempt()? {
+                return Ok(Some(done));
+            }
+            let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|l| l.is_zero()) {
+                return Ok(None);
+            }
+            self.env.sleep(bell, now.futex(), left.map_or(SLICE, |l| l.min(SLICE)));
+            if Bell(self.env.load(bell, SeqCst)) == now {
+                slice_over();
+            }
+        }
+    }
+
+    /// Shows what a thread of ours sleeps on. `None`: more do than there is room for.
+    fn show_wait(&self, bell: u64) -> Option<u64> {
+        let seat = u64::from(self.me().seat);
+        let mut words = (0..info::WAITS_SHOWN).map(|w| self.geo.seat_info(seat, info::WAITS + w));
+        words.find(|off| self.env.load(*off, Relaxed) == 0 && self.env.cas(*off, 0, bell, Relaxed).is_ok())
+    }
+}

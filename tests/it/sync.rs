@@ -1,0 +1,149 @@
+//! Shows that locks, semaphores, events, values and mutable arrays do what they say, in one process and across them.
+
+use std::time::Duration;
+
+use faretra::sync::Reset;
+use faretra::{Arena, Error, MIB, MutableArray};
+use ndarray::{Ix1, Ix2};
+
+use crate::support::TestArena;
+
+/// One holder at a time; the value is stored as a whole when it is unlocked.
+#[test]
+fn a_mutex_guards_its_value() {
+    let t = TestArena::new(16 * MIB);
+    let m = t.arena.mutex_with("m", [1_u64, 2, 3]).expect("made");
+    let other =
+        Arena::options().dir(t.dir()).open(&t.name).expect("there").mutex_with("m", [0_u64; 3]).expect("opened");
+    {
+        let mut guard = m.lock().expect("free");
+        assert!(!guard.recovered());
+        guard[1] = 20;
+        assert!(other.try_lock().expect("sound").is_none());
+        assert!(other.is_locked().expect("sound"));
+        let waited = other.lock_timeout(Duration::from_millis(20));
+        assert!(matches!(waited, Err(Error::TimedOut(_))), "{waited:?}");
+    }
+    assert_eq!(*other.lock().expect("free"), [1, 20, 3]);
+    let wrong = t.arena.mutex("m");
+    assert!(matches!(wrong, Err(Error::Mismatch { .. })), "{wrong:?}");
+    t.assert_sound(0);
+}
+
+/// A panic is like a death: the value is as it was, and the next is told until it is marked consistent.
+#[test]
+fn a_panic_is_told() {
+    let t = TestArena::new(16 * MIB);
+    let m = t.arena.mutex_with("m", 1_u32).expect("made");
+    let inner = m.clone();
+    let panicked = std::thread::spawn(move || {
+        let mut guard = inner.lock().expect("free");
+        *guard = 99;
+        panic!("on purpose");
+    });
+    assert!(panicked.join().is_err());
+    for _ in 0..2 {
+        let guard = m.lock().expect("free");
+        assert!(guard.recovered());
+        assert_eq!(*guard, 1);
+    }
+    m.lock().expect("free").mark_consistent();
+    assert!(!m.lock().expect("free").recovered());
+}
+
+/// Permits are bounded, come back, can be used up and released.
+#[test]
+fn a_semaphore_counts() {
+    let t = TestArena::new(16 * MIB);
+    let s = t.arena.semaphore_with("s", 2, 3).expect("made");
+    let (a, b) = (s.acquire().expect("one"), s.acquire().expect("two"));
+    assert!(s.try_acquire().expect("sound").is_none());
+    s.release().expect("the third was used up");
+    let c = s.acquire_timeout(Duration::from_secs(5)).expect("three");
+    assert!(matches!(s.release(), Err(Error::Invalid(_))));
+    a.forget();
+    assert_eq!(s.available().expect("sound"), 0);
+    drop((b, c));
+    assert_eq!((s.available().expect("sound"), s.capacity()), (2, 3));
+    let wrong = t.arena.semaphore("s", 2).map(|_| ());
+    assert!(wrong.is_err_and(|e| e.to_string().contains("a semaphore of 3 permits, not a semaphore of 2")));
+    assert!(t.arena.semaphore("none", 0).is_err());
+}
+
+/// A manual event lets all go on, an automatic one one at a time.
+#[test]
+fn events() {
+    let t = TestArena::new(16 * MIB);
+    let manual = t.arena.event("manual", Reset::Manual).expect("made");
+    let auto = t.arena.event("auto", Reset::Auto).expect("made");
+    for event in [&manual, &auto] {
+        assert!(matches!(event.wait_timeout(Duration::from_millis(10)), Err(Error::TimedOut(_))));
+        event.set().expect("sound");
+        assert!(event.is_set().expect("sound"));
+    }
+    assert!(manual.try_wait().expect("sound") && manual.try_wait().expect("sound"));
+    assert!(auto.try_wait().expect("sound") && !auto.try_wait().expect("sound"));
+    manual.reset().expect("sound");
+    assert!(!manual.try_wait().expect("sound"));
+    assert!(t.arena.event("auto", Reset::Manual).is_err());
+    let waiter = {
+        let auto = auto.clone();
+        std::thread::spawn(move || auto.wait())
+    };
+    auto.set().expect("sound");
+    waiter.join().expect("no panic").expect("set");
+}
+
+/// Words and larger values are loaded, stored, updated and exchanged.
+#[test]
+fn values_change_as_a_whole() {
+    let t = TestArena::new(16 * MIB);
+    let n = t.arena.shared_value("n", 5_u32).expect("made");
+    assert_eq!(n.update(|n| n + 1).expect("sound"), 5);
+    assert_eq!(n.compare_exchange(6, 7).expect("sound"), Ok(6));
+    assert_eq!(n.compare_exchange(6, 8).expect("sound"), Err(7));
+    assert_eq!(n.load().expect("sound"), 7);
+    let big = t.arena.shared_value("big", [7_u16; 33]).expect("made");
+    big.store([8; 33]).expect("sound");
+    big.update(|v| v.map(|x| x + 1)).expect("sound");
+    assert_eq!(big.compare_exchange([9; 33], [1; 33]).expect("sound"), Ok([9; 33]));
+    assert_eq!(big.compare_exchange([9; 33], [2; 33]).expect("sound"), Err([1; 33]));
+    assert_eq!(big.load().expect("sound"), [1; 33]);
+    assert!(t.arena.shared_value("big", 0_u8).is_err());
+    assert!(t.arena.shared_value("n", [0_u8; 4]).is_ok(), "size is what is compared");
+    t.assert_sound(0);
+}
+
+/// Partitions are written and read apart; frozen, it is an array like any other.
+#[test]
+fn a_mutable_array_is_divided() {
+    let t = TestArena::new(16 * MIB);
+    let w = t.arena.writer().expect("a permit");
+    let grid: MutableArray<f32, Ix2> = w.mutable_array("grid", (10, 3), 4).expect("room");
+    let rows: Vec<_> = (0..4).map(|i| grid.rows_of(i)).collect();
+    assert_eq!(rows, [0..2, 2..5, 5..7, 7..10]);
+    {
+        let mut one = grid.write(1).expect("free");
+        one.view_mut().expect("ours").fill(1.0);
+        assert!(grid.try_write(1).expect("sound").is_none() && grid.try_read(1).expect("sound").is_none());
+        assert!(grid.write_all_timeout(Duration::from_millis(20)).is_err());
+        let zero = grid.read(0).expect("free");
+        assert!(zero.view().expect("ours").iter().all(|x| *x == 0.0));
+        assert!(grid.try_read(0).expect("sound").is_some(), "readers share");
+        assert!(grid.try_write(0).expect("sound").is_none());
+    }
+    assert!(t.arena.mutable_array::<f64, Ix2>("grid").is_err());
+    assert!(t.arena.mutable_array::<f32, Ix1>("grid").is_err());
+    assert!(t.arena.array::<f32, Ix2>("grid").is_err(), "not frozen yet");
+    assert!(grid.write(4).is_err() && w.mutable_array::<u8, Ix1>("grid", 5, 1).is_err());
+    let frozen = grid.freeze().expect("free");
+    assert_eq!(frozen.sum(), 9.0);
+    assert!(grid.write(0).is_err_and(|e| e.to_string().contains("frozen")));
+    assert_eq!(grid.freeze().expect("again").sum(), 9.0);
+    let live = t.arena.stats().expect("stats").live;
+    drop((frozen, grid));
+    w.remove("grid").expect("removed");
+    assert!(t.arena.stats().expect("stats").live < live);
+    drop(w);
+    t.assert_sound(0);
+}
