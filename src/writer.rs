@@ -250,7 +250,7 @@ impl Writer {
     }
 
     fn build_batch(&self, batch: &RecordBatch) -> Result<Sheet> {
-        let plan = Plan::new(batch)?;
+        let plan = Plan::new(batch, &|_| None)?;
         let parts = plan.part_bytes();
         let front = entries_bytes(parts.len() as u64);
         let total = plan.root_bytes() + parts.iter().sum::<u64>();
@@ -291,7 +291,7 @@ impl Writer {
         }
         // The table's own body is an empty batch: that is its schema.
         let empty = RecordBatch::new_empty(schema);
-        let plan = Plan::new(&empty)?;
+        let plan = Plan::new(&empty, &|_| None)?;
         let front = entries_bytes(batches.len() as u64);
         let mut root = self.at.with_room(|| Sheet::new(&self.at, Kind::Table, front + plan.root_bytes()))?;
         for batch in batches {

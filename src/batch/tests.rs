@@ -75,7 +75,7 @@ impl Stored {
 
 /// Objects lie apart, in reverse order, in memory full of 0xaa.
 fn store(batch: &RecordBatch) -> Stored {
-    let plan = Plan::new(batch).unwrap();
+    let plan = Plan::new(batch, &|_| None).unwrap();
     let copy = |to: &mut [u8], from: &[u8]| to.copy_from_slice(from);
     let mut at = 4096;
     let mut extents = Vec::new();
@@ -210,7 +210,7 @@ fn large_columns_are_parts_and_small_ones_lie_in_the_root() {
         ("text", Arc::new(texts(n).into_iter().collect::<StringArray>())),
         ("dictionary", Arc::new(strings_dictionary(n))),
     ]);
-    let plan = Plan::new(&batch).unwrap();
+    let plan = Plan::new(&batch, &|_| None).unwrap();
     assert_eq!(plan.part_bytes().len(), 3);
     assert_eq!(plan.part_bytes()[0], 160_000);
     assert!(plan.root_bytes() < 25_000);
@@ -357,7 +357,7 @@ fn nulls_where_there_can_be_none_are_refused() {
 fn what_cannot_be_stored_says_why() {
     let inner = DictionaryArray::<Int32Type>::new(Int32Array::from(vec![0]), Arc::new(strings_dictionary(1)));
     let batch = RecordBatch::try_from_iter([("d", Arc::new(inner) as ArrayRef)]).unwrap();
-    let error = Plan::new(&batch).err().unwrap().to_string();
+    let error = Plan::new(&batch, &|_| None).err().unwrap().to_string();
     assert!(error.contains("column `d`") && error.contains("dictionary"), "{error}");
 }
 
@@ -466,7 +466,7 @@ fn buffers_outside_the_extents_are_refused() {
         stored.extents[0].0 - 64,
         stored.extents[0].0 + stored.extents[0].1,
         u64::MAX - 63,
-        stored.extents[0].0 + 8,
+        stored.extents[0].0 + 4,
     ] {
         let forged = stored.with(|root| root[buffers..buffers + 8].copy_from_slice(&at.to_le_bytes()));
         assert!(matches!(forged.read(Trust::Writers), Err(Error::Damaged(_))), "{at}");
@@ -523,18 +523,18 @@ fn speed() {
     let layout = stored.layout();
     time("ten cursors, nodes, buffers", &mut || {
         for i in 0..10 {
-            let mut cursor = layout.cursor(i, &stored.region, stored.extents[0], Trust::Writers).unwrap();
+            let mut cursor = layout.cursor(i, &region, Trust::Writers).unwrap();
             let node = cursor.node().unwrap();
             let _ = std::hint::black_box(cursor.validity(&node));
-            let _ = std::hint::black_box(cursor.buffer());
+            let _ = std::hint::black_box(cursor.buffer(8));
         }
     });
     let columns = stored.read(Trust::Writers).unwrap();
     time("RecordBatch::try_new of them", &mut || {
         drop(std::hint::black_box(RecordBatch::try_new(columns.schema(), columns.columns().to_vec())));
     });
-    time("plan of 10 f64 columns", &mut || drop(std::hint::black_box(Plan::new(&batch))));
-    let plan = Plan::new(&batch).unwrap();
+    time("plan of 10 f64 columns", &mut || drop(std::hint::black_box(Plan::new(&batch, &|_| None))));
+    let plan = Plan::new(&batch, &|_| None).unwrap();
     let mut out = vec![0_u8; plan.root_bytes() as usize];
     let parts: Vec<u64> = plan.part_bytes().iter().map(|_| 0).collect();
     time("write_root of 10 f64 columns x 1000", &mut || {
@@ -542,10 +542,10 @@ fn speed() {
     });
     for rows in [13, 100] {
         let small = batch.slice(0, rows);
-        let size = Plan::new(&small).unwrap().root_bytes() as usize;
+        let size = Plan::new(&small, &|_| None).unwrap().root_bytes() as usize;
         let mut out = vec![0_u8; size];
         time(&format!("plan and root of 10 f64 columns x {rows}, {size} bytes with descriptor"), &mut || {
-            let plan = Plan::new(&small).unwrap();
+            let plan = Plan::new(&small, &|_| None).unwrap();
             plan.write_root(64, &[], &mut out, &|to, from| to.copy_from_slice(from));
         });
     }
