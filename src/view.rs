@@ -59,7 +59,8 @@ impl Attachment {
     pub fn find(&self, bytes: &[u8]) -> Option<(Id, u64)> {
         let (data, len) = self.core.env.data();
         let at = bytes.as_ptr().addr().wrapping_sub(data.addr()) as u64;
-        if at >= len {
+        // Nothing at all may lie anywhere, also where no object ever was: whose record must not be read.
+        if at >= len || bytes.is_empty() {
             return None;
         }
         self.find_at(at, bytes.len() as u64)
@@ -72,7 +73,7 @@ impl Attachment {
         let end = zone.offset(slot) - core.geo.data + core.meta(id, meta::LEN).min(zone.size());
         // Roots have small columns only. To keep one is to keep all that it has entries for.
         let apart = matches!(core.kind(id), Ok(Kind::Column | Kind::Array | Kind::Bytes));
-        (apart && len != 0 && at + len <= end).then_some((id, at))
+        (apart && at + len <= end).then_some((id, at))
     }
 
     /// Whether both are attachments to one arena, so that ids mean the same to both.
