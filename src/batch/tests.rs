@@ -516,7 +516,7 @@ fn buffers_that_start_askew_never_panic() {
         for row in (first..last).step_by(BUFFER_BYTES as usize) {
             // One step says enough about the large ones, which take time to read.
             let steps: &[u8] = if rows == 9 { &[1, 2, 4, 8, 16, 32] } else { &[4] };
-            for by in steps {
+            for &by in steps {
                 try_everything(&stored.with(|root| root[row as usize] = root[row as usize].wrapping_add(by)));
             }
             let extent = row as usize + 14;
