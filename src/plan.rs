@@ -43,9 +43,28 @@ use crate::message::Extent;
 use crate::skeleton::{Dictionary, Skeleton, table_len};
 use crate::word::Id;
 
-/// Where bytes lie, if all of them are inside one object of the arena that may be held for them: that
-/// object, and their offset in the data region.
-pub(crate) type Locate<'a> = &'a dyn Fn(&[u8]) -> Option<(Id, u64)>;
+/// Finds bytes that lie in the arena.
+#[derive(Clone, Copy)]
+pub(crate) struct Locate<'a> {
+    /// Where the data region is mapped, so that most bytes cost one comparison: address and length.
+    pub region: (usize, usize),
+    /// Where bytes lie, if all of them are inside one object of the arena that may be held for them: that
+    /// object, and their offset in the data region.
+    pub find: &'a dyn Fn(&[u8]) -> Option<(Id, u64)>,
+}
+
+impl Locate<'static> {
+    /// For what is copied wherever it lies.
+    pub(crate) const NOWHERE: Locate<'static> = Locate { region: (0, 0), find: &|_| None };
+}
+
+impl Locate<'_> {
+    #[inline]
+    fn find(&self, bytes: &[u8]) -> Option<(Id, u64)> {
+        let (from, len) = self.region;
+        if bytes.as_ptr().addr().wrapping_sub(from) < len { (self.find)(bytes) } else { None }
+    }
+}
 
 /// Bytes that are copied: those of a plain column are lent by the batch; what was taken apart as
 /// `ArrayData` has only its buffers left to live from.
@@ -251,7 +270,7 @@ impl<'a> Plan<'a> {
     /// Remembers that the next piece could be held, if it could.
     #[inline]
     fn look(&mut self, bytes: &[u8], align: u64) {
-        if let Some((id, at)) = (self.locate)(bytes)
+        if let Some((id, at)) = self.locate.find(bytes)
             && at.is_multiple_of(align)
         {
             self.found.push(Found { id, slot: self.pieces.len(), at });
@@ -260,9 +279,9 @@ impl<'a> Plan<'a> {
 
     /// Whether all of these lie in one object; what is empty lies anywhere.
     fn lie_together<'b>(&self, first: &[u8], align: u64, mut rest: impl Iterator<Item = &'b [u8]>) -> bool {
-        match (self.locate)(first) {
+        match self.locate.find(first) {
             Some((id, at)) if at.is_multiple_of(align) => {
-                rest.all(|bytes| bytes.is_empty() || (self.locate)(bytes).is_some_and(|found| found.0 == id))
+                rest.all(|bytes| bytes.is_empty() || self.locate.find(bytes).is_some_and(|found| found.0 == id))
             }
             _ => false,
         }

@@ -52,18 +52,24 @@ impl Drop for Attachment {
 }
 
 impl Attachment {
+    /// Address and length of the data region's read-only mapping.
+    #[inline]
+    pub fn region(&self) -> (usize, usize) {
+        let (data, len) = self.core.env.data();
+        (data.addr(), len as usize)
+    }
+
     /// Where bytes lie, if that is inside one object of this arena that a batch may have its buffers in:
     /// the object, and their offset in the data region. Nobody has such bytes without the pin that they
     /// were lent from (M1), so the object is kept for as long as they are borrowed.
-    #[inline]
     pub fn find(&self, bytes: &[u8]) -> Option<(Id, u64)> {
-        let (data, len) = self.core.env.data();
-        let at = bytes.as_ptr().addr().wrapping_sub(data.addr()) as u64;
+        let (data, len) = self.region();
+        let at = bytes.as_ptr().addr().wrapping_sub(data);
         // Nothing at all may lie anywhere, also where no object ever was: whose record must not be read.
         if at >= len || bytes.is_empty() {
             return None;
         }
-        self.find_at(at, bytes.len() as u64)
+        self.find_at(at as u64, bytes.len() as u64)
     }
 
     fn find_at(&self, at: u64, len: u64) -> Option<(Id, u64)> {

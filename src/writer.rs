@@ -15,7 +15,7 @@ use crate::draft::{Bits, DraftLayout, DraftMemory, Text};
 use crate::error::{Error, Result};
 use crate::lock::Lease;
 use crate::name;
-use crate::plan::Plan;
+use crate::plan::{Locate, Plan};
 use crate::reader::{Batch, Bundled, Object, Table, names_bytes};
 use crate::tables::Kind;
 use crate::view::{Attachment, STREAM_FROM, Sheet, copy, entries_bytes};
@@ -340,8 +340,8 @@ impl Writer {
     }
 
     fn build_batch(&self, batch: &RecordBatch) -> Result<Sheet> {
-        let locate = |bytes: &[u8]| self.at.find(bytes);
-        let plan = Plan::new(batch, &locate)?;
+        let find = |bytes: &[u8]| self.at.find(bytes);
+        let plan = Plan::new(batch, Locate { region: self.at.region(), find: &find })?;
         let parts = plan.part_bytes();
         let front = entries_bytes((parts.len() + plan.held().len()) as u64);
         let total = plan.root_bytes() + parts.iter().sum::<u64>();
@@ -411,7 +411,7 @@ impl Writer {
     fn join_table(&self, schema: SchemaRef, batches: Vec<Part<'_>>, rows: u64) -> Result<Sheet> {
         // The table's own body is an empty batch: that is its schema.
         let empty = RecordBatch::new_empty(schema);
-        let plan = Plan::new(&empty, &|_| None)?;
+        let plan = Plan::new(&empty, Locate::NOWHERE)?;
         let front = entries_bytes(batches.len() as u64);
         let mut root = self.at.with_room(|| Sheet::new(&self.at, Kind::Table, front + plan.root_bytes()))?;
         for batch in batches {

@@ -15,7 +15,7 @@ use arrow_schema::{Field, Schema};
 use self::samples::{every_type, nullable, strings_dictionary, texts};
 use super::*;
 use crate::layout::{FORMAT, MAGIC};
-use crate::plan::Plan;
+use crate::plan::{Locate, Plan};
 use crate::schema::{decode_schema, fingerprint};
 use crate::word::Id;
 
@@ -77,7 +77,7 @@ impl Stored {
 
 /// Objects lie apart, in reverse order, in memory full of 0xaa.
 fn store(batch: &RecordBatch) -> Stored {
-    store_behind(&[0xaa; 4096], &[], &Plan::new(batch, &|_| None).unwrap())
+    store_behind(&[0xaa; 4096], &[], &Plan::new(batch, Locate::NOWHERE).unwrap())
 }
 
 /// A batch some of whose buffers may lie in the objects of `stored`: those are held, the rest is copied
@@ -89,7 +89,8 @@ fn store_again(stored: &Stored, batch: &RecordBatch) -> (Stored, u64) {
         let found = stored.extents[1..].iter().position(inside).filter(|_| !bytes.is_empty());
         found.map(|i| (Id(i as u32), at))
     };
-    let plan = Plan::new(batch, &locate).unwrap();
+    let region = (stored.region.as_ptr().addr(), stored.region.len());
+    let plan = Plan::new(batch, Locate { region, find: &locate }).unwrap();
     let held: Vec<_> = plan.held().iter().map(|id| stored.extents[1 + id.0 as usize]).collect();
     let again = store_behind(&stored.region, &held, &plan);
     assert_eq!(again.layout().num_parts(), again.extents.len() - 1);
@@ -236,7 +237,7 @@ fn large_columns_are_parts_and_small_ones_lie_in_the_root() {
         ("text", Arc::new(texts(n).into_iter().collect::<StringArray>())),
         ("dictionary", Arc::new(strings_dictionary(n))),
     ]);
-    let plan = Plan::new(&batch, &|_| None).unwrap();
+    let plan = Plan::new(&batch, Locate::NOWHERE).unwrap();
     assert_eq!(plan.part_bytes().len(), 3);
     assert_eq!(plan.part_bytes()[0], 160_000);
     assert!(plan.root_bytes() < 25_000);
@@ -456,7 +457,7 @@ fn nulls_where_there_can_be_none_are_refused() {
 fn what_cannot_be_stored_says_why() {
     let inner = DictionaryArray::<Int32Type>::new(Int32Array::from(vec![0]), Arc::new(strings_dictionary(1)));
     let batch = RecordBatch::try_from_iter([("d", Arc::new(inner) as ArrayRef)]).unwrap();
-    let error = Plan::new(&batch, &|_| None).err().unwrap().to_string();
+    let error = Plan::new(&batch, Locate::NOWHERE).err().unwrap().to_string();
     assert!(error.contains("column `d`") && error.contains("dictionary"), "{error}");
 }
 
@@ -656,8 +657,8 @@ fn speed() {
     time("RecordBatch::try_new of them", &mut || {
         drop(std::hint::black_box(RecordBatch::try_new(columns.schema(), columns.columns().to_vec())));
     });
-    time("plan of 10 f64 columns", &mut || drop(std::hint::black_box(Plan::new(&batch, &|_| None))));
-    let plan = Plan::new(&batch, &|_| None).unwrap();
+    time("plan of 10 f64 columns", &mut || drop(std::hint::black_box(Plan::new(&batch, Locate::NOWHERE))));
+    let plan = Plan::new(&batch, Locate::NOWHERE).unwrap();
     let mut out = vec![0_u8; plan.root_bytes() as usize];
     let parts: Vec<u64> = plan.part_bytes().iter().map(|_| 0).collect();
     time("write_root of 10 f64 columns x 1000", &mut || {
@@ -665,10 +666,10 @@ fn speed() {
     });
     for rows in [13, 100] {
         let small = batch.slice(0, rows);
-        let size = Plan::new(&small, &|_| None).unwrap().root_bytes() as usize;
+        let size = Plan::new(&small, Locate::NOWHERE).unwrap().root_bytes() as usize;
         let mut out = vec![0_u8; size];
         time(&format!("plan and root of 10 f64 columns x {rows}, {size} bytes with descriptor"), &mut || {
-            let plan = Plan::new(&small, &|_| None).unwrap();
+            let plan = Plan::new(&small, Locate::NOWHERE).unwrap();
             plan.write_root(64, &[], &mut out, &|to, from| to.copy_from_slice(from));
         });
     }
