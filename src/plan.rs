@@ -43,14 +43,16 @@ use crate::message::Extent;
 use crate::skeleton::{Dictionary, Skeleton, table_len};
 use crate::word::Id;
 
+/// An object that may be held for bytes that lie in it, and their offset in the data region.
+type Lies = (Id, u64);
+
 /// Finds bytes that lie in the arena.
 #[derive(Clone, Copy)]
 pub(crate) struct Locate<'a> {
     /// Where the data region is mapped, so that most bytes cost one comparison: address and length.
     pub region: (usize, usize),
-    /// Where bytes lie, if all of them are inside one object of the arena that may be held for them: that
-    /// object, and their offset in the data region.
-    pub find: &'a dyn Fn(&[u8]) -> Option<(Id, u64)>,
+    /// Where bytes lie, if all of them are inside one object.
+    pub find: &'a dyn Fn(&[u8]) -> Option<Lies>,
 }
 
 impl Locate<'static> {
@@ -60,7 +62,7 @@ impl Locate<'static> {
 
 impl Locate<'_> {
     #[inline]
-    fn find(&self, bytes: &[u8]) -> Option<(Id, u64)> {
+    fn find(&self, bytes: &[u8]) -> Option<Lies> {
         let (from, len) = self.region;
         if bytes.as_ptr().addr().wrapping_sub(from) < len { (self.find)(bytes) } else { None }
     }
