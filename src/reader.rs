@@ -177,19 +177,20 @@ impl Object {
     }
 }
 
-/// What a pinned root stands for, and what that is: an alias for its only part, everything else for itself.
+/// What a pinned root stands for, and what that is: an alias for its only part, a mutable array that is frozen
+/// for its elements, everything else for itself.
 fn resolve(pin: &Pin) -> Result<(Id, Kind)> {
     let core = &pin.attachment().core;
     let root = pin.id();
-    match core.kind(root)? {
-        Kind::Alias => {
-            let target = pin.part(root, 0)?;
-            match core.kind(target)? {
-                Kind::Alias => Err(Error::damaged(format!("{root} is an alias of the alias {target}"))),
-                kind => Ok((target, kind)),
-            }
-        }
-        kind => Ok((root, kind)),
+    let kind = core.kind(root)?;
+    let stands_for_a_part = kind == Kind::Alias || kind == Kind::MutableArray && core.is_frozen(root);
+    if !stands_for_a_part {
+        return Ok((root, kind));
+    }
+    let part = pin.part(root, 0)?;
+    match core.kind(part)? {
+        Kind::Alias => Err(Error::damaged(format!("{root}, which stands for another object, has the alias {part}"))),
+        kind => Ok((part, kind)),
     }
 }
 

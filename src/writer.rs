@@ -309,6 +309,12 @@ impl Writer {
     /// A value as a part of another: what is in this arena already is shared.
     fn part<'a>(&self, value: Value<'a>) -> Result<Part<'a>> {
         match value {
+            // A second name would be one of the same state, which goes with the first.
+            Value::Object(object) if object.kind().locks() => Err(Error::Mismatch {
+                name: object.name().to_owned(),
+                expected: "an object that does not change".into(),
+                found: object.kind().to_string(),
+            }),
             Value::Object(object) if self.at.is_same_arena(object.attachment()) => Ok(Part::Shared(object)),
             Value::Object(object) => self.copy_object(object).map(Part::Own),
             value => self.build(value).map(Part::Own),

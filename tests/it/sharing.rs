@@ -13,7 +13,7 @@ use faretra::arrow::arrow_array::{
 use faretra::arrow::arrow_buffer::{NullBuffer, OffsetBuffer};
 use faretra::arrow::arrow_schema::{DataType, Field, Schema};
 use faretra::{Array as NdArray, Batch, Bundle, Bundled, Error, Kind, MIB, Object, Table, Value, Writer};
-use ndarray::Ix1;
+use ndarray::{Ix1, Ix2};
 
 use crate::support::TestArena;
 use crate::values;
@@ -459,6 +459,34 @@ fn objects_of_another_arena_are_copied_whole() {
     assert_eq!(values::check(&get(&here, "record")), Ok(2));
     assert_eq!(here.arena.table("of batches").expect("it").num_batches(), 2);
     assert_eq!(here.arena.verify().expect("verify"), []);
+}
+
+/// What changes in place is published once; frozen, it is an array like any other.
+#[test]
+fn only_what_does_not_change_has_second_names() {
+    let t = TestArena::new(64 * MIB);
+    let w = t.arena.writer().expect("a permit");
+    let grid = w.mutable_array::<u64, Ix2>("grid", (100, 500), 4).expect("room");
+    let refused = w.publish("second", &get(&t, "grid")).expect_err("it may change");
+    assert!(matches!(&refused, Error::Mismatch { found, .. } if found == "mutable array"), "{refused}");
+    let refused = w.publish("bundle", Bundle::new().with("m", &get(&t, "grid"))).expect_err("it may change");
+    assert!(matches!(&refused, Error::Mismatch { .. }), "{refused}");
+    grid.write(1).expect("free").view_mut().expect("rows").fill(7);
+    let frozen = grid.freeze().expect("free");
+    let (first, before) = (get(&t, "grid"), live(&t));
+    assert_eq!((first.kind(), first.rows(), first.version()), (Kind::Array, 50_000, 1));
+    publish(&w, "second", &first);
+    let cost = live(&t) - before;
+    assert!(cost <= PAGE, "{cost} bytes");
+    drop((first, grid));
+    w.remove("grid").expect("remove");
+    let second = t.arena.array::<u64, Ix2>("second").expect("an array");
+    assert_eq!((second.sum(), second.as_ptr()), (7 * 25 * 500, frozen.as_ptr()));
+    drop(frozen);
+    assert_eq!(t.arena.verify().expect("verify"), []);
+    drop(second);
+    w.remove("second").expect("remove");
+    t.assert_sound(0);
 }
 
 /// The same arena, attached twice by one process: names are shared between the two.
