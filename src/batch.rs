@@ -1,9 +1,9 @@
 //! How a record batch is read: the descriptor checked, then arrays built over the bytes.
 //!
-//! What the checks are by name: **A1** the sections lie inside the root's body, where
-//! their sizes follow from the header; **A2** a column reads only its own nodes and buffers; **A3**
-//! every buffer lies in the extent that it names, at an address that arrow takes for its values, and
-//! is as long as its node's length asks; **A4** children have the lengths that their parents ask, offsets end inside them.
+//! What is checked: **A1** the sections lie inside the root's body, and their sizes follow from the
+//! header; **A2** a column reads only its own nodes and buffers; **A3** every buffer lies in the
+//! extent that it names, at an address that arrow takes for its values, and is as long as its node's
+//! length asks; **A4** children have the lengths that their parents ask, offsets end inside them.
 //! What cannot be checked in constant time per buffer (each offset, each UTF-8 sequence, each key)
 //! is the writer's word, unless [`Trust::Nobody`] asks for all of it.
 

@@ -315,10 +315,17 @@ impl Writer {
                 expected: "an object that does not change".into(),
                 found: object.kind().to_string(),
             }),
-            Value::Object(object) if self.at.is_same_arena(object.attachment()) => Ok(Part::Shared(object)),
+            Value::Object(object) if self.shares(object)? => Ok(Part::Shared(object)),
             Value::Object(object) => self.copy_object(object).map(Part::Own),
             value => self.build(value).map(Part::Own),
         }
+    }
+
+    /// Whether the object is one of this arena. What a forked child has from its parent is kept by nobody
+    /// whom the child could ask, so that it can be no part of anything.
+    fn shares(&self, object: &Object) -> Result<bool> {
+        object.attachment().core.env.check_fork()?;
+        Ok(self.at.is_same_arena(object.attachment()))
     }
 
     /// An object of another arena.
@@ -391,7 +398,7 @@ impl Writer {
         let mut parts = vec![];
         for batch in batches {
             let object = batch.object();
-            parts.push(if batch.schema_ref() == &schema && self.at.is_same_arena(object.attachment()) {
+            parts.push(if batch.schema_ref() == &schema && self.shares(object)? {
                 Part::Shared(object)
             } else {
                 self.batch_of_table(batch, &schema, parts.len())?
