@@ -307,7 +307,10 @@ pub const BUGS: &[Bug] = &[
         what: "reclaim does not look into knots",
         breaks: "H3",
         file: "hold.rs",
-        edits: &[("        if self.slot(part).0.set == Set::Shared {\n            return false;\n        }\n", "        if true {\n            return false;\n        }\n")],
+        edits: &[(
+            "        if self.slot(part).0.set == Set::Shared {\n            return false;\n        }\n",
+            "        if true {\n            return false;\n        }\n",
+        )],
         test: KILL,
     },
     Bug {
@@ -331,7 +334,10 @@ pub const BUGS: &[Bug] = &[
         what: "nobody looks at a shared part after its hold is erased",
         breaks: "O2",
         file: "object.rs",
-        edits: &[("            todo.push(part);\n", "            if !entry.is_held() {\n                todo.push(part);\n            }\n")],
+        edits: &[(
+            "            todo.push(part);\n",
+            "            if !entry.is_held() {\n                todo.push(part);\n            }\n",
+        )],
         test: KILL,
     },
     Bug {
@@ -423,7 +429,10 @@ pub const BUGS: &[Bug] = &[
         what: "a permit is added without a ring",
         breaks: "B2",
         file: "lock.rs",
-        edits: &[("                self.ring(leases.bell);\n                return true;", "                return true;")],
+        edits: &[(
+            "                self.ring(leases.bell);\n                return true;",
+            "                return true;",
+        )],
         test: KILL,
     },
 ];
