@@ -7,7 +7,9 @@ use std::sync::atomic::Ordering;
 use faretra::proof::{Life, Mem, header};
 use proof::hb::Clocks;
 use proof::race::{Race, Racer, Searched, Watch, explore, explore_watched, random};
-use proof::script::{Act, acting_stage, acts, enter, knotted_stage, sharing_stage, stage_after_death};
+use proof::script::{
+    Act, acting_stage, acts, enter, knotted_stage, object_acts, object_stage, sharing_stage, stage_after_death,
+};
 use proof::world::{ok, quiet};
 
 fn find<'a>(all: &'a [Act], name: &str) -> &'a Act {
@@ -18,13 +20,15 @@ fn find<'a>(all: &'a [Act], name: &str) -> &'a Act {
 /// may be left for a sweep; and every use of payload is ordered by what came before it.
 #[test]
 fn every_pair_of_acts() {
-    let (stage, acts) = (acting_stage(), acts());
+    let (stage, plain, acts) = (acting_stage(), object_stage(), acts());
+    let objects = object_acts().len();
     let mut all = Searched { complete: true, ..Searched::default() };
     for (i, a) in acts.iter().enumerate() {
-        for b in &acts[i..] {
+        for (j, b) in acts.iter().enumerate().skip(i) {
+            let stage = if j < objects { &plain } else { &stage };
             let clocks = Clocks::weaken(None);
             let watch: Arc<Watch> = Arc::new(move |who| Some(clocks.hook(who)));
-            all = all.and(explore_watched(Race::new(&stage, &[a, b]), 1, 20_000, watch));
+            all = all.and(explore_watched(Race::new(stage, &[a, b]), 1, 20_000, watch));
         }
     }
     eprintln!("{all:?}");
