@@ -392,7 +392,7 @@ pub const BUGS: &[Bug] = &[
             "            if Current(self.env.load(slots.state, SeqCst)).slot() != slot {\n",
             "            if true {\n",
         )],
-        test: RACE,
+        test: CORE,
     },
     Bug {
         what: "a reader of a value does not look again",

@@ -153,6 +153,9 @@ fn shares_race() {
             }
         }
     }
+    // A hold that moves twice between the looks of one scan.
+    let pair = [find(&acts, names[0]), find(&acts, "recover")];
+    all = all.and(explore(Race::new(&sharing_stage(), &pair), 2, 60_000));
     eprintln!("{all:?}");
     assert!(all.complete && all.deaths > 500);
 }
