@@ -104,6 +104,25 @@ pub mod lock {
     pub const LEASES: u64 = 8;
 }
 
+/// Words of a channel; see [`crate::ring`].
+pub mod ring {
+    pub const RECEIVERS_BELL: u64 = 1;
+    pub const SENDERS_BELL: u64 = 2;
+    pub const CELLS: u64 = 3;
+    /// 1: nothing more is sent.
+    pub const CLOSED: u64 = 4;
+    /// How often something came back, and at which of those a look found nothing more.
+    pub const RETURNED: u64 = 5;
+    pub const LOOKED: u64 = 6;
+    /// Bit 0: there was a sender at some time; bit 1: a receiver.
+    pub const EVER: u64 = 7;
+    /// The next position to send to, and to take from: hints that are never too high. Cache lines of their own.
+    pub const TAIL: u64 = 8;
+    pub const HEAD: u64 = 16;
+    /// A word for each seat and end, then the cells.
+    pub const PRESENCE: u64 = 24;
+}
+
 /// Flag in [`meta::COMMITTED`]: the slot may have pages that the number does not tell of.
 pub const DIRTY: u64 = 1;
 

@@ -252,22 +252,27 @@ impl<E: Env> Core<E> {
         }
     }
 
+    /// Teardown: empties the place of what we are freeing.
+    pub(crate) fn drop_place(&self, dying: Id, todo: &mut Vec<Id>) {
+        let off = self.geo.meta(dying, meta::PLACE);
+        let place = self.place(off);
+        if let Some(id) = place.object().and_then(|id| self.object(id).ok())
+            && let Some(empty) = place.put(None)
+            && self.env.cas(off, place.0, empty.0, SeqCst).is_ok()
+        {
+            let at = Turn { container: dying, turn: place.turn() };
+            self.turn_life(id, Life::home(at), Life::LOOSE);
+            todo.push(id);
+        }
+    }
+
     /// Teardown: takes the chain of knots off what we are freeing. Its first knot is `todo`.
     pub(crate) fn drop_knots(&self, dying: Id, todo: &mut Vec<Id>) {
         let is_knot = self.meta(dying, meta::KIND) & 0xff == Kind::Knot.code();
         if self.slot(dying).0.set == Set::Shared && !is_knot {
             return;
         }
-        let off = self.geo.meta(dying, meta::PLACE);
-        let place = self.place(off);
-        if let Some(knot) = self.knot_at(place)
-            && let Some(empty) = place.put(None)
-            && self.env.cas(off, place.0, empty.0, SeqCst).is_ok()
-        {
-            let at = Turn { container: dying, turn: place.turn() };
-            self.turn_life(knot, Life::home(at), Life::LOOSE);
-            todo.push(knot);
-        }
+        self.drop_place(dying, todo);
     }
 }
 

@@ -57,6 +57,7 @@ mod plan;
 mod reader;
 mod recover;
 mod report;
+mod ring;
 mod schema;
 mod seat;
 mod segment;
@@ -94,10 +95,11 @@ pub mod arrow {
 #[cfg(feature = "proof")]
 #[doc(hidden)]
 pub mod proof {
-    pub use crate::geometry::{DIRTY, Geometry, PAGE, Params, Set, Zone, header, lock, meta};
+    pub use crate::geometry::{DIRTY, Geometry, PAGE, Params, Set, Zone, header, lock, meta, ring};
     pub use crate::lock::{Form, Lease, Leases, PARTITION, SLOTS, Slots};
     pub use crate::mem::{Load, Mem};
     pub use crate::name::Named;
+    pub use crate::ring::{End, Outcome, Ring, Taken};
     pub use crate::seat::{Core, Env};
     pub use crate::segment::{closer, closing, life};
     pub use crate::sys::{Full, Process, Sys};

@@ -68,6 +68,9 @@ pub const MAX_PARTS: u64 = 65_535;
 impl<E: Load> Tables<E> {
     /// Whether the place names the object at that turn.
     fn is_at(&self, id: Id, at: Turn) -> bool {
+        if let Some(there) = self.is_in_cell(id, at) {
+            return there;
+        }
         let place = self.place_offset(at.container).map(|off| self.place(off));
         place.is_some_and(|p| p.object() == Some(id) && p.turn() == at.turn)
     }
@@ -239,6 +242,9 @@ impl<E: Env> Core<E> {
             todo.push(part);
         }
         self.drop_knots(id, todo);
+        if self.kind(id).is_ok_and(|kind| kind == Kind::Channel) {
+            self.drop_items(id, todo);
+        }
         self.set_meta(id, meta::KIND, self.meta(id, meta::KIND) & 0xffff_ffff);
         self.set_meta(id, meta::FROM, 0);
         self.free(id, dying);
@@ -247,6 +253,9 @@ impl<E: Env> Core<E> {
 
     /// What recovery makes of a draft whose writer is dead: home if a place names it, loose if not.
     pub fn settle_for_the_dead(&self, id: Id, word: Life) -> Result<()> {
+        if self.settle_item_for_the_dead(id, word)?.is_some() {
+            return Ok(());
+        }
         let target = self.env.load(self.geo.meta(id, meta::TARGET), Acquire);
         let mut next = Life::LOOSE;
         if let Some(container) = target.checked_sub(1)

@@ -9,6 +9,8 @@
 //! r2  every word of every zone:
 //!       DRAFT(dead)               -> HOME if its target names it, else LOOSE
 //!       DYING(dead)               -> DYING(me), finish
+//!       LEASED(dead)              -> BACK, after its cell is clean (see `ring.rs`)
+//!       BACK                      counted once more
 //!       HOME(P,t), P moved on     -> LOOSE       no proof needed: anyone, any time
 //!       LOOSE                     -> reclaim     (pins of the dead are void now)
 //!       FREE that no hint offers  -> offered
@@ -132,6 +134,10 @@ impl<E: Env> Core<E> {
                         self.settle_for_the_dead(id, word)?;
                         settled += 1;
                     }
+                    State::Leased(t) if of_dead(t) => {
+                        settled += u64::from(self.return_for_the_dead(id, word)?);
+                    }
+                    State::Back(_) => self.announce(id, word),
                     State::Dying(t) if of_dead(t) => {
                         self.adopt_dying(id, word);
                         settled += 1;
@@ -306,8 +312,8 @@ impl<E: Load + Sys> Tables<E> {
             State::Loose if !self.is_pinned(id) && !self.is_held(id) => {
                 return Err(("V4", format!("{id} is loose, and nobody keeps it")));
             }
-            State::Leased(_) | State::Back(_) => {
-                return Err(("word", format!("{id} is {word:?}, which no object is")));
+            State::Leased(_) | State::Back(_) if self.slot(id).0.set == Set::Shared => {
+                return Err(("word", format!("{id} is {word:?}, which no object of its kind is")));
             }
             _ => {}
         }

@@ -45,10 +45,12 @@ pub enum Kind {
     Value,
     /// An array that is written in partitions; see [`crate::MutableArray`].
     MutableArray,
+    /// A bounded queue of objects; see [`crate::channel`].
+    Channel,
 }
 
 impl Kind {
-    const ALL: [Kind; 15] = [
+    const ALL: [Kind; 16] = [
         Kind::Name,
         Kind::List,
         Kind::Batch,
@@ -64,6 +66,7 @@ impl Kind {
         Kind::Event,
         Kind::Value,
         Kind::MutableArray,
+        Kind::Channel,
     ];
 
     pub(crate) fn code(self) -> u64 {
@@ -77,7 +80,7 @@ impl Kind {
     /// Which zones its objects come from.
     pub fn set(self) -> Set {
         match self {
-            Kind::Name | Kind::List | Kind::Knot => Set::Shared,
+            Kind::Name | Kind::List | Kind::Knot | Kind::Channel => Set::Shared,
             kind if kind.locks() => Set::Shared,
             _ => Set::Payload,
         }
@@ -107,6 +110,7 @@ impl std::fmt::Display for Kind {
             Kind::Event => "event",
             Kind::Value => "value",
             Kind::MutableArray => "mutable array",
+            Kind::Channel => "channel",
         })
     }
 }

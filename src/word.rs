@@ -10,7 +10,7 @@
 //! 63  61 60                                                          0
 //! | state |  payload                                                  |
 //!   0 FREE    0                                      nobody
-//!   1 DRAFT   seat:8 incarnation:20 count:32 back:1  its writer lives
+//!   1 DRAFT   seat:8 incarnation:20 count:32 forwarded:1  its writer lives
 //!   2 HOME    container:26 turn:35                   place[turn] names it
 //!   3 LEASED  ticket (as DRAFT)                      its holder lives
 //!   4 BACK    ticket of the dead holder              nobody has it; the next taker is told
@@ -53,6 +53,17 @@ impl Ticket {
     pub fn new(owner: Owner, count: u64) -> Ticket {
         let incarnation = u64::from(owner.incarnation % INCARNATIONS);
         Ticket(u64::from(owner.seat) << 53 | incarnation << 33 | (count & 0xffff_ffff) << 1)
+    }
+
+    /// A lease that came out of a forwarded draft: it goes back where that came from, not where it was aimed at.
+    pub fn is_forwarded(self) -> bool {
+        self.0 & 1 != 0
+    }
+
+    /// The same ticket with or without that mark.
+    #[must_use]
+    pub fn forwarded(self, yes: bool) -> Ticket {
+        Ticket(self.0 & !1 | u64::from(yes))
     }
 
     pub fn owner(self) -> Owner {
@@ -203,6 +214,11 @@ pub struct Place(pub u64);
 const DEAD: u64 = 1 << 63;
 
 impl Place {
+    /// A cell of a ring, whose turns say of which lap it is.
+    pub fn at(object: Option<Id>, turn: u64) -> Place {
+        Place(object.map_or(0, |id| u64::from(id.0)) << 35 | turn % TURNS)
+    }
+
     pub fn object(self) -> Option<Id> {
         let id = (self.0 >> 35) as u32 % Id::MAX;
         (id != 0).then_some(Id(id))

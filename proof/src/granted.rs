@@ -209,6 +209,14 @@ pub fn acts() -> Vec<Act> {
         act("lock m, add 1", &[], lock_and_add),
         act("update v", &[], update),
         act("store u", &[("u", Some(4))], |a| store(a, 4)),
+        act("store u twice", &[("u", Some(8)), ("u", Some(9))], |a| {
+            store(a, 8);
+            store(a, 9);
+        }),
+        act("read u and v", &[], |a| {
+            ok(read(a, "u"));
+            ok(read(a, "v"));
+        }),
         act("store u and read it", &[("u", Some(5))], |a| {
             store(a, 5);
             ok(read(a, "u"));

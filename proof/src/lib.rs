@@ -10,6 +10,7 @@ pub mod granted;
 pub mod hb;
 pub mod oracle;
 pub mod planted;
+pub mod queue;
 pub mod race;
 pub mod script;
 pub mod sim;

@@ -399,7 +399,7 @@ pub const BUGS: &[Bug] = &[
         breaks: "K3",
         file: "lock.rs",
         edits: &[("            if self.env.load(slots.state, SeqCst) == current.0 {\n", "            if true {\n")],
-        test: CORE,
+        test: RACE,
     },
     Bug {
         what: "a mutex writes its value in place",
@@ -423,7 +423,7 @@ pub const BUGS: &[Bug] = &[
             "            if writing() {\n                self.give_back(lease, true);\n                return Ok(None);\n            }\n",
             "",
         )],
-        test: RACE,
+        test: CORE,
     },
     Bug {
         what: "a permit is added without a ring",

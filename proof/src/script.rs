@@ -259,6 +259,7 @@ pub fn object_acts() -> Vec<Act> {
 pub fn scripts() -> Vec<Script> {
     let mut all = object_scripts();
     all.extend(crate::granted::scripts());
+    all.extend(crate::queue::scripts());
     all
 }
 

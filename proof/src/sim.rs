@@ -103,6 +103,10 @@ pub struct Image {
     pub slept: Option<u64>,
     /// Versions that publishers were told, under which name.
     pub told: Vec<(String, u64)>,
+    /// What participants said of items of channels, and how many items there were.
+    pub said: Vec<(crate::queue::Said, u64)>,
+    /// The number of the last item.
+    pub items: u64,
     /// What changes under a lock, or at once, made of a counter: nothing twice.
     pub counted: Vec<(&'static str, u64)>,
     /// Pages are put in memory by touching them, as a kernel would; else that is a bug.

@@ -219,12 +219,13 @@ pub fn check(image: Image, expect: &Expect) {
     let mut counted = image.counted.clone();
     counted.sort_unstable();
     assert!(counted.windows(2).all(|two| two[0] != two[1]), "K1: a change was lost: {counted:?}");
-    let sim = Sim::of(image);
+    let sim = Sim::of(image.clone());
     sim.state().room = ROOM;
     let r = quiet(&sim, CHECKER);
     ok(r.recover(true));
     let found = ok(r.verify());
     assert!(found.is_empty(), "after recovery: {found:?}");
+    crate::queue::check_items(&r, &image);
     for (name, values) in &expect.allowed {
         let read = ok(read(&r, name));
         assert!(values.contains(&read), "`{name}` says {read:?}, allowed {values:?}");

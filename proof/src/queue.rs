@@ -1,0 +1,301 @@
+//! Channels: what participants do with them, and what must have become of every item.
+
+use std::collections::BTreeSet;
+
+use faretra::Kind;
+use faretra::proof::{Draft, End, Id, Outcome, Ring, Taken, meta};
+
+use crate::script::{Act, May, Script, Stage};
+use crate::sim::Image;
+use crate::world::{Actor, Expect, PARENT, ROOM, draft, ok, quiet, value};
+
+/// What happened to items, in the words of those who did it. Who dies in between has said the first word only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// Is about to be sent.
+    Sending,
+    /// Was sent.
+    Sent,
+    /// Is about to be acknowledged.
+    Acking,
+    /// Was acknowledged.
+    Acked,
+    /// The channel was removed: what was in it went with it.
+    Removed,
+}
+
+fn say(a: &Actor, said: Said, item: u64) {
+    a.env.state().said.push((said, item));
+}
+
+/// Publishes a channel of so many cells.
+fn make(a: &Actor, name: &str, cells: u64) {
+    let draft = ok(a.draft_ring(cells));
+    a.set_meta(draft.id, meta::ROWS, crate::world::tag(name));
+    ok(a.publish(name, draft, Some(0)).inspect_err(|_| a.drop_draft(draft)));
+}
+
+fn with<T>(a: &Actor, name: &str, f: impl FnOnce(Ring) -> T) -> Option<T> {
+    let id = ok(a.pin_named(name))?;
+    let done = f(ok(a.ring_of(id)));
+    a.unpin(id);
+    Some(done)
+}
+
+/// The number of the next item: no two are the same.
+fn number(a: &Actor) -> u64 {
+    let mut image = a.env.state();
+    image.items += 1;
+    image.items
+}
+
+fn try_send(a: &Actor, ring: Ring, item: Draft, number: u64) -> bool {
+    say(a, Said::Sending, number);
+    match ok(a.try_send(ring, item)) {
+        Outcome::Done(()) => {
+            say(a, Said::Sent, number);
+            true
+        }
+        _ => false,
+    }
+}
+
+fn send(a: &Actor, name: &str) {
+    with(a, name, |ring| {
+        let number = number(a);
+        let item = ok(draft(a, number, 1));
+        if !try_send(a, ring, item, number) {
+            a.drop_draft(item);
+        }
+    });
+}
+
+fn take(a: &Actor, ring: Ring) -> Option<Taken> {
+    match ok(a.try_take(ring)) {
+        Outcome::Done(taken) => Some(taken),
+        _ => None,
+    }
+}
+
+fn acknowledge(a: &Actor, ring: Ring, taken: Taken) {
+    let number = value(a, taken.id);
+    say(a, Said::Acking, number);
+    a.acknowledge(ring, taken);
+    say(a, Said::Acked, number);
+}
+
+fn receive(a: &Actor, name: &str) {
+    with(a, name, |ring| {
+        if let Some(taken) = take(a, ring) {
+            acknowledge(a, ring, taken);
+        }
+    });
+}
+
+fn refuse(a: &Actor, name: &str) {
+    with(a, name, |ring| {
+        if let Some(taken) = take(a, ring) {
+            value(a, taken.id);
+            a.refuse(ring, taken);
+        }
+    });
+}
+
+/// From `c` to `d`; back to `c` if there is no room.
+fn forward(a: &Actor) {
+    with(a, "C", |from| {
+        with(a, "D", |to| {
+            let Some(taken) = take(a, from) else { return };
+            let number = value(a, taken.id);
+            let draft = a.lease_to_draft(from, taken).expect("it is ours");
+            if !try_send(a, to, draft, number) {
+                let lease = a.draft_to_lease(draft, taken.attempts).expect("it is ours");
+                a.refuse(from, lease);
+            }
+        });
+    });
+}
+
+fn remove(a: &Actor, name: &str) {
+    say(a, Said::Removed, 0);
+    ok(a.remove(name));
+}
+
+fn close(a: &Actor) {
+    with(a, "C", |ring| a.close_ring(ring));
+}
+
+fn come_and_go(a: &Actor) {
+    with(a, "C", |ring| {
+        for end in [End::Send, End::Receive] {
+            a.join(ring, end);
+            assert!(!a.is_deserted(ring, end) && a.present(ring, end).contains(&a.me()));
+            a.leave_end(ring, end);
+        }
+    });
+}
+
+/// A channel `c` of two cells with an item in it and one that came back, and `d` of one cell.
+pub fn queue_stage() -> Stage {
+    let sim = crate::world::world();
+    let a = quiet(&sim, PARENT);
+    make(&a, "C", 2);
+    make(&a, "D", 1);
+    send(&a, "C");
+    refuse(&a, "C");
+    send(&a, "C");
+    Stage { expect: Expect::default(), image: sim.image() }
+}
+
+/// What is raced, stopped and piled on each other.
+pub fn acts() -> Vec<Act> {
+    fn act(name: &'static str, run: fn(&Actor)) -> Act {
+        Act { name, run, may: &[] as May }
+    }
+    vec![
+        act("send to C", |a| send(a, "C")),
+        act("receive from C", |a| receive(a, "C")),
+        act("receive twice from C", |a| {
+            receive(a, "C");
+            receive(a, "C");
+        }),
+        act("refuse what comes from C", |a| refuse(a, "C")),
+        act("forward from C to D", forward),
+        act("receive from D", |a| receive(a, "D")),
+        act("close C", close),
+        act("remove C", |a| remove(a, "C")),
+        act("come and go", come_and_go),
+        act("sweep", |a| {
+            ok(a.recover(true));
+        }),
+    ]
+}
+
+/// What was said of items, against what is still there. `r` takes all of it.
+pub fn check_items(r: &Actor, image: &Image) {
+    let of = |what| -> Vec<u64> { image.said.iter().filter(|(s, _)| *s == what).map(|(_, n)| *n).collect() };
+    let acked = of(Said::Acked);
+    let set = |list: &[u64]| list.iter().copied().collect::<BTreeSet<u64>>();
+    assert_eq!(set(&acked).len(), acked.len(), "Q3: acknowledged twice: {acked:?}");
+    let mut left = vec![];
+    for name in ["C", "D"] {
+        with(r, name, |ring| {
+            while let Some(taken) = take(r, ring) {
+                left.push(value(r, taken.id));
+                r.acknowledge(ring, taken);
+            }
+            assert!(r.outstanding(ring).is_empty(), "Q5: something is left in `{name}`");
+        });
+    }
+    let there = set(&left);
+    assert_eq!(there.len(), left.len(), "Q3: delivered twice: {left:?}");
+    let twice: Vec<_> = acked.iter().filter(|n| there.contains(n)).collect();
+    assert!(twice.is_empty(), "Q3: acknowledged, and there again: {twice:?}");
+    let unsent: Vec<_> = there.difference(&set(&of(Said::Sending))).copied().collect();
+    assert!(unsent.is_empty(), "never sent: {unsent:?}");
+    if of(Said::Removed).is_empty() {
+        let acking = set(&of(Said::Acking));
+        let lost: Vec<_> = of(Said::Sent).into_iter().filter(|n| !there.contains(n) && !acking.contains(n)).collect();
+        assert!(lost.is_empty(), "Q1: lost: {lost:?}");
+    }
+}
+
+fn empty_channels(a: &Actor) {
+    make(a, "C", 2);
+    make(a, "D", 1);
+}
+
+fn id_of(a: &Actor, name: &str) -> Id {
+    with(a, name, |ring| ring.id).expect("made")
+}
+
+/// The operations that the sweeps go through, each with its own stage.
+pub fn scripts() -> Vec<Script> {
+    fn plain(name: &'static str, before: fn(&Actor), victim: fn(&Actor)) -> Script {
+        Script { name, before, victim, may: &[], room: ROOM }
+    }
+    vec![
+        plain("make a channel", |_| {}, |a| make(a, "C", 2)),
+        plain("send until it is full, receive all, twice", empty_channels, |a| {
+            for _ in 0..2 {
+                (0..3).for_each(|_| send(a, "C"));
+                (0..3).for_each(|_| receive(a, "C"));
+            }
+        }),
+        plain("refuse, and take again", empty_channels, |a| {
+            send(a, "C");
+            send(a, "C");
+            refuse(a, "C");
+            with(a, "C", |ring| {
+                let taken = take(a, ring).expect("it came back");
+                assert_eq!((value(a, taken.id), taken.attempts), (1, 1), "Q5: the oldest first");
+                acknowledge(a, ring, taken);
+            });
+            receive(a, "C");
+        }),
+        plain("forward, with and without room", empty_channels, |a| {
+            send(a, "C");
+            send(a, "C");
+            forward(a);
+            forward(a);
+            receive(a, "D");
+            forward(a);
+            receive(a, "D");
+        }),
+        plain("close, drain", empty_channels, |a| {
+            send(a, "C");
+            close(a);
+            with(a, "C", |ring| {
+                let item = ok(draft(a, 99, 0));
+                assert_eq!(ok(a.try_send(ring, item)), Outcome::Closed);
+                a.drop_draft(item);
+                let taken = take(a, ring).expect("sent before");
+                acknowledge(a, ring, taken);
+                assert_eq!(ok(a.try_take(ring)), Outcome::Closed);
+            });
+        }),
+        plain("remove a channel with items, leases and returns", empty_channels, |a| {
+            (0..2).for_each(|_| send(a, "C"));
+            refuse(a, "C");
+            send(a, "C");
+            let id = id_of(a, "C");
+            remove(a, "C");
+            assert_ne!(a.kind(id).ok(), None::<Kind>);
+        }),
+        plain(
+            "leases of the dead",
+            |a| {
+                empty_channels(a);
+                (0..2).for_each(|_| send(a, "C"));
+                let dead = quiet(&a.env, 50);
+                with(&dead, "C", |ring| {
+                    let one = take(&dead, ring).expect("sent");
+                    take(&dead, ring).expect("sent");
+                    // One of them half forwarded.
+                    dead.lease_to_draft(ring, one).expect("its own");
+                });
+                a.env.state().kill(50);
+            },
+            |a| {
+                ok(a.recover(false));
+                (0..2).for_each(|_| receive(a, "C"));
+            },
+        ),
+        plain(
+            "remove a channel whose leases the dead had",
+            |a| {
+                empty_channels(a);
+                (0..2).for_each(|_| send(a, "C"));
+                let dead = quiet(&a.env, 50);
+                with(&dead, "C", |ring| take(&dead, ring).expect("sent"));
+                a.env.state().kill(50);
+            },
+            |a| {
+                remove(a, "C");
+                ok(a.recover(false));
+            },
+        ),
+        plain("come and go", empty_channels, come_and_go),
+    ]
+}
+
