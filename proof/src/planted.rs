@@ -19,6 +19,7 @@ pub struct Bug {
 
 const KILL: (&str, &str) = ("sweep", "kill_at_every_step");
 const RACE: (&str, &str) = ("race", "every_pair_of_acts");
+const CHANNELS: (&str, &str) = ("race", "channels_race");
 const SHARES: (&str, &str) = ("race", "shares_race");
 const CORE: (&str, &str) = ("race", "core_pairs_with_two_preemptions");
 const WEAK: (&str, &str) = ("weak", "dekker_pairs_hold");
@@ -434,5 +435,99 @@ pub const BUGS: &[Bug] = &[
             "                return true;",
         )],
         test: KILL,
+    },
+    Bug {
+        what: "a taker leaves the item in its cell",
+        breaks: "Q2",
+        file: "ring.rs",
+        edits: &[("            self.clean(off, cell);\n            self.advance(ring, ring::HEAD, head);\n", "            self.advance(ring, ring::HEAD, head);\n")],
+        test: KILL,
+    },
+    Bug {
+        what: "a lease of the dead is BACK while its cell has it",
+        breaks: "Q2",
+        file: "ring.rs",
+        edits: &[("            self.clean(off, place);\n", "            let _ = off;\n")],
+        test: KILL,
+    },
+    Bug {
+        what: "recovery does not read the word again after the cell",
+        breaks: "E1",
+        file: "ring.rs",
+        edits: &[("        if self.life(id, SeqCst) != word {\n            return Ok(false);\n        }\n", "")],
+        test: CHANNELS,
+    },
+    Bug {
+        what: "a taker believes a draft without looking at the cell again",
+        breaks: "Q3",
+        file: "ring.rs",
+        edits: &[("            if self.place(off) != cell {\n                continue;\n            }\n            let ticket", "            let ticket")],
+        test: CHANNELS,
+    },
+    Bug {
+        what: "closing is a flag only",
+        breaks: "Q4",
+        file: "ring.rs",
+        edits: &[("                    if self.env.cas(off, cell.0, dead.0, SeqCst).is_ok() {", "                    if cell != dead {")],
+        test: CHANNELS,
+    },
+    Bug {
+        what: "a refused item is not counted",
+        breaks: "Q5",
+        file: "ring.rs",
+        edits: &[("Life::back(taken.ticket)) {\n            self.count_return(ring);", "Life::back(taken.ticket)) {")],
+        test: KILL,
+    },
+    Bug {
+        what: "recovery does not count what is BACK",
+        breaks: "Q5",
+        file: "recover.rs",
+        edits: &[("                    State::Back(_) => self.announce(id, word),\n", "")],
+        test: KILL,
+    },
+    Bug {
+        what: "a forwarded item does not say where it came from",
+        breaks: "Q1",
+        file: "ring.rs",
+        edits: &[("            self.set_meta(taken.id, meta::FROM, u64::from(ring.id.0) + 1);\n", "")],
+        test: KILL,
+    },
+    Bug {
+        what: "a lease that could not be forwarded goes back where it was aimed at",
+        breaks: "Q1",
+        file: "ring.rs",
+        edits: &[("let ticket = self.ticket().forwarded(true);", "let ticket = self.ticket().forwarded(false);")],
+        test: KILL,
+    },
+    Bug {
+        what: "a sent item whose sender died is not sent",
+        breaks: "Q1",
+        file: "object.rs",
+        edits: &[("        if self.settle_item_for_the_dead(id, word)?.is_some() {\n            return Ok(());\n        }\n", "")],
+        test: KILL,
+    },
+    Bug {
+        what: "items stay when their channel goes",
+        breaks: "Q6",
+        file: "object.rs",
+        edits: &[("            self.drop_items(id, todo);\n", "")],
+        test: KILL,
+    },
+    Bug {
+        what: "what is leased by the dead stays when the channel goes",
+        breaks: "Q6",
+        file: "ring.rs",
+        edits: &[("        for (id, word) in self.outstanding(ring) {", "        for (id, word) in std::iter::empty::<(Id, Life)>() {")],
+        test: KILL,
+    },
+    Bug {
+        what: "an item is taken by a store",
+        breaks: "Q3",
+        file: "ring.rs",
+        edits: &[(
+            "            let taken = waiting && self.turn_life(id, word, Life::leased(ticket));\n",
+            "            if waiting {\n                self.env.store(self.geo.life(id), Life::leased(ticket).0, SeqCst);\n            }\n            let taken = waiting;\n",
+        )],
+        test: CHANNELS,
     },
 ];

@@ -10,7 +10,7 @@ use crate::sim::Image;
 use crate::world::{Actor, Expect, PARENT, ROOM, draft, ok, quiet, value};
 
 /// What happened to items, in the words of those who did it. Who dies in between has said the first word only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Said {
     /// Is about to be sent.
     Sending,
@@ -298,4 +298,3 @@ pub fn scripts() -> Vec<Script> {
         plain("come and go", empty_channels, come_and_go),
     ]
 }
-

@@ -6,6 +6,7 @@
 //! preemptions (Musuvathi and Qadeer, PLDI 2007); [`random`] goes beyond.
 
 use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -300,7 +301,9 @@ fn print_of(image: &Image) -> u64 {
         let name = name.bytes().fold(*version, |h, b| h.wrapping_mul(31) + u64::from(b));
         h.wrapping_add(name.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     });
-    image.fingerprint() ^ told
+    let mut said = std::hash::DefaultHasher::new();
+    (&image.said, &image.counted).hash(&mut said);
+    image.fingerprint() ^ told ^ said.finish()
 }
 
 fn config() -> Config {

@@ -137,6 +137,22 @@ pub fn acts() -> Vec<Act> {
     all
 }
 
+/// Acts that belong together, and where they begin.
+pub struct Troupe {
+    /// Where.
+    pub stage: Stage,
+    /// What.
+    pub acts: Vec<Act>,
+}
+
+/// All of them: objects and what locks; channels.
+pub fn troupes() -> [Troupe; 2] {
+    [
+        Troupe { stage: acting_stage(), acts: acts() },
+        Troupe { stage: crate::queue::queue_stage(), acts: crate::queue::acts() },
+    ]
+}
+
 /// Those of objects alone.
 pub fn object_acts() -> Vec<Act> {
     fn act(name: &'static str, may: May, run: fn(&Actor)) -> Act {

@@ -6,7 +6,7 @@ use std::thread;
 
 use faretra::proof::Sys;
 
-use crate::script::{Act, Script, Stage, acting_stage, acts, enter};
+use crate::script::{Act, Script, Troupe, acting_stage, enter, troupes};
 use crate::sim::{Hook, Image, Op, Sim, Site};
 use crate::world::{Actor, Expect, VICTIM, at, attach, check, ok, publish, quiet, read};
 
@@ -82,13 +82,15 @@ pub fn second_order_sweep(script: &Script, every: usize) -> (u64, u64) {
 /// Kills a victim in one act while another one's act is half done, its actor dead and not recovered. Takes
 /// every `every`-th step of both. Returns the number of pairs.
 pub fn pile_up_sweep(every: usize) -> u64 {
-    let stage = acting_stage();
-    let acts = acts();
+    troupes().iter().map(|troupe| pile_up(troupe, every)).sum()
+}
+
+fn pile_up(Troupe { stage, acts }: &Troupe, every: usize) -> u64 {
     let mut pairs = 0;
     for (i, first) in acts.iter().enumerate() {
-        let images = deaths(&enter(&stage), 50, first.run);
+        let images = deaths(&enter(stage), 50, first.run);
         for (j, image) in images.into_iter().enumerate().skip(i % every).step_by(every) {
-            for second in &acts {
+            for second in acts {
                 let sim = Sim::of(image.clone());
                 let expect = stage.expect.clone().with(first.may).with(second.may);
                 let images = deaths(&sim, VICTIM, second.run);
@@ -194,13 +196,12 @@ pub struct Stops {
 
 /// Stops a process before every `every`-th step of an act; two others do everything that there is to do, each
 /// operation within a budget; then, once, it goes on, and once it is killed there.
-pub fn stop_sweep(act: &Act, every: usize) -> Stops {
-    let stage = acting_stage();
+pub fn stop_sweep(troupe: &Troupe, act: &Act, every: usize) -> Stops {
     let mut seen = Stops::default();
     for step in (1..).step_by(every) {
         let budget = Arc::new(Budget::new(STEP_BUDGET));
         let place = || format!("`{}` stopped before step {step}", act.name);
-        if !at(place, || stop_once(&stage, act, step, &budget)) {
+        if !at(place, || stop_once(troupe, act, step, &budget)) {
             break;
         }
         seen.points += 1;
@@ -209,8 +210,8 @@ pub fn stop_sweep(act: &Act, every: usize) -> Stops {
     seen
 }
 
-fn stop_once(stage: &Stage, act: &Act, step: u64, budget: &Arc<Budget>) -> bool {
-    let sim = enter(stage);
+fn stop_once(troupe: &Troupe, act: &Act, step: u64, budget: &Arc<Budget>) -> bool {
+    let sim = enter(&troupe.stage);
     let hook = Arc::new(StopAt {
         at: step,
         armed: AtomicBool::new(false),
@@ -236,7 +237,7 @@ fn stop_once(stage: &Stage, act: &Act, step: u64, budget: &Arc<Budget>) -> bool 
         victim.join().expect("it ran undisturbed");
         return false;
     }
-    let others = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| others(stage, act, &sim, budget)));
+    let others = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| others(troupe, act, &sim, budget)));
     hook.set(Phase::Resumed);
     let joined = victim.join();
     let (expect, killed) = others.unwrap_or_else(|why| std::panic::resume_unwind(why));
@@ -247,10 +248,10 @@ fn stop_once(stage: &Stage, act: &Act, step: u64, budget: &Arc<Budget>) -> bool 
 }
 
 /// What two others do while the victim is stopped. Returns the arena as it would be if that were killed now.
-fn others(stage: &Stage, act: &Act, sim: &Sim, budget: &Arc<Budget>) -> (Expect, Image) {
+fn others(troupe: &Troupe, act: &Act, sim: &Sim, budget: &Arc<Budget>) -> (Expect, Image) {
     let actors = [31, 32].map(|p| attach(sim, p, budget.clone()));
-    let mut expect = stage.expect.clone().with(act.may);
-    for (i, other) in acts().iter().enumerate() {
+    let mut expect = troupe.stage.expect.clone().with(act.may);
+    for (i, other) in troupe.acts.iter().enumerate() {
         budget.renew();
         at(|| format!("meanwhile `{}`", other.name), || (other.run)(&actors[i % 2]));
         expect = expect.with(other.may);

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use faretra::proof::{Life, Mem, header};
 use proof::hb::Clocks;
+use proof::queue::{self, queue_stage};
 use proof::race::{Race, Racer, Searched, Watch, explore, explore_watched, random};
 use proof::script::{
     Act, acting_stage, acts, enter, knotted_stage, object_acts, object_stage, sharing_stage, stage_after_death,
@@ -199,4 +200,45 @@ fn no_wake_up_is_lost() {
     }));
     let found = explore(race, 3, 200_000);
     eprintln!("{found:?}");
+}
+
+/// Q1-Q6: every pair of what is done to channels, every schedule with one preemption; then with two, for the
+/// core; then with one of the two killed.
+#[test]
+fn channels_race() {
+    let (stage, acts) = (queue_stage(), queue::acts());
+    let mut all = Searched { complete: true, ..Searched::default() };
+    for (i, a) in acts.iter().enumerate() {
+        for b in &acts[i..] {
+            let clocks = Clocks::weaken(None);
+            let watch: Arc<Watch> = Arc::new(move |who| Some(clocks.hook(who)));
+            let mut race = Race::new(&stage, &[a, b]);
+            // A channel that is removed while the other has it pinned goes with the pin; what came back waits.
+            race.loose_before = true;
+            all = all.and(explore_watched(race, 1, 20_000, watch));
+            for step in (0..60).step_by(13) {
+                all = all.and(explore(Race::new(&stage, &[a, b]).killing(0, step), 1, 20_000));
+            }
+        }
+    }
+    for (a, b) in [
+        ("send to C", "receive from C"),
+        ("send to C", "send to C"),
+        ("receive from C", "receive from C"),
+        ("refuse what comes from C", "receive from C"),
+        ("forward from C to D", "receive from D"),
+        ("close C", "send to C"),
+    ] {
+        all = all.and(explore(Race::new(&stage, &[find(&acts, a), find(&acts, b)]), 2, 30_000));
+    }
+    eprintln!("{all:?}");
+    assert!(all.deaths > 500);
+}
+
+/// Three at once at channels, one of them killed at a random step.
+#[test]
+fn random_triples_at_channels() {
+    let found = random(vec![queue_stage()], queue::acts, 2, 6000);
+    eprintln!("{found:?}");
+    assert!(found.deaths > 100);
 }

@@ -1,7 +1,7 @@
 //! Promise: a process killed at any instruction leaves nothing corrupted, hanging or leaking, and so does
 //! one killed while it recovers; one that is stopped is waited for by nobody.
 
-use proof::script::{acts, scripts};
+use proof::script::{scripts, troupes};
 use proof::sweep::{
     STEP_BUDGET, a_stopped_holder_keeps_its_permit, kill_sweep, pile_up_sweep, second_order_sweep, stop_sweep,
 };
@@ -43,12 +43,14 @@ fn kill_while_another_death_is_unsettled() {
 #[test]
 fn stop_at_every_step() {
     let (mut points, mut worst) = (0, 0);
-    for act in acts() {
-        let seen = stop_sweep(&act, 5);
-        eprintln!("{:6} points, worst {:5} steps: {}", seen.points, seen.worst, act.name);
-        assert!(seen.points > 0);
-        points += seen.points;
-        worst = worst.max(seen.worst);
+    for troupe in &troupes() {
+        for act in &troupe.acts {
+            let seen = stop_sweep(troupe, act, 5);
+            eprintln!("{:6} points, worst {:5} steps: {}", seen.points, seen.worst, act.name);
+            assert!(seen.points > 0);
+            points += seen.points;
+            worst = worst.max(seen.worst);
+        }
     }
     eprintln!("{points:6} points, worst operation of the others {worst} of {STEP_BUDGET} steps");
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use proof::hb::{self, Clocks};
+use proof::queue;
 use proof::race::{Race, Searched, Watch, explore, explore_watched, random};
-use proof::script::{acting_stage, acts, scripts, stage_after_death};
+use proof::script::{Act, Stage, acting_stage, acts, scripts, stage_after_death, troupes};
 use proof::{flips, oracle, sweep};
 
 fn main() {
@@ -25,9 +26,11 @@ fn main() {
     let piled = sweep::pile_up_sweep(if full { 3 } else { 9 });
     said(format!("a death while another is unsettled: {piled} pairs"));
     let (mut stops, mut worst) = (0, 0);
-    for act in acts() {
-        let seen = sweep::stop_sweep(&act, if full { 1 } else { 5 });
-        (stops, worst) = (stops + seen.points, worst.max(seen.worst));
+    for troupe in &troupes() {
+        for act in &troupe.acts {
+            let seen = sweep::stop_sweep(troupe, act, if full { 1 } else { 5 });
+            (stops, worst) = (stops + seen.points, worst.max(seen.worst));
+        }
     }
     said(format!("stop sweep: {stops} points, each resumed and killed; worst operation of the others {worst} steps"));
     let histories = if full { 100 } else { 8 };
@@ -49,27 +52,35 @@ fn main() {
 }
 
 fn races(full: bool, said: &dyn Fn(String)) {
-    let (stage, acts) = (acting_stage(), acts());
+    for troupe in &troupes() {
+        pairs(full, &troupe.stage, &troupe.acts, said);
+    }
+    let acts = acts();
+    let executions = if full { 300_000 } else { 10_000 };
+    let stages = vec![acting_stage(), stage_after_death(&acts[0], 20), stage_after_death(&acts[5], 12)];
+    said(format!("random triples with deaths: {:?}", random(stages, proof::script::acts, 1, executions)));
+    let triples = random(vec![queue::queue_stage()], queue::acts, 1, executions);
+    said(format!("random triples of channels with deaths: {triples:?}"));
+}
+
+fn pairs(full: bool, stage: &Stage, acts: &[Act], said: &dyn Fn(String)) {
     let mut all = Searched { complete: true, ..Searched::default() };
     let bound = if full { 2 } else { 1 };
     for (i, a) in acts.iter().enumerate() {
         for b in &acts[i..] {
             let clocks = Clocks::weaken(None);
             let watch: Arc<Watch> = Arc::new(move |who| Some(clocks.hook(who)));
-            all = all.and(explore_watched(Race::new(&stage, &[a, b]), bound, 200_000, watch));
+            all = all.and(explore_watched(Race::new(stage, &[a, b]), bound, 200_000, watch));
         }
     }
     said(format!("pairs of acts, {bound} preemptions: {all:?}"));
     let mut all = Searched { complete: true, ..Searched::default() };
-    for victim in &acts {
-        for other in &acts {
+    for victim in acts {
+        for other in acts {
             for step in (0..60).step_by(if full { 3 } else { 20 }) {
-                all = all.and(explore(Race::new(&stage, &[victim, other]).killing(0, step), 1, 20_000));
+                all = all.and(explore(Race::new(stage, &[victim, other]).killing(0, step), 1, 20_000));
             }
         }
     }
     said(format!("pairs of acts, one dies, 1 preemption: {all:?}"));
-    let executions = if full { 300_000 } else { 10_000 };
-    let stages = vec![acting_stage(), stage_after_death(&acts[0], 20), stage_after_death(&acts[5], 12)];
-    said(format!("random triples with deaths: {:?}", random(stages, proof::script::acts, 1, executions)));
 }
