@@ -27,7 +27,9 @@ use crate::mem::{Load, Mem};
 use crate::name;
 use crate::reader::{Batch, Bundled, Object, Table};
 use crate::recover::{Recovered, Violation};
-use crate::report::{ArenaInfo, Entry, Holder, Observer, Stats, entries, holders, largest_holders, living, stats};
+use crate::report::{
+    ArenaInfo, ChannelInfo, Entry, Holder, Observer, Stats, channels, entries, holders, largest_holders, living, stats,
+};
 use crate::seat::Core;
 use crate::segment::{Posix, closer, closing, is_kept, life};
 use crate::sys::{Process, Sys, directory_room, is_tmpfs, os_error};
@@ -636,6 +638,12 @@ impl Arena {
     pub fn stats(&self) -> Result<Stats> {
         self.at.core.env.check_fork()?;
         stats(&self.at.core)
+    }
+
+    /// Its channels, by name.
+    pub fn channels(&self) -> Result<Vec<ChannelInfo>> {
+        self.at.core.env.check_fork()?;
+        channels(&self.at.core)
     }
 
     /// Who takes part, and what each keeps.

@@ -118,6 +118,8 @@ pub mod ring {
     pub const EVER: u64 = 7;
     /// The next position to send to, and to take from: hints that are never too high. Cache lines of their own.
     pub const TAIL: u64 = 8;
+    /// 1: its batches may have different schemas. Never changes.
+    pub const MIXED: u64 = 9;
     pub const HEAD: u64 = 16;
     /// A word for each seat and end, then the cells.
     pub const PRESENCE: u64 = 24;

@@ -42,6 +42,7 @@
 mod arena;
 mod array;
 mod batch;
+pub mod channel;
 mod draft;
 mod error;
 mod geometry;
@@ -74,12 +75,13 @@ mod zone;
 
 pub use arena::{Arena, GIB, KIB, MIB, Options};
 pub use array::{AnyView, Array, ArrayInfo, Element, ElementType};
+pub use channel::{Lease, Receiver, RecvError, SendError, Sender};
 pub use draft::{Bits, Text};
 pub use error::{Error, HolderBytes, Result};
 pub use mutable::{MAX_PARTITIONS, MutableArray, Rows, RowsMut};
 pub use reader::{Batch, Bundled, Column, IpcMessages, Object, Table};
 pub use recover::{Recovered, Violation};
-pub use report::{ArenaInfo, Entry, Holder, Observer, Stats};
+pub use report::{ArenaInfo, ChannelInfo, Entry, Holder, Observer, Stats};
 pub use tables::Kind;
 pub use writer::{ArrayDraft, Bundle, Draft, Drafted, Value, Writer};
 

@@ -55,6 +55,14 @@ impl Object {
         self.id
     }
 
+    /// The schema, if it is a batch or a table.
+    pub(crate) fn value_schema(&self) -> Result<Option<SchemaRef>> {
+        match self.kind {
+            Kind::Batch | Kind::Table => Ok(Some(Layout::parse(self.body()?)?.schema()?)),
+            _ => Ok(None),
+        }
+    }
+
     /// What it is.
     pub fn kind(&self) -> Kind {
         self.kind

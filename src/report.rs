@@ -9,11 +9,12 @@ use crate::geometry::{Set, header};
 use crate::lock::PARTITION;
 use crate::name::Named;
 use crate::recover::Violation;
+use crate::ring::{End, Ring};
 use crate::seat::Occupant;
 use crate::segment::Posix;
 use crate::sys::{Process, Sys};
 use crate::tables::{Kind, Tables};
-use crate::word::{Id, Owner, SeatState};
+use crate::word::{Id, Life, Owner, SeatState, State};
 
 /// A read-only look at an arena: takes no seat, changes nothing, and works also for who may not write.
 #[derive(Debug)]
@@ -35,6 +36,11 @@ impl Observer {
     /// As [`Arena::who`].
     pub fn who(&self) -> Result<Vec<Holder>> {
         holders(&self.tables)
+    }
+
+    /// As [`Arena::channels`].
+    pub fn channels(&self) -> Result<Vec<ChannelInfo>> {
+        channels(&self.tables)
     }
 
     /// As [`Arena::verify`].
@@ -77,7 +83,7 @@ pub struct Entry {
     pub version: u64,
     /// Bytes of it and its parts.
     pub bytes: u64,
-    /// Rows of a batch or table, elements of an array, bytes of bytes, members of a bundle.
+    /// Rows of a batch or table, elements of an array, bytes of bytes, members of a bundle, items of a channel.
     pub rows: u64,
     /// When it was published.
     pub published: SystemTime,
@@ -117,6 +123,34 @@ pub struct Stats {
     pub page_tables: u64,
 }
 
+/// A channel.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ChannelInfo {
+    /// Its name.
+    pub name: String,
+    /// How many items it has room for.
+    pub capacity: u64,
+    /// How many wait to be received.
+    pub depth: u64,
+    /// How many were sent so far.
+    pub sent: u64,
+    /// How many are leased: received, and not acknowledged.
+    pub leased: u64,
+    /// How many came back and wait to be received again.
+    pub returned: u64,
+    /// Processes that can send to it, as they see their ids.
+    pub senders: Vec<u32>,
+    /// Processes that can receive from it.
+    pub receivers: Vec<u32>,
+    /// Processes that wait at an end of it: for room, or for an item.
+    pub blocked: Vec<u32>,
+    /// Whether it is closed.
+    pub closed: bool,
+    /// Whether its batches may have different schemas.
+    pub mixed: bool,
+}
+
 /// A participant, and what it keeps.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -153,11 +187,15 @@ pub struct Holder {
 
 pub(crate) fn entries(t: &Tables<Posix>) -> Result<Vec<Entry>> {
     let bytes = |n: &Named| n.len + t.bytes_of_parts(n.id, 4);
+    let rows = |n: &Named| match n.kind {
+        Kind::Channel => t.ring_of(n.id).map_or(0, |ring| t.depth(ring)),
+        _ => n.rows,
+    };
     let entry = |n: Named| Entry {
         kind: n.kind,
         version: n.version,
         bytes: bytes(&n),
-        rows: n.rows,
+        rows: rows(&n),
         published: UNIX_EPOCH + Duration::from_millis(n.time),
         name: n.name,
     };
@@ -200,7 +238,8 @@ pub(crate) fn stats(t: &Tables<Posix>) -> Result<Stats> {
 pub(crate) fn holders(t: &Tables<Posix>) -> Result<Vec<Holder>> {
     let kept = t.kept();
     let here = Process::current();
-    let names = t.names()?.into_iter().map(|n| (n.id, n.name)).collect();
+    let names: Names = t.names()?.into_iter().map(|n| (n.id, n.name)).collect();
+    let rings = rings(t)?;
     let holder = |o: Occupant| {
         let k = kept.get(&o.owner).cloned().unwrap_or_default();
         Holder {
@@ -215,7 +254,11 @@ pub(crate) fn holders(t: &Tables<Posix>) -> Result<Vec<Holder>> {
             drafts: k.drafts,
             draft_bytes: k.draft_bytes,
             permits: k.permits,
-            holds: leases_text(t, &names, &k.leases),
+            holds: {
+                let mut holds = leases_text(t, &names, &k.leases);
+                holds.extend(rings.iter().flat_map(|(name, ring)| channel_text(t, name, *ring, o.owner)));
+                holds
+            },
             waits_for: t.waits_of(o.owner.seat.into()).into_iter().map(|bell| bell_text(t, &names, bell)).collect(),
             this_process: o.process == here,
         }
@@ -224,6 +267,59 @@ pub(crate) fn holders(t: &Tables<Posix>) -> Result<Vec<Holder>> {
 }
 
 type Names = HashMap<Id, String>;
+
+/// Every channel that has a name.
+fn rings(t: &Tables<Posix>) -> Result<Vec<(String, Ring)>> {
+    let channels = t.names()?.into_iter().filter(|n| n.kind == Kind::Channel);
+    channels.map(|n| Ok((n.name, t.ring_of(n.id)?))).collect()
+}
+
+pub(crate) fn channels(t: &Tables<Posix>) -> Result<Vec<ChannelInfo>> {
+    let occupants = t.occupants()?;
+    let pids = |owners: Vec<Owner>| -> Vec<u32> {
+        let pid = |owner| occupants.iter().find(|o| o.owner == owner).map(|o| o.process.pid);
+        owners.into_iter().filter_map(pid).collect()
+    };
+    let info = |(name, ring): (String, Ring)| {
+        let out = t.outstanding(ring);
+        let is_leased = |word: &Life| matches!(word.state(), Some(State::Leased(_)));
+        let bells = [ring.bell(End::Send), ring.bell(End::Receive)];
+        let waits = |o: &&Occupant| t.waits_of(o.owner.seat.into()).iter().any(|bell| bells.contains(bell));
+        ChannelInfo {
+            name,
+            capacity: ring.cells,
+            depth: t.depth(ring),
+            sent: t.sent(ring),
+            leased: out.iter().filter(|(_, word)| is_leased(word)).count() as u64,
+            returned: out.iter().filter(|(_, word)| !is_leased(word)).count() as u64,
+            senders: pids(t.present(ring, End::Send)),
+            receivers: pids(t.present(ring, End::Receive)),
+            blocked: occupants.iter().filter(waits).map(|o| o.process.pid).collect(),
+            closed: t.is_closed(ring),
+            mixed: t.is_mixed(ring),
+        }
+    };
+    let mut all: Vec<ChannelInfo> = rings(t)?.into_iter().map(info).collect();
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(all)
+}
+
+/// What somebody does at a channel, in words.
+fn channel_text(t: &Tables<Posix>, name: &str, ring: Ring, owner: Owner) -> Vec<String> {
+    let mut all = vec![];
+    let owned = |word: &Life| matches!(word.state(), Some(State::Leased(t)) if t.owner() == owner);
+    match t.outstanding(ring).iter().filter(|(_, word)| owned(word)).count() {
+        0 => {}
+        1 => all.push(format!("a lease of channel `{name}`")),
+        n => all.push(format!("{n} leases of channel `{name}`")),
+    }
+    for (end, what) in [(End::Send, "sending"), (End::Receive, "receiving")] {
+        if t.present(ring, end).contains(&owner) {
+            all.push(format!("the {what} end of channel `{name}`"));
+        }
+    }
+    all
+}
 
 /// An object that locks, in words.
 fn object_text(t: &Tables<Posix>, names: &Names, id: Id) -> String {

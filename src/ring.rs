@@ -202,6 +202,11 @@ impl<E: Load> Tables<E> {
         self.ring_word(ring, ring::TAIL)
     }
 
+    /// Whether its batches may have different schemas.
+    pub fn is_mixed(&self, ring: Ring) -> bool {
+        self.ring_word(ring, ring::MIXED) != 0
+    }
+
     pub fn is_closed(&self, ring: Ring) -> bool {
         self.ring_word(ring, ring::CLOSED) != 0
     }
@@ -254,7 +259,7 @@ const TARGET: u64 = (1 << TARGET_BITS) - 1;
 
 impl<E: Env> Core<E> {
     /// A draft of a ring with nothing in it.
-    pub fn draft_ring(&self, cells: u64) -> Result<Draft> {
+    pub fn draft_ring(&self, cells: u64, mixed: bool) -> Result<Draft> {
         let bytes = Ring::bytes(cells, self.geo.params.seats);
         let draft = self.alloc(Kind::Channel, bytes)?;
         let at = self.payload(draft.id);
@@ -262,6 +267,7 @@ impl<E: Env> Core<E> {
             self.env.store(at + off, 0, Relaxed);
         }
         self.env.store(at + ring::CELLS * 8, cells, Relaxed);
+        self.env.store(at + ring::MIXED * 8, mixed.into(), Relaxed);
         // The slot may have been a name, whose place ended dead.
         let off = self.geo.meta(draft.id, meta::PLACE);
         self.env.store(off, self.place(off).revived().0, SeqCst);

@@ -113,6 +113,20 @@ impl Pin {
         Ok(id.map(|id| Pin { at: at.clone(), id }))
     }
 
+    /// Pins what the place of an object that is pinned names. `None`: nothing.
+    pub fn in_place(at: &Arc<Attachment>, container: Id) -> Result<Option<Pin>> {
+        at.core.env.check_fork()?;
+        let pinned = at.core.pin(at.core.geo.meta(container, meta::PLACE))?;
+        Ok(pinned.map(|(id, _)| Pin { at: at.clone(), id }))
+    }
+
+    /// Pins an object that this process has leased, so that what is read from it outlives the lease.
+    pub fn leased(at: &Arc<Attachment>, id: Id) -> Result<Pin> {
+        at.core.env.check_fork()?;
+        at.with_room(|| at.core.raise_pin(id))?;
+        Ok(Pin { at: at.clone(), id })
+    }
+
     pub fn attachment(&self) -> &Arc<Attachment> {
         &self.at
     }
@@ -253,6 +267,16 @@ impl Sheet {
         self.parts += 1;
         part.draft = None;
         Ok(())
+    }
+
+    /// Offers the draft to `take`, which says whether it took it, and what came of that.
+    pub fn offer<T>(&mut self, take: impl FnOnce(&Core<Posix>, Draft) -> Result<(bool, T)>) -> Result<T> {
+        self.at.core.env.check_fork()?;
+        let (taken, told) = take(&self.at.core, self.draft())?;
+        if taken {
+            self.draft = None;
+        }
+        Ok(told)
     }
 
     /// Makes it a part of another draft of ours, which is no sheet.

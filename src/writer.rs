@@ -5,6 +5,7 @@
 //! draft becomes what its name means.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow_array::{RecordBatch, RecordBatchOptions, RecordBatchReader};
 use arrow_schema::SchemaRef;
@@ -19,6 +20,7 @@ use crate::plan::{Locate, Plan};
 use crate::reader::{Batch, Bundled, Object, Table, names_bytes};
 use crate::tables::Kind;
 use crate::view::{Attachment, STREAM_FROM, Sheet, copy, entries_bytes};
+use crate::wait::SLICE;
 
 /// The right to write: one of the arena's permits, given back when the last of the writer and its
 /// drafts is dropped, or when the process dies.
@@ -26,6 +28,8 @@ use crate::view::{Attachment, STREAM_FROM, Sheet, copy, entries_bytes};
 pub struct Writer {
     at: Arc<Attachment>,
     permit: Arc<Held>,
+    /// Waits for memory instead of failing: until when (`None`: for ever), on which bell.
+    patience: Option<(Option<Instant>, u64)>,
 }
 
 #[derive(Debug)]
@@ -153,11 +157,29 @@ impl From<Draft> for Value<'_> {
 
 impl<T: Element, D: Dimension> From<ArrayDraft<T, D>> for Value<'_> {
     fn from(draft: ArrayDraft<T, D>) -> Self {
-        Value::Drafted(Drafted(Unfinished::Array(draft.sheet)))
+        Value::Drafted(Drafted(Unfinished::Whole(draft.sheet)))
+    }
+}
+
+impl From<Sheet> for Value<'_> {
+    fn from(sheet: Sheet) -> Self {
+        Value::Drafted(Drafted(Unfinished::Whole(sheet)))
     }
 }
 
 impl<'a> Value<'a> {
+    /// The schema, if it is a batch or a table.
+    pub(crate) fn schema(&self) -> Result<Option<SchemaRef>> {
+        Ok(match self {
+            Value::Batch(batch) => Some(batch.schema()),
+            Value::Object(object) => object.value_schema()?,
+            Value::Batches(batches) => batches.first().map(|batch| batch.schema()),
+            Value::Table(reader) => Some(reader.schema()),
+            Value::Drafted(Drafted(Unfinished::Batch(draft))) => Some(draft.schema().clone()),
+            _ => None,
+        })
+    }
+
     /// All batches of a reader, as one table.
     pub fn table(reader: impl RecordBatchReader + 'a) -> Value<'a> {
         Value::Table(Box::new(reader))
@@ -207,12 +229,33 @@ impl Part<'_> {
 #[derive(Debug)]
 enum Unfinished {
     Batch(Box<Draft>),
-    Array(Sheet),
+    /// An array, or any value that was copied already.
+    Whole(Sheet),
 }
 
 impl Writer {
     pub(crate) fn new(at: &Arc<Attachment>, permit: Lease) -> Writer {
-        Writer { at: at.clone(), permit: Arc::new(Held { at: at.clone(), permit }) }
+        Writer { at: at.clone(), permit: Arc::new(Held { at: at.clone(), permit }), patience: None }
+    }
+
+    /// The same writer, waiting for memory where this one would fail: on `bell`, for ever or `until` then.
+    pub(crate) fn patient(&self, bell: u64, until: Option<Option<Instant>>) -> Writer {
+        Writer { patience: Some((until.flatten(), bell)), ..self.clone() }
+    }
+
+    /// Runs `f`; makes room when memory runs out, and waits for some if this writer is patient.
+    fn with_room<T>(&self, mut f: impl FnMut() -> Result<T>) -> Result<T> {
+        loop {
+            let done = self.at.with_room(&mut f);
+            let (Err(Error::NoSpace { asked, .. }), Some((until, bell))) = (&done, self.patience) else {
+                return done;
+            };
+            let left = until.map_or(SLICE, |until| until.saturating_duration_since(Instant::now()).min(SLICE));
+            if left.is_zero() || *asked > self.at.core.limit() {
+                return done;
+            }
+            self.at.core.wait(bell, Some(left), || {}, || Ok(None::<()>))?;
+        }
     }
 
     pub(crate) fn attachment(&self) -> &Arc<Attachment> {
@@ -245,7 +288,7 @@ impl Writer {
         self.at.core.env.check_fork()?;
         let mut sheet = self.build(value)?;
         // The directory may need memory of its own, so that this too is worth a second try.
-        self.at.with_room(|| sheet.publish(name, expected))
+        self.with_room(|| sheet.publish(name, expected))
     }
 
     /// Removes what is published under a name; readers that have it keep it. `false`: nothing was.
@@ -264,7 +307,7 @@ impl Writer {
     pub fn draft_with(&self, schema: &SchemaRef, rows: usize, text_bytes: impl Fn(usize) -> usize) -> Result<Draft> {
         let layout = DraftLayout::new(schema, rows, &text_bytes)?;
         let parts = layout.part_bytes().to_vec();
-        let (root, parts) = self.at.with_room(|| {
+        let (root, parts) = self.with_room(|| {
             let root = Sheet::new(&self.at, Kind::Batch, entries_bytes(parts.len() as u64) + layout.root_bytes())?;
             let parts: Result<Vec<Sheet>> = parts.iter().map(|len| Sheet::new(&self.at, Kind::Column, *len)).collect();
             Ok((root, parts?))
@@ -277,7 +320,7 @@ impl Writer {
     /// An array to be written in place, of any shape, in C or Fortran order (`shape.f()`).
     pub fn draft_array<T: Element, D: Dimension>(&self, shape: impl Into<StrideShape<D>>) -> Result<ArrayDraft<T, D>> {
         let layout = ArrayDraftLayout::<T, D>::new(shape)?;
-        let mut sheet = self.at.with_room(|| Sheet::new(&self.at, Kind::Array, layout.bytes()))?;
+        let mut sheet = self.with_room(|| Sheet::new(&self.at, Kind::Array, layout.bytes()))?;
         layout.prepare(sheet.bytes()?)?;
         let rows = layout.view_mut(sheet.bytes()?)?.len() as u64;
         sheet.set_rows(rows);
@@ -285,12 +328,12 @@ impl Writer {
     }
 
     /// Makes a draft of a value.
-    fn build(&self, value: Value<'_>) -> Result<Sheet> {
+    pub(crate) fn build(&self, value: Value<'_>) -> Result<Sheet> {
         match value {
             Value::Batch(batch) => self.build_batch(batch),
             Value::Object(object) => match self.part(value)? {
                 Part::Own(sheet) => Ok(sheet),
-                Part::Shared(_) => self.at.with_room(|| {
+                Part::Shared(_) => self.with_room(|| {
                     let alias = Sheet::alias(&self.at, object.id(), object.kind())?;
                     alias.set_rows(object.rows());
                     Ok(alias)
@@ -302,7 +345,7 @@ impl Writer {
             Value::Bytes(bytes) => self.build_bytes(Kind::Bytes, bytes, bytes.len() as u64),
             Value::Bundle(bundle) => self.build_bundle(bundle),
             Value::Drafted(Drafted(Unfinished::Batch(draft))) => draft.finish(),
-            Value::Drafted(Drafted(Unfinished::Array(sheet))) => Ok(sheet),
+            Value::Drafted(Drafted(Unfinished::Whole(sheet))) => Ok(sheet),
         }
     }
 
@@ -346,7 +389,7 @@ impl Writer {
     }
 
     fn build_bytes(&self, kind: Kind, bytes: &[u8], rows: u64) -> Result<Sheet> {
-        let mut sheet = self.at.with_room(|| Sheet::new(&self.at, kind, bytes.len() as u64))?;
+        let mut sheet = self.with_room(|| Sheet::new(&self.at, kind, bytes.len() as u64))?;
         copy(sheet.bytes()?, bytes, bytes.len() >= STREAM_FROM);
         sheet.set_rows(rows);
         Ok(sheet)
@@ -360,7 +403,7 @@ impl Writer {
         let total = plan.root_bytes() + parts.iter().sum::<u64>();
         let streaming = total >= STREAM_FROM as u64;
         let put: CopyBytes<'_> = &|to, from| copy(to, from, streaming);
-        self.at.with_room(|| {
+        self.with_room(|| {
             let mut root = Sheet::new(&self.at, Kind::Batch, front + plan.root_bytes())?;
             let mut offsets = Vec::with_capacity(parts.len());
             for (i, len) in parts.iter().enumerate() {
@@ -426,7 +469,7 @@ impl Writer {
         let empty = RecordBatch::new_empty(schema);
         let plan = Plan::new(&empty, Locate::NOWHERE)?;
         let front = entries_bytes(batches.len() as u64);
-        let mut root = self.at.with_room(|| Sheet::new(&self.at, Kind::Table, front + plan.root_bytes()))?;
+        let mut root = self.with_room(|| Sheet::new(&self.at, Kind::Table, front + plan.root_bytes()))?;
         for batch in batches {
             batch.join(&mut root, &self.at)?;
         }
@@ -439,7 +482,7 @@ impl Writer {
     fn build_array(&self, view: &AnyView<'_>) -> Result<Sheet> {
         let len = view.bytes()?;
         let put: CopyBytes<'_> = &|to, from| copy(to, from, len >= STREAM_FROM as u64);
-        self.at.with_room(|| {
+        self.with_room(|| {
             let mut sheet = Sheet::new(&self.at, Kind::Array, len)?;
             view.write(sheet.bytes()?, put)?;
             sheet.set_rows(view.info().shape.iter().product::<usize>() as u64);
@@ -460,7 +503,7 @@ impl Writer {
         let members = members?;
         let count = members.len() as u64;
         let front = entries_bytes(count);
-        let mut root = self.at.with_room(|| Sheet::new(&self.at, Kind::Bundle, front + body.len() as u64))?;
+        let mut root = self.with_room(|| Sheet::new(&self.at, Kind::Bundle, front + body.len() as u64))?;
         for member in members {
             member.join(&mut root, &self.at)?;
         }

@@ -440,7 +440,10 @@ pub const BUGS: &[Bug] = &[
         what: "a taker leaves the item in its cell",
         breaks: "Q2",
         file: "ring.rs",
-        edits: &[("            self.clean(off, cell);\n            self.advance(ring, ring::HEAD, head);\n", "            self.advance(ring, ring::HEAD, head);\n")],
+        edits: &[(
+            "            self.clean(off, cell);\n            self.advance(ring, ring::HEAD, head);\n",
+            "            self.advance(ring, ring::HEAD, head);\n",
+        )],
         test: KILL,
     },
     Bug {
@@ -461,14 +464,20 @@ pub const BUGS: &[Bug] = &[
         what: "a taker believes a draft without looking at the cell again",
         breaks: "Q3",
         file: "ring.rs",
-        edits: &[("            if self.place(off) != cell {\n                continue;\n            }\n            let ticket", "            let ticket")],
+        edits: &[(
+            "            if self.place(off) != cell {\n                continue;\n            }\n            let ticket",
+            "            let ticket",
+        )],
         test: CHANNELS,
     },
     Bug {
         what: "closing is a flag only",
         breaks: "Q4",
         file: "ring.rs",
-        edits: &[("                    if self.env.cas(off, cell.0, dead.0, SeqCst).is_ok() {", "                    if cell != dead {")],
+        edits: &[(
+            "                    if self.env.cas(off, cell.0, dead.0, SeqCst).is_ok() {",
+            "                    if cell != dead {",
+        )],
         test: CHANNELS,
     },
     Bug {
@@ -503,7 +512,10 @@ pub const BUGS: &[Bug] = &[
         what: "a sent item whose sender died is not sent",
         breaks: "Q1",
         file: "object.rs",
-        edits: &[("        if self.settle_item_for_the_dead(id, word)?.is_some() {\n            return Ok(());\n        }\n", "")],
+        edits: &[(
+            "        if self.settle_item_for_the_dead(id, word)?.is_some() {\n            return Ok(());\n        }\n",
+            "",
+        )],
         test: KILL,
     },
     Bug {
@@ -517,7 +529,10 @@ pub const BUGS: &[Bug] = &[
         what: "what is leased by the dead stays when the channel goes",
         breaks: "Q6",
         file: "ring.rs",
-        edits: &[("        for (id, word) in self.outstanding(ring) {", "        for (id, word) in std::iter::empty::<(Id, Life)>() {")],
+        edits: &[(
+            "        for (id, word) in self.outstanding(ring) {",
+            "        for (id, word) in std::iter::empty::<(Id, Life)>() {",
+        )],
         test: KILL,
     },
     Bug {

@@ -2,6 +2,7 @@
 
 mod arrow_types;
 mod basics;
+mod channels;
 mod damage;
 mod kills;
 mod processes;

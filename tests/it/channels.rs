@@ -1,0 +1,247 @@
+//! Shows that channels hand over every item once, keep their order, give back what was not acknowledged, and end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_array::{Int64Array, RecordBatch, RecordBatchIterator, RecordBatchReader, StringArray};
+use arrow_schema::{DataType, Field, Schema};
+use faretra::channel::Contents;
+use faretra::{Arena, Batch, Error, MIB, RecvError, SendError};
+use ndarray::{Ix1, array};
+
+use crate::support::TestArena;
+
+const SOON: Duration = Duration::from_millis(20);
+
+fn batch(from: i64, rows: i64) -> RecordBatch {
+    let schema = Schema::new(vec![Field::new("n", DataType::Int64, false)]);
+    let values = Int64Array::from_iter_values(from..from + rows);
+    RecordBatch::try_new(Arc::new(schema), vec![Arc::new(values)]).expect("a batch")
+}
+
+/// First in, first out; full and empty are told; values of every kind go through.
+#[test]
+fn items_come_in_their_order() {
+    let t = TestArena::new(64 * MIB);
+    let w = t.arena.writer().expect("a permit");
+    let tx = w.sender_of("c", 3, Contents::Mixed).expect("made");
+    let rx = t.open().receiver("c").expect("there");
+    assert!(matches!(rx.try_recv(), Err(RecvError::Empty)));
+    tx.send(&batch(0, 10)).expect("room");
+    tx.send(array![1.0_f64, 2.0].view()).expect("room");
+    tx.send(b"bytes".as_slice()).expect("room");
+    assert_eq!((tx.len(), rx.len(), rx.capacity()), (3, 3, 3));
+    let full = tx.try_send(b"more".as_slice());
+    assert!(matches!(full, Err(SendError::Full(_))), "{full:?}");
+    let late = tx.send_timeout(b"more".as_slice(), SOON).expect_err("full");
+    assert!(matches!(late, SendError::TimedOut(_)), "{late:?}");
+    let one = rx.recv().expect("sent");
+    assert_eq!(one.batch().expect("a batch").record_batch(), &batch(0, 10));
+    // What was given back is sent without another copy.
+    tx.send(late.into_value().expect("given back")).expect("room");
+    one.ack();
+    let two = rx.recv_timeout(SOON).expect("sent");
+    let values: faretra::Array<f64, Ix1> = (*two).clone().try_into().expect("an array");
+    assert_eq!(values.sum(), 3.0);
+    two.ack();
+    for expected in [b"bytes".as_slice(), b"more"] {
+        let lease = rx.recv().expect("sent");
+        assert_eq!(lease.bytes().expect("bytes"), expected);
+        lease.ack();
+    }
+    assert!(matches!(rx.recv_timeout(SOON), Err(RecvError::TimedOut)));
+    assert_eq!(values.sum(), 3.0, "what was read outlives the lease");
+    drop(values);
+    drop((tx, rx, w));
+    t.arena.writer().expect("a permit").remove("c").expect("removed");
+    t.assert_sound(0);
+}
+
+/// What is dropped comes back before newer items, and says so; the iterator acknowledges what it went past.
+#[test]
+fn what_is_not_acknowledged_comes_back() {
+    let t = TestArena::new(64 * MIB);
+    let w = t.arena.writer().expect("a permit");
+    let tx = w.sender("c", 8).expect("made");
+    let rx = t.arena.receiver("c").expect("there");
+    for i in 0..4 {
+        tx.send(&batch(i, 1)).expect("room");
+    }
+    let first = |lease: &faretra::Lease| lease.column::<i64>("n").expect("a column")[0];
+    drop(rx.recv().expect("sent"));
+    let again = rx.recv().expect("it came back");
+    assert_eq!((first(&again), again.attempts()), (0, 1));
+    again.ack();
+    {
+        let mut items = rx.iter();
+        for i in 1..3 {
+            let item = items.next().expect("open").expect("sent");
+            assert_eq!(item.column::<i64>("n").expect("a column")[0], i);
+        }
+    }
+    // The last one that the iterator gave was not acknowledged.
+    let two = rx.recv().expect("it came back");
+    assert_eq!((first(&two), two.attempts()), (2, 1));
+    two.ack();
+    tx.close();
+    let late = batch(9, 1);
+    let refused = tx.send(&late);
+    assert!(matches!(refused, Err(SendError::Closed { clean: true, .. })), "{refused:?}");
+    let three = rx.recv().expect("sent before");
+    let end = rx.recv_timeout(SOON);
+    assert!(matches!(end, Err(RecvError::TimedOut)), "a lease is out: {end:?}");
+    three.ack();
+    assert!(matches!(rx.recv(), Err(RecvError::Closed { clean: true })));
+    assert!(rx.iter().next().is_none());
+}
+
+/// Nothing is copied for what lies in the arena: objects sent to several channels, and forwarded.
+#[test]
+fn what_lies_in_the_arena_is_not_copied() {
+    let t = TestArena::new(256 * MIB);
+    let w = t.arena.writer().expect("a permit");
+    w.publish("x", &batch(0, 1 << 20)).expect("room");
+    let txs: Vec<_> = (0..6).map(|i| w.sender(&format!("c{i}"), 2).expect("made")).collect();
+    let object = t.arena.batch("x").expect("published");
+    let live = t.arena.stats().expect("stats").live;
+    for tx in &txs {
+        tx.send(&object).expect("room");
+    }
+    // Schemas and aliases.
+    let more = t.arena.stats().expect("stats").live - live;
+    assert!(more <= 12 * 4096, "{more} bytes for six times 8 MiB");
+    assert!(w.remove("x").expect("sound"));
+    drop(object);
+    let before = t.arena.stats().expect("stats").live;
+    let mut lease = t.arena.receiver("c0").expect("there").recv().expect("sent");
+    for (i, tx) in txs.iter().enumerate().skip(1) {
+        lease.send(tx).expect("room");
+        let rx = t.arena.receiver(&format!("c{i}")).expect("there");
+        // The one that was sent there first.
+        rx.recv().expect("sent").ack();
+        lease = rx.recv().expect("forwarded");
+    }
+    let batch: Batch = lease.batch().expect("a batch");
+    assert_eq!(batch.num_rows(), 1 << 20);
+    assert!(t.arena.stats().expect("stats").live <= before);
+    lease.ack();
+    drop(batch);
+    drop((txs, w));
+    let w = t.arena.writer().expect("a permit");
+    for i in 0..6 {
+        w.remove(&format!("c{i}")).expect("sound");
+    }
+    drop(w);
+    t.assert_sound(0);
+}
+
+/// A forward that finds no room gives the lease back; one to a closed channel too.
+#[test]
+fn a_forward_that_fails_gives_the_lease_back() {
+    let t = TestArena::new(64 * MIB);
+    let w = t.arena.writer().expect("a permit");
+    let (a, b) = (w.sender("a", 2).expect("made"), w.sender("b", 1).expect("made"));
+    a.send(&batch(1, 1)).expect("room");
+    b.send(&batch(2, 1)).expect("room");
+    let rx = t.arena.receiver("a").expect("there");
+    let lease = rx.recv().expect("sent");
+    let failed = lease.send_timeout(&b, SOON).expect_err("full");
+    let lease = failed.into_lease().expect("given back");
+    assert_eq!(lease.column::<i64>("n").expect("a column")[0], 1);
+    drop(lease);
+    let lease = rx.recv().expect("back where it came from");
+    assert_eq!(lease.attempts(), 1);
+    b.close();
+    let failed = lease.send(&b).expect_err("closed");
+    assert!(failed.to_string().contains("closed"), "{failed}");
+    failed.into_lease().expect("given back").ack();
+    assert!(matches!(rx.try_recv(), Err(RecvError::Empty)));
+}
+
+/// The schema is known before the first batch, and another one is refused unless the channel is mixed.
+#[test]
+fn a_channel_has_one_schema() {
+    let t = TestArena::new(64 * MIB);
+    let w = t.arena.writer().expect("a permit");
+    let tx = w.sender("c", 8).expect("made");
+    let rx = t.arena.receiver("c").expect("there");
+    let schema = batch(0, 0).schema();
+    let none = RecordBatchIterator::new(std::iter::empty(), schema.clone());
+    assert_eq!(tx.send_all(none).expect("nothing to send"), 0);
+    assert_eq!(rx.schema(Some(SOON)).expect("known"), schema);
+    let text: Arc<StringArray> = Arc::new(StringArray::from(vec!["a"]));
+    let other = RecordBatch::try_from_iter([("n", text as _)]).expect("a batch");
+    let refused = tx.send(&other);
+    assert!(matches!(refused, Err(SendError::Failed(Error::Mismatch { .. }))), "{refused:?}");
+    let all = [batch(0, 5), batch(5, 7)].map(Ok);
+    assert_eq!(tx.send_all(RecordBatchIterator::new(all, schema.clone())).expect("room"), 12);
+    tx.close();
+    let reader = rx.reader().expect("known");
+    assert_eq!(reader.schema(), schema);
+    let rows: usize = reader.map(|b| b.expect("a batch").num_rows()).sum();
+    assert_eq!(rows, 12);
+    assert!(w.sender("c", 9).is_err_and(|e| e.to_string().contains("8 items")));
+    assert!(w.sender("c", 0).is_err() && t.arena.receiver("none").is_err());
+    assert!(t.arena.receiver_timeout("none", SOON).is_err_and(|e| matches!(e, Error::TimedOut(_))));
+}
+
+/// When the last sender or receiver leaves, the other side is told, and goes on when another one comes.
+#[test]
+fn ends_that_leave_are_told() {
+    let t = TestArena::new(64 * MIB);
+    let w = t.arena.writer().expect("a permit");
+    let tx = w.sender("c", 1).expect("made");
+    let rx = t.arena.receiver("c").expect("there");
+    tx.send(&batch(1, 1)).expect("room");
+    drop(tx);
+    rx.recv().expect("sent before").ack();
+    assert!(matches!(rx.recv(), Err(RecvError::Closed { clean: false })));
+    let tx = w.sender("c", 1).expect("another one");
+    tx.send(&batch(2, 1)).expect("room");
+    rx.recv().expect("goes on").ack();
+    tx.send(&batch(3, 1)).expect("room");
+    drop(rx);
+    let last = batch(4, 1);
+    let alone = tx.send(&last);
+    assert!(matches!(alone, Err(SendError::Closed { clean: false, .. })), "{alone:?}");
+}
+
+/// Many threads at both ends: everything arrives once.
+#[test]
+fn many_to_many() {
+    let t = TestArena::new(64 * MIB);
+    let w = t.arena.writer().expect("a permit");
+    const EACH: i64 = 500;
+    let tx = w.sender("c", 4).expect("made");
+    let sum = std::thread::scope(|s| {
+        for p in 0..3 {
+            let tx = tx.clone();
+            s.spawn(move || (0..EACH).for_each(|i| tx.send(&batch(p * EACH + i, 1)).expect("sent")));
+        }
+        let receivers: Vec<_> = (0..3)
+            .map(|_| {
+                let rx = t.arena.receiver("c").expect("there");
+                s.spawn(move || {
+                    let one =
+                        |o: Result<faretra::Object, RecvError>| o.expect("sent").column::<i64>("n").expect("n")[0];
+                    rx.iter().map(one).sum::<i64>()
+                })
+            })
+            .collect();
+        // Closed when everything was sent.
+        while sent(&t.arena) < 3 * EACH as u64 {
+            std::thread::yield_now();
+        }
+        tx.close();
+        receivers.into_iter().map(|r| r.join().expect("no panic")).sum::<i64>()
+    });
+    assert_eq!(sum, (0..3 * EACH).sum::<i64>());
+    drop((tx, w));
+    t.arena.writer().expect("a permit").remove("c").expect("removed");
+    t.assert_sound(0);
+}
+
+/// Items that the only channel of an arena was sent so far.
+fn sent(arena: &Arena) -> u64 {
+    arena.channels().expect("sound")[0].sent
+}
