@@ -160,7 +160,7 @@ impl Port {
         let look = || {
             slices += 1;
             let gone = |end| core.is_somebody_gone(self.ring, end);
-            if slices % 2 == 0 && (gone(End::Send) || gone(End::Receive)) {
+            if slices.is_multiple_of(2) && (gone(End::Send) || gone(End::Receive)) {
                 // A failure here only means that this waiter did not help.
                 let _ = core.recover(false);
             }

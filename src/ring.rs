@@ -122,7 +122,7 @@ impl Ring {
     }
 
     fn at(&self, position: u64) -> Turn {
-        Turn { container: self.id, turn: RING | position % RING }
+        Turn { container: self.id, turn: RING | (position % RING) }
     }
 
     /// Bytes of a ring of so many cells in an arena of so many seats.

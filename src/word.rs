@@ -216,7 +216,7 @@ const DEAD: u64 = 1 << 63;
 impl Place {
     /// A cell of a ring, whose turns say of which lap it is.
     pub fn at(object: Option<Id>, turn: u64) -> Place {
-        Place(object.map_or(0, |id| u64::from(id.0)) << 35 | turn % TURNS)
+        Place((object.map_or(0, |id| u64::from(id.0)) << 35) | (turn % TURNS))
     }
 
     pub fn object(self) -> Option<Id> {
