@@ -120,8 +120,10 @@ pub mod ring {
     pub const TAIL: u64 = 8;
     /// 1: its batches may have different schemas. Never changes.
     pub const MIXED: u64 = 9;
+    /// How many subscribers a feed has room for. Never changes.
+    pub const SUBSCRIBERS: u64 = 10;
     pub const HEAD: u64 = 16;
-    /// A word for each seat and end, then the cells.
+    /// A word for each seat and end; a lease and a position for each subscriber; then the cells.
     pub const PRESENCE: u64 = 24;
 }
 

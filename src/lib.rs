@@ -42,6 +42,7 @@
 mod arena;
 mod array;
 mod batch;
+mod broadcast;
 pub mod channel;
 mod draft;
 mod error;
@@ -97,6 +98,7 @@ pub mod arrow {
 #[cfg(feature = "proof")]
 #[doc(hidden)]
 pub mod proof {
+    pub use crate::broadcast::Found;
     pub use crate::geometry::{DIRTY, Geometry, PAGE, Params, Set, Zone, header, lock, meta, ring};
     pub use crate::lock::{Form, Lease, Leases, PARTITION, SLOTS, Slots};
     pub use crate::mem::{Load, Mem};

@@ -183,7 +183,11 @@ impl<E: Load> Tables<E> {
 
     /// The leases of an object, checked against its slot. `None`: its kind has none.
     pub fn leases_of(&self, id: Id) -> Result<Option<Leases>> {
-        if !self.kind(id)?.locks() {
+        let kind = self.kind(id)?;
+        if kind == Kind::Feed {
+            return Ok(Some(self.subscribers(self.ring_of(id)?)));
+        }
+        if !kind.locks() {
             return Ok(None);
         }
         let (zone, _) = self.slot(id);

@@ -242,7 +242,7 @@ impl<E: Env> Core<E> {
             todo.push(part);
         }
         self.drop_knots(id, todo);
-        if self.kind(id).is_ok_and(|kind| kind == Kind::Channel) {
+        if self.kind(id).is_ok_and(Kind::is_ring) {
             self.drop_items(id, todo);
         }
         self.set_meta(id, meta::KIND, self.meta(id, meta::KIND) & 0xffff_ffff);

@@ -1,4 +1,4 @@
-//! Rings: the cells of a channel, the positions in it, and who is at its ends.
+//! Rings: the cells of a channel or feed, the positions in it, who is at its ends; and what channels do with them.
 //!
 //! A channel is an object of a shared zone. Its cells are places; the item at position `p` lies in cell
 //! `p % capacity`, and the cell's turn says of which lap it is and whether it is there:
@@ -88,6 +88,9 @@ pub struct Ring {
     at: u64,
     seats: u64,
     pub cells: u64,
+    /// A feed has subscribers, each with a lease and a position; a channel has none.
+    subscribers: u64,
+    is_feed: bool,
 }
 
 impl Ring {
@@ -107,8 +110,22 @@ impl Ring {
         self.word(ring::PRESENCE + end as u64 * self.seats + seat)
     }
 
-    fn cell(&self, position: u64) -> u64 {
-        self.word(ring::PRESENCE + 2 * self.seats + position % self.cells)
+    /// How many items it has room for. In a feed, one cell is left for the end.
+    pub fn capacity(&self) -> u64 {
+        self.cells - u64::from(self.is_feed)
+    }
+
+    pub fn subscriber_count(&self) -> u64 {
+        self.subscribers
+    }
+
+    /// The first of the leases of a feed's subscribers; behind them lie their positions.
+    pub fn subscribers(&self) -> u64 {
+        self.word(ring::PRESENCE + 2 * self.seats)
+    }
+
+    pub fn cell(&self, position: u64) -> u64 {
+        self.word(ring::PRESENCE + 2 * (self.seats + self.subscribers) + position % self.cells)
     }
 
     fn lap(&self, position: u64) -> u64 {
@@ -116,18 +133,20 @@ impl Ring {
     }
 
     /// How far a cell's turn is from that of the empty cell of a position's lap: negative before it.
-    fn ahead(&self, cell: Place, position: u64) -> i64 {
-        let distance = cell.turn().wrapping_sub(2 * self.lap(position)) % TURNS;
+    pub fn ahead(&self, cell: Place, position: u64) -> i64 {
+        // In a feed nothing is taken: a cell changes once a lap.
+        let first = if self.is_feed { self.lap(position) } else { 2 * self.lap(position) };
+        let distance = cell.turn().wrapping_sub(first) % TURNS;
         if distance < RING { distance as i64 } else { distance as i64 - TURNS as i64 }
     }
 
-    fn at(&self, position: u64) -> Turn {
+    pub fn at(&self, position: u64) -> Turn {
         Turn { container: self.id, turn: RING | (position % RING) }
     }
 
-    /// Bytes of a ring of so many cells in an arena of so many seats.
-    fn bytes(cells: u64, seats: u64) -> u64 {
-        (ring::PRESENCE + 2 * seats + cells) * 8
+    /// Bytes of a ring of so many cells and subscribers in an arena of so many seats.
+    fn bytes(cells: u64, subscribers: u64, seats: u64) -> u64 {
+        (ring::PRESENCE + 2 * (seats + subscribers) + cells) * 8
     }
 }
 
@@ -155,13 +174,17 @@ impl<E: Load> Tables<E> {
     pub fn ring_of(&self, id: Id) -> Result<Ring> {
         let at = self.payload(id);
         let cells = self.env.load(at + ring::CELLS * 8, Acquire);
+        let subscribers = self.env.load(at + ring::SUBSCRIBERS * 8, Acquire);
         let seats = self.geo.params.seats;
         let (zone, _) = self.slot(id);
-        let fits = (1..=MAX_CELLS).contains(&cells) && Ring::bytes(cells, seats) <= zone.size();
-        if self.kind(id)? != Kind::Channel || zone.set != Set::Shared || !fits {
-            return Err(Error::damaged(format!("{id} is no channel, or says it has {cells} cells")));
+        let kind = self.kind(id)?;
+        let fits = (1..=MAX_CELLS + 1).contains(&cells)
+            && subscribers <= MAX_CELLS
+            && Ring::bytes(cells, subscribers, seats) <= zone.size();
+        if !kind.is_ring() || zone.set != Set::Shared || !fits {
+            return Err(Error::damaged(format!("{id} is no channel or feed, or says it has {cells} cells")));
         }
-        Ok(Ring { id, at, seats, cells })
+        Ok(Ring { id, at, seats, cells, subscribers, is_feed: kind == Kind::Feed })
     }
 
     fn ring_word(&self, ring: Ring, word: u64) -> u64 {
@@ -260,14 +283,20 @@ const TARGET: u64 = (1 << TARGET_BITS) - 1;
 impl<E: Env> Core<E> {
     /// A draft of a ring with nothing in it.
     pub fn draft_ring(&self, cells: u64, mixed: bool) -> Result<Draft> {
-        let bytes = Ring::bytes(cells, self.geo.params.seats);
-        let draft = self.alloc(Kind::Channel, bytes)?;
+        let draft = self.draft_ring_of(Kind::Channel, cells, 0)?;
+        self.env.store(self.payload(draft.id) + ring::MIXED * 8, mixed.into(), Relaxed);
+        Ok(draft)
+    }
+
+    pub(crate) fn draft_ring_of(&self, kind: Kind, cells: u64, subscribers: u64) -> Result<Draft> {
+        let bytes = Ring::bytes(cells, subscribers, self.geo.params.seats);
+        let draft = self.alloc(kind, bytes)?;
         let at = self.payload(draft.id);
         for off in (0..bytes).step_by(8) {
             self.env.store(at + off, 0, Relaxed);
         }
         self.env.store(at + ring::CELLS * 8, cells, Relaxed);
-        self.env.store(at + ring::MIXED * 8, mixed.into(), Relaxed);
+        self.env.store(at + ring::SUBSCRIBERS * 8, subscribers, Relaxed);
         // The slot may have been a name, whose place ended dead.
         let off = self.geo.meta(draft.id, meta::PLACE);
         self.env.store(off, self.place(off).revived().0, SeqCst);
@@ -289,7 +318,7 @@ impl<E: Env> Core<E> {
             match ring.ahead(cell, tail) {
                 0 => {
                     let at = ring.at(tail);
-                    self.set_meta(item.id, meta::TARGET, u64::from(ring.id.0 + 1) | at.turn << TARGET_BITS);
+                    self.set_target(item.id, at);
                     let full = Place::at(Some(item.id), cell.turn() + 1);
                     if self.env.cas(off, cell.0, full.0, SeqCst).is_err() {
                         continue;
@@ -327,6 +356,15 @@ impl<E: Env> Core<E> {
     fn clean(&self, off: u64, cell: Place) {
         let empty = Place::at(None, cell.turn() + 1);
         let _ = self.env.cas(off, cell.0, empty.0, SeqCst);
+    }
+
+    /// Says where a draft of ours is aimed at.
+    pub(crate) fn set_target(&self, item: Id, at: Turn) {
+        self.set_meta(item, meta::TARGET, u64::from(at.container.0 + 1) | at.turn << TARGET_BITS);
+    }
+
+    pub(crate) fn advance_tail(&self, ring: Ring, from: u64) {
+        self.advance(ring, ring::TAIL, from);
     }
 
     fn advance(&self, ring: Ring, word: u64, from: u64) {

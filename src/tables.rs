@@ -47,10 +47,14 @@ pub enum Kind {
     MutableArray,
     /// A bounded queue of objects; see [`crate::channel`].
     Channel,
+    /// A ring of objects that every subscriber sees whole; see [`crate::feed`].
+    Feed,
+    /// The last item of a feed.
+    End,
 }
 
 impl Kind {
-    const ALL: [Kind; 16] = [
+    const ALL: [Kind; 18] = [
         Kind::Name,
         Kind::List,
         Kind::Batch,
@@ -67,6 +71,8 @@ impl Kind {
         Kind::Value,
         Kind::MutableArray,
         Kind::Channel,
+        Kind::Feed,
+        Kind::End,
     ];
 
     pub(crate) fn code(self) -> u64 {
@@ -80,10 +86,15 @@ impl Kind {
     /// Which zones its objects come from.
     pub fn set(self) -> Set {
         match self {
-            Kind::Name | Kind::List | Kind::Knot | Kind::Channel => Set::Shared,
-            kind if kind.locks() => Set::Shared,
+            Kind::Name | Kind::List | Kind::Knot => Set::Shared,
+            kind if kind.locks() || kind.is_ring() => Set::Shared,
             _ => Set::Payload,
         }
+    }
+
+    /// Whether its objects have cells.
+    pub fn is_ring(self) -> bool {
+        matches!(self, Kind::Channel | Kind::Feed)
     }
 
     /// Whether its objects have leases, and change in place.
@@ -111,6 +122,8 @@ impl std::fmt::Display for Kind {
             Kind::Value => "value",
             Kind::MutableArray => "mutable array",
             Kind::Channel => "channel",
+            Kind::Feed => "feed",
+            Kind::End => "end of a feed",
         })
     }
 }

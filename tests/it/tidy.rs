@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["word", "mem", "geometry"],
     &["sys", "segment", "tables"],
     &["seat", "zone"],
-    &["object", "hold", "name", "wait", "lock", "ring", "recover"],
+    &["object", "hold", "name", "wait", "lock", "ring", "broadcast", "recover"],
     &["view", "unchecked", "array", "layout", "schema", "message", "skeleton", "plan", "batch", "draft"],
     &["reader", "writer", "report", "arena"],
 ];

@@ -1,0 +1,191 @@
+//! Feeds: a ring that every subscriber sees whole.
+//!
+//! The cells are those of [`crate::ring`], but an item stays until the next lap replaces it, so a cell's turn is the
+//! number of items that it has had:
+//!
+//! ```text
+//! cell turn lap        the item of the lap before (none in lap 0): the next may replace it
+//!           lap + 1    has the item of that lap
+//! ```
+//!
+//! # Append: an ordinary put into the cell of the next position
+//!
+//! ```text
+//! e1 t = tail;  w = cell(t), of the lap before;  the item at t-1 is the end? closed
+//! e2 who must see all of it has seen what would go?  else full
+//! e3 o.target = (feed, t);  CAS w -> (o, lap + 1)       <- appended
+//! e4 u3, u4 of a put (see `object.rs`);  CAS tail: t -> t+1;  evict what was replaced;  ring
+//! ```
+//!
+//! A subscriber reads a cell, pins its item and looks again, as with a name. It has a lease, and beside it the position
+//! that it reads next, for producers that wait for it. The end of a feed is an item of its own kind, for which
+//! there is one cell more than the capacity: it never waits.
+//!
+//! # Invariants
+//!
+//! * F1: positions are filled in order: `t` is not tried before the cell of `t-1` has its item.
+//! * F2: a subscriber gets every item once, in order, or is told how many it missed.
+//! * F3: nothing is appended behind the end.
+//! * F4: with producers that wait, no living subscriber misses anything behind where it began.
+//!
+//! # Death
+//!
+//! A producer's: as in a put. What it had replaced and not evicted is a stale home, which any sweep settles. A
+//! subscriber's: its lease comes back, and nobody waits for its position any more.
+
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+use crate::error::{Error, Result};
+use crate::geometry::ring;
+use crate::lock::{Lease, Leases};
+use crate::mem::Load;
+use crate::ring::{End, Outcome, Ring};
+use crate::seat::{Core, Env};
+use crate::tables::{Kind, Tables};
+use crate::word::{Id, Place};
+use crate::zone::Draft;
+
+/// What a subscriber finds at a position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// An item, pinned.
+    Item(Id),
+    /// Nothing yet.
+    Nothing,
+    /// The item is gone; the oldest that is there is at this position.
+    Gone(u64),
+    /// Nothing comes any more.
+    End,
+}
+
+impl<E: Load> Tables<E> {
+    /// The leases of a feed's subscribers.
+    pub fn subscribers(&self, ring: Ring) -> Leases {
+        Leases { bell: ring.bell(End::Send), first: ring.subscribers(), count: ring.subscriber_count() }
+    }
+
+    fn position_word(&self, ring: Ring, lease: u64) -> u64 {
+        lease + ring.subscriber_count() * 8
+    }
+
+    /// The next position, as far as it is known: never too high.
+    pub fn next_position(&self, ring: Ring) -> u64 {
+        let mut tail = self.sent(ring);
+        while ring.ahead(self.place(ring.cell(tail)), tail) >= 1 {
+            tail += 1;
+        }
+        tail
+    }
+
+    /// The oldest position that a subscriber may begin at.
+    pub fn oldest_position(&self, ring: Ring) -> u64 {
+        self.next_position(ring).saturating_sub(ring.capacity())
+    }
+
+    /// The position that the slowest subscriber reads next. `None`: there is none.
+    fn slowest(&self, ring: Ring) -> Option<u64> {
+        let held = self.lessees(self.subscribers(ring)).into_iter();
+        held.map(|(index, _)| self.env.load(self.position_word(ring, ring.subscribers() + index * 8), SeqCst)).min()
+    }
+}
+
+impl<E: Env> Core<E> {
+    /// e1-e4. `wait_for_all`: not before every subscriber has seen what would go.
+    pub fn try_append(&self, ring: Ring, item: Draft, wait_for_all: bool) -> Result<Outcome<()>> {
+        let is_end = self.kind(item.id)? == Kind::End;
+        loop {
+            let tail = self.sent(ring);
+            let off = ring.cell(tail);
+            let cell = self.place(off);
+            if ring.ahead(cell, tail) >= 1 {
+                self.advance_tail(ring, tail);
+                continue;
+            }
+            // F3. The item before this one stays at least until this one is there.
+            if let Some(before) = tail.checked_sub(1) {
+                let last = self.place(ring.cell(before));
+                let ended = match last.object() {
+                    Some(id) => self.kind(self.object(id)?).is_ok_and(|kind| kind == Kind::End),
+                    None => false,
+                };
+                if self.place(ring.cell(before)) != last || self.place(off) != cell {
+                    continue;
+                }
+                if ended {
+                    return Ok(Outcome::Closed);
+                }
+            }
+            let must_stay = tail.checked_sub(ring.capacity()).filter(|_| wait_for_all && !is_end);
+            if must_stay.is_some_and(|oldest| self.slowest(ring).is_some_and(|at| at <= oldest)) {
+                return Ok(Outcome::NotNow);
+            }
+            let at = ring.at(tail);
+            self.set_target(item.id, at);
+            let full = Place::at(Some(item.id), cell.turn() + 1);
+            if self.env.cas(off, cell.0, full.0, SeqCst).is_err() {
+                continue;
+            }
+            self.settle(item, at);
+            self.advance_tail(ring, tail);
+            if let Some(old) = cell.object() {
+                self.evict(self.object(old)?, ring.at(tail.wrapping_sub(ring.cells)));
+            }
+            self.ring(ring.bell(End::Receive));
+            return Ok(Outcome::Done(()));
+        }
+    }
+
+    /// The item at a position, pinned.
+    pub fn pin_position(&self, ring: Ring, position: u64) -> Result<Found> {
+        loop {
+            let off = ring.cell(position);
+            let cell = self.place(off);
+            match ring.ahead(cell, position) {
+                1 => {}
+                2.. => return Ok(Found::Gone(self.oldest_position(ring).max(position + 1))),
+                _ => return Ok(Found::Nothing),
+            }
+            let Some(id) = cell.object() else {
+                return Err(Error::damaged(format!("a cell of the feed {} has no item", ring.id)));
+            };
+            let id = self.object(id)?;
+            self.raise_pin(id)?;
+            if self.place(off) == cell {
+                if self.kind(id)? != Kind::End {
+                    return Ok(Found::Item(id));
+                }
+                self.unpin(id);
+                return Ok(Found::End);
+            }
+            self.unpin(id);
+        }
+    }
+
+    /// A subscriber's lease, and where it begins: at `from`, or at the oldest item if that is gone.
+    pub fn try_subscribe(&self, ring: Ring, from: impl Fn(u64, u64) -> u64) -> Result<Option<(Lease, u64)>> {
+        let Some(lease) = self.try_lease(self.subscribers(ring))? else { return Ok(None) };
+        // Shown first, so that producers who wait see it; what they did before that is not waited for.
+        self.show_position(ring, lease, 0);
+        let position = from(self.oldest_position(ring), self.next_position(ring));
+        self.show_position(ring, lease, position);
+        Ok(Some((lease, position)))
+    }
+
+    /// Says what a subscriber reads next.
+    pub fn show_position(&self, ring: Ring, lease: Lease, position: u64) {
+        self.env.store(self.position_word(ring, lease.off), position, SeqCst);
+        self.ring(ring.bell(End::Send));
+    }
+
+    /// A draft of the end of a feed.
+    pub fn draft_end(&self) -> Result<Draft> {
+        self.alloc(Kind::End, 8)
+    }
+
+    /// A draft of a feed with nothing in it.
+    pub fn draft_feed(&self, capacity: u64, subscribers: u64, mixed: bool) -> Result<Draft> {
+        let draft = self.draft_ring_of(Kind::Feed, capacity + 1, subscribers)?;
+        self.env.store(self.payload(draft.id) + ring::MIXED * 8, mixed.into(), Relaxed);
+        Ok(draft)
+    }
+}
