@@ -22,6 +22,8 @@ const RACE: (&str, &str) = ("race", "every_pair_of_acts");
 const SHARES: (&str, &str) = ("race", "shares_race");
 const CORE: (&str, &str) = ("race", "core_pairs_with_two_preemptions");
 const WEAK: (&str, &str) = ("weak", "dekker_pairs_hold");
+const WEAK_HOLDS: (&str, &str) = ("weak", "hold_pairs_hold");
+const WEAK_GRANTED: (&str, &str) = ("weak", "granted_pairs_hold");
 
 /// All of them. Not among them: turns that begin anew with a name's record (N3). Nothing that these tests do goes
 /// wrong then, because whoever uses a record has pinned it, and `names` looks at the bucket again; N3 is a second
@@ -307,7 +309,10 @@ pub const BUGS: &[Bug] = &[
         what: "reclaim does not look into knots",
         breaks: "H3",
         file: "hold.rs",
-        edits: &[("        if self.slot(part).0.set == Set::Shared {\n            return false;\n        }\n", "        if true {\n            return false;\n        }\n")],
+        edits: &[(
+            "        if self.slot(part).0.set == Set::Shared {\n            return false;\n        }\n",
+            "        if true {\n            return false;\n        }\n",
+        )],
         test: KILL,
     },
     Bug {
@@ -331,7 +336,10 @@ pub const BUGS: &[Bug] = &[
         what: "nobody looks at a shared part after its hold is erased",
         breaks: "O2",
         file: "object.rs",
-        edits: &[("            todo.push(part);\n", "            if !entry.is_held() {\n                todo.push(part);\n            }\n")],
+        edits: &[(
+            "            todo.push(part);\n",
+            "            if !entry.is_held() {\n                todo.push(part);\n            }\n",
+        )],
         test: KILL,
     },
     Bug {
@@ -423,7 +431,74 @@ pub const BUGS: &[Bug] = &[
         what: "a permit is added without a ring",
         breaks: "B2",
         file: "lock.rs",
-        edits: &[("                self.ring(leases.bell);\n                return true;", "                return true;")],
+        edits: &[(
+            "                self.ring(leases.bell);\n                return true;",
+            "                return true;",
+        )],
         test: KILL,
+    },
+    Bug {
+        what: "a scan reads holds without acquire, under weak memory",
+        breaks: "H4",
+        file: "hold.rs",
+        edits: &[("self.env.load(off, SeqCst) != 0)", "self.env.load(off, Relaxed) != 0)")],
+        test: WEAK_HOLDS,
+    },
+    Bug {
+        what: "a scan of holds is not sequentially consistent, under weak memory",
+        breaks: "O2",
+        file: "hold.rs",
+        edits: &[(
+            "self.env.load(off, SeqCst) != 0)",
+            "self.env.load(off, std::sync::atomic::Ordering::Acquire) != 0)",
+        )],
+        test: WEAK_HOLDS,
+    },
+    Bug {
+        what: "a reader of rows looks for a writer with acquire only, under weak memory",
+        breaks: "K4",
+        file: "lock.rs",
+        edits: &[("Life(self.env.load(partition.word(0), SeqCst))", "Life(self.env.load(partition.word(0), Acquire))")],
+        test: WEAK_GRANTED,
+    },
+    Bug {
+        what: "words of a value are loaded without acquire, under weak memory",
+        breaks: "K3",
+        file: "lock.rs",
+        edits: &[(
+            "*word = self.env.load(at + i as u64 * 8, Acquire);",
+            "*word = self.env.load(at + i as u64 * 8, Relaxed);",
+        )],
+        test: WEAK_GRANTED,
+    },
+    Bug {
+        what: "words of a value are stored without release, under weak memory",
+        breaks: "K3",
+        file: "lock.rs",
+        edits: &[(
+            "self.env.store(at + i as u64 * 8, *word, Release);",
+            "self.env.store(at + i as u64 * 8, *word, Relaxed);",
+        )],
+        test: WEAK_GRANTED,
+    },
+    Bug {
+        what: "a lease is given back without release, under weak memory",
+        breaks: "K1",
+        file: "lock.rs",
+        edits: &[(
+            "self.env.cas(lease.off, Life::leased(lease.ticket).0, next.0, SeqCst)",
+            "self.env.cas(lease.off, Life::leased(lease.ticket).0, next.0, Relaxed)",
+        )],
+        test: WEAK_GRANTED,
+    },
+    Bug {
+        what: "a sleeper's second look at a lease is acquire only, under weak memory",
+        breaks: "B2",
+        file: "lock.rs",
+        edits: &[(
+            "            let word = Life(self.env.load(off, SeqCst));\n            if matches!(word.state(), Some(State::Leased(_) | State::Loose)) {",
+            "            let word = Life(self.env.load(off, Acquire));\n            if matches!(word.state(), Some(State::Leased(_) | State::Loose)) {",
+        )],
+        test: WEAK_GRANTED,
     },
 ];
