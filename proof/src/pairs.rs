@@ -119,7 +119,7 @@ pub fn dekker() -> Vec<Pair> {
     };
     let (image, object, record) = stage_with(0);
     let stage = Stage { expect: Expect::default().with(&[("x", Some(2))]), image };
-    let mut words = vec![(Word::Place, tiny().meta(record, meta::PLACE))];
+    let mut words = vec![(Place, tiny().meta(record, meta::PLACE))];
     // The object, and the slots beside it, where its successors go.
     for id in object.0..object.0 + 3 {
         words.extend(object_words(&stage.image, Id(id)));
