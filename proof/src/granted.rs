@@ -52,6 +52,13 @@ fn publish(a: &Actor, name: &str, form: Form) -> faretra::Result<u64> {
     fill().inspect_err(|_| a.drop_draft(draft))
 }
 
+/// Where the slots of a mutex lie.
+pub fn guarded_words(t: &Tables<Sim>, mutex: Id) -> std::ops::Range<u64> {
+    // Behind the leases, which have a cache line.
+    let from = t.lock_word(mutex, lock::LEASES) + 64;
+    from..from + MUTEX.slots * MUTEX.size
+}
+
 fn form_of(kind: Kind) -> Form {
     match kind {
         Kind::Mutex => MUTEX,
