@@ -298,7 +298,8 @@ impl<E: Env> Core<E> {
     pub fn try_lease(&self, leases: Leases) -> Result<Option<Lease>> {
         for index in 0..leases.count {
             let off = leases.word(index);
-            let word = Life(self.env.load(off, Acquire));
+            // B2: this may be the second look of one who is about to sleep.
+            let word = Life(self.env.load(off, SeqCst));
             if matches!(word.state(), Some(State::Leased(_) | State::Loose)) {
                 continue;
             }

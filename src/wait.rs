@@ -16,7 +16,7 @@
 //!
 //! Model: `fut` (21 M states).
 
-use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
@@ -95,7 +95,8 @@ impl<E: Env> Core<E> {
         attempt: &mut dyn FnMut() -> Result<Option<T>>,
     ) -> Result<Option<T>> {
         loop {
-            let mut now = Bell(self.env.load(bell, Acquire));
+            // Where another sleeper set the flag, this load is all that comes before the second try (B2).
+            let mut now = Bell(self.env.load(bell, SeqCst));
             while !now.armed() {
                 match self.env.cas(bell, now.0, now.arm().0, SeqCst) {
                     Ok(_) => now = now.arm(),

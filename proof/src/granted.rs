@@ -16,12 +16,19 @@ const VALUE: Form = Form { kind: Kind::Value, leases: SLOTS, size: 16, slots: SL
 const SEMAPHORE: Form = Form { kind: Kind::Semaphore, leases: 3, size: 0, slots: 0 };
 const EVENT: Form = Form { kind: Kind::Event, leases: 0, size: 1, slots: 0 };
 const ARRAY: Form = Form { kind: Kind::MutableArray, leases: 2 * PARTITION, size: 2, slots: 0 };
+const ALL: [(&str, Form); 6] = [("m", MUTEX), ("u", VALUE), ("v", VALUE), ("s", SEMAPHORE), ("e", EVENT), ("g", ARRAY)];
 
 /// Publishes one of each: mutex `m`, values `u` and `v`, semaphore `s`, event `e`, array `g`.
 pub fn publish_all(a: &Actor) {
-    for (name, form) in [("m", MUTEX), ("u", VALUE), ("v", VALUE), ("s", SEMAPHORE), ("e", EVENT), ("g", ARRAY)] {
+    for (name, form) in ALL {
         ok(publish(a, name, form));
     }
+}
+
+/// Publishes one of those.
+pub fn publish_one(a: &Actor, name: &str) {
+    let (_, form) = ALL.into_iter().find(|(known, _)| *known == name).expect("one of those");
+    ok(publish(a, name, form));
 }
 
 fn publish(a: &Actor, name: &str, form: Form) -> faretra::Result<u64> {
@@ -43,6 +50,13 @@ fn publish(a: &Actor, name: &str, form: Form) -> faretra::Result<u64> {
         a.publish(name, draft, Some(0))
     };
     fill().inspect_err(|_| a.drop_draft(draft))
+}
+
+/// Where the slots of a mutex lie.
+pub fn guarded_words(t: &Tables<Sim>, mutex: Id) -> std::ops::Range<u64> {
+    // Behind the leases, which have a cache line.
+    let from = t.lock_word(mutex, lock::LEASES) + 64;
+    from..from + MUTEX.slots * MUTEX.size
 }
 
 fn form_of(kind: Kind) -> Form {
@@ -81,7 +95,7 @@ pub fn value(t: &Tables<Sim>, id: Id, kind: Kind) -> u64 {
 }
 
 /// Runs `f` with an object pinned, if it is there.
-fn with<T>(a: &Actor, name: &str, f: impl FnOnce(Id, Leases) -> T) -> Option<T> {
+pub fn with<T>(a: &Actor, name: &str, f: impl FnOnce(Id, Leases) -> T) -> Option<T> {
     let id = ok(a.pin_named(name))?;
     let done = f(id, ok(a.leases_of(id)).expect("it locks"));
     a.unpin(id);
@@ -92,10 +106,10 @@ fn slots(a: &Actor, id: Id, form: &Form) -> Slots {
     a.slots_of(id, form)
 }
 
-/// Locks `m`, adds one, unlocks. Nothing if somebody else has it.
-fn lock_and_add(a: &Actor) {
+/// Locks `m`, adds one, unlocks. `None` if somebody else has it; else what it made of it.
+pub fn lock_and_add(a: &Actor) -> Option<u64> {
     with(a, "m", |id, leases| {
-        let Some(lease) = ok(a.try_lease(leases)) else { return };
+        let lease = ok(a.try_lease(leases))?;
         let s = slots(a, id, &MUTEX);
         let mut words = [0; 2];
         ok(a.load_slots(s, &mut words));
@@ -104,11 +118,13 @@ fn lock_and_add(a: &Actor) {
         // No two holders may make the same of it.
         a.env.state().counted.push(("m", next));
         a.give_back(lease, true);
-    });
+        Some(next)
+    })?
 }
 
-fn update(a: &Actor) {
-    with(a, "v", |id, _| {
+/// Adds one to `v`, and says what it made of it.
+pub fn update(a: &Actor) -> u64 {
+    let done = with(a, "v", |id, _| {
         let mut words = [0; 2];
         ok(a.update_slots(slots(a, id, &VALUE), &mut words, |w| {
             assert_eq!(w[0], w[1], "K3: torn");
@@ -116,11 +132,19 @@ fn update(a: &Actor) {
             true
         }));
         a.env.state().counted.push(("v", words[0]));
+        words[0]
     });
+    done.unwrap_or(0)
 }
 
-fn store(a: &Actor, to: u64) {
+/// Stores in `u`.
+pub fn store(a: &Actor, to: u64) {
     with(a, "u", |id, _| ok(a.store_slots(slots(a, id, &VALUE), &[to; 2])));
+}
+
+/// Loads a value.
+pub fn load(a: &Actor, name: &str) -> u64 {
+    with(a, name, |id, _| value(a, id, Kind::Value)).unwrap_or(0)
 }
 
 fn use_up_and_release(a: &Actor) {
@@ -149,10 +173,11 @@ fn cell(a: &Actor, id: Id, p: u64, w: u64) -> u64 {
 }
 
 /// Writes a partition of `g`, word by word, if it is free and not frozen.
-fn write(a: &Actor, p: u64, to: u64) {
-    with(a, "g", |id, leases| {
-        let Some(lease) = ok(a.write_partition(partition(leases, p), NOW)) else { return };
-        if !a.is_frozen(id) {
+pub fn write(a: &Actor, p: u64, to: u64) -> bool {
+    let done = with(a, "g", |id, leases| {
+        let Some(lease) = ok(a.write_partition(partition(leases, p), NOW)) else { return false };
+        let frozen = a.is_frozen(id);
+        if !frozen {
             let [x, y] = [0, 1].map(|w| a.env.load(cell(a, id, p, w), Ordering::Relaxed));
             assert!(x == y || lease.recovered, "K2: half written, and nobody says so");
             for w in 0..2 {
@@ -160,20 +185,24 @@ fn write(a: &Actor, p: u64, to: u64) {
             }
         }
         a.give_back(lease, true);
+        !frozen
     });
+    done.unwrap_or(false)
 }
 
-fn look(a: &Actor, p: u64) {
+/// Reads a partition of `g`, if nobody writes it.
+pub fn look(a: &Actor, p: u64) -> Option<u64> {
     with(a, "g", |id, leases| {
-        let Some(lease) = ok(a.read_partition(partition(leases, p), NOW)) else { return };
+        let lease = ok(a.read_partition(partition(leases, p), NOW))?;
         let [x, y] = [0, 1].map(|w| a.env.load(cell(a, id, p, w), Ordering::Relaxed));
         assert!(x == y || lease.recovered, "K2, K4: half written, and nobody says so");
         a.give_back(lease, true);
-    });
+        Some(x)
+    })?
 }
 
-/// Freezes `g`, if all of it is free; afterwards it never changes.
-fn freeze(a: &Actor) {
+/// Freezes `g`, if all of it is free, and says what its first element is; afterwards it never changes.
+pub fn freeze(a: &Actor) -> Option<u64> {
     with(a, "g", |id, leases| {
         let take = |p| ok(a.write_partition(partition(leases, p), NOW));
         let held: Vec<Lease> = (0..2).map_while(take).collect();
@@ -184,13 +213,14 @@ fn freeze(a: &Actor) {
         for lease in held {
             a.give_back(lease, !lease.recovered);
         }
-        if whole {
+        whole.then(|| {
             let all = || [0, 1, 2, 3].map(|w| a.env.load(cell(a, id, 0, w), Ordering::Relaxed));
             let before = all();
             assert!(a.is_frozen(id));
             assert_eq!(all(), before, "K5: a frozen array changed");
-        }
-    });
+            before[0]
+        })
+    })?
 }
 
 fn signal(a: &Actor) {
@@ -206,8 +236,12 @@ pub fn acts() -> Vec<Act> {
         Act { name, run, may }
     }
     vec![
-        act("lock m, add 1", &[], lock_and_add),
-        act("update v", &[], update),
+        act("lock m, add 1", &[], |a| {
+            lock_and_add(a);
+        }),
+        act("update v", &[], |a| {
+            update(a);
+        }),
         act("store u", &[("u", Some(4))], |a| store(a, 4)),
         act("store u twice", &[("u", Some(8)), ("u", Some(9))], |a| {
             store(a, 8);
@@ -224,13 +258,19 @@ pub fn acts() -> Vec<Act> {
         act("use a permit of s up, release one", &[("s", Some(1)), ("s", Some(2)), ("s", Some(3))], use_up_and_release),
         act("take a permit of s", &[], take_and_return),
         act("signal e", &[("e", Some(1))], signal),
-        act("write half of g", &[("g", Some(6)), ("g", Some(0))], |a| write(a, 0, 6)),
+        act("write half of g", &[("g", Some(6)), ("g", Some(0))], |a| {
+            write(a, 0, 6);
+        }),
         act("write g, half by half", &[("g", Some(7)), ("g", Some(0))], |a| {
             write(a, 0, 7);
             write(a, 1, 7);
         }),
-        act("read half of g", &[], |a| look(a, 0)),
-        act("freeze g", &[], freeze),
+        act("read half of g", &[], |a| {
+            look(a, 0);
+        }),
+        act("freeze g", &[], |a| {
+            freeze(a);
+        }),
         act("remove m", &[], |a| {
             ok(a.remove("m"));
         }),

@@ -1,6 +1,6 @@
 //! Orderings: a happens-before race detector (ThreadSanitizer's rules) under every schedule of a race.
 //!
-//! Words of the data region are payload: accesses of two participants to one of them, one writing, must be
+//! Words of the data region, and the value of a mutex, are payload: accesses of two participants to one of them, one writing, must be
 //! ordered by synchronisation through other words, as they will be plain copies in use. An ordering can be
 //! weakened to `Relaxed` at one place of the crate while a test runs ([`Clocks::weaken`]); if no race appears,
 //! that ordering is not what makes payloads visible.
@@ -8,14 +8,16 @@
 //! `SeqCst` counts as `AcqRel` here; what needs more is [`crate::weak`]'s business.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use faretra::proof::PAGE;
 
 use crate::race::{Race, Searched, Watch, try_explore};
-use crate::script::{acting_stage, acts};
+use crate::script::{acting_stage, acts, enter};
 use crate::sim::{Done, Hook, Op, Site, tiny};
+use crate::world::{ok, quiet};
 
 const RACERS: usize = 4;
 type Clock = [u32; RACERS];
@@ -76,7 +78,7 @@ impl Clocks {
         }
         now.racers[who][who] = 1;
         drop(now);
-        Arc::new(Follow { who, clocks: self.clone(), data: tiny().data })
+        Arc::new(Follow { who, clocks: self.clone(), data: tiny().data, guarded: guarded() })
     }
 
     /// Places at which an ordering stronger than relaxed was asked for.
@@ -89,6 +91,21 @@ struct Follow {
     who: usize,
     clocks: Arc<Clocks>,
     data: u64,
+    guarded: Range<u64>,
+}
+
+/// Where the value of the mutex `m` lies: its holder alone uses it, so it is payload, too. (The slots of other values
+/// are read while they are written, and are [`crate::weak`]'s business.)
+fn guarded() -> Range<u64> {
+    static GUARDED: OnceLock<Range<u64>> = OnceLock::new();
+    let find = || {
+        let watcher = quiet(&enter(&acting_stage()), 80);
+        let m = ok(watcher.pin_named("m")).expect("published");
+        let words = crate::granted::guarded_words(&watcher, m);
+        watcher.detach();
+        words
+    };
+    GUARDED.get_or_init(find).clone()
 }
 
 impl Follow {
@@ -138,7 +155,7 @@ impl Hook for Follow {
                 }
                 return;
             }
-            _ if off >= self.data => {
+            _ if off >= self.data || self.guarded.contains(&off) => {
                 let writes = !matches!(done, Done::Load | Done::Refused);
                 return self.payload(&mut now, off, writes);
             }
@@ -206,7 +223,7 @@ impl Names {
     }
 }
 
-/// Acts that payload goes between: written and read, freed and used again, by two or three.
+/// Acts that payload goes between: written and read, freed and used again, guarded by leases, by two or three.
 pub const RACES: &[&[&str]] = &[
     &["publish x", "read x"],
     &["pin x while it is replaced", "publish x"],
@@ -215,12 +232,22 @@ pub const RACES: &[&[&str]] = &[
     &["drop a draft", "drop a draft"],
     &["remove x", "drop a draft"],
     &["read x", "publish x without parts", "drop a draft"],
+    &["write half of g", "read half of g"],
+    &["write half of g", "write half of g"],
+    &["write g, half by half", "freeze g"],
 ];
 
 /// Places that carry payload from one participant to another, and the race above that shows it. Weakened, each
 /// must make a data race. (Others that [`survey`] finds unneeded order words that are not payload, or say twice what
-/// these say: a slot's FREE is also told by its hint, a part's word by its root's place.)
+/// these say: a slot's FREE is also told by its hint, a part's word by its root's place, the value of a mutex by its
+/// lease and by its state.)
 pub const NEEDED: &[(&str, usize)] = &[
+    ("lock.rs count_leases #1", 7),
+    ("lock.rs end_lease #1", 7),
+    ("lock.rs end_lease #1", 8),
+    ("lock.rs end_lease #1", 9),
+    ("lock.rs read_partition #1", 7),
+    ("lock.rs try_lease #2", 8),
     ("object.rs put #2", 6),
     ("object.rs unpin #1", 3),
     ("seat.rs turn_seat #1", 3),

@@ -9,6 +9,7 @@ pub mod flips;
 pub mod granted;
 pub mod hb;
 pub mod oracle;
+pub mod pairs;
 pub mod planted;
 pub mod queue;
 pub mod race;

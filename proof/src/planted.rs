@@ -23,6 +23,8 @@ const CHANNELS: (&str, &str) = ("race", "channels_race");
 const SHARES: (&str, &str) = ("race", "shares_race");
 const CORE: (&str, &str) = ("race", "core_pairs_with_two_preemptions");
 const WEAK: (&str, &str) = ("weak", "dekker_pairs_hold");
+const WEAK_HOLDS: (&str, &str) = ("weak", "hold_pairs_hold");
+const WEAK_GRANTED: (&str, &str) = ("weak", "granted_pairs_hold");
 
 /// All of them. Not among them: turns that begin anew with a name's record (N3). Nothing that these tests do goes
 /// wrong then, because whoever uses a record has pinned it, and `names` looks at the bucket again; N3 is a second
@@ -544,5 +546,69 @@ pub const BUGS: &[Bug] = &[
             "            if waiting {\n                self.env.store(self.geo.life(id), Life::leased(ticket).0, SeqCst);\n            }\n            let taken = waiting;\n",
         )],
         test: CHANNELS,
+    },
+    Bug {
+        what: "a scan reads holds without acquire, under weak memory",
+        breaks: "H4",
+        file: "hold.rs",
+        edits: &[("self.env.load(off, SeqCst) != 0)", "self.env.load(off, Relaxed) != 0)")],
+        test: WEAK_HOLDS,
+    },
+    Bug {
+        what: "a scan of holds is not sequentially consistent, under weak memory",
+        breaks: "O2",
+        file: "hold.rs",
+        edits: &[(
+            "self.env.load(off, SeqCst) != 0)",
+            "self.env.load(off, std::sync::atomic::Ordering::Acquire) != 0)",
+        )],
+        test: WEAK_HOLDS,
+    },
+    Bug {
+        what: "a reader of rows looks for a writer with acquire only, under weak memory",
+        breaks: "K4",
+        file: "lock.rs",
+        edits: &[("Life(self.env.load(partition.word(0), SeqCst))", "Life(self.env.load(partition.word(0), Acquire))")],
+        test: WEAK_GRANTED,
+    },
+    Bug {
+        what: "words of a value are loaded without acquire, under weak memory",
+        breaks: "K3",
+        file: "lock.rs",
+        edits: &[(
+            "*word = self.env.load(at + i as u64 * 8, Acquire);",
+            "*word = self.env.load(at + i as u64 * 8, Relaxed);",
+        )],
+        test: WEAK_GRANTED,
+    },
+    Bug {
+        what: "words of a value are stored without release, under weak memory",
+        breaks: "K3",
+        file: "lock.rs",
+        edits: &[(
+            "self.env.store(at + i as u64 * 8, *word, Release);",
+            "self.env.store(at + i as u64 * 8, *word, Relaxed);",
+        )],
+        test: WEAK_GRANTED,
+    },
+    Bug {
+        what: "a lease is given back without release, under weak memory",
+        breaks: "K1",
+        file: "lock.rs",
+        edits: &[(
+            "self.env.cas(lease.off, Life::leased(lease.ticket).0, next.0, SeqCst)",
+            "self.env.cas(lease.off, Life::leased(lease.ticket).0, next.0, Relaxed)",
+        )],
+        test: WEAK_GRANTED,
+    },
+    Bug {
+        what: "a sleeper's second look at a lease is acquire only, under weak memory",
+        breaks: "B2",
+        file: "lock.rs",
+        edits: &[(
+            "            let word = Life(self.env.load(off, SeqCst));\n            if matches!(word.state(), Some(State::Leased(_) | State::Loose)) {",
+            "            let word = Life(self.env.load(off, Acquire));\n            if matches!(word.state(), Some(State::Leased(_) | State::Loose)) {",
+        )],
+        test: WEAK_GRANTED,
     },
 ];

@@ -1,26 +1,27 @@
-//! Store buffering: the three Dekker pairs under loom's weak memory, on the code as it is.
+//! Weak memory: the pairs of [`crate::pairs`] under loom, on the code as it is.
 //!
-//! Each participant of a pair writes one word and then reads what the other writes; at least one must see the
-//! other. Acquire and release do not give that. The raced words live in loom's atomics, all others in the image.
+//! The raced words of a pair live in loom's atomics, all others in the image.
 //!
 //! loom treats `SeqCst` accesses as `AcqRel`, so they are spelled out with fences, as compilers do for hardware
 //! without such accesses: [`Fences::After`] each write (x86, and AArch64's stores), or [`Fences::Before`] each access
 //! (POWER, ARMv7). The code must be right under both, and each class of access is shown to be needed under the
-//! one that gives it a fence. As loom misses interleavings in which a plain load precedes an update (its issue
-//! 166), everything is run once more with loads that are updates.
+//! one that gives it a fence. What only needs acquire and release is right without fences, too ([`Fences::Nowhere`]),
+//! and each class of access that carries something is shown to be needed by making it `Relaxed`. As loom misses
+//! interleavings in which a plain load precedes an update (its issue 166), everything is run once more with loads
+//! that are updates.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64 as Count, Ordering};
 use std::sync::{Arc, Mutex};
 
-use faretra::proof::{Id, Life, meta};
+use faretra::proof::Id;
 use loom::sync::atomic::{AtomicU64, fence};
 use loom::thread;
 
 use crate::race::no_loose_ends;
 use crate::script::{Stage, enter};
 use crate::sim::{Cells, Image};
-use crate::world::{Actor, Expect, PARENT, check, draft, ok, publish, quiet, value, world};
+use crate::world::{Actor, check, quiet};
 
 /// Where `SeqCst` puts its fences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub enum Fences {
     After,
     /// Before each access.
     Before,
+    /// Nowhere: it is acquire and release.
+    Nowhere,
 }
 
 /// A class of raced words.
@@ -40,6 +43,20 @@ pub enum Word {
     Life,
     /// Pin counts.
     Pin,
+    /// Hold words of a shared part.
+    Hold,
+    /// Turns of its holds.
+    Turn,
+    /// Leases: a mutex's, a writer's of a partition, those of slots.
+    Lease,
+    /// Leases of a partition's readers.
+    Reader,
+    /// The word that says which slot is current, or that an array is frozen.
+    State,
+    /// What a lease guards: elements, or the words of a value.
+    Data,
+    /// Bells.
+    Bell,
 }
 
 /// A class of accesses.
@@ -47,8 +64,17 @@ pub enum Word {
 pub enum Access {
     /// Loads.
     Loads,
-    /// Swaps and additions.
+    /// Stores, swaps and additions.
     Updates,
+}
+
+/// What is left of an access's order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weak {
+    /// Acquire and release.
+    Unfenced,
+    /// Nothing.
+    Relaxed,
 }
 
 /// How memory behaves.
@@ -58,8 +84,8 @@ pub struct Model {
     pub fences: Fences,
     /// Loads are updates that change nothing.
     pub loads_update: bool,
-    /// Accesses that are not sequentially consistent after all.
-    pub weakened: Option<(Word, Access)>,
+    /// Accesses that are weaker than the code says.
+    pub weakened: Option<(Word, Access, Weak)>,
 }
 
 impl Model {
@@ -70,14 +96,15 @@ impl Model {
 
     /// With one class of accesses weakened.
     #[must_use]
-    pub fn weaken(self, word: Word, access: Access) -> Model {
-        Model { weakened: Some((word, access)), ..self }
+    pub fn weaken(self, word: Word, access: Access, weak: Weak) -> Model {
+        Model { weakened: Some((word, access, weak)), ..self }
     }
 
-    /// All models under which everything must hold.
-    pub fn all() -> Vec<Model> {
-        let both = |f| [Model::new(f, false), Model::new(f, true)];
-        [both(Fences::After), both(Fences::Before)].concat()
+    /// All models under which a pair must hold.
+    pub fn all(pair: &Pair) -> Vec<Model> {
+        let fences = [Fences::After, Fences::Before, Fences::Nowhere];
+        let known = fences.iter().filter(|f| pair.unfenced || **f != Fences::Nowhere);
+        known.flat_map(|f| [Model::new(*f, false), Model::new(*f, true)]).collect()
     }
 }
 
@@ -87,8 +114,12 @@ struct Raced {
 }
 
 impl Raced {
-    fn fenced(&self, word: Word, access: Access, order: Ordering) -> bool {
-        order == Ordering::SeqCst && self.model.weakened != Some((word, access))
+    /// What is left of an order, and whether it has fences.
+    fn order(&self, word: Word, access: Access, order: Ordering) -> (Ordering, bool) {
+        let weak = self.model.weakened.filter(|(w, a, _)| (*w, *a) == (word, access)).map(|(_, _, weak)| weak);
+        let relaxed = order == Ordering::Relaxed || weak == Some(Weak::Relaxed);
+        let left = if relaxed { Ordering::Relaxed } else { Ordering::AcqRel };
+        (left, order == Ordering::SeqCst && weak.is_none())
     }
 
     fn before(&self, strong: bool) {
@@ -104,38 +135,49 @@ impl Raced {
     }
 }
 
+fn acquires(order: Ordering) -> Ordering {
+    if order == Ordering::Relaxed { order } else { Ordering::Acquire }
+}
+
+fn releases(order: Ordering) -> Ordering {
+    if order == Ordering::Relaxed { order } else { Ordering::Release }
+}
+
 impl Cells for Raced {
     fn load(&self, off: u64, order: Ordering) -> Option<u64> {
         let (word, cell) = self.words.get(&off)?;
-        self.before(self.fenced(*word, Access::Loads, order));
-        let order = if order == Ordering::Relaxed { order } else { Ordering::Acquire };
-        Some(if self.model.loads_update { cell.fetch_or(0, order) } else { cell.load(order) })
+        let (order, strong) = self.order(*word, Access::Loads, order);
+        self.before(strong);
+        let order = acquires(order);
+        // Data are stored, not swapped, while others load them; loom would let the store come before an update
+        // that did not see it.
+        let update = self.model.loads_update && *word != Word::Data;
+        Some(if update { cell.fetch_or(0, order) } else { cell.load(order) })
     }
 
     fn store(&self, off: u64, value: u64, order: Ordering) -> Option<()> {
         let (word, cell) = self.words.get(&off)?;
-        let strong = self.fenced(*word, Access::Updates, order);
+        let (order, strong) = self.order(*word, Access::Updates, order);
         self.before(strong);
-        let order = if order == Ordering::Relaxed { order } else { Ordering::Release };
-        cell.store(value, order);
+        cell.store(value, releases(order));
         self.after(strong);
         Some(())
     }
 
     fn cas(&self, off: u64, old: u64, new: u64, order: Ordering) -> Option<Result<u64, u64>> {
         let (word, cell) = self.words.get(&off)?;
-        let strong = self.fenced(*word, Access::Updates, order);
+        let (order, strong) = self.order(*word, Access::Updates, order);
         self.before(strong);
-        let done = cell.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire);
+        let done = cell.compare_exchange(old, new, order, acquires(order));
         self.after(strong);
         Some(done)
     }
 
     fn fetch_add(&self, off: u64, value: u64, order: Ordering) -> Option<u64> {
         let (word, cell) = self.words.get(&off)?;
-        let strong = self.fenced(*word, Access::Updates, order);
+        let (order, strong) = self.order(*word, Access::Updates, order);
         self.before(strong);
-        let before = cell.fetch_add(value, Ordering::AcqRel);
+        let before = cell.fetch_add(value, order);
         self.after(strong);
         Some(before)
     }
@@ -146,7 +188,8 @@ impl Cells for Raced {
 pub struct Reached(Mutex<BTreeMap<&'static str, u64>>);
 
 impl Reached {
-    fn note(&self, what: &'static str) {
+    /// One more.
+    pub fn note(&self, what: &'static str) {
         if let Ok(mut all) = self.0.lock() {
             *all.entry(what).or_default() += 1;
         }
@@ -158,29 +201,59 @@ impl Reached {
     }
 }
 
-type Part = fn(&Actor, &Pair, &Reached);
+/// What one participant of a pair does.
+pub type Part = fn(&Actor, &Pair, &Reached);
 
 /// Two participants, and the words that they race for.
 #[derive(Clone)]
 pub struct Pair {
     /// Shown when it fails.
     pub name: &'static str,
-    stage: Image,
-    expect: Expect,
+    /// The arena before, and what its names may say in the end.
+    pub stage: Stage,
     /// The object that matters, and the name whose place does.
-    object: Id,
-    record: Id,
+    pub object: Id,
+    /// See `object`.
+    pub record: Id,
+    /// Where the raced words lie.
+    pub words: Vec<(Word, u64)>,
     /// Runs before the race, undisturbed.
-    before: fn(&[Actor; 2], Id),
-    parts: [Part; 2],
+    pub before: fn(&[Actor; 2], Id),
+    /// What the two do.
+    pub parts: [Part; 2],
+    /// Looks at the arena in the end, besides all that [`check`] asks.
+    pub at_end: fn(&Image),
     /// What must have happened in some execution.
     pub must_reach: &'static [&'static str],
     /// What must be caught when weakened, and under which fences.
-    pub needs: &'static [(Fences, Word, Access)],
+    pub needs: &'static [Class],
+    /// Whether acquire and release are all that it needs.
+    pub unfenced: bool,
 }
 
-/// The seat of the first of two who attach after the parent; the second has the next.
-const FIRST_SEAT: u64 = 1;
+/// A class of accesses, what is left of their order, and where fences are.
+pub type Class = (Fences, Word, Access, Weak);
+
+/// Each class of a pair's accesses weakened in turn, and whether something goes wrong then.
+pub fn survey(pair: &Pair, preemptions: usize) -> Vec<(Class, bool)> {
+    let words: std::collections::BTreeSet<Word> = pair.words.iter().map(|(word, _)| *word).collect();
+    let mut all = vec![];
+    for word in words {
+        for access in [Access::Loads, Access::Updates] {
+            for weak in [Weak::Unfenced, Weak::Relaxed] {
+                for fences in [Fences::After, Fences::Before, Fences::Nowhere] {
+                    // Where nothing has a fence, nothing can lose one; and a pair that needs some fails anyway.
+                    if fences == Fences::Nowhere && (weak == Weak::Unfenced || !pair.unfenced) {
+                        continue;
+                    }
+                    let model = Model::new(fences, false).weaken(word, access, weak);
+                    all.push(((fences, word, access, weak), pair.fails(model, preemptions)));
+                }
+            }
+        }
+    }
+    all
+}
 
 impl Pair {
     /// Whether some execution goes wrong.
@@ -204,23 +277,9 @@ impl Pair {
     }
 
     fn execute(&self, model: Model, reached: &Arc<Reached>) {
-        let stage = Stage { image: self.stage.clone(), expect: self.expect.clone() };
-        let sim = enter(&stage);
-        let geo = crate::sim::tiny();
-        let mut words = BTreeMap::new();
-        let mut race = |word, off| {
-            words.insert(off, (word, AtomicU64::new(stage.image.get(off))));
-        };
-        race(Word::Place, geo.meta(self.record, meta::PLACE));
-        // The object, and the slots beside it, where its successors go.
-        for id in self.object.0..self.object.0 + 3 {
-            race(Word::Life, geo.life(Id(id)));
-            for seat in [FIRST_SEAT, FIRST_SEAT + 1] {
-                if stage.image.has_word(geo.pin(seat, Id(id))) {
-                    race(Word::Pin, geo.pin(seat, Id(id)));
-                }
-            }
-        }
+        let sim = enter(&self.stage);
+        let cell = |(word, off): &(Word, u64)| (*off, (*word, AtomicU64::new(self.stage.image.get(*off))));
+        let words = self.words.iter().map(cell).collect();
         let raced = Arc::new(Raced { words, model });
         let sim = sim.with_cells(raced.clone());
         let actors = [0, 1].map(|i| quiet(&sim, 10 + i));
@@ -239,149 +298,8 @@ impl Pair {
         for (off, (_, cell)) in &raced.words {
             image.set(*off, cell.load(Ordering::SeqCst));
         }
+        (self.at_end)(&image);
         no_loose_ends(&image);
-        check(image, &self.expect);
+        check(image, &self.stage.expect);
     }
-}
-
-/// `x` published once, everything in memory that the race needs.
-fn stage() -> (Image, Id, Id) {
-    let sim = world();
-    let parent = quiet(&sim, PARENT);
-    ok(publish(&parent, "x", 1, 0));
-    let record = ok(parent.lookup("x")).expect("published");
-    parent.unpin(record);
-    let object = ok(parent.pin_named("x")).expect("published");
-    parent.unpin(object);
-    // The rows of those who race, and the pages of the slots.
-    let racers = [10, 11].map(|process| quiet(&sim, process));
-    for actor in &racers {
-        ok(actor.raise_pin(object));
-        actor.unpin(object);
-    }
-    for d in [0; 3].map(|_| ok(draft(&parent, 0, 0))) {
-        parent.drop_draft(d);
-    }
-    for actor in racers {
-        actor.detach();
-    }
-    parent.detach();
-    quiet(&sim, PARENT);
-    (sim.image(), object, record)
-}
-
-/// The pairs.
-pub fn pairs() -> Vec<Pair> {
-    let pin: Part = |a, pair, reached| {
-        let off = a.geo.meta(pair.record, meta::PLACE);
-        let Some((id, _)) = ok(a.pin(off)) else { return };
-        let first = value(a, id);
-        reached.note(if first == 1 { "pinned the old" } else { "pinned the new" });
-        thread::yield_now();
-        assert_eq!(value(a, id), first, "O1: {id} changed under a pin");
-        a.unpin(id);
-    };
-    let replace: Part = |a, pair, reached| {
-        let off = a.geo.meta(pair.record, meta::PLACE);
-        let new = ok(draft(a, 2, 0));
-        a.set_meta(new.id, meta::VERSION, 2);
-        let put = ok(a.put(new, pair.record, a.place(off)));
-        assert!(put, "nobody else changes the place");
-        // Whoever finds the old one free writes over it.
-        let next = ok(draft(a, 3, 0));
-        reached.note(if next.id == pair.object { "freed by the writer" } else { "kept for the reader" });
-        a.drop_draft(next);
-    };
-    let publish: Part = |a, pair, reached| {
-        let off = a.geo.meta(pair.record, meta::PLACE);
-        let new = ok(draft(a, 2, 0));
-        a.set_meta(new.id, meta::VERSION, 2);
-        let mut tries = 0;
-        while !ok(a.put(new, pair.record, a.place(off))) {
-            tries += 1;
-        }
-        reached.note(if tries == 0 { "put at once" } else { "put after another" });
-        reached.note(match a.life(new.id, Ordering::Acquire) {
-            Life::FREE => "replaced already",
-            _ => "current for a while",
-        });
-    };
-    let unpin: Part = |a, pair, reached| {
-        a.unpin(pair.object);
-        let free = a.life(pair.object, Ordering::Acquire) == Life::FREE;
-        reached.note(if free { "freed after unpin" } else { "left to the other" });
-    };
-    let reclaim: Part = |a, pair, reached| {
-        a.reclaim(pair.object);
-        let free = a.life(pair.object, Ordering::Acquire) == Life::FREE;
-        reached.note(if free { "freed after reclaim" } else { "still pinned" });
-    };
-    let nothing: fn(&[Actor; 2], Id) = |_, _| {};
-    let first_pins: fn(&[Actor; 2], Id) = |actors, object| ok(actors[0].raise_pin(object));
-    let first_pins_what_goes: fn(&[Actor; 2], Id) = |actors, object| {
-        ok(actors[0].raise_pin(object));
-        ok(crate::world::publish(&actors[1], "x", 2, 0));
-    };
-    let (stage, object, record) = stage();
-    let mut expect = Expect::default();
-    expect.may("x", Some(2));
-    let pair = |name, before, parts, must_reach, needs| Pair {
-        name,
-        stage: stage.clone(),
-        expect: expect.clone(),
-        object,
-        record,
-        before,
-        parts,
-        must_reach,
-        needs,
-    };
-    use Access::{Loads, Updates};
-    use Word::{Life as Object, Pin, Place};
-    vec![
-        pair(
-            "row/place: pin against replace and reclaim",
-            nothing,
-            [pin, replace],
-            &["pinned the old", "pinned the new", "freed by the writer", "kept for the reader"],
-            &[
-                (Fences::After, Object, Updates),
-                (Fences::After, Pin, Updates),
-                (Fences::Before, Place, Loads),
-                (Fences::Before, Object, Loads),
-                (Fences::Before, Pin, Loads),
-            ],
-        ),
-        pair(
-            "word/place: settle against replace",
-            nothing,
-            [publish, publish],
-            &["put at once", "put after another", "replaced already", "current for a while"],
-            &[(Fences::After, Object, Updates), (Fences::Before, Place, Loads)],
-        ),
-        pair(
-            "row/word: unpin against replace and reclaim",
-            first_pins,
-            [unpin, replace],
-            &["freed after unpin", "left to the other", "freed by the writer", "kept for the reader"],
-            &[
-                (Fences::After, Object, Updates),
-                (Fences::After, Pin, Updates),
-                (Fences::Before, Object, Loads),
-                (Fences::Before, Pin, Loads),
-            ],
-        ),
-        pair(
-            "row/word: unpin against the second look of reclaim",
-            first_pins_what_goes,
-            [unpin, reclaim],
-            &["freed after unpin", "left to the other", "freed after reclaim", "still pinned"],
-            &[
-                (Fences::After, Object, Updates),
-                (Fences::After, Pin, Updates),
-                (Fences::Before, Object, Loads),
-                (Fences::Before, Pin, Loads),
-            ],
-        ),
-    ]
 }

@@ -4,7 +4,8 @@
 //!
 //! Workers publish values of every kind, each made of a seed that names its place and, where it was
 //! published by `publish_if`, its version; whatever is read is checked against its seed, when it is read
-//! and again when it is let go of. The master sends SIGKILL and SIGSTOP every few milliseconds. In the end
+//! and again when it is let go of. What was read goes on under other names, in bundles and tables, and as columns of
+//! new versions; what is granted goes from hand to hand (`granted.rs`). The master sends SIGKILL and SIGSTOP every few milliseconds. In the end
 //! everything is settled and removed: `verify` has to be content, and not a byte may be left.
 //!
 //! The seed repeats the choices, not the schedule: that is the kernel's.
@@ -18,7 +19,8 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use faretra::{Arena, ArrayDraft, Error, GIB, MIB, Object, Writer};
+use faretra::arrow::arrow_array::RecordBatch;
+use faretra::{Arena, ArrayDraft, Batch, Bundle, Error, GIB, Kind, MIB, Object, Table, Writer};
 use ndarray::Ix1;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -27,13 +29,37 @@ use nix::unistd::{ForkResult, Pid};
 #[path = "../../../tests/it/values.rs"]
 mod values;
 
+#[path = "torture/granted.rs"]
+mod granted;
+
+use granted::Granted;
 use values::{KINDS, Random};
 
 const NAMES: u64 = 20;
+/// Names of what is shared: it says which name it came from.
+const ALIASES: u64 = 10;
 const PERMITS: u32 = 24;
 const LIMIT: u64 = 256 * MIB;
 /// A worker that is not stopped says something in this time, or hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What workers count.
+#[derive(Clone, Copy)]
+enum Count {
+    Steps,
+    Checks,
+    Forks,
+    Shared,
+    Locks,
+    Permits,
+    Stores,
+    Partitions,
+    Frozen,
+    Told,
+}
+
+const COUNTS: usize = 10;
+type Counts = [u64; COUNTS];
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
@@ -81,8 +107,8 @@ impl Drop for Place {
 /// What workers tell.
 #[derive(Debug)]
 enum News {
-    /// Operations, values checked and forks since the last time.
-    Counts([u64; 3]),
+    /// Since the last time.
+    Counts(Counts),
     Violation(String),
 }
 
@@ -95,7 +121,7 @@ struct Worker {
 
 #[derive(Default)]
 struct Totals {
-    counts: [u64; 3],
+    counts: Counts,
     kills: u64,
     stops: u64,
     killed_stopped: u64,
@@ -140,13 +166,14 @@ fn master(time: Duration, seed: u64, workers: usize) -> Result<String, String> {
     }
     finish(&arena, &mut all, &news, &mut totals)?;
     settle(&arena, dir)?;
-    let [ops, checks, forks] = totals.counts;
+    let [ops, checks, forks, shared, locks, permits, stores, partitions, frozen, told] = totals.counts;
     let Totals { kills, stops, killed_stopped, .. } = totals;
     let control = arena.stats().map_err(e)?.used;
     Ok(format!(
         "torture: seed {seed}, {} s, {workers} workers: {ops} operations, {checks} values checked, {kills} killed \
-         ({killed_stopped} of them stopped), {stops} stopped, {forks} forked; verify is content, 0 bytes left \
-         beside {control} bytes of records",
+         ({killed_stopped} of them stopped), {stops} stopped, {forks} forked; {shared} values shared, {locks} times \
+         locked, {permits} permits acquired, {stores} uses of shared values, {partitions} of partitions, {frozen} \
+         arrays frozen, {told} told of a death; verify is content, 0 bytes left beside {control} bytes of records",
         time.as_secs()
     ))
 }
@@ -179,11 +206,11 @@ fn start(dir: &Path, random: &mut Random, index: usize, news: &Sender<(usize, u3
     Ok(Worker { process, index, stopped: None, heard: Instant::now() })
 }
 
-/// `+ operations checks forks .`
-fn counts(line: &str) -> Option<[u64; 3]> {
-    let mut words = line.strip_prefix("+ ")?.strip_suffix(" .")?.split(' ').map(str::parse);
-    let mut next = || words.next()?.ok();
-    Some([next()?, next()?, next()?])
+/// `+ number ... number .`
+fn counts(line: &str) -> Option<Counts> {
+    let words = line.strip_prefix("+ ")?.strip_suffix(" .")?.split(' ').map(str::parse);
+    let all: Result<Vec<u64>, _> = words.collect();
+    all.ok()?.try_into().ok()
 }
 
 fn listen(news: &Receiver<(usize, u32, News)>, all: &mut [Worker], totals: &mut Totals) -> Result<(), String> {
@@ -279,7 +306,7 @@ fn settle(arena: &Arena, dir: &Path) -> Result<(), String> {
         all => Err(format!("{when}: {}", all.iter().map(|v| format!("{v}; ")).collect::<String>())),
     };
     let recovered = arena.recover().map_err(e)?;
-    if recovered.participants != 0 || recovered.objects != 0 || recovered.permits != 0 {
+    if recovered.participants != 0 || recovered.objects != 0 || recovered.permits != 0 || recovered.locks != 0 {
         return Err(format!("a second recovery found something to do: {recovered:?}"));
     }
     verify("after recovery")?;
@@ -287,9 +314,10 @@ fn settle(arena: &Arena, dir: &Path) -> Result<(), String> {
     if busy != 0 {
         return Err(format!("{busy} permits are held by nobody"));
     }
+    granted::obtainable(arena)?;
     let writer = arena.writer_timeout(PATIENCE).map_err(e)?;
     for entry in arena.names().map_err(e)? {
-        if entry.name != "stop" {
+        if entry.name.starts_with(['n', 'a']) {
             let object = arena.get(&entry.name).map_err(e)?;
             whole(&object)?;
         }
@@ -327,6 +355,10 @@ fn whole(object: &Object) -> Result<(), String> {
     let name = object.name();
     let wrong = |what: String| format!("`{name}` version {}: {what}", object.version());
     let seed = values::check(object).map_err(wrong)?;
+    if name.starts_with('a') {
+        // It has come from elsewhere.
+        return Ok(());
+    }
     let index = name.trim_start_matches(|c: char| !c.is_ascii_digit());
     if index != (seed & 0xff).to_string() {
         return Err(wrong(format!("the value of name {} is here (seed {seed:#x})", seed & 0xff)));
@@ -347,7 +379,8 @@ struct Hands {
     children: Vec<Pid>,
     /// The highest version of each name that was seen.
     seen: [u64; NAMES as usize],
-    counts: [u64; 3],
+    counts: Counts,
+    granted: Option<Granted>,
 }
 
 /// `None`: an error that may happen, and does not matter.
@@ -387,12 +420,13 @@ fn work(seed: u64) -> Result<String, String> {
         ephemeral: None,
         children: vec![],
         seen: [0; NAMES as usize],
-        counts: [0; 3],
+        counts: Counts::default(),
+        granted: None,
     };
     let mut told = Instant::now();
     while hands.arena.get("stop").is_err() {
         hands.step()?;
-        hands.counts[0] += 1;
+        hands.count(Count::Steps);
         if told.elapsed() > Duration::from_millis(5) {
             hands.tell()?;
             told = Instant::now();
@@ -416,9 +450,13 @@ fn ended_well(status: WaitStatus) -> Result<bool, String> {
 }
 
 impl Hands {
+    fn count(&mut self, what: Count) {
+        self.counts[what as usize] += 1;
+    }
+
     fn tell(&mut self) -> Result<(), String> {
-        let [ops, checks, forks] = std::mem::take(&mut self.counts);
-        let line = format!("+ {ops} {checks} {forks} .\n");
+        let numbers = std::mem::take(&mut self.counts).map(|n| n.to_string());
+        let line = format!("+ {} .\n", numbers.join(" "));
         // One write, so that a kill does not cut it often.
         std::io::stdout().write_all(line.as_bytes()).map_err(|e| e.to_string())
     }
@@ -437,11 +475,15 @@ impl Hands {
     }
 
     fn step(&mut self) -> Result<(), String> {
+        if self.random.below(3) == 0 {
+            return self.grant();
+        }
         match self.random.below(1000) {
-            0..330 => self.publish(),
+            0..230 => self.publish(),
+            230..330 => self.share(),
             330..700 => self.read(),
             700..770 => {
-                let (_, name) = self.name();
+                let name = if self.random.below(3) == 0 { self.alias_name() } else { self.name().1 };
                 if let Some(w) = self.writer()? {
                     allowed(w.remove(&name))?;
                 }
@@ -481,6 +523,7 @@ impl Hands {
                 // The old seat is left after the new one was taken.
                 if let Some(arena) = allowed(Arena::open("t"))? {
                     self.arena = arena;
+                    self.granted = None;
                 }
                 Ok(())
             }
@@ -521,6 +564,62 @@ impl Hands {
         Ok(())
     }
 
+    fn alias_name(&mut self) -> String {
+        format!("a{}", self.random.below(ALIASES))
+    }
+
+    fn grant(&mut self) -> Result<(), String> {
+        if self.granted.is_none() {
+            self.granted = Granted::open(&self.arena)?;
+        }
+        let Some(granted) = &mut self.granted else { return Ok(()) };
+        granted.step(&self.arena, &mut self.random, &mut self.counts)
+    }
+
+    /// Publishes what was read, or what is in it, once more.
+    fn share(&mut self) -> Result<(), String> {
+        let (_, from) = self.name();
+        let from = if self.random.below(3) == 0 { self.alias_name() } else { from };
+        let Some(object) = allowed(self.arena.get(&from))? else { return Ok(()) };
+        let Some(w) = self.writer()? else { return Ok(()) };
+        let to = self.alias_name();
+        let e = |e: Error| format!("{} `{from}`: {e}", object.kind());
+        let batch = match object.kind() {
+            Kind::Batch => Some(Batch::try_from(object.clone()).map_err(e)?),
+            Kind::Table => Some(Table::try_from(object.clone()).map_err(e)?.batch(0).map_err(e)?),
+            _ => None,
+        };
+        // It is let go of before it is published again, now and then: then only the new value keeps it.
+        let done = match (self.random.below(5), &batch) {
+            (0, _) => w.publish(&to, Bundle::new().with("a", &object).with("b", &object).with("c", &object)),
+            (1, Some(batch)) => w.publish(&to, &[batch.clone(), batch.clone(), batch.clone()][..]),
+            (2, Some(batch)) => w.publish(&to, batch),
+            (3 | 4, Some(batch)) => {
+                // A new version with the same columns, or one of them.
+                let all = batch.record_batch();
+                let columns: Vec<usize> =
+                    (0..self.random.below(2) as usize + 1).filter(|i| *i < all.num_columns()).collect();
+                let next: RecordBatch = all.project(&columns).map_err(|e| e.to_string())?;
+                drop(object);
+                w.publish(&from, &next)
+            }
+            _ => w.publish(&to, &object),
+        };
+        allowed(done)?;
+        self.count(Count::Shared);
+        match allowed(self.arena.get(&to))? {
+            Some(object) => {
+                self.count(Count::Checks);
+                whole(&object)?;
+                if self.random.below(4) == 0 {
+                    self.held.push(object);
+                }
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
     fn saw(&mut self, n: u64, version: u64, newer: bool) -> Result<(), String> {
         let seen = &mut self.seen[n as usize];
         if version < *seen || newer && version == *seen {
@@ -532,7 +631,7 @@ impl Hands {
 
     fn check(&mut self, object: &Object, n: u64) -> Result<(), String> {
         self.saw(n, object.version(), false)?;
-        self.counts[1] += 1;
+        self.count(Count::Checks);
         whole(object)
     }
 
@@ -547,7 +646,7 @@ impl Hands {
         if self.held.len() > 8 {
             let i = self.random.below(self.held.len() as u64) as usize;
             let object = self.held.swap_remove(i);
-            self.counts[1] += 1;
+            self.count(Count::Checks);
             whole(&object).map_err(|e| format!("changed while it was pinned: {e}"))?;
         }
         Ok(())
@@ -581,13 +680,13 @@ impl Hands {
 
     /// Lets go of everything, after a last look at it.
     fn let_go(&mut self) -> Result<(), String> {
-        for object in self.held.drain(..) {
-            self.counts[1] += 1;
+        for object in std::mem::take(&mut self.held) {
+            self.count(Count::Checks);
             whole(&object).map_err(|e| format!("changed while it was pinned: {e}"))?;
         }
         self.drafts.clear();
         self.writers.clear();
-        Ok(())
+        self.granted.as_mut().map_or(Ok(()), Granted::let_go)
     }
 
     /// A forked child may do nothing with what it inherited, and opens the arena anew.
@@ -603,7 +702,7 @@ impl Hands {
         if self.children.len() > 2 {
             return Ok(());
         }
-        self.counts[2] += 1;
+        self.count(Count::Forks);
         let parent = nix::unistd::getpid();
         // SAFETY: workers have one thread.
         match unsafe { nix::unistd::fork() }.map_err(|e| e.to_string())? {
@@ -630,7 +729,16 @@ impl Hands {
         self.held.clear();
         self.drafts.clear();
         self.writers.clear();
+        if let Some(granted) = &mut self.granted {
+            granted.forget_inherited()?;
+        }
         let Some(arena) = allowed(Arena::open("t"))? else { return Ok(()) };
+        if let Some(mut granted) = Granted::open(&arena)? {
+            for _ in 0..6 {
+                granted.step(&arena, &mut self.random, &mut self.counts)?;
+            }
+            granted.let_go()?;
+        }
         for _ in 0..3 {
             let n = self.random.below(NAMES);
             if let Some(object) = allowed(arena.get(&format!("n{n}")))? {
