@@ -1,7 +1,8 @@
-//! How any other Arrow implementation reads a batch in an arena: the IPC messages, and where their
-//! body lies in the file. Prints them as one line of JSON, and keeps the arena until its input ends.
+//! How any other Arrow implementation reads batches in an arena: the IPC messages, and where their
+//! body lies in the file. Prints them as one line of JSON each, and keeps the arena until its input ends.
 //!
-//! `tests/pyarrow_read.py` reads the batch with pyarrow from this.
+//! The second batch is a slice of the first and shares its buffers, so that its text begins at an offset that
+//! is not 0. `tests/pyarrow_read.py` reads both with pyarrow from this.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -23,18 +24,25 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let name = format!("ipc-messages-{}", std::process::id());
     let arena = Arena::options().limit(64 * MIB).keep(false).create(&name)?;
-    arena.writer()?.publish("batch", &batch)?;
+    let writer = arena.writer()?;
+    writer.publish("batch", &batch)?;
+    // At multiples of 64 rows the slices of all buffers, bits too, start at multiples of the 8 bytes that Arrow C++
+    // asks for.
+    let (from, len) = (64 * 100, 80_000);
+    writer.publish("slice", &arena.batch("batch")?.slice(from, len))?;
 
-    let ipc = arena.batch("batch")?.ipc()?;
     let mut out = std::io::stdout().lock();
-    writeln!(
-        out,
-        r#"{{"path": "{}", "body_offset": {}, "rows": {rows}, "schema": "{}", "batch": "{}"}}"#,
-        arena.path().display(),
-        ipc.body_offset,
-        hex(&ipc.schema),
-        hex(&ipc.batch),
-    )?;
+    for (name, from, len) in [("batch", 0, rows as usize), ("slice", from, len)] {
+        let ipc = arena.batch(name)?.ipc()?;
+        writeln!(
+            out,
+            r#"{{"path": "{}", "body_offset": {}, "from": {from}, "rows": {len}, "schema": "{}", "batch": "{}"}}"#,
+            arena.path().display(),
+            ipc.body_offset,
+            hex(&ipc.schema),
+            hex(&ipc.batch),
+        )?;
+    }
     out.flush()?;
     std::io::stdin().read_to_end(&mut vec![])?;
     Ok(())

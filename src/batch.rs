@@ -1,7 +1,8 @@
 //! How a record batch is read: the descriptor checked, then arrays built over the bytes.
 //!
-//! their sizes follow from the header; **A2** a column reads only its own nodes and buffers; **A3**
-//! every buffer lies in its column's extent, at a multiple of 64, and is as long as its node's
+//! What is checked: **A1** the sections lie inside the root's body, and their sizes follow from the
+//! header; **A2** a column reads only its own nodes and buffers; **A3** every buffer lies in the
+//! extent that it names, at an address that arrow takes for its values, and is as long as its node's
 //! length asks; **A4** children have the lengths that their parents ask, offsets end inside them.
 //! What cannot be checked in constant time per buffer (each offset, each UTF-8 sequence, each key)
 //! is the writer's word, unless [`Trust::Nobody`] asks for all of it.
@@ -18,8 +19,8 @@ use arrow_schema::{DataType, SchemaRef, UnionMode};
 use crate::array::ElementType;
 use crate::error::{Error, Result};
 use crate::layout::{
-    ALIGN, BUFFER_BYTES, COLUMN_BYTES, ColumnEntry, Header, NODE_BYTES, Node, Sections, damaged, fixed_width,
-    has_validity, u32_at, u64_at,
+    BUFFER_BYTES, BufferEntry, COLUMN_BYTES, ColumnEntry, Header, NODE_BYTES, Node, Sections, alignment, damaged,
+    fixed_width, has_validity, u32_at, u64_at,
 };
 use crate::schema::decoded_schema;
 use crate::unchecked;
@@ -48,7 +49,7 @@ impl From<Box<Error>> for Error {
 pub(crate) struct Region<'a> {
     /// The whole data region; its owner is the pin. 64-aligned.
     pub bytes: &'a Buffer,
-    /// Offset and length of the root, then of each part in order.
+    /// Offset and length of the root's body, then of each entry in order.
     pub extents: &'a [(u64, u64)],
 }
 
@@ -96,7 +97,7 @@ impl<'a> Layout<'a> {
         self.header.columns as usize
     }
 
-    /// How many parts belong to the root.
+    /// How many entries the root has.
     #[cfg(test)]
     pub(crate) fn num_parts(&self) -> usize {
         self.header.parts as usize
@@ -105,7 +106,7 @@ impl<'a> Layout<'a> {
     /// Bytes of all buffers, without padding and descriptor.
     #[cfg(test)]
     pub(crate) fn nbytes(&self) -> u64 {
-        (0..self.header.buffers).fold(0, |sum, i| self.buffer_entry(i).1.saturating_add(sum))
+        (0..self.header.buffers).fold(0, |sum, i| self.buffer_entry(i).len.saturating_add(sum))
     }
 
     #[inline]
@@ -114,12 +115,7 @@ impl<'a> Layout<'a> {
             let have = self.num_columns();
             return Err(Box::new(Error::invalid(format!("there is no column {i}: the batch has {have}"))));
         };
-        Ok(ColumnEntry {
-            node: u32_at(row, 0),
-            buffer: u32_at(row, 4),
-            extent: u32_at(row, 8),
-            element: u32_at(row, 12),
-        })
+        Ok(ColumnEntry { node: u32_at(row, 0), buffer: u32_at(row, 4), element: u32_at(row, 8) })
     }
 
     /// `i` is in the table: a cursor's range was checked, so nobody sees what else comes back.
@@ -131,9 +127,8 @@ impl<'a> Layout<'a> {
 
     /// The same for a buffer.
     #[inline]
-    fn buffer_entry(&self, i: u32) -> (u64, u64) {
-        let row = self.buffers.get(i as usize).unwrap_or(&[0; BUFFER_BYTES as usize]);
-        (u64_at(row, 0), u64_at(row, 8))
+    fn buffer_entry(&self, i: u32) -> BufferEntry {
+        self.buffers.get(i as usize).map(|row| BufferEntry::parse(row)).unwrap_or_default()
     }
 
     /// Nulls among the rows of a column (what a `Null` column has instead of values included).
@@ -146,15 +141,9 @@ impl<'a> Layout<'a> {
         Ok(self.node_entry(entry.node).nulls)
     }
 
-    /// A reader of one column's nodes and buffers and of no others (A2), in `extent` of `bytes`.
+    /// A reader of one column's nodes and buffers and of no others (A2).
     #[inline]
-    fn cursor<'r>(
-        &self,
-        i: usize,
-        bytes: &'r Buffer,
-        (start, len): (u64, u64),
-        trust: Trust,
-    ) -> Checked<Cursor<'_, 'a, 'r>> {
+    fn cursor<'r>(&self, i: usize, region: &Region<'r>, trust: Trust) -> Checked<Cursor<'_, 'a, 'r>> {
         let entry = self.column_entry(i)?;
         let (node_end, buffer_end) = if i + 1 < self.num_columns() {
             let next = self.column_entry(i + 1)?;
@@ -168,25 +157,19 @@ impl<'a> Layout<'a> {
                 self.header.nodes, self.header.buffers
             ))));
         }
-        // Buffers start at multiples of 64, so none is askew where the region is not.
-        if bytes.as_ptr().align_offset(16) != 0 {
+        // Offsets are checked for their values' alignment, so no address is askew where the region is not.
+        if region.bytes.as_ptr().align_offset(16) != 0 {
             return Err(Box::new(damaged("lies in memory that is not aligned to 16 bytes")));
         }
-        match start.checked_add(len) {
-            Some(end) if end <= bytes.len() as u64 => Ok(Cursor {
-                layout: self,
-                column: i,
-                bytes,
-                extent: start..end,
-                nodes: entry.node..node_end,
-                buffers: entry.buffer..buffer_end,
-                trust,
-            }),
-            _ => Err(Box::new(damaged(format!(
-                "has column {i} at {start}, {len} bytes long; the region has {}",
-                bytes.len()
-            )))),
-        }
+        Ok(Cursor {
+            layout: self,
+            column: i,
+            bytes: region.bytes,
+            extents: region.extents,
+            nodes: entry.node..node_end,
+            buffers: entry.buffer..buffer_end,
+            trust,
+        })
     }
 
     /// One column.
@@ -201,15 +184,7 @@ impl<'a> Layout<'a> {
 
     #[inline]
     fn column_as(&self, i: usize, t: &DataType, region: &Region<'_>, trust: Trust) -> Checked<ArrayRef> {
-        let entry = self.column_entry(i)?;
-        let Some(&extent) = region.extents.get(entry.extent as usize) else {
-            return Err(Box::new(damaged(format!(
-                "says column {i} is in extent {}; there are {}",
-                entry.extent,
-                region.extents.len()
-            ))));
-        };
-        self.cursor(i, region.bytes, extent, trust)?.array(t)
+        self.cursor(i, region, trust)?.array(t)
     }
 
     /// All columns.
@@ -232,8 +207,8 @@ impl<'a> Layout<'a> {
 
     /// The fast way to one column of plain numbers: offset in the data region (`bytes`) of the
     /// first value, and the number of values. Nulls do not matter here: the values under them are
-    /// there too. `extent` is asked for the one extent that the column is in; the range is inside
-    /// it and aligned to 64.
+    /// there too. `extent` is asked for the one extent that the values are in; the range is inside
+    /// it and aligned for the values.
     pub(crate) fn values(
         &self,
         i: usize,
@@ -241,20 +216,23 @@ impl<'a> Layout<'a> {
         bytes: &Buffer,
         extent: impl FnOnce(u32) -> Result<(u64, u64)>,
     ) -> Result<(u64, u64)> {
-        let entry = self.column_entry(i)?;
-        if entry.element != element as u32 {
+        if self.column_entry(i)?.element != element as u32 {
             return Err(self.no_values(i, element));
         }
-        let mut cursor = self.cursor(i, bytes, extent(entry.extent)?, Trust::Writers)?;
+        let mut cursor = self.cursor(i, &Region { bytes, extents: &[] }, Trust::Writers)?;
         let node = cursor.node()?;
         cursor.row_count(&node)?;
-        cursor.buffer()?;
-        let (at, len) = cursor.buffer()?;
-        let need = node.len.checked_mul(element.size() as u64);
-        if need.is_none_or(|need| need > len) {
-            return Err(*cursor.short("values", len, node.len));
+        cursor.next_buffer()?; // The validity, wherever it is.
+        let values = cursor.next_buffer()?;
+        if values.len == 0 {
+            return if node.len == 0 { Ok((0, 0)) } else { Err(*cursor.short("values", 0, node.len)) };
         }
-        Ok((at, node.len))
+        cursor.place(&values, Some(extent(values.extent)?), element.size().min(16) as u64)?;
+        let need = node.len.checked_mul(element.size() as u64);
+        if need.is_none_or(|need| need > values.len) {
+            return Err(*cursor.short("values", values.len, node.len));
+        }
+        Ok((values.at, node.len))
     }
 
     #[cold]
@@ -326,7 +304,7 @@ struct Cursor<'l, 'a, 'r> {
     layout: &'l Layout<'a>,
     column: usize,
     bytes: &'r Buffer,
-    extent: Range<u64>,
+    extents: &'r [(u64, u64)],
     nodes: Range<u32>,
     buffers: Range<u32>,
     trust: Trust,
@@ -361,28 +339,55 @@ impl Cursor<'_, '_, '_> {
         Ok(())
     }
 
-    /// The next buffer's offset and length: inside the extent and aligned (A3), or empty.
     #[inline]
-    fn buffer(&mut self) -> Checked<(u64, u64)> {
+    fn next_buffer(&mut self) -> Checked<BufferEntry> {
         let i = self.buffers.next().ok_or_else(|| self.damaged("has too few buffers for its type"))?;
-        let (at, len) = self.layout.buffer_entry(i);
-        if len == 0 {
+        Ok(self.layout.buffer_entry(i))
+    }
+
+    /// Checks that a buffer lies inside its extent, at a multiple of `align` (A3).
+    #[inline]
+    fn place(&self, buffer: &BufferEntry, extent: Option<(u64, u64)>, align: u64) -> Checked<()> {
+        let &BufferEntry { at, len, .. } = buffer;
+        if let Some((start, size)) = extent
+            && let (Some(end), Some(limit)) = (at.checked_add(len), start.checked_add(size))
+            && at >= start
+            && end <= limit
+            && limit <= self.bytes.len() as u64
+            && at & (align - 1) == 0
+        {
+            return Ok(());
+        }
+        Err(self.misplaced(buffer, extent, align))
+    }
+
+    #[cold]
+    fn misplaced(&self, buffer: &BufferEntry, extent: Option<(u64, u64)>, align: u64) -> Box<Error> {
+        let &BufferEntry { at, len, extent: k } = buffer;
+        match extent {
+            None => self.damaged(format!("has a buffer in extent {k}; there are {}", self.extents.len())),
+            Some((start, size)) => self.damaged(format!(
+                "has a buffer of {len} bytes at {at}, not at a multiple of {align} in extent {k}: {start} and {size} on, of {}",
+                self.bytes.len()
+            )),
+        }
+    }
+
+    /// The next buffer's offset and length: inside its extent and aligned (A3), or empty.
+    #[inline]
+    fn buffer(&mut self, align: u64) -> Checked<(u64, u64)> {
+        let buffer = self.next_buffer()?;
+        if buffer.len == 0 {
             return Ok((0, 0));
         }
-        let inside = at >= self.extent.start && at.checked_add(len).is_some_and(|end| end <= self.extent.end);
-        if !inside || !at.is_multiple_of(ALIGN) {
-            return Err(self.damaged(format!(
-                "has a buffer of {len} bytes at {at}, not at a multiple of {ALIGN} in {}..{}",
-                self.extent.start, self.extent.end
-            )));
-        }
-        Ok((at, len))
+        self.place(&buffer, self.extents.get(buffer.extent as usize).copied(), align)?;
+        Ok((buffer.at, buffer.len))
     }
 
     /// The next buffer, cut to the `count` entries of `width` bytes that it must at least have.
     #[inline]
-    fn entries(&mut self, what: &str, count: u64, width: u64) -> Checked<Buffer> {
-        let (at, len) = self.buffer()?;
+    fn entries(&mut self, what: &str, count: u64, width: u64, align: u64) -> Checked<Buffer> {
+        let (at, len) = self.buffer(align)?;
         match count.checked_mul(width) {
             Some(need) if need <= len => Ok(self.slice(at, need)),
             _ => Err(self.short(what, len, count)),
@@ -390,7 +395,7 @@ impl Cursor<'_, '_, '_> {
     }
 
     fn whole(&mut self) -> Checked<Buffer> {
-        let (at, len) = self.buffer()?;
+        let (at, len) = self.buffer(1)?;
         Ok(self.slice(at, len))
     }
 
@@ -403,10 +408,10 @@ impl Cursor<'_, '_, '_> {
     #[inline]
     fn validity(&mut self, node: &Node) -> Checked<Option<NullBuffer>> {
         if node.nulls == 0 {
-            self.buffer()?;
+            self.buffer(1)?;
             return Ok(None);
         }
-        let bits = self.entries("a validity bitmap", node.len.div_ceil(8), 1)?;
+        let bits = self.entries("a validity bitmap", node.len.div_ceil(8), 1, 1)?;
         let bits = BooleanBuffer::new(bits, 0, node.len as usize);
         if self.trust == Trust::Writers {
             return Ok(Some(unchecked::nulls(bits, node.nulls as usize)));
@@ -420,7 +425,7 @@ impl Cursor<'_, '_, '_> {
 
     /// Offsets of `len` entries; also where they end. First and last are checked (A4).
     fn offsets<O: ArrowNativeType>(&mut self, len: u64) -> Checked<(Buffer, u64)> {
-        let buffer = self.entries("offsets", len + 1, size_of::<O>() as u64)?;
+        let buffer = self.entries("offsets", len + 1, size_of::<O>() as u64, align_of::<O>() as u64)?;
         let all = ScalarBuffer::<O>::from(buffer.clone());
         match (all.first().and_then(|o| o.to_usize()), all.last().and_then(|o| o.to_usize())) {
             (Some(first), Some(last)) if first <= last => Ok((buffer, last as u64)),
@@ -470,8 +475,9 @@ impl Cursor<'_, '_, '_> {
         let node = self.node()?;
         self.row_count(&node)?;
         let nulls = self.validity(&node)?;
-        let values = self.entries("values", node.len, size_of::<T::Native>() as u64)?;
-        // Both were cut to the node's length, so `new` does not panic.
+        let (width, align) = (size_of::<T::Native>() as u64, align_of::<T::Native>() as u64);
+        let values = self.entries("values", node.len, width, align)?;
+        // Aligned, and both cut to the node's length, so nothing here panics.
         let array = PrimitiveArray::<T>::new(ScalarBuffer::from(values), nulls);
         // Only these have types that say more than `T` does. (To compare the types costs more.)
         let says_more = matches!(
@@ -489,7 +495,7 @@ impl Cursor<'_, '_, '_> {
         let node = self.node()?;
         self.row_count(&node)?;
         let nulls = self.validity(&node)?;
-        let bits = self.entries("bits", node.len.div_ceil(8), 1)?;
+        let bits = self.entries("bits", node.len.div_ceil(8), 1, 1)?;
         Ok(Arc::new(BooleanArray::new(BooleanBuffer::new(bits, 0, node.len as usize), nulls)))
     }
 
@@ -498,7 +504,7 @@ impl Cursor<'_, '_, '_> {
         self.row_count(&node)?;
         let nulls = self.validity(&node)?;
         let (offsets, end) = self.offsets::<T::Offset>(node.len)?;
-        let values = self.entries("text", end, 1)?;
+        let values = self.entries("text", end, 1, 1)?;
         Ok(Arc::new(unchecked::byte_array::<T>(ScalarBuffer::from(offsets), values, nulls)))
     }
 
@@ -522,22 +528,22 @@ impl Cursor<'_, '_, '_> {
             parts = parts.nulls(self.validity(&node)?);
         }
         if let Some(width) = fixed_width(t) {
-            let values = self.entries("values", len, width)?;
+            let values = self.entries("values", len, width, alignment(t))?;
             return Ok(unchecked::array_data(parts.add_buffer(values)));
         }
         parts = match t {
             DataType::Null => parts,
-            DataType::Boolean => parts.add_buffer(self.entries("bits", len.div_ceil(8), 1)?),
+            DataType::Boolean => parts.add_buffer(self.entries("bits", len.div_ceil(8), 1, 1)?),
             DataType::Utf8 | DataType::Binary => {
                 let (offsets, end) = self.offsets::<i32>(len)?;
-                parts.add_buffer(offsets).add_buffer(self.entries("text", end, 1)?)
+                parts.add_buffer(offsets).add_buffer(self.entries("text", end, 1, 1)?)
             }
             DataType::LargeUtf8 | DataType::LargeBinary => {
                 let (offsets, end) = self.offsets::<i64>(len)?;
-                parts.add_buffer(offsets).add_buffer(self.entries("text", end, 1)?)
+                parts.add_buffer(offsets).add_buffer(self.entries("text", end, 1, 1)?)
             }
             DataType::Utf8View | DataType::BinaryView => {
-                parts = parts.add_buffer(self.entries("views", len, 16)?);
+                parts = parts.add_buffer(self.entries("views", len, 16, 16)?);
                 for _ in 2..node.buffers {
                     parts = parts.add_buffer(self.whole()?);
                 }
@@ -552,11 +558,13 @@ impl Cursor<'_, '_, '_> {
                 parts.add_buffer(offsets).add_child_data(self.child(field.data_type(), end, false)?)
             }
             DataType::ListView(field) => {
-                parts = parts.add_buffer(self.entries("offsets", len, 4)?).add_buffer(self.entries("sizes", len, 4)?);
+                parts = parts.add_buffer(self.entries("offsets", len, 4, 4)?);
+                parts = parts.add_buffer(self.entries("sizes", len, 4, 4)?);
                 parts.add_child_data(self.child(field.data_type(), 0, false)?)
             }
             DataType::LargeListView(field) => {
-                parts = parts.add_buffer(self.entries("offsets", len, 8)?).add_buffer(self.entries("sizes", len, 8)?);
+                parts = parts.add_buffer(self.entries("offsets", len, 8, 8)?);
+                parts = parts.add_buffer(self.entries("sizes", len, 8, 8)?);
                 parts.add_child_data(self.child(field.data_type(), 0, false)?)
             }
             DataType::FixedSizeList(field, size) => {
@@ -571,10 +579,10 @@ impl Cursor<'_, '_, '_> {
                 parts
             }
             DataType::Union(fields, mode) => {
-                let ids = self.entries("type ids", len, 1)?;
+                let ids = self.entries("type ids", len, 1, 1)?;
                 let offsets = match mode {
                     UnionMode::Sparse => None,
-                    UnionMode::Dense => Some(self.entries("offsets", len, 4)?),
+                    UnionMode::Dense => Some(self.entries("offsets", len, 4, 4)?),
                 };
                 let mut lengths = [None; 128];
                 parts = parts.add_buffer(ids.clone());
@@ -610,7 +618,7 @@ impl Cursor<'_, '_, '_> {
             }
             DataType::Dictionary(keys, values) => {
                 let width = fixed_width(keys).ok_or_else(|| self.damaged(format!("has keys of {keys}")))?;
-                let keys = self.entries("keys", len, width)?;
+                let keys = self.entries("keys", len, width, alignment(keys))?;
                 parts.add_buffer(keys).add_child_data(self.child(values, 0, false)?)
             }
             other => {

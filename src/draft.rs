@@ -550,7 +550,7 @@ mod tests {
         let (mut layout, mut memory) = mixed(100);
         fill(&mut layout, &mut memory, 100);
         let batch = memory.read(&mut layout).unwrap();
-        let plan = crate::plan::Plan::new(&batch).unwrap();
+        let plan = crate::plan::Plan::new(&batch, crate::plan::Locate::NOWHERE).unwrap();
         let mut root = vec![0; plan.root_bytes() as usize];
         plan.write_root(64, &[], &mut root, &|to, from| to.copy_from_slice(from));
         let (copied, drafted) = (Layout::parse(&root).unwrap(), Layout::parse(&memory.0[0]).unwrap());

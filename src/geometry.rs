@@ -95,8 +95,7 @@ pub mod meta {
 
 /// Words of an object that locks; see [`crate::lock`].
 pub mod lock {
-    /// The part that has a mutable array's elements.
-    pub const ENTRY: u64 = 0;
+    // Word 0 is the entry of a mutable array's one part.
     pub const BELL: u64 = 1;
     pub const COUNT: u64 = 2;
     pub const STATE: u64 = 3;

@@ -1,30 +1,36 @@
 //! A record batch as it lies in the segment: what the writer (`plan.rs`, `skeleton.rs`) and the
 //! reader (`batch.rs`) agree on.
 //!
-//! A batch is a *root* object and *parts*. The root holds the descriptor and every small column; a
-//! top-level column of [`PART_BYTES`] and more is a part, an object of its own, so that it can be
-//! shared alone. All offsets count from the start of the data region, so they mean the same in
+//! A batch is a *root* object and its *entries*, other objects. The root holds the descriptor and
+//! every small column. What a top-level column of [`PART_BYTES`] and more has to store is a part, an
+//! object of its own; what lies in the arena already, in a part of an older batch, is held there and
+//! not stored again. All offsets count from the start of the data region, so they mean the same in
 //! every process.
 //!
 //! ```text
-//!  root:  | header 64 | columns 16 each | nodes 24 each | buffers 16 each | message lengths 8 each |
-//!         | schema message | batch message | dictionary messages | pad to 64 | small columns ... |
-//!  part:  | buffer | pad to 64 | buffer | pad to 64 | ...
+//!  root:    | own parts, then held objects: 8 each | pad to 64 | body |
+//!  body:    | header 64 | columns 16 each | nodes 24 each | buffers 16 each | message lengths 8 each |
+//!           | schema message | batch message | dictionary messages | pad to 64 | small buffers ... |
+//!  entry:   | buffer | pad to 64 | buffer | pad to 64 | ...
+//!
+//!  a column:  node 32 | buffer 32 | element 32 | 0
+//!  a buffer:  offset 64 | length 48, extent 16
 //! ```
 //!
-//! * A **column** says where its nodes and buffers start and which extent (0: the root, k: part
-//!   k-1) holds all of them, children included.
+//! * A **column** says where its nodes and buffers start.
 //! * A **node** is an array: length, nulls, number of buffers and of children; children follow
 //!   their parent, and the values of a dictionary are a child.
-//! * A **buffer** is an offset and a length. Validity comes first where the type can have one
-//!   (length 0: no nulls); then as in the Arrow format. Every buffer starts at a multiple of 64.
+//! * A **buffer** is an offset, a length, and the extent that both lie in (0: the root's body, k:
+//!   entry k-1), so that the buffers of one column may lie in several objects. Validity comes first
+//!   where the type can have one (length 0: no nulls); then as in the Arrow format. A buffer that was
+//!   copied starts at a multiple of 64; one that is held at a multiple of what its values need
+//!   ([`alignment`]), because it may be a slice.
 //! * The **messages** are Arrow IPC metadata (flatbuffers, no length prefix). They say the same as
 //!   the tables for anybody else's Arrow: buffer offsets are offsets in the data region, which is
 //!   the body. Nothing here reads them but the schema.
 //!
-//! Stored arrays have offset 0 everywhere: slices were normalised when they were written
-//!
 //! Stored arrays have offset 0 everywhere: slices are normalised when they are written (`plan.rs`).
+//! Text and views that are held may look at less than their buffers hold: offsets may begin above 0.
 
 use arrow_schema::{DataType, IntervalUnit};
 
@@ -33,15 +39,17 @@ use crate::error::{Error, Result};
 
 /// Columns from this size are objects of their own.
 pub(crate) const PART_BYTES: u64 = 64 * 1024;
-/// Every buffer starts at a multiple of this.
+/// Every buffer that is copied starts at a multiple of this.
 pub(crate) const ALIGN: u64 = 64;
 
 pub(crate) const HEADER_BYTES: usize = 64;
 pub(crate) const MAGIC: u32 = u32::from_le_bytes(*b"FaRb");
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 pub(crate) const COLUMN_BYTES: u64 = 16;
 pub(crate) const NODE_BYTES: u64 = 24;
 pub(crate) const BUFFER_BYTES: u64 = 16;
+/// Bits of a buffer's length; the extent stands above them.
+pub(crate) const LEN_BITS: u32 = 48;
 
 /// What the first 64 bytes of a root say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -145,8 +153,6 @@ impl Sections {
 pub(crate) struct ColumnEntry {
     pub node: u32,
     pub buffer: u32,
-    /// 0: the root; k: part k-1.
-    pub extent: u32,
     /// Code of the [`ElementType`] whose values the column is made of, or 0.
     pub element: u32,
 }
@@ -158,6 +164,30 @@ pub(crate) struct Node {
     pub nulls: u64,
     pub buffers: u32,
     pub children: u32,
+}
+
+/// A row of the buffer table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct BufferEntry {
+    /// Offset in the data region.
+    pub at: u64,
+    pub len: u64,
+    /// 0: the root's body; k: entry k-1.
+    pub extent: u32,
+}
+
+impl BufferEntry {
+    /// `len` is below 2^48 and `extent` below 2^16: the writer has checked it.
+    #[inline]
+    pub(crate) fn words(self) -> [u64; 2] {
+        [self.at, self.len | u64::from(self.extent) << LEN_BITS]
+    }
+
+    #[inline]
+    pub(crate) fn parse(row: &[u8]) -> BufferEntry {
+        let word = u64_at(row, 8);
+        BufferEntry { at: u64_at(row, 0), len: word & ((1 << LEN_BITS) - 1), extent: (word >> LEN_BITS) as u32 }
+    }
 }
 
 #[cold]
@@ -211,7 +241,49 @@ pub(crate) fn fixed_width(t: &DataType) -> Option<u64> {
     }
 }
 
+/// What the address of a buffer of such values must be a multiple of, for arrow.
+pub(crate) fn alignment(t: &DataType) -> u64 {
+    match t {
+        DataType::FixedSizeBinary(_) => 1,
+        // Structs of narrower integers.
+        DataType::Interval(IntervalUnit::DayTime) => 4,
+        DataType::Interval(IntervalUnit::MonthDayNano) => 8,
+        t => t.primitive_width().map_or(1, |n| n.min(16)) as u64,
+    }
+}
+
 /// Whether arrays of this type have a validity buffer (possibly empty) in the table.
 pub(crate) fn has_validity(t: &DataType) -> bool {
     !matches!(t, DataType::Null | DataType::Union(..) | DataType::RunEndEncoded(..))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_data::{BufferSpec, layout};
+    use arrow_schema::TimeUnit;
+
+    use super::*;
+
+    #[test]
+    fn alignment_is_what_arrow_asks() {
+        let intervals = [IntervalUnit::YearMonth, IntervalUnit::DayTime, IntervalUnit::MonthDayNano];
+        let types = [
+            DataType::Int8,
+            DataType::UInt16,
+            DataType::Float16,
+            DataType::Date32,
+            DataType::Timestamp(TimeUnit::Second, None),
+            DataType::Float64,
+            DataType::Decimal32(9, 2),
+            DataType::Decimal64(18, 2),
+            DataType::Decimal128(38, 2),
+            DataType::Decimal256(76, 2),
+        ];
+        for t in types.into_iter().chain(intervals.map(DataType::Interval)) {
+            match layout(&t).buffers[..] {
+                [BufferSpec::FixedWidth { alignment: asked, .. }] => assert_eq!(alignment(&t), asked as u64, "{t}"),
+                ref other => panic!("{t}: {other:?}"),
+            }
+        }
+    }
 }

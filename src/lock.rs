@@ -266,14 +266,13 @@ impl<E: Load> Tables<E> {
         in_use.filter_map(|id| Some((id, self.leases_of(id).ok()??)))
     }
 
-    /// Who has leases of these, as often as it has.
-    pub fn lessees(&self, leases: Leases) -> Vec<Owner> {
-        let word = |i| Life(self.env.load(leases.word(i), Acquire)).state();
-        let owner = |state| match state {
-            State::Leased(t) => Some(t.owner()),
+    /// Who has which of these.
+    pub fn lessees(&self, leases: Leases) -> Vec<(u64, Owner)> {
+        let owner = |i| match Life(self.env.load(leases.word(i), Acquire)).state() {
+            Some(State::Leased(t)) => Some((i, t.owner())),
             _ => None,
         };
-        (0..leases.count).filter_map(word).filter_map(owner).collect()
+        (0..leases.count).filter_map(owner).collect()
     }
 }
 
@@ -408,7 +407,7 @@ impl<E: Env> Core<E> {
     /// for a lease when it is another object's by then.
     pub fn take_back_locks(&self, dead: &[Owner]) -> Result<u64> {
         let mut back = 0;
-        let named = |leases: &Leases| self.lessees(*leases).iter().any(|owner| dead.contains(owner));
+        let named = |leases: &Leases| self.lessees(*leases).iter().any(|(_, owner)| dead.contains(owner));
         let found: Vec<Id> = self.locks().filter(|(_, leases)| named(leases)).map(|(id, _)| id).collect();
         for id in found {
             self.raise_pin(id)?;
@@ -420,11 +419,6 @@ impl<E: Env> Core<E> {
             self.unpin(id);
         }
         Ok(back)
-    }
-
-    /// Takes a permit if one is free.
-    pub fn try_permit(&self) -> Result<Option<Lease>> {
-        self.try_lease(self.permits())
     }
 
     /// Changes a value in slots: `change` makes the next from the current one, again if others were faster, and

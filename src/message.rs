@@ -3,16 +3,26 @@
 
 use crate::layout::Node;
 
+/// The object that a buffer lies in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    Root,
+    /// An own part, by its index among them.
+    Part(u32),
+    /// An object that is held, by its index among them.
+    Held(u32),
+}
+
 /// A buffer of the batch, before its extent has an address.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slot {
-    /// Offset from the start of the part, or from the end of the root's descriptor.
+    /// Offset from the start of the part, or from the end of the root's descriptor; of what is held, in the
+    /// data region.
     pub at: u64,
     pub len: u64,
     /// What `len` was when places were given; a draft may use less (`Skeleton::settle`).
     pub reserved: u64,
-    /// 0: the column is in the root; k: in part k-1.
-    pub extent: u32,
+    pub extent: Extent,
     /// 0: belongs to the batch message; k: to dictionary k-1.
     pub group: u32,
 }

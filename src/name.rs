@@ -142,7 +142,7 @@ impl<E: Load> Tables<E> {
     }
 
     /// The text of a name. Garbage if the name is freed meanwhile: pin it, or look again afterwards.
-    fn text(&self, name: Id) -> String {
+    pub fn text(&self, name: Id) -> String {
         let at = self.payload(name);
         let len = (self.env.load(at + LENGTH, Acquire) as usize).min(MAX_NAME);
         let words = (0..len.div_ceil(8) as u64).map(|i| self.env.load(at + TEXT + i * 8, Relaxed).to_le_bytes());

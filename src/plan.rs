@@ -1,21 +1,33 @@
-//! How a record batch gets into the segment: sizes first, then exactly one copy of every buffer.
+//! How a record batch gets into the segment: sizes first, then at most one copy of every buffer.
 //!
 //! [`Plan::new`] walks the arrays and writes down, for every buffer, how long it will be and how its
 //! bytes come from the source ([`Piece`]); nothing of the payload is touched but a few offsets.
 //! The caller allocates, then [`Plan::write_part`] and [`Plan::write_root`] copy. What is sliced,
-//! offset or shifted by bits in the source becomes an array with offset 0 on the way:
+//! offset or shifted by bits in the source becomes an array with offset 0 on the way. A buffer whose
+//! stored bytes would be those that lie in the arena already ([`Locate`]) is not copied but held:
 //!
-//! | source | becomes |
-//! |---|---|
-//! | bits that start inside a byte | shifted while copied, bits behind the last zeroed |
-//! | offsets of a slice | less the first; only the values between first and last are copied |
-//! | views of a slice | buffers are cut to the range that is looked at, views moved by as much |
-//! | list views of a slice | the child is cut to the range that is looked at |
-//! | dense union of a slice | each child is cut to the range that is looked at |
-//! | run ends of a slice | less the offset, at most the length; only the runs in it are copied |
-//! | dictionary | the values whole: keys stay as they are |
+//! | source | becomes | held if it lies in the arena |
+//! |---|---|---|
+//! | numbers, keys, type ids, whole or of a slice | the bytes of its rows | yes |
+//! | bits that start with a byte | those bytes | yes |
+//! | bits that start inside a byte | shifted while copied, bits behind the last zeroed | no: an eighth of a byte a row |
+//! | offsets of a slice | less the first; only the values between first and last are copied | the values, and all children |
+//! | the same, of a column of text | as they are, and the values from 0 to the last | yes, if both do |
+//! | views of a slice | buffers are cut to the range that is looked at, views moved by as much | the buffers |
+//! | the same, views and buffers in one object | as they are, and the buffers up to the last that is looked at | yes |
+//! | list views of a slice | the child is cut to the range that is looked at | sizes and child |
+//! | dense union of a slice | each child is cut to the range that is looked at | ids and children |
+//! | run ends of a slice | less the offset, at most the length; only the runs in it are copied | the values |
+//! | dictionary | the values whole: keys stay as they are | yes |
+//!
+//! "Of a slice" means that something changes by it: what was read from the arena whole is held whole.
+//!
+//! What is held lives as long as the new batch does, so it is only worth it for much: an object is held for a
+//! column that shows [`PART_BYTES`] and more of it. Less is copied, like anything else that is small. An
+//! object that several columns share is held once.
 
-use std::ops::Deref;
+use std::collections::BTreeMap;
+use std::ops::{Deref, Range};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{ArrowPrimitiveType, BinaryType, ByteArrayType, LargeBinaryType, LargeUtf8Type, Utf8Type};
@@ -26,8 +38,35 @@ use arrow_schema::{DataType, UnionMode};
 
 use crate::array::CopyBytes;
 use crate::error::{Error, Result};
-use crate::layout::{ALIGN, Node, fixed_width, has_validity};
+use crate::layout::{ALIGN, Node, PART_BYTES, alignment, fixed_width, has_validity};
+use crate::message::Extent;
 use crate::skeleton::{Dictionary, Skeleton, table_len};
+use crate::word::Id;
+
+/// An object that may be held for bytes that lie in it, and their offset in the data region.
+type Lies = (Id, u64);
+
+/// Finds bytes that lie in the arena.
+#[derive(Clone, Copy)]
+pub(crate) struct Locate<'a> {
+    /// Where the data region is mapped, so that most bytes cost one comparison: address and length.
+    pub region: (usize, usize),
+    /// Where bytes lie, if all of them are inside one object.
+    pub find: &'a dyn Fn(&[u8]) -> Option<Lies>,
+}
+
+impl Locate<'static> {
+    /// For what is copied wherever it lies.
+    pub(crate) const NOWHERE: Locate<'static> = Locate { region: (0, 0), find: &|_| None };
+}
+
+impl Locate<'_> {
+    #[inline]
+    fn find(&self, bytes: &[u8]) -> Option<Lies> {
+        let (from, len) = self.region;
+        if bytes.as_ptr().addr().wrapping_sub(from) < len { (self.find)(bytes) } else { None }
+    }
+}
 
 /// Bytes that are copied: those of a plain column are lent by the batch; what was taken apart as
 /// `ArrayData` has only its buffers left to live from.
@@ -94,7 +133,6 @@ impl Piece<'_> {
             Piece::Zeros => out.fill(0),
             Piece::Bytes(bytes) => copy(out, bytes),
             Piece::Bits { bits, from, len } => write_bits(out, bits, *from, *len, copy),
-            Piece::Offsets { offsets, first: 0, .. } => copy(out, offsets),
             Piece::Offsets { offsets, width, first } => {
                 let first = *first;
                 map_words(out, offsets, *width, |o| o.wrapping_sub(first as u32), |o| o.wrapping_sub(first));
@@ -106,7 +144,6 @@ impl Piece<'_> {
                     out.copy_from_slice(&at.to_le_bytes()[..*width]);
                 }
             }
-            Piece::Views { views, bases } if bases.iter().all(|&base| base == 0) => copy(out, views),
             Piece::Views { views, bases } => {
                 for (out, view) in out.as_chunks_mut::<16>().0.iter_mut().zip(views.as_chunks::<16>().0) {
                     let view = u128::from_le_bytes(*view);
@@ -167,23 +204,89 @@ pub(crate) struct Plan<'a> {
     skeleton: Skeleton,
     /// One for each slot.
     pieces: Vec<Piece<'a>>,
+    locate: Locate<'a>,
+    /// Which slots of the column that is being planned could be held.
+    found: Vec<Found>,
+    /// The objects to hold, and the number of each among them.
+    held: Vec<Id>,
+    numbers: BTreeMap<Id, u32>,
+}
+
+/// A buffer that lies in the arena already.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    id: Id,
+    slot: usize,
+    at: u64,
 }
 
 impl<'a> Plan<'a> {
-    pub(crate) fn new(batch: &'a RecordBatch) -> Result<Plan<'a>> {
+    pub(crate) fn new(batch: &'a RecordBatch, locate: Locate<'a>) -> Result<Plan<'a>> {
         let skeleton = Skeleton::new(batch.schema_ref(), batch.num_rows() as u64)?;
         let pieces = Vec::with_capacity(2 * batch.num_columns());
-        let mut plan = Plan { skeleton, pieces };
+        let (found, held, numbers) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let mut plan = Plan { skeleton, pieces, locate, found, held, numbers };
         for column in batch.columns() {
             plan.skeleton.begin_column(column.data_type())?;
             if !plan.plain(column.as_ref())? {
                 let data = column.to_data();
                 plan.array(&data, data.offset(), data.len(), 0)?;
             }
-            plan.skeleton.end_column()?;
+            plan.end_column()?;
         }
         plan.skeleton.seal()?;
         Ok(plan)
+    }
+
+    /// Decides what of the column is held, and gives the rest its place.
+    fn end_column(&mut self) -> Result<()> {
+        if !self.found.is_empty() {
+            let mut found = std::mem::take(&mut self.found);
+            found.sort_unstable_by_key(|f| (f.id, f.slot));
+            for same in found.chunk_by(|a, b| a.id == b.id) {
+                let bytes: u64 = same.iter().map(|f| self.skeleton.slots[f.slot].len).sum();
+                if bytes >= PART_BYTES {
+                    let number = self.number(same[0].id)?;
+                    same.iter().for_each(|f| self.skeleton.hold(f.slot, number, f.at));
+                }
+            }
+        }
+        self.skeleton.end_column()
+    }
+
+    fn number(&mut self, id: Id) -> Result<u32> {
+        if let Some(number) = self.numbers.get(&id) {
+            return Ok(*number);
+        }
+        let number = table_len(self.held.len())?;
+        self.held.push(id);
+        self.numbers.insert(id, number);
+        Ok(number)
+    }
+
+    /// The objects to hold, in the order of their entries, which follow those of the parts.
+    pub(crate) fn held(&self) -> &[Id] {
+        &self.held
+    }
+
+    /// Remembers that the next piece could be held, if it could.
+    #[inline]
+    fn look(&mut self, bytes: &[u8], align: u64) {
+        if let Some((id, at)) = self.locate.find(bytes)
+            && at.is_multiple_of(align)
+        {
+            self.found.push(Found { id, slot: self.pieces.len(), at });
+        }
+    }
+
+    /// Whether all of these lie in one object; what is empty lies anywhere.
+    fn lie_together<'b>(&self, first: &[u8], align: u64, mut rest: impl Iterator<Item = &'b [u8]>) -> bool {
+        match self.locate.find(first) {
+            Some((id, at)) if at.is_multiple_of(align) => {
+                rest.all(|bytes| bytes.is_empty() || self.locate.find(bytes).is_some_and(|found| found.0 == id))
+            }
+            _ => false,
+        }
     }
 
     /// A column of numbers, booleans, strings or binary values, without the detour over `ArrayData`,
@@ -241,7 +344,7 @@ impl<'a> Plan<'a> {
 
     fn numbers(&mut self, array: &'a dyn Array, values: &'a Buffer, width: usize) -> Result<bool> {
         self.plain_node(array, 2)?;
-        self.lend(values, 0, array.len().saturating_mul(width))?;
+        self.lend(values, 0, array.len().saturating_mul(width), alignment(array.data_type()))?;
         Ok(true)
     }
 
@@ -256,15 +359,24 @@ impl<'a> Plan<'a> {
         let bytes = array.offsets().inner().inner();
         let need = (array.len() + 1) * width;
         let source = bytes.get(..need).ok_or_else(|| short(need, bytes.len()))?;
-        self.piece(need, Piece::Offsets { offsets: Source::Lent(source), width, first: first as u64 }, 0);
-        self.lend(array.values(), first, last)?;
+        let offsets = Source::Lent(source);
+        // A slice of what is in the arena stays as it is there, if it shows enough of it.
+        let enough = (need + last.saturating_sub(first)) as u64 >= PART_BYTES;
+        let values = array.values().get(..last).ok_or_else(|| short(last, array.values().len()))?;
+        if first == 0 || enough && self.lie_together(source, width as u64, [values].into_iter()) {
+            self.unaltered(offsets, width as u64, 0);
+            self.lend(array.values(), 0, last, 1)?;
+        } else {
+            self.piece(need, Piece::Offsets { offsets, width, first: first as u64 }, 0);
+            self.lend(array.values(), first, last, 1)?;
+        }
         Ok(true)
     }
 
     /// Bytes `from..to` of a buffer of the batch.
-    fn lend(&mut self, buffer: &'a Buffer, from: usize, to: usize) -> Result<()> {
+    fn lend(&mut self, buffer: &'a Buffer, from: usize, to: usize, align: u64) -> Result<()> {
         let bytes = buffer.get(from..to).ok_or_else(|| short(to, buffer.len()))?;
-        self.piece(bytes.len(), Piece::Bytes(Source::Lent(bytes)), 0);
+        self.unaltered(Source::Lent(bytes), align, 0);
         Ok(())
     }
 
@@ -287,31 +399,26 @@ impl<'a> Plan<'a> {
     pub(crate) fn write_root(&self, at: u64, parts: &[u64], out: &mut [u8], copy: CopyBytes<'_>) {
         self.skeleton.write(at, parts, out);
         let inline = &mut out[self.skeleton.sections.inline as usize..][..self.skeleton.inline_bytes as usize];
-        self.write_extent(0, inline, copy);
+        self.write_slots(0..self.pieces.len(), Extent::Root, inline, copy);
     }
 
     /// Writes part `i`; `out` is the whole object, at least `part_bytes()[i]` long.
     pub(crate) fn write_part(&self, i: usize, out: &mut [u8], copy: CopyBytes<'_>) {
         let out = &mut out[..self.skeleton.parts[i] as usize];
-        self.write_extent(i as u32 + 1, out, copy);
+        let slots = self.skeleton.column_slots(self.skeleton.part_columns[i]).unwrap_or_default();
+        self.write_slots(slots, Extent::Part(i as u32), out, copy);
     }
 
-    fn write_extent(&self, extent: u32, out: &mut [u8], copy: CopyBytes<'_>) {
-        let columns = match extent.checked_sub(1) {
-            None => 0..self.skeleton.columns.len(),
-            Some(part) => {
-                let column = self.skeleton.part_columns[part as usize];
-                column..column + 1
+    /// Writes those of the slots that lie in one extent.
+    fn write_slots(&self, slots: Range<usize>, extent: Extent, out: &mut [u8], copy: CopyBytes<'_>) {
+        for (slot, piece) in self.skeleton.slots[slots.clone()].iter().zip(&self.pieces[slots]) {
+            if slot.extent != extent {
+                continue;
             }
-        };
-        for c in columns.filter(|&c| self.skeleton.columns[c].extent == extent) {
-            for i in self.skeleton.column_slots(c).unwrap_or_default() {
-                let slot = &self.skeleton.slots[i];
-                let (from, len) = (slot.at as usize, slot.len as usize);
-                let (to, rest) = out[from..].split_at_mut(len);
-                self.pieces[i].write(to, copy);
-                rest[..len.next_multiple_of(ALIGN as usize) - len].fill(0);
-            }
+            let (from, len) = (slot.at as usize, slot.len as usize);
+            let (to, rest) = out[from..].split_at_mut(len);
+            piece.write(to, copy);
+            rest[..len.next_multiple_of(ALIGN as usize) - len].fill(0);
         }
     }
 
@@ -320,14 +427,23 @@ impl<'a> Plan<'a> {
         self.pieces.push(piece);
     }
 
-    fn bytes(&mut self, bytes: Buffer, group: u32) {
-        self.piece(bytes.len(), Piece::Bytes(Source::Kept(bytes)), group);
+    /// A buffer that is stored as it is.
+    fn unaltered(&mut self, bytes: Source<'a>, align: u64, group: u32) {
+        self.look(&bytes, align);
+        self.piece(bytes.len(), Piece::Bytes(bytes), group);
+    }
+
+    fn bytes(&mut self, bytes: Buffer, align: u64, group: u32) {
+        self.unaltered(Source::Kept(bytes), align, group);
     }
 
     fn bits(&mut self, bits: Source<'a>, from: usize, len: usize, group: u32) -> Result<()> {
         let end = (from + len).div_ceil(8);
-        if end > bits.len() {
+        let Some(bytes) = bits.get(from / 8..end) else {
             return Err(short(end, bits.len()));
+        };
+        if from.is_multiple_of(8) {
+            self.look(bytes, 1);
         }
         self.piece(len.div_ceil(8), Piece::Bits { bits, from, len }, group);
         Ok(())
@@ -356,7 +472,7 @@ impl<'a> Plan<'a> {
             plan.skeleton.nodes[index].node.buffers = count;
         };
         if let Some(width) = fixed_width(t) {
-            self.bytes(cut(buffer(data, 0)?, from, len, width as usize)?, group);
+            self.bytes(cut(buffer(data, 0)?, from, len, width as usize)?, alignment(t), group);
             own(self);
             return Ok(());
         }
@@ -365,11 +481,11 @@ impl<'a> Plan<'a> {
             DataType::Boolean => self.bits(Source::Kept(buffer(data, 0)?.clone()), from, len, group)?,
             DataType::Utf8 | DataType::Binary => {
                 let (first, last) = self.offsets(data, from, len, 4, group)?;
-                self.bytes(cut(buffer(data, 1)?, first, last - first, 1)?, group);
+                self.bytes(cut(buffer(data, 1)?, first, last - first, 1)?, 1, group);
             }
             DataType::LargeUtf8 | DataType::LargeBinary => {
                 let (first, last) = self.offsets(data, from, len, 8, group)?;
-                self.bytes(cut(buffer(data, 1)?, first, last - first, 1)?, group);
+                self.bytes(cut(buffer(data, 1)?, first, last - first, 1)?, 1, group);
             }
             DataType::Utf8View | DataType::BinaryView => self.views(data, from, len, group)?,
             DataType::List(_) | DataType::Map(..) | DataType::LargeList(_) => {
@@ -383,13 +499,19 @@ impl<'a> Plan<'a> {
                 let width = if matches!(t, DataType::ListView(_)) { 4 } else { 8 };
                 let offsets = cut(buffer(data, 0)?, from, len, width)?;
                 let sizes = cut(buffer(data, 1)?, from, len, width)?;
-                let mut used = Used::default();
+                let (mut used, mut settled) = (Used::default(), true);
                 for i in 0..len {
-                    used.add(read(&offsets, width, i), read(&sizes, width, i));
+                    let (at, size) = (read(&offsets, width, i), read(&sizes, width, i));
+                    used.add(at, size);
+                    settled &= size != 0 || at == 0;
                 }
-                let piece = Piece::ListViews { offsets, sizes: sizes.clone(), width, base: used.start() };
-                self.piece(len * width, piece, group);
-                self.bytes(sizes, group);
+                if settled && used.start() == 0 {
+                    self.bytes(offsets, width as u64, group);
+                } else {
+                    let piece = Piece::ListViews { offsets, sizes: sizes.clone(), width, base: used.start() };
+                    self.piece(len * width, piece, group);
+                }
+                self.bytes(sizes, width as u64, group);
                 own(self);
                 let child = child(data, 0)?;
                 self.array(child, child.offset() + used.start() as usize, used.len() as usize, group)?;
@@ -407,7 +529,7 @@ impl<'a> Plan<'a> {
                 }
             }
             DataType::Union(fields, UnionMode::Sparse) => {
-                self.bytes(cut(buffer(data, 0)?, from, len, 1)?, group);
+                self.bytes(cut(buffer(data, 0)?, from, len, 1)?, 1, group);
                 own(self);
                 for i in 0..fields.len() {
                     let child = child(data, i)?;
@@ -427,8 +549,12 @@ impl<'a> Plan<'a> {
                 for (base, used) in bases.iter_mut().zip(&used) {
                     *base = used.start() as u32;
                 }
-                self.bytes(ids.clone(), group);
-                self.piece(len * 4, Piece::Dense { ids, offsets, bases }, group);
+                self.bytes(ids.clone(), 1, group);
+                if bases.iter().all(|&base| base == 0) {
+                    self.bytes(offsets, 4, group);
+                } else {
+                    self.piece(len * 4, Piece::Dense { ids, offsets, bases }, group);
+                }
                 own(self);
                 for (i, (id, _)) in fields.iter().enumerate() {
                     let (child, used) = (child(data, i)?, &used[usize::from(id as u8 & 127)]);
@@ -441,7 +567,7 @@ impl<'a> Plan<'a> {
             }
             DataType::Dictionary(keys, _) => {
                 let width = fixed_width(keys).ok_or_else(|| unknown(t))?;
-                self.bytes(cut(buffer(data, 0)?, from, len, width as usize)?, group);
+                self.bytes(cut(buffer(data, 0)?, from, len, width as usize)?, alignment(keys), group);
                 own(self);
                 self.dictionary(child(data, 0)?)?;
             }
@@ -477,8 +603,12 @@ impl<'a> Plan<'a> {
                 "an array's offsets go from {first} to {last}: it is not valid, validate it where it was made"
             )));
         }
-        let offsets = Source::Kept(offsets);
-        self.piece((len + 1) * width, Piece::Offsets { offsets, width, first }, group);
+        if first == 0 {
+            self.bytes(offsets, width as u64, group);
+        } else {
+            let offsets = Source::Kept(offsets);
+            self.piece((len + 1) * width, Piece::Offsets { offsets, width, first }, group);
+        }
         Ok((first as usize, last as usize))
     }
 
@@ -496,11 +626,25 @@ impl<'a> Plan<'a> {
                 }
             }
         }
-        let bases = used.iter().map(|u| u.start() as u32).collect();
-        self.piece(len * 16, Piece::Views { views, bases }, group);
+        let mut altered = used.iter().any(|u| u.start() != 0);
+        let shown = (len * 16) as u64 + used.iter().map(Used::len).sum::<u64>();
+        if altered && shown >= PART_BYTES {
+            // As in `text`.
+            let whole = buffers.iter().zip(&used).map(|(b, used)| b.get(..used.end() as usize).unwrap_or_default());
+            if self.lie_together(&views, 16, whole) {
+                used.iter_mut().for_each(Used::widen);
+                altered = false;
+            }
+        }
+        if altered {
+            let bases = used.iter().map(|u| u.start() as u32).collect();
+            self.piece(len * 16, Piece::Views { views, bases }, group);
+        } else {
+            self.bytes(views, 16, group);
+        }
         self.skeleton.variadic.push((group, buffers.len() as u64));
         for (buffer, used) in buffers.iter().zip(&used) {
-            self.bytes(cut(buffer, used.start() as usize, used.len() as usize, 1)?, group);
+            self.bytes(cut(buffer, used.start() as usize, used.len() as usize, 1)?, 1, group);
         }
         Ok(())
     }
@@ -521,8 +665,13 @@ impl<'a> Plan<'a> {
         let runs = stop - start;
         self.skeleton.node(Node { len: runs as u64, nulls: 0, buffers: 2, children: 0 }, group);
         self.piece(0, Piece::Zeros, group);
-        let piece = Piece::Runs { ends: cut(&all, start, runs, width)?, width, skip: from as u64, len: len as u64 };
-        self.piece(runs * width, piece, group);
+        let ends = cut(&all, start, runs, width)?;
+        if from == 0 && runs.checked_sub(1).is_none_or(|last| end_of(last) <= len) {
+            self.bytes(ends, width as u64, group);
+        } else {
+            let piece = Piece::Runs { ends, width, skip: from as u64, len: len as u64 };
+            self.piece(runs * width, piece, group);
+        }
         self.array(values, values.offset() + start, runs, group)
     }
 
@@ -569,8 +718,17 @@ impl Used {
         self.0.map_or(0, |(a, _)| a)
     }
 
+    fn end(&self) -> u64 {
+        self.0.map_or(0, |(_, b)| b)
+    }
+
     fn len(&self) -> u64 {
-        self.0.map_or(0, |(a, b)| b - a)
+        self.end() - self.start()
+    }
+
+    /// Begins at 0, if it is not empty.
+    fn widen(&mut self) {
+        self.0 = self.0.map(|(_, b)| (0, b));
     }
 }
 

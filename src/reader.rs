@@ -16,7 +16,7 @@ use crate::batch::{Layout, Region, Trust};
 use crate::error::{Error, Result};
 use crate::geometry::meta;
 use crate::tables::Kind;
-use crate::view::{Pin, entries_bytes};
+use crate::view::{Attachment, Pin, entries_bytes};
 use crate::word::Id;
 
 /// An object, pinned: it stays unchanged until this and everything read from it is dropped.
@@ -30,8 +30,8 @@ pub struct Object {
 
 impl Object {
     pub(crate) fn pinned(pin: Pin, name: &str) -> Result<Object> {
-        let id = pin.id();
-        Object::part_of(Arc::new(pin), id, name.into())
+        let (id, kind) = resolve(&pin)?;
+        Ok(Object { pin: Arc::new(pin), id, name: name.into(), kind })
     }
 
     fn part_of(pin: Arc<Pin>, id: Id, name: Arc<str>) -> Result<Object> {
@@ -40,9 +40,19 @@ impl Object {
     }
 
     /// 0 in a forked child, which does not have the records.
-    fn meta(&self, word: u64) -> u64 {
+    fn meta(&self, id: Id, word: u64) -> u64 {
         let core = &self.pin.attachment().core;
-        core.env.check_fork().map_or(0, |()| core.meta(self.id, word))
+        core.env.check_fork().map_or(0, |()| core.meta(id, word))
+    }
+
+    /// Where ids mean the same.
+    pub(crate) fn attachment(&self) -> &Arc<Attachment> {
+        self.pin.attachment()
+    }
+
+    /// Itself: never an alias.
+    pub(crate) fn id(&self) -> Id {
+        self.id
     }
 
     /// What it is.
@@ -55,22 +65,23 @@ impl Object {
         &self.name
     }
 
-    /// Its version under that name. Versions of one name only rise.
+    /// The version under that name (of a part: of the whole). Versions of one name only rise.
     pub fn version(&self) -> u64 {
-        self.meta(meta::VERSION)
+        self.meta(self.pin.id(), meta::VERSION)
     }
 
     /// Rows of a batch or table, elements of an array, bytes of bytes, members of a bundle.
     pub fn rows(&self) -> u64 {
-        self.meta(meta::ROWS)
+        self.meta(self.id, meta::ROWS)
     }
 
-    /// When it was published.
+    /// When it was published under that name.
     pub fn published(&self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_millis(self.meta(meta::TIME))
+        UNIX_EPOCH + Duration::from_millis(self.meta(self.pin.id(), meta::TIME))
     }
 
-    /// Bytes of it and of its parts in the arena, descriptors included.
+    /// Bytes of it and of its parts in the arena, descriptors included. What it shares with other objects
+    /// is counted in each.
     pub fn nbytes(&self) -> u64 {
         let core = &self.pin.attachment().core;
         core.env.check_fork().map_or(0, |()| self.bytes_below(self.id, 4))
@@ -136,7 +147,7 @@ impl Object {
     }
 
     /// The payload behind the entries.
-    fn body(&self) -> Result<&[u8]> {
+    pub(crate) fn body(&self) -> Result<&[u8]> {
         let bytes = self.pin.bytes(self.id)?;
         let from = entries_bytes(self.parts()) as usize;
         bytes.get(from..).ok_or_else(|| Error::damaged(format!("{} has more parts than bytes", self.id)))
@@ -156,13 +167,30 @@ impl Object {
         (0..=self.parts()).map(|k| self.extent(k)).collect()
     }
 
-    fn record_batch(&self) -> Result<RecordBatch> {
+    pub(crate) fn record_batch(&self) -> Result<RecordBatch> {
         self.expect(Kind::Batch)?;
         let layout = Layout::parse(self.body()?)?;
         let buffer = self.pin.region();
         let region = Region { bytes: &buffer, extents: &self.extents()? };
         let trust = if self.pin.attachment().untrusted { Trust::Nobody } else { Trust::Writers };
         layout.batch(&region, trust)
+    }
+}
+
+/// What a pinned root stands for, and what that is: an alias for its only part, a mutable array that is frozen
+/// for its elements, everything else for itself.
+fn resolve(pin: &Pin) -> Result<(Id, Kind)> {
+    let core = &pin.attachment().core;
+    let root = pin.id();
+    let kind = core.kind(root)?;
+    let stands_for_a_part = kind == Kind::Alias || kind == Kind::MutableArray && core.is_frozen(root);
+    if !stands_for_a_part {
+        return Ok((root, kind));
+    }
+    let part = pin.part(root, 0)?;
+    match core.kind(part)? {
+        Kind::Alias => Err(Error::damaged(format!("{root}, which stands for another object, has the alias {part}"))),
+        kind => Ok((part, kind)),
     }
 }
 
@@ -183,6 +211,10 @@ pub struct IpcMessages {
 impl Batch {
     /// The Arrow IPC metadata of this batch: any Arrow implementation can read its buffers in the
     /// mapped file with it.
+    ///
+    /// The buffers of a slice that was shared instead of copied start where its first row does. Arrow C++
+    /// (and pyarrow) reads only what starts at a multiple of 8 bytes, and says so; publish a copy for it, or
+    /// slice at multiples of 64 rows.
     pub fn ipc(&self) -> Result<IpcMessages> {
         let layout = Layout::parse(self.object.body()?)?;
         let (schema, dictionaries, batch) = layout.ipc()?;

@@ -81,8 +81,8 @@ pub struct Kept {
     pub drafts: u64,
     pub draft_bytes: u64,
     pub permits: u32,
-    /// Objects that it has leases of, as often as it has.
-    pub locks: Vec<Id>,
+    /// Its leases: of which object, and which of that one's.
+    pub leases: Vec<(Id, u64)>,
 }
 
 impl<E: Env> Core<E> {
@@ -388,8 +388,8 @@ impl<E: Load + Sys> Tables<E> {
             }
         }
         for (id, leases) in self.locks() {
-            for owner in self.lessees(leases) {
-                all.entry(owner).or_default().locks.push(id);
+            for (index, owner) in self.lessees(leases) {
+                all.entry(owner).or_default().leases.push((id, index));
             }
         }
         let seats: Vec<_> = (0..self.seats_used()).map(|s| (s, self.seat(s))).filter(|(_, w)| w.may_pin()).collect();

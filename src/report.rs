@@ -1,17 +1,19 @@
 //! What an arena tells about itself: entries, statistics, holders; also to observers without a seat.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::error::{HolderBytes, Result};
-use crate::geometry::Set;
+use crate::geometry::{Set, header};
+use crate::lock::PARTITION;
 use crate::name::Named;
 use crate::recover::Violation;
 use crate::seat::Occupant;
 use crate::segment::Posix;
 use crate::sys::{Process, Sys};
 use crate::tables::{Kind, Tables};
-use crate::word::{Owner, SeatState};
+use crate::word::{Id, Owner, SeatState};
 
 /// A read-only look at an arena: takes no seat, changes nothing, and works also for who may not write.
 #[derive(Debug)]
@@ -141,6 +143,10 @@ pub struct Holder {
     pub draft_bytes: u64,
     /// Writers' permits.
     pub permits: u32,
+    /// What it holds of what is granted: locks, permits of semaphores, partitions; in words.
+    pub holds: Vec<String>,
+    /// What threads of it sleep on, up to 7; in words.
+    pub waits_for: Vec<String>,
     /// Whether it is the process that asks.
     pub this_process: bool,
 }
@@ -194,6 +200,7 @@ pub(crate) fn stats(t: &Tables<Posix>) -> Result<Stats> {
 pub(crate) fn holders(t: &Tables<Posix>) -> Result<Vec<Holder>> {
     let kept = t.kept();
     let here = Process::current();
+    let names = t.names()?.into_iter().map(|n| (n.id, n.name)).collect();
     let holder = |o: Occupant| {
         let k = kept.get(&o.owner).cloned().unwrap_or_default();
         Holder {
@@ -208,10 +215,58 @@ pub(crate) fn holders(t: &Tables<Posix>) -> Result<Vec<Holder>> {
             drafts: k.drafts,
             draft_bytes: k.draft_bytes,
             permits: k.permits,
+            holds: leases_text(t, &names, &k.leases),
+            waits_for: t.waits_of(o.owner.seat.into()).into_iter().map(|bell| bell_text(t, &names, bell)).collect(),
             this_process: o.process == here,
         }
     };
     Ok(t.occupants()?.into_iter().map(holder).collect())
+}
+
+type Names = HashMap<Id, String>;
+
+/// An object that locks, in words.
+fn object_text(t: &Tables<Posix>, names: &Names, id: Id) -> String {
+    let kind = t.kind(id).map_or_else(|_| "object".to_owned(), |kind| kind.to_string());
+    match names.get(&id) {
+        Some(name) => format!("{kind} `{name}`"),
+        None => format!("{kind} without a name"),
+    }
+}
+
+/// What somebody has leases of, each object or partition once.
+fn leases_text(t: &Tables<Posix>, names: &Names, leases: &[(Id, u64)]) -> Vec<String> {
+    let one = |(id, index): &(Id, u64)| match t.kind(*id) {
+        Ok(Kind::MutableArray) => {
+            let how = if index % PARTITION == 0 { "writes" } else { "reads" };
+            format!("{how} partition {} of {}", index / PARTITION, object_text(t, names, *id))
+        }
+        _ => object_text(t, names, *id),
+    };
+    let mut all: Vec<(String, u32)> = vec![];
+    for lease in leases {
+        let text = one(lease);
+        match all.iter_mut().find(|(known, _)| *known == text) {
+            Some((_, count)) => *count += 1,
+            None => all.push((text, 1)),
+        }
+    }
+    all.into_iter().map(|(text, count)| if count == 1 { text } else { format!("{text} x {count}") }).collect()
+}
+
+/// What a bell is rung for, in words.
+fn bell_text(t: &Tables<Posix>, names: &Names, bell: u64) -> String {
+    match bell {
+        header::PERMIT_BELL => "a writer's permit".into(),
+        header::NAME_BELL => "a name that is not there yet".into(),
+        _ => match t.geo.locate(bell) {
+            Some(id) if t.kind(id).is_ok_and(|kind| kind == Kind::Name) => {
+                format!("a newer version of `{}`", t.text(id))
+            }
+            Some(id) => object_text(t, names, id),
+            None => "an unknown bell".into(),
+        },
+    }
 }
 
 /// Participants that are not proved dead.

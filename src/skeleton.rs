@@ -7,8 +7,8 @@ use std::sync::Arc;
 use arrow_schema::{DataType, SchemaRef};
 
 use crate::error::{Error, Result};
-use crate::layout::{ALIGN, ColumnEntry, Header, Node, PART_BYTES, Sections, element_of};
-use crate::message::{Message, NodeIn, Slot, Tables, Words};
+use crate::layout::{ALIGN, BufferEntry, ColumnEntry, Header, LEN_BITS, Node, PART_BYTES, Sections, element_of};
+use crate::message::{Extent, Message, NodeIn, Slot, Tables, Words};
 use crate::schema::{EncodedSchema, encode_schema};
 
 /// The values of a dictionary, which are a message of their own.
@@ -31,6 +31,9 @@ pub(crate) struct Skeleton {
     pub parts: Vec<u64>,
     /// The column that each part is.
     pub part_columns: Vec<usize>,
+    /// How many objects are held, and where the last byte used of any of them ends in the data region.
+    held: u32,
+    held_end: u64,
     pub inline_bytes: u64,
     header: Header,
     pub sections: Sections,
@@ -48,6 +51,8 @@ impl Skeleton {
             variadic: Vec::new(),
             parts: Vec::new(),
             part_columns: Vec::new(),
+            held: 0,
+            held_end: 0,
             inline_bytes: 0,
             header: Header::default(),
             sections: Sections::of(&Header::default()),
@@ -79,7 +84,6 @@ impl Skeleton {
         self.columns.push(ColumnEntry {
             node: table_len(self.nodes.len())?,
             buffer: table_len(self.slots.len())?,
-            extent: 0,
             element: element_of(t).map_or(0, |e| e as u32),
         });
         Ok(())
@@ -91,32 +95,42 @@ impl Skeleton {
     }
 
     pub(crate) fn slot(&mut self, len: u64, group: u32) {
-        self.slots.push(Slot { at: 0, len, reserved: len, extent: 0, group });
+        self.slots.push(Slot { at: 0, len, reserved: len, extent: Extent::Root, group });
     }
 
-    /// Gives the last column its place: in the root, or a part of its own.
+    /// Says of a buffer of the last column that it lies at `at` in the data region, in the held object
+    /// number `held`, so that it needs no place.
+    pub(crate) fn hold(&mut self, slot: usize, held: u32, at: u64) {
+        let slot = &mut self.slots[slot];
+        (slot.at, slot.extent) = (at, Extent::Held(held));
+        self.held = self.held.max(held + 1);
+        self.held_end = self.held_end.max(at + slot.len);
+    }
+
+    /// Gives what the last column has to store its place: in the root, or a part of its own.
     pub(crate) fn end_column(&mut self) -> Result<()> {
         let index = self.columns.len().saturating_sub(1);
-        let Some(column) = self.columns.last_mut() else {
+        let Some(column) = self.columns.last() else {
             return Ok(());
         };
         let slots = &mut self.slots[column.buffer as usize..];
         let mut size = 0_u64;
-        for slot in slots.iter() {
-            size = padded(slot.len).and_then(|len| size.checked_add(len)).ok_or_else(too_large)?;
+        for slot in slots.iter().filter(|s| s.extent == Extent::Root) {
+            let len = Some(slot.len).filter(|len| len >> LEN_BITS == 0).and_then(padded);
+            size = len.and_then(|len| size.checked_add(len)).ok_or_else(too_large)?;
         }
-        let mut at = 0;
-        if size >= PART_BYTES {
+        let (mut at, extent) = if size >= PART_BYTES {
+            let part = table_len(self.parts.len())?;
             self.parts.push(size);
             self.part_columns.push(index);
-            column.extent = table_len(self.parts.len())?;
+            (0, Extent::Part(part))
         } else {
-            at = self.inline_bytes;
+            let at = self.inline_bytes;
             self.inline_bytes += size;
-        }
-        for slot in slots {
-            slot.at = at;
-            slot.extent = column.extent;
+            (at, Extent::Root)
+        };
+        for slot in slots.iter_mut().filter(|s| s.extent == Extent::Root) {
+            (slot.at, slot.extent) = (at, extent);
             at += slot.len.next_multiple_of(ALIGN);
         }
         Ok(())
@@ -138,7 +152,7 @@ impl Skeleton {
             schema_len: length(self.schema.bytes.len() as u64)?,
             batch_len: length(self.message(0).size())?,
             dictionary_len: length(dictionary_len)?,
-            parts: table_len(self.parts.len())?,
+            parts: table_len(self.parts.len())?.saturating_add(self.held),
         };
         self.sections = Sections::of(&self.header);
         let total = self.parts.iter().try_fold(self.root_bytes(), |sum, &part| sum.checked_add(part));
@@ -160,11 +174,15 @@ impl Skeleton {
         self.rows
     }
 
-    /// A column's extent: `None` is the root, and where its buffers are in that object.
+    /// The part that a column without held buffers is, or `None` for the root, and where its buffers are in
+    /// that object.
     pub(crate) fn column_place(&self, column: usize) -> Option<(Option<usize>, &[Slot])> {
-        let range = self.column_slots(column)?;
-        let extent = self.columns[column].extent;
-        Some((extent.checked_sub(1).map(|part| part as usize), &self.slots[range]))
+        let slots = &self.slots[self.column_slots(column)?];
+        let part = match slots.first().map(|s| s.extent) {
+            Some(Extent::Part(part)) => Some(part as usize),
+            _ => None,
+        };
+        Some((part, slots))
     }
 
     /// Where in the root the small columns start.
@@ -199,21 +217,29 @@ impl Skeleton {
     pub(crate) fn write(&self, at: u64, parts: &[u64], out: &mut [u8]) {
         let s = &self.sections;
         // All extents end before this, and the body of the messages is the region up to here.
-        let body = parts.iter().zip(&self.parts).map(|(at, len)| at + len).fold(at + self.root_bytes(), u64::max);
-        let address = |slot: &Slot| match slot.extent.checked_sub(1) {
-            None => at + s.inline + slot.at,
-            Some(part) => parts[part as usize] + slot.at,
+        let own = parts.iter().zip(&self.parts).map(|(at, len)| at + len).fold(at + self.root_bytes(), u64::max);
+        let body = own.max(self.held_end);
+        let address = |slot: &Slot| match slot.extent {
+            Extent::Root => at + s.inline + slot.at,
+            Extent::Part(part) => parts[part as usize] + slot.at,
+            Extent::Held(_) => slot.at,
+        };
+        // Entries are the own parts, then what is held.
+        let entry = |slot: &Slot| match slot.extent {
+            Extent::Root => 0,
+            Extent::Part(part) => part + 1,
+            Extent::Held(held) => self.parts.len() as u32 + held + 1,
         };
         self.header.write(out);
         let mut w = Words::new(&mut out[s.columns as usize..s.inline as usize]);
         for c in &self.columns {
-            w.u32s([c.node, c.buffer, c.extent, c.element]);
+            w.u32s([c.node, c.buffer, c.element, 0]);
         }
         for NodeIn { node, .. } in &self.nodes {
             w.u64s([node.len, node.nulls]).u32s([node.buffers, node.children]);
         }
         for slot in &self.slots {
-            w.u64s([address(slot), slot.len]);
+            w.u64s(BufferEntry { at: address(slot), len: slot.len, extent: entry(slot) }.words());
         }
         for d in &self.dictionaries {
             w.u64s([self.message(d.group).size()]);

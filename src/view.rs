@@ -51,6 +51,44 @@ impl Drop for Attachment {
     }
 }
 
+impl Attachment {
+    /// Address and length of the data region's read-only mapping.
+    #[inline]
+    pub fn region(&self) -> (usize, usize) {
+        let (data, len) = self.core.env.data();
+        (data.addr(), len as usize)
+    }
+
+    /// Where bytes lie, if that is inside one object of this arena that a batch may have its buffers in:
+    /// the object, and their offset in the data region. Nobody has such bytes without the pin that they
+    /// were lent from (M1), so the object is kept for as long as they are borrowed.
+    pub fn find(&self, bytes: &[u8]) -> Option<(Id, u64)> {
+        let (data, len) = self.region();
+        let at = bytes.as_ptr().addr().wrapping_sub(data);
+        // Nothing at all may lie anywhere, also where no object ever was: whose record must not be read.
+        if at >= len || bytes.is_empty() {
+            return None;
+        }
+        self.find_at(at as u64, bytes.len() as u64)
+    }
+
+    fn find_at(&self, at: u64, len: u64) -> Option<(Id, u64)> {
+        let core = &self.core;
+        let id = core.geo.locate(core.geo.data + at)?;
+        let (zone, slot) = core.slot(id);
+        let end = zone.offset(slot) - core.geo.data + core.meta(id, meta::LEN).min(zone.size());
+        // Roots have small columns only. To keep one is to keep all that it has entries for.
+        let apart = matches!(core.kind(id), Ok(Kind::Column | Kind::Array | Kind::Bytes));
+        (apart && at + len <= end).then_some((id, at))
+    }
+
+    /// Whether both are attachments to one arena, so that ids mean the same to both.
+    pub fn is_same_arena(self: &Arc<Self>, other: &Arc<Self>) -> bool {
+        let file = |at: &Attachment| at.core.env.file().stat().ok().map(|s| (s.st_dev, s.st_ino));
+        Arc::ptr_eq(self, other) || file(self).is_some_and(|mine| file(other) == Some(mine))
+    }
+}
+
 /// Keeps an object, and the parts that live because of it, from being reclaimed.
 #[derive(Debug)]
 pub struct Pin {
@@ -84,7 +122,7 @@ impl Pin {
         self.id
     }
 
-    /// A part of the pinned object, or of one of its parts, by its entry.
+    /// A part of the pinned object, or of one of its parts, by its entry; owned or held.
     #[inline]
     pub fn part(&self, parent: Id, index: u64) -> Result<Id> {
         let core = &self.at.core;
@@ -222,6 +260,21 @@ impl Sheet {
         self.at.core.adopt_part(parent, index, self.draft())?;
         self.draft = None;
         Ok(())
+    }
+
+    /// Makes an object that is kept meanwhile a part of this one too, without taking it from anybody.
+    pub fn hold(&mut self, part: Id) -> Result<()> {
+        self.at.core.hold(self.draft(), self.parts, part)?;
+        self.parts += 1;
+        Ok(())
+    }
+
+    /// A draft that stands for an object that is kept meanwhile, and has no payload of its own.
+    pub fn alias(at: &Arc<Attachment>, target: Id, kind: Kind) -> Result<Sheet> {
+        let mut sheet = Sheet::new(at, Kind::Alias, size_of::<Entry>() as u64)?;
+        at.core.set_alias_kind(sheet.draft().id, kind);
+        sheet.hold(target)?;
+        Ok(sheet)
     }
 
     pub fn set_rows(&self, rows: u64) {

@@ -1,11 +1,12 @@
 //! What goes in: writers, the values they publish, and drafts written in place.
 //!
 //! A [`Writer`] holds one of the arena's permits. A value is copied into a draft exactly once, buffer
-//! by buffer, or was written there in the first place; then the draft becomes what its name means.
+//! by buffer, or was written there in the first place, or lies in the arena already and is held; then the
+//! draft becomes what its name means.
 
 use std::sync::Arc;
 
-use arrow_array::{RecordBatch, RecordBatchReader};
+use arrow_array::{RecordBatch, RecordBatchOptions, RecordBatchReader};
 use arrow_schema::SchemaRef;
 use ndarray::{ArrayView, ArrayViewMut, Dimension, StrideShape};
 
@@ -14,8 +15,8 @@ use crate::draft::{Bits, DraftLayout, DraftMemory, Text};
 use crate::error::{Error, Result};
 use crate::lock::Lease;
 use crate::name;
-use crate::plan::Plan;
-use crate::reader::{Batch, names_bytes};
+use crate::plan::{Locate, Plan};
+use crate::reader::{Batch, Bundled, Object, Table, names_bytes};
 use crate::tables::Kind;
 use crate::view::{Attachment, STREAM_FROM, Sheet, copy, entries_bytes};
 
@@ -44,12 +45,20 @@ impl Drop for Held {
     }
 }
 
-/// Something to publish. Made by `From` from batches, arrays, bytes, drafts, bundles and readers.
+/// Something to publish. Made by `From` from batches, arrays, bytes, drafts, bundles, readers, and from
+/// what was read from an arena.
 #[non_exhaustive]
 pub enum Value<'a> {
-    /// A record batch: one copy of each buffer.
+    /// A record batch: one copy of each buffer. Columns that show 64 KiB and more of this arena's memory
+    /// (they were read from it, sliced or whole) are shared instead.
     Batch(&'a RecordBatch),
-    /// All batches of a reader, as one table.
+    /// What was read from an arena, itself: under one more name, or in a bundle. No payload is copied, unless
+    /// it is from another arena.
+    Object(&'a Object),
+    /// Batches that were read from an arena, as one table. Those of the first one's schema are shared as they
+    /// are; of the others, which may differ in the schema's metadata only, the columns.
+    Batches(&'a [Batch]),
+    /// All batches of a reader, as one table. Columns are shared as those of a single batch are.
     Table(Box<dyn RecordBatchReader + 'a>),
     /// An array of any rank, element type and order.
     Array(AnyView<'a>),
@@ -65,6 +74,8 @@ impl std::fmt::Debug for Value<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Value::Batch(_) => "Value::Batch",
+            Value::Object(_) => "Value::Object",
+            Value::Batches(_) => "Value::Batches",
             Value::Table(_) => "Value::Table",
             Value::Array(_) => "Value::Array",
             Value::Bytes(_) => "Value::Bytes",
@@ -80,9 +91,33 @@ impl<'a> From<&'a RecordBatch> for Value<'a> {
     }
 }
 
+impl<'a> From<&'a Object> for Value<'a> {
+    fn from(object: &'a Object) -> Value<'a> {
+        Value::Object(object)
+    }
+}
+
 impl<'a> From<&'a Batch> for Value<'a> {
     fn from(batch: &'a Batch) -> Value<'a> {
-        Value::Batch(batch.record_batch())
+        Value::Object(batch.object())
+    }
+}
+
+impl<'a> From<&'a Table> for Value<'a> {
+    fn from(table: &'a Table) -> Value<'a> {
+        Value::Object(table.object())
+    }
+}
+
+impl<'a> From<&'a Bundled> for Value<'a> {
+    fn from(bundle: &'a Bundled) -> Value<'a> {
+        Value::Object(bundle.object())
+    }
+}
+
+impl<'a> From<&'a [Batch]> for Value<'a> {
+    fn from(batches: &'a [Batch]) -> Value<'a> {
+        Value::Batches(batches)
     }
 }
 
@@ -153,6 +188,22 @@ impl<'a> Bundle<'a> {
 #[derive(Debug)]
 pub struct Drafted(Unfinished);
 
+/// What becomes a part of a value.
+enum Part<'a> {
+    Own(Sheet),
+    Shared(&'a Object),
+}
+
+impl Part<'_> {
+    fn join(self, whole: &mut Sheet, at: &Attachment) -> Result<()> {
+        match self {
+            Part::Own(sheet) => whole.adopt(sheet),
+            // An object with many holders needs memory for one more.
+            Part::Shared(object) => at.with_room(|| whole.hold(object.id())),
+        }
+    }
+}
+
 #[derive(Debug)]
 enum Unfinished {
     Batch(Box<Draft>),
@@ -176,7 +227,8 @@ impl Writer {
 
     /// Makes `value` the current object under `name`, and returns its version.
     ///
-    /// Each buffer is copied once, straight into the arena; what was drafted there is not copied.
+    /// Each buffer is copied once, straight into the arena; what was drafted there is not copied, nor what
+    /// was read from there: an object that is published again, and what a batch shares with another.
     /// Readers see the old object or the new one, never a mixture.
     pub fn publish<'a>(&self, name: &str, value: impl Into<Value<'a>>) -> Result<u64> {
         self.put(name, value.into(), None)
@@ -190,6 +242,7 @@ impl Writer {
 
     fn put(&self, name: &str, value: Value<'_>, expected: Option<u64>) -> Result<u64> {
         name::check(name)?;
+        self.at.core.env.check_fork()?;
         let mut sheet = self.build(value)?;
         // The directory may need memory of its own, so that this too is worth a second try.
         self.at.with_room(|| sheet.publish(name, expected))
@@ -231,28 +284,79 @@ impl Writer {
         Ok(ArrayDraft { layout, sheet, _permit: self.permit.clone() })
     }
 
-    /// Copies a value into a draft.
+    /// Makes a draft of a value.
     fn build(&self, value: Value<'_>) -> Result<Sheet> {
         match value {
             Value::Batch(batch) => self.build_batch(batch),
+            Value::Object(object) => match self.part(value)? {
+                Part::Own(sheet) => Ok(sheet),
+                Part::Shared(_) => self.at.with_room(|| {
+                    let alias = Sheet::alias(&self.at, object.id(), object.kind())?;
+                    alias.set_rows(object.rows());
+                    Ok(alias)
+                }),
+            },
+            Value::Batches(batches) => self.build_batches(batches),
             Value::Table(reader) => self.build_table(reader),
             Value::Array(view) => self.build_array(&view),
-            Value::Bytes(bytes) => {
-                let mut sheet = self.at.with_room(|| Sheet::new(&self.at, Kind::Bytes, bytes.len() as u64))?;
-                copy(sheet.bytes()?, bytes, bytes.len() >= STREAM_FROM);
-                sheet.set_rows(bytes.len() as u64);
-                Ok(sheet)
-            }
+            Value::Bytes(bytes) => self.build_bytes(Kind::Bytes, bytes, bytes.len() as u64),
             Value::Bundle(bundle) => self.build_bundle(bundle),
             Value::Drafted(Drafted(Unfinished::Batch(draft))) => draft.finish(),
             Value::Drafted(Drafted(Unfinished::Array(sheet))) => Ok(sheet),
         }
     }
 
+    /// A value as a part of another: what is in this arena already is shared.
+    fn part<'a>(&self, value: Value<'a>) -> Result<Part<'a>> {
+        match value {
+            // A second name would be one of the same state, which goes with the first.
+            Value::Object(object) if object.kind().locks() => Err(Error::Mismatch {
+                name: object.name().to_owned(),
+                expected: "an object that does not change".into(),
+                found: object.kind().to_string(),
+            }),
+            Value::Object(object) if self.shares(object)? => Ok(Part::Shared(object)),
+            Value::Object(object) => self.copy_object(object).map(Part::Own),
+            value => self.build(value).map(Part::Own),
+        }
+    }
+
+    /// Whether the object is one of this arena. What a forked child has from its parent is kept by nobody
+    /// whom the child could ask, so that it can be no part of anything.
+    fn shares(&self, object: &Object) -> Result<bool> {
+        object.attachment().core.env.check_fork()?;
+        Ok(self.at.is_same_arena(object.attachment()))
+    }
+
+    /// An object of another arena.
+    fn copy_object(&self, object: &Object) -> Result<Sheet> {
+        match object.kind() {
+            Kind::Batch => self.build_batch(&object.record_batch()?),
+            Kind::Table => self.build_table(Box::new(Table::try_from(object.clone())?.reader())),
+            Kind::Bundle => {
+                let bundle = Bundled::try_from(object.clone())?;
+                let members: Result<Vec<Object>> = bundle.names().map(|name| bundle.get(name)).collect();
+                let members = members?;
+                let all = bundle.names().zip(&members);
+                self.build_bundle(all.fold(Bundle::new(), |bundle, (name, member)| bundle.with(name, member)))
+            }
+            // These are one object, whose bytes say the same anywhere.
+            kind => self.build_bytes(kind, object.body()?, object.rows()),
+        }
+    }
+
+    fn build_bytes(&self, kind: Kind, bytes: &[u8], rows: u64) -> Result<Sheet> {
+        let mut sheet = self.at.with_room(|| Sheet::new(&self.at, kind, bytes.len() as u64))?;
+        copy(sheet.bytes()?, bytes, bytes.len() >= STREAM_FROM);
+        sheet.set_rows(rows);
+        Ok(sheet)
+    }
+
     fn build_batch(&self, batch: &RecordBatch) -> Result<Sheet> {
-        let plan = Plan::new(batch)?;
+        let find = |bytes: &[u8]| self.at.find(bytes);
+        let plan = Plan::new(batch, Locate { region: self.at.region(), find: &find })?;
         let parts = plan.part_bytes();
-        let front = entries_bytes(parts.len() as u64);
+        let front = entries_bytes((parts.len() + plan.held().len()) as u64);
         let total = plan.root_bytes() + parts.iter().sum::<u64>();
         let streaming = total >= STREAM_FROM as u64;
         let put: CopyBytes<'_> = &|to, from| copy(to, from, streaming);
@@ -265,6 +369,8 @@ impl Writer {
                 offsets.push(part.offset());
                 root.adopt(part)?;
             }
+            // The arrays of the batch have pins of them.
+            plan.held().iter().try_for_each(|held| root.hold(*held))?;
             let at = root.offset() + front;
             plan.write_root(at, &offsets, &mut root.bytes()?[front as usize..], put);
             root.set_rows(plan.rows());
@@ -272,30 +378,57 @@ impl Writer {
         })
     }
 
-    fn build_table(&self, mut reader: Box<dyn RecordBatchReader + '_>) -> Result<Sheet> {
+    fn build_table(&self, reader: Box<dyn RecordBatchReader + '_>) -> Result<Sheet> {
         let schema = reader.schema();
         let mut batches = vec![];
         let mut rows = 0;
-        for batch in &mut reader {
+        for batch in reader {
             let batch = batch?;
-            if batch.schema_ref().fields() != schema.fields() {
-                return Err(Error::Mismatch {
-                    name: format!("batch {} of the table", batches.len()),
-                    expected: format!("of schema {schema}"),
-                    found: format!("of schema {}", batch.schema_ref()),
-                });
-            }
             rows += batch.num_rows() as u64;
-            // Every batch of a table says the table's schema, metadata included.
-            batches.push(self.build_batch(&batch.with_schema(schema.clone())?)?);
+            batches.push(self.batch_of_table(&batch, &schema, batches.len())?);
         }
+        self.join_table(schema, batches, rows)
+    }
+
+    fn build_batches(&self, batches: &[Batch]) -> Result<Sheet> {
+        let Some(first) = batches.first() else {
+            return Err(Error::invalid("a table of no batches has no schema: publish a reader, which has one"));
+        };
+        let schema = first.schema();
+        let mut parts = vec![];
+        for batch in batches {
+            let object = batch.object();
+            parts.push(if batch.schema_ref() == &schema && self.shares(object)? {
+                Part::Shared(object)
+            } else {
+                self.batch_of_table(batch, &schema, parts.len())?
+            });
+        }
+        self.join_table(schema, parts, batches.iter().map(|b| b.num_rows() as u64).sum())
+    }
+
+    /// Every batch of a table says the table's schema, metadata included.
+    fn batch_of_table<'a>(&self, batch: &RecordBatch, schema: &SchemaRef, index: usize) -> Result<Part<'a>> {
+        if batch.schema_ref().fields() != schema.fields() {
+            return Err(Error::Mismatch {
+                name: format!("batch {index} of the table"),
+                expected: format!("of schema {schema}"),
+                found: format!("of schema {}", batch.schema_ref()),
+            });
+        }
+        let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let batch = RecordBatch::try_new_with_options(schema.clone(), batch.columns().to_vec(), &rows)?;
+        self.build_batch(&batch).map(Part::Own)
+    }
+
+    fn join_table(&self, schema: SchemaRef, batches: Vec<Part<'_>>, rows: u64) -> Result<Sheet> {
         // The table's own body is an empty batch: that is its schema.
         let empty = RecordBatch::new_empty(schema);
-        let plan = Plan::new(&empty)?;
+        let plan = Plan::new(&empty, Locate::NOWHERE)?;
         let front = entries_bytes(batches.len() as u64);
         let mut root = self.at.with_room(|| Sheet::new(&self.at, Kind::Table, front + plan.root_bytes()))?;
         for batch in batches {
-            root.adopt(batch)?;
+            batch.join(&mut root, &self.at)?;
         }
         let at = root.offset() + front;
         plan.write_root(at, &[], &mut root.bytes()?[front as usize..], &|to, from| to.copy_from_slice(from));
@@ -323,13 +456,13 @@ impl Writer {
             }
         }
         let body = names_bytes(names.iter().map(String::as_str));
-        let members: Result<Vec<Sheet>> = bundle.members.into_iter().map(|(_, value)| self.build(value)).collect();
+        let members: Result<Vec<Part<'_>>> = bundle.members.into_iter().map(|(_, value)| self.part(value)).collect();
         let members = members?;
         let count = members.len() as u64;
         let front = entries_bytes(count);
         let mut root = self.at.with_room(|| Sheet::new(&self.at, Kind::Bundle, front + body.len() as u64))?;
         for member in members {
-            root.adopt(member)?;
+            member.join(&mut root, &self.at)?;
         }
         root.bytes()?[front as usize..].copy_from_slice(&body);
         root.set_rows(count);

@@ -31,6 +31,8 @@ pub fn who(cli: &Cli, args: &Who) -> Result<()> {
                 "drafts": holder.drafts,
                 "draft_bytes": holder.draft_bytes,
                 "permits": holder.permits,
+                "holds": holder.holds,
+                "waits_for": holder.waits_for,
             })
         });
         out.json(&list.collect())?;
@@ -72,6 +74,12 @@ pub fn who(cli: &Cli, args: &Who) -> Result<()> {
         ]);
     }
     grid.print(&mut out, 0)?;
+    for (what, list) in holders.iter().flat_map(|h| [("holds", (h, &h.holds)), ("waits for", (h, &h.waits_for))]) {
+        let (holder, list) = list;
+        if !list.is_empty() {
+            out.line(format!("{} {what} {}", holder.pid, list.join(", ")))?;
+        }
+    }
     if holders.iter().any(|holder| !holder.alive) {
         out.line(format!("`faretra recover {}` takes back what the dead hold", args.arena))?;
     }
@@ -103,6 +111,7 @@ pub fn recover(cli: &Cli, args: &OneArena) -> Result<()> {
     dead.retain(|holder| left.iter().all(|other| other.pid != holder.pid || other.since != holder.since));
     recovered.participants = recovered.participants.max(dead.len() as u32);
     recovered.permits = recovered.permits.max(dead.iter().map(|holder| holder.permits).sum());
+    recovered.locks = recovered.locks.max(dead.iter().map(|holder| holder.holds.len() as u64).sum());
     recovered.objects = recovered.objects.max(dead.iter().map(|holder| holder.drafts).sum());
     recovered.bytes = recovered.bytes.max(dead.iter().map(|holder| holder.draft_bytes).sum());
     let pins: u64 = dead.iter().map(|holder| holder.pins).sum();
@@ -115,17 +124,19 @@ pub fn recover(cli: &Cli, args: &OneArena) -> Result<()> {
             "objects": recovered.objects,
             "bytes": recovered.bytes,
             "permits": recovered.permits,
+            "locks": recovered.locks,
         }))?;
-    } else if recovered.participants == 0 && recovered.objects == 0 && recovered.permits == 0 {
+    } else if recovered.participants == 0 && recovered.objects == 0 && recovered.permits == 0 && recovered.locks == 0 {
         out.line("nothing to recover: no dead process holds anything")?;
     } else {
         out.line(format!(
-            "recovered from {}: {}, {} ({}), {}",
+            "recovered from {}: {}, {} ({}), {}, {}",
             size::plural(recovered.participants.into(), "dead process"),
             size::plural(pins, "pin"),
             size::plural(recovered.objects, "unfinished object"),
             size::bytes(recovered.bytes),
-            size::plural(recovered.permits.into(), "permit")
+            size::plural(recovered.permits.into(), "permit"),
+            size::plural(recovered.locks, "lock")
         ))?;
     }
     out.finish()

@@ -50,6 +50,12 @@ pub fn cat(cli: &Cli, args: &Cat) -> Result<()> {
             let (schema, batches) = chosen(schema, batches, &args.columns)?;
             print(&schema, &batches, format, args.head, &mut out)?;
         }
+        kind @ (Kind::Mutex | Kind::Semaphore | Kind::Event | Kind::Value | Kind::MutableArray) => {
+            return Err(Failure::new(format!(
+                "`{}` is a {kind}, which changes while it is looked at: `faretra who {}` shows who holds it",
+                args.name, args.arena
+            )));
+        }
         kind => {
             return Err(Failure::new(format!(
                 "`{}` is {kind}, which {format:?} cannot print: leave out --format, or use export",

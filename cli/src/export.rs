@@ -148,6 +148,7 @@ fn write_object(
             match kind {
                 Kind::Array => "export it to .npy",
                 Kind::Bytes => "export it with --format bytes",
+                Kind::MutableArray => "freeze it first",
                 _ => "this version cannot export it",
             }
         ))),

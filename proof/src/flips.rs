@@ -59,7 +59,7 @@ fn everything(a: &Actor, budget: &Budget, seen: &mut Flips) {
         }
     }
     budget.renew();
-    if let Some(permit) = tried(seen, a.try_permit()).flatten() {
+    if let Some(permit) = tried(seen, a.try_lease(a.permits())).flatten() {
         a.give_back(permit, true);
     }
     budget.renew();

@@ -6,6 +6,7 @@
 //! * [`sweep`]: a death at every step, a death of the recoverer at every step, a stop at every step.
 
 pub mod flips;
+pub mod granted;
 pub mod hb;
 pub mod oracle;
 pub mod planted;

@@ -19,6 +19,7 @@ pub struct Bug {
 
 const KILL: (&str, &str) = ("sweep", "kill_at_every_step");
 const RACE: (&str, &str) = ("race", "every_pair_of_acts");
+const SHARES: (&str, &str) = ("race", "shares_race");
 const CORE: (&str, &str) = ("race", "core_pairs_with_two_preemptions");
 const WEAK: (&str, &str) = ("weak", "dekker_pairs_hold");
 
@@ -75,13 +76,10 @@ pub const BUGS: &[Bug] = &[
         what: "an entry is written after its part's word",
         breaks: "O3",
         file: "object.rs",
-        edits: &[
-            ("        self.env.store(self.payload(parent.id) + index * 8, Entry::own(part.id).0, Release);\n", ""),
-            (
-                "        self.turn_life(part.id, part.life(), Life::part(parent.id));\n",
-                "        self.turn_life(part.id, part.life(), Life::part(parent.id));\n        self.env.store(self.payload(parent.id) + index * 8, Entry::own(part.id).0, Release);\n",
-            ),
-        ],
+        edits: &[(
+            "        self.list_part(parent, index, Entry::own(part.id))?;\n        self.turn_life(part.id, part.life(), Life::part(parent.id));\n",
+            "        self.turn_life(part.id, part.life(), Life::part(parent.id));\n        self.list_part(parent, index, Entry::own(part.id))?;\n",
+        )],
         test: KILL,
     },
     Bug {
@@ -261,10 +259,10 @@ pub const BUGS: &[Bug] = &[
     Bug {
         what: "the bell is rung before the permit is back",
         breaks: "B2",
-        file: "wait.rs",
+        file: "lock.rs",
         edits: &[
-            ("        let returned = self", "        self.ring(header::PERMIT_BELL);\n        let returned = self"),
-            ("returned.is_ok() && self.ring(header::PERMIT_BELL)", "returned.is_ok()"),
+            ("        let ended = self", "        self.ring(lease.bell);\n        let ended = self"),
+            ("ended.is_ok() && self.ring(lease.bell)", "ended.is_ok()"),
         ],
         test: ("race", "no_wake_up_is_lost"),
     },
@@ -273,9 +271,168 @@ pub const BUGS: &[Bug] = &[
         breaks: "B2",
         file: "wait.rs",
         edits: &[(
-            "            if let Some(done) = attempt()? {\n                return Ok(Some(done));\n            }\n            self.env.sleep",
-            "            self.env.sleep",
+            "            if let Some(done) = attempt()? {\n                return Ok(Some(done));\n            }\n            let left",
+            "            let left",
         )],
         test: ("race", "no_wake_up_is_lost"),
+    },
+    Bug {
+        what: "a hold moves without a turn",
+        breaks: "H4",
+        file: "hold.rs",
+        edits: &[("        self.env.fetch_add(self.geo.meta(part, meta::HOLD_TURN), 1, SeqCst);\n", "")],
+        test: SHARES,
+    },
+    Bug {
+        what: "the hold turn rises before the hold is taken",
+        breaks: "H4",
+        file: "hold.rs",
+        edits: &[
+            ("        self.env.fetch_add(self.geo.meta(part, meta::HOLD_TURN), 1, SeqCst);\n", ""),
+            (
+                "        self.take_hold(parent.id, part)?;\n",
+                "        self.env.fetch_add(self.geo.meta(part, meta::HOLD_TURN), 1, SeqCst);\n        self.take_hold(parent.id, part)?;\n",
+            ),
+        ],
+        test: SHARES,
+    },
+    Bug {
+        what: "reclaim does not look for holds",
+        breaks: "O1",
+        file: "object.rs",
+        edits: &[("self.is_pinned(id) || self.is_held(id)", "self.is_pinned(id)")],
+        test: KILL,
+    },
+    Bug {
+        what: "reclaim does not look into knots",
+        breaks: "H3",
+        file: "hold.rs",
+        edits: &[(
+            "        if self.slot(part).0.set == Set::Shared {\n            return false;\n        }\n",
+            "        if true {\n            return false;\n        }\n",
+        )],
+        test: KILL,
+    },
+    Bug {
+        what: "a hold is taken before its entry is written",
+        breaks: "H2",
+        file: "hold.rs",
+        edits: &[(
+            "        self.list_part(parent, index, Entry::held(part))?;\n        self.take_hold(parent.id, part)?;\n",
+            "        self.take_hold(parent.id, part)?;\n        self.list_part(parent, index, Entry::held(part))?;\n",
+        )],
+        test: KILL,
+    },
+    Bug {
+        what: "holds of what is freed stay",
+        breaks: "O4",
+        file: "object.rs",
+        edits: &[("                self.erase_holds(part, id);\n", "")],
+        test: KILL,
+    },
+    Bug {
+        what: "nobody looks at a shared part after its hold is erased",
+        breaks: "O2",
+        file: "object.rs",
+        edits: &[(
+            "            todo.push(part);\n",
+            "            if !entry.is_held() {\n                todo.push(part);\n            }\n",
+        )],
+        test: KILL,
+    },
+    Bug {
+        what: "knots stay when their part is freed",
+        breaks: "H3",
+        file: "object.rs",
+        edits: &[("        self.drop_knots(id, todo);\n", "")],
+        test: KILL,
+    },
+    Bug {
+        what: "a lease is taken by a store",
+        breaks: "K1",
+        file: "lock.rs",
+        edits: &[(
+            "            if self.env.cas(off, word.0, leased.0, SeqCst).is_ok() {\n                return Ok(Some(Lease",
+            "            self.env.store(off, leased.0, SeqCst);\n            if true {\n                return Ok(Some(Lease",
+        )],
+        test: RACE,
+    },
+    Bug {
+        what: "locks of the dead stay theirs",
+        breaks: "V5",
+        file: "recover.rs",
+        edits: &[("        done.locks = self.take_back_locks(&dead)?;\n", "")],
+        test: KILL,
+    },
+    Bug {
+        what: "a lock that is not marked consistent is free",
+        breaks: "K2",
+        file: "lock.rs",
+        edits: &[("let next = if consistent { Life::FREE }", "let next = if true { Life::FREE }")],
+        test: KILL,
+    },
+    Bug {
+        what: "a value is written in the slot that is current",
+        breaks: "K3",
+        file: "lock.rs",
+        edits: &[
+            ("(0..slots.count).filter(|slot| *slot != current)", "(0..slots.count).filter(|slot| *slot == current)"),
+            (
+                "            if Current(self.env.load(slots.state, SeqCst)).slot() != slot {\n",
+                "            if true {\n",
+            ),
+        ],
+        test: KILL,
+    },
+    Bug {
+        what: "a store does not look again whether its slot is current",
+        breaks: "K3",
+        file: "lock.rs",
+        edits: &[(
+            "            if Current(self.env.load(slots.state, SeqCst)).slot() != slot {\n",
+            "            if true {\n",
+        )],
+        test: RACE,
+    },
+    Bug {
+        what: "a reader of a value does not look again",
+        breaks: "K3",
+        file: "lock.rs",
+        edits: &[("            if self.env.load(slots.state, SeqCst) == current.0 {\n", "            if true {\n")],
+        test: CORE,
+    },
+    Bug {
+        what: "a mutex writes its value in place",
+        breaks: "K2",
+        file: "lock.rs",
+        edits: &[("let spare = (current.slot() + 1) % slots.count;", "let spare = current.slot();")],
+        test: KILL,
+    },
+    Bug {
+        what: "a writer of rows does not wait for readers",
+        breaks: "K4",
+        file: "lock.rs",
+        edits: &[("Ok((busy == 0).then_some(()))", "Ok((busy < 8).then_some(()))")],
+        test: RACE,
+    },
+    Bug {
+        what: "a reader of rows does not look again for a writer",
+        breaks: "K4",
+        file: "lock.rs",
+        edits: &[(
+            "            if writing() {\n                self.give_back(lease, true);\n                return Ok(None);\n            }\n",
+            "",
+        )],
+        test: RACE,
+    },
+    Bug {
+        what: "a permit is added without a ring",
+        breaks: "B2",
+        file: "lock.rs",
+        edits: &[(
+            "                self.ring(leases.bell);\n                return true;",
+            "                return true;",
+        )],
+        test: KILL,
     },
 ];

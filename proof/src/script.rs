@@ -71,7 +71,38 @@ pub fn acting_stage() -> Stage {
     ok(publish(&parent, "x", 1, 1));
     ok(publish(&parent, "y", 1, 0));
     ok(parent.remove("w"));
-    Stage { expect: Expect::of(&parent, &["x", "y", "z"]), image: sim.image() }
+    crate::granted::publish_all(&parent);
+    let names = ["x", "y", "z", "u", "s", "e", "g"];
+    Stage { expect: Expect::of(&parent, &names), image: sim.image() }
+}
+
+/// A part of `x` is shared: its one hold is not in the first word, which is free. So a hold that moves to a new
+/// version goes where a scan may have been already.
+pub fn sharing_stage() -> Stage {
+    let sim = world();
+    let parent = quiet(&sim, PARENT);
+    ok(publish(&parent, "x", 1, 1));
+    for name in ["q", "r", "x"] {
+        ok(extend(&parent, name, "x", 1));
+    }
+    for name in ["q", "r"] {
+        ok(parent.remove(name));
+    }
+    Stage { expect: Expect::of(&parent, &["x", "z"]), image: sim.image() }
+}
+
+/// The same with the hold in a knot, and all four of the record free or taken.
+pub fn knotted_stage(full: bool) -> Stage {
+    let sim = world();
+    let parent = quiet(&sim, PARENT);
+    ok(publish(&parent, "x", 1, 1));
+    for name in ["a", "b", "c", "d", "x"] {
+        ok(extend(&parent, name, "x", 1));
+    }
+    for name in ["a", "b", "c", "d"].iter().filter(|_| !full) {
+        ok(parent.remove(name));
+    }
+    Stage { expect: Expect::of(&parent, &["x", "z"]), image: sim.image() }
 }
 
 /// The same, where somebody died in the middle of an act, and nobody has noticed.
@@ -92,6 +123,12 @@ fn fair(result: faretra::Result<u64>) {
 
 /// The acts that are raced, stopped and piled on each other.
 pub fn acts() -> Vec<Act> {
+    let mut all = object_acts();
+    all.extend(crate::granted::acts());
+    all
+}
+
+fn object_acts() -> Vec<Act> {
     fn act(name: &'static str, may: May, run: fn(&Actor)) -> Act {
         Act { name, run, may }
     }
@@ -173,7 +210,7 @@ pub fn acts() -> Vec<Act> {
             }
         }),
         act("take a permit", &[], |a| {
-            if let Some(p) = ok(a.try_permit()) {
+            if let Some(p) = ok(a.try_lease(a.permits())) {
                 a.give_back(p, true);
             }
         }),
@@ -210,6 +247,12 @@ pub fn acts() -> Vec<Act> {
 
 /// The operations that the sweeps go through, each with its own stage.
 pub fn scripts() -> Vec<Script> {
+    let mut all = object_scripts();
+    all.extend(crate::granted::scripts());
+    all
+}
+
+fn object_scripts() -> Vec<Script> {
     fn plain(name: &'static str, before: fn(&Actor), victim: fn(&Actor), may: May) -> Script {
         Script { name, before, victim, may, room: ROOM }
     }
@@ -218,7 +261,7 @@ pub fn scripts() -> Vec<Script> {
         let dead = quiet(&a.env, 50);
         ok(draft(&dead, 5, 1));
         ok(dead.pin_named("x"));
-        ok(dead.try_permit());
+        ok(dead.try_lease(dead.permits()));
         a.env.state().kill(50);
     }
     fn with_x(a: &Actor) {
@@ -430,9 +473,9 @@ pub fn scripts() -> Vec<Script> {
             "permits",
             nothing,
             |a| {
-                let p = ok(a.try_permit()).expect("free");
-                let q = ok(a.try_permit()).expect("free");
-                assert!(!p.recovered && !q.recovered && ok(a.try_permit()).is_none());
+                let p = ok(a.try_lease(a.permits())).expect("free");
+                let q = ok(a.try_lease(a.permits())).expect("free");
+                assert!(!p.recovered && !q.recovered && ok(a.try_lease(a.permits())).is_none());
                 a.give_back(p, true);
                 a.give_back(q, true);
             },
@@ -446,7 +489,7 @@ pub fn scripts() -> Vec<Script> {
             },
             |a| {
                 ok(a.recover(false));
-                let taken = [0, 1].map(|_| ok(a.try_permit()).expect("two permits"));
+                let taken = [0, 1].map(|_| ok(a.try_lease(a.permits())).expect("two permits"));
                 let told = taken.iter().filter(|p| p.recovered).count();
                 assert_eq!(told, 1, "the next holder is told, once");
                 for p in taken {
@@ -529,7 +572,7 @@ pub fn scripts() -> Vec<Script> {
                 let wakes = a.env.state().wakes;
                 ok(publish(a, "x", 2, 0));
                 ok(publish(a, "y", 2, 0));
-                a.give_back(ok(a.try_permit()).expect("free"), true);
+                a.give_back(ok(a.try_lease(a.permits())).expect("free"), true);
                 assert_eq!(a.env.state().wakes, wakes + 3, "B2: somebody was not woken");
                 let found = ok(a.wait(header::NAME_BELL, Some(Duration::ZERO), || {}, || read(a, "z")));
                 assert_eq!(found, None);

@@ -103,6 +103,8 @@ pub struct Image {
     pub slept: Option<u64>,
     /// Versions that publishers were told, under which name.
     pub told: Vec<(String, u64)>,
+    /// What changes under a lock, or at once, made of a counter: nothing twice.
+    pub counted: Vec<(&'static str, u64)>,
     /// Pages are put in memory by touching them, as a kernel would; else that is a bug.
     pub lenient: bool,
     clock: u64,

@@ -286,14 +286,14 @@ pub fn steps(act: &Act) -> u64 {
 pub fn a_stopped_holder_keeps_its_permit() {
     let sim = enter(&acting_stage());
     let stopped = quiet(&sim, VICTIM);
-    let held = ok(stopped.try_permit()).expect("free");
+    let held = ok(stopped.try_lease(stopped.permits())).expect("free");
     let other = quiet(&sim, 31);
     ok(other.recover(true));
-    let mine = ok(other.try_permit()).expect("the second permit");
+    let mine = ok(other.try_lease(other.permits())).expect("the second permit");
     assert!(!mine.recovered);
-    assert!(ok(other.try_permit()).is_none(), "taken from a living holder");
+    assert!(ok(other.try_lease(other.permits())).is_none(), "taken from a living holder");
     stopped.give_back(held, true);
-    let again = ok(other.try_permit()).expect("given back");
+    let again = ok(other.try_lease(other.permits())).expect("given back");
     assert!(!again.recovered);
     assert!(other.env.in_memory() > 0);
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use faretra::proof::{Life, Mem, header};
 use proof::hb::Clocks;
 use proof::race::{Race, Racer, Searched, Watch, explore, explore_watched, random};
-use proof::script::{Act, acting_stage, acts, enter, stage_after_death};
+use proof::script::{Act, acting_stage, acts, enter, knotted_stage, sharing_stage, stage_after_death};
 use proof::world::{ok, quiet};
 
 fn find<'a>(all: &'a [Act], name: &str) -> &'a Act {
@@ -45,6 +45,14 @@ fn core_pairs_with_two_preemptions() {
         ("drop a draft", "trim"),
         ("publish z", "remove y"),
         ("attach, detach", "recover"),
+        ("lock m, add 1", "lock m, add 1"),
+        ("lock m, add 1", "remove m"),
+        ("update v", "update v"),
+        ("store u", "store u and read it"),
+        ("use a permit of s up, release one", "use a permit of s up, release one"),
+        ("write half of g", "read half of g"),
+        ("write g, half by half", "freeze g"),
+        ("freeze g", "read half of g"),
     ] {
         all = all.and(explore(Race::new(&stage, &[find(&acts, a), find(&acts, b)]), 2, 20_000));
     }
@@ -56,8 +64,18 @@ fn core_pairs_with_two_preemptions() {
 fn deaths_in_races() {
     let (stage, acts) = (acting_stage(), acts());
     let mut all = Searched { complete: true, ..Searched::default() };
-    for victim in ["publish x", "remove x", "pin x while it is replaced", "remove x, publish z instead", "trim"] {
-        for other in ["recover", "publish x", "remove x"] {
+    for victim in [
+        "publish x",
+        "remove x",
+        "pin x while it is replaced",
+        "remove x, publish z instead",
+        "trim",
+        "lock m, add 1",
+        "update v",
+        "write g, half by half",
+        "freeze g",
+    ] {
+        for other in ["recover", "publish x", "remove x", "lock m, add 1", "update v", "read half of g"] {
             for step in (0..60).step_by(9) {
                 let race = Race::new(&stage, &[find(&acts, victim), find(&acts, other)]).killing(0, step);
                 all = all.and(explore(race, 1, 20_000));
@@ -106,13 +124,43 @@ fn random_triples() {
     assert!(found.deaths > 100);
 }
 
+/// H1-H4: parts are shared, moved from holder to holder and torn down at once, in records and in knots.
+#[test]
+fn shares_race() {
+    let acts = acts();
+    let mut all = Searched { complete: true, ..Searched::default() };
+    let names = [
+        "x again, with its parts shared",
+        "alias z of x",
+        "alias z of x, remove x, read z",
+        "remove x",
+        "publish x",
+        "read x",
+        "recover",
+    ];
+    for stage in [sharing_stage(), knotted_stage(false), knotted_stage(true)] {
+        for (i, a) in names.iter().enumerate() {
+            for b in &names[i..] {
+                let pair = [find(&acts, a), find(&acts, b)];
+                all = all.and(explore(Race::new(&stage, &pair), 1, 20_000));
+                for step in (0..50).step_by(11) {
+                    all = all.and(explore(Race::new(&stage, &pair).killing(0, step), 1, 20_000));
+                }
+            }
+        }
+    }
+    eprintln!("{all:?}");
+    assert!(all.complete && all.deaths > 500);
+}
+
 /// B2: who falls asleep is woken by what happens next.
 #[test]
 fn no_wake_up_is_lost() {
     let mut stage = acting_stage();
     let sim = enter(&stage);
     // One of the two permits is held all the time.
-    ok(quiet(&sim, 60).try_permit());
+    let holder = quiet(&sim, 60);
+    ok(holder.try_lease(holder.permits()));
     stage.image = sim.image();
     let mut race = Race::new(&stage, &[]);
     race.name = "wait for a permit || give it back".into();
@@ -121,7 +169,7 @@ fn no_wake_up_is_lost() {
             let mut tries = 0;
             let mut take = || {
                 tries += 1;
-                let taken = a.try_permit()?;
+                let taken = a.try_lease(a.permits())?;
                 if let Some(permit) = taken {
                     // Given back in silence: the sleeper's own ring would hide that nobody else rang.
                     let leased = Life::leased(permit.ticket);
@@ -132,7 +180,7 @@ fn no_wake_up_is_lost() {
             ok(a.wait(header::PERMIT_BELL, None, || {}, &mut take));
         }),
         Racer::new(|a| {
-            if let Some(permit) = ok(a.try_permit()) {
+            if let Some(permit) = ok(a.try_lease(a.permits())) {
                 a.give_back(permit, true);
             }
         }),

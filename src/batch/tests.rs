@@ -6,16 +6,18 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampSecondType};
 use arrow_array::{
-    Array, DictionaryArray, Float64Array, Int32Array, Int64Array, RecordBatchOptions, RunArray, StringArray, UInt8Array,
+    Array, DictionaryArray, Float64Array, Int32Array, Int64Array, ListArray, RecordBatchOptions, RunArray, StringArray,
+    StringViewArray, UInt8Array,
 };
-use arrow_buffer::MutableBuffer;
+use arrow_buffer::{MutableBuffer, OffsetBuffer};
 use arrow_schema::{Field, Schema};
 
 use self::samples::{every_type, nullable, strings_dictionary, texts};
 use super::*;
 use crate::layout::{FORMAT, MAGIC};
-use crate::plan::Plan;
+use crate::plan::{Locate, Plan};
 use crate::schema::{decode_schema, fingerprint};
+use crate::word::Id;
 
 mod samples;
 
@@ -75,9 +77,29 @@ impl Stored {
 
 /// Objects lie apart, in reverse order, in memory full of 0xaa.
 fn store(batch: &RecordBatch) -> Stored {
-    let plan = Plan::new(batch).unwrap();
+    store_behind(&[0xaa; 4096], &[], &Plan::new(batch, Locate::NOWHERE).unwrap())
+}
+
+/// A batch some of whose buffers may lie in the objects of `stored`: those are held, the rest is copied
+/// behind them, into a copy of the memory. Also the bytes of the new parts.
+fn store_again(stored: &Stored, batch: &RecordBatch) -> (Stored, u64) {
+    let locate = |bytes: &[u8]| {
+        let at = bytes.as_ptr().addr().checked_sub(stored.region.as_ptr().addr())? as u64;
+        let inside = |&(from, len): &(u64, u64)| at >= from && at + bytes.len() as u64 <= from + len;
+        let found = stored.extents[1..].iter().position(inside).filter(|_| !bytes.is_empty());
+        found.map(|i| (Id(i as u32), at))
+    };
+    let region = (stored.region.as_ptr().addr(), stored.region.len());
+    let plan = Plan::new(batch, Locate { region, find: &locate }).unwrap();
+    let held: Vec<_> = plan.held().iter().map(|id| stored.extents[1 + id.0 as usize]).collect();
+    let again = store_behind(&stored.region, &held, &plan);
+    assert_eq!(again.layout().num_parts(), again.extents.len() - 1);
+    (again, plan.part_bytes().iter().sum())
+}
+
+fn store_behind(before: &[u8], held: &[(u64, u64)], plan: &Plan<'_>) -> Stored {
     let copy = |to: &mut [u8], from: &[u8]| to.copy_from_slice(from);
-    let mut at = 4096;
+    let mut at = before.len().next_multiple_of(64) as u64;
     let mut extents = Vec::new();
     for &size in plan.part_bytes().iter().rev().chain([&plan.root_bytes()]) {
         extents.push((at, size));
@@ -88,12 +110,14 @@ fn store(batch: &RecordBatch) -> Stored {
     extents[1..].reverse();
     let mut memory = MutableBuffer::from_len_zeroed(at as usize);
     memory.fill(0xaa);
+    memory[..before.len()].copy_from_slice(before);
     let parts: Vec<u64> = extents[1..].iter().map(|e| e.0).collect();
     for (i, &(at, len)) in extents[1..].iter().enumerate() {
         plan.write_part(i, &mut memory[at as usize..][..len as usize], &copy);
     }
     let (at, len) = extents[0];
     plan.write_root(at, &parts, &mut memory[at as usize..][..len as usize], &copy);
+    extents.extend(held);
     Stored { region: memory.into(), extents }
 }
 
@@ -133,7 +157,10 @@ fn assert_inside(stored: &Stored, batch: &RecordBatch) {
 }
 
 fn assert_round_trip(batch: &RecordBatch) {
-    let stored = store(batch);
+    assert_reads(&store(batch), batch);
+}
+
+fn assert_reads(stored: &Stored, batch: &RecordBatch) {
     for trust in [Trust::Writers, Trust::Nobody] {
         let back = stored.read(trust).unwrap();
         assert_eq!(back.schema(), batch.schema());
@@ -143,9 +170,9 @@ fn assert_round_trip(batch: &RecordBatch) {
             assert_eq!(back, source, "column {i}: {}", source.data_type());
             assert_eq!(back.null_count(), source.null_count());
         }
-        assert_inside(&stored, &back);
+        assert_inside(stored, &back);
     }
-    assert_eq!(read_ipc(&stored), *batch);
+    assert_eq!(read_ipc(stored), *batch);
 }
 
 /// The batch as any other Arrow sees it: from the messages alone.
@@ -210,7 +237,7 @@ fn large_columns_are_parts_and_small_ones_lie_in_the_root() {
         ("text", Arc::new(texts(n).into_iter().collect::<StringArray>())),
         ("dictionary", Arc::new(strings_dictionary(n))),
     ]);
-    let plan = Plan::new(&batch).unwrap();
+    let plan = Plan::new(&batch, Locate::NOWHERE).unwrap();
     assert_eq!(plan.part_bytes().len(), 3);
     assert_eq!(plan.part_bytes()[0], 160_000);
     assert!(plan.root_bytes() < 25_000);
@@ -219,6 +246,79 @@ fn large_columns_are_parts_and_small_ones_lie_in_the_root() {
     assert_round_trip(&batch.slice(777, 12_345));
     let stored = store(&batch);
     assert_eq!(stored.layout().num_parts(), 3);
+}
+
+/// Whole, nothing is copied again; sliced, only what has to change; and what was shared can be shared again.
+#[test]
+fn every_type_is_shared_with_itself() {
+    let rows = 30_000;
+    for (name, array) in every_type(rows) {
+        let batch = batch_of(vec![(name, array)]);
+        let stored = store(&batch);
+        let back = stored.read(Trust::Writers).unwrap();
+        let (whole, copied) = store_again(&stored, &back);
+        assert_reads(&whole, &batch);
+        assert_eq!(copied, 0, "{name}");
+        for (from, len) in [(0, 29_000), (64, 28_000), (1, 29_999), (777, 25_003), (29_990, 10)] {
+            let slice = batch.slice(from, len);
+            let (first, _) = store_again(&stored, &back.slice(from, len));
+            assert_reads(&first, &slice);
+            let (second, copied) = store_again(&first, &first.read(Trust::Writers).unwrap());
+            assert_reads(&second, &slice);
+            assert_eq!(copied, 0, "{name} from {from}");
+            let third = second.read(Trust::Writers).unwrap().slice(3, len - 4);
+            assert_reads(&store_again(&second, &third).0, &slice.slice(3, len - 4));
+        }
+    }
+}
+
+#[test]
+fn slices_share_what_they_do_not_change() {
+    let n = 80_000;
+    let text: Vec<Option<String>> = texts(n);
+    let long = |i: usize| format!("a value that does not fit a view, number {i}");
+    let item = Arc::new(Field::new("item", DataType::Int32, true));
+    let offsets = OffsetBuffer::new((0..=n as i32).map(|i| 2 * i).collect());
+    let numbers = Arc::new(nullable::<Int32Type>(2 * n, |i| i as i32));
+    let columns: Vec<(&str, ArrayRef, u64)> = vec![
+        ("numbers", Arc::new(Int64Array::from_iter_values(0..n as i64)), 0),
+        ("with nulls", Arc::new(nullable::<Int64Type>(n, |i| i as i64)), 9_000),
+        ("text", Arc::new(text.iter().map(|t| Some(t.as_deref().unwrap_or(""))).collect::<StringArray>()), 0),
+        ("text with nulls", Arc::new(text.into_iter().collect::<StringArray>()), 9_000),
+        ("views", Arc::new((0..n).map(|i| Some(long(i))).collect::<StringViewArray>()), 0),
+        ("dictionary", Arc::new(strings_dictionary(n)), 9_000),
+        // Their offsets are rewritten, and the children's bitmap is shifted.
+        ("list", Arc::new(ListArray::new(item, offsets, numbers, None)), 4 * n as u64 + 20_000),
+    ];
+    for (name, array, most) in columns {
+        let stored = store(&batch_of(vec![(name, array.clone())]));
+        let back = stored.read(Trust::Writers).unwrap();
+        let (again, copied) = store_again(&stored, &back.slice(4_321, 70_001));
+        assert_reads(&again, &batch_of(vec![(name, array.slice(4_321, 70_001))]));
+        let root = again.extents[0].1;
+        assert!(copied + root <= most + 2_000, "{name}: {copied} bytes in parts, {root} in the root");
+        // A few rows are not worth keeping the whole for.
+        let (small, copied) = store_again(&stored, &back.slice(70_000, 100));
+        assert_eq!((small.layout().num_parts(), copied), (0, 0), "{name}");
+    }
+}
+
+#[test]
+fn an_object_is_held_once_and_only_for_much() {
+    let n = 20_000;
+    let large = || Arc::new(Float64Array::from_iter_values((0..n).map(f64::from))) as ArrayRef;
+    let small = || Arc::new(UInt8Array::from_iter_values((0..n).map(|i| i as u8))) as ArrayRef;
+    let stored = store(&batch_of(vec![("a", large()), ("b", small()), ("c", large())]));
+    let back = stored.read(Trust::Writers).unwrap();
+    let (a, b, c) = (back.column(0), back.column(1), back.column(2));
+    let twice = batch_of(vec![("x", a.clone()), ("y", b.clone()), ("z", a.slice(0, n as usize))]);
+    let (again, copied) = store_again(&stored, &twice);
+    assert_reads(&again, &batch_of(vec![("x", large()), ("y", small()), ("z", large())]));
+    assert_eq!((again.layout().num_parts(), copied), (1, 0));
+    let added = batch_of(vec![("c", c.clone()), ("new", large()), ("a", a.clone())]);
+    let (again, copied) = store_again(&stored, &added);
+    assert_reads(&again, &added);
+    assert_eq!((again.layout().num_parts(), copied), (3, 160_000));
 }
 
 #[test]
@@ -357,7 +457,7 @@ fn nulls_where_there_can_be_none_are_refused() {
 fn what_cannot_be_stored_says_why() {
     let inner = DictionaryArray::<Int32Type>::new(Int32Array::from(vec![0]), Arc::new(strings_dictionary(1)));
     let batch = RecordBatch::try_from_iter([("d", Arc::new(inner) as ArrayRef)]).unwrap();
-    let error = Plan::new(&batch).err().unwrap().to_string();
+    let error = Plan::new(&batch, Locate::NOWHERE).err().unwrap().to_string();
     assert!(error.contains("column `d`") && error.contains("dictionary"), "{error}");
 }
 
@@ -402,6 +502,30 @@ fn flipped_bits_never_panic() {
                 root[at..at + 4].copy_from_slice(&word.to_le_bytes());
             }));
         }
+    }
+}
+
+/// Held buffers start anywhere, so damage may put any buffer anywhere.
+#[test]
+fn buffers_that_start_askew_never_panic() {
+    let types = every_type(9).into_iter().chain(every_type(12_000));
+    for (name, array) in types {
+        let rows = array.len();
+        let stored = store(&batch_of(vec![(name, array)]));
+        let stored = store_again(&stored, &stored.read(Trust::Writers).unwrap()).0;
+        let (first, last) = (stored.layout().sections.buffers, stored.layout().sections.lengths);
+        for row in (first..last).step_by(BUFFER_BYTES as usize) {
+            // One step says enough about the large ones, which take time to read.
+            let steps: &[u8] = if rows == 9 { &[1, 2, 4, 8, 16, 32] } else { &[4] };
+            for &by in steps {
+                try_everything(&stored.with(|root| root[row as usize] = root[row as usize].wrapping_add(by)));
+            }
+            let extent = row as usize + 14;
+            for k in [0, 2] {
+                try_everything(&stored.with(|root| root[extent] = k));
+            }
+        }
+        assert!(rows > 0 && stored.read(Trust::Nobody).is_ok());
     }
 }
 
@@ -466,7 +590,7 @@ fn buffers_outside_the_extents_are_refused() {
         stored.extents[0].0 - 64,
         stored.extents[0].0 + stored.extents[0].1,
         u64::MAX - 63,
-        stored.extents[0].0 + 8,
+        stored.extents[0].0 + 4,
     ] {
         let forged = stored.with(|root| root[buffers..buffers + 8].copy_from_slice(&at.to_le_bytes()));
         assert!(matches!(forged.read(Trust::Writers), Err(Error::Damaged(_))), "{at}");
@@ -523,18 +647,18 @@ fn speed() {
     let layout = stored.layout();
     time("ten cursors, nodes, buffers", &mut || {
         for i in 0..10 {
-            let mut cursor = layout.cursor(i, &stored.region, stored.extents[0], Trust::Writers).unwrap();
+            let mut cursor = layout.cursor(i, &region, Trust::Writers).unwrap();
             let node = cursor.node().unwrap();
             let _ = std::hint::black_box(cursor.validity(&node));
-            let _ = std::hint::black_box(cursor.buffer());
+            let _ = std::hint::black_box(cursor.buffer(8));
         }
     });
     let columns = stored.read(Trust::Writers).unwrap();
     time("RecordBatch::try_new of them", &mut || {
         drop(std::hint::black_box(RecordBatch::try_new(columns.schema(), columns.columns().to_vec())));
     });
-    time("plan of 10 f64 columns", &mut || drop(std::hint::black_box(Plan::new(&batch))));
-    let plan = Plan::new(&batch).unwrap();
+    time("plan of 10 f64 columns", &mut || drop(std::hint::black_box(Plan::new(&batch, Locate::NOWHERE))));
+    let plan = Plan::new(&batch, Locate::NOWHERE).unwrap();
     let mut out = vec![0_u8; plan.root_bytes() as usize];
     let parts: Vec<u64> = plan.part_bytes().iter().map(|_| 0).collect();
     time("write_root of 10 f64 columns x 1000", &mut || {
@@ -542,10 +666,10 @@ fn speed() {
     });
     for rows in [13, 100] {
         let small = batch.slice(0, rows);
-        let size = Plan::new(&small).unwrap().root_bytes() as usize;
+        let size = Plan::new(&small, Locate::NOWHERE).unwrap().root_bytes() as usize;
         let mut out = vec![0_u8; size];
         time(&format!("plan and root of 10 f64 columns x {rows}, {size} bytes with descriptor"), &mut || {
-            let plan = Plan::new(&small).unwrap();
+            let plan = Plan::new(&small, Locate::NOWHERE).unwrap();
             plan.write_root(64, &[], &mut out, &|to, from| to.copy_from_slice(from));
         });
     }

@@ -62,6 +62,42 @@ fn every_type_is_read_in_place_elsewhere() {
     t.assert_sound(0);
 }
 
+/// What was read is published under other names, whole and as a slice, and stays when the first name goes.
+#[test]
+fn every_type_is_published_again_from_the_arena() {
+    let t = TestArena::new(512 * MIB);
+    let w = t.arena.writer().expect("a permit");
+    let same = |name: &str, source: &RecordBatch| {
+        let read = t.arena.batch(name).expect("published");
+        read.columns().iter().for_each(|column| column.to_data().validate_full().expect("valid"));
+        assert_eq!(read.record_batch(), source, "{name}");
+    };
+    let all = arrays().into_iter().map(|(name, array)| batch_of(vec![(&name, array)]));
+    for source in all.chain([batch_of(every_type(500)), batch_of(every_type(20_000))]) {
+        let rows = source.num_rows();
+        let (from, len) = (rows.min(5), rows.saturating_sub(9));
+        w.publish("first", &source).expect("room");
+        let read = t.arena.batch("first").expect("published");
+        w.publish("alias", &read).expect("room");
+        w.publish("whole", read.record_batch()).expect("room");
+        w.publish("slice", &read.slice(from, len)).expect("room");
+        drop(read);
+        w.remove("first").expect("remove");
+        let read = t.arena.batch("slice").expect("published");
+        w.publish("slice of slice", &read.slice(len / 3, len / 2)).expect("room");
+        drop(read);
+        w.remove("alias").expect("remove");
+        same("whole", &source);
+        same("slice", &source.slice(from, len));
+        same("slice of slice", &source.slice(from, len).slice(len / 3, len / 2));
+    }
+    assert_eq!(t.arena.verify().expect("verify"), []);
+    for name in ["whole", "slice", "slice of slice"] {
+        w.remove(name).expect("remove");
+    }
+    t.assert_sound(0);
+}
+
 /// The reader's half, in a process of its own.
 pub fn check_all(arena: &Arena) -> Result<String, Error> {
     let maps = std::fs::read_to_string("/proc/self/maps").expect("Linux");

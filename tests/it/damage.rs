@@ -28,6 +28,11 @@ fn some_arena(dir: &Path) -> PathBuf {
     values::publish(&w, "replaced", "bundle", 2, 5000).expect("room");
     values::publish(&w, "removed", "batch", 3, 5000).expect("room");
     w.remove("removed").expect("remove");
+    values::publish(&w, "large", "batch", 4, 20_000).expect("room");
+    let large = arena.batch("large").expect("published");
+    w.publish("alias", &large).expect("room");
+    w.publish("shared", large.record_batch()).expect("room");
+    w.remove("large").expect("remove");
     arena.path().to_owned()
 }
 
@@ -236,6 +241,7 @@ fn use_everything(dir: &Path, name: &str) -> Option<String> {
         note(is(&format!("n{i}"), i as u64), kind);
     }
     note(is("replaced", 2), "replaced");
+    note(is("alias", 4) && is("shared", 4), "shared");
     note(arena.stats().is_ok(), "stats");
     note(arena.who().is_ok(), "who");
     note(arena.verify().is_ok_and(|v| v.is_empty()), "verify");
@@ -250,6 +256,13 @@ fn use_everything(dir: &Path, name: &str) -> Option<String> {
                 let done = values::publish(&w, &format!("new{i}"), kind, 9, 50);
                 note(done.is_ok(), &format!("publish: {done:?}"));
             }
+            for name in ["alias", "shared", "n3"] {
+                let done = arena.get(name).and_then(|object| w.publish("again", &object));
+                note(done.is_ok(), &format!("publish {name} again: {done:?}"));
+                let done = arena.batch(name).and_then(|batch| w.publish("again", batch.record_batch()));
+                note(done.is_ok() || name == "n3", &format!("publish {name} again: {done:?}"));
+            }
+            note(w.remove("alias").is_ok(), "remove");
             note(w.remove("n5").is_ok(), "remove");
             note(w.remove("replaced").is_ok(), "remove");
         }

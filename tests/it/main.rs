@@ -6,6 +6,7 @@ mod damage;
 mod kills;
 mod processes;
 mod puppet;
+mod sharing;
 mod support;
 mod sync;
 mod sync_built;

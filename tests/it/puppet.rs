@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use faretra::arrow::arrow_schema::{DataType, Field, Schema};
-use faretra::{Arena, Batch, Error, Object, Options, Result, Table, Writer};
+use faretra::{Arena, Batch, Bundle, Error, Object, Options, Result, Table, Writer};
 use ndarray::Ix1;
 
 use crate::support::{alarms, close_from, forked, hear, say, write_where_forbidden};
@@ -299,7 +299,16 @@ impl Hands {
             assert_eq!(table.num_batches(), 0);
             let mine = options.open(arena.name()).expect("a child may open anew");
             whole(&mine.get(name).expect("published"));
-            values::publish(&mine.writer().expect("a permit"), "from-the-child", "bytes", 1, 100).expect("room");
+            let w = mine.writer().expect("a permit");
+            values::publish(&w, "from-the-child", "bytes", 1, 100).expect("room");
+            // The parent's pin is not the child's: its objects cannot be shared, but their values copied.
+            forked(w.publish("again", batch.object()).err());
+            forked(w.publish("again", std::slice::from_ref(&batch)).err());
+            forked(w.publish("again", Bundle::new().with("b", &batch)).err());
+            w.publish("again", batch.record_batch()).expect("room");
+            assert_eq!(whole(&mine.get("again").expect("published")), seed);
+            w.remove("again").expect("remove");
+            drop(w);
             drop(mine);
             // Dropping the parent's handles does nothing.
             drop(std::mem::take(&mut taken));

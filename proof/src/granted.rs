@@ -1,0 +1,390 @@
+//! Locks, semaphores, events, values and mutable arrays: what participants do with them, and what each must say.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use faretra::Kind;
+use faretra::proof::{Form, Id, Lease, Leases, Life, Load, Mem, PARTITION, SLOTS, Slots, State, Tables, lock};
+
+use crate::script::{Act, May, Script};
+use crate::sim::Sim;
+use crate::world::{Actor, ROOM, ok, quiet, read};
+
+const NOW: Option<Duration> = Some(Duration::ZERO);
+const MUTEX: Form = Form { kind: Kind::Mutex, leases: 1, size: 16, slots: 2 };
+const VALUE: Form = Form { kind: Kind::Value, leases: SLOTS, size: 16, slots: SLOTS };
+const SEMAPHORE: Form = Form { kind: Kind::Semaphore, leases: 3, size: 0, slots: 0 };
+const EVENT: Form = Form { kind: Kind::Event, leases: 0, size: 1, slots: 0 };
+const ARRAY: Form = Form { kind: Kind::MutableArray, leases: 2 * PARTITION, size: 2, slots: 0 };
+
+/// Publishes one of each: mutex `m`, values `u` and `v`, semaphore `s`, event `e`, array `g`.
+pub fn publish_all(a: &Actor) {
+    for (name, form) in [("m", MUTEX), ("u", VALUE), ("v", VALUE), ("s", SEMAPHORE), ("e", EVENT), ("g", ARRAY)] {
+        ok(publish(a, name, form));
+    }
+}
+
+fn publish(a: &Actor, name: &str, form: Form) -> faretra::Result<u64> {
+    let draft = a.draft_lock(form)?;
+    let fill = || {
+        match form.kind {
+            Kind::Semaphore => a.fill_permits(ok(a.leases_of(draft.id)).expect("permits"), 2),
+            Kind::MutableArray => {
+                let part = a.alloc(Kind::Array, 5000)?;
+                for w in 0..4 {
+                    a.env.store(a.payload(part.id) + w * 8, 0, Ordering::Relaxed);
+                }
+                a.adopt_part(draft, 0, part).inspect_err(|_| a.drop_draft(part))?;
+            }
+            Kind::Mutex | Kind::Value => a.fill_slots(a.slots_of(draft.id, &form), &[0, 0]),
+            _ => {}
+        }
+        a.set_meta(draft.id, faretra::proof::meta::ROWS, crate::world::tag(name));
+        a.publish(name, draft, Some(0))
+    };
+    fill().inspect_err(|_| a.drop_draft(draft))
+}
+
+fn form_of(kind: Kind) -> Form {
+    match kind {
+        Kind::Mutex => MUTEX,
+        _ => VALUE,
+    }
+}
+
+/// What a pinned object that locks says; torn values are a failure. Of a mutable array: its first partition.
+pub fn value(t: &Tables<Sim>, id: Id, kind: Kind) -> u64 {
+    let leases = ok(t.leases_of(id)).expect("it locks");
+    match kind {
+        Kind::Mutex | Kind::Value => {
+            let mut words = [0; 2];
+            ok(t.load_slots(t.slots_of(id, &form_of(kind)), &mut words));
+            assert_eq!(words[0], words[1], "K3: {id} is torn");
+            words[0]
+        }
+        Kind::Semaphore => t.count_leases(leases, |s| matches!(s, State::Free | State::Back(_))),
+        Kind::Event => t.env.load(t.lock_word(id, lock::STATE), Ordering::SeqCst),
+        _ => {
+            let frozen = t.is_frozen(id);
+            let part = t.entry(id, 0).part();
+            assert_eq!(t.life(part, Ordering::Acquire), Life::part(id), "{part} is no part of {id}");
+            let words = |p| [0, 1].map(|w| t.env.load(t.payload(part) + (p * 2 + w) * 8, Ordering::Relaxed));
+            for p in 0..2 {
+                let writer = t.count_leases(leases.part(p * PARTITION, 1), |s| s != State::Free);
+                // Being written, or left half written, which the next is told.
+                assert!(writer != 0 || words(p)[0] == words(p)[1], "K2: partition {p} is torn");
+                assert!(!frozen || words(p)[0] == words(p)[1], "K5: a frozen array is torn");
+            }
+            words(0)[0]
+        }
+    }
+}
+
+/// Runs `f` with an object pinned, if it is there.
+fn with<T>(a: &Actor, name: &str, f: impl FnOnce(Id, Leases) -> T) -> Option<T> {
+    let id = ok(a.pin_named(name))?;
+    let done = f(id, ok(a.leases_of(id)).expect("it locks"));
+    a.unpin(id);
+    Some(done)
+}
+
+fn slots(a: &Actor, id: Id, form: &Form) -> Slots {
+    a.slots_of(id, form)
+}
+
+/// Locks `m`, adds one, unlocks. Nothing if somebody else has it.
+fn lock_and_add(a: &Actor) {
+    with(a, "m", |id, leases| {
+        let Some(lease) = ok(a.try_lease(leases)) else { return };
+        let s = slots(a, id, &MUTEX);
+        let mut words = [0; 2];
+        ok(a.load_slots(s, &mut words));
+        let next = words[0] + 1;
+        a.store_locked(s, &[next; 2]);
+        // No two holders may make the same of it.
+        a.env.state().counted.push(("m", next));
+        a.give_back(lease, true);
+    });
+}
+
+fn update(a: &Actor) {
+    with(a, "v", |id, _| {
+        let mut words = [0; 2];
+        ok(a.update_slots(slots(a, id, &VALUE), &mut words, |w| {
+            assert_eq!(w[0], w[1], "K3: torn");
+            w.fill(w[0] + 1);
+            true
+        }));
+        a.env.state().counted.push(("v", words[0]));
+    });
+}
+
+fn store(a: &Actor, to: u64) {
+    with(a, "u", |id, _| ok(a.store_slots(slots(a, id, &VALUE), &[to; 2])));
+}
+
+fn use_up_and_release(a: &Actor) {
+    with(a, "s", |_, leases| {
+        if let Some(lease) = ok(a.try_lease(leases)) {
+            a.use_up(lease);
+            assert!(a.add_permit(leases), "one was used up");
+        }
+    });
+}
+
+fn take_and_return(a: &Actor) {
+    with(a, "s", |_, leases| {
+        if let Some(lease) = ok(a.try_lease(leases)) {
+            a.give_back(lease, true);
+        }
+    });
+}
+
+fn partition(leases: Leases, p: u64) -> Leases {
+    leases.part(p * PARTITION, PARTITION)
+}
+
+fn cell(a: &Actor, id: Id, p: u64, w: u64) -> u64 {
+    a.payload(a.entry(id, 0).part()) + (p * 2 + w) * 8
+}
+
+/// Writes a partition of `g`, word by word, if it is free and not frozen.
+fn write(a: &Actor, p: u64, to: u64) {
+    with(a, "g", |id, leases| {
+        let Some(lease) = ok(a.write_partition(partition(leases, p), NOW)) else { return };
+        if !a.is_frozen(id) {
+            let [x, y] = [0, 1].map(|w| a.env.load(cell(a, id, p, w), Ordering::Relaxed));
+            assert!(x == y || lease.recovered, "K2: half written, and nobody says so");
+            for w in 0..2 {
+                a.env.store(cell(a, id, p, w), to, Ordering::Relaxed);
+            }
+        }
+        a.give_back(lease, true);
+    });
+}
+
+fn look(a: &Actor, p: u64) {
+    with(a, "g", |id, leases| {
+        let Some(lease) = ok(a.read_partition(partition(leases, p), NOW)) else { return };
+        let [x, y] = [0, 1].map(|w| a.env.load(cell(a, id, p, w), Ordering::Relaxed));
+        assert!(x == y || lease.recovered, "K2, K4: half written, and nobody says so");
+        a.give_back(lease, true);
+    });
+}
+
+/// Freezes `g`, if all of it is free; afterwards it never changes.
+fn freeze(a: &Actor) {
+    with(a, "g", |id, leases| {
+        let take = |p| ok(a.write_partition(partition(leases, p), NOW));
+        let held: Vec<Lease> = (0..2).map_while(take).collect();
+        let whole = held.len() == 2 && held.iter().all(|l| !l.recovered);
+        if whole {
+            a.set_frozen(id);
+        }
+        for lease in held {
+            a.give_back(lease, !lease.recovered);
+        }
+        if whole {
+            let all = || [0, 1, 2, 3].map(|w| a.env.load(cell(a, id, 0, w), Ordering::Relaxed));
+            let before = all();
+            assert!(a.is_frozen(id));
+            assert_eq!(all(), before, "K5: a frozen array changed");
+        }
+    });
+}
+
+fn signal(a: &Actor) {
+    with(a, "e", |id, _| {
+        a.set_event(id);
+        a.pass_event(id, true);
+    });
+}
+
+/// What is raced, stopped and piled on each other.
+pub fn acts() -> Vec<Act> {
+    fn act(name: &'static str, may: May, run: fn(&Actor)) -> Act {
+        Act { name, run, may }
+    }
+    vec![
+        act("lock m, add 1", &[], lock_and_add),
+        act("update v", &[], update),
+        act("store u", &[("u", Some(4))], |a| store(a, 4)),
+        act("store u and read it", &[("u", Some(5))], |a| {
+            store(a, 5);
+            ok(read(a, "u"));
+        }),
+        act("use a permit of s up, release one", &[("s", Some(1)), ("s", Some(2)), ("s", Some(3))], use_up_and_release),
+        act("take a permit of s", &[], take_and_return),
+        act("signal e", &[("e", Some(1))], signal),
+        act("write half of g", &[("g", Some(6)), ("g", Some(0))], |a| write(a, 0, 6)),
+        act("write g, half by half", &[("g", Some(7)), ("g", Some(0))], |a| {
+            write(a, 0, 7);
+            write(a, 1, 7);
+        }),
+        act("read half of g", &[], |a| look(a, 0)),
+        act("freeze g", &[], freeze),
+        act("remove m", &[], |a| {
+            ok(a.remove("m"));
+        }),
+    ]
+}
+
+fn one(a: &Actor, name: &str, form: Form) {
+    ok(publish(a, name, form));
+}
+
+/// A process that died with everything that is granted, and with `g` half written.
+fn die_with_all(a: &Actor) {
+    publish_all(a);
+    let dead = quiet(&a.env, 50);
+    for name in ["m", "s"] {
+        with(&dead, name, |_, leases| ok(dead.try_lease(leases)).expect("free"));
+    }
+    with(&dead, "g", |id, leases| {
+        ok(dead.write_partition(partition(leases, 0), NOW)).expect("free");
+        ok(dead.read_partition(partition(leases, 1), NOW)).expect("free");
+        dead.env.store(cell(&dead, id, 0, 0), 9, Ordering::Relaxed);
+    });
+    with(&dead, "v", |_, leases| ok(dead.try_lease(leases.part(3, 1))).expect("free"));
+    a.env.state().kill(50);
+}
+
+/// The operations that the sweeps go through, each with its own stage.
+pub fn scripts() -> Vec<Script> {
+    fn plain(name: &'static str, before: fn(&Actor), victim: fn(&Actor), may: May) -> Script {
+        Script { name, before, victim, may, room: ROOM }
+    }
+    vec![
+        plain("make one of each that locks", |_| {}, publish_all, &[]),
+        plain(
+            "lock, add, unlock, twice",
+            |a| one(a, "m", MUTEX),
+            |a| {
+                lock_and_add(a);
+                lock_and_add(a);
+                assert_eq!(ok(read(a, "m")), Some(2));
+            },
+            &[("m", Some(0)), ("m", Some(1)), ("m", Some(2))],
+        ),
+        plain(
+            "unlock without a word that it is consistent",
+            |a| one(a, "m", MUTEX),
+            |a| {
+                with(a, "m", |_, leases| {
+                    for (consistent, told) in [(false, false), (false, true), (true, true), (true, false)] {
+                        let lease = ok(a.try_lease(leases)).expect("free");
+                        assert!(ok(a.try_lease(leases)).is_none(), "K1: two holders");
+                        assert_eq!(lease.recovered, told, "K2");
+                        a.give_back(lease, consistent);
+                    }
+                });
+            },
+            &[("m", Some(0))],
+        ),
+        plain(
+            "store and update values",
+            |a| {
+                one(a, "u", VALUE);
+                one(a, "v", VALUE);
+            },
+            |a| {
+                for to in 1..=2 {
+                    store(a, to);
+                    update(a);
+                }
+                assert_eq!((ok(read(a, "u")), ok(read(a, "v"))), (Some(2), Some(2)));
+            },
+            &[("u", Some(0)), ("u", Some(1)), ("u", Some(2)), ("v", Some(0)), ("v", Some(1)), ("v", Some(2))],
+        ),
+        plain(
+            "permits of a semaphore",
+            |a| one(a, "s", SEMAPHORE),
+            |a| {
+                take_and_return(a);
+                with(a, "s", |_, leases| {
+                    let all: Vec<_> = (0..3).map_while(|_| ok(a.try_lease(leases))).collect();
+                    assert_eq!(all.len(), 2);
+                    assert!(a.add_permit(leases) && !a.add_permit(leases), "bounded");
+                    a.use_up(all[0]);
+                    a.give_back(all[1], true);
+                });
+            },
+            &[("s", Some(1)), ("s", Some(2)), ("s", Some(3))],
+        ),
+        plain(
+            "ring who sleeps",
+            publish_all,
+            |a| {
+                let arm = |name| {
+                    let id = ok(a.pin_named(name)).expect("made");
+                    a.env.store(a.lock_word(id, lock::BELL), 1, Ordering::Relaxed);
+                    a.unpin(id);
+                };
+                ["m", "s", "e", "g", "v"].into_iter().for_each(arm);
+                let wakes = a.env.state().wakes;
+                lock_and_add(a);
+                with(a, "s", |_, leases| assert!(a.add_permit(leases)));
+                with(a, "e", |id, _| a.set_event(id));
+                write(a, 0, 1);
+                update(a);
+                assert_eq!(a.env.state().wakes, wakes + 5, "B2: somebody was not woken");
+            },
+            &[("s", Some(2)), ("s", Some(3)), ("e", Some(0)), ("e", Some(1))],
+        ),
+        plain("an event", |a| one(a, "e", EVENT), signal, &[("e", Some(0)), ("e", Some(1))]),
+        plain(
+            "write, read and freeze",
+            |a| one(a, "g", ARRAY),
+            |a| {
+                write(a, 0, 1);
+                look(a, 0);
+                write(a, 1, 1);
+                freeze(a);
+                write(a, 0, 2);
+                assert_eq!(ok(read(a, "g")), Some(1), "K5");
+            },
+            &[("g", Some(0)), ("g", Some(1))],
+        ),
+        plain(
+            "what a dead process had been granted",
+            die_with_all,
+            |a| {
+                let done = ok(a.recover(false));
+                assert_eq!(done.locks, 5, "{done:?}");
+                for name in ["m", "s"] {
+                    with(a, name, |_, leases| {
+                        let lease = ok(a.try_lease(leases)).expect("back");
+                        assert!(lease.recovered, "K2: `{name}`");
+                        a.give_back(lease, true);
+                    });
+                }
+                with(a, "g", |_, leases| {
+                    let told = |p| {
+                        let lease = ok(a.read_partition(partition(leases, p), NOW)).expect("back");
+                        a.give_back(lease, true);
+                        lease.recovered
+                    };
+                    assert!(told(0) && !told(1), "K2: a reader that died breaks nothing");
+                });
+                write(a, 0, 5);
+                update(a);
+            },
+            &[("g", Some(0)), ("g", Some(9)), ("g", Some(5)), ("v", Some(0)), ("v", Some(1))],
+        ),
+        plain(
+            "remove what is held",
+            |a| one(a, "m", MUTEX),
+            |a| {
+                with(a, "m", |id, leases| {
+                    let lease = ok(a.try_lease(leases)).expect("free");
+                    ok(a.remove("m"));
+                    one(a, "m", MUTEX);
+                    a.store_locked(slots(a, id, &MUTEX), &[7; 2]);
+                    a.give_back(lease, true);
+                });
+                assert_eq!(ok(read(a, "m")), Some(0));
+            },
+            &[("m", Some(0)), ("m", None)],
+        ),
+    ]
+}
