@@ -313,7 +313,9 @@ fn handed_over(all: &Everything, hurry: u64) -> Outcome {
     }
     let [events, futex, mutex, robust] = times;
     table.ratio("event there and back | bare futex", &events, &futex, "");
+    table.plain("bare futex there and back", &futex, "");
     table.ratio("mutex to one who sleeps for it | robust pthread mutex", &mutex, &robust, "");
+    table.plain("robust pthread mutex to one who sleeps for it", &robust, "");
     table.print();
     Ok(())
 }
