@@ -383,36 +383,46 @@ fn an_array_is_filled_whoever_dies() {
     let a = array(&t, LEN, 16);
     t.arena.trim().expect("trim");
     let live = t.arena.stats().expect("stats").live;
-    let start = || {
-        let mut child = t.puppet();
-        child.tell("rows-fill-all a");
-        child
+    let busy = |worker| t.arena.shared_value(&format!("busy-{worker}"), 0_u64).and_then(|v| v.load()).expect("sound");
+    let mut next = 0;
+    let mut start = || {
+        let (mut child, worker) = (t.puppet(), next);
+        next += 1;
+        child.tell(&format!("rows-fill-all a {worker}"));
+        (child, worker)
     };
-    let mut workers: Vec<Child> = (0..4).map(|_| start()).collect();
+    let mut workers: Vec<(Child, u64)> = (0..4).map(|_| start()).collect();
     let mut random = Random(11);
-    for _ in 0..12 {
-        std::thread::sleep(Duration::from_millis(5 + random.below(25)));
+    let mut killed = 0;
+    for _ in 0..30 {
+        std::thread::sleep(Duration::from_millis(random.below(10)));
         let i = random.below(4) as usize;
-        workers[i].kill();
-        workers[i] = start();
+        let (child, worker) = &mut workers[i];
+        // What it is at cannot change while it stands.
+        child.stop();
+        match busy(*worker) {
+            1 => {
+                child.kill();
+                killed += 1;
+                workers[i] = start();
+            }
+            _ => child.resume(),
+        }
     }
-    let (mut filled, mut told) = (0, 0);
-    for w in &mut workers {
-        let answer = w.answer().expect("all is filled");
-        let (f, r) = answer.split_once(' ').expect("two numbers");
-        filled += f.parse::<u64>().expect("a number");
-        told += r.parse::<u64>().expect("a number");
+    let mut filled = 0;
+    for (child, _) in &mut workers {
+        filled += child.answer().expect("all is filled").parse::<u64>().expect("a number");
+        child.finish();
     }
-    eprintln!("12 killed; the last four filled {filled} partitions, {told} of them begun by the dead");
+    let told = t.arena.shared_value("told", 0_u64).and_then(|v| v.load()).expect("sound");
+    assert_eq!(told, killed, "each was killed in the middle, and one was told");
+    eprintln!("{killed} killed in the middle; the last four filled {filled} of 16 partitions");
     let frozen = a.freeze_timeout(DEADLINE).expect("consistent");
     let wrong = frozen.iter().enumerate().position(|(i, element)| *element != expected(i));
     assert_eq!(wrong, None);
     assert!(a.try_write(0).is_err_and(|e| e.to_string().contains("frozen")));
     let again = t.arena.array::<u64, Ix1>("a").expect("an array like any other");
     assert_eq!(again.len(), LEN);
-    for w in &mut workers {
-        w.finish();
-    }
     drop((frozen, again, a));
     t.assert_sound(live);
     assert_nothing_left(&t, vec![]);

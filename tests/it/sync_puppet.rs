@@ -144,7 +144,8 @@ impl SyncHands {
                 self.read.push(rows);
             }
             "rows-unread" => drop(self.read.pop()),
-            "rows-fill-all" => return fill_all(&rows_of(arena, args[0])?),
+            // NAME WORKER
+            "rows-fill-all" => return fill_all(arena, &rows_of(arena, args[0])?, number(args, 1)),
             // Takes the writer's lease of a partition and lets go of it, for ever.
             "rows-churn" => {
                 let (a, p) = (rows_of(arena, args[0])?, number(args, 1) as usize);
@@ -298,10 +299,12 @@ pub fn expected(index: usize) -> u64 {
     (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1
 }
 
-/// Fills every partition that is not filled, whoever began it, and says how many it filled and how many of these
-/// others had begun.
-fn fill_all(array: &MutableArray<u64, Ix1>) -> Result<String> {
-    let (mut filled, mut told) = (0, 0);
+/// Fills every partition that is not filled, whoever began it, and says how many. `busy`: the worker is in the middle
+/// of one; `told`: how often anybody took up what a dead one had begun.
+fn fill_all(arena: &Arena, array: &MutableArray<u64, Ix1>, worker: u64) -> Result<String> {
+    let busy = arena.shared_value(&format!("busy-{worker}"), 0_u64)?;
+    let told = arena.shared_value("told", 0_u64)?;
+    let mut filled = 0;
     loop {
         let mut left = 0;
         for partition in 0..array.partitions() {
@@ -315,18 +318,22 @@ fn fill_all(array: &MutableArray<u64, Ix1>) -> Result<String> {
             if !recovered && view.last().is_some_and(|last| *last != 0) {
                 continue;
             }
+            if recovered {
+                told.update(|n| n + 1)?;
+            }
+            busy.store(1)?;
             for (i, element) in view.iter_mut().enumerate() {
                 *element = expected(first + i);
                 if i % 64 == 0 {
                     std::thread::sleep(Duration::from_micros(500));
                 }
             }
+            busy.store(0)?;
             filled += 1;
-            told += u64::from(recovered);
             rows.mark_consistent();
         }
         if left == 0 {
-            return Ok(format!("{filled} {told}"));
+            return Ok(filled.to_string());
         }
         std::thread::sleep(Duration::from_millis(1));
     }
