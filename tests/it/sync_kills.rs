@@ -597,6 +597,25 @@ fn the_dead_are_found_in_the_busiest_place() {
     assert_nothing_left(&t, vec![waiter]);
 }
 
+/// One of two holders is found dead however many permits the other has: each is asked about once.
+#[test]
+fn the_dead_are_found_among_many_permits() {
+    const PERMITS: u32 = 8192;
+    let t = TestArena::new(16 * MIB);
+    let s = t.arena.semaphore("s", PERMITS).expect("made");
+    let (mut other, mut victim) = (t.puppet(), t.puppet());
+    other.ask(&format!("acquire-many s {PERMITS} {}", PERMITS - 1));
+    assert_eq!(victim.ask(&format!("acquire s {PERMITS}")), "recovered=false");
+    let mut waiter = t.puppet();
+    waiter.tell(&format!("acquire s {PERMITS}"));
+    until_waiting(&waiter);
+    victim.kill();
+    assert_eq!(waiter.answer().as_deref(), Ok("recovered=true"));
+    assert_eq!(s.available().expect("sound"), 0);
+    drop(s);
+    assert_nothing_left(&t, vec![other, waiter]);
+}
+
 /// An update that panics gives its slot back, as often as it does.
 #[test]
 fn panicking_updates_keep_no_slot() {

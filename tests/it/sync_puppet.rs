@@ -105,6 +105,13 @@ impl SyncHands {
                 done = format!("recovered={}", permit.recovered());
                 self.permits.push(permit);
             }
+            // NAME CAPACITY HOW_MANY
+            "acquire-many" => {
+                let s = arena.semaphore(args[0], number(args, 1) as u32)?;
+                for _ in 0..number(args, 2) {
+                    self.permits.push(s.acquire()?);
+                }
+            }
             "give" => drop(self.permits.pop()),
             // Acquires and gives back for ever.
             "churn" => {
