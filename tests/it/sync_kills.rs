@@ -428,8 +428,8 @@ fn an_array_is_filled_whoever_dies() {
     assert_nothing_left(&t, vec![]);
 }
 
-/// Signals at 1 kHz in both end no wait and lose no wake-up: a lost one would cost a slice each, and tens of thousands of
-/// rounds the deadline.
+/// Signals at 1 kHz in both end no wait and lose no wake-up: a lost one costs a slice, so one in a hundred lost would
+/// cost the deadline.
 #[test]
 fn signals_lose_no_wake_up() {
     const ROUNDS: u64 = 60_000;
