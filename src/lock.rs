@@ -341,17 +341,17 @@ impl<E: Env> Core<E> {
 
     /// Asks the kernel about a few of those who have leases, others in each slice: an idle waiter should not cost
     /// more the more there are. Takes back what the dead among them had.
-    fn take_back_some(&self, leases: Leases, slice: u64, thoroughly: bool) -> bool {
-        const A_FEW: u64 = 8;
-        let lessee = |i| match Life(self.env.load(leases.word(i % leases.count), Acquire)).state() {
-            Some(State::Leased(t)) => Some(t.owner()),
-            _ => None,
-        };
-        let first = slice * A_FEW % leases.count.max(1);
-        let others = (first..first + leases.count).filter_map(lessee).filter(|o| *o != self.me());
+    fn take_back_some(&self, leases: Leases, slice: usize, thoroughly: bool) -> bool {
+        const A_FEW: usize = 8;
+        let lessees = self.lessees(leases).into_iter().map(|(_, owner)| owner).filter(|owner| *owner != self.me());
+        // A process is asked about once, however many leases it has.
+        let mut others: Vec<Owner> = lessees.collect();
+        others.sort_unstable_by_key(|owner| (owner.seat, owner.incarnation));
+        others.dedup();
+        let first = (slice * A_FEW) % others.len().max(1);
         let facts = |owner| if thoroughly { self.process(owner) } else { Process::default() };
-        let dead: Vec<Owner> =
-            others.take(A_FEW as usize).filter(|owner| self.env.is_gone(*owner, facts(*owner))).collect();
+        let asked = others.iter().cycle().skip(first).take(A_FEW.min(others.len()));
+        let dead: Vec<Owner> = asked.copied().filter(|owner| self.env.is_gone(*owner, facts(*owner))).collect();
         // The waiter pins what it waits for, so this needs no memory: recovery may.
         self.take_back(leases, &dead);
         !dead.is_empty()

@@ -41,6 +41,7 @@
 
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -599,9 +600,18 @@ impl<T: Pod> SharedValue<T> {
         }
         words.resize(size_of::<T>().div_ceil(8), 0);
         let mut before = T::zeroed();
+        let mut panicked = None;
         let changed = core.update_slots(self.slots, &mut words, |words| {
             before = from_words(words);
-            let Some(new) = next(before) else { return false };
+            // A panic may not pass: the slot would stay taken for as long as this process lives.
+            let new = match catch_unwind(AssertUnwindSafe(|| next(before))) {
+                Ok(Some(new)) => new,
+                Ok(None) => return false,
+                Err(panic) => {
+                    panicked = Some(panic);
+                    return false;
+                }
+            };
             for (word, chunk) in words.iter_mut().zip(bytemuck::bytes_of(&new).chunks(8)) {
                 let mut bytes = [0; 8];
                 bytes[..chunk.len()].copy_from_slice(chunk);
@@ -609,6 +619,9 @@ impl<T: Pod> SharedValue<T> {
             }
             true
         })?;
+        if let Some(panic) = panicked {
+            resume_unwind(panic);
+        }
         Ok(changed.map_or(Err(before), |()| Ok(before)))
     }
 }

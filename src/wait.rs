@@ -57,7 +57,7 @@ impl<E: Mem + Sys> Tables<E> {
 
 impl<E: Env> Core<E> {
     /// Tries `attempt` until it yields something, sleeping on `bell` in between; `None` after
-    /// `timeout`. `slice_over` runs after each slice in which the bell was silent.
+    /// `timeout`. `slice_over` runs after each slice, and after a sleep that something else than the bell ended.
     pub fn wait<T>(
         &self,
         bell: u64,
@@ -94,6 +94,7 @@ impl<E: Env> Core<E> {
         slice_over: &mut dyn FnMut(),
         attempt: &mut dyn FnMut() -> Result<Option<T>>,
     ) -> Result<Option<T>> {
+        let mut looked = Instant::now();
         loop {
             // Where another sleeper set the flag, this load is all that comes before the second try (B2).
             let mut now = Bell(self.env.load(bell, SeqCst));
@@ -111,8 +112,10 @@ impl<E: Env> Core<E> {
                 return Ok(None);
             }
             self.env.sleep(bell, now.futex(), left.map_or(SLICE, |l| l.min(SLICE)));
-            if Bell(self.env.load(bell, SeqCst)) == now {
+            // A bell is shared: what others do may ring it all the time, while he who is waited for is dead.
+            if Bell(self.env.load(bell, SeqCst)) == now || looked.elapsed() >= SLICE {
                 slice_over();
+                looked = Instant::now();
             }
         }
     }

@@ -8,6 +8,7 @@ use faretra::{Arena, Batch, Bundle, Error, Object, Options, Result, Table, Write
 use ndarray::Ix1;
 
 use crate::support::{alarms, close_from, forked, hear, say, write_where_forbidden};
+use crate::sync_puppet::SyncHands;
 use crate::values;
 
 /// What a puppet has in its hands.
@@ -17,6 +18,7 @@ struct Hands {
     writers: Vec<Writer>,
     pins: Vec<(Object, u64)>,
     drafts: Vec<faretra::ArrayDraft<u64, Ix1>>,
+    sync: SyncHands,
 }
 
 /// Does what it hears until there is nothing more to hear.
@@ -35,7 +37,7 @@ pub fn run() {
     }
 }
 
-fn number(args: &[&str], i: usize) -> u64 {
+pub fn number(args: &[&str], i: usize) -> u64 {
     args.get(i).and_then(|a| a.parse().ok()).unwrap_or_else(|| panic!("argument {i} of {args:?} is no number"))
 }
 
@@ -75,6 +77,7 @@ impl Hands {
         self.drafts.clear();
         self.pins.clear();
         self.writers.clear();
+        self.sync = SyncHands::default();
     }
 
     fn obey(&mut self, verb: &str, args: &[&str]) -> Result<String> {
@@ -183,7 +186,10 @@ impl Hands {
                 write_where_forbidden(object.bytes()?.as_ptr());
             }
             "arrow_types" => return crate::arrow_types::check_all(self.arena()),
-            _ => panic!("a puppet does not know `{verb}`"),
+            _ => {
+                let arena = self.arena.as_ref().expect("told to open an arena first");
+                return self.sync.obey(arena, verb, args);
+            }
         }
         done(String::new())
     }
