@@ -63,6 +63,7 @@ pub struct Options {
     warm: Option<u64>,
     untrusted: bool,
     trust_others: bool,
+    spin: u32,
 }
 
 impl Default for Options {
@@ -77,6 +78,7 @@ impl Default for Options {
             warm: None,
             untrusted: false,
             trust_others: false,
+            spin: 256,
         }
     }
 }
@@ -130,6 +132,14 @@ impl Options {
     #[must_use]
     pub fn warm(mut self, bytes: u64) -> Options {
         self.warm = Some(bytes);
+        self
+    }
+
+    /// How often a waiter looks again at most before it sleeps; adapted to how often that was worth it. 0: it sleeps
+    /// at once. Default: 256, a few microseconds; 0 on a machine with one processor.
+    #[must_use]
+    pub fn spin(mut self, looks: u32) -> Options {
+        self.spin = looks;
         self
     }
 
@@ -274,6 +284,7 @@ impl Options {
 
     fn arena(&self, core: Core<Posix>, name: &str) -> Arena {
         core.env.close_lock_fd();
+        core.env.set_spin(self.spin);
         let path = core.env.file().path().to_owned();
         let at = Attachment { core, name: name.into(), untrusted: self.untrusted, on_leave: leave };
         Arena { at: Arc::new(at), path }

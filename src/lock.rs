@@ -303,7 +303,7 @@ impl<E: Env> Core<E> {
             if matches!(word.state(), Some(State::Leased(_) | State::Loose)) {
                 continue;
             }
-            let ticket = self.ticket();
+            let ticket = self.lease_ticket();
             let Some((leased, recovered)) = word.lease(ticket) else {
                 return Err(Error::damaged(format!("the lease at {off:#x} has the impossible word {:#x}", word.0)));
             };
@@ -312,6 +312,21 @@ impl<E: Env> Core<E> {
             }
         }
         Ok(None)
+    }
+
+    /// Takes one of the first few of these if nobody has it and nobody need be told anything: the fast way.
+    #[inline]
+    pub fn lease_free(&self, leases: Leases) -> Option<Lease> {
+        for index in 0..leases.count.min(4) {
+            let off = leases.word(index);
+            if self.env.load(off, Relaxed) == Life::FREE.0 {
+                let ticket = self.lease_ticket();
+                if self.env.cas(off, Life::FREE.0, Life::leased(ticket).0, SeqCst).is_ok() {
+                    return Some(Lease { off, bell: leases.bell, ticket, recovered: false });
+                }
+            }
+        }
+        None
     }
 
     /// Takes one of these, as soon as one is free; `None` after `timeout`.
@@ -342,7 +357,7 @@ impl<E: Env> Core<E> {
     /// Asks the kernel about a few of those who have leases, others in each slice: an idle waiter should not cost
     /// more the more there are. Takes back what the dead among them had.
     fn take_back_some(&self, leases: Leases, slice: usize, thoroughly: bool) -> bool {
-        const A_FEW: usize = 8;
+        const A_FEW: usize = 64;
         let lessees = self.lessees(leases).into_iter().map(|(_, owner)| owner).filter(|owner| *owner != self.me());
         // A process is asked about once, however many leases it has.
         let mut others: Vec<Owner> = lessees.collect();
@@ -364,6 +379,7 @@ impl<E: Env> Core<E> {
         self.end_lease(lease, next)
     }
 
+    #[inline]
     fn end_lease(&self, lease: Lease, next: Life) -> bool {
         let ended = self.env.cas(lease.off, Life::leased(lease.ticket).0, next.0, SeqCst);
         ended.is_ok() && self.ring(lease.bell)

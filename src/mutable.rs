@@ -305,7 +305,7 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
         partitions: Range<usize>,
         timeout: Option<Duration>,
         take: impl Fn(Leases, Option<Duration>) -> Result<Option<crate::lock::Lease>>,
-    ) -> Result<Option<Vec<Held>>> {
+    ) -> Result<Option<Vec<Held<'static>>>> {
         self.handle.at().core.env.check_fork()?;
         let started = Instant::now();
         let mut held = Vec::with_capacity(partitions.len());
@@ -345,7 +345,7 @@ pub struct RowsMut<T: Element, D: Dimension> {
     dim: D,
     rows: Range<usize>,
     // After the stretch: the rows are given back when nobody can look at them any more.
-    held: Vec<Held>,
+    held: Vec<Held<'static>>,
     types: PhantomData<T>,
 }
 
@@ -392,7 +392,7 @@ pub struct Rows<T: Element, D: Dimension> {
     dim: D,
     rows: Range<usize>,
     recovered: bool,
-    _held: Vec<Held>,
+    _held: Vec<Held<'static>>,
     types: PhantomData<T>,
 }
 

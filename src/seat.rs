@@ -69,6 +69,7 @@ pub struct Core<E> {
     pub tables: Tables<E>,
     me: Owner,
     tickets: AtomicU64,
+    leases: AtomicU64,
     /// Pages of our row that are in memory: a private copy of our row map.
     row: Box<[AtomicU64]>,
     row_lock: Mutex<()>,
@@ -162,6 +163,7 @@ impl<E: Env> Core<E> {
         let mut core = Core {
             me: Owner { seat: 0, incarnation: 0 },
             tickets: AtomicU64::new(0),
+            leases: AtomicU64::new(0),
             row: (0..tables.geo.row_map_words()).map(|_| AtomicU64::new(0)).collect(),
             row_lock: Mutex::default(),
             stash: tables.geo.zones.iter().map(|_| Mutex::default()).collect(),
@@ -295,6 +297,15 @@ impl<E: Env> Core<E> {
     /// L2: a ticket that was never used.
     pub fn ticket(&self) -> Ticket {
         Ticket::new(self.me, self.tickets.fetch_add(1, Relaxed))
+    }
+
+    /// A ticket for a lease. Threads of one process may get the same at the same time, for different leases: one
+    /// is given back by who has it only, so that no late swap can meet another's.
+    #[inline]
+    pub fn lease_ticket(&self) -> Ticket {
+        let count = self.leases.load(Relaxed);
+        self.leases.store(count.wrapping_add(1), Relaxed);
+        Ticket::new(self.me, count)
     }
 
     /// Leaves: everything that this participant held must have been let go before.

@@ -20,6 +20,7 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::Duration;
 
@@ -72,7 +73,19 @@ pub struct Posix {
     /// The descriptor that the participant's lock is taken on; closed once it is LIVE.
     lock_fd: std::sync::Mutex<Option<OwnedFd>>,
     fork: ForkGuard,
+    spin: Spin,
 }
+
+/// How long waiters of this process spin: longer where that was worth it, hardly where it was not. (After the adaptive
+/// mutexes of glibc.)
+#[derive(Debug, Default)]
+struct Spin {
+    most: AtomicU32,
+    now: AtomicU32,
+}
+
+/// Where spinning begins, and what is left of it when it is never worth it.
+const LEAST_SPIN: u32 = 8;
 
 impl Load for Posix {
     #[inline(always)]
@@ -144,6 +157,19 @@ impl Sys for Posix {
 
     fn peek(&self, off: u64) -> u64 {
         self.file.peek(off)
+    }
+
+    fn spins(&self) -> u32 {
+        self.spin.now.load(Relaxed)
+    }
+
+    fn spun(&self, looks: Option<u32>) {
+        let (most, now) = (self.spin.most.load(Relaxed), self.spin.now.load(Relaxed));
+        let next = match looks {
+            Some(looks) => now.max(looks.saturating_mul(2)),
+            None => now - now / 8,
+        };
+        self.spin.now.store(next.clamp(LEAST_SPIN.min(most), most), Relaxed);
     }
 
     fn wake(&self, off: u64) {
@@ -266,6 +292,7 @@ impl Posix {
             control,
             lock_fd: std::sync::Mutex::new(participate.then_some(control_fd)),
             fork: ForkGuard::new()?,
+            spin: Spin::default(),
         })
     }
 
@@ -285,6 +312,14 @@ impl Posix {
         // SAFETY: it maps the bytes of the data region, and lives in the same value as `mem`.
         unsafe { self.mem.set_alias(alias.as_mut_ptr()) };
         Ok(())
+    }
+
+    /// How often a waiter looks again at most before it sleeps. On one processor, spinning keeps the others from working.
+    pub fn set_spin(&self, most: u32) {
+        let alone = std::thread::available_parallelism().is_ok_and(|n| n.get() == 1);
+        let most = if alone { 0 } else { most };
+        self.spin.most.store(most, Relaxed);
+        self.spin.now.store(most, Relaxed);
     }
 
     /// From here on the participant's lock hangs on the control mapping alone: closing descriptors,

@@ -114,14 +114,27 @@ fn value_fits<T>() -> Result<()> {
     )))
 }
 
+/// Words for a value of `T`, of zeros; on the stack if they are few.
+fn with_words<T, R>(f: impl FnOnce(&mut [u64]) -> R) -> R {
+    const FEW: usize = 16;
+    let len = size_of::<T>().div_ceil(8);
+    if len <= FEW { f(&mut [0; FEW][..len]) } else { f(&mut vec![0; len]) }
+}
+
 /// A value as words, the last one padded with zeros.
-fn to_words<T: Pod>(value: &T, words: &mut Vec<u64>) {
-    words.clear();
-    words.extend(bytemuck::bytes_of(value).chunks(8).map(|chunk| {
-        let mut word = [0; 8];
-        word[..chunk.len()].copy_from_slice(chunk);
-        u64::from_le_bytes(word)
-    }));
+fn to_words<T: Pod>(value: &T, words: &mut [u64]) {
+    for (word, chunk) in words.iter_mut().zip(bytemuck::bytes_of(value).chunks(8)) {
+        let mut bytes = [0; 8];
+        bytes[..chunk.len()].copy_from_slice(chunk);
+        *word = u64::from_le_bytes(bytes);
+    }
+}
+
+/// A value of up to 8 bytes as one word.
+fn to_word<T: Pod>(value: &T) -> u64 {
+    let mut word = [0];
+    to_words(value, &mut word);
+    word[0]
 }
 
 fn from_words<T: Pod>(words: &[u64]) -> T {
@@ -130,6 +143,10 @@ fn from_words<T: Pod>(words: &[u64]) -> T {
         to.copy_from_slice(&word.to_le_bytes()[..to.len()]);
     }
     value
+}
+
+fn mutex_form<T>() -> Form {
+    Form { kind: Kind::Mutex, leases: 1, size: size_of::<T>() as u64, slots: 2 }
 }
 
 impl Arena {
@@ -149,8 +166,7 @@ impl Arena {
     /// [`Error::Mismatch`] if the name is something else's, or the value has another size.
     pub fn mutex_with<T: Pod>(&self, name: &str, initial: T) -> Result<Mutex<T>> {
         value_fits::<T>()?;
-        let size = size_of::<T>() as u64;
-        let form = Form { kind: Kind::Mutex, leases: 1, size, slots: 2 };
+        let form = mutex_form::<T>();
         let says = |f: &Form| format!("a mutex with a value of {} bytes", f.size);
         let handle = Handle::open_or_make(self, name, form, says, |at, id| fill(at, id, &form, &initial))?;
         let slots = handle.at().core.slots_of(handle.id(), &form);
@@ -218,12 +234,13 @@ impl Arena {
 
 /// Writes the first value of a new object.
 fn fill<T: Pod>(at: &Attachment, id: Id, form: &Form, initial: &T) {
-    let mut words = vec![];
-    to_words(initial, &mut words);
     if form.slots == 0 {
-        at.core.store_word(at.core.lock_word(id, lock::STATE), words.first().copied().unwrap_or(0));
+        at.core.store_word(at.core.lock_word(id, lock::STATE), to_word(initial));
     } else {
-        at.core.fill_slots(at.core.slots_of(id, form), &words);
+        with_words::<T, _>(|words| {
+            to_words(initial, words);
+            at.core.fill_slots(at.core.slots_of(id, form), words);
+        });
     }
 }
 
@@ -241,39 +258,39 @@ pub struct Mutex<T: Pod = ()> {
 impl<T: Pod> Mutex<T> {
     /// Waits until the mutex is free, and takes it.
     #[inline]
-    pub fn lock(&self) -> Result<MutexGuard<T>> {
+    pub fn lock(&self) -> Result<MutexGuard<'_, T>> {
         self.take(None)?.ok_or(Error::TimedOut(Duration::MAX))
     }
 
     /// Takes the mutex if it is free now. `None`: it is not.
     #[inline]
-    pub fn try_lock(&self) -> Result<Option<MutexGuard<T>>> {
+    pub fn try_lock(&self) -> Result<Option<MutexGuard<'_, T>>> {
         self.take(Some(Duration::ZERO))
     }
 
     /// Takes the mutex if it becomes free in time; [`Error::TimedOut`] if not.
-    pub fn lock_timeout(&self, timeout: Duration) -> Result<MutexGuard<T>> {
+    pub fn lock_timeout(&self, timeout: Duration) -> Result<MutexGuard<'_, T>> {
         self.take(Some(timeout))?.ok_or(Error::TimedOut(timeout))
     }
 
     #[inline]
-    fn take(&self, timeout: Option<Duration>) -> Result<Option<MutexGuard<T>>> {
+    fn take(&self, timeout: Option<Duration>) -> Result<Option<MutexGuard<'_, T>>> {
         let core = &self.handle.at().core;
         core.env.check_fork()?;
-        let Some(lease) = core.lease(self.slots.leases, timeout)? else { return Ok(None) };
-        let mut value = T::zeroed();
-        if size_of::<T>() != 0 {
-            let mut words = vec![0; size_of::<T>().div_ceil(8)];
-            // From here on the guard gives it back.
-            let loaded = core.load_slots(self.slots, &mut words);
-            if let Err(e) = loaded {
-                core.give_back(lease, !lease.recovered);
-                return Err(e);
-            }
-            value = from_words(&words);
-        }
-        let held = Held { handle: self.handle.clone(), lease, consistent: !lease.recovered };
-        Ok(Some(MutexGuard { held, slots: self.slots, value, changed: false }))
+        let lease = match core.lease_free(self.slots.leases) {
+            Some(lease) => lease,
+            None => match core.lease(self.slots.leases, timeout)? {
+                Some(lease) => lease,
+                None => return Ok(None),
+            },
+        };
+        // From here on it is given back whatever happens.
+        let held = Held::of(Lent::Here(&self.handle), lease);
+        let value = match size_of::<T>() {
+            0 => T::zeroed(),
+            _ => with_words::<T, _>(|words| core.load_slots(self.slots, words).map(|_| from_words(words)))?,
+        };
+        Ok(Some(MutexGuard { held: Some(held), value, changed: false }))
     }
 
     /// Whether somebody holds it at this moment.
@@ -284,17 +301,51 @@ impl<T: Pod> Mutex<T> {
     }
 }
 
-/// A lease that is given back when it is dropped.
+/// A handle that a guard borrows, or has.
 #[derive(Debug)]
-pub(crate) struct Held {
-    handle: Handle,
-    pub(crate) lease: Lease,
-    pub(crate) consistent: bool,
+pub(crate) enum Lent<'a> {
+    Here(&'a Handle),
+    Kept(Handle),
 }
 
-impl Held {
-    pub(crate) fn new(handle: &Handle, lease: Lease) -> Held {
-        Held { handle: handle.clone(), lease, consistent: !lease.recovered }
+impl Deref for Lent<'_> {
+    type Target = Handle;
+    #[inline]
+    fn deref(&self) -> &Handle {
+        match self {
+            Lent::Here(handle) => handle,
+            Lent::Kept(handle) => handle,
+        }
+    }
+}
+
+/// A lease that is given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Held<'a> {
+    handle: Lent<'a>,
+    pub(crate) lease: Lease,
+    pub(crate) consistent: bool,
+    /// It was given back, or used up.
+    ended: bool,
+}
+
+impl Held<'static> {
+    /// One that keeps its handle.
+    pub(crate) fn new(handle: &Handle, lease: Lease) -> Held<'static> {
+        Held::of(Lent::Kept(handle.clone()), lease)
+    }
+}
+
+impl<'a> Held<'a> {
+    fn of(handle: Lent<'a>, lease: Lease) -> Held<'a> {
+        Held { handle, lease, consistent: !lease.recovered, ended: false }
+    }
+
+    /// The same lease, with a handle of its own.
+    fn keep(mut self) -> Held<'static> {
+        self.ended = true;
+        let handle = Lent::Kept(self.handle.clone());
+        Held { handle, lease: self.lease, consistent: self.consistent, ended: false }
     }
 
     pub(crate) fn is_ours(&self) -> bool {
@@ -302,9 +353,10 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for Held<'_> {
+    #[inline]
     fn drop(&mut self) {
-        if self.is_ours() {
+        if !self.ended && self.is_ours() {
             let consistent = self.consistent && !std::thread::panicking();
             // Who locks in a loop would have it again before the woken are awake.
             if self.handle.at().core.give_back(self.lease, consistent) {
@@ -319,46 +371,62 @@ impl Drop for Held {
 /// Dropped while its thread panics, it stores nothing, and the next holder is told as after a death.
 #[derive(Debug)]
 #[must_use = "dropping the guard unlocks at once"]
-pub struct MutexGuard<T: Pod = ()> {
-    held: Held,
-    slots: Slots,
+pub struct MutexGuard<'a, T: Pod = ()> {
+    held: Option<Held<'a>>,
     value: T,
     changed: bool,
 }
 
-impl<T: Pod> MutexGuard<T> {
+impl<T: Pod> MutexGuard<'_, T> {
     /// Whether a holder before died, or panicked, while it had the lock, and nobody has said since that
     /// what the lock guards is consistent.
     pub fn recovered(&self) -> bool {
-        self.held.lease.recovered
+        self.held.as_ref().is_some_and(|held| held.lease.recovered)
     }
 
     /// Says that what the lock guards is consistent again: the next holder is not told any more.
     pub fn mark_consistent(&mut self) {
-        self.held.consistent = true;
+        if let Some(held) = &mut self.held {
+            held.consistent = true;
+        }
+    }
+
+    /// The same guard, with a handle of its own instead of a borrowed one.
+    pub fn into_owned(mut self) -> MutexGuard<'static, T> {
+        let held = self.held.take().map(Held::keep);
+        MutexGuard { held, value: self.value, changed: self.changed }
     }
 }
 
-impl<T: Pod> Deref for MutexGuard<T> {
+impl<T: Pod> Deref for MutexGuard<'_, T> {
     type Target = T;
     fn deref(&self) -> &T {
         &self.value
     }
 }
 
-impl<T: Pod> DerefMut for MutexGuard<T> {
+impl<T: Pod> DerefMut for MutexGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         self.changed = true;
         &mut self.value
     }
 }
 
-impl<T: Pod> Drop for MutexGuard<T> {
+impl<T: Pod> Drop for MutexGuard<'_, T> {
+    #[inline]
     fn drop(&mut self) {
-        if self.changed && size_of::<T>() != 0 && !std::thread::panicking() && self.held.is_ours() {
-            let mut words = vec![];
-            to_words(&self.value, &mut words);
-            self.held.handle.at().core.store_locked(self.slots, &words);
+        if let Some(held) = &self.held
+            && self.changed
+            && size_of::<T>() != 0
+            && !std::thread::panicking()
+            && held.is_ours()
+        {
+            let core = &held.handle.at().core;
+            let slots = core.slots_of(held.handle.id(), &mutex_form::<T>());
+            with_words::<T, _>(|words| {
+                to_words(&self.value, words);
+                core.store_locked(slots, words);
+            });
         }
     }
 }
@@ -376,26 +444,34 @@ pub struct Semaphore {
 
 impl Semaphore {
     /// Waits until a permit is free, and takes it.
-    pub fn acquire(&self) -> Result<Permit> {
+    #[inline]
+    pub fn acquire(&self) -> Result<Permit<'_>> {
         self.take(None)?.ok_or(Error::TimedOut(Duration::MAX))
     }
 
     /// Takes a permit if one is free now.
-    pub fn try_acquire(&self) -> Result<Option<Permit>> {
+    #[inline]
+    pub fn try_acquire(&self) -> Result<Option<Permit<'_>>> {
         self.take(Some(Duration::ZERO))
     }
 
     /// Takes a permit if one becomes free in time; [`Error::TimedOut`] if not.
-    pub fn acquire_timeout(&self, timeout: Duration) -> Result<Permit> {
+    pub fn acquire_timeout(&self, timeout: Duration) -> Result<Permit<'_>> {
         self.take(Some(timeout))?.ok_or(Error::TimedOut(timeout))
     }
 
     #[inline]
-    fn take(&self, timeout: Option<Duration>) -> Result<Option<Permit>> {
+    fn take(&self, timeout: Option<Duration>) -> Result<Option<Permit<'_>>> {
         let core = &self.handle.at().core;
         core.env.check_fork()?;
-        let lease = core.lease(self.leases, timeout)?;
-        Ok(lease.map(|lease| Permit { held: Held::new(&self.handle, lease) }))
+        let lease = match core.lease_free(self.leases) {
+            Some(lease) => Some(lease),
+            None => core.lease(self.leases, timeout)?,
+        };
+        // A permit stands for nothing that could be left half done.
+        Ok(lease.map(|lease| Permit {
+            held: Held { handle: Lent::Here(&self.handle), lease, consistent: true, ended: false },
+        }))
     }
 
     /// Makes a permit free that was used up.
@@ -431,29 +507,27 @@ impl Semaphore {
 /// A permit of a [`Semaphore`].
 #[derive(Debug)]
 #[must_use = "dropping the permit gives it back at once"]
-pub struct Permit {
-    held: Held,
+pub struct Permit<'a> {
+    held: Held<'a>,
 }
 
-impl Permit {
+impl Permit<'_> {
     /// Whether the process that had this permit before died with it.
     pub fn recovered(&self) -> bool {
         self.held.lease.recovered
     }
 
     /// Uses the permit up: it is nobody's until somebody calls [`Semaphore::release`].
-    pub fn forget(self) {
+    pub fn forget(mut self) {
         if self.held.is_ours() {
-            // Dropping it then finds that it is no longer ours, and changes nothing.
+            self.held.ended = true;
             self.held.handle.at().core.use_up(self.held.lease);
         }
     }
-}
 
-impl Drop for Permit {
-    fn drop(&mut self) {
-        // A panic leaves nothing behind in a permit: what it stands for is free again.
-        self.held.consistent = true;
+    /// The same permit, with a handle of its own instead of a borrowed one.
+    pub fn into_owned(self) -> Permit<'static> {
+        Permit { held: self.held.keep() }
     }
 }
 
@@ -475,6 +549,7 @@ pub struct Event {
 
 impl Event {
     /// Sets it.
+    #[inline]
     pub fn set(&self) -> Result<()> {
         let core = &self.handle.at().core;
         core.env.check_fork()?;
@@ -491,6 +566,7 @@ impl Event {
     }
 
     /// Whether it is set at this moment.
+    #[inline]
     pub fn is_set(&self) -> Result<bool> {
         let core = &self.handle.at().core;
         core.env.check_fork()?;
@@ -549,22 +625,21 @@ impl<T: Pod> SharedValue<T> {
         if Self::is_word() {
             return Ok(from_words(&[core.load_word(self.word())]));
         }
-        let mut words = vec![0; size_of::<T>().div_ceil(8)];
-        core.load_slots(self.slots, &mut words)?;
-        Ok(from_words(&words))
+        with_words::<T, _>(|words| core.load_slots(self.slots, words).map(|_| from_words(words)))
     }
 
     /// Replaces the value, whatever it is.
     pub fn store(&self, value: T) -> Result<()> {
         let core = &self.handle.at().core;
         core.env.check_fork()?;
-        let mut words = vec![];
-        to_words(&value, &mut words);
         if Self::is_word() {
-            core.store_word(self.word(), words.first().copied().unwrap_or(0));
+            core.store_word(self.word(), to_word(&value));
             return Ok(());
         }
-        core.store_slots(self.slots, &words)
+        with_words::<T, _>(|words| {
+            to_words(&value, words);
+            core.store_slots(self.slots, words)
+        })
     }
 
     /// Replaces the value by what `next` makes of it, and returns what was there before. `next` runs
@@ -585,40 +660,31 @@ impl<T: Pod> SharedValue<T> {
     fn change(&self, mut next: impl FnMut(T) -> Option<T>) -> Result<std::result::Result<T, T>> {
         let core = &self.handle.at().core;
         core.env.check_fork()?;
-        let mut words = vec![];
         if Self::is_word() {
             let mut now = core.load_word(self.word());
             loop {
                 let before: T = from_words(&[now]);
                 let Some(new) = next(before) else { return Ok(Err(before)) };
-                to_words(&new, &mut words);
-                match core.swap_word(self.word(), now, words.first().copied().unwrap_or(0)) {
+                match core.swap_word(self.word(), now, to_word(&new)) {
                     Ok(_) => return Ok(Ok(before)),
                     Err(found) => now = found,
                 }
             }
         }
-        words.resize(size_of::<T>().div_ceil(8), 0);
         let mut before = T::zeroed();
         let mut panicked = None;
-        let changed = core.update_slots(self.slots, &mut words, |words| {
+        let change = |words: &mut [u64]| {
             before = from_words(words);
             // A panic may not pass: the slot would stay taken for as long as this process lives.
-            let new = match catch_unwind(AssertUnwindSafe(|| next(before))) {
-                Ok(Some(new)) => new,
-                Ok(None) => return false,
+            match catch_unwind(AssertUnwindSafe(|| next(before))) {
+                Ok(new) => new.inspect(|new| to_words(new, words)).is_some(),
                 Err(panic) => {
                     panicked = Some(panic);
-                    return false;
+                    false
                 }
-            };
-            for (word, chunk) in words.iter_mut().zip(bytemuck::bytes_of(&new).chunks(8)) {
-                let mut bytes = [0; 8];
-                bytes[..chunk.len()].copy_from_slice(chunk);
-                *word = u64::from_le_bytes(bytes);
             }
-            true
-        })?;
+        };
+        let changed = with_words::<T, _>(|words| core.update_slots(self.slots, words, change))?;
         if let Some(panic) = panicked {
             resume_unwind(panic);
         }
@@ -629,7 +695,7 @@ impl<T: Pod> SharedValue<T> {
 const _: fn() = || {
     fn shared<T: Send + Sync>() {}
     shared::<Mutex<[u64; 4]>>();
-    shared::<MutexGuard<u32>>();
+    shared::<MutexGuard<'_, u32>>();
     shared::<Semaphore>();
     shared::<Event>();
     shared::<SharedValue<u64>>();

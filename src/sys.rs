@@ -60,6 +60,8 @@ pub trait Sys {
     fn spins(&self) -> u32 {
         0
     }
+    /// Says how that went: after so many looks it had what it waited for; `None`: it had not, and sleeps.
+    fn spun(&self, _looks: Option<u32>) {}
     /// The word at `off`, or 0 where the file has a hole: for looks at payloads that nobody keeps in place
     /// meanwhile. (Loading from a hole through a mapping would put a page there.)
     fn peek(&self, off: u64) -> u64;

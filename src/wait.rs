@@ -73,11 +73,16 @@ impl<E: Env> Core<E> {
         }
         // What is beyond the clock's end never comes.
         let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
-        for _ in 0..self.env.spins() {
+        let looks = self.env.spins();
+        for look in 0..looks {
             self.env.spin();
             if let Some(done) = attempt()? {
+                self.env.spun(Some(look));
                 return Ok(Some(done));
             }
+        }
+        if looks != 0 {
+            self.env.spun(None);
         }
         let shown = self.show_wait(bell);
         let done = self.sleep_until(bell, deadline, &mut slice_over, &mut attempt);

@@ -37,7 +37,7 @@ impl Condition {
     }
 
     /// Lets go of the mutex while it waits. `false`: nobody notified it in time.
-    fn wait(&self, guard: MutexGuard<u64>, timeout: Duration) -> Result<(MutexGuard<u64>, bool)> {
+    fn wait<'a>(&'a self, guard: MutexGuard<'a, u64>, timeout: Duration) -> Result<(MutexGuard<'a, u64>, bool)> {
         let here = self.asleep.acquire()?;
         drop(guard);
         let told = match self.wake.acquire_timeout(timeout) {
@@ -59,7 +59,7 @@ impl Condition {
     }
 
     /// Wakes as many, `_guard` being locked; says how many went on.
-    fn notify(&self, _guard: &MutexGuard<u64>, most: u32) -> Result<u32> {
+    fn notify(&self, _guard: &MutexGuard<'_, u64>, most: u32) -> Result<u32> {
         let chosen = most.min(self.sleepers()?);
         for _ in 0..chosen {
             self.wake.release()?;
@@ -119,7 +119,7 @@ impl Barrier {
 }
 
 /// Who has it, how often, and the guard.
-type Owner = Option<(ThreadId, u32, MutexGuard<u64>)>;
+type Owner = Option<(ThreadId, u32, MutexGuard<'static, u64>)>;
 
 /// A lock that its thread may take again. Which thread has it is this process's affair.
 struct RLock {
@@ -140,7 +140,7 @@ impl RLock {
             return Ok(true);
         }
         match self.mutex.lock_timeout(timeout) {
-            Ok(guard) => *self.owner() = Some((me, 1, guard)),
+            Ok(guard) => *self.owner() = Some((me, 1, guard.into_owned())),
             Err(Error::TimedOut(_)) => return Ok(false),
             Err(e) => return Err(e),
         }

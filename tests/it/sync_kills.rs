@@ -340,7 +340,7 @@ fn a_mutex_excludes() {
         let counts = Counts::of(&t.arena).expect("made");
         let ended = work_with_kills(&t, "count", kills);
         let (acknowledged, killed) = sums(&ended);
-        let all = counts.all.lock_timeout(DEADLINE).expect("free");
+        let all = counts.all.lock_timeout(DEADLINE).expect("free").into_owned();
         let each: u64 = all[1..].iter().sum();
         assert!((kills as usize) + 9 <= COUNTERS);
         assert_eq!(all[0], each, "the value changes as a whole");
@@ -475,7 +475,8 @@ fn waiters_are_idle() {
     let a = array(&t, 10, 1);
     let m = t.arena.mutex_with("m", 0_u64).expect("made");
     let s = t.arena.semaphore("s", 1).expect("made");
-    let held = (m.lock().expect("free"), s.acquire().expect("free"), a.write(0).expect("free"));
+    let owned = (m.lock().expect("free").into_owned(), s.acquire().expect("free").into_owned());
+    let held = (owned, a.write(0).expect("free"));
     let mut idle = t.puppet();
     let costs = idle.ask("idle 3000");
     eprintln!("parts per million of a processor for a waiter of a mutex, semaphore, event, partition: {costs}");

@@ -21,8 +21,8 @@ pub const COUNTERS: usize = 64;
 /// What a puppet holds.
 #[derive(Default)]
 pub struct SyncHands {
-    guards: Vec<MutexGuard<u64>>,
-    permits: Vec<Permit>,
+    guards: Vec<MutexGuard<'static, u64>>,
+    permits: Vec<Permit<'static>>,
     written: Vec<RowsMut<u64, Ix1>>,
     read: Vec<Rows<u64, Ix1>>,
 }
@@ -90,7 +90,7 @@ impl SyncHands {
             "lock" => {
                 let m = arena.mutex_with(args[0], 0_u64)?;
                 let guard = take(limit(args, 1), || m.try_lock(), |t| m.lock_timeout(t), || m.lock())?;
-                let Some(guard) = guard else { return busy() };
+                let Some(guard) = guard.map(MutexGuard::into_owned) else { return busy() };
                 done = format!("recovered={} {}", guard.recovered(), *guard);
                 self.guards.push(guard);
             }
@@ -101,7 +101,7 @@ impl SyncHands {
             "acquire" => {
                 let s = arena.semaphore(args[0], number(args, 1) as u32)?;
                 let permit = take(limit(args, 2), || s.try_acquire(), |t| s.acquire_timeout(t), || s.acquire())?;
-                let Some(permit) = permit else { return busy() };
+                let Some(permit) = permit.map(Permit::into_owned) else { return busy() };
                 done = format!("recovered={}", permit.recovered());
                 self.permits.push(permit);
             }
@@ -109,7 +109,7 @@ impl SyncHands {
             "acquire-many" => {
                 let s = arena.semaphore(args[0], number(args, 1) as u32)?;
                 for _ in 0..number(args, 2) {
-                    self.permits.push(s.acquire()?);
+                    self.permits.push(s.acquire()?.into_owned());
                 }
             }
             "give" => drop(self.permits.pop()),

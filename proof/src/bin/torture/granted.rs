@@ -18,7 +18,7 @@ const SOON: Duration = Duration::from_millis(2);
 const STORED: usize = 40;
 
 type Rows = RowsMut<u64, Ix2>;
-type Locked = MutexGuard<[u64; 4]>;
+type Locked = MutexGuard<'static, [u64; 4]>;
 
 /// Handles, and what is held from one step to the next.
 pub struct Granted {
@@ -30,7 +30,7 @@ pub struct Granted {
     small: SharedValue<u64>,
     stored: SharedValue<[u64; STORED]>,
     locked: Option<Locked>,
-    permits: Vec<Permit>,
+    permits: Vec<Permit<'static>>,
     /// Rows whose first half has a new value, and that value.
     half: Option<(Rows, u64)>,
     /// The highest that was seen: of the mutex, the counter, the small counter.
@@ -89,7 +89,7 @@ impl Granted {
             return self.unlock();
         }
         let Some(guard) = allowed(self.mutex.lock_timeout(SOON))? else { return Ok(()) };
-        let before = self.enter(guard, count)?;
+        let before = self.enter(guard.into_owned(), count)?;
         self.saw(0, before)?;
         count(Count::Locks);
         if random.below(3) == 0 { Ok(()) } else { self.unlock() }
@@ -138,7 +138,7 @@ impl Granted {
                     if permit.recovered() {
                         count(Count::Told);
                     }
-                    self.permits.push(permit);
+                    self.permits.push(permit.into_owned());
                 }
             }
             2 => {
@@ -341,12 +341,12 @@ fn gone(arena: &Arena, array: &MutableArray<u64, Ix2>, name: &str) -> Result<(),
 pub fn obtainable(arena: &Arena) -> Result<(), String> {
     let e = |e: Error| format!("the master: {e}");
     let mut all = Granted::open(arena)?.ok_or("no room for what is granted")?;
-    let guard = all.mutex.lock_timeout(PATIENCE).map_err(e)?;
+    let guard = all.mutex.lock_timeout(PATIENCE).map_err(e)?.into_owned();
     all.enter(guard, &mut |_| {})?;
     all.unlock()?;
     // What was used up by one who died before he released it.
     while all.release()? {}
-    let permits: faretra::Result<Vec<Permit>> =
+    let permits: faretra::Result<Vec<Permit<'_>>> =
         (0..PERMITS).map(|_| all.semaphore.acquire_timeout(Duration::from_millis(100))).collect();
     let permits = permits.map_err(|e| format!("a permit is missing: {e}"))?;
     if all.semaphore.try_acquire().map_err(e)?.is_some() {
