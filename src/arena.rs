@@ -651,7 +651,7 @@ impl Arena {
         stats(&self.at.core)
     }
 
-    /// Its channels, by name.
+    /// Its channels and feeds, by name.
     pub fn channels(&self) -> Result<Vec<ChannelInfo>> {
         self.at.core.env.check_fork()?;
         channels(&self.at.core)

@@ -79,7 +79,23 @@ impl<E: Load> Tables<E> {
 
     /// The oldest position that a subscriber may begin at.
     pub fn oldest_position(&self, ring: Ring) -> u64 {
-        self.next_position(ring).saturating_sub(ring.capacity())
+        let next = self.next_position(ring);
+        // The end takes no item's place.
+        let last = next.checked_sub(1).map(|last| self.place(ring.cell(last)));
+        let ended = last.is_some_and(|cell| self.is_end(cell));
+        next.saturating_sub(ring.capacity() + u64::from(ended))
+    }
+
+    /// Whether a feed was closed.
+    pub fn has_ended(&self, ring: Ring) -> bool {
+        let last = self.next_position(ring).checked_sub(1);
+        ring.is_feed() && last.is_some_and(|last| self.is_end(self.place(ring.cell(last))))
+    }
+
+    /// Whether a cell has the end of its feed. True or false of the item that it has only while it has that.
+    fn is_end(&self, cell: Place) -> bool {
+        let id = cell.object().and_then(|id| self.object(id).ok());
+        id.is_some_and(|id| self.kind(id).is_ok_and(|kind| kind == Kind::End))
     }
 
     /// The position that the slowest subscriber reads next. `None`: there is none.
@@ -92,7 +108,6 @@ impl<E: Load> Tables<E> {
 impl<E: Env> Core<E> {
     /// e1-e4. `wait_for_all`: not before every subscriber has seen what would go.
     pub fn try_append(&self, ring: Ring, item: Draft, wait_for_all: bool) -> Result<Outcome<()>> {
-        let is_end = self.kind(item.id)? == Kind::End;
         loop {
             let tail = self.sent(ring);
             let off = ring.cell(tail);
@@ -104,10 +119,7 @@ impl<E: Env> Core<E> {
             // F3. The item before this one stays at least until this one is there.
             if let Some(before) = tail.checked_sub(1) {
                 let last = self.place(ring.cell(before));
-                let ended = match last.object() {
-                    Some(id) => self.kind(self.object(id)?).is_ok_and(|kind| kind == Kind::End),
-                    None => false,
-                };
+                let ended = self.is_end(last);
                 if self.place(ring.cell(before)) != last || self.place(off) != cell {
                     continue;
                 }
@@ -115,7 +127,7 @@ impl<E: Env> Core<E> {
                     return Ok(Outcome::Closed);
                 }
             }
-            let must_stay = tail.checked_sub(ring.capacity()).filter(|_| wait_for_all && !is_end);
+            let must_stay = tail.checked_sub(ring.capacity()).filter(|_| wait_for_all);
             if must_stay.is_some_and(|oldest| self.slowest(ring).is_some_and(|at| at <= oldest)) {
                 return Ok(Outcome::NotNow);
             }

@@ -32,19 +32,21 @@
 //! ```
 
 use std::ops::Deref;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow_array::{RecordBatch, RecordBatchReader};
-use arrow_schema::{ArrowError, Schema, SchemaRef};
+use arrow_schema::{ArrowError, SchemaRef};
 
 use crate::arena::Arena;
 use crate::error::{Error, Result};
 use crate::geometry::meta;
-use crate::reader::{Batch, Object, Table};
+pub use crate::port::Contents;
+use crate::port::Port;
+use crate::reader::{Batch, Object};
 use crate::ring::{End, MAX_CELLS, Outcome, Ring, Taken};
 use crate::tables::Kind;
-use crate::view::{Attachment, Pin, Sheet};
+use crate::view::{Pin, Sheet};
 use crate::writer::{Value, Writer};
 
 /// Most items of a channel at a time.
@@ -99,84 +101,17 @@ pub enum RecvError {
     /// Nothing came for as long as the caller would wait.
     #[error("nothing came in time")]
     TimedOut,
+    /// So many items of a feed were replaced before this subscriber came to them. It goes on with the oldest that
+    /// is there.
+    #[error("{0} items are gone: the feed went on without this subscriber")]
+    Lagged(u64),
     /// Everything else.
     #[error(transparent)]
     Failed(#[from] Error),
 }
 
-fn closed_text(clean: bool, end: &str) -> String {
+pub(crate) fn closed_text(clean: bool, end: &str) -> String {
     if clean { "the channel is closed".into() } else { format!("the last {end} left or died") }
-}
-
-/// Which batches a channel takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Contents {
-    /// Batches and tables have the schema of the first one that was sent; another is [`Error::Mismatch`].
-    OneSchema,
-    /// Whatever is sent.
-    Mixed,
-}
-
-/// A channel, open in this process at one of its ends.
-#[derive(Debug)]
-struct Port {
-    pin: Arc<Pin>,
-    ring: Ring,
-    end: End,
-    name: Arc<str>,
-    schema: OnceLock<SchemaRef>,
-}
-
-impl Drop for Port {
-    fn drop(&mut self) {
-        let core = &self.at().core;
-        if core.env.check_fork().is_ok() {
-            core.leave_end(self.ring, self.end);
-        }
-    }
-}
-
-impl Port {
-    fn new(pin: Pin, end: End, name: &str) -> Result<Port> {
-        let core = &pin.attachment().core;
-        let kind = core.kind(pin.id())?;
-        if kind != Kind::Channel {
-            let (expected, found) = (Kind::Channel.to_string(), kind.to_string());
-            return Err(Error::Mismatch { name: name.into(), expected, found });
-        }
-        let ring = core.ring_of(pin.id())?;
-        core.join(ring, end);
-        Ok(Port { ring, pin: Arc::new(pin), end, name: name.into(), schema: OnceLock::new() })
-    }
-
-    fn at(&self) -> &Arc<Attachment> {
-        self.pin.attachment()
-    }
-
-    /// Waits at this end until `attempt` yields something, and looks for deaths meanwhile.
-    fn wait<T>(&self, timeout: Option<Duration>, attempt: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
-        let core = &self.at().core;
-        let mut slices = 0_u32;
-        let look = || {
-            slices += 1;
-            let gone = |end| core.is_somebody_gone(self.ring, end);
-            if slices.is_multiple_of(2) && (gone(End::Send) || gone(End::Receive)) {
-                // A failure here only means that this waiter did not help.
-                let _ = core.recover(false);
-            }
-        };
-        core.wait(self.ring.bell(self.end), timeout, look, attempt)
-    }
-
-    /// The schema of its batches, if that is known.
-    fn schema(&self) -> Result<Option<SchemaRef>> {
-        if let Some(schema) = self.schema.get() {
-            return Ok(Some(schema.clone()));
-        }
-        let Some(pin) = Pin::in_place(self.at(), self.ring.id)? else { return Ok(None) };
-        let schema = Table::try_from(Object::pinned(pin, &self.name)?)?.schema();
-        Ok(Some(self.schema.get_or_init(|| schema).clone()))
-    }
 }
 
 impl Writer {
@@ -198,30 +133,10 @@ impl Writer {
             return Err(Error::invalid(format!("a channel has room for 1 to {MAX_CAPACITY} items, not {capacity}")));
         }
         let at = self.attachment();
-        let mixed = contents == Contents::Mixed;
-        loop {
-            if let Some(pin) = Pin::named(at, name)? {
-                let port = Port::new(pin, End::Send, name)?;
-                let found = (port.ring.cells as usize, at.core.is_mixed(port.ring));
-                if found != (capacity, mixed) {
-                    let says = |(capacity, mixed)| {
-                        format!("a channel for {capacity} items of {}", if mixed { "any kind" } else { "one schema" })
-                    };
-                    let (expected, found) = (says((capacity, mixed)), says(found));
-                    return Err(Error::Mismatch { name: name.into(), expected, found });
-                }
-                return Ok(Sender { port: Arc::new(port), writer: self.clone() });
-            }
-            let made = at.with_room(|| {
-                let draft = at.core.draft_ring(capacity as u64, mixed)?;
-                at.core.publish(name, draft, Some(0)).inspect_err(|_| at.core.drop_draft(draft))
-            });
-            match made {
-                // Somebody may have made it meanwhile.
-                Ok(_) | Err(Error::Conflict { .. }) => {}
-                Err(e) => return Err(e),
-            }
-        }
+        let form = (capacity as u64, contents == Contents::Mixed);
+        let port =
+            Port::open_or_make(at, name, Kind::Channel, End::Send, form, |core| core.draft_ring(form.0, form.1))?;
+        Ok(Sender { port: Arc::new(port), writer: self.clone() })
     }
 }
 
@@ -233,7 +148,7 @@ impl Arena {
     /// [`Error::NotFound`]; [`Error::Mismatch`] if the name is something else's.
     pub fn receiver(&self, name: &str) -> Result<Receiver> {
         let pin = Pin::named(self.attachment(), name)?.ok_or_else(|| self.missing(name))?;
-        Ok(Receiver { port: Arc::new(Port::new(pin, End::Receive, name)?) })
+        Ok(Receiver { port: Arc::new(Port::new(pin, Kind::Channel, End::Receive, name)?) })
     }
 
     /// The same, as soon as there is such a channel; [`Error::TimedOut`] if none comes in time.
@@ -285,12 +200,12 @@ impl Sender {
     /// Sends each batch of a reader, waiting for room as [`Sender::send`] does. Returns how many rows that
     /// were. The channel has the reader's schema from here on, also if there is no batch.
     pub fn send_all(&self, reader: impl RecordBatchReader) -> Result<u64, SendError<'static>> {
-        self.check_schema(&reader.schema())?;
+        self.port.check_schema(&self.writer, &reader.schema())?;
         let patient = self.writer.patient(self.port.ring.bell(End::Send), None);
         let mut rows = 0;
         for batch in reader {
             let batch = batch.map_err(Error::from)?;
-            self.check_schema(&batch.schema())?;
+            self.port.check_schema(&self.writer, &batch.schema())?;
             self.send_by(patient.build(Value::Batch(&batch))?.into(), None)?;
             rows += batch.num_rows() as u64;
         }
@@ -309,7 +224,7 @@ impl Sender {
             });
         }
         if let Some(schema) = value.schema()? {
-            self.check_schema(&schema)?;
+            self.port.check_schema(&self.writer, &schema)?;
         }
         let patient = self.writer.patient(self.port.ring.bell(End::Send), timeout.map(|_| until));
         let mut sheet = patient.build(value)?;
@@ -327,29 +242,6 @@ impl Sender {
             Some(Err(clean)) => Err(SendError::Closed { value: sheet.into(), clean }),
             None => Err(SendError::TimedOut(sheet.into())),
         }
-    }
-
-    /// The channel's schema is this one, or becomes it; unless its contents are mixed.
-    fn check_schema(&self, schema: &SchemaRef) -> Result<()> {
-        let core = &self.port.at().core;
-        core.env.check_fork()?;
-        if core.is_mixed(self.port.ring) {
-            return Ok(());
-        }
-        loop {
-            if let Some(known) = self.port.schema()? {
-                let same = Arc::ptr_eq(&known, schema) || same_schema(&known, schema);
-                return if same { Ok(()) } else { Err(self.wrong_schema(&known, schema)) };
-            }
-            let empty = RecordBatch::new_empty(schema.clone());
-            let mut sheet = self.writer.build(Value::Batch(&empty))?;
-            sheet.put_in(self.port.ring.id)?;
-        }
-    }
-
-    fn wrong_schema(&self, known: &Schema, found: &Schema) -> Error {
-        let name = format!("a batch for channel `{}`", self.port.name);
-        Error::Mismatch { name, expected: format!("of schema {known}"), found: format!("of schema {found}") }
     }
 
     /// Nothing more is sent, by anybody. Receivers get what there is, then [`RecvError::Closed`].
@@ -374,10 +266,6 @@ impl Sender {
     pub fn capacity(&self) -> usize {
         self.port.ring.cells as usize
     }
-}
-
-fn same_schema(a: &Schema, b: &Schema) -> bool {
-    a.fields() == b.fields() && a.metadata() == b.metadata()
 }
 
 fn len(port: &Port) -> usize {
@@ -646,7 +534,10 @@ impl Lease {
                 Err(why) => Err(self.not_sent(why)),
             };
         }
-        let checked = self.object.value_schema().and_then(|schema| schema.map_or(Ok(()), |s| to.check_schema(&s)));
+        let checked = self
+            .object
+            .value_schema()
+            .and_then(|schema| schema.map_or(Ok(()), |s| to.port.check_schema(&to.writer, &s)));
         if let Err(e) = checked {
             return Err(self.not_sent(e.to_string()));
         }
@@ -710,15 +601,6 @@ impl Sheet {
             core.set_meta(draft.id, meta::TIME, crate::sys::Sys::now(&core.env));
             let outcome = core.try_send(ring, draft)?;
             Ok((outcome == Outcome::Done(()), outcome))
-        })
-    }
-
-    /// Puts it in the place of an object that has none yet. If somebody was faster, it is dropped.
-    fn put_in(&mut self, container: crate::word::Id) -> Result<()> {
-        self.offer(|core, draft| {
-            let place = core.place(core.geo.meta(container, meta::PLACE));
-            let put = place.object().is_none() && core.put(draft, container, place)?;
-            Ok((put, ()))
         })
     }
 }

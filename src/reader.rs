@@ -282,11 +282,19 @@ impl TryFrom<Object> for Batch {
     }
 }
 
-/// Record batches of one schema, published as one value.
+/// Record batches of one schema, published as one value, or gathered from a feed.
 #[derive(Clone, Debug)]
 pub struct Table {
-    object: Object,
+    batches: Batches,
     schema: SchemaRef,
+}
+
+#[derive(Clone, Debug)]
+enum Batches {
+    /// One object: a table, or a batch as a table of one.
+    Stored(Object),
+    /// Objects of their own.
+    Gathered(Arc<[Batch]>),
 }
 
 impl TryFrom<Object> for Table {
@@ -298,11 +306,16 @@ impl TryFrom<Object> for Table {
             object.expect(Kind::Table)?;
         }
         let schema = Layout::parse(object.body()?)?.schema()?;
-        Ok(Table { object, schema })
+        Ok(Table { batches: Batches::Stored(object), schema })
     }
 }
 
 impl Table {
+    /// Batches of one schema, which the caller has checked, as a table.
+    pub(crate) fn gathered(schema: SchemaRef, batches: Vec<Batch>) -> Table {
+        Table { batches: Batches::Gathered(batches.into()), schema }
+    }
+
     /// The schema of every batch.
     pub fn schema(&self) -> SchemaRef {
         self.schema.clone()
@@ -310,29 +323,34 @@ impl Table {
 
     /// Rows of all batches.
     pub fn num_rows(&self) -> u64 {
-        self.object.rows()
+        match &self.batches {
+            Batches::Stored(object) => object.rows(),
+            Batches::Gathered(batches) => batches.iter().map(|b| b.num_rows() as u64).sum(),
+        }
     }
 
     /// How many batches it has.
     pub fn num_batches(&self) -> u64 {
-        if self.object.kind == Kind::Batch { 1 } else { self.object.parts() }
+        match &self.batches {
+            Batches::Stored(object) if object.kind == Kind::Batch => 1,
+            Batches::Stored(object) => object.parts(),
+            Batches::Gathered(batches) => batches.len() as u64,
+        }
     }
 
     /// One of the batches.
     pub fn batch(&self, index: u64) -> Result<Batch> {
-        self.object.pin.attachment().core.env.check_fork()?;
-        if index >= self.num_batches() {
-            return Err(Error::invalid(format!(
-                "`{}` has {} batches, not {}",
-                self.object.name,
-                self.num_batches(),
-                index + 1
-            )));
-        }
-        if self.object.kind == Kind::Batch {
-            self.object.clone().try_into()
-        } else {
-            self.object.part(index)?.try_into()
+        let none = || Error::invalid(format!("the table has {} batches: there is no {index}", self.num_batches()));
+        match &self.batches {
+            Batches::Stored(object) => {
+                object.pin.attachment().core.env.check_fork()?;
+                match object.kind {
+                    _ if index >= self.num_batches() => Err(none()),
+                    Kind::Batch => object.clone().try_into(),
+                    _ => object.part(index)?.try_into(),
+                }
+            }
+            Batches::Gathered(batches) => batches.get(index as usize).cloned().ok_or_else(none),
         }
     }
 
@@ -348,12 +366,26 @@ impl Table {
 
     /// Bytes of it in the arena.
     pub fn nbytes(&self) -> u64 {
-        self.object.nbytes()
+        match &self.batches {
+            Batches::Stored(object) => object.nbytes(),
+            Batches::Gathered(batches) => batches.iter().map(Batch::nbytes).sum(),
+        }
     }
 
-    /// The object that it was read from.
-    pub fn object(&self) -> &Object {
-        &self.object
+    /// The object that it was read from; `None` if it was gathered from several.
+    pub fn object(&self) -> Option<&Object> {
+        match &self.batches {
+            Batches::Stored(object) => Some(object),
+            Batches::Gathered(_) => None,
+        }
+    }
+
+    /// The batches, if they are several objects.
+    pub(crate) fn gathered_batches(&self) -> Option<&[Batch]> {
+        match &self.batches {
+            Batches::Stored(_) => None,
+            Batches::Gathered(batches) => Some(batches),
+        }
     }
 }
 

@@ -123,15 +123,17 @@ pub struct Stats {
     pub page_tables: u64,
 }
 
-/// A channel.
+/// A channel or feed.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ChannelInfo {
     /// Its name.
     pub name: String,
+    /// Which of the two it is.
+    pub kind: Kind,
     /// How many items it has room for.
     pub capacity: u64,
-    /// How many wait to be received.
+    /// How many wait to be received; of a feed, how many are there.
     pub depth: u64,
     /// How many were sent so far.
     pub sent: u64,
@@ -141,7 +143,7 @@ pub struct ChannelInfo {
     pub returned: u64,
     /// Processes that can send to it, as they see their ids.
     pub senders: Vec<u32>,
-    /// Processes that can receive from it.
+    /// Processes that can receive from it, or subscribe to it.
     pub receivers: Vec<u32>,
     /// Processes that wait at an end of it: for room, or for an item.
     pub blocked: Vec<u32>,
@@ -188,7 +190,7 @@ pub struct Holder {
 pub(crate) fn entries(t: &Tables<Posix>) -> Result<Vec<Entry>> {
     let bytes = |n: &Named| n.len + t.bytes_of_parts(n.id, 4);
     let rows = |n: &Named| match n.kind {
-        Kind::Channel => t.ring_of(n.id).map_or(0, |ring| t.depth(ring)),
+        kind if kind.is_ring() => t.ring_of(n.id).map_or(0, |ring| t.depth(ring)),
         _ => n.rows,
     };
     let entry = |n: Named| Entry {
@@ -268,9 +270,9 @@ pub(crate) fn holders(t: &Tables<Posix>) -> Result<Vec<Holder>> {
 
 type Names = HashMap<Id, String>;
 
-/// Every channel that has a name.
+/// Every channel and feed that has a name.
 fn rings(t: &Tables<Posix>) -> Result<Vec<(String, Ring)>> {
-    let channels = t.names()?.into_iter().filter(|n| n.kind == Kind::Channel);
+    let channels = t.names()?.into_iter().filter(|n| n.kind.is_ring());
     channels.map(|n| Ok((n.name, t.ring_of(n.id)?))).collect()
 }
 
@@ -287,7 +289,8 @@ pub(crate) fn channels(t: &Tables<Posix>) -> Result<Vec<ChannelInfo>> {
         let waits = |o: &&Occupant| t.waits_of(o.owner.seat.into()).iter().any(|bell| bells.contains(bell));
         ChannelInfo {
             name,
-            capacity: ring.cells,
+            kind: if ring.is_feed() { Kind::Feed } else { Kind::Channel },
+            capacity: ring.capacity(),
             depth: t.depth(ring),
             sent: t.sent(ring),
             leased: out.iter().filter(|(_, word)| is_leased(word)).count() as u64,
@@ -295,7 +298,7 @@ pub(crate) fn channels(t: &Tables<Posix>) -> Result<Vec<ChannelInfo>> {
             senders: pids(t.present(ring, End::Send)),
             receivers: pids(t.present(ring, End::Receive)),
             blocked: occupants.iter().filter(waits).map(|o| o.process.pid).collect(),
-            closed: t.is_closed(ring),
+            closed: t.is_closed(ring) || t.has_ended(ring),
             mixed: t.is_mixed(ring),
         }
     };
@@ -313,9 +316,10 @@ fn channel_text(t: &Tables<Posix>, name: &str, ring: Ring, owner: Owner) -> Vec<
         1 => all.push(format!("a lease of channel `{name}`")),
         n => all.push(format!("{n} leases of channel `{name}`")),
     }
+    let kind = if ring.is_feed() { "feed" } else { "channel" };
     for (end, what) in [(End::Send, "sending"), (End::Receive, "receiving")] {
         if t.present(ring, end).contains(&owner) {
-            all.push(format!("the {what} end of channel `{name}`"));
+            all.push(format!("the {what} end of {kind} `{name}`"));
         }
     }
     all

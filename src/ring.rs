@@ -110,6 +110,10 @@ impl Ring {
         self.word(ring::PRESENCE + end as u64 * self.seats + seat)
     }
 
+    pub fn is_feed(&self) -> bool {
+        self.is_feed
+    }
+
     /// How many items it has room for. In a feed, one cell is left for the end.
     pub fn capacity(&self) -> u64 {
         self.cells - u64::from(self.is_feed)
@@ -216,6 +220,9 @@ impl<E: Load> Tables<E> {
 
     /// Items that are in cells, or were a moment ago.
     pub fn depth(&self, ring: Ring) -> u64 {
+        if ring.is_feed {
+            return self.next_position(ring) - self.oldest_position(ring);
+        }
         let head = self.ring_word(ring, ring::HEAD);
         self.ring_word(ring, ring::TAIL).saturating_sub(head).min(ring.cells)
     }

@@ -120,6 +120,11 @@ impl Pin {
         Ok(pinned.map(|(id, _)| Pin { at: at.clone(), id }))
     }
 
+    /// A pin that was raised already.
+    pub fn taken(at: &Arc<Attachment>, id: Id) -> Pin {
+        Pin { at: at.clone(), id }
+    }
+
     /// Pins an object that this process has leased, so that what is read from it outlives the lease.
     pub fn leased(at: &Arc<Attachment>, id: Id) -> Result<Pin> {
         at.core.env.check_fork()?;

@@ -109,7 +109,10 @@ impl<'a> From<&'a Batch> for Value<'a> {
 
 impl<'a> From<&'a Table> for Value<'a> {
     fn from(table: &'a Table) -> Value<'a> {
-        Value::Object(table.object())
+        match (table.object(), table.gathered_batches()) {
+            (Some(object), _) => Value::Object(object),
+            (None, batches) => Value::Batches(batches.unwrap_or_default()),
+        }
     }
 }
 

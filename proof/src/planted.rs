@@ -508,7 +508,7 @@ pub const BUGS: &[Bug] = &[
         breaks: "Q1",
         file: "ring.rs",
         edits: &[("let ticket = self.ticket().forwarded(true);", "let ticket = self.ticket().forwarded(false);")],
-        test: KILL,
+        test: CHANNELS,
     },
     Bug {
         what: "a sent item whose sender died is not sent",
@@ -610,5 +610,42 @@ pub const BUGS: &[Bug] = &[
             "            let word = Life(self.env.load(off, Acquire));\n            if matches!(word.state(), Some(State::Leased(_) | State::Loose)) {",
         )],
         test: WEAK_GRANTED,
+    },
+    Bug {
+        what: "a producer does not look for the end of its feed",
+        breaks: "F3",
+        file: "broadcast.rs",
+        edits: &[(
+            "                if ended {\n                    return Ok(Outcome::Closed);",
+            "                if false && ended {\n                    return Ok(Outcome::Closed);",
+        )],
+        test: KILL,
+    },
+    Bug {
+        what: "a subscriber does not look again after it pinned",
+        breaks: "F2",
+        file: "broadcast.rs",
+        edits: &[(
+            "            if self.place(off) == cell {\n                if self.kind",
+            "            if true {\n                if self.kind",
+        )],
+        test: CHANNELS,
+    },
+    Bug {
+        what: "what a feed replaced is not let go",
+        breaks: "F2",
+        file: "broadcast.rs",
+        edits: &[(
+            "                self.evict(self.object(old)?, ring.at(tail.wrapping_sub(ring.cells)));\n",
+            "                let _ = old;\n",
+        )],
+        test: CHANNELS,
+    },
+    Bug {
+        what: "producers do not wait for subscribers",
+        breaks: "F4",
+        file: "broadcast.rs",
+        edits: &[(".filter(|_| wait_for_all)", ".filter(|_| false && wait_for_all)")],
+        test: KILL,
     },
 ];

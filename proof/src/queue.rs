@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use faretra::Kind;
-use faretra::proof::{Draft, End, Id, Outcome, Ring, Taken, meta};
+use faretra::proof::{Draft, End, Found, Id, Outcome, Ring, Taken, meta};
 
 use crate::script::{Act, May, Script, Stage};
 use crate::sim::Image;
@@ -22,6 +22,12 @@ pub enum Said {
     Acked,
     /// The channel was removed: what was in it went with it.
     Removed,
+    /// Is about to be appended to the feed.
+    Appending,
+    /// Was appended.
+    Appended,
+    /// The feed was removed.
+    FeedRemoved,
 }
 
 fn say(a: &Actor, said: Said, item: u64) {
@@ -110,6 +116,8 @@ fn forward(a: &Actor) {
             let draft = a.lease_to_draft(from, taken).expect("it is ours");
             if !try_send(a, to, draft, number) {
                 let lease = a.draft_to_lease(draft, taken.attempts).expect("it is ours");
+                let back = a.outstanding(from).into_iter().any(|(id, _)| id == lease.id);
+                assert!(back, "Q1: what could not be sent on goes back where it came from");
                 a.refuse(from, lease);
             }
         });
@@ -135,6 +143,64 @@ fn come_and_go(a: &Actor) {
     });
 }
 
+fn make_feed(a: &Actor) {
+    let draft = ok(a.draft_feed(2, 2, true));
+    a.set_meta(draft.id, meta::ROWS, crate::world::tag("F"));
+    ok(a.publish("F", draft, Some(0)).inspect_err(|_| a.drop_draft(draft)));
+}
+
+/// Appends to the feed, if that may be.
+fn append(a: &Actor, wait_for_all: bool) -> bool {
+    with(a, "F", |ring| {
+        let number = number(a);
+        let item = ok(draft(a, number, 1));
+        say(a, Said::Appending, number);
+        let done = ok(a.try_append(ring, item, wait_for_all)) == Outcome::Done(());
+        match done {
+            true => say(a, Said::Appended, number),
+            false => a.drop_draft(item),
+        }
+        done
+    }) == Some(true)
+}
+
+fn end_feed(a: &Actor) {
+    with(a, "F", |ring| {
+        let end = ok(a.draft_end());
+        if ok(a.try_append(ring, end, false)) != Outcome::Done(()) {
+            a.drop_draft(end);
+        }
+    });
+}
+
+/// Reads what the feed has, as a subscriber from the oldest on: what, and how many were missed.
+fn read_feed(a: &Actor) -> (Vec<u64>, u64) {
+    let (mut all, mut missed) = (vec![], 0);
+    with(a, "F", |ring| {
+        let Some((lease, mut position)) = ok(a.try_subscribe(ring, |oldest, _| oldest)) else { return };
+        loop {
+            match ok(a.pin_position(ring, position)) {
+                Found::Item(id) => {
+                    let number = value(a, id);
+                    assert!(!all.contains(&number), "F2: {number} twice");
+                    all.push(number);
+                    a.unpin(id);
+                    position += 1;
+                }
+                Found::Gone(next) => {
+                    assert!(next > position, "F2: back to {next} from {position}");
+                    missed += next - position;
+                    position = next;
+                }
+                Found::Nothing | Found::End => break,
+            }
+            a.show_position(ring, lease, position);
+        }
+        a.give_back(lease, true);
+    });
+    (all, missed)
+}
+
 /// A channel `c` of two cells with an item in it and one that came back, and `d` of one cell.
 pub fn queue_stage() -> Stage {
     let sim = crate::world::world();
@@ -144,6 +210,8 @@ pub fn queue_stage() -> Stage {
     send(&a, "C");
     refuse(&a, "C");
     send(&a, "C");
+    make_feed(&a);
+    append(&a, false);
     Stage { expect: Expect::default(), image: sim.image() }
 }
 
@@ -161,10 +229,30 @@ pub fn acts() -> Vec<Act> {
         }),
         act("refuse what comes from C", |a| refuse(a, "C")),
         act("forward from C to D", forward),
+        act("send to D", |a| send(a, "D")),
         act("receive from D", |a| receive(a, "D")),
         act("close C", close),
         act("remove C", |a| remove(a, "C")),
         act("come and go", come_and_go),
+        act("append to F", |a| {
+            append(a, false);
+        }),
+        act("append to F twice", |a| {
+            append(a, false);
+            append(a, false);
+        }),
+        act("append to F when all have read", |a| {
+            append(a, true);
+            append(a, true);
+        }),
+        act("read F", |a| {
+            read_feed(a);
+        }),
+        act("close F", end_feed),
+        act("remove F", |a| {
+            say(a, Said::FeedRemoved, 0);
+            ok(a.remove("F"));
+        }),
         act("sweep", |a| {
             ok(a.recover(true));
         }),
@@ -197,6 +285,13 @@ pub fn check_items(r: &Actor, image: &Image) {
     assert!(twice.is_empty(), "Q3: acknowledged, and there again: {twice:?}");
     let unsent: Vec<_> = there.difference(&set(&of(Said::Sending))).copied().collect();
     assert!(unsent.is_empty(), "never sent: {unsent:?}");
+    if of(Said::FeedRemoved).is_empty() && ok(r.lookup("F")).map(|id| r.unpin(id)).is_some() {
+        let appended = of(Said::Appended);
+        let (items, missed) = read_feed(r);
+        assert_eq!(missed, 0, "F1: positions are missing");
+        assert!(items.iter().all(|n| of(Said::Appending).contains(n)), "never appended: {items:?}");
+        assert!(items.len() >= appended.len().min(2), "F1: {items:?} is left of {appended:?}");
+    }
     if of(Said::Removed).is_empty() {
         let acking = set(&of(Said::Acking));
         let lost: Vec<_> = of(Said::Sent).into_iter().filter(|n| !there.contains(n) && !acking.contains(n)).collect();
@@ -301,5 +396,44 @@ pub fn scripts() -> Vec<Script> {
             },
         ),
         plain("come and go", empty_channels, come_and_go),
+        plain("make a feed", |_| {}, make_feed),
+        plain("append, twice round", make_feed, |a| {
+            (0..7).for_each(|_| assert!(append(a, false)));
+            assert_eq!(read_feed(a).0.len(), 2);
+        }),
+        plain("wait for a subscriber", make_feed, |a| {
+            with(a, "F", |ring| {
+                let (lease, start) = ok(a.try_subscribe(ring, |oldest, _| oldest)).expect("room");
+                assert!(append(a, true) && append(a, true) && !append(a, true), "F4");
+                a.show_position(ring, lease, start + 1);
+                assert!(append(a, true), "F4: it has read one");
+                a.give_back(lease, true);
+                assert!(append(a, true) && append(a, true), "nobody is waited for who left");
+            });
+        }),
+        plain("close a feed, full and waited for", make_feed, |a| {
+            with(a, "F", |ring| {
+                let (lease, _) = ok(a.try_subscribe(ring, |oldest, _| oldest)).expect("room");
+                assert!(append(a, true) && append(a, true));
+                end_feed(a);
+                assert!(!append(a, false), "F3");
+                a.give_back(lease, true);
+            });
+            assert_eq!(read_feed(a).0.len(), 2, "the end replaced nothing");
+        }),
+        plain(
+            "a subscriber that died",
+            |a| {
+                make_feed(a);
+                let dead = quiet(&a.env, 50);
+                with(&dead, "F", |ring| ok(dead.try_subscribe(ring, |_, newest| newest)).expect("room"));
+                a.env.state().kill(50);
+                assert!(append(a, true) && append(a, true) && !append(a, true));
+            },
+            |a| {
+                ok(a.recover(false));
+                assert!(append(a, true), "F4: the dead are not waited for");
+            },
+        ),
     ]
 }

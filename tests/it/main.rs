@@ -4,6 +4,7 @@ mod arrow_types;
 mod basics;
 mod channels;
 mod damage;
+mod feeds;
 mod kills;
 mod processes;
 mod puppet;

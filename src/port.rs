@@ -1,0 +1,163 @@
+//! What channels and feeds have in common: an end that is open in this process, waiting there, and the schema.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arrow_array::RecordBatch;
+use arrow_schema::{Schema, SchemaRef};
+
+use crate::error::{Error, Result};
+use crate::geometry::meta;
+use crate::reader::{Object, Table};
+use crate::ring::{End, Ring};
+use crate::seat::Core;
+use crate::segment::Posix;
+use crate::tables::Kind;
+use crate::view::{Attachment, Pin, Sheet};
+use crate::word::Id;
+use crate::writer::{Value, Writer};
+use crate::zone::Draft;
+
+/// Which batches a channel takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contents {
+    /// Batches and tables have the schema of the first one that was sent; another is [`Error::Mismatch`].
+    OneSchema,
+    /// Whatever is sent.
+    Mixed,
+}
+
+/// A channel or feed, open in this process at one of its ends.
+#[derive(Debug)]
+pub(crate) struct Port {
+    pub pin: Arc<Pin>,
+    pub ring: Ring,
+    pub end: End,
+    pub name: Arc<str>,
+    schema: OnceLock<SchemaRef>,
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        let core = &self.at().core;
+        if core.env.check_fork().is_ok() {
+            core.leave_end(self.ring, self.end);
+        }
+    }
+}
+
+impl Port {
+    /// Opens a channel or feed, or makes it with `draft` if there is none. `form`: its capacity, and whether it is
+    /// mixed.
+    pub fn open_or_make(
+        at: &Arc<Attachment>,
+        name: &str,
+        kind: Kind,
+        end: End,
+        form: (u64, bool),
+        draft: impl Fn(&Core<Posix>) -> Result<Draft>,
+    ) -> Result<Port> {
+        loop {
+            if let Some(pin) = Pin::named(at, name)? {
+                let port = Port::new(pin, kind, end, name)?;
+                let found = (port.ring.capacity(), at.core.is_mixed(port.ring));
+                if found != form {
+                    let says = |(capacity, mixed)| {
+                        format!("a {kind} for {capacity} items of {}", if mixed { "any kind" } else { "one schema" })
+                    };
+                    return Err(Error::Mismatch { name: name.into(), expected: says(form), found: says(found) });
+                }
+                return Ok(port);
+            }
+            let made = at.with_room(|| {
+                let draft = draft(&at.core)?;
+                at.core.publish(name, draft, Some(0)).inspect_err(|_| at.core.drop_draft(draft))
+            });
+            match made {
+                // Somebody may have made it meanwhile.
+                Ok(_) | Err(Error::Conflict { .. }) => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Fails if the object is of another kind.
+    pub fn new(pin: Pin, expected: Kind, end: End, name: &str) -> Result<Port> {
+        let core = &pin.attachment().core;
+        let kind = core.kind(pin.id())?;
+        if kind != expected {
+            let (expected, found) = (expected.to_string(), kind.to_string());
+            return Err(Error::Mismatch { name: name.into(), expected, found });
+        }
+        let ring = core.ring_of(pin.id())?;
+        core.join(ring, end);
+        Ok(Port { ring, pin: Arc::new(pin), end, name: name.into(), schema: OnceLock::new() })
+    }
+
+    pub fn at(&self) -> &Arc<Attachment> {
+        self.pin.attachment()
+    }
+
+    /// Waits at this end until `attempt` yields something, and looks for deaths meanwhile.
+    pub fn wait<T>(&self, timeout: Option<Duration>, attempt: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
+        let core = &self.at().core;
+        let mut slices = 0_u32;
+        let look = || {
+            slices += 1;
+            let gone = |end| core.is_somebody_gone(self.ring, end);
+            if slices.is_multiple_of(2) && (gone(End::Send) || gone(End::Receive)) {
+                // A failure here only means that this waiter did not help.
+                let _ = core.recover(false);
+            }
+        };
+        core.wait(self.ring.bell(self.end), timeout, look, attempt)
+    }
+
+    /// The schema of its batches, if that is known.
+    pub fn schema(&self) -> Result<Option<SchemaRef>> {
+        if let Some(schema) = self.schema.get() {
+            return Ok(Some(schema.clone()));
+        }
+        let Some(pin) = Pin::in_place(self.at(), self.ring.id)? else { return Ok(None) };
+        let schema = Table::try_from(Object::pinned(pin, &self.name)?)?.schema();
+        Ok(Some(self.schema.get_or_init(|| schema).clone()))
+    }
+
+    /// Its schema is this one, or becomes it; unless its contents are mixed.
+    pub fn check_schema(&self, writer: &Writer, schema: &SchemaRef) -> Result<()> {
+        let core = &self.at().core;
+        core.env.check_fork()?;
+        if core.is_mixed(self.ring) {
+            return Ok(());
+        }
+        loop {
+            if let Some(known) = self.schema()? {
+                let same = Arc::ptr_eq(&known, schema) || same_schema(&known, schema);
+                return if same { Ok(()) } else { Err(self.wrong_schema(&known, schema)) };
+            }
+            let empty = RecordBatch::new_empty(schema.clone());
+            let mut sheet = writer.build(Value::Batch(&empty))?;
+            sheet.put_in(self.ring.id)?;
+        }
+    }
+
+    fn wrong_schema(&self, known: &Schema, found: &Schema) -> Error {
+        let name = format!("a batch for `{}`", self.name);
+        Error::Mismatch { name, expected: format!("of schema {known}"), found: format!("of schema {found}") }
+    }
+}
+
+fn same_schema(a: &Schema, b: &Schema) -> bool {
+    a.fields() == b.fields() && a.metadata() == b.metadata()
+}
+
+impl Sheet {
+    /// Puts it in the place of an object that has none yet. If somebody was faster, it is dropped.
+    fn put_in(&mut self, container: Id) -> Result<()> {
+        self.offer(|core, draft| {
+            let place = core.place(core.geo.meta(container, meta::PLACE));
+            let put = place.object().is_none() && core.put(draft, container, place)?;
+            Ok((put, ()))
+        })
+    }
+}

@@ -1,0 +1,144 @@
+//! Shows that every subscriber of a feed sees all of it, or is told what it missed; and that feeds end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_array::{Int64Array, RecordBatch, RecordBatchReader};
+use arrow_schema::{DataType, Field, Schema};
+use faretra::feed::{Contents, Start, WhenFull};
+use faretra::{Error, MIB, Object, RecvError, SendError};
+
+use crate::support::TestArena;
+
+const SOON: Duration = Duration::from_millis(20);
+
+fn batch(from: i64, rows: i64) -> RecordBatch {
+    let schema = Schema::new(vec![Field::new("n", DataType::Int64, false)]);
+    let values = Int64Array::from_iter_values(from..from + rows);
+    RecordBatch::try_new(Arc::new(schema), vec![Arc::new(values)]).expect("a batch")
+}
+
+fn first(object: &Object) -> i64 {
+    object.column::<i64>("n").expect("a column")[0]
+}
+
+/// Two subscribers see all of it, each at its own pace; the end comes after the last item.
+#[test]
+fn every_subscriber_sees_everything() {
+    let t = TestArena::new(64 * MIB);
+    let w = t.arena.writer().expect("a permit");
+    let feed = w.feed("f", 4, WhenFull::DropOldest).expect("made");
+    let other = t.open();
+    let mut a = other.subscribe("f", Start::Oldest).expect("there");
+    feed.append(&batch(0, 1)).expect("room");
+    let mut b = other.subscribe("f", Start::Newest).expect("there");
+    let mut c = other.subscribe("f", Start::Position(0)).expect("there");
+    for i in 1..4 {
+        feed.append(&batch(i, 1)).expect("room");
+    }
+    for i in 0..4 {
+        assert_eq!(first(&a.next().expect("appended")), i);
+        assert_eq!(first(&c.next_timeout(SOON).expect("appended")), i);
+    }
+    for i in 1..4 {
+        assert_eq!(first(&b.try_next().expect("appended")), i);
+    }
+    assert!(matches!(b.try_next(), Err(RecvError::Empty)));
+    assert!(matches!(a.next_timeout(SOON), Err(RecvError::TimedOut)));
+    assert_eq!(first(&t.arena.latest("f").expect("sound").expect("appended")), 3);
+    feed.close().expect("room");
+    assert!(matches!(a.next(), Err(RecvError::Closed { clean: true })));
+    assert!(matches!(a.next(), Err(RecvError::Closed { clean: true })), "it stays closed");
+    let late = batch(9, 1);
+    let refused = feed.append(&late);
+    assert!(matches!(refused, Err(SendError::Closed { clean: true, .. })), "{refused:?}");
+    drop(refused);
+    assert_eq!(first(&t.arena.latest("f").expect("sound").expect("before the end")), 3);
+    drop((a, b, c, feed));
+    w.remove("f").expect("removed");
+    drop((w, other));
+    t.assert_sound(0);
+}
+
+/// A slow subscriber is told how many it missed, and what it read before stays as it was.
+#[test]
+fn the_slow_are_told() {
+    let t = TestArena::new(64 * MIB);
+    let w = t.arena.writer().expect("a permit");
+    let feed = w.feed("f", 3, WhenFull::DropOldest).expect("made");
+    let mut slow = t.arena.subscribe("f", Start::Oldest).expect("there");
+    feed.append(&batch(0, 1000)).expect("room");
+    let kept = slow.next().expect("appended");
+    for i in 1..10 {
+        feed.append(&batch(i, 1)).expect("room");
+    }
+    let lagged = slow.next();
+    assert!(matches!(lagged, Err(RecvError::Lagged(6))), "{lagged:?}");
+    for i in 7..10 {
+        assert_eq!(first(&slow.next().expect("there")), i);
+    }
+    assert_eq!(kept.rows(), 1000);
+    assert_eq!(first(&kept), 0);
+    assert_eq!((feed.position(), feed.capacity(), slow.position()), (10, 3, 10));
+    drop(feed);
+    assert!(matches!(slow.next(), Err(RecvError::Closed { clean: false })), "its producer left");
+}
+
+/// Producers that wait are held up by the slowest subscriber, and only as long as it is there.
+#[test]
+fn producers_wait_or_fail() {
+    let t = TestArena::new(64 * MIB);
+    let w = t.arena.writer().expect("a permit");
+    let wait = w.feed("f", 2, WhenFull::Block).expect("made");
+    let fail = w.feed("f", 2, WhenFull::Fail).expect("the same");
+    let mut reader = t.arena.subscribe("f", Start::Oldest).expect("there");
+    wait.append(&batch(0, 1)).expect("room");
+    wait.append(&batch(1, 1)).expect("room");
+    let two = batch(2, 1);
+    assert!(matches!(fail.append(&two), Err(SendError::Full(_))));
+    let late = wait.append_timeout(&two, SOON).expect_err("full");
+    assert!(matches!(late, SendError::TimedOut(_)), "{late:?}");
+    std::thread::scope(|s| {
+        assert!(late.into_value().is_some());
+        let waiting = s.spawn(|| wait.append(&two).expect("as soon as there is room"));
+        assert_eq!(first(&reader.next().expect("there")), 0);
+        waiting.join().expect("no panic");
+    });
+    drop(reader);
+    for i in 3..6 {
+        fail.append(&batch(i, 1)).expect("nobody is waited for");
+    }
+    assert!(w.feed("f", 3, WhenFull::Block).is_err_and(|e| matches!(e, Error::Mismatch { .. })));
+    assert!(w.feed_of("f", 2, WhenFull::Block, Contents::Mixed).is_err());
+}
+
+/// What a feed holds is a table, without a copy; followed, it is a stream.
+#[test]
+fn a_feed_is_a_growing_table() {
+    let t = TestArena::new(256 * MIB);
+    let w = t.arena.writer().expect("a permit");
+    let feed = w.feed("f", 8, WhenFull::Block).expect("made");
+    assert!(t.arena.snapshot("f").is_err(), "no schema yet");
+    for i in 0..3 {
+        feed.append(&batch(i * 100_000, 100_000)).expect("room");
+    }
+    let table = t.arena.snapshot("f").expect("batches");
+    assert_eq!((table.num_batches(), table.num_rows()), (3, 300_000));
+    let live = t.arena.stats().expect("stats").live;
+    w.publish("all", &table).expect("room");
+    let more = t.arena.stats().expect("stats").live - live;
+    assert!(more <= 4096, "{more} bytes for a table of 2.4 MB that is shared");
+    let follower = t.arena.subscribe("f", Start::Oldest).expect("there");
+    feed.append(&batch(300_000, 1)).expect("room");
+    feed.close().expect("room");
+    let reader = follower.reader().expect("a schema");
+    assert_eq!(reader.schema(), table.schema());
+    let rows: usize = reader.map(|b| b.expect("a batch").num_rows()).sum();
+    assert_eq!(rows, 300_001);
+    drop((table, feed));
+    w.remove("f").expect("removed");
+    assert_eq!(t.arena.table("all").expect("published").num_rows(), 300_000);
+    w.remove("all").expect("removed");
+    drop(w);
+    t.assert_sound(0);
+}
