@@ -1,12 +1,14 @@
 //! Shows that locks, semaphores, events, values and mutable arrays do what they say, in one process and across them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use arrow_array::{Int64Array, RecordBatch};
 use faretra::sync::Reset;
 use faretra::{Arena, Error, MIB, MutableArray};
 use ndarray::{Ix1, Ix2};
 
-use crate::support::TestArena;
+use crate::support::{DEADLINE, TestArena, until};
 
 /// One holder at a time; the value is stored as a whole when it is unlocked.
 #[test]
@@ -146,4 +148,61 @@ fn a_mutable_array_is_divided() {
     assert!(t.arena.stats().expect("stats").live < live);
     drop(w);
     t.assert_sound(0);
+}
+
+/// `who` names what everybody holds and waits for.
+#[test]
+fn who_shows_holders_and_waiters() {
+    let t = TestArena::new(16 * MIB);
+    let w = t.arena.writer().expect("a permit");
+    let m = t.arena.mutex("m").expect("made");
+    let s = t.arena.semaphore("s", 3).expect("made");
+    let e = t.arena.event("e", Reset::Manual).expect("made");
+    let g: MutableArray<u8, Ix1> = w.mutable_array("g", 8, 2).expect("room");
+    let tx = w.sender("c", 1).expect("made");
+    let rx = t.arena.receiver("c").expect("there");
+    tx.send(&RecordBatch::try_from_iter([("n", Arc::new(Int64Array::from(vec![1])) as _)]).expect("a batch"))
+        .expect("room");
+    let lease = rx.recv().expect("sent");
+    let held = (m.lock().expect("free"), s.acquire().expect("free"), s.acquire().expect("free"));
+    let rows = (g.write(1).expect("free"), g.read(0).expect("free"));
+    let me = || {
+        let all = t.arena.who().expect("who");
+        all.into_iter().find(|h| h.this_process).expect("this process")
+    };
+    let mut holds = me().holds;
+    holds.sort();
+    let expected = [
+        "a lease of channel `c`",
+        "mutex `m`",
+        "reads partition 0 of mutable array `g`",
+        "semaphore `s` x 2",
+        "the receiving end of channel `c`",
+        "the sending end of channel `c`",
+        "writes partition 1 of mutable array `g`",
+    ];
+    assert_eq!(holds, expected);
+    assert!(me().waits_for.is_empty());
+    std::thread::scope(|scope| {
+        scope.spawn(|| m.lock().map(drop));
+        scope.spawn(|| e.wait());
+        scope.spawn(|| rx.recv().map(|lease| lease.ack()));
+        scope.spawn(|| t.arena.wait_for("later", 0, DEADLINE).map(drop));
+        let mut expected = ["a name that is not there yet", "channel `c`", "event `e`", "mutex `m`"];
+        expected.sort_unstable();
+        until("four wait", || {
+            let mut waits = me().waits_for;
+            waits.sort();
+            (waits == expected).then_some(())
+        });
+        drop(held);
+        drop(lease);
+        e.set().expect("sound");
+        w.publish("later", b"x".as_slice()).expect("room");
+    });
+    drop(rows);
+    assert!(me().waits_for.is_empty());
+    assert!(t.arena.verify().expect("verify").is_empty());
+    let info = &t.arena.channels().expect("channels")[0];
+    assert_eq!((info.capacity, info.depth, info.sent, info.leased, info.returned), (1, 0, 1, 0, 0));
 }
