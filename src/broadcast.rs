@@ -26,7 +26,8 @@
 //! * F1: positions are filled in order: `t` is not tried before the cell of `t-1` has its item.
 //! * F2: a subscriber gets every item once, in order, or is told how many it missed.
 //! * F3: nothing is appended behind the end.
-//! * F4: with producers that wait, no living subscriber misses anything behind where it began.
+//! * F4: with producers that wait, no living subscriber misses anything behind where it began; but a producer that
+//!   looked just before may replace the very first item while it subscribes.
 //!
 //! # Death
 //!
@@ -36,7 +37,7 @@
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use crate::error::{Error, Result};
-use crate::geometry::ring;
+use crate::geometry::ring as ring_words;
 use crate::lock::{Lease, Leases};
 use crate::mem::Load;
 use crate::ring::{End, Outcome, Ring};
@@ -71,8 +72,12 @@ impl<E: Load> Tables<E> {
     /// The next position, as far as it is known: never too high.
     pub fn next_position(&self, ring: Ring) -> u64 {
         let mut tail = self.sent(ring);
-        while ring.ahead(self.place(ring.cell(tail)), tail) >= 1 {
-            tail += 1;
+        // No more than a lap: a damaged word must not keep us.
+        for _ in 0..ring.cells {
+            if ring.ahead(self.place(ring.cell(tail)), tail) < 1 {
+                break;
+            }
+            tail = tail.wrapping_add(1);
         }
         tail
     }
@@ -112,6 +117,7 @@ impl<E: Env> Core<E> {
             let tail = self.sent(ring);
             let off = ring.cell(tail);
             let cell = self.place(off);
+            self.check_position(ring, ring_words::TAIL, tail, ring.ahead(cell, tail))?;
             if ring.ahead(cell, tail) >= 1 {
                 self.advance_tail(ring, tail);
                 continue;
@@ -139,8 +145,8 @@ impl<E: Env> Core<E> {
             }
             self.settle(item, at);
             self.advance_tail(ring, tail);
-            if let Some(old) = cell.object() {
-                self.evict(self.object(old)?, ring.at(tail.wrapping_sub(ring.cells)));
+            if let Some(old) = cell.object().and_then(|old| self.object(old).ok()) {
+                self.evict(old, ring.at(tail.wrapping_sub(ring.cells)));
             }
             self.ring(ring.bell(End::Receive));
             return Ok(Outcome::Done(()));
@@ -154,7 +160,7 @@ impl<E: Env> Core<E> {
             let cell = self.place(off);
             match ring.ahead(cell, position) {
                 1 => {}
-                2.. => return Ok(Found::Gone(self.oldest_position(ring).max(position + 1))),
+                2.. => return Ok(Found::Gone(self.oldest_position(ring).max(position.saturating_add(1)))),
                 _ => return Ok(Found::Nothing),
             }
             let Some(id) = cell.object() else {
@@ -163,11 +169,12 @@ impl<E: Env> Core<E> {
             let id = self.object(id)?;
             self.raise_pin(id)?;
             if self.place(off) == cell {
-                if self.kind(id)? != Kind::End {
+                let kind = self.kind(id);
+                if kind.as_ref().is_ok_and(|kind| *kind != Kind::End) {
                     return Ok(Found::Item(id));
                 }
                 self.unpin(id);
-                return Ok(Found::End);
+                return kind.map(|_| Found::End);
             }
             self.unpin(id);
         }
@@ -197,7 +204,7 @@ impl<E: Env> Core<E> {
     /// A draft of a feed with nothing in it.
     pub fn draft_feed(&self, capacity: u64, subscribers: u64, mixed: bool) -> Result<Draft> {
         let draft = self.draft_ring_of(Kind::Feed, capacity + 1, subscribers)?;
-        self.env.store(self.payload(draft.id) + ring::MIXED * 8, mixed.into(), Relaxed);
+        self.env.store(self.payload(draft.id) + ring_words::MIXED * 8, mixed.into(), Relaxed);
         Ok(draft)
     }
 }

@@ -43,7 +43,7 @@ use crate::error::{Error, Result};
 use crate::geometry::meta;
 pub use crate::port::Contents;
 use crate::port::Port;
-use crate::reader::{Batch, Object};
+use crate::reader::{Batch, Object, Table};
 use crate::ring::{End, MAX_CELLS, Outcome, Ring, Taken};
 use crate::tables::Kind;
 use crate::view::{Pin, Sheet};
@@ -200,13 +200,13 @@ impl Sender {
     /// Sends each batch of a reader, waiting for room as [`Sender::send`] does. Returns how many rows that
     /// were. The channel has the reader's schema from here on, also if there is no batch.
     pub fn send_all(&self, reader: impl RecordBatchReader) -> Result<u64, SendError<'static>> {
-        self.port.check_schema(&self.writer, &reader.schema())?;
         let patient = self.writer.patient(self.port.ring.bell(End::Send), None);
+        self.port.check_schema(&patient, &reader.schema())?;
         let mut rows = 0;
         for batch in reader {
             let batch = batch.map_err(Error::from)?;
-            self.port.check_schema(&self.writer, &batch.schema())?;
-            self.send_by(patient.build(Value::Batch(&batch))?.into(), None)?;
+            self.port.check_schema(&patient, &batch.schema())?;
+            self.send_by(Value::copied(patient.build(Value::Batch(&batch))?, Some(batch.schema())), None)?;
             rows += batch.num_rows() as u64;
         }
         Ok(rows)
@@ -217,16 +217,17 @@ impl Sender {
         core.env.check_fork()?;
         let until = timeout.and_then(|t| Instant::now().checked_add(t));
         // What does not fit now need not be copied first.
-        if timeout.is_some_and(|t| t.is_zero()) && core.depth(self.port.ring) == self.port.ring.cells {
+        if timeout.is_some_and(|t| t.is_zero()) && core.is_full(self.port.ring) {
             return Err(match core.is_closed(self.port.ring) {
                 true => SendError::Closed { value, clean: true },
                 false => SendError::Full(value),
             });
         }
-        if let Some(schema) = value.schema()? {
-            self.port.check_schema(&self.writer, &schema)?;
-        }
         let patient = self.writer.patient(self.port.ring.bell(End::Send), timeout.map(|_| until));
+        let schema = value.schema()?;
+        if let Some(schema) = &schema {
+            self.port.check_schema(&patient, schema)?;
+        }
         let mut sheet = patient.build(value)?;
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         let sent = self.port.wait(timeout.and(left), || {
@@ -239,8 +240,8 @@ impl Sender {
         })?;
         match sent {
             Some(Ok(())) => Ok(()),
-            Some(Err(clean)) => Err(SendError::Closed { value: sheet.into(), clean }),
-            None => Err(SendError::TimedOut(sheet.into())),
+            Some(Err(clean)) => Err(SendError::Closed { value: Value::copied(sheet, schema), clean }),
+            None => Err(SendError::TimedOut(Value::copied(sheet, schema))),
         }
     }
 
@@ -305,13 +306,15 @@ impl Receiver {
     fn recv_by(&self, timeout: Option<Duration>) -> Result<Lease, RecvError> {
         let (core, ring) = (&self.port.at().core, self.port.ring);
         core.env.check_fork()?;
+        let mut looks = Looks::default();
         let taken = self.port.wait(timeout, || {
+            let mut none_out = || looks.look(|| core.outstanding(ring).is_empty());
             let deserted = || core.is_deserted(ring, End::Send);
             Ok(match core.try_take(ring)? {
                 Outcome::Done(taken) => Some(Ok(taken)),
                 // What others have leased may come back.
-                Outcome::Closed => core.outstanding(ring).is_empty().then_some(Err(true)),
-                Outcome::NotNow if deserted() && core.outstanding(ring).is_empty() => match core.try_take(ring)? {
+                Outcome::Closed => none_out().then_some(Err(true)),
+                Outcome::NotNow if deserted() && none_out() => match core.try_take(ring)? {
                     // The last sender may have sent something just before it left.
                     Outcome::Done(taken) => Some(Ok(taken)),
                     outcome => Some(Err(outcome == Outcome::Closed)),
@@ -329,7 +332,7 @@ impl Receiver {
     /// Everything that comes until the channel is closed. Asking for the next item acknowledges the one before;
     /// an item that is left when the iterator is dropped is not acknowledged.
     pub fn iter(&self) -> Iter<'_> {
-        Iter { receiver: self, before: None }
+        Iter { receiver: self, before: None, ended: false }
     }
 
     /// The schema of its batches, as soon as it is known.
@@ -356,10 +359,16 @@ impl Receiver {
     }
 
     /// Its batches as one stream, which ends when the channel is closed; waits for the schema. Asking for the
-    /// next batch acknowledges the one before. Items that are no batches are errors, and are refused.
+    /// next item's batches acknowledges the one before. An item that is no batch or table is an error, which ends the
+    /// stream and leaves the item in the channel; so is the last sender's leaving without closing.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Failed`] with [`Error::Mismatch`] for a channel of mixed contents, which has no schema.
     pub fn reader(&self) -> Result<impl RecordBatchReader + use<>, RecvError> {
+        self.port.expect_one_schema()?;
         let schema = self.schema(None)?;
-        Ok(Stream { receiver: self.clone(), schema, before: None })
+        Ok(Stream { receiver: self.clone(), schema, item: None, ended: false })
     }
 
     /// Items that wait to be received. Those that came back are not counted.
@@ -378,18 +387,43 @@ impl Receiver {
     }
 }
 
+/// Keeps a waiter from looking at every object all the time.
+#[derive(Debug, Default)]
+struct Looks {
+    /// When the last look ended, and how long it took.
+    last: Option<(Instant, Duration)>,
+}
+
+impl Looks {
+    /// What `look` says, or `false` while a look would be a large part of what is done.
+    fn look(&mut self, look: impl FnOnce() -> bool) -> bool {
+        let begun = Instant::now();
+        if self.last.is_some_and(|(ended, took)| begun.duration_since(ended) < took * 20) {
+            return false;
+        }
+        let found = look();
+        let ended = Instant::now();
+        self.last = Some((ended, ended.duration_since(begun)));
+        found
+    }
+}
+
 /// See [`Receiver::iter`].
 #[derive(Debug)]
 pub struct Iter<'a> {
     receiver: &'a Receiver,
     before: Option<Arc<Leased>>,
+    ended: bool,
 }
 
 impl Iterator for Iter<'_> {
     type Item = Result<Object, RecvError>;
 
-    /// `None` when the channel is closed; an error when its last sender left without that.
+    /// `None` when the channel is closed, and after an error: when the last sender left without closing it, say.
     fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
         if let Some(before) = self.before.take() {
             before.acknowledge();
         }
@@ -399,8 +433,10 @@ impl Iterator for Iter<'_> {
                 self.before = Some(leased);
                 Some(Ok(object))
             }
-            Err(RecvError::Closed { clean: true }) => None,
-            Err(e) => Some(Err(e)),
+            Err(e) => {
+                self.ended = true;
+                Some(Err(e)).filter(|e| !matches!(e, Err(RecvError::Closed { clean: true })))
+            }
         }
     }
 }
@@ -408,28 +444,49 @@ impl Iterator for Iter<'_> {
 struct Stream {
     receiver: Receiver,
     schema: SchemaRef,
-    before: Option<Lease>,
+    /// The item that batches come from, and which of them is next.
+    item: Option<(Lease, Table, u64)>,
+    /// An error ends the stream.
+    ended: bool,
+}
+
+impl Stream {
+    fn step(&mut self) -> Result<Option<RecordBatch>, ArrowError> {
+        let external = |e: Error| ArrowError::ExternalError(Box::new(e));
+        loop {
+            if let Some((_, table, next)) = &mut self.item
+                && *next < table.num_batches()
+            {
+                let batch = table.batch(*next).map_err(external)?;
+                *next += 1;
+                return Ok(Some(batch.record_batch().clone()));
+            }
+            if let Some((lease, table, _)) = self.item.take() {
+                drop(table);
+                lease.ack();
+            }
+            match self.receiver.recv() {
+                Ok(lease) => {
+                    let table = Table::try_from(lease.object.clone()).map_err(external)?;
+                    self.item = Some((lease, table, 0));
+                }
+                Err(RecvError::Closed { clean: true }) => return Ok(None),
+                Err(e) => return Err(ArrowError::ExternalError(Box::new(e))),
+            }
+        }
+    }
 }
 
 impl Iterator for Stream {
     type Item = Result<RecordBatch, ArrowError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if let Some(before) = self.before.take() {
-            before.ack();
+        if self.ended {
+            return None;
         }
-        let external = |e: Box<dyn std::error::Error + Send + Sync>| Some(Err(ArrowError::ExternalError(e)));
-        match self.receiver.recv() {
-            Ok(lease) => match lease.batch() {
-                Ok(batch) => {
-                    self.before = Some(lease);
-                    Some(Ok(batch.record_batch().clone()))
-                }
-                Err(e) => external(Box::new(e)),
-            },
-            Err(RecvError::Closed { clean: true }) => None,
-            Err(e) => external(Box::new(e)),
-        }
+        let step = self.step().transpose();
+        self.ended = !matches!(step, Some(Ok(_)));
+        step
     }
 }
 
@@ -493,7 +550,10 @@ impl Lease {
 
     /// Done with it: nobody gets it again. What was read from it stays as long as it is kept.
     pub fn ack(self) {
-        self.leased.acknowledge();
+        let Lease { object, leased } = self;
+        // The pin first, so that the memory is free when a sender is told.
+        drop(object);
+        leased.acknowledge();
     }
 
     /// How often it was received before: more than 0 if somebody gave it back, or died with it.
@@ -555,6 +615,7 @@ impl Lease {
             })
         });
         if matches!(sent, Ok(Some(Ok(())))) {
+            core.tell_of_end(port.ring);
             self.leased.ended.store(true, std::sync::atomic::Ordering::Release);
             return Ok(());
         }

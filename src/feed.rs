@@ -102,7 +102,7 @@ impl Arena {
     /// # Errors
     ///
     /// [`Error::NotFound`]; [`Error::Mismatch`] if the name is something else's; [`Error::Limit`] if there are
-    /// [`MAX_SUBSCRIBERS`] already.
+    /// [`MAX_SUBSCRIBERS`] already; [`Error::Invalid`] for a position that is not reached yet.
     pub fn subscribe(&self, name: &str, start: Start) -> Result<Subscriber> {
         let port = self.feed_port(name)?;
         let core = &port.at().core;
@@ -122,7 +122,12 @@ impl Arena {
             limit: MAX_SUBSCRIBERS as u64,
             hint: "end some; `faretra who` lists them",
         })?;
-        Ok(Subscriber { port, lease, position })
+        let subscriber = Subscriber { port, lease, position };
+        let newest = subscriber.port.at().core.next_position(subscriber.port.ring);
+        if position > newest {
+            return Err(Error::invalid(format!("the feed `{name}` is at position {newest}, before {position}")));
+        }
+        Ok(subscriber)
     }
 
     /// The same, as soon as there is such a feed; [`Error::TimedOut`] if none comes in time.
@@ -143,14 +148,12 @@ impl Arena {
         let port = self.feed_port(name)?;
         let core = &port.at().core;
         let mut position = core.next_position(port.ring);
-        let oldest = position.saturating_sub(2);
-        while position > oldest {
-            position -= 1;
-            match core.pin_position(port.ring, position)? {
+        while let Some(before) = position.checked_sub(1) {
+            match core.pin_position(port.ring, before)? {
                 Found::Item(id) => return port.item(id).map(Some),
-                // The item before the end.
-                Found::End | Found::Nothing => {}
-                Found::Gone(_) => return self.latest(name),
+                // Before the end there is the last item.
+                Found::End | Found::Nothing => position = before,
+                Found::Gone(_) => position = core.next_position(port.ring),
             }
         }
         Ok(None)
@@ -165,7 +168,7 @@ impl Arena {
     pub fn snapshot(&self, name: &str) -> Result<Table> {
         let port = self.feed_port(name)?;
         let core = &port.at().core;
-        let next = core.next_position(port.ring);
+        let mut next = core.next_position(port.ring);
         let mut position = core.oldest_position(port.ring).min(next);
         let mut batches: Vec<Batch> = vec![];
         while position < next {
@@ -175,8 +178,9 @@ impl Arena {
                     position += 1;
                 }
                 Found::Gone(oldest) => {
-                    // What was read is older than what is missing: begin anew.
+                    // What was read is older than what is missing: begin anew, with what is there by now.
                     batches.clear();
+                    next = core.next_position(port.ring);
                     position = oldest;
                 }
                 Found::End | Found::Nothing => break,
@@ -242,11 +246,12 @@ impl Feed {
     fn append_by<'a>(&self, value: Value<'a>, timeout: Option<Duration>) -> Result<(), SendError<'a>> {
         let (core, ring) = (&self.port.at().core, self.port.ring);
         core.env.check_fork()?;
-        if let Some(schema) = value.schema()? {
-            self.port.check_schema(&self.writer, &schema)?;
-        }
         let until = timeout.and_then(|t| Instant::now().checked_add(t));
         let patient = self.writer.patient(ring.bell(End::Send), timeout.map(|_| until));
+        let schema = value.schema()?;
+        if let Some(schema) = &schema {
+            self.port.check_schema(&patient, schema)?;
+        }
         let mut sheet = patient.build(value)?;
         let left = match self.when_full {
             WhenFull::Fail => Some(Duration::ZERO),
@@ -266,9 +271,9 @@ impl Feed {
         })?;
         match appended {
             Some(true) => Ok(()),
-            Some(false) => Err(SendError::Closed { value: sheet.into(), clean: true }),
-            None if self.when_full == WhenFull::Fail => Err(SendError::Full(sheet.into())),
-            None => Err(SendError::TimedOut(sheet.into())),
+            Some(false) => Err(SendError::Closed { value: Value::copied(sheet, schema), clean: true }),
+            None if self.when_full == WhenFull::Fail => Err(SendError::Full(Value::copied(sheet, schema))),
+            None => Err(SendError::TimedOut(Value::copied(sheet, schema))),
         }
     }
 
@@ -385,12 +390,17 @@ impl Subscriber {
     }
 
     /// The feed's batches from here on as one stream, which ends when the feed is closed. Waits for the schema. Items that
-    /// are missed are an error, after which it goes on.
+    /// are missed, and items that are no batches, are errors, after which it goes on.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Failed`] with [`Error::Mismatch`] for a feed of mixed contents, which has no schema.
     pub fn reader(self) -> Result<impl RecordBatchReader, RecvError> {
         let (core, ring) = (&self.port.at().core, self.port.ring);
         core.env.check_fork()?;
+        self.port.expect_one_schema()?;
         let schema = self.port.wait(None, || {
-            let ended = core.is_deserted(ring, End::Send);
+            let ended = core.is_deserted(ring, End::Send) || core.has_ended(ring);
             Ok(match self.port.schema()? {
                 Some(schema) => Some(Some(schema)),
                 None => ended.then_some(None),

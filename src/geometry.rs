@@ -119,12 +119,12 @@ pub mod ring {
     /// The next position to send to, and to take from: hints that are never too high. Cache lines of their own.
     pub const TAIL: u64 = 8;
     /// 1: its batches may have different schemas. Never changes.
-    pub const MIXED: u64 = 9;
+    pub const MIXED: u64 = 24;
     /// How many subscribers a feed has room for. Never changes.
-    pub const SUBSCRIBERS: u64 = 10;
+    pub const SUBSCRIBERS: u64 = 25;
     pub const HEAD: u64 = 16;
     /// A word for each seat and end; a lease and a position for each subscriber; then the cells.
-    pub const PRESENCE: u64 = 24;
+    pub const PRESENCE: u64 = 32;
 }
 
 /// Flag in [`meta::COMMITTED`]: the slot may have pages that the number does not tell of.

@@ -344,9 +344,8 @@ impl<E: Env> Core<E> {
         let mut slices = 0;
         let look = || {
             slices += 1;
-            // The lock every other slice, so that a waiter notices within 100 ms; the dearer proof, which is for
-            // large processes that take long to go, now and then.
-            if slices % 2 == 0 && self.take_back_some(leases, slices / 2, slices % 8 == 0) {
+            // Every other slice, so that a waiter notices within 100 ms.
+            if slices % 2 == 0 && self.take_back_some(leases, slices / 2) {
                 // A failure here only means that this waiter did not help with the rest.
                 let _ = self.recover(false);
             }
@@ -354,22 +353,26 @@ impl<E: Env> Core<E> {
         self.wait(leases.bell, timeout, look, attempt)
     }
 
-    /// Asks the kernel about a few of those who have leases, others in each slice: an idle waiter should not cost
-    /// more the more there are. Takes back what the dead among them had.
-    fn take_back_some(&self, leases: Leases, slice: usize, thoroughly: bool) -> bool {
-        const A_FEW: usize = 64;
-        let lessees = self.lessees(leases).into_iter().map(|(_, owner)| owner).filter(|owner| *owner != self.me());
-        // A process is asked about once, however many leases it has.
-        let mut others: Vec<Owner> = lessees.collect();
-        others.sort_unstable_by_key(|owner| (owner.seat, owner.incarnation));
-        others.dedup();
-        let first = (slice * A_FEW) % others.len().max(1);
-        let facts = |owner| if thoroughly { self.process(owner) } else { Process::default() };
-        let asked = others.iter().cycle().skip(first).take(A_FEW.min(others.len()));
-        let dead: Vec<Owner> = asked.copied().filter(|owner| self.env.is_gone(*owner, facts(*owner))).collect();
+    /// Takes back what those had who have leases and are dead.
+    fn take_back_some(&self, leases: Leases, slice: usize) -> bool {
+        let dead = self.gone_among(self.lessees(leases).into_iter().map(|(_, owner)| owner).collect(), slice);
         // The waiter pins what it waits for, so this needs no memory: recovery may.
         self.take_back(leases, &dead);
         !dead.is_empty()
+    }
+
+    /// Those of some participants that are proved dead. A waiter asks in each of its looks, about others in each if
+    /// they are many; the dearer proof, which is for large processes that take long to go, is asked for now and then.
+    pub fn gone_among(&self, mut owners: Vec<Owner>, look: usize) -> Vec<Owner> {
+        const A_FEW: usize = 64;
+        // A process is asked about once, whatever it has.
+        owners.retain(|owner| *owner != self.me());
+        owners.sort_unstable_by_key(|owner| (owner.seat, owner.incarnation));
+        owners.dedup();
+        let first = (look * A_FEW) % owners.len().max(1);
+        let facts = |owner| if look.is_multiple_of(4) { self.process(owner) } else { Process::default() };
+        let asked = owners.iter().cycle().skip(first).take(A_FEW.min(owners.len()));
+        asked.copied().filter(|owner| self.env.is_gone(*owner, facts(*owner))).collect()
     }
 
     /// K2: gives a lease back, and says whether somebody was waiting. `consistent`: nobody need be told.

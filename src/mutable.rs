@@ -232,6 +232,11 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
         self.take(0..self.partitions, None)?.ok_or(Error::TimedOut(Duration::MAX))
     }
 
+    /// The same, if nobody writes any of it in time; [`Error::TimedOut`] if somebody does.
+    pub fn read_all_timeout(&self, timeout: Duration) -> Result<Rows<T, D>> {
+        self.take(0..self.partitions, Some(timeout))?.ok_or(Error::TimedOut(timeout))
+    }
+
     /// Makes it an ordinary immutable array, without a copy, as soon as nobody writes or reads it. Its name is an
     /// array's from here on. A frozen array is given back as it is.
     ///

@@ -101,16 +101,27 @@ impl Port {
     /// Waits at this end until `attempt` yields something, and looks for deaths meanwhile.
     pub fn wait<T>(&self, timeout: Option<Duration>, attempt: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
         let core = &self.at().core;
-        let mut slices = 0_u32;
+        let mut slices = 0;
         let look = || {
             slices += 1;
-            let gone = |end| core.is_somebody_gone(self.ring, end);
-            if slices.is_multiple_of(2) && (gone(End::Send) || gone(End::Receive)) {
+            let present = || [End::Send, End::Receive].map(|end| core.present(self.ring, end)).concat();
+            // What somebody buried may not be settled: he may be stopped in the middle of that, or dead too.
+            let buried = || [End::Send, End::Receive].iter().any(|end| core.is_somebody_buried(self.ring, *end));
+            if slices % 2 == 0 && (buried() || !core.gone_among(present(), slices / 2).is_empty()) {
                 // A failure here only means that this waiter did not help.
                 let _ = core.recover(false);
             }
         };
         core.wait(self.ring.bell(self.end), timeout, look, attempt)
+    }
+
+    /// An error for what has no schema.
+    pub fn expect_one_schema(&self) -> Result<()> {
+        if !self.at().core.is_mixed(self.ring) {
+            return Ok(());
+        }
+        let (expected, found) = ("of one schema".into(), "of mixed contents".into());
+        Err(Error::Mismatch { name: self.name.to_string(), expected, found })
     }
 
     /// The schema of its batches, if that is known.

@@ -60,7 +60,7 @@ pub struct Recovered {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Violation {
-    /// The rule's name in ARCHITECTURE.md: `V1` to `V6`, or `word`.
+    /// The rule's name in ARCHITECTURE.md: `V1` to `V7`, or `word`.
     pub rule: &'static str,
     /// What was found.
     pub what: String,
@@ -97,14 +97,22 @@ impl<E: Env> Core<E> {
         }
         let before = self.bytes_in_use();
         done.permits = self.take_back(self.permits(), &dead);
-        done.locks = self.take_back_locks(&dead)?;
+        // Some of it needs memory for a pin. What fails for that is tried again when the rest is settled, which
+        // frees some; if it fails then too, the seats stay for the next recovery.
+        let mut locks = self.take_back_locks(&dead);
         loop {
-            let settled = self.settle_words(&dead)?;
+            let mut failed = Ok(());
+            let settled = self.settle_words(&dead, &mut failed);
+            done.objects += settled;
             if settled == 0 {
+                failed?;
                 break;
             }
-            done.objects += settled;
         }
+        if locks.is_err() {
+            locks = self.take_back_locks(&dead);
+        }
+        done.locks = locks?;
         self.drop_dead_names()?;
         self.recount_warm();
         for owner in dead {
@@ -119,9 +127,16 @@ impl<E: Env> Core<E> {
         zones.map(|z| self.committed(z)).map(|c| c.bytes - c.warm).sum()
     }
 
-    /// r2: one pass. Returns how many words named the dead.
-    fn settle_words(&self, dead: &[Owner]) -> Result<u64> {
+    /// r2: one pass. Returns how many words named the dead and do not any more; goes on when one fails.
+    fn settle_words(&self, dead: &[Owner], failed: &mut Result<()>) -> u64 {
         let mut settled = 0;
+        let mut note = |done: Result<bool>| match done {
+            Ok(done) => u64::from(done),
+            Err(e) => {
+                *failed = Err(e);
+                0
+            }
+        };
         for zone in &self.geo.zones {
             for slot in 0..self.used(zone) {
                 let id = zone.id(slot);
@@ -131,26 +146,28 @@ impl<E: Env> Core<E> {
                 match state {
                     State::Free => self.mend_hint(id),
                     State::Draft(t) if of_dead(t) => {
-                        self.settle_for_the_dead(id, word)?;
-                        settled += 1;
+                        settled += note(self.settle_for_the_dead(id, word).map(|()| true));
                     }
-                    State::Leased(t) if of_dead(t) => {
-                        settled += u64::from(self.return_for_the_dead(id, word)?);
+                    State::Leased(t) if of_dead(t) => settled += note(self.return_for_the_dead(id, word)),
+                    State::Back(_) => {
+                        note(self.announce(id, word).map(|()| false));
                     }
-                    State::Back(_) => self.announce(id, word),
                     State::Dying(t) if of_dead(t) => {
                         self.adopt_dying(id, word);
                         settled += 1;
                     }
-                    State::Home(at) if !self.is_home(id, at)? && self.turn_life(id, word, Life::LOOSE) => {
-                        self.reclaim(id);
+                    State::Home(at) => {
+                        let stale = note(self.is_home(id, at).map(|home| !home)) != 0;
+                        if stale && self.turn_life(id, word, Life::LOOSE) {
+                            self.reclaim(id);
+                        }
                     }
                     State::Loose => self.reclaim(id),
                     _ => {}
                 }
             }
         }
-        Ok(settled)
+        settled
     }
 }
 
@@ -236,7 +253,9 @@ impl<E: Load + Sys> Tables<E> {
                 let sound = self.verify_object(id, word, &listed);
                 let sound = sound.and_then(|()| match word.state() {
                     // A draft may not have its words yet.
-                    Some(State::Home(_) | State::Loose) if zone.set == Set::Shared => self.verify_leases(id, &alive),
+                    Some(State::Home(_) | State::Loose) if zone.set == Set::Shared => {
+                        self.verify_leases(id, &alive).and_then(|()| self.verify_ring(id))
+                    }
                     _ => Ok(()),
                 });
                 if let Err(what) = sound {
@@ -314,6 +333,9 @@ impl<E: Load + Sys> Tables<E> {
             }
             State::Leased(_) | State::Back(_) if self.slot(id).0.set == Set::Shared => {
                 return Err(("word", format!("{id} is {word:?}, which no object of its kind is")));
+            }
+            State::Leased(t) | State::Back(t) if !self.has_a_channel(id, t) => {
+                return Err(("V1", format!("{id} is {word:?}, and came from no channel")));
             }
             _ => {}
         }

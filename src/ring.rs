@@ -66,7 +66,7 @@ use crate::geometry::{Set, meta, ring};
 use crate::mem::Load;
 use crate::seat::{Core, Env};
 use crate::tables::{Kind, Tables};
-use crate::word::{Id, Life, Owner, Place, State, TURNS, Ticket, Turn};
+use crate::word::{Id, Life, Owner, Place, SeatState, State, TURNS, Ticket, Turn};
 use crate::zone::Draft;
 
 /// Most cells of a ring.
@@ -198,7 +198,7 @@ impl<E: Load> Tables<E> {
     /// The position that an item's word or target speaks of: the last one that looks like that.
     fn position(&self, ring: Ring, turn: u64) -> u64 {
         // The tail may be behind by as many as are sending.
-        let last = self.ring_word(ring, ring::TAIL) + self.geo.params.seats * 64;
+        let last = self.ring_word(ring, ring::TAIL).wrapping_add(self.geo.params.seats * 64);
         last.wrapping_sub(last.wrapping_sub(turn) % RING)
     }
 
@@ -257,7 +257,58 @@ impl<E: Load> Tables<E> {
 
     /// Whether there was anybody at an end, ever, and nobody is now.
     pub fn is_deserted(&self, ring: Ring, end: End) -> bool {
-        self.ring_word(ring, ring::EVER) >> end as u64 & 1 != 0 && self.present(ring, end).is_empty()
+        let ever = self.ring_word(ring, ring::EVER) >> end as u64 & 1 != 0;
+        ever && !(0..self.seats_used()).any(|seat| self.is_present(ring, end, seat).is_some())
+    }
+
+    /// Whether somebody at an end was found dead, and what it had is not settled yet.
+    pub fn is_somebody_buried(&self, ring: Ring, end: End) -> bool {
+        (0..self.seats_used()).any(|seat| {
+            let word = self.env.load(ring.presence(end, seat), SeqCst);
+            let state = self.seat(seat);
+            let same = state.incarnation() == (word >> 32) as u32;
+            word as u32 != 0 && same && state.state() == Some(SeatState::Dead)
+        })
+    }
+
+    /// Whether the next item has no room: that of the lap before is in its cell.
+    pub fn is_full(&self, ring: Ring) -> bool {
+        let tail = self.ring_word(ring, ring::TAIL);
+        let cell = self.place(ring.cell(tail));
+        !cell.is_dead() && ring.ahead(cell, tail) < 0
+    }
+
+    /// What is wrong with a ring's cells, for `verify`.
+    pub fn verify_ring(&self, id: Id) -> Result<(), (&'static str, String)> {
+        if !self.kind(id).is_ok_and(Kind::is_ring) {
+            return Ok(());
+        }
+        let ring = self.ring_of(id).map_err(|e| ("word", e.to_string()))?;
+        for index in 0..ring.cells {
+            let cell = self.place(ring.cell(index));
+            let Some(item) = cell.object() else { continue };
+            let item = self.object(item).map_err(|e| ("word", e.to_string()))?;
+            let fits = match self.life(item, SeqCst).state() {
+                Some(State::Home(at)) => at.container == id && at.turn & RING != 0,
+                Some(State::Draft(_)) => true,
+                // Taken, and its cell not cleaned yet.
+                Some(State::Leased(_)) => !ring.is_feed,
+                _ => false,
+            };
+            if !fits && self.place(ring.cell(index)) == cell {
+                return Err((
+                    "V1",
+                    format!("cell {index} of {id} names {item}, which is {:?}", self.life(item, SeqCst)),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an item that is leased or BACK has a channel to go back to.
+    pub fn has_a_channel(&self, id: Id, ticket: Ticket) -> bool {
+        let channel = self.return_of(id, ticket).map(|(channel, _)| channel);
+        channel.is_some_and(|c| self.ring_of(c).is_ok() && self.life(c, SeqCst) != Life::FREE)
     }
 
     /// The channel that an item goes back to, and its position there or 0.
@@ -271,15 +322,31 @@ impl<E: Load> Tables<E> {
         Some((self.object(channel).ok()?, at))
     }
 
-    /// Items of a ring that are leased or BACK, with their words.
+    /// Items that came out of a ring and may come back: leased, BACK, or on their way elsewhere. With the words
+    /// that say so, whose tickets make a swap against them exact.
     pub fn outstanding(&self, ring: Ring) -> Vec<(Id, Life)> {
         let zones = self.geo.zones.iter().filter(|z| z.set == Set::Payload);
         let ids = zones.flat_map(|z| (0..self.used(z)).map(|slot| z.id(slot)));
-        let of_ring = |id: &Id| match self.life(*id, SeqCst).state() {
-            Some(State::Leased(t) | State::Back(t)) => self.return_of(*id, t).is_some_and(|(c, _)| c == ring.id),
-            _ => false,
+        let of_ring = |id: Id| {
+            let word = self.life(id, SeqCst);
+            let is = match word.state() {
+                Some(State::Leased(t) | State::Back(t)) => self.return_of(id, t).is_some_and(|(c, _)| c == ring.id),
+                Some(State::Draft(t)) => {
+                    self.return_of(id, t.forwarded(true)).is_some_and(|(c, _)| c == ring.id)
+                        && self.target_of(id).is_none_or(|at| self.is_in_cell(id, at) != Some(true))
+                }
+                _ => false,
+            };
+            is.then_some((id, word))
         };
-        ids.filter(of_ring).map(|id| (id, self.life(id, SeqCst))).collect()
+        ids.filter_map(of_ring).collect()
+    }
+
+    /// The position that an object is aimed at.
+    fn target_of(&self, id: Id) -> Option<Turn> {
+        let target = self.env.load(self.geo.meta(id, meta::TARGET), Acquire);
+        let container = u32::try_from((target & TARGET).checked_sub(1)?).ok().map(Id)?;
+        Some(Turn { container, turn: target >> TARGET_BITS })
     }
 }
 
@@ -322,10 +389,13 @@ impl<E: Env> Core<E> {
             if cell.is_dead() {
                 return Ok(Outcome::Closed);
             }
+            self.check_position(ring, ring::TAIL, tail, ring.ahead(cell, tail))?;
             match ring.ahead(cell, tail) {
                 0 => {
                     let at = ring.at(tail);
                     self.set_target(item.id, at);
+                    // How often it was taken there.
+                    self.set_meta(item.id, meta::VERSION, 0);
                     let full = Place::at(Some(item.id), cell.turn() + 1);
                     if self.env.cas(off, cell.0, full.0, SeqCst).is_err() {
                         continue;
@@ -375,7 +445,16 @@ impl<E: Env> Core<E> {
     }
 
     fn advance(&self, ring: Ring, word: u64, from: u64) {
-        let _ = self.env.cas(ring.word(word), from, from + 1, SeqCst);
+        let _ = self.env.cas(ring.word(word), from, from.wrapping_add(1), SeqCst);
+    }
+
+    /// A position is behind its cells by one step at most, unless it moved since it was read: else it is damaged, and
+    /// following it would take for ever.
+    pub(crate) fn check_position(&self, ring: Ring, word: u64, position: u64, ahead: i64) -> Result<()> {
+        if (-1..=2).contains(&ahead) || self.ring_word(ring, word) != position {
+            return Ok(());
+        }
+        Err(Error::damaged(format!("{} is at position {position}, its cell {ahead} steps ahead", ring.id)))
     }
 
     /// d0-d5.
@@ -387,6 +466,9 @@ impl<E: Env> Core<E> {
             let head = self.ring_word(ring, ring::HEAD);
             let off = ring.cell(head);
             let cell = self.place(off);
+            if !cell.is_dead() {
+                self.check_position(ring, ring::HEAD, head, ring.ahead(cell, head))?;
+            }
             match ring.ahead(cell, head) {
                 _ if cell.is_dead() => return Ok(Outcome::Closed),
                 1 => {}
@@ -422,7 +504,6 @@ impl<E: Env> Core<E> {
             self.clean(off, cell);
             self.advance(ring, ring::HEAD, head);
             if taken {
-                self.set_meta(id, meta::VERSION, 0);
                 self.ring(ring.bell(End::Send));
                 return Ok(Outcome::Done(Taken { id, ticket, attempts: 0 }));
             }
@@ -460,8 +541,15 @@ impl<E: Env> Core<E> {
     pub fn acknowledge(&self, ring: Ring, taken: Taken) {
         if self.turn_life(taken.id, Life::leased(taken.ticket), Life::LOOSE) {
             self.reclaim(taken.id);
-            // A sender may wait for memory.
-            self.ring(ring.bell(End::Send));
+            self.tell_of_end(ring);
+        }
+    }
+
+    /// A lease is over. A sender may wait for its memory; receivers at a channel that ends, for the last one.
+    pub fn tell_of_end(&self, ring: Ring) {
+        self.ring(ring.bell(End::Send));
+        if self.is_closed(ring) || self.is_deserted(ring, End::Send) {
+            self.ring(ring.bell(End::Receive));
         }
     }
 
@@ -488,6 +576,7 @@ impl<E: Env> Core<E> {
 
     /// It could not be sent: the lease again.
     pub fn draft_to_lease(&self, draft: Draft, attempts: u64) -> Option<Taken> {
+        self.set_meta(draft.id, meta::VERSION, attempts);
         let ticket = self.ticket().forwarded(true);
         let turned = self.turn_life(draft.id, draft.life(), Life::leased(ticket));
         turned.then_some(Taken { id: draft.id, ticket, attempts })
@@ -532,11 +621,6 @@ impl<E: Env> Core<E> {
         self.ring(ring.bell(other));
     }
 
-    /// Whether somebody at an end is proved dead, and not buried yet.
-    pub fn is_somebody_gone(&self, ring: Ring, end: End) -> bool {
-        self.present(ring, end).into_iter().any(|owner| owner != self.me() && self.is_gone(owner))
-    }
-
     /// What recovery makes of a lease whose holder is dead: BACK, after its cell is clean (Q2).
     pub fn return_for_the_dead(&self, id: Id, word: Life) -> Result<bool> {
         let Some(State::Leased(ticket)) = word.state() else { return Ok(false) };
@@ -565,6 +649,7 @@ impl<E: Env> Core<E> {
         if let Some(channel) = channel {
             // Pinned, the channel either is there until this is done, or was torn down before.
             self.raise_pin(channel)?;
+            // A draft whose place names it is there too; one that does not has no items.
             let alive = !matches!(self.life(channel, SeqCst).state(), Some(State::Free | State::Dying(_)) | None);
             let ring = if alive { self.ring_of(channel).ok() } else { None };
             let turned = ring.filter(|_| self.turn_life(id, word, Life::back(ticket)));
@@ -606,19 +691,18 @@ impl<E: Env> Core<E> {
     }
 
     /// Q5: what is BACK is counted once more, in case its owner died before it did so.
-    pub fn announce(&self, id: Id, word: Life) {
-        let Some(State::Back(ticket)) = word.state() else { return };
-        if let Some((channel, _)) = self.return_of(id, ticket)
-            && self.raise_pin(channel).is_ok()
+    pub fn announce(&self, id: Id, word: Life) -> Result<()> {
+        let Some(State::Back(ticket)) = word.state() else { return Ok(()) };
+        let Some((channel, _)) = self.return_of(id, ticket) else { return Ok(()) };
+        self.raise_pin(channel)?;
+        if !matches!(self.life(channel, SeqCst).state(), Some(State::Free | State::Dying(_)) | None)
+            && let Ok(ring) = self.ring_of(channel)
+            && self.life(id, SeqCst) == word
         {
-            if !matches!(self.life(channel, SeqCst).state(), Some(State::Free | State::Dying(_)) | None)
-                && let Ok(ring) = self.ring_of(channel)
-                && self.life(id, SeqCst) == word
-            {
-                self.count_return(ring);
-            }
-            self.unpin(channel);
+            self.count_return(ring);
         }
+        self.unpin(channel);
+        Ok(())
     }
 
     /// Q6: what is in the cells of a channel that we free, and what came from it and is nobody's.

@@ -70,6 +70,9 @@ pub struct Core<E> {
     me: Owner,
     tickets: AtomicU64,
     leases: AtomicU64,
+    /// How often somebody polled, and when the dead were last looked for because of that.
+    polls: AtomicU64,
+    looked: AtomicU64,
     /// Pages of our row that are in memory: a private copy of our row map.
     row: Box<[AtomicU64]>,
     row_lock: Mutex<()>,
@@ -164,6 +167,8 @@ impl<E: Env> Core<E> {
             me: Owner { seat: 0, incarnation: 0 },
             tickets: AtomicU64::new(0),
             leases: AtomicU64::new(0),
+            polls: AtomicU64::new(0),
+            looked: AtomicU64::new(0),
             row: (0..tables.geo.row_map_words()).map(|_| AtomicU64::new(0)).collect(),
             row_lock: Mutex::default(),
             stash: tables.geo.zones.iter().map(|_| Mutex::default()).collect(),
@@ -306,6 +311,21 @@ impl<E: Env> Core<E> {
         let count = self.leases.load(Relaxed);
         self.leases.store(count.wrapping_add(1), Relaxed);
         Ticket::new(self.me, count)
+    }
+
+    /// Whether who polls should ask about deaths again: at most every 100 ms for all of this process.
+    pub(crate) fn is_time_to_look(&self) -> bool {
+        const POLLS: u64 = 64;
+        const EVERY_MS: u64 = 100;
+        // The clock is not asked each time. Threads may lose counts to each other.
+        let polls = self.polls.load(Relaxed).wrapping_add(1);
+        self.polls.store(polls, Relaxed);
+        if polls % POLLS != 1 {
+            return false;
+        }
+        let now = self.env.now();
+        let last = self.looked.load(Relaxed);
+        now.wrapping_sub(last) >= EVERY_MS && self.looked.compare_exchange(last, now, Relaxed, Relaxed).is_ok()
     }
 
     /// Leaves: everything that this participant held must have been let go before.

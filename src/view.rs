@@ -242,6 +242,10 @@ impl Sheet {
         Ok(Sheet { at: at.clone(), draft: Some(draft), parts: 0 })
     }
 
+    pub fn attachment(&self) -> &Arc<Attachment> {
+        &self.at
+    }
+
     fn draft(&self) -> Draft {
         self.draft.expect("a sheet has its draft until it is consumed")
     }

@@ -14,6 +14,7 @@ use ndarray::{ArrayView, ArrayViewMut, Dimension, StrideShape};
 use crate::array::{AnyView, ArrayDraftLayout, CopyBytes, Element};
 use crate::draft::{Bits, DraftLayout, DraftMemory, Text};
 use crate::error::{Error, Result};
+use crate::geometry::Set;
 use crate::lock::Lease;
 use crate::name;
 use crate::plan::{Locate, Plan};
@@ -160,17 +161,16 @@ impl From<Draft> for Value<'_> {
 
 impl<T: Element, D: Dimension> From<ArrayDraft<T, D>> for Value<'_> {
     fn from(draft: ArrayDraft<T, D>) -> Self {
-        Value::Drafted(Drafted(Unfinished::Whole(draft.sheet)))
-    }
-}
-
-impl From<Sheet> for Value<'_> {
-    fn from(sheet: Sheet) -> Self {
-        Value::Drafted(Drafted(Unfinished::Whole(sheet)))
+        Value::Drafted(Drafted(Unfinished::Whole(draft.sheet, None)))
     }
 }
 
 impl<'a> Value<'a> {
+    /// What was copied already, and its schema, if it has one.
+    pub(crate) fn copied(sheet: Sheet, schema: Option<SchemaRef>) -> Value<'a> {
+        Value::Drafted(Drafted(Unfinished::Whole(sheet, schema)))
+    }
+
     /// The schema, if it is a batch or a table.
     pub(crate) fn schema(&self) -> Result<Option<SchemaRef>> {
         Ok(match self {
@@ -179,6 +179,7 @@ impl<'a> Value<'a> {
             Value::Batches(batches) => batches.first().map(|batch| batch.schema()),
             Value::Table(reader) => Some(reader.schema()),
             Value::Drafted(Drafted(Unfinished::Batch(draft))) => Some(draft.schema().clone()),
+            Value::Drafted(Drafted(Unfinished::Whole(_, schema))) => schema.clone(),
             _ => None,
         })
     }
@@ -232,8 +233,8 @@ impl Part<'_> {
 #[derive(Debug)]
 enum Unfinished {
     Batch(Box<Draft>),
-    /// An array, or any value that was copied already.
-    Whole(Sheet),
+    /// An array, or any value that was copied already; its schema, if it has one.
+    Whole(Sheet, Option<SchemaRef>),
 }
 
 impl Writer {
@@ -246,23 +247,53 @@ impl Writer {
         Writer { patience: Some((until.flatten(), bell)), ..self.clone() }
     }
 
-    /// Runs `f`; makes room when memory runs out, and waits for some if this writer is patient.
-    fn with_room<T>(&self, mut f: impl FnMut() -> Result<T>) -> Result<T> {
-        loop {
-            let done = self.at.with_room(&mut f);
-            let (Err(Error::NoSpace { asked, .. }), Some((until, bell))) = (&done, self.patience) else {
-                return done;
-            };
-            let left = until.map_or(SLICE, |until| until.saturating_duration_since(Instant::now()).min(SLICE));
-            if left.is_zero() || *asked > self.at.core.limit() {
-                return done;
-            }
-            self.at.core.wait(bell, Some(left), || {}, || Ok(None::<()>))?;
-        }
-    }
-
     pub(crate) fn attachment(&self) -> &Arc<Attachment> {
         &self.at
+    }
+
+    /// Runs `f`; makes room when memory runs out, and waits for some if this writer is patient.
+    fn with_room<T>(&self, mut f: impl FnMut() -> Result<T>) -> Result<T> {
+        let mut done = self.at.with_room(&mut f);
+        let Some((until, bell)) = self.patience else { return done };
+        let core = &self.at.core;
+        for round in 1.. {
+            let asked = match done {
+                Err(Error::NoSpace { asked, .. }) => asked,
+                done => return done,
+            };
+            let left = until.map_or(SLICE, |until| until.saturating_duration_since(Instant::now()).min(SLICE));
+            if left.is_zero() {
+                break;
+            }
+            // Until it is rung: an item that was acknowledged may have made room.
+            let before = core.times_rung(bell);
+            core.wait(bell, Some(left), || {}, || Ok((core.times_rung(bell) != before).then_some(())))?;
+            // The dead are looked for about once a second.
+            done = match round % 20 {
+                0 => self.at.with_room(&mut f),
+                _ => {
+                    core.trim(asked);
+                    f()
+                }
+            };
+        }
+        done
+    }
+
+    /// Refuses at once what there could never be room for, instead of waiting for it.
+    fn may_fit(&self, bytes: u64) -> Result<()> {
+        let core = &self.at.core;
+        let (_, file_system) = crate::sys::Sys::room(&core.env);
+        if self.patience.is_some() && bytes > core.limit().min(file_system) {
+            return Err(core.no_space(bytes));
+        }
+        Ok(())
+    }
+
+    /// The same writer, waiting for nothing. Who has built a part of a value and waits for room for the next may wait
+    /// for another who does the same.
+    fn impatient(&self) -> Writer {
+        Writer { patience: None, ..self.clone() }
     }
 
     /// Whether the process that held this permit before died with it. Nothing is broken by that:
@@ -342,21 +373,33 @@ impl Writer {
                     Ok(alias)
                 }),
             },
-            Value::Batches(batches) => self.build_batches(batches),
-            Value::Table(reader) => self.build_table(reader),
+            Value::Batches(batches) => self.impatient().build_batches(batches),
+            Value::Table(reader) => self.impatient().build_table(reader),
             Value::Array(view) => self.build_array(&view),
             Value::Bytes(bytes) => self.build_bytes(Kind::Bytes, bytes, bytes.len() as u64),
-            Value::Bundle(bundle) => self.build_bundle(bundle),
-            Value::Drafted(Drafted(Unfinished::Batch(draft))) => draft.finish(),
-            Value::Drafted(Drafted(Unfinished::Whole(sheet))) => Ok(sheet),
+            Value::Bundle(bundle) => self.impatient().build_bundle(bundle),
+            Value::Drafted(Drafted(Unfinished::Batch(draft))) => self.own(draft.finish()?),
+            Value::Drafted(Drafted(Unfinished::Whole(sheet, _))) => self.own(sheet),
         }
+    }
+
+    /// A draft of another arena lies there, and cannot come here.
+    fn own(&self, sheet: Sheet) -> Result<Sheet> {
+        if self.at.is_same_arena(sheet.attachment()) {
+            return Ok(sheet);
+        }
+        Err(Error::invalid(format!(
+            "a draft of arena `{}` cannot be used in arena `{}`: publish it there, and give the object",
+            sheet.attachment().name,
+            self.at.name
+        )))
     }
 
     /// A value as a part of another: what is in this arena already is shared.
     fn part<'a>(&self, value: Value<'a>) -> Result<Part<'a>> {
         match value {
             // A second name would be one of the same state, which goes with the first.
-            Value::Object(object) if object.kind().locks() => Err(Error::Mismatch {
+            Value::Object(object) if object.kind().set() == Set::Shared => Err(Error::Mismatch {
                 name: object.name().to_owned(),
                 expected: "an object that does not change".into(),
                 found: object.kind().to_string(),
@@ -392,6 +435,7 @@ impl Writer {
     }
 
     fn build_bytes(&self, kind: Kind, bytes: &[u8], rows: u64) -> Result<Sheet> {
+        self.may_fit(bytes.len() as u64)?;
         let mut sheet = self.with_room(|| Sheet::new(&self.at, kind, bytes.len() as u64))?;
         copy(sheet.bytes()?, bytes, bytes.len() >= STREAM_FROM);
         sheet.set_rows(rows);
@@ -404,6 +448,7 @@ impl Writer {
         let parts = plan.part_bytes();
         let front = entries_bytes((parts.len() + plan.held().len()) as u64);
         let total = plan.root_bytes() + parts.iter().sum::<u64>();
+        self.may_fit(total)?;
         let streaming = total >= STREAM_FROM as u64;
         let put: CopyBytes<'_> = &|to, from| copy(to, from, streaming);
         self.with_room(|| {
@@ -484,6 +529,7 @@ impl Writer {
 
     fn build_array(&self, view: &AnyView<'_>) -> Result<Sheet> {
         let len = view.bytes()?;
+        self.may_fit(len)?;
         let put: CopyBytes<'_> = &|to, from| copy(to, from, len >= STREAM_FROM as u64);
         self.with_room(|| {
             let mut sheet = Sheet::new(&self.at, Kind::Array, len)?;

@@ -101,7 +101,7 @@ pub fn sweep(seed: u64, bits: u64) -> Flips {
     let mut seen = Flips::default();
     let acts = acts();
     let dead = acts.iter().find(|a| a.name == "publish x").expect("an act");
-    for image in [acting_stage().image, stage_after_death(dead, 30).image] {
+    for image in [acting_stage().image, crate::queue::queue_stage().image, stage_after_death(dead, 30).image] {
         let mut offsets: Vec<u64> = image.offsets().into_iter().filter(|o| *o >= PAGE).collect();
         offsets.extend(offsets.clone().iter().map(|o| o + 8).filter(|o| image.has_word(*o)));
         offsets.sort_unstable();
