@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use faretra::proof::PAGE;
+use faretra::proof::{End, Found, Outcome, PAGE};
 
 use crate::oracle::Random;
 use crate::script::{acting_stage, acts, stage_after_death};
@@ -58,6 +58,8 @@ fn everything(a: &Actor, budget: &Budget, seen: &mut Flips) {
             a.drop_draft(draft);
         }
     }
+    granted(a, budget, seen);
+    rings(a, budget, seen);
     budget.renew();
     if let Some(permit) = tried(seen, a.try_lease(a.permits())).flatten() {
         a.give_back(permit, true);
@@ -72,6 +74,65 @@ fn everything(a: &Actor, budget: &Budget, seen: &mut Flips) {
     a.look_for_violations();
     budget.renew();
     a.detach();
+}
+
+/// What locks, if it is there.
+fn granted(a: &Actor, budget: &Budget, seen: &mut Flips) {
+    for name in ["m", "u", "v", "s", "e", "g"] {
+        budget.renew();
+        let Some(id) = tried(seen, a.pin_named(name)).flatten() else { continue };
+        if let Some(leases) = tried(seen, a.leases_of(id)).flatten() {
+            a.lessees(leases);
+            if leases.count > 0
+                && let Some(lease) = tried(seen, a.try_lease(leases)).flatten()
+            {
+                a.give_back(lease, true);
+            }
+            a.add_permit(leases);
+        }
+        a.is_frozen(id);
+        a.unpin(id);
+    }
+}
+
+/// Channels and the feed, if they are there.
+fn rings(a: &Actor, budget: &Budget, seen: &mut Flips) {
+    for name in ["C", "D", "F"] {
+        budget.renew();
+        let Some(id) = tried(seen, a.pin_named(name)).flatten() else { continue };
+        if let Some(ring) = tried(seen, a.ring_of(id)) {
+            a.depth(ring);
+            a.outstanding(ring);
+            a.present(ring, End::Send);
+            let next = a.next_position(ring);
+            for position in [a.oldest_position(ring), next] {
+                if let Some(Found::Item(id)) = tried(seen, a.pin_position(ring, position)) {
+                    a.unpin(id);
+                }
+            }
+            budget.renew();
+            if let Some(item) = tried(seen, draft(a, 5, 0)) {
+                let sent = match ring.is_feed() {
+                    true => a.try_append(ring, item, true),
+                    false => a.try_send(ring, item),
+                };
+                if tried(seen, sent) != Some(Outcome::Done(())) {
+                    a.drop_draft(item);
+                }
+            }
+            budget.renew();
+            if !ring.is_feed()
+                && let Some(Outcome::Done(taken)) = tried(seen, a.try_take(ring))
+            {
+                a.refuse(ring, taken);
+            }
+            a.join(ring, End::Send);
+            a.leave_end(ring, End::Send);
+        }
+        a.unpin(id);
+        budget.renew();
+        tried(seen, a.remove(name));
+    }
 }
 
 /// Flips one bit of an image, and does everything there is to do.

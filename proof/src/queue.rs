@@ -20,6 +20,8 @@ pub enum Said {
     Acking,
     /// Was acknowledged.
     Acked,
+    /// Somebody was told that it is closed, and took all that there was.
+    Drained,
     /// The channel was removed: what was in it went with it.
     Removed,
     /// Is about to be appended to the feed.
@@ -215,6 +217,16 @@ pub fn queue_stage() -> Stage {
     Stage { expect: Expect::default(), image: sim.image() }
 }
 
+/// The same with somebody dead who had both items leased, and nobody has noticed.
+pub fn orphaned_stage() -> Stage {
+    let stage = queue_stage();
+    let sim = crate::script::enter(&stage);
+    let dead = quiet(&sim, 50);
+    with(&dead, "C", |ring| while take(&dead, ring).is_some() {});
+    sim.state().kill(50);
+    Stage { image: sim.image(), ..stage }
+}
+
 /// What is raced, stopped and piled on each other.
 pub fn acts() -> Vec<Act> {
     fn act(name: &'static str, run: fn(&Actor)) -> Act {
@@ -226,6 +238,30 @@ pub fn acts() -> Vec<Act> {
         act("receive twice from C", |a| {
             receive(a, "C");
             receive(a, "C");
+        }),
+        act("receive twice from C, then send", |a| {
+            receive(a, "C");
+            receive(a, "C");
+            send(a, "C");
+        }),
+        act("close C and drain it", |a| {
+            close(a);
+            let drained = with(a, "C", |ring| {
+                loop {
+                    match ok(a.try_take(ring)) {
+                        Outcome::Done(taken) => acknowledge(a, ring, taken),
+                        outcome => return outcome == Outcome::Closed,
+                    }
+                }
+            });
+            if drained == Some(true) {
+                say(a, Said::Drained, 0);
+            }
+        }),
+        act("recover, receive twice, send twice", |a| {
+            ok(a.recover(true));
+            (0..2).for_each(|_| receive(a, "C"));
+            (0..2).for_each(|_| send(a, "C"));
         }),
         act("refuse what comes from C", |a| refuse(a, "C")),
         act("forward from C to D", forward),
@@ -271,9 +307,24 @@ pub fn check_items(r: &Actor, image: &Image) {
             // Drafts of one's own in the memory of what was acknowledged: nobody may be given those.
             let mut own = vec![];
             while let Some(taken) = take(r, ring) {
+                let late = name == "C" && taken.attempts == 0 && !of(Said::Drained).is_empty();
+                assert!(!late, "Q4: sent after somebody was told that it is closed");
                 left.push(value(r, taken.id));
                 r.acknowledge(ring, taken);
                 own.extend(draft(r, 0, 1));
+            }
+            // Every cell is empty, whatever the memory of its last item is now.
+            for _ in 0..ring.cells {
+                let item = ok(draft(r, 0, 0));
+                match ok(r.try_send(ring, item)) {
+                    Outcome::Done(()) => own.push(item),
+                    Outcome::Closed => r.drop_draft(item),
+                    Outcome::NotNow => panic!("Q2: `{name}` is empty, and full"),
+                }
+            }
+            while let Some(taken) = take(r, ring) {
+                own.retain(|d| d.id != taken.id);
+                r.acknowledge(ring, taken);
             }
             own.into_iter().for_each(|d| r.drop_draft(d));
             assert!(r.outstanding(ring).is_empty(), "Q5: something is left in `{name}`");

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use faretra::proof::{Life, Mem, header};
 use proof::hb::Clocks;
-use proof::queue::{self, queue_stage};
+use proof::queue::{self, orphaned_stage, queue_stage};
 use proof::race::{Race, Racer, Searched, Watch, explore, explore_watched, random};
 use proof::script::{
     Act, acting_stage, acts, enter, knotted_stage, object_acts, object_stage, sharing_stage, stage_after_death,
@@ -86,6 +86,11 @@ fn deaths_in_races() {
                 all = all.and(explore(race, 1, 20_000));
             }
         }
+    }
+    // A store that dies in the middle, at each of its steps.
+    for step in 0..40 {
+        let pair = [find(&acts, "store u"), find(&acts, "store u and read it")];
+        all = all.and(explore(Race::new(&stage, &pair).killing(0, step), 1, 20_000));
     }
     eprintln!("{all:?}");
     assert!(all.deaths > 500);
@@ -228,8 +233,17 @@ fn channels_race() {
         ("refuse what comes from C", "receive from C"),
         ("forward from C to D", "receive from D"),
         ("close C", "send to C"),
+        ("close C and drain it", "send to C"),
+        ("receive twice from C", "receive twice from C, then send"),
     ] {
         all = all.and(explore(Race::new(&stage, &[find(&acts, a), find(&acts, b)]), 2, 30_000));
+    }
+    // Two settle at once what a third had leased; one of them is slow, and the memory is used again meanwhile.
+    let orphaned = orphaned_stage();
+    for (a, b) in [("sweep", "recover, receive twice, send twice"), ("sweep", "sweep"), ("sweep", "remove C")] {
+        let mut race = Race::new(&orphaned, &[find(&acts, a), find(&acts, b)]);
+        race.loose_before = true;
+        all = all.and(explore(race, 1, 20_000));
     }
     eprintln!("{all:?}");
     assert!(all.deaths > 500);
