@@ -71,6 +71,13 @@ impl<'a> Named<'a> {
             return Ok(());
         }
         self.looked = Instant::now();
+        if !self.arena.path().exists() {
+            return Err(Failure::new(format!(
+                "arena `{}` was removed meanwhile, with what was in channel `{}`: send it again in another one",
+                self.arena.name(),
+                self.name
+            )));
+        }
         match Self::version(self.arena, self.name)? == self.version {
             true => Ok(()),
             false => Err(Failure::new(format!(

@@ -32,19 +32,31 @@ pub fn recv(cli: &Cli, args: &Recv) -> Result<()> {
         Whole::check(path, args.force)?;
     }
     let arena = arenas::open(cli, &args.arena)?;
+    // Before anything is received: a directory that is not there should not cost a wait.
+    let whole = match file {
+        Some((path, format)) => Some((Whole::new(path, args.force)?, path, format)),
+        None => None,
+    };
     let receiver = join(&arena, args)?;
+    let before = channels::find(&arena, &args.channel)?;
+    if before.is_some_and(|channel| channel.closed && channel.depth + channel.leased + channel.returned == 0) {
+        eprintln!(
+            "faretra: channel `{1}` was closed before, and holds nothing; `faretra rm {0} {1}` makes the name free",
+            args.arena, args.channel
+        );
+    }
     let from = From {
         args,
         arena: &arena,
         receiver: &receiver,
         named: Named::new(&arena, &args.channel)?,
         told_deserted: false,
-        to_stdout: file.is_none(),
+        to_stdout: whole.is_none(),
         stalled: None,
     };
-    match file {
+    match whole {
         None => to_stdout(cli, args, from),
-        Some((path, format)) => to_file(cli, args, from, path, format),
+        Some((whole, path, format)) => to_file(cli, args, from, whole, (path, format)),
     }
 }
 
@@ -239,7 +251,7 @@ impl Count {
     fn tell(&self) {
         if self.again > 0 {
             eprintln!(
-                "faretra: {} had been received before, and not acknowledged: rows of it may have been written twice",
+                "faretra: {} had been received before, and not acknowledged: its rows may have been written twice",
                 size::plural(self.again, "batch")
             );
         }
@@ -302,7 +314,8 @@ fn to_stdout(cli: &Cli, args: &Recv, mut from: From<'_>) -> Result<()> {
     match printer {
         Some(Printer::Grids) => {
             let columns = if hidden { "; not all columns fit, --format csv has them" } else { "" };
-            let text = format!("({} in {}{columns})", size::plural(count.rows, "row"), batches_text(count.batches));
+            let text =
+                format!("({} in {}{columns})", size::plural(count.rows, "row"), size::plural(count.batches, "batch"));
             out.inner().line(text)?;
         }
         Some(Printer::Sink(_, sink)) => sink.finish()?,
@@ -311,10 +324,6 @@ fn to_stdout(cli: &Cli, args: &Recv, mut from: From<'_>) -> Result<()> {
     out.inner().flush()?;
     count.tell();
     Ok(())
-}
-
-fn batches_text(count: u64) -> String {
-    size::plural(count, "batch")
 }
 
 /// Prints an item under its own captions; whether columns did not fit.
@@ -397,8 +406,13 @@ impl Exported<'_> {
     }
 }
 
-fn to_file(cli: &Cli, args: &Recv, mut from: From<'_>, path: &Path, format: Format) -> Result<()> {
-    let whole = Whole::new(path, args.force)?;
+fn to_file(
+    cli: &Cli,
+    args: &Recv,
+    mut from: From<'_>,
+    whole: Whole<'_>,
+    (path, format): (&Path, Format),
+) -> Result<()> {
     let mut to = Exported {
         path,
         format,
@@ -455,7 +469,7 @@ fn to_file(cli: &Cli, args: &Recv, mut from: From<'_>, path: &Path, format: Form
             "{}: {} in {}, {}",
             path.display(),
             size::plural(count.rows, "row"),
-            batches_text(count.batches),
+            size::plural(count.batches, "batch"),
             size::bytes(bytes)
         ))?;
     }

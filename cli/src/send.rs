@@ -237,11 +237,17 @@ impl Sending<'_> {
         let nothing = RecordBatchIterator::new(std::iter::empty::<Result<_, ArrowError>>(), Arc::clone(schema));
         match self.sender.send_all(nothing) {
             Ok(_) => Ok(()),
-            Err(SendError::Failed(Error::Mismatch { expected, found, .. })) => Err(Failure::new(format!(
-                "cannot send {}: channel `{}` takes batches {expected}, and these are {found}: send to another channel",
-                first.display(),
-                self.args.channel
-            ))),
+            Err(SendError::Failed(Error::Mismatch { expected, found, .. })) => {
+                let how = match expected == found {
+                    true => "has these columns with other metadata: send the files with one command".to_owned(),
+                    false => format!("takes batches {expected}, and these are {found}"),
+                };
+                Err(Failure::new(format!(
+                    "cannot send {}: channel `{}` {how}, or use another channel",
+                    first.display(),
+                    self.args.channel
+                )))
+            }
             Err(SendError::Failed(error)) => Err(error.into()),
             Err(error) => Err(Failure::new(error)),
         }
