@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::format::Format;
@@ -153,6 +154,9 @@ pub struct Put {
     pub name: String,
     /// File to read; - is standard input
     pub file: PathBuf,
+    /// Format of the file, if its name does not tell
+    #[arg(long)]
+    pub format: Option<Format>,
     /// How it is read
     #[command(flatten)]
     pub reading: Reading,
@@ -164,9 +168,6 @@ pub struct Put {
 /// How files are read.
 #[derive(Debug, Args)]
 pub struct Reading {
-    /// Format of the file, if its name does not tell
-    #[arg(long)]
-    pub format: Option<Format>,
     /// CSV: the character between fields [default: comma, or tab for .tsv]
     #[arg(long, value_name = "CHAR", value_parser = delimiter)]
     pub delimiter: Option<u8>,
@@ -185,7 +186,8 @@ pub struct Reading {
 #[derive(Debug, Args)]
 #[command(after_help = "Waits while the channel is full, or the arena. The files end: the channel is closed, and its \
     receivers end when they have everything. Interrupted or failed, it stays open with what was sent; a message \
-    says how to send the rest. After a kill -9, SENT of `faretra stat ARENA` is what --skip needs.")]
+    says how to send the rest. After a kill -9, SENT of `faretra stat ARENA` is what --skip needs, if nobody else \
+    sent to it.")]
 pub struct Send {
     /// Name of the arena
     pub arena: String,
@@ -194,6 +196,9 @@ pub struct Send {
     /// Files to send, one after the other, all with the columns of the first; - is standard input
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
+    /// Format of the files, if their names do not tell
+    #[arg(long, value_parser = batch_format())]
+    pub format: Option<Format>,
     /// How they are read
     #[command(flatten)]
     pub reading: Reading,
@@ -330,6 +335,17 @@ pub struct Who {
 pub struct OneArena {
     /// Name of the arena
     pub arena: String,
+}
+
+/// The formats that hold record batches.
+fn batch_format() -> impl TypedValueParser<Value = Format> {
+    PossibleValuesParser::new(
+        Format::value_variants()
+            .iter()
+            .filter(|format| !matches!(format, Format::Npy | Format::Bytes))
+            .filter_map(ValueEnum::to_possible_value),
+    )
+    .try_map(|name| Format::from_str(&name, false))
 }
 
 fn delimiter(text: &str) -> Result<u8, String> {

@@ -44,7 +44,7 @@ pub fn options(reading: &Reading, file: &Path, batch_rows: Option<u64>) -> read:
 
 /// `faretra put`
 pub fn put(cli: &Cli, args: &Put) -> Result<()> {
-    let format = Format::choose(args.reading.format, &args.file)?;
+    let format = Format::choose(args.format, &args.file)?;
     // First the arena: its absence should not cost the reading of a pipe.
     let arena = arenas::open(cli, &args.arena)?;
     let mut file = format::open(&args.file)?;

@@ -114,7 +114,7 @@ fn formats(args: &Send) -> Result<Vec<Format>> {
     if args.files.iter().filter(|file| *file == Path::new("-")).count() > 1 {
         return Err(Failure::usage("`-` is standard input, which can be sent once"));
     }
-    let format = |file: &PathBuf| match Format::choose(args.reading.format, file)? {
+    let format = |file: &PathBuf| match Format::choose(args.format, file)? {
         format @ (Format::Npy | Format::Bytes) => Err(Failure::usage(format!(
             "{}: {} has no record batches; send Parquet, CSV or Arrow IPC, or `faretra put` it",
             file.display(),
