@@ -243,9 +243,8 @@ impl Processes {
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        let mut child = all.remove(at);
-        child.kill()?;
-        child.wait()?;
+        all[at].kill()?;
+        all.remove(at).wait()?;
         Ok(true)
     }
 
