@@ -4,13 +4,13 @@ use std::io::{self, IsTerminal};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
-use faretra::{Arena, Entry, Options, Stats};
+use faretra::{Arena, Entry, Kind, Options, Stats};
 use serde_json::json;
 
 use crate::args::{Cli, Create, Ls, Rm, Stat};
 use crate::failure::{Failure, Result};
 use crate::out::{Grid, Out, Side, bold};
-use crate::{signal, size};
+use crate::{channels, signal, size};
 
 /// Options with the directory that the command line names.
 pub fn options(cli: &Cli) -> Options {
@@ -191,6 +191,7 @@ fn ls_names(cli: &Cli, arena: &str) -> Result<()> {
                 "name": entry.name,
                 "kind": entry.kind.to_string(),
                 "version": entry.version,
+                // Items, of a channel.
                 "rows": entry.rows,
                 "bytes": entry.bytes,
                 "published": size::timestamp(entry.published),
@@ -216,7 +217,10 @@ fn ls_names(cli: &Cli, arena: &str) -> Result<()> {
             entry.name.clone(),
             entry.kind.to_string(),
             size::count(entry.version),
-            size::count(entry.rows),
+            match entry.kind {
+                Kind::Channel => size::plural(entry.rows, "item"),
+                _ => size::count(entry.rows),
+            },
             size::bytes(entry.bytes),
             size::age(entry.published),
         ]);
@@ -228,12 +232,18 @@ fn ls_names(cli: &Cli, arena: &str) -> Result<()> {
 /// `faretra stat`
 pub fn stat(cli: &Cli, args: &Stat) -> Result<()> {
     let mut first = true;
+    let mut rates = channels::Rates::default();
     loop {
         // Anew each time: the arena may have been removed and created again in between.
-        let stats = options(cli).observe(&args.arena)?.stats()?;
+        let observer = options(cli).observe(&args.arena)?;
+        let stats = observer.stats()?;
+        let channels = observer.channels()?;
+        let rates = rates.of(&channels);
         let mut out = Out::new();
         if cli.json {
-            out.json(&stats_json(&args.arena, &stats))?;
+            let mut json = stats_json(&args.arena, &stats);
+            json["channels"] = channels::json(&channels, &rates);
+            out.json(&json)?;
         } else {
             let screen = args.watch && io::stdout().is_terminal();
             if screen {
@@ -243,6 +253,7 @@ pub fn stat(cli: &Cli, args: &Stat) -> Result<()> {
                 out.line("")?;
             }
             print_stats(&args.arena, &stats, &mut out)?;
+            channels::print(&channels, args.watch.then_some(&rates), &mut out)?;
         }
         out.finish()?;
         if !args.watch {

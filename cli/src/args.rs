@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::format::Format;
@@ -39,7 +40,7 @@ pub enum Verb {
     Create(Create),
     /// List the arenas, or the names in one
     Ls(Ls),
-    /// Show what an arena's memory is used for
+    /// Show what an arena's memory is used for, and its channels
     Stat(Stat),
     /// Publish a file under a name (again: as its next version)
     Put(Put),
@@ -47,6 +48,10 @@ pub enum Verb {
     Cat(Cat),
     /// Write what a name holds to a file
     Export(Export),
+    /// Send the batches of files into a channel; its receivers get each of them once
+    Send(Send),
+    /// Receive the batches of a channel, and print them or write them to a file
+    Recv(Recv),
     /// Remove a name, old names, or an arena
     Rm(Rm),
     /// Show which processes use an arena, and what they hold
@@ -152,9 +157,17 @@ pub struct Put {
     /// Format of the file, if its name does not tell
     #[arg(long)]
     pub format: Option<Format>,
+    /// How it is read
+    #[command(flatten)]
+    pub reading: Reading,
     /// Rows in a batch of the table (Parquet, CSV) [default: 1 Mi, or 128 MiB]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1 << 31))]
     pub batch_rows: Option<u64>,
+}
+
+/// How files are read.
+#[derive(Debug, Args)]
+pub struct Reading {
     /// CSV: the character between fields [default: comma, or tab for .tsv]
     #[arg(long, value_name = "CHAR", value_parser = delimiter)]
     pub delimiter: Option<u8>,
@@ -167,6 +180,78 @@ pub struct Put {
     /// CSV: keep this column as text (may be given several times)
     #[arg(long, value_name = "COLUMN")]
     pub text: Vec<String>,
+}
+
+/// Options of `send`.
+#[derive(Debug, Args)]
+#[command(after_help = "Waits while the channel is full, or the arena. The files end: the channel is closed, and its \
+    receivers end when they have everything. Interrupted or failed, it stays open with what was sent; a message \
+    says how to send the rest. After a kill -9, SENT of `faretra stat ARENA` is what --skip needs, if nobody else \
+    sent to it.")]
+pub struct Send {
+    /// Name of the arena
+    pub arena: String,
+    /// Name of the channel; it is made if there is none
+    pub channel: String,
+    /// Files to send, one after the other, all with the columns of the first; - is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Format of the files, if their names do not tell
+    #[arg(long, value_parser = batch_format())]
+    pub format: Option<Format>,
+    /// How they are read
+    #[command(flatten)]
+    pub reading: Reading,
+    /// Rows in a batch, which is what one receiver gets at a time
+    #[arg(long, value_name = "N", default_value = "65536", value_parser = clap::value_parser!(u64).range(1..=1 << 31))]
+    pub batch_rows: u64,
+    /// Batches that a channel made by this command has room for; one that exists keeps its own [default: 16]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=faretra::channel::MAX_CAPACITY as u64))]
+    pub capacity: Option<u64>,
+    /// Leave out the first N batches, which were sent before
+    #[arg(long, value_name = "N", default_value = "0", hide_default_value = true)]
+    pub skip: u64,
+    /// Leave the channel open when the files end: more will be sent
+    #[arg(long)]
+    pub keep_open: bool,
+}
+
+/// Options of `recv`.
+#[derive(Debug, Args)]
+#[command(after_help = "Waits for the channel, and ends when it is closed and empty. A batch is acknowledged when \
+    standard output has taken all of it, or when the file of --export is finished; killed or interrupted before \
+    that, the batch goes to the next receiver. Nothing is lost, but a batch may be written twice: a message says \
+    when that can be. All that is exported to one file is in the arena until that file is finished.")]
+pub struct Recv {
+    /// Name of the arena
+    pub arena: String,
+    /// Name of the channel
+    pub channel: String,
+    /// How to print [default: table, or json with --json]
+    #[arg(long, value_enum, conflicts_with = "export")]
+    pub format: Option<RecvFormat>,
+    /// Write one file instead: .parquet, .csv, .tsv, .arrow or .arrows
+    #[arg(long, value_name = "FILE")]
+    pub export: Option<PathBuf>,
+    /// Replace that file if it exists
+    #[arg(long, requires = "export")]
+    pub force: bool,
+    /// End after N rows; a batch of which rows are left goes to the next receiver whole
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub head: Option<u64>,
+}
+
+/// How `recv` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RecvFormat {
+    /// Aligned columns, each batch under its own captions
+    Table,
+    /// Comma-separated values
+    Csv,
+    /// A JSON array with a row on each line
+    Json,
+    /// A JSON object on each line
+    Jsonl,
 }
 
 /// How `cat` prints.
@@ -250,6 +335,17 @@ pub struct Who {
 pub struct OneArena {
     /// Name of the arena
     pub arena: String,
+}
+
+/// The formats that hold record batches.
+fn batch_format() -> impl TypedValueParser<Value = Format> {
+    PossibleValuesParser::new(
+        Format::value_variants()
+            .iter()
+            .filter(|format| !matches!(format, Format::Npy | Format::Bytes))
+            .filter_map(ValueEnum::to_possible_value),
+    )
+    .try_map(|name| Format::from_str(&name, false))
 }
 
 fn delimiter(text: &str) -> Result<u8, String> {

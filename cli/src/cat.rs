@@ -50,6 +50,13 @@ pub fn cat(cli: &Cli, args: &Cat) -> Result<()> {
             let (schema, batches) = chosen(schema, batches, &args.columns)?;
             print(&schema, &batches, format, args.head, &mut out)?;
         }
+        Kind::Channel => {
+            return Err(Failure::new(format!(
+                "`{0}` is a channel, whose items go to one receiver each: `faretra recv {1} {0}` receives them, \
+                 with --head N it looks at the first rows and gives them back",
+                args.name, args.arena
+            )));
+        }
         kind @ (Kind::Mutex | Kind::Semaphore | Kind::Event | Kind::Value | Kind::MutableArray) => {
             return Err(Failure::new(format!(
                 "`{}` is a {kind}, which changes while it is looked at: `faretra who {}` shows who holds it",
@@ -118,7 +125,7 @@ fn print(
 
 /// The first `head` rows in pieces of at most `rows`: the first lines come at once, and a reader
 /// that goes away is noticed.
-fn pieces(batches: &[RecordBatch], head: usize, rows: usize) -> impl Iterator<Item = RecordBatch> {
+pub fn pieces(batches: &[RecordBatch], head: usize, rows: usize) -> impl Iterator<Item = RecordBatch> {
     let mut left = head;
     batches.iter().flat_map(move |batch| {
         let wanted = left.min(batch.num_rows());
@@ -132,32 +139,22 @@ fn print_table(schema: &Schema, batches: &[RecordBatch], head: usize, out: &mut 
     if schema.fields().is_empty() {
         return out.line(format!("{} without columns", size::plural(total as u64, "row")));
     }
-    let mut rows: Vec<Vec<String>> = Vec::new();
-    let mut hidden = 0;
-    let mut printed = 0;
+    let mut grids = Grids::default();
     for piece in pieces(batches, head, 1024) {
-        signal::check()?;
-        cells(&piece, &mut rows)?;
-        if rows.len() >= GRID_ROWS {
-            printed += rows.len();
-            hidden = grid(schema, std::mem::take(&mut rows), out)?;
-        }
+        grids.write(&piece, out)?;
     }
-    printed += rows.len();
-    if !rows.is_empty() || printed == 0 {
-        hidden = grid(schema, rows, out)?;
-    }
-    let columns = schema.fields().len();
+    grids.lay_out(schema, out)?;
     let mut notes = Vec::new();
-    if printed < total {
+    if grids.rows < total {
         notes.push(format!(
             "{} of {}; --head N prints more, --format csv all",
-            size::count(printed as u64),
+            size::count(grids.rows as u64),
             size::plural(total as u64, "row")
         ));
     }
-    if hidden > 0 {
-        notes.push(format!("{} of {columns} columns fit; --columns A,B chooses", columns - hidden));
+    if grids.hidden > 0 {
+        let columns = schema.fields().len();
+        notes.push(format!("{} of {columns} columns fit; --columns A,B chooses", columns - grids.hidden));
     }
     if notes.is_empty() {
         notes.push(size::plural(total as u64, "row"));
@@ -166,6 +163,37 @@ fn print_table(schema: &Schema, batches: &[RecordBatch], head: usize, out: &mut 
         out.line(format!("({note})"))?;
     }
     Ok(())
+}
+
+/// Rows in aligned columns, laid out at most [`GRID_ROWS`] at a time.
+#[derive(Debug, Default)]
+pub struct Grids {
+    waiting: Vec<Vec<String>>,
+    /// Rows so far.
+    pub rows: usize,
+    /// Columns that the terminal had no room for.
+    pub hidden: usize,
+}
+
+impl Grids {
+    /// More rows, some thousand at most.
+    pub fn write(&mut self, batch: &RecordBatch, out: &mut Out) -> Result<()> {
+        signal::check()?;
+        cells(batch, &mut self.waiting)?;
+        self.rows += batch.num_rows();
+        if self.waiting.len() >= GRID_ROWS {
+            self.hidden = grid(batch.schema_ref(), std::mem::take(&mut self.waiting), out)?;
+        }
+        Ok(())
+    }
+
+    /// Prints what was not printed yet; of no rows at all, the names of the columns.
+    pub fn lay_out(&mut self, schema: &Schema, out: &mut Out) -> Result<()> {
+        if !self.waiting.is_empty() || self.rows == 0 {
+            self.hidden = grid(schema, std::mem::take(&mut self.waiting), out)?;
+        }
+        Ok(())
+    }
 }
 
 fn cells(batch: &RecordBatch, rows: &mut Vec<Vec<String>>) -> Result<()> {

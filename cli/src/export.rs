@@ -10,6 +10,7 @@ use arrow_schema::SchemaRef;
 use faretra::{Batch, Bundled, Kind, Object, Table};
 use indicatif::ProgressBar;
 use serde_json::json;
+use tempfile::NamedTempFile;
 
 use crate::args::{Cli, Export};
 use crate::failure::{Context, Failure, Result};
@@ -52,50 +53,25 @@ pub fn batches(object: Object) -> Result<(SchemaRef, Vec<RecordBatch>)> {
 pub fn export(cli: &Cli, args: &Export) -> Result<()> {
     let format = Format::choose(args.format, &args.file)?;
     let stdout = args.file == Path::new("-");
-    let exists =
-        || Failure::new(format!("{} exists already: give --force to replace it, or another name", args.file.display()));
-    // Said before the work; made sure of after it.
-    if !stdout && !args.force && args.file.symlink_metadata().is_ok() {
-        return Err(exists());
-    }
-    if !stdout && args.file.is_dir() {
-        return Err(Failure::new(format!("{} is a directory: give the name of a file in it", args.file.display())));
+    if !stdout {
+        Whole::check(&args.file, args.force)?;
     }
     let object = object(cli, &args.arena, &args.name, args.item.as_deref())?;
     let (rows, version) = (object.rows(), object.version());
-    let tsv = args.file.extension().is_some_and(|e| e.eq_ignore_ascii_case("tsv"));
-    let delimiter = if tsv { b'\t' } else { b',' };
+    let delimiter = delimiter(&args.file);
     if stdout {
         let mut out = Out::new();
         write_object(object, format, delimiter, &mut out, &ProgressBar::hidden())?;
         return out.finish();
     }
-    let dir = match args.file.parent() {
-        Some(dir) if dir != Path::new("") => dir,
-        _ => Path::new("."),
-    };
-    // Removed again when we fail or are interrupted.
-    let temporary = tempfile::Builder::new()
-        .prefix(".faretra-export-")
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(dir)
-        .doing("write", &args.file)?;
+    let whole = Whole::new(&args.file, args.force)?;
     let bar = progress(&args.name, true);
-    let mut file = BufWriter::with_capacity(1 << 20, Stopping(temporary.as_file()));
+    let mut file = BufWriter::with_capacity(1 << 20, whole.writer()?);
     write_object(object, format, delimiter, &mut file, &bar).doing("write", &args.file)?;
     file.flush().doing("write", &args.file)?;
     drop(file);
     bar.finish_and_clear();
-    signal::check()?;
-    let bytes = temporary.as_file().metadata()?.len();
-    let persisted = match args.force {
-        true => temporary.persist(&args.file),
-        false => temporary.persist_noclobber(&args.file),
-    };
-    persisted.map_err(|error| match error.error.kind() {
-        std::io::ErrorKind::AlreadyExists => exists(),
-        _ => Failure::new(format!("cannot write {}: {}", args.file.display(), error.error)),
-    })?;
+    let bytes = whole.persist()?;
     let mut out = Out::new();
     if cli.json {
         out.json(&json!({
@@ -149,16 +125,85 @@ fn write_object(
                 Kind::Array => "export it to .npy",
                 Kind::Bytes => "export it with --format bytes",
                 Kind::MutableArray => "freeze it first",
+                Kind::Channel => "`faretra recv ARENA CHANNEL --export FILE` receives its batches",
                 _ => "this version cannot export it",
             }
         ))),
     }
 }
 
-/// A file whose writing stops at a signal.
-struct Stopping<'a>(&'a File);
+/// What is between the fields of a file of comma-separated values: of this name, a tab.
+pub fn delimiter(path: &Path) -> u8 {
+    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("tsv")) { b'\t' } else { b',' }
+}
 
-impl Write for Stopping<'_> {
+/// A file that is there when it is whole. Until then, and when we fail or are interrupted, it is not.
+pub struct Whole<'a> {
+    path: &'a Path,
+    force: bool,
+    temporary: NamedTempFile,
+}
+
+impl<'a> Whole<'a> {
+    /// Whether it could be there; said before the work, and made sure of after it.
+    pub fn check(path: &Path, force: bool) -> Result<()> {
+        if !force && path.symlink_metadata().is_ok() {
+            return Err(exists(path));
+        }
+        if path.is_dir() {
+            return Err(Failure::new(format!("{} is a directory: give the name of a file in it", path.display())));
+        }
+        Ok(())
+    }
+
+    /// Begins it under another name in its directory.
+    pub fn new(path: &'a Path, force: bool) -> Result<Whole<'a>> {
+        let dir = match path.parent() {
+            Some(dir) if dir != Path::new("") => dir,
+            _ => Path::new("."),
+        };
+        let temporary = tempfile::Builder::new()
+            .prefix(".faretra-export-")
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(dir)
+            .doing("write", path)?;
+        Ok(Whole { path, force, temporary })
+    }
+
+    /// What writes to it, and stops at a signal.
+    pub fn writer(&self) -> Result<Stopping> {
+        Ok(Stopping(self.temporary.as_file().try_clone().doing("write", self.path)?))
+    }
+
+    /// Waits until the disk has what was written.
+    pub fn sync(&self) -> Result<()> {
+        self.temporary.as_file().sync_data().doing("write", self.path)
+    }
+
+    /// Gives it its name, and says how many bytes it has.
+    pub fn persist(self) -> Result<u64> {
+        signal::check()?;
+        let bytes = self.temporary.as_file().metadata()?.len();
+        let persisted = match self.force {
+            true => self.temporary.persist(self.path),
+            false => self.temporary.persist_noclobber(self.path),
+        };
+        persisted.map_err(|error| match error.error.kind() {
+            std::io::ErrorKind::AlreadyExists => exists(self.path),
+            _ => Failure::new(format!("cannot write {}: {}", self.path.display(), error.error)),
+        })?;
+        Ok(bytes)
+    }
+}
+
+fn exists(path: &Path) -> Failure {
+    Failure::new(format!("{} exists already: give --force to replace it, or another name", path.display()))
+}
+
+/// A file whose writing stops at a signal.
+pub struct Stopping(File);
+
+impl Write for Stopping {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         if signal::received().is_some() {
             return Err(std::io::Error::other("interrupted"));

@@ -22,6 +22,8 @@ pub enum Failure {
     Usage(String),
     /// It could not be done: exit code 1. The text says why and what to do.
     Failed(String),
+    /// A signal ended it, and there is something to say about that.
+    Interrupted(String),
 }
 
 impl Failure {
@@ -43,12 +45,15 @@ impl Failure {
             return ExitCode::SUCCESS;
         }
         if let Some(signal) = signal::received() {
-            eprintln!("faretra: interrupted; nothing was left half done");
+            match &self {
+                Failure::Interrupted(text) => eprintln!("faretra: interrupted; {}", one_line(text)),
+                _ => eprintln!("faretra: interrupted; nothing was left half done"),
+            }
             signal::die_of(signal);
         }
         let (text, code) = match self {
             Failure::Usage(text) => (text, 2),
-            Failure::Failed(text) => (text, 1),
+            Failure::Failed(text) | Failure::Interrupted(text) => (text, 1),
         };
         eprintln!("faretra: {}", one_line(&text));
         ExitCode::from(code)
@@ -114,7 +119,7 @@ impl<T, E: Into<Failure>> Context<T> for std::result::Result<T, E> {
     fn doing(self, action: &str, path: &Path) -> Result<T> {
         self.map_err(|error| match error.into() {
             Failure::Failed(text) => Failure::Failed(format!("cannot {action} {}: {text}", path.display())),
-            usage => usage,
+            other => other,
         })
     }
 }

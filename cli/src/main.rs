@@ -3,6 +3,7 @@
 //! - `args`: verbs, options, help. `failure`: exit codes and the one line that says why.
 //! - `arenas`: create, ls, stat, rm. `care`: who, recover, verify.
 //! - `put`, `cat`, `export`: files into an arena and out of it, by the formats in `format`.
+//! - `send`, `recv`: files into a channel and out of it. `channels`: what `stat` says of them.
 //! - `demo`: the main job with real processes.
 //! - `out`, `size`, `signal`, `panics`: standard output, figures, Ctrl-C, other crates' panics.
 
@@ -12,6 +13,7 @@ mod arenas;
 mod args;
 mod care;
 mod cat;
+mod channels;
 mod demo;
 mod export;
 mod failure;
@@ -19,6 +21,8 @@ mod format;
 mod out;
 mod panics;
 mod put;
+mod recv;
+mod send;
 mod signal;
 mod size;
 
@@ -53,6 +57,8 @@ fn run(cli: &Cli) -> Result<()> {
         Verb::Put(put) => put::put(cli, put),
         Verb::Cat(cat) => cat::cat(cli, cat),
         Verb::Export(export) => export::export(cli, export),
+        Verb::Send(args) => send::send(cli, args),
+        Verb::Recv(args) => recv::recv(cli, args),
         Verb::Who(who) => care::who(cli, who),
         Verb::Recover(one) => care::recover(cli, one),
         Verb::Verify(one) => care::verify(cli, one),

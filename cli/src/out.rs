@@ -1,9 +1,12 @@
 //! Standard output: buffered, aware of a reader that went away, and of people.
 
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, presets};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::failure::Result;
 use crate::signal;
@@ -13,6 +16,18 @@ static CLOSED: AtomicBool = AtomicBool::new(false);
 /// Whether somebody stopped reading our standard output (`| head`), which is no error.
 pub fn stdout_closed() -> bool {
     CLOSED.load(Ordering::Relaxed)
+}
+
+/// Whether the reader of standard output has gone away, noticed without writing.
+pub fn reader_gone() -> bool {
+    let stdout = io::stdout();
+    let mut watched = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+    let gone = poll(&mut watched, PollTimeout::ZERO).is_ok()
+        && watched[0].revents().is_some_and(|events| events.contains(PollFlags::POLLERR));
+    if gone {
+        CLOSED.store(true, Ordering::Relaxed);
+    }
+    gone
 }
 
 /// Standard output. Flush it: what is left in the buffer at the end of `main` is lost.
@@ -52,6 +67,36 @@ impl Write for Out {
 
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
+    }
+}
+
+/// A writer that a sink has, and its owner too.
+pub struct Shared<W>(Arc<Mutex<W>>);
+
+impl<W> Shared<W> {
+    /// Shares it.
+    pub fn new(inner: W) -> Shared<W> {
+        Shared(Arc::new(Mutex::new(inner)))
+    }
+
+    /// The same writer once more.
+    pub fn again(&self) -> Shared<W> {
+        Shared(Arc::clone(&self.0))
+    }
+
+    /// The writer itself, for as long as nothing else is done with it.
+    pub fn inner(&self) -> MutexGuard<'_, W> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<W: Write> Write for Shared<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.inner().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner().flush()
     }
 }
 

@@ -1,11 +1,12 @@
 //! put: a file into an arena.
 
 use std::io::{IsTerminal, Read};
+use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
-use crate::args::{Cli, Put};
+use crate::args::{Cli, Put, Reading};
 use crate::failure::{Context, Failure, Result};
 use crate::format::{self, Format, npy, read};
 use crate::out::Out;
@@ -29,6 +30,18 @@ pub fn progress(name: &str, rows: bool) -> ProgressBar {
     bar
 }
 
+/// What the command line says about reading this file.
+pub fn options(reading: &Reading, file: &Path, batch_rows: Option<u64>) -> read::Options {
+    let tsv = file.extension().is_some_and(|e| e.eq_ignore_ascii_case("tsv"));
+    read::Options {
+        batch_rows,
+        delimiter: reading.delimiter.or(tsv.then_some(b'\t')),
+        no_header: reading.no_header,
+        infer_rows: reading.infer_rows,
+        text: reading.text.clone(),
+    }
+}
+
 /// `faretra put`
 pub fn put(cli: &Cli, args: &Put) -> Result<()> {
     let format = Format::choose(args.format, &args.file)?;
@@ -50,14 +63,7 @@ pub fn put(cli: &Cli, args: &Put) -> Result<()> {
             Ok(writer.publish(&args.name, bytes.as_slice())?)
         }
         Format::Parquet | Format::Csv | Format::Arrow | Format::ArrowStream => {
-            let tsv = args.file.extension().is_some_and(|e| e.eq_ignore_ascii_case("tsv"));
-            let options = read::Options {
-                batch_rows: args.batch_rows,
-                delimiter: args.delimiter.or(tsv.then_some(b'\t')),
-                no_header: args.no_header,
-                infer_rows: args.infer_rows,
-                text: args.text.clone(),
-            };
+            let options = options(&args.reading, &args.file, args.batch_rows);
             let tables = read::tables(file, format, &options, &bar).doing("read", &args.file)?;
             if let Some(note) = &tables.note
                 && !cli.json

@@ -90,11 +90,11 @@ pub fn timestamp(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string()
 }
 
-/// `1 row`, `3,000 rows`, `2 processes`.
+/// `1 row`, `3,000 rows`, `2 processes`, `2 batches`.
 pub fn plural(number: u64, noun: &str) -> String {
     match number {
         1 => format!("1 {noun}"),
-        _ if noun.ends_with('s') => format!("{} {noun}es", count(number)),
+        _ if noun.ends_with(['s', 'h']) => format!("{} {noun}es", count(number)),
         _ => format!("{} {noun}s", count(number)),
     }
 }

@@ -191,7 +191,8 @@ pub fn with_one_dictionary(schema: &Schema, mut batches: Vec<RecordBatch>) -> Re
     Ok(batches)
 }
 
-fn has_dictionary(data_type: &DataType) -> bool {
+/// Whether values of this type have dictionaries.
+pub fn has_dictionary(data_type: &DataType) -> bool {
     match data_type {
         DataType::Dictionary(..) => true,
         DataType::List(field)

@@ -1,5 +1,6 @@
 //! The command as its users run it: real processes, exit codes, what they print.
 
+mod channels;
 mod demo;
 mod pipes;
 mod round_trips;

@@ -1,0 +1,180 @@
+//! What channels are like: the tables of `stat`, and the one that `send` and `recv` ask for.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use faretra::{Arena, ChannelInfo, Error, Kind};
+use serde_json::{Value, json};
+
+use crate::failure::{Failure, Result};
+use crate::out::{Grid, Out, Side};
+use crate::size;
+
+/// How long `send` and `recv` wait before they look at signals.
+pub const SLICE: Duration = Duration::from_millis(200);
+
+/// A wait of that long is worth to be told.
+pub const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The channel of this name, if there is one. Something else of this name is an error.
+pub fn find(arena: &Arena, name: &str) -> Result<Option<ChannelInfo>> {
+    if let Some(found) = arena.channels()?.into_iter().find(|channel| channel.name == name) {
+        return Ok(Some(found));
+    }
+    match arena.get(name) {
+        Err(Error::NotFound { .. }) => Ok(None),
+        // Made since.
+        Ok(object) if object.kind() == Kind::Channel => find(arena, name),
+        Ok(object) => Err(other_kind(arena, name, object.kind())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// That the name is something else's.
+pub fn other_kind(arena: &Arena, name: &str, kind: Kind) -> Failure {
+    let verb = match kind {
+        Kind::Mutex | Kind::Semaphore | Kind::Event | Kind::Value | Kind::MutableArray => {
+            format!("who {}", arena.name())
+        }
+        _ => format!("cat {} {name}", arena.name()),
+    };
+    Failure::new(format!("`{name}` is a {kind}, not a channel: use another name, or `faretra {verb}`"))
+}
+
+/// Looks whether a name still is the channel that was opened under it: a channel that was removed
+/// lives on for those who have it, but nobody comes to it any more.
+pub struct Named<'a> {
+    arena: &'a Arena,
+    name: &'a str,
+    version: Option<u64>,
+    looked: Instant,
+}
+
+impl<'a> Named<'a> {
+    /// From now on.
+    pub fn new(arena: &'a Arena, name: &'a str) -> Result<Named<'a>> {
+        let version = Self::version(arena, name)?;
+        Ok(Named { arena, name, version, looked: Instant::now() })
+    }
+
+    fn version(arena: &Arena, name: &str) -> Result<Option<u64>> {
+        match arena.get(name) {
+            Ok(object) => Ok(Some(object.version())),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Fails if it was removed; looks now and then only.
+    pub fn check(&mut self) -> Result<()> {
+        if self.looked.elapsed() < PATIENCE {
+            return Ok(());
+        }
+        self.looked = Instant::now();
+        if !self.arena.path().exists() {
+            return Err(Failure::new(format!(
+                "arena `{}` was removed meanwhile, with what was in channel `{}`: send it again in another one",
+                self.arena.name(),
+                self.name
+            )));
+        }
+        match Self::version(self.arena, self.name)? == self.version {
+            true => Ok(()),
+            false => Err(Failure::new(format!(
+                "channel `{}` was removed from arena `{}` meanwhile, with what was in it: send it again",
+                self.name,
+                self.arena.name()
+            ))),
+        }
+    }
+}
+
+/// How many items are sent a second, from one look to the next.
+#[derive(Debug, Default)]
+pub struct Rates {
+    before: HashMap<String, u64>,
+    at: Option<Instant>,
+}
+
+impl Rates {
+    /// Since the last look, of the channels that were there.
+    pub fn of(&mut self, channels: &[ChannelInfo]) -> HashMap<String, f64> {
+        let now = Instant::now();
+        let seconds = self.at.map(|at| now.duration_since(at).as_secs_f64()).filter(|seconds| *seconds > 0.0);
+        let rate = |channel: &ChannelInfo| {
+            // A lower count is of another channel of that name.
+            let sent = channel.sent.checked_sub(*self.before.get(&channel.name)?)?;
+            Some((channel.name.clone(), sent as f64 / seconds?))
+        };
+        let rates = channels.iter().filter_map(rate).collect();
+        self.before = channels.iter().map(|channel| (channel.name.clone(), channel.sent)).collect();
+        self.at = Some(now);
+        rates
+    }
+}
+
+/// Channels for programs.
+pub fn json(channels: &[ChannelInfo], rates: &HashMap<String, f64>) -> Value {
+    let channel = |channel: &ChannelInfo| {
+        json!({
+            "name": channel.name,
+            "capacity": channel.capacity,
+            "depth": channel.depth,
+            "sent": channel.sent,
+            "sent_per_second": rates.get(&channel.name),
+            "senders": channel.senders,
+            "receivers": channel.receivers,
+            "leased": channel.leased,
+            "returned": channel.returned,
+            "blocked": channel.blocked,
+            "closed": channel.closed,
+            "mixed": channel.mixed,
+        })
+    };
+    channels.iter().map(channel).collect()
+}
+
+/// Channels for people, if there are any.
+pub fn print(channels: &[ChannelInfo], rates: Option<&HashMap<String, f64>>, out: &mut Out) -> Result<()> {
+    if channels.is_empty() {
+        return Ok(());
+    }
+    out.line("")?;
+    let mut columns = vec![("CHANNEL", Side::Left), ("DEPTH", Side::Right), ("SENT", Side::Right)];
+    if rates.is_some() {
+        columns.push(("PER S", Side::Right));
+    }
+    for caption in ["SENDERS", "RECEIVERS", "LEASED", "RETURNED", "BLOCKED"] {
+        columns.push((caption, Side::Right));
+    }
+    columns.push(("", Side::Left));
+    let mut grid = Grid::new(&columns);
+    for channel in channels {
+        let mut row = vec![
+            channel.name.clone(),
+            format!("{}/{}", size::count(channel.depth), size::count(channel.capacity)),
+            size::count(channel.sent),
+        ];
+        if let Some(rates) = rates {
+            row.push(rates.get(&channel.name).map_or_else(|| "-".to_owned(), |rate| rate_text(*rate)));
+        }
+        let ends = [channel.senders.len(), channel.receivers.len()].map(|count| count as u64);
+        let rest = [channel.leased, channel.returned, channel.blocked.len() as u64];
+        row.extend(ends.into_iter().chain(rest).map(size::count));
+        row.push(match (channel.closed, channel.mixed) {
+            (true, _) => "closed".to_owned(),
+            (false, true) => "open, mixed".to_owned(),
+            (false, false) => "open".to_owned(),
+        });
+        grid.row(row);
+    }
+    grid.print(out, 2)
+}
+
+fn rate_text(rate: f64) -> String {
+    match rate {
+        0.0 => "0".to_owned(),
+        _ if rate < 10.0 => format!("{rate:.1}"),
+        _ => size::count(rate.round() as u64),
+    }
+}

@@ -1,0 +1,477 @@
+//! recv: the batches of a channel, printed or written to a file. A batch is acknowledged after that.
+
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use arrow_array::RecordBatch;
+use arrow_schema::{Schema, SchemaRef};
+use faretra::{Arena, ChannelInfo, Error, Kind, Lease, Receiver, RecvError};
+use serde_json::json;
+
+use crate::args::{Cli, Recv, RecvFormat};
+use crate::cat::{Grids, pieces};
+use crate::channels::{self, Named, PATIENCE, SLICE};
+use crate::export::{Stopping, Whole, batches, delimiter};
+use crate::failure::{Context, Failure, Result};
+use crate::format::Format;
+use crate::format::write::{self, Sink};
+use crate::out::{self, Out, Shared};
+use crate::put::progress;
+use crate::{arenas, signal, size};
+
+/// `faretra recv`
+pub fn recv(cli: &Cli, args: &Recv) -> Result<()> {
+    let file = match &args.export {
+        Some(path) => Some((path.as_path(), file_format(path)?)),
+        None => None,
+    };
+    if let Some((path, _)) = file {
+        Whole::check(path, args.force)?;
+    }
+    let arena = arenas::open(cli, &args.arena)?;
+    // Before anything is received: a directory that is not there should not cost a wait.
+    let whole = match file {
+        Some((path, format)) => Some((Whole::new(path, args.force)?, path, format)),
+        None => None,
+    };
+    let receiver = join(&arena, args)?;
+    let before = channels::find(&arena, &args.channel)?;
+    if before.is_some_and(|channel| channel.closed && channel.depth + channel.leased + channel.returned == 0) {
+        eprintln!(
+            "faretra: channel `{1}` was closed before, and holds nothing; `faretra rm {0} {1}` makes the name free",
+            args.arena, args.channel
+        );
+    }
+    let from = From {
+        args,
+        arena: &arena,
+        receiver: &receiver,
+        named: Named::new(&arena, &args.channel)?,
+        told_deserted: false,
+        to_stdout: whole.is_none(),
+        stalled: None,
+    };
+    match whole {
+        None => to_stdout(cli, args, from),
+        Some((whole, path, format)) => to_file(cli, args, from, whole, (path, format)),
+    }
+}
+
+fn file_format(path: &Path) -> Result<Format> {
+    match Format::of_name(path) {
+        Some(format @ (Format::Parquet | Format::Csv | Format::Arrow | Format::ArrowStream)) => Ok(format),
+        _ => Err(Failure::usage(format!(
+            "the name `{}` does not tell a format for batches: name it .parquet, .csv, .tsv, .arrow or .arrows",
+            path.display()
+        ))),
+    }
+}
+
+/// The receiving end, as soon as there is such a channel.
+fn join(arena: &Arena, args: &Recv) -> Result<Receiver> {
+    let mut told = false;
+    loop {
+        match arena.receiver_timeout(&args.channel, SLICE) {
+            Ok(receiver) => return Ok(receiver),
+            Err(Error::TimedOut(_)) => {}
+            Err(Error::Mismatch { .. }) => match arena.get(&args.channel) {
+                Ok(object) if object.kind() != Kind::Channel => {
+                    return Err(channels::other_kind(arena, &args.channel, object.kind()));
+                }
+                // Changed since.
+                Ok(_) | Err(Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            },
+            Err(error) => return Err(error.into()),
+        }
+        signal::check()?;
+        if !std::mem::replace(&mut told, true) {
+            eprintln!(
+                "faretra: waiting: arena `{0}` has no channel `{1}` yet; `faretra send {0} {1} FILE` makes it",
+                args.arena, args.channel
+            );
+        }
+    }
+}
+
+/// What a receiver keeps until its file is finished.
+#[derive(Clone, Copy, Debug, Default)]
+struct Kept {
+    batches: u64,
+    bytes: u64,
+}
+
+/// Where batches come from.
+struct From<'a> {
+    args: &'a Recv,
+    arena: &'a Arena,
+    receiver: &'a Receiver,
+    named: Named<'a>,
+    told_deserted: bool,
+    to_stdout: bool,
+    /// Since when nothing comes because a sender waits for memory, and what was sent until then.
+    stalled: Option<(Instant, u64)>,
+}
+
+impl From<'_> {
+    /// The next item; `None` when the channel is closed, and nothing is in it.
+    fn next(&mut self, kept: Kept) -> Result<Option<Lease>> {
+        loop {
+            match self.receiver.recv_timeout(SLICE) {
+                Ok(lease) => {
+                    self.stalled = None;
+                    return Ok(Some(lease));
+                }
+                Err(RecvError::Closed { clean: true }) => return Ok(None),
+                Err(RecvError::Closed { .. }) => {
+                    self.tell_deserted();
+                    sleep(Duration::from_millis(50));
+                }
+                Err(RecvError::TimedOut | RecvError::Empty) => {}
+                Err(RecvError::Failed(error)) => return Err(error.into()),
+                Err(error) => return Err(Failure::new(error)),
+            }
+            signal::check()?;
+            if self.to_stdout && out::reader_gone() {
+                return Err(Failure::new("nobody reads what is received"));
+            }
+            self.named.check()?;
+            if kept.batches > 0 {
+                // What we keep ourselves may come back, as far as the channel knows: it does not tell its end.
+                let Some(now) = self.look()? else { continue };
+                if now.closed && now.depth == 0 && now.returned == 0 {
+                    // Closed when we looked: what is not there now never will be, but from those who died.
+                    self.arena.recover()?;
+                    match self.receiver.try_recv() {
+                        Ok(lease) => return Ok(Some(lease)),
+                        Err(RecvError::Failed(error)) => return Err(error.into()),
+                        Err(_) => return Ok(None),
+                    }
+                }
+                if now.senders.is_empty() && !now.closed {
+                    self.tell_deserted();
+                }
+                self.look_for_a_stall(&now, kept)?;
+            }
+        }
+    }
+
+    fn look(&self) -> Result<Option<ChannelInfo>> {
+        Ok(self.arena.channels()?.into_iter().find(|channel| channel.name == self.args.channel))
+    }
+
+    fn tell_deserted(&mut self) {
+        if !std::mem::replace(&mut self.told_deserted, true) {
+            eprintln!(
+                "faretra: waiting: the last sender of channel `{1}` left or died without closing it; \
+                 `faretra send {0} {1} FILE` goes on, and Ctrl-C ends this",
+                self.args.arena, self.args.channel
+            );
+        }
+    }
+
+    /// A sender that waits for the memory of what we keep would wait for ever.
+    fn look_for_a_stall(&mut self, now: &ChannelInfo, kept: Kept) -> Result<()> {
+        let waiting = now.senders.iter().find(|pid| now.blocked.contains(pid));
+        let Some(pid) = waiting.filter(|_| now.depth < now.capacity) else {
+            self.stalled = None;
+            return Ok(());
+        };
+        match self.stalled {
+            Some((since, sent)) if sent == now.sent => {
+                if since.elapsed() < 2 * PATIENCE {
+                    return Ok(());
+                }
+            }
+            _ => {
+                self.stalled = Some((Instant::now(), now.sent));
+                return Ok(());
+            }
+        }
+        Err(Failure::new(format!(
+            "arena `{0}` is full: {1} of {2} stay in it until the file is finished, and process {pid} waits for memory \
+             to send more than fits in {3}; all of them are in the channel again: use an arena with a larger --limit, \
+             or `faretra recv {0} {4} --format csv`, which keeps one batch at a time",
+            self.args.arena,
+            size::plural(kept.batches, "batch"),
+            size::bytes(kept.bytes),
+            size::bytes(self.arena.limit()),
+            self.args.channel
+        )))
+    }
+
+    /// The schema, if the channel ended without a batch.
+    fn schema(&self) -> Option<SchemaRef> {
+        self.receiver.schema(Some(Duration::ZERO)).ok()
+    }
+}
+
+/// What was received so far.
+struct Count {
+    /// Rows that are wanted still.
+    left: u64,
+    batches: u64,
+    rows: u64,
+    /// Items that somebody had received before.
+    again: u64,
+}
+
+impl Count {
+    fn new(args: &Recv) -> Count {
+        Count { left: args.head.unwrap_or(u64::MAX), batches: 0, rows: 0, again: 0 }
+    }
+
+    /// The item's rows, as many as are wanted, and whether that is all of them.
+    fn take(&mut self, lease: &Lease) -> Result<(SchemaRef, Vec<RecordBatch>, bool)> {
+        if !matches!(lease.kind(), Kind::Batch | Kind::Table) {
+            return Err(Failure::new(format!(
+                "the channel's next item is {}, which has no rows to print: it stays there for a program that \
+                 receives it with the library",
+                lease.kind()
+            )));
+        }
+        let (schema, all) = batches((**lease).clone())?;
+        let rows: u64 = all.iter().map(|batch| batch.num_rows() as u64).sum();
+        let wanted = self.left.min(rows);
+        self.left -= wanted;
+        self.rows += wanted;
+        self.batches += 1;
+        self.again += u64::from(lease.attempts() > 0);
+        let whole = wanted == rows;
+        let all = match whole {
+            true => all,
+            false => pieces(&all, wanted as usize, usize::MAX).collect(),
+        };
+        Ok((schema, all, whole))
+    }
+
+    fn tell(&self) {
+        if self.again > 0 {
+            eprintln!(
+                "faretra: {} had been received before, and not acknowledged: its rows may have been written twice",
+                size::plural(self.again, "batch")
+            );
+        }
+    }
+}
+
+/// Where printed rows go.
+enum Printer {
+    Grids,
+    /// With the schema of its first rows, where the format has one.
+    Sink(Option<SchemaRef>, Box<dyn Sink>),
+}
+
+fn to_stdout(cli: &Cli, args: &Recv, mut from: From<'_>) -> Result<()> {
+    let default = if cli.json { RecvFormat::Json } else { RecvFormat::Table };
+    let format = args.format.unwrap_or(default);
+    let out = Shared::new(Out::new());
+    let mut printer = match format {
+        RecvFormat::Json => Some(Printer::Sink(None, write::json(out.again(), false))),
+        RecvFormat::Jsonl => Some(Printer::Sink(None, write::json(out.again(), true))),
+        RecvFormat::Table => Some(Printer::Grids),
+        RecvFormat::Csv => None,
+    };
+    let open = |schema: &SchemaRef| -> Result<Printer> {
+        Ok(Printer::Sink(Some(Arc::clone(schema)), write::csv(out.again(), schema, b',')?))
+    };
+    let mut count = Count::new(args);
+    let mut hidden = false;
+    while count.left > 0 {
+        let Some(lease) = from.next(Kept::default())? else { break };
+        let (schema, batches, whole) = count.take(&lease)?;
+        let to = match &mut printer {
+            Some(to) => to,
+            none => none.insert(open(&schema)?),
+        };
+        match to {
+            Printer::Grids => hidden |= print_grid(&schema, &batches, &mut out.inner())?,
+            Printer::Sink(known, sink) => {
+                check_schema(known.as_ref(), &schema)?;
+                for piece in pieces(&batches, usize::MAX, 4096) {
+                    signal::check()?;
+                    sink.write(&piece)?;
+                }
+            }
+        }
+        out.inner().flush()?;
+        if whole {
+            lease.ack();
+        }
+    }
+    if count.batches == 0
+        && let Some(schema) = from.schema()
+    {
+        match &printer {
+            Some(Printer::Grids) => hidden |= print_grid(&schema, &[], &mut out.inner())?,
+            Some(Printer::Sink(..)) => {}
+            None => printer = Some(open(&schema)?),
+        }
+    }
+    match printer {
+        Some(Printer::Grids) => {
+            let columns = if hidden { "; not all columns fit, --format csv has them" } else { "" };
+            let text =
+                format!("({} in {}{columns})", size::plural(count.rows, "row"), size::plural(count.batches, "batch"));
+            out.inner().line(text)?;
+        }
+        Some(Printer::Sink(_, sink)) => sink.finish()?,
+        None => {}
+    }
+    out.inner().flush()?;
+    count.tell();
+    Ok(())
+}
+
+/// Prints an item under its own captions; whether columns did not fit.
+fn print_grid(schema: &Schema, batches: &[RecordBatch], out: &mut Out) -> Result<bool> {
+    if schema.fields().is_empty() {
+        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        out.line(format!("{} without columns", size::plural(rows as u64, "row")))?;
+        return Ok(false);
+    }
+    let mut grids = Grids::default();
+    for piece in pieces(batches, usize::MAX, 1024) {
+        grids.write(&piece, out)?;
+    }
+    grids.lay_out(schema, out)?;
+    Ok(grids.hidden > 0)
+}
+
+fn check_schema(known: Option<&SchemaRef>, schema: &SchemaRef) -> Result<()> {
+    match known {
+        Some(known) if known.fields() != schema.fields() => Err(Failure::new(
+            "the next batch has other columns than the first: it stays in the channel; --format table and jsonl \
+             print batches of any columns",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// A file being written, and the leases of what is in it.
+struct Exported<'a> {
+    path: &'a Path,
+    format: Format,
+    file: Shared<BufWriter<Stopping>>,
+    schema: Option<SchemaRef>,
+    sink: Option<Box<dyn Sink>>,
+    /// What can be written at the end only: all batches of an Arrow file have one dictionary.
+    later: Vec<RecordBatch>,
+    /// Acknowledged when the file is finished.
+    leases: Vec<Lease>,
+    kept: Kept,
+}
+
+impl Exported<'_> {
+    fn begin(&mut self, schema: &SchemaRef) -> Result<()> {
+        check_schema(self.schema.as_ref(), schema)?;
+        if self.schema.is_none() {
+            let to = self.file.again();
+            self.sink = Some(write::sink(to, self.format, schema, delimiter(self.path))?);
+            self.schema = Some(Arc::clone(schema));
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, batches: Vec<RecordBatch>) -> Result<()> {
+        let dictionaries = |schema: &SchemaRef| schema.fields().iter().any(|f| write::has_dictionary(f.data_type()));
+        if self.format == Format::Arrow && self.schema.as_ref().is_some_and(dictionaries) {
+            self.later.extend(batches);
+            return Ok(());
+        }
+        self.write_now(batches)
+    }
+
+    fn write_now(&mut self, batches: Vec<RecordBatch>) -> Result<()> {
+        let Some(sink) = &mut self.sink else { return Ok(()) };
+        for batch in batches {
+            signal::check()?;
+            sink.write(&batch)?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        if let Some(schema) = self.schema.clone() {
+            let later = write::with_one_dictionary(&schema, std::mem::take(&mut self.later))?;
+            self.write_now(later)?;
+        }
+        if let Some(sink) = self.sink.take() {
+            sink.finish()?;
+        }
+        Ok(self.file.inner().flush()?)
+    }
+}
+
+fn to_file(
+    cli: &Cli,
+    args: &Recv,
+    mut from: From<'_>,
+    whole: Whole<'_>,
+    (path, format): (&Path, Format),
+) -> Result<()> {
+    let mut to = Exported {
+        path,
+        format,
+        file: Shared::new(BufWriter::with_capacity(1 << 20, whole.writer()?)),
+        schema: None,
+        sink: None,
+        later: vec![],
+        leases: vec![],
+        kept: Kept::default(),
+    };
+    let bar = progress(&args.channel, true);
+    let mut count = Count::new(args);
+    while count.left > 0 {
+        let Some(lease) = from.next(to.kept)? else { break };
+        let (schema, batches, all) = count.take(&lease)?;
+        to.begin(&schema).and_then(|()| to.write(batches)).doing("write", path)?;
+        bar.set_position(count.rows);
+        if all {
+            to.kept = Kept { batches: to.kept.batches + 1, bytes: to.kept.bytes + lease.nbytes() };
+            to.leases.push(lease);
+        }
+    }
+    if to.schema.is_none() {
+        let Some(schema) = from.schema() else {
+            return Err(Failure::new(format!(
+                "channel `{}` was closed before anything was sent, its columns are unknown: {} was not written",
+                args.channel,
+                path.display()
+            )));
+        };
+        to.begin(&schema).doing("write", path)?;
+    }
+    to.finish().doing("write", path)?;
+    whole.sync()?;
+    let bytes = whole.persist()?;
+    for lease in to.leases.drain(..) {
+        lease.ack();
+    }
+    bar.finish_and_clear();
+    count.tell();
+    let mut out = Out::new();
+    if cli.json {
+        out.json(&json!({
+            "arena": args.arena,
+            "channel": args.channel,
+            "file": path,
+            "batches": count.batches,
+            "rows": count.rows,
+            "received_before": count.again,
+            "file_bytes": bytes,
+        }))?;
+    } else {
+        out.line(format!(
+            "{}: {} in {}, {}",
+            path.display(),
+            size::plural(count.rows, "row"),
+            size::plural(count.batches, "batch"),
+            size::bytes(bytes)
+        ))?;
+    }
+    out.finish()
+}

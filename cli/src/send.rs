@@ -1,0 +1,366 @@
+//! send: the batches of files into a channel.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use arrow_array::{Array, RecordBatch, RecordBatchIterator, RecordBatchOptions};
+use arrow_schema::{ArrowError, Field, Schema, SchemaRef};
+use faretra::channel::Contents;
+use faretra::{Arena, Error, SendError, Sender, Value, Writer};
+use indicatif::{ProgressBar, ProgressDrawTarget};
+use serde_json::json;
+
+use crate::args::{Cli, Send};
+use crate::channels::{self, Named, PATIENCE, SLICE};
+use crate::failure::{Context, Failure, Result, one_line};
+use crate::format::{self, Format, read};
+use crate::out::Out;
+use crate::put::{options, progress};
+use crate::{arenas, signal, size};
+
+/// Items of a channel, if nobody says.
+const CAPACITY: u64 = 16;
+
+/// A file that is open, with the schema that it is sent with.
+struct Source<'a> {
+    path: &'a Path,
+    tables: read::Tables,
+    bar: ProgressBar,
+}
+
+/// `faretra send`
+pub fn send(cli: &Cli, args: &Send) -> Result<()> {
+    let formats = formats(args)?;
+    let arena = arenas::open(cli, &args.arena)?;
+    if let Some(known) = channels::find(&arena, &args.channel)? {
+        if known.closed {
+            return Err(closed(args));
+        }
+        if let Some(asked) = args.capacity
+            && asked != known.capacity
+        {
+            eprintln!(
+                "faretra: channel `{}` is there, with room for {}: --capacity {asked} changes nothing",
+                known.name,
+                size::plural(known.capacity, "batch")
+            );
+        }
+    }
+    // All of them, before anything is sent of the first.
+    let sources = sources(cli, args, &formats)?;
+    let Some(first) = sources.first() else {
+        return Err(Failure::usage("give at least one file"));
+    };
+    let schema = first.tables.reader.schema();
+    let first = first.path;
+    let writer = arenas::writer(&arena)?;
+    let (sender, made) = open(&arena, &writer, args)?;
+    let mut sending = Sending {
+        args,
+        arena: &arena,
+        named: Named::new(&arena, &args.channel)?,
+        sender: &sender,
+        told: Told::default(),
+        skip: args.skip,
+        batches: 0,
+        rows: 0,
+        bytes: 0,
+    };
+    sending.agree(&schema, first)?;
+    for source in sources {
+        sending.file(source, &schema).map_err(|failure| sending.explain(failure))?;
+    }
+    if sending.skip > 0 {
+        return Err(Failure::new(format!(
+            "--skip {} leaves out more than the files have, which is {}: channel `{}` stays open",
+            args.skip,
+            size::plural(args.skip - sending.skip, "batch"),
+            args.channel
+        )));
+    }
+    if !args.keep_open {
+        sender.close();
+    }
+    let mut out = Out::new();
+    if cli.json {
+        out.json(&json!({
+            "arena": args.arena,
+            "channel": args.channel,
+            "made": made,
+            "capacity": sender.capacity(),
+            "files": args.files.len(),
+            "batches": sending.batches,
+            "rows": sending.rows,
+            "bytes": sending.bytes,
+            "closed": !args.keep_open,
+        }))?;
+    } else {
+        out.line(format!(
+            "{}: sent {} of {}, {}; the channel is {}",
+            args.channel,
+            size::plural(sending.batches, "batch"),
+            size::plural(sending.rows, "row"),
+            size::bytes(sending.bytes),
+            if args.keep_open { "open still" } else { "closed" }
+        ))?;
+    }
+    out.finish()
+}
+
+fn formats(args: &Send) -> Result<Vec<Format>> {
+    if args.files.iter().filter(|file| *file == Path::new("-")).count() > 1 {
+        return Err(Failure::usage("`-` is standard input, which can be sent once"));
+    }
+    let format = |file: &PathBuf| match Format::choose(args.format, file)? {
+        format @ (Format::Npy | Format::Bytes) => Err(Failure::usage(format!(
+            "{}: {} has no record batches; send Parquet, CSV or Arrow IPC, or `faretra put` it",
+            file.display(),
+            format.noun()
+        ))),
+        format => Ok(format),
+    };
+    args.files.iter().map(format).collect()
+}
+
+fn closed(args: &Send) -> Failure {
+    Failure::new(format!(
+        "channel `{0}` is closed, nothing more can be sent: use another name, or remove it and what it holds \
+         with `faretra rm {1} {0}`",
+        args.channel, args.arena
+    ))
+}
+
+fn sources<'a>(cli: &Cli, args: &'a Send, formats: &[Format]) -> Result<Vec<Source<'a>>> {
+    let mut sources: Vec<Source<'a>> = Vec::with_capacity(args.files.len());
+    for (path, format) in args.files.iter().zip(formats) {
+        signal::check()?;
+        let file = format::open(path)?;
+        let bar = progress(&name(path), *format == Format::Parquet);
+        let options = options(&args.reading, path, Some(args.batch_rows));
+        let tables = read::tables(file, *format, &options, &bar).doing("read", path)?;
+        bar.finish_and_clear();
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+        if let Some(note) = &tables.note
+            && !cli.json
+        {
+            eprintln!("faretra: {}: {note}", path.display());
+        }
+        if let Some(first) = sources.first()
+            && let Some(how) = difference(&first.tables.reader.schema(), &tables.reader.schema())
+        {
+            let remedy = match format {
+                Format::Csv => "; --text COLUMN keeps a column as text in all of them",
+                _ => "",
+            };
+            return Err(Failure::new(format!(
+                "cannot send {}: {how}, and a channel has the columns of its first file, {}: nothing was sent{remedy}",
+                path.display(),
+                first.path.display()
+            )));
+        }
+        sources.push(Source { path, tables, bar });
+    }
+    Ok(sources)
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().map_or_else(|| "-".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// In what the columns are not the same.
+fn difference(first: &Schema, other: &Schema) -> Option<String> {
+    if first.fields() == other.fields() {
+        return None;
+    }
+    let text = |field: &Field| {
+        let nullable = if field.is_nullable() { ", with nulls" } else { "" };
+        format!("`{}` ({}{nullable})", field.name(), field.data_type())
+    };
+    let mut both = first.fields().iter().zip(other.fields()).enumerate();
+    if let Some((i, (expected, found))) = both.find(|(_, (a, b))| a != b) {
+        let (expected, found) = (text(expected), text(found));
+        return Some(match expected == found {
+            true => format!("its column {} {found} has other metadata", i + 1),
+            false => format!("its column {} is {found}, not {expected}", i + 1),
+        });
+    }
+    Some(format!(
+        "it has {}, not {}",
+        size::plural(other.fields().len() as u64, "column"),
+        size::count(first.fields().len() as u64)
+    ))
+}
+
+/// The sending end: of the channel that is there, or of a new one.
+fn open(arena: &Arena, writer: &Writer, args: &Send) -> Result<(Sender, bool)> {
+    loop {
+        signal::check()?;
+        let known = channels::find(arena, &args.channel)?;
+        let (capacity, mixed) =
+            known.as_ref().map_or((args.capacity.unwrap_or(CAPACITY), false), |known| (known.capacity, known.mixed));
+        let contents = if mixed { Contents::Mixed } else { Contents::OneSchema };
+        match writer.sender_of(&args.channel, capacity as usize, contents) {
+            Ok(sender) => return Ok((sender, known.is_none())),
+            // Made, or removed and made, since we looked.
+            Err(Error::Mismatch { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// What was said on standard error, once each.
+#[derive(Debug, Default)]
+struct Told {
+    deserted: bool,
+    memory: bool,
+}
+
+struct Sending<'a> {
+    args: &'a Send,
+    arena: &'a Arena,
+    named: Named<'a>,
+    sender: &'a Sender,
+    told: Told,
+    /// Batches to be left out still.
+    skip: u64,
+    batches: u64,
+    rows: u64,
+    bytes: u64,
+}
+
+impl Sending<'_> {
+    /// The channel has these columns from here on, also if no batch comes.
+    fn agree(&self, schema: &SchemaRef, first: &Path) -> Result<()> {
+        let nothing = RecordBatchIterator::new(std::iter::empty::<Result<_, ArrowError>>(), Arc::clone(schema));
+        match self.sender.send_all(nothing) {
+            Ok(_) => Ok(()),
+            Err(SendError::Failed(Error::Mismatch { expected, found, .. })) => {
+                let how = match expected == found {
+                    true => "has these columns with other metadata: send the files with one command".to_owned(),
+                    false => format!("takes batches {expected}, and these are {found}"),
+                };
+                Err(Failure::new(format!(
+                    "cannot send {}: channel `{}` {how}, or use another channel",
+                    first.display(),
+                    self.args.channel
+                )))
+            }
+            Err(SendError::Failed(error)) => Err(error.into()),
+            Err(error) => Err(Failure::new(error)),
+        }
+    }
+
+    fn file(&mut self, source: Source<'_>, schema: &SchemaRef) -> Result<()> {
+        let Source { path, tables, bar } = source;
+        bar.reset();
+        if std::io::stderr().is_terminal() {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        let sent = tables.reader.into_iter().try_for_each(|batch| {
+            let batch = batch.doing("read", path)?;
+            let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+            // The file's own metadata may be another.
+            let batch = RecordBatch::try_new_with_options(Arc::clone(schema), batch.columns().to_vec(), &rows)?;
+            let most = usize::try_from(self.args.batch_rows).unwrap_or(usize::MAX);
+            for at in (0..batch.num_rows()).step_by(most) {
+                self.batch(&batch.slice(at, most.min(batch.num_rows() - at)), &bar)?;
+            }
+            Ok(())
+        });
+        bar.finish_and_clear();
+        sent
+    }
+
+    fn batch(&mut self, batch: &RecordBatch, bar: &ProgressBar) -> Result<()> {
+        if self.skip > 0 {
+            self.skip -= 1;
+            return Ok(());
+        }
+        let bytes = bytes(batch);
+        if bytes > self.arena.limit() {
+            return Err(Failure::new(format!(
+                "a batch of {} is {}, more than the {} that arena `{}` may use: give a smaller --batch-rows",
+                size::plural(batch.num_rows() as u64, "row"),
+                size::bytes(bytes),
+                size::bytes(self.arena.limit()),
+                self.args.arena
+            )));
+        }
+        let begun = Instant::now();
+        let mut value = Value::from(batch);
+        loop {
+            value = match self.sender.send_timeout(value, SLICE) {
+                Ok(()) => break,
+                Err(SendError::Closed { clean: true, .. }) => return Err(closed(self.args)),
+                Err(SendError::Closed { value, .. }) => {
+                    if !std::mem::replace(&mut self.told.deserted, true) {
+                        let text = format!(
+                            "waiting: channel `{1}` is full, and its receivers left or died; \
+                             `faretra recv {0} {1}` is another one, and Ctrl-C ends this",
+                            self.args.arena, self.args.channel
+                        );
+                        bar.suspend(|| eprintln!("faretra: {text}"));
+                    }
+                    sleep(Duration::from_millis(50));
+                    value
+                }
+                Err(SendError::TimedOut(value) | SendError::Full(value)) => value,
+                Err(SendError::Failed(error @ Error::NoSpace { asked, .. })) => {
+                    if asked > self.arena.limit() {
+                        return Err(error.into());
+                    }
+                    if begun.elapsed() >= PATIENCE && !std::mem::replace(&mut self.told.memory, true) {
+                        let text = one_line(&error.to_string());
+                        bar.suspend(|| eprintln!("faretra: waiting for memory, Ctrl-C ends this: {text}"));
+                    }
+                    // It was not built, so that it is not lost.
+                    batch.into()
+                }
+                Err(SendError::Failed(error)) => return Err(error.into()),
+                Err(error) => return Err(Failure::new(error)),
+            };
+            signal::check()?;
+            self.named.check()?;
+            if begun.elapsed() >= PATIENCE {
+                bar.set_message("waiting");
+            }
+        }
+        bar.set_message("");
+        self.batches += 1;
+        self.rows += batch.num_rows() as u64;
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// What was sent before it failed, and how to go on.
+    fn explain(&self, failure: Failure) -> Failure {
+        let done = self.args.skip - self.skip + self.batches;
+        let sent = match self.batches {
+            0 => "nothing was sent".to_owned(),
+            _ => format!(
+                "{} of {} were sent and stay in channel `{}`",
+                size::plural(self.batches, "batch"),
+                size::plural(self.rows, "row"),
+                self.args.channel
+            ),
+        };
+        let rest = format!("{sent}; it is not closed, and the same command with --skip {done} sends the rest");
+        match failure {
+            _ if signal::received().is_some() => Failure::Interrupted(rest),
+            Failure::Failed(text) if self.batches > 0 => Failure::Failed(format!("{text}; {rest}")),
+            other => other,
+        }
+    }
+}
+
+/// Bytes of the rows that the batch shows.
+fn bytes(batch: &RecordBatch) -> u64 {
+    let column = |column: &Arc<dyn Array>| {
+        let data = column.to_data();
+        data.get_slice_memory_size().unwrap_or_else(|_| data.get_buffer_memory_size()) as u64
+    };
+    batch.columns().iter().map(column).sum()
+}
