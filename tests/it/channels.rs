@@ -9,7 +9,7 @@ use faretra::channel::Contents;
 use faretra::{Arena, Batch, Error, MIB, RecvError, SendError};
 use ndarray::{Ix1, array};
 
-use crate::support::TestArena;
+use crate::support::{DEADLINE, TestArena, until};
 
 const SOON: Duration = Duration::from_millis(20);
 
@@ -244,4 +244,106 @@ fn many_to_many() {
 /// Items that the only channel of an arena was sent so far.
 fn sent(arena: &Arena) -> u64 {
     arena.channels().expect("sound")[0].sent
+}
+
+/// A batch that is larger than the arena, though each of its columns is not, is an error at once.
+#[test]
+fn what_could_never_fit_is_not_waited_for() {
+    let t = TestArena::new(16 * MIB);
+    let w = t.arena.writer().expect("a permit");
+    let tx = w.sender("c", 3).expect("made");
+    let column = || Arc::new(Int64Array::from_iter_values(0..1 << 20)) as arrow_array::ArrayRef;
+    let wide = RecordBatch::try_from_iter(["a", "b", "c", "d"].map(|n| (n, column()))).expect("a batch");
+    let (done, end) = std::sync::mpsc::channel();
+    std::thread::spawn(move || done.send(matches!(tx.send(&wide), Err(SendError::Failed(Error::NoSpace { .. })))));
+    assert_eq!(end.recv_timeout(DEADLINE), Ok(true));
+}
+
+/// A sender that waits for memory goes on as soon as an item is acknowledged.
+#[test]
+fn a_full_arena_is_waited_for() {
+    let t = TestArena::with(|o| o.limit(24 * MIB).warm(0));
+    let w = t.arena.writer().expect("a permit");
+    let tx = w.sender("c", 8).expect("made");
+    let rx = t.arena.receiver("c").expect("there");
+    let large = batch(0, 1 << 20);
+    tx.send(&large).expect("room");
+    tx.send(&large).expect("room");
+    assert!(matches!(tx.send_timeout(&large, SOON), Err(SendError::Failed(Error::NoSpace { .. }))));
+    std::thread::scope(|s| {
+        let waiting = s.spawn(|| tx.send(&large).expect("room later"));
+        rx.recv().expect("sent").ack();
+        waiting.join().expect("no panic");
+    });
+    assert_eq!(rx.len(), 2);
+}
+
+/// What was drafted in one arena is not taken for something in another.
+#[test]
+fn drafts_stay_in_their_arena() {
+    let (here, there) = (TestArena::new(16 * MIB), TestArena::new(16 * MIB));
+    let (w, v) = (here.arena.writer().expect("a permit"), there.arena.writer().expect("a permit"));
+    let tx = v.sender_of("c", 2, Contents::Mixed).expect("made");
+    let feed = v.feed_of("f", 2, faretra::feed::WhenFull::Fail, Contents::Mixed).expect("made");
+    let draft = || w.draft_array::<u8, Ix1>(5).expect("room");
+    let refused = [
+        tx.send(draft()).expect_err("another arena's").to_string(),
+        feed.append(draft()).expect_err("another arena's").to_string(),
+        v.publish("x", draft()).expect_err("another arena's").to_string(),
+        v.publish("x", faretra::Bundle::new().with("a", draft())).expect_err("another arena's").to_string(),
+    ];
+    assert!(refused.iter().all(|text| text.contains("cannot be used in arena")), "{refused:?}");
+    drop((tx, feed));
+    for name in ["c", "f"] {
+        v.remove(name).expect("sound");
+    }
+    drop((w, v));
+    here.assert_sound(0);
+    there.assert_sound(0);
+}
+
+/// A lease that is being forwarded may come back: a closed channel is not drained before that is settled.
+#[test]
+fn a_forward_under_way_is_outstanding() {
+    let t = TestArena::new(16 * MIB);
+    let w = t.arena.writer().expect("a permit");
+    let (a, b) = (w.sender("a", 2).expect("made"), w.sender("b", 1).expect("made"));
+    a.send(&batch(1, 1)).expect("room");
+    b.send(&batch(2, 1)).expect("room");
+    a.close();
+    let rx = t.arena.receiver("a").expect("there");
+    let lease = rx.recv().expect("sent");
+    std::thread::scope(|s| {
+        let forward = s.spawn(|| lease.send_timeout(&b, Duration::from_millis(300)).map_err(drop));
+        until("it is on its way", || {
+            t.arena.channels().expect("sound").iter().any(|c| c.name == "b" && !c.blocked.is_empty()).then_some(())
+        });
+        let end = rx.recv_timeout(SOON);
+        assert!(matches!(end, Err(RecvError::TimedOut)), "{end:?}");
+        assert!(forward.join().expect("no panic").is_err());
+    });
+    let again = rx.recv_timeout(DEADLINE).expect("it came back");
+    assert_eq!(again.attempts(), 1);
+    again.ack();
+    assert!(matches!(rx.recv(), Err(RecvError::Closed { clean: true })));
+}
+
+/// A stream ends with its first error; tables are read as their batches; what has no schema is no stream.
+#[test]
+fn streams_end() {
+    let t = TestArena::new(16 * MIB);
+    let w = t.arena.writer().expect("a permit");
+    let tx = w.sender("c", 8).expect("made");
+    let rx = t.arena.receiver("c").expect("there");
+    let parts = [batch(0, 2), batch(2, 3)].map(Ok);
+    tx.send(faretra::Value::table(RecordBatchIterator::new(parts, batch(0, 0).schema()))).expect("room");
+    tx.send(b"no batch".as_slice()).expect("room");
+    let seen: Vec<_> = rx.reader().expect("a schema").map(|b| b.map(|b| b.num_rows()).ok()).collect();
+    assert_eq!(seen, [Some(2), Some(3), None]);
+    let left = rx.recv().expect("it is still there");
+    assert_eq!((left.bytes().expect("bytes"), left.attempts()), (b"no batch".as_slice(), 1));
+    left.ack();
+    w.sender_of("mixed", 1, Contents::Mixed).expect("made").close();
+    let none = t.arena.receiver("mixed").expect("there").reader().map(drop);
+    assert!(none.is_err_and(|e| e.to_string().contains("mixed contents")));
 }
