@@ -307,7 +307,7 @@ pub(crate) fn channels(t: &Tables<Posix>) -> Result<Vec<ChannelInfo>> {
 /// What somebody does at a channel, in words.
 fn channel_text(t: &Tables<Posix>, name: &str, ring: Ring, owner: Owner) -> Vec<String> {
     let mut all = vec![];
-    let owned = |word: &Life| matches!(word.state(), Some(State::Leased(t)) if t.owner() == owner);
+    let owned = |word: &Life| matches!(word.state(), Some(State::Leased(t) | State::Draft(t)) if t.owner() == owner);
     match t.outstanding(ring).iter().filter(|(_, word)| owned(word)).count() {
         0 => {}
         1 => all.push(format!("a lease of channel `{name}`")),

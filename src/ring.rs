@@ -264,12 +264,14 @@ impl<E: Load> Tables<E> {
         Some((self.object(channel).ok()?, at))
     }
 
-    /// Items of a ring that are leased or BACK, with their words.
+    /// Items of a ring that are leased, or on their way from a lease to another ring, or BACK, with their words.
     pub fn outstanding(&self, ring: Ring) -> Vec<(Id, Life)> {
         let zones = self.geo.zones.iter().filter(|z| z.set == Set::Payload);
         let ids = zones.flat_map(|z| (0..self.used(z)).map(|slot| z.id(slot)));
+        let comes_back = |id, ticket| self.return_of(id, ticket).is_some_and(|(c, _)| c == ring.id);
         let of_ring = |id: &Id| match self.life(*id, SeqCst).state() {
-            Some(State::Leased(t) | State::Back(t)) => self.return_of(*id, t).is_some_and(|(c, _)| c == ring.id),
+            Some(State::Leased(t) | State::Back(t)) => comes_back(*id, t),
+            Some(State::Draft(t)) => comes_back(*id, t.forwarded(true)),
             _ => false,
         };
         ids.filter(of_ring).map(|id| (id, self.life(id, SeqCst))).collect()
@@ -631,7 +633,9 @@ impl<E: Env> Core<E> {
         }
         // Who lives and has a lease of it pins it: these are of the dead.
         for (id, word) in self.outstanding(ring) {
-            if self.turn_life(id, word, Life::LOOSE) {
+            // What is on its way elsewhere is settled by who buries its owner.
+            let is_on_its_way = matches!(word.state(), Some(State::Draft(_)));
+            if !is_on_its_way && self.turn_life(id, word, Life::LOOSE) {
                 todo.push(id);
             }
         }
