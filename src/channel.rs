@@ -57,7 +57,7 @@ pub enum SendError<'a> {
     /// The channel is full.
     #[error("the channel is full")]
     Full(Value<'a>),
-    /// Nothing can be sent any more (`clean`), or nobody receives and the channel is full.
+    /// Nothing can be sent any more (`clean`), or nobody receives and the channel or the arena is full.
     #[error("{}", closed_text(*.clean, "receiver"))]
     Closed {
         /// What was to be sent.
@@ -286,12 +286,12 @@ impl Sender {
     /// were. The channel has the reader's schema from here on, also if there is no batch.
     pub fn send_all(&self, reader: impl RecordBatchReader) -> Result<u64, SendError<'static>> {
         self.check_schema(&reader.schema())?;
-        let patient = self.writer.patient(self.port.ring.bell(End::Send), None);
         let mut rows = 0;
         for batch in reader {
             let batch = batch.map_err(Error::from)?;
             self.check_schema(&batch.schema())?;
-            self.send_by(patient.build(Value::Batch(&batch))?.into(), None)?;
+            let sheet = self.build((&batch).into(), None).map_err(|(e, _)| e)?;
+            self.send_by(sheet.into(), None)?;
             rows += batch.num_rows() as u64;
         }
         Ok(rows)
@@ -303,16 +303,24 @@ impl Sender {
         let until = timeout.and_then(|t| Instant::now().checked_add(t));
         // What does not fit now need not be copied first.
         if timeout.is_some_and(|t| t.is_zero()) && core.depth(self.port.ring) == self.port.ring.cells {
-            return Err(match core.is_closed(self.port.ring) {
-                true => SendError::Closed { value, clean: true },
-                false => SendError::Full(value),
+            return Err(match self.ended() {
+                Some(clean) => SendError::Closed { value, clean },
+                None => SendError::Full(value),
             });
         }
         if let Some(schema) = value.schema()? {
             self.check_schema(&schema)?;
         }
-        let patient = self.writer.patient(self.port.ring.bell(End::Send), timeout.map(|_| until));
-        let mut sheet = patient.build(value)?;
+        let mut sheet = match self.build(value, until) {
+            Ok(sheet) => sheet,
+            Err((e, value)) => {
+                let ended = if matches!(e, Error::NoSpace { .. }) { self.ended() } else { None };
+                return Err(match (value, ended) {
+                    (Some(value), Some(clean)) => SendError::Closed { value, clean },
+                    _ => e.into(),
+                });
+            }
+        };
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         let sent = self.port.wait(timeout.and(left), || {
             Ok(match sheet.send(self.port.ring)? {
@@ -327,6 +335,18 @@ impl Sender {
             Some(Err(clean)) => Err(SendError::Closed { value: sheet.into(), clean }),
             None => Err(SendError::TimedOut(sheet.into())),
         }
+    }
+
+    /// Makes an item, waiting for memory while somebody may give some back.
+    fn build<'a>(&self, value: Value<'a>, until: Option<Instant>) -> Result<Sheet, (Error, Option<Value<'a>>)> {
+        self.writer.patient(self.port.ring, until).build_or_back(value)
+    }
+
+    /// `Some(true)`: closed. `Some(false)`: nobody receives any more.
+    fn ended(&self) -> Option<bool> {
+        let core = &self.port.at().core;
+        let closed = core.is_closed(self.port.ring);
+        (closed || core.is_deserted(self.port.ring, End::Receive)).then_some(closed)
     }
 
     /// The channel's schema is this one, or becomes it; unless its contents are mixed.

@@ -205,15 +205,12 @@ pub(crate) fn entries(t: &Tables<Posix>) -> Result<Vec<Entry>> {
 }
 
 pub(crate) fn stats(t: &Tables<Posix>) -> Result<Stats> {
-    let (mut live, mut warm, mut shared, mut objects) = (0, 0, 0, 0);
+    let (mut live, mut warm, mut objects) = (0, 0, 0);
     for zone in &t.geo.zones {
-        let c = t.committed(zone);
-        match zone.set {
-            Set::Payload => {
-                live += c.bytes - c.warm;
-                warm += c.warm;
-            }
-            Set::Shared => shared += c.bytes,
+        if zone.set == Set::Payload {
+            let c = t.committed(zone);
+            live += c.bytes - c.warm;
+            warm += c.warm;
         }
         objects += t.in_use(zone);
     }
@@ -223,7 +220,7 @@ pub(crate) fn stats(t: &Tables<Posix>) -> Result<Stats> {
         used: t.env.in_memory(),
         live,
         warm,
-        metadata: shared + t.control_bytes().start(),
+        metadata: t.records_bytes(),
         objects,
         names: t.names()?.len() as u64,
         participants: living(t)?.len() as u32,
@@ -282,7 +279,7 @@ pub(crate) fn channels(t: &Tables<Posix>) -> Result<Vec<ChannelInfo>> {
     };
     let info = |(name, ring): (String, Ring)| {
         let out = t.outstanding(ring);
-        let is_leased = |word: &Life| matches!(word.state(), Some(State::Leased(_)));
+        let is_leased = |word: &Life| matches!(word.state(), Some(State::Leased(_) | State::Draft(_)));
         let bells = [ring.bell(End::Send), ring.bell(End::Receive)];
         let waits = |o: &&Occupant| t.waits_of(o.owner.seat.into()).iter().any(|bell| bells.contains(bell));
         ChannelInfo {

@@ -5,6 +5,8 @@
 //! draft becomes what its name means.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use arrow_array::{RecordBatch, RecordBatchOptions, RecordBatchReader};
@@ -14,10 +16,12 @@ use ndarray::{ArrayView, ArrayViewMut, Dimension, StrideShape};
 use crate::array::{AnyView, ArrayDraftLayout, CopyBytes, Element};
 use crate::draft::{Bits, DraftLayout, DraftMemory, Text};
 use crate::error::{Error, Result};
+use crate::geometry::PAGE;
 use crate::lock::Lease;
 use crate::name;
 use crate::plan::{Locate, Plan};
 use crate::reader::{Batch, Bundled, Object, Table, names_bytes};
+use crate::ring::{End, Ring};
 use crate::tables::Kind;
 use crate::view::{Attachment, STREAM_FROM, Sheet, copy, entries_bytes};
 use crate::wait::SLICE;
@@ -28,8 +32,19 @@ use crate::wait::SLICE;
 pub struct Writer {
     at: Arc<Attachment>,
     permit: Arc<Held>,
-    /// Waits for memory instead of failing: until when (`None`: for ever), on which bell.
-    patience: Option<(Option<Instant>, u64)>,
+    /// Waits for memory instead of failing.
+    patience: Option<Patience>,
+}
+
+/// How long one value waits for memory.
+#[derive(Clone, Debug)]
+struct Patience {
+    /// `None`: for ever.
+    until: Option<Instant>,
+    /// Who receives from it, and acknowledges, gives memory back.
+    ring: Ring,
+    /// Bytes of the parts of the value that are there already.
+    built: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -238,23 +253,31 @@ impl Writer {
         Writer { at: at.clone(), permit: Arc::new(Held { at: at.clone(), permit }), patience: None }
     }
 
-    /// The same writer, waiting for memory where this one would fail: on `bell`, for ever or `until` then.
-    pub(crate) fn patient(&self, bell: u64, until: Option<Option<Instant>>) -> Writer {
-        Writer { patience: Some((until.flatten(), bell)), ..self.clone() }
+    /// The same writer for one value that is sent, waiting for memory where this one would fail: for ever or
+    /// `until` then, as long as there may be some.
+    pub(crate) fn patient(&self, ring: Ring, until: Option<Instant>) -> Writer {
+        Writer { patience: Some(Patience { until, ring, built: Arc::default() }), ..self.clone() }
     }
 
-    /// Runs `f`; makes room when memory runs out, and waits for some if this writer is patient.
-    fn with_room<T>(&self, mut f: impl FnMut() -> Result<T>) -> Result<T> {
+    /// Runs `f`, which needs `bytes`; makes room when memory runs out, and waits for some if this writer is patient.
+    fn with_room<T>(&self, bytes: u64, mut f: impl FnMut() -> Result<T>) -> Result<T> {
+        let core = &self.at.core;
         loop {
             let done = self.at.with_room(&mut f);
-            let (Err(Error::NoSpace { asked, .. }), Some((until, bell))) = (&done, self.patience) else {
-                return done;
-            };
-            let left = until.map_or(SLICE, |until| until.saturating_duration_since(Instant::now()).min(SLICE));
-            if left.is_zero() || *asked > self.at.core.limit() {
+            let Some(Patience { until, ring, built }) = &self.patience else { return done };
+            if done.is_ok() {
+                built.fetch_add(bytes.next_multiple_of(PAGE), Relaxed);
+            }
+            if !matches!(done, Err(Error::NoSpace { .. })) {
                 return done;
             }
-            self.at.core.wait(bell, Some(left), || {}, || Ok(None::<()>))?;
+            let left = until.map_or(SLICE, |until| until.saturating_duration_since(Instant::now()).min(SLICE));
+            let whole = built.load(Relaxed).saturating_add(bytes).saturating_add(core.records_bytes());
+            let nobody = core.is_closed(*ring) || core.is_deserted(*ring, End::Receive);
+            if left.is_zero() || whole > core.limit() || nobody {
+                return done;
+            }
+            core.wait(ring.bell(End::Send), Some(left), || {}, || Ok(None::<()>))?;
         }
     }
 
@@ -288,7 +311,7 @@ impl Writer {
         self.at.core.env.check_fork()?;
         let mut sheet = self.build(value)?;
         // The directory may need memory of its own, so that this too is worth a second try.
-        self.with_room(|| sheet.publish(name, expected))
+        self.with_room(0, || sheet.publish(name, expected))
     }
 
     /// Removes what is published under a name; readers that have it keep it. `false`: nothing was.
@@ -307,7 +330,8 @@ impl Writer {
     pub fn draft_with(&self, schema: &SchemaRef, rows: usize, text_bytes: impl Fn(usize) -> usize) -> Result<Draft> {
         let layout = DraftLayout::new(schema, rows, &text_bytes)?;
         let parts = layout.part_bytes().to_vec();
-        let (root, parts) = self.with_room(|| {
+        let bytes = layout.root_bytes() + parts.iter().sum::<u64>();
+        let (root, parts) = self.with_room(bytes, || {
             let root = Sheet::new(&self.at, Kind::Batch, entries_bytes(parts.len() as u64) + layout.root_bytes())?;
             let parts: Result<Vec<Sheet>> = parts.iter().map(|len| Sheet::new(&self.at, Kind::Column, *len)).collect();
             Ok((root, parts?))
@@ -320,7 +344,7 @@ impl Writer {
     /// An array to be written in place, of any shape, in C or Fortran order (`shape.f()`).
     pub fn draft_array<T: Element, D: Dimension>(&self, shape: impl Into<StrideShape<D>>) -> Result<ArrayDraft<T, D>> {
         let layout = ArrayDraftLayout::<T, D>::new(shape)?;
-        let mut sheet = self.with_room(|| Sheet::new(&self.at, Kind::Array, layout.bytes()))?;
+        let mut sheet = self.with_room(layout.bytes(), || Sheet::new(&self.at, Kind::Array, layout.bytes()))?;
         layout.prepare(sheet.bytes()?)?;
         let rows = layout.view_mut(sheet.bytes()?)?.len() as u64;
         sheet.set_rows(rows);
@@ -333,7 +357,7 @@ impl Writer {
             Value::Batch(batch) => self.build_batch(batch),
             Value::Object(object) => match self.part(value)? {
                 Part::Own(sheet) => Ok(sheet),
-                Part::Shared(_) => self.with_room(|| {
+                Part::Shared(_) => self.with_room(0, || {
                     let alias = Sheet::alias(&self.at, object.id(), object.kind())?;
                     alias.set_rows(object.rows());
                     Ok(alias)
@@ -347,6 +371,19 @@ impl Writer {
             Value::Drafted(Drafted(Unfinished::Batch(draft))) => draft.finish(),
             Value::Drafted(Drafted(Unfinished::Whole(sheet))) => Ok(sheet),
         }
+    }
+
+    /// The same, giving back with the error what was only borrowed.
+    pub(crate) fn build_or_back<'a>(&self, value: Value<'a>) -> Result<Sheet, (Error, Option<Value<'a>>)> {
+        let done = match &value {
+            Value::Batch(batch) => self.build_batch(batch),
+            Value::Object(object) => self.build(Value::Object(object)),
+            Value::Batches(batches) => self.build_batches(batches),
+            Value::Array(view) => self.build_array(view),
+            Value::Bytes(bytes) => self.build(Value::Bytes(bytes)),
+            Value::Table(_) | Value::Bundle(_) | Value::Drafted(_) => return self.build(value).map_err(|e| (e, None)),
+        };
+        done.map_err(|e| (e, Some(value)))
     }
 
     /// A value as a part of another: what is in this arena already is shared.
@@ -389,7 +426,7 @@ impl Writer {
     }
 
     fn build_bytes(&self, kind: Kind, bytes: &[u8], rows: u64) -> Result<Sheet> {
-        let mut sheet = self.with_room(|| Sheet::new(&self.at, kind, bytes.len() as u64))?;
+        let mut sheet = self.with_room(bytes.len() as u64, || Sheet::new(&self.at, kind, bytes.len() as u64))?;
         copy(sheet.bytes()?, bytes, bytes.len() >= STREAM_FROM);
         sheet.set_rows(rows);
         Ok(sheet)
@@ -403,7 +440,7 @@ impl Writer {
         let total = plan.root_bytes() + parts.iter().sum::<u64>();
         let streaming = total >= STREAM_FROM as u64;
         let put: CopyBytes<'_> = &|to, from| copy(to, from, streaming);
-        self.with_room(|| {
+        self.with_room(total, || {
             let mut root = Sheet::new(&self.at, Kind::Batch, front + plan.root_bytes())?;
             let mut offsets = Vec::with_capacity(parts.len());
             for (i, len) in parts.iter().enumerate() {
@@ -469,7 +506,7 @@ impl Writer {
         let empty = RecordBatch::new_empty(schema);
         let plan = Plan::new(&empty, Locate::NOWHERE)?;
         let front = entries_bytes(batches.len() as u64);
-        let mut root = self.with_room(|| Sheet::new(&self.at, Kind::Table, front + plan.root_bytes()))?;
+        let mut root = self.with_room(front, || Sheet::new(&self.at, Kind::Table, front + plan.root_bytes()))?;
         for batch in batches {
             batch.join(&mut root, &self.at)?;
         }
@@ -482,7 +519,7 @@ impl Writer {
     fn build_array(&self, view: &AnyView<'_>) -> Result<Sheet> {
         let len = view.bytes()?;
         let put: CopyBytes<'_> = &|to, from| copy(to, from, len >= STREAM_FROM as u64);
-        self.with_room(|| {
+        self.with_room(len, || {
             let mut sheet = Sheet::new(&self.at, Kind::Array, len)?;
             view.write(sheet.bytes()?, put)?;
             sheet.set_rows(view.info().shape.iter().product::<usize>() as u64);
@@ -503,7 +540,7 @@ impl Writer {
         let members = members?;
         let count = members.len() as u64;
         let front = entries_bytes(count);
-        let mut root = self.with_room(|| Sheet::new(&self.at, Kind::Bundle, front + body.len() as u64))?;
+        let mut root = self.with_room(front, || Sheet::new(&self.at, Kind::Bundle, front + body.len() as u64))?;
         for member in members {
             member.join(&mut root, &self.at)?;
         }
