@@ -2,8 +2,12 @@
 
 mod arrow_types;
 mod basics;
+mod channel_kills;
+mod channel_puppet;
 mod channels;
 mod damage;
+mod flow;
+mod history;
 mod kills;
 mod processes;
 mod puppet;
