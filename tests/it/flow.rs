@@ -64,6 +64,8 @@ pub enum Part {
 pub struct Flow {
     arena: Arena,
     log: Log,
+    /// One permit for all that is sent.
+    writer: Option<Writer>,
     senders: [Option<Sender>; CHANNELS.len()],
     receivers: [Option<Receiver>; CHANNELS.len()],
     /// Leases with their channels and items, oldest first.
@@ -124,17 +126,25 @@ impl Flow {
         Ok(Flow {
             arena: arena.clone(),
             log,
+            writer: None,
             senders: Default::default(),
             receivers: Default::default(),
             leases: vec![],
         })
     }
 
+    fn writer(&mut self) -> Result<Option<Writer>, String> {
+        if self.writer.is_none() {
+            self.writer = allowed(self.arena.writer_timeout(Duration::from_secs(2)))?;
+        }
+        Ok(self.writer.clone())
+    }
+
     /// The sending end, taken if it was not. `None`: there is no permit, or no room for the channel.
     pub fn sender(&mut self, channel: u8) -> Result<Option<Sender>, String> {
         let at = usize::from(channel);
         if self.senders[at].is_none()
-            && let Some(w) = allowed(self.arena.writer_timeout(Duration::from_secs(2)))?
+            && let Some(w) = self.writer()?
         {
             self.senders[at] = allowed(sender(&w, channel))?;
         }
@@ -163,7 +173,7 @@ impl Flow {
     /// Sends an item of so many words.
     pub fn send(&mut self, channel: u8, kind: &str, words: usize, patience: Patience) -> Result<Went, String> {
         let Some(to) = self.sender(channel)? else { return Ok(Went::NoRoom) };
-        let Some(w) = allowed(self.arena.writer_timeout(Duration::from_secs(2)))? else { return Ok(Went::NoRoom) };
+        let Some(w) = self.writer()? else { return Ok(Went::NoRoom) };
         let id = self.log.new_item();
         let words = values::payload(id, words);
         self.log.did(Did::Send, channel, id);
@@ -291,6 +301,7 @@ impl Flow {
         }
         self.senders = Default::default();
         self.receivers = Default::default();
+        self.writer = None;
         self.log.did(Did::Leave, 0, 0);
         Ok(())
     }
