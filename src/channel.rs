@@ -339,7 +339,15 @@ impl Sender {
 
     /// Makes an item, waiting for memory while somebody may give some back.
     fn build<'a>(&self, value: Value<'a>, until: Option<Instant>) -> Result<Sheet, (Error, Option<Value<'a>>)> {
-        self.writer.patient(self.port.ring, until).build_or_back(value)
+        let patient = || self.writer.patient(self.port.ring, until);
+        if matches!(value, Value::Table(_) | Value::Bundle(_)) {
+            return patient().build_or_back(value);
+        }
+        // Most find room at once.
+        match self.writer.build_or_back(value) {
+            Err((Error::NoSpace { .. }, Some(value))) => patient().build_or_back(value),
+            done => done,
+        }
     }
 
     /// `Some(true)`: closed. `Some(false)`: nobody receives any more.

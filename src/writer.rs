@@ -37,14 +37,20 @@ pub struct Writer {
 }
 
 /// How long one value waits for memory.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Patience {
     /// `None`: for ever.
     until: Option<Instant>,
     /// Who receives from it, and acknowledges, gives memory back.
     ring: Ring,
     /// Bytes of the parts of the value that are there already.
-    built: Arc<AtomicU64>,
+    built: AtomicU64,
+}
+
+impl Clone for Patience {
+    fn clone(&self) -> Patience {
+        Patience { built: AtomicU64::new(self.built.load(Relaxed)), ..*self }
+    }
 }
 
 #[derive(Debug)]
@@ -256,7 +262,7 @@ impl Writer {
     /// The same writer for one value that is sent, waiting for memory where this one would fail: for ever or
     /// `until` then, as long as there may be some.
     pub(crate) fn patient(&self, ring: Ring, until: Option<Instant>) -> Writer {
-        Writer { patience: Some(Patience { until, ring, built: Arc::default() }), ..self.clone() }
+        Writer { patience: Some(Patience { until, ring, built: AtomicU64::new(0) }), ..self.clone() }
     }
 
     /// Runs `f`, which needs `bytes`; makes room when memory runs out, and waits for some if this writer is patient.
@@ -373,7 +379,7 @@ impl Writer {
         }
     }
 
-    /// The same, giving back with the error what was only borrowed.
+    /// The same, giving back with the error what was only borrowed: a second try is possible then.
     pub(crate) fn build_or_back<'a>(&self, value: Value<'a>) -> Result<Sheet, (Error, Option<Value<'a>>)> {
         let done = match &value {
             Value::Batch(batch) => self.build_batch(batch),
