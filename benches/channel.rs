@@ -8,7 +8,7 @@
 //! One process writes every byte of an item, another one reads every byte and says that it has: one item at a time, so
 //! that latency is measured. `whole` is from the first byte written to the last one read; `hand-over` is from the call
 //! that sends to the return of the call that receives. Rivals: a Unix socket; a pipe of 1 MiB; and, as the floor, one
-//! buffer of shared memory with a bare futex, or polled. Processes are this program again.
+//! buffer of shared memory with a bare futex, or polled. Processes are this program again, on a processor each.
 #![allow(clippy::print_stdout, reason = "a bench is there to print")]
 #![allow(unsafe_code, reason = "a bare futex and a plain shared mapping have no safe form")]
 
@@ -53,14 +53,13 @@ fn main() -> Outcome {
     }
     let hurry = if arguments.iter().any(|a| a == "--quick") { 10 } else { 1 };
     println!("load average before: {}", load());
+    many(hurry)?;
     let name = format!("bench-channel-{}", std::process::id());
     let here = Here::make(&name)?;
     let mut other = Partner::start(&name)?;
     let mut here = here.connect(0)?;
     to_and_fro(&mut here, &mut other, hurry)?;
     sizes(&mut here, &mut other, hurry)?;
-    drop(other);
-    many(hurry)?;
     println!("\nload average after: {}", load());
     Ok(())
 }
@@ -340,6 +339,7 @@ impl Here {
 
     fn connect(self, side: usize) -> Outcome<Connected> {
         let Here { floor, name } = self;
+        pin_to_processor(side)?;
         let socket = format!("{}.socket", floor.path);
         let socket = match side {
             0 => {
@@ -363,6 +363,17 @@ impl Here {
         };
         Ok(Connected { ends, socket, to, fro, shared, floor, own: vec![0; LARGEST as usize / 8] })
     }
+}
+
+/// Each of the two processes has a processor of its own, if there are two: moving about is not what is measured.
+fn pin_to_processor(side: usize) -> Outcome {
+    use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+    let this = nix::unistd::Pid::from_raw(0);
+    let allowed = sched_getaffinity(this)?;
+    let all: Vec<usize> = (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).unwrap_or(false)).collect();
+    let mut one = CpuSet::new();
+    one.set(all[side % all.len()])?;
+    Ok(sched_setaffinity(this, &one)?)
 }
 
 fn until(what: &str, mut look: impl FnMut() -> bool) -> Outcome {

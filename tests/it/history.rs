@@ -331,3 +331,54 @@ impl Checker {
         Ok(self.told)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Did, Record, Told, check};
+
+    fn history(records: &[(u64, Did, u64)]) -> Result<Told, String> {
+        let record = |(process, did, attempts): &(u64, Did, u64)| {
+            let channel = u8::from(*did == Did::Forward || *did == Did::Forwarded);
+            let item = if matches!(did, Did::Closed | Did::Leave) { 0 } else { 7 };
+            Record { process: *process, did: *did, channel, attempts: *attempts, item }
+        };
+        check(&records.iter().map(record).collect::<Vec<_>>())
+    }
+
+    /// What is wrong is found, and what may happen is not.
+    #[test]
+    fn wrong_histories_are_told_from_right_ones() {
+        use Did::{Ack, Acked, Closed, Forward, Forwarded, Leave, NotForwarded, NotSent, Received, Refuse, Send, Sent};
+        let sent = [(1, Send, 0), (1, Sent, 0), (1, Leave, 0)];
+        let with = |more: &[(u64, Did, u64)]| history(&[&sent[..], more].concat());
+        let acked = |process, attempts| [(process, Received, attempts), (process, Ack, 0), (process, Acked, 0)];
+        with(&acked(2, 0)).expect("plain");
+        // Process 2 dies with it, and 3 has it next; or it died when it was acknowledging it.
+        with(&[&[(2, Received, 0)][..], &acked(3, 1)].concat()).expect("a death");
+        with(&[&[(2, Received, 0), (2, Ack, 0)][..], &acked(3, 1)].concat()).expect("a death");
+        assert_eq!(with(&[(2, Received, 0), (2, Ack, 0)]).expect("a death").perhaps_acked, 1);
+        with(&[&[(2, Received, 0), (2, Refuse, 0)][..], &acked(3, 1), &[(2, Leave, 0)]].concat()).expect("refused");
+        let on = [(2, Received, 0), (2, Forward, 0), (2, Forwarded, 0), (2, Leave, 0)];
+        with(&[&on[..], &acked(3, 0)].concat()).expect("sent on");
+        assert_eq!(history(&[(1, Send, 0)]).expect("a death").perhaps_sent, 1);
+        history(&[(1, Send, 0), (1, NotSent, 0), (1, Leave, 0)]).expect("refused");
+
+        for (what, wrong) in [
+            ("lost", with(&[])),
+            ("lost by one who is dead", with(&[(2, Received, 0)])),
+            ("lost by one who left", with(&[(2, Received, 0), (2, Ack, 0), (2, Leave, 0)])),
+            ("lost by one who sends on", with(&[(2, Received, 0), (2, Forward, 0), (2, Forwarded, 0)])),
+            ("in two hands", with(&[&[(2, Received, 0)][..], &acked(3, 1), &[(2, Leave, 0)]].concat())),
+            ("acknowledged twice", with(&[&acked(2, 0)[..], &acked(3, 1)].concat())),
+            ("acknowledged by another", with(&[(2, Received, 0), (3, Ack, 0)])),
+            ("again, and not said", with(&[&[(2, Received, 0)][..], &acked(3, 0)].concat())),
+            ("more often than could be", with(&acked(2, 3))),
+            ("after the end", with(&[&[(4, Closed, 0), (4, Leave, 0)][..], &acked(2, 0)].concat())),
+            ("by nobody", history(&acked(2, 0))),
+            ("given back", history(&[&[(1, Send, 0), (1, NotSent, 0)][..], &acked(2, 0)].concat())),
+            ("back, though received", with(&[&on[..2], &acked(3, 0), &[(2, NotForwarded, 0)]].concat())),
+        ] {
+            assert!(wrong.is_err(), "{what}: {wrong:?}");
+        }
+    }
+}
