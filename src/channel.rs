@@ -59,7 +59,7 @@ pub enum SendError<'a> {
     /// The channel is full.
     #[error("the channel is full")]
     Full(Value<'a>),
-    /// Nothing can be sent any more (`clean`), or nobody receives and the channel is full.
+    /// Nothing can be sent any more (`clean`), or nobody receives and the channel or the arena is full.
     #[error("{}", closed_text(*.clean, "receiver"))]
     Closed {
         /// What was to be sent.
@@ -200,13 +200,14 @@ impl Sender {
     /// Sends each batch of a reader, waiting for room as [`Sender::send`] does. Returns how many rows that
     /// were. The channel has the reader's schema from here on, also if there is no batch.
     pub fn send_all(&self, reader: impl RecordBatchReader) -> Result<u64, SendError<'static>> {
-        let patient = self.writer.patient(self.port.ring.bell(End::Send), None);
+        let patient = self.writer.patient(self.port.ring, None);
         self.port.check_schema(&patient, &reader.schema())?;
         let mut rows = 0;
         for batch in reader {
             let batch = batch.map_err(Error::from)?;
             self.port.check_schema(&patient, &batch.schema())?;
-            self.send_by(Value::copied(patient.build(Value::Batch(&batch))?, Some(batch.schema())), None)?;
+            let sheet = self.port.build(&self.writer, Value::Batch(&batch), None).map_err(|(e, _)| e)?;
+            self.send_by(Value::copied(sheet, Some(batch.schema())), None)?;
             rows += batch.num_rows() as u64;
         }
         Ok(rows)
@@ -218,17 +219,25 @@ impl Sender {
         let until = timeout.and_then(|t| Instant::now().checked_add(t));
         // What does not fit now need not be copied first.
         if timeout.is_some_and(|t| t.is_zero()) && core.is_full(self.port.ring) {
-            return Err(match core.is_closed(self.port.ring) {
-                true => SendError::Closed { value, clean: true },
-                false => SendError::Full(value),
+            return Err(match self.port.ended() {
+                Some(clean) => SendError::Closed { value, clean },
+                None => SendError::Full(value),
             });
         }
-        let patient = self.writer.patient(self.port.ring.bell(End::Send), timeout.map(|_| until));
         let schema = value.schema()?;
         if let Some(schema) = &schema {
-            self.port.check_schema(&patient, schema)?;
+            self.port.check_schema(&self.writer.patient(self.port.ring, until), schema)?;
         }
-        let mut sheet = patient.build(value)?;
+        let mut sheet = match self.port.build(&self.writer, value, until) {
+            Ok(sheet) => sheet,
+            Err((e, value)) => {
+                let ended = if matches!(e, Error::NoSpace { .. }) { self.port.ended() } else { None };
+                return Err(match (value, ended) {
+                    (Some(value), Some(clean)) => SendError::Closed { value, clean },
+                    _ => e.into(),
+                });
+            }
+        };
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         let sent = self.port.wait(timeout.and(left), || {
             Ok(match sheet.send(self.port.ring)? {

@@ -247,12 +247,11 @@ impl Feed {
         let (core, ring) = (&self.port.at().core, self.port.ring);
         core.env.check_fork()?;
         let until = timeout.and_then(|t| Instant::now().checked_add(t));
-        let patient = self.writer.patient(ring.bell(End::Send), timeout.map(|_| until));
         let schema = value.schema()?;
         if let Some(schema) = &schema {
-            self.port.check_schema(&patient, schema)?;
+            self.port.check_schema(&self.writer.patient(ring, until), schema)?;
         }
-        let mut sheet = patient.build(value)?;
+        let mut sheet = self.port.build(&self.writer, value, until).map_err(|(e, _)| e)?;
         let left = match self.when_full {
             WhenFull::Fail => Some(Duration::ZERO),
             _ => timeout.and(until.map(|until| until.saturating_duration_since(Instant::now()))),

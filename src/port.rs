@@ -1,7 +1,7 @@
 //! What channels and feeds have in common: an end that is open in this process, waiting there, and the schema.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
@@ -113,6 +113,28 @@ impl Port {
             }
         };
         core.wait(self.ring.bell(self.end), timeout, look, attempt)
+    }
+
+    /// `Some(true)`: closed. `Some(false)`: nobody is there any more who receives.
+    pub fn ended(&self) -> Option<bool> {
+        let core = &self.at().core;
+        let closed = core.is_closed(self.ring) || core.has_ended(self.ring);
+        (closed || core.is_deserted(self.ring, End::Receive)).then_some(closed)
+    }
+
+    /// Makes an item of a value, waiting for memory while somebody may give some back. The value with the error, if
+    /// it still is there.
+    pub fn build<'a>(
+        &self,
+        writer: &Writer,
+        value: Value<'a>,
+        until: Option<Instant>,
+    ) -> Result<Sheet, (Error, Option<Value<'a>>)> {
+        // Most find room at once.
+        match writer.build_or_back(value) {
+            Err((Error::NoSpace { .. }, Some(value))) => writer.patient(self.ring, until).build_or_back(value),
+            done => done,
+        }
     }
 
     /// An error for what has no schema.

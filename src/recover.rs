@@ -365,6 +365,12 @@ impl<E: Load + Sys> Tables<E> {
         Ok(())
     }
 
+    /// Bytes in memory that are nobody's values: names, lists, words, records, pins.
+    pub fn records_bytes(&self) -> u64 {
+        let shared = self.geo.zones.iter().filter(|zone| zone.set == Set::Shared);
+        shared.map(|zone| self.committed(zone).bytes).sum::<u64>() + self.control_bytes().start()
+    }
+
     /// Bytes of the control region that are in memory, by what its own words say. The two ends
     /// differ by what was being put in memory when somebody died: it is used by the next who needs it.
     pub fn control_bytes(&self) -> std::ops::RangeInclusive<u64> {

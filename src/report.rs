@@ -207,15 +207,12 @@ pub(crate) fn entries(t: &Tables<Posix>) -> Result<Vec<Entry>> {
 }
 
 pub(crate) fn stats(t: &Tables<Posix>) -> Result<Stats> {
-    let (mut live, mut warm, mut shared, mut objects) = (0, 0, 0, 0);
+    let (mut live, mut warm, mut objects) = (0, 0, 0);
     for zone in &t.geo.zones {
-        let c = t.committed(zone);
-        match zone.set {
-            Set::Payload => {
-                live += c.bytes - c.warm;
-                warm += c.warm;
-            }
-            Set::Shared => shared += c.bytes,
+        if zone.set == Set::Payload {
+            let c = t.committed(zone);
+            live += c.bytes - c.warm;
+            warm += c.warm;
         }
         objects += t.in_use(zone);
     }
@@ -225,7 +222,7 @@ pub(crate) fn stats(t: &Tables<Posix>) -> Result<Stats> {
         used: t.env.in_memory(),
         live,
         warm,
-        metadata: shared + t.control_bytes().start(),
+        metadata: t.records_bytes(),
         objects,
         names: t.names()?.len() as u64,
         participants: living(t)?.len() as u32,
@@ -284,7 +281,7 @@ pub(crate) fn channels(t: &Tables<Posix>) -> Result<Vec<ChannelInfo>> {
     };
     let info = |(name, ring): (String, Ring)| {
         let out = t.outstanding(ring);
-        let is_leased = |word: &Life| matches!(word.state(), Some(State::Leased(_)));
+        let is_leased = |word: &Life| matches!(word.state(), Some(State::Leased(_) | State::Draft(_)));
         let bells = [ring.bell(End::Send), ring.bell(End::Receive)];
         let waits = |o: &&Occupant| t.waits_of(o.owner.seat.into()).iter().any(|bell| bells.contains(bell));
         ChannelInfo {
@@ -310,7 +307,7 @@ pub(crate) fn channels(t: &Tables<Posix>) -> Result<Vec<ChannelInfo>> {
 /// What somebody does at a channel, in words.
 fn channel_text(t: &Tables<Posix>, name: &str, ring: Ring, owner: Owner) -> Vec<String> {
     let mut all = vec![];
-    let owned = |word: &Life| matches!(word.state(), Some(State::Leased(t)) if t.owner() == owner);
+    let owned = |word: &Life| matches!(word.state(), Some(State::Leased(t) | State::Draft(t)) if t.owner() == owner);
     match t.outstanding(ring).iter().filter(|(_, word)| owned(word)).count() {
         0 => {}
         1 => all.push(format!("a lease of channel `{name}`")),

@@ -19,6 +19,7 @@ use crate::lock::Lease;
 use crate::name;
 use crate::plan::{Locate, Plan};
 use crate::reader::{Batch, Bundled, Object, Table, names_bytes};
+use crate::ring::{End, Ring};
 use crate::tables::Kind;
 use crate::view::{Attachment, STREAM_FROM, Sheet, copy, entries_bytes};
 use crate::wait::SLICE;
@@ -29,8 +30,8 @@ use crate::wait::SLICE;
 pub struct Writer {
     at: Arc<Attachment>,
     permit: Arc<Held>,
-    /// Waits for memory instead of failing: until when (`None`: for ever), on which bell.
-    patience: Option<(Option<Instant>, u64)>,
+    /// Waits for memory instead of failing: until when (`None`: for ever), and whose receivers give some back.
+    patience: Option<(Option<Instant>, Ring)>,
 }
 
 #[derive(Debug)]
@@ -242,9 +243,10 @@ impl Writer {
         Writer { at: at.clone(), permit: Arc::new(Held { at: at.clone(), permit }), patience: None }
     }
 
-    /// The same writer, waiting for memory where this one would fail: on `bell`, for ever or `until` then.
-    pub(crate) fn patient(&self, bell: u64, until: Option<Option<Instant>>) -> Writer {
-        Writer { patience: Some((until.flatten(), bell)), ..self.clone() }
+    /// The same writer, waiting for memory where this one would fail: for ever or `until` then, as long as there is
+    /// somebody at the other end of `ring` who may give some back.
+    pub(crate) fn patient(&self, ring: Ring, until: Option<Instant>) -> Writer {
+        Writer { patience: Some((until, ring)), ..self.clone() }
     }
 
     pub(crate) fn attachment(&self) -> &Arc<Attachment> {
@@ -254,15 +256,16 @@ impl Writer {
     /// Runs `f`; makes room when memory runs out, and waits for some if this writer is patient.
     fn with_room<T>(&self, mut f: impl FnMut() -> Result<T>) -> Result<T> {
         let mut done = self.at.with_room(&mut f);
-        let Some((until, bell)) = self.patience else { return done };
+        let Some((until, ring)) = self.patience else { return done };
         let core = &self.at.core;
+        let bell = ring.bell(End::Send);
         for round in 1.. {
             let asked = match done {
                 Err(Error::NoSpace { asked, .. }) => asked,
                 done => return done,
             };
             let left = until.map_or(SLICE, |until| until.saturating_duration_since(Instant::now()).min(SLICE));
-            if left.is_zero() {
+            if left.is_zero() || core.is_closed(ring) || core.is_deserted(ring, End::Receive) {
                 break;
             }
             // Until it is rung: an item that was acknowledged may have made room.
@@ -283,8 +286,11 @@ impl Writer {
     /// Refuses at once what there could never be room for, instead of waiting for it.
     fn may_fit(&self, bytes: u64) -> Result<()> {
         let core = &self.at.core;
+        if self.patience.is_none() {
+            return Ok(());
+        }
         let (_, file_system) = crate::sys::Sys::room(&core.env);
-        if self.patience.is_some() && bytes > core.limit().min(file_system) {
+        if bytes.saturating_add(core.records_bytes()) > core.limit().min(file_system) {
             return Err(core.no_space(bytes));
         }
         Ok(())
@@ -381,6 +387,19 @@ impl Writer {
             Value::Drafted(Drafted(Unfinished::Batch(draft))) => self.own(draft.finish()?),
             Value::Drafted(Drafted(Unfinished::Whole(sheet, _))) => self.own(sheet),
         }
+    }
+
+    /// The same as [`Writer::build`], giving back with the error what was only borrowed: a second try is possible then.
+    pub(crate) fn build_or_back<'a>(&self, value: Value<'a>) -> Result<Sheet, (Error, Option<Value<'a>>)> {
+        let done = match &value {
+            Value::Batch(batch) => self.build_batch(batch),
+            Value::Object(object) => self.build(Value::Object(object)),
+            Value::Batches(batches) => self.build(Value::Batches(batches)),
+            Value::Array(view) => self.build_array(view),
+            Value::Bytes(bytes) => self.build(Value::Bytes(bytes)),
+            Value::Table(_) | Value::Bundle(_) | Value::Drafted(_) => return self.build(value).map_err(|e| (e, None)),
+        };
+        done.map_err(|e| (e, Some(value)))
     }
 
     /// A draft of another arena lies there, and cannot come here.

@@ -2,9 +2,13 @@
 
 mod arrow_types;
 mod basics;
+mod channel_kills;
+mod channel_puppet;
 mod channels;
 mod damage;
 mod feeds;
+mod flow;
+mod history;
 mod kills;
 mod processes;
 mod puppet;

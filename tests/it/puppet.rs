@@ -7,6 +7,7 @@ use faretra::arrow::arrow_schema::{DataType, Field, Schema};
 use faretra::{Arena, Batch, Bundle, Error, Object, Options, Result, Table, Writer};
 use ndarray::Ix1;
 
+use crate::channel_puppet::ChannelHands;
 use crate::support::{alarms, close_from, forked, hear, say, write_where_forbidden};
 use crate::sync_puppet::SyncHands;
 use crate::values;
@@ -19,6 +20,7 @@ struct Hands {
     pins: Vec<(Object, u64)>,
     drafts: Vec<faretra::ArrayDraft<u64, Ix1>>,
     sync: SyncHands,
+    channels: ChannelHands,
 }
 
 /// Does what it hears until there is nothing more to hear.
@@ -78,6 +80,7 @@ impl Hands {
         self.pins.clear();
         self.writers.clear();
         self.sync = SyncHands::default();
+        self.channels = ChannelHands::default();
     }
 
     fn obey(&mut self, verb: &str, args: &[&str]) -> Result<String> {
@@ -188,7 +191,10 @@ impl Hands {
             "arrow_types" => return crate::arrow_types::check_all(self.arena()),
             _ => {
                 let arena = self.arena.as_ref().expect("told to open an arena first");
-                return self.sync.obey(arena, verb, args);
+                return match verb.strip_prefix("c-") {
+                    Some(verb) => self.channels.obey(arena, verb, args),
+                    None => self.sync.obey(arena, verb, args),
+                };
             }
         }
         done(String::new())

@@ -86,13 +86,16 @@ pub fn publish_words(w: &Writer, name: &str, kind: &str, from: &[u64]) -> faretr
             draft.view_mut()?.assign(&ArrayView1::from(from));
             w.publish(name, draft)
         }
-        _ => {
-            let schema = Arc::new(Schema::new(vec![Field::new("w", DataType::UInt64, false)]));
-            let mut draft = w.draft(&schema, from.len())?;
-            draft.column_mut::<u64>("w")?.copy_from_slice(from);
-            w.publish(name, draft)
-        }
+        _ => w.publish(name, drafted_batch(w, from)?),
     }
+}
+
+/// A batch of words that was written where it will be read.
+pub fn drafted_batch(w: &Writer, from: &[u64]) -> faretra::Result<faretra::Draft> {
+    let schema = Arc::new(Schema::new(vec![Field::new("w", DataType::UInt64, false)]));
+    let mut draft = w.draft(&schema, from.len())?;
+    draft.column_mut::<u64>("w")?.copy_from_slice(from);
+    Ok(draft)
 }
 
 /// Publishes a value of some kind made of a seed; about `words` words long.

@@ -5,8 +5,9 @@
 //! Workers publish values of every kind, each made of a seed that names its place and, where it was
 //! published by `publish_if`, its version; whatever is read is checked against its seed, when it is read
 //! and again when it is let go of. What was read goes on under other names, in bundles and tables, and as columns of
-//! new versions; what is granted goes from hand to hand (`granted.rs`). The master sends SIGKILL and SIGSTOP every few milliseconds. In the end
-//! everything is settled and removed: `verify` has to be content, and not a byte may be left.
+//! new versions; what is granted goes from hand to hand (`granted.rs`), and so do the items of channels, whose history
+//! is written down (`flow.rs`, `history.rs`). The master sends SIGKILL and SIGSTOP every few milliseconds. In the end
+//! everything is settled and removed: the history has to be in order, `verify` content, and not a byte may be left.
 //!
 //! The seed repeats the choices, not the schedule: that is the kernel's.
 #![allow(unsafe_code, reason = "fork")]
@@ -29,9 +30,20 @@ use nix::unistd::{ForkResult, Pid};
 #[path = "../../../tests/it/values.rs"]
 mod values;
 
+#[path = "../../../tests/it/history.rs"]
+mod history;
+
+#[allow(dead_code, reason = "shared with the tests, which do more with it")]
+#[path = "../../../tests/it/flow.rs"]
+mod flow;
+
 #[path = "torture/granted.rs"]
 mod granted;
 
+#[path = "torture/handed.rs"]
+mod handed;
+
+use flow::Flow;
 use granted::Granted;
 use values::{KINDS, Random};
 
@@ -56,9 +68,12 @@ enum Count {
     Partitions,
     Frozen,
     Told,
+    Sent,
+    Received,
+    Acknowledged,
 }
 
-const COUNTS: usize = 10;
+const COUNTS: usize = 13;
 type Counts = [u64; COUNTS];
 
 fn main() -> ExitCode {
@@ -101,6 +116,7 @@ struct Place(PathBuf);
 impl Drop for Place {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
+        let _ = std::fs::remove_file(handed::history(&self.0));
     }
 }
 
@@ -165,15 +181,17 @@ fn master(time: Duration, seed: u64, workers: usize) -> Result<String, String> {
         }
     }
     finish(&arena, &mut all, &news, &mut totals)?;
-    settle(&arena, dir)?;
-    let [ops, checks, forks, shared, locks, permits, stores, partitions, frozen, told] = totals.counts;
+    let items = settle(&arena, dir)?;
+    let [ops, checks, forks, shared, locks, permits, stores, partitions, frozen, told, sent, received, acked] =
+        totals.counts;
     let Totals { kills, stops, killed_stopped, .. } = totals;
     let control = arena.stats().map_err(e)?.used;
     Ok(format!(
         "torture: seed {seed}, {} s, {workers} workers: {ops} operations, {checks} values checked, {kills} killed \
          ({killed_stopped} of them stopped), {stops} stopped, {forks} forked; {shared} values shared, {locks} times \
          locked, {permits} permits acquired, {stores} uses of shared values, {partitions} of partitions, {frozen} \
-         arrays frozen, {told} told of a death; verify is content, 0 bytes left beside {control} bytes of records",
+         arrays frozen, {told} told of a death; {sent} items of channels sent, {received} received, {acked} \
+         acknowledged, in order: {items:?}; verify is content, 0 bytes left beside {control} bytes of records",
         time.as_secs()
     ))
 }
@@ -299,7 +317,7 @@ fn finish(
 }
 
 /// Everything is sound, and nothing is left once everything is removed.
-fn settle(arena: &Arena, dir: &Path) -> Result<(), String> {
+fn settle(arena: &Arena, dir: &Path) -> Result<history::Told, String> {
     let e = |e: Error| format!("the master: {e}");
     let verify = |when: &str| match arena.verify().map_err(e)?.as_slice() {
         [] => Ok(()),
@@ -315,6 +333,7 @@ fn settle(arena: &Arena, dir: &Path) -> Result<(), String> {
         return Err(format!("{busy} permits are held by nobody"));
     }
     granted::obtainable(arena)?;
+    let items = handed::in_order(arena, dir)?;
     let writer = arena.writer_timeout(PATIENCE).map_err(e)?;
     for entry in arena.names().map_err(e)? {
         if entry.name.starts_with(['n', 'a']) {
@@ -339,7 +358,7 @@ fn settle(arena: &Arena, dir: &Path) -> Result<(), String> {
     if files.len() != 1 {
         return Err(format!("files are left: {files:?}"));
     }
-    Ok(())
+    Ok(items)
 }
 
 // --------------------------------------------------------------------------------------------- the workers
@@ -381,6 +400,7 @@ struct Hands {
     seen: [u64; NAMES as usize],
     counts: Counts,
     granted: Option<Granted>,
+    flow: Option<Flow>,
 }
 
 /// `None`: an error that may happen, and does not matter.
@@ -422,6 +442,7 @@ fn work(seed: u64) -> Result<String, String> {
         seen: [0; NAMES as usize],
         counts: Counts::default(),
         granted: None,
+        flow: None,
     };
     let mut told = Instant::now();
     while hands.arena.get("stop").is_err() {
@@ -475,8 +496,10 @@ impl Hands {
     }
 
     fn step(&mut self) -> Result<(), String> {
-        if self.random.below(3) == 0 {
-            return self.grant();
+        match self.random.below(6) {
+            0..2 => return self.grant(),
+            2 => return handed::step(&mut self.flow, &self.arena, &mut self.random, &mut self.counts),
+            _ => {}
         }
         match self.random.below(1000) {
             0..230 => self.publish(),
@@ -686,6 +709,7 @@ impl Hands {
         }
         self.drafts.clear();
         self.writers.clear();
+        self.flow.take().map_or(Ok(()), Flow::leave)?;
         self.granted.as_mut().map_or(Ok(()), Granted::let_go)
     }
 
@@ -732,7 +756,9 @@ impl Hands {
         if let Some(granted) = &mut self.granted {
             granted.forget_inherited()?;
         }
+        self.flow.take().map_or(Ok(()), Flow::forget_inherited)?;
         let Some(arena) = allowed(Arena::open("t"))? else { return Ok(()) };
+        handed::for_a_while(&arena, &mut self.random)?;
         if let Some(mut granted) = Granted::open(&arena)? {
             for _ in 0..6 {
                 granted.step(&arena, &mut self.random, &mut self.counts)?;

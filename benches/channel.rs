@@ -1,0 +1,769 @@
+//! What it costs to hand batches over, beside what the system offers, measured in turn in the same run.
+//!
+//! ```text
+//! cargo bench --bench channel               a few minutes
+//! cargo bench --bench channel -- --quick    seconds
+//! ```
+//!
+//! One process writes every byte of an item, another one reads every byte and says that it has: one item at a time, so
+//! that latency is measured. `whole` is from the first byte written to the last one read; `hand-over` is from the call
+//! that sends to the return of the call that receives. Rivals: a Unix socket; a pipe of 1 MiB; and, as the floor, one
+//! buffer of shared memory with a bare futex, or polled. Processes are this program again, on a processor each.
+#![allow(clippy::print_stdout, reason = "a bench is there to print")]
+#![allow(unsafe_code, reason = "a bare futex and a plain shared mapping have no safe form")]
+
+#[allow(dead_code, reason = "shared with `ratios`")]
+#[path = "ratios/measure.rs"]
+mod measure;
+
+use std::error::Error;
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::time::{Duration, Instant};
+
+use faretra::bytemuck;
+use faretra::channel::Contents;
+use faretra::{Arena, Array, KIB, Lease, MIB, Receiver, RecvError, Sender, Writer};
+use memmap2::{Mmap, MmapMut, MmapOptions, MmapRaw};
+use ndarray::{ArrayView1, Ix1};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
+
+use measure::{load, size, time};
+
+type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+
+const DEADLINE: Duration = Duration::from_secs(60);
+const LARGEST: u64 = 64 * MIB;
+/// For those who poll: so often that they never sleep.
+const NO_SLEEP: u32 = 1 << 30;
+
+fn main() -> Outcome {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    // Another process of the same measurement.
+    match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["partner", name] => return partner(name),
+        ["crowd", name, sends, bytes, count] => return crowd(name, *sends == "true", bytes.parse()?, count.parse()?),
+        _ => {}
+    }
+    let hurry = if arguments.iter().any(|a| a == "--quick") { 10 } else { 1 };
+    println!("load average before: {}", load());
+    many(hurry)?;
+    let name = format!("bench-channel-{}", std::process::id());
+    let here = Here::make(&name)?;
+    let mut other = Partner::start(&name)?;
+    let mut here = here.connect(0)?;
+    to_and_fro(&mut here, &mut other, hurry)?;
+    sizes(&mut here, &mut other, hurry)?;
+    println!("\nload average after: {}", load());
+    Ok(())
+}
+
+// ------------------------------------------------------------------------------------------- what is measured
+
+/// How an item goes from one process to the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    InPlace,
+    Copied,
+    /// One buffer of shared memory, and a word that says that it is full.
+    Shared,
+    Socket,
+    Pipe,
+}
+
+/// How one waits for the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    /// As most programs do: a short spin, then sleep.
+    Blocks,
+    /// Sleeps at once.
+    Sleeps,
+    Polls,
+}
+
+const WAITS: [Wait; 3] = [Wait::Blocks, Wait::Sleeps, Wait::Polls];
+
+const CASES: [(Way, Wait, &str); 8] = [
+    (Way::InPlace, Wait::Blocks, "channel, written in place"),
+    (Way::Copied, Wait::Blocks, "channel, copied in"),
+    (Way::Shared, Wait::Blocks, "shared buffer, bare futex"),
+    (Way::Socket, Wait::Blocks, "Unix socket"),
+    (Way::Pipe, Wait::Blocks, "pipe"),
+    (Way::InPlace, Wait::Polls, "polled channel, written in place"),
+    (Way::Copied, Wait::Polls, "polled channel, copied in"),
+    (Way::Shared, Wait::Polls, "polled shared buffer"),
+];
+
+/// What both processes used.
+#[derive(Clone, Copy, Debug, Default)]
+struct Used {
+    cpu_us: u64,
+    faults: u64,
+}
+
+impl Used {
+    fn now() -> Outcome<Used> {
+        let usage = getrusage(UsageWho::RUSAGE_SELF)?;
+        let cpu_us = (usage.user_time() + usage.system_time()).num_microseconds() as u64;
+        Ok(Used { cpu_us, faults: usage.minor_page_faults() as u64 })
+    }
+
+    fn since(before: Used) -> Outcome<Used> {
+        let now = Used::now()?;
+        Ok(Used { cpu_us: now.cpu_us - before.cpu_us, faults: now.faults - before.faults })
+    }
+
+    fn add(&mut self, other: Used) {
+        self.cpu_us += other.cpu_us;
+        self.faults += other.faults;
+    }
+}
+
+/// Nanoseconds of one case.
+#[derive(Debug, Default)]
+struct Samples {
+    whole: Vec<u64>,
+    hand_over: Vec<u64>,
+    used: Used,
+}
+
+fn part(samples: &[u64], part: f64) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_unstable();
+    let index = (sorted.len().saturating_sub(1) as f64 * part).round() as usize;
+    sorted.get(index).map_or(f64::NAN, |ns| *ns as f64)
+}
+
+/// Words of shared memory, each on a cache line of its own.
+#[derive(Clone, Copy)]
+enum Word {
+    Starts,
+    Sends,
+    Received,
+    WasRead,
+    Seed,
+    To,
+    Fro,
+    Go,
+    Ready,
+}
+
+// ---------------------------------------------------------------------------------------------- both processes
+
+/// The rivals' memory.
+struct Floor {
+    words: MmapRaw,
+    path: String,
+    ours: bool,
+}
+
+impl Drop for Floor {
+    fn drop(&mut self) {
+        if self.ours {
+            for end in ["", ".buffer", ".socket", ".to", ".fro"] {
+                // It may be gone already, and nothing depends on it.
+                let _ = std::fs::remove_file(format!("{}{end}", self.path));
+            }
+        }
+    }
+}
+
+impl Floor {
+    fn make(name: &str) -> Outcome<Floor> {
+        let path = format!("/dev/shm/{name}");
+        File::create_new(&path)?.set_len(4096)?;
+        File::create_new(format!("{path}.buffer"))?.set_len(LARGEST)?;
+        for end in [".to", ".fro"] {
+            nix::unistd::mkfifo(format!("{path}{end}").as_str(), nix::sys::stat::Mode::S_IRWXU)?;
+        }
+        let mut floor = Floor::open(name)?;
+        floor.ours = true;
+        Ok(floor)
+    }
+
+    fn open(name: &str) -> Outcome<Floor> {
+        let path = format!("/dev/shm/{name}");
+        let file = OpenOptions::new().read(true).write(true).open(&path)?;
+        Ok(Floor { words: MmapOptions::new().len(4096).map_raw(&file)?, path, ours: false })
+    }
+
+    fn word(&self, word: Word) -> &AtomicU64 {
+        let at = self.words.as_mut_ptr().wrapping_add(word as usize * 64).cast();
+        // SAFETY: inside the mapping, aligned, lives as long as `self`; all processes use it as this atomic.
+        unsafe { AtomicU64::from_ptr(at) }
+    }
+
+    fn half(&self, word: Word) -> &AtomicU32 {
+        // SAFETY: the low half of such a word, of which only the half is used.
+        unsafe { AtomicU32::from_ptr(self.word(word).as_ptr().cast()) }
+    }
+
+    /// Both open the pipes in the same order, as each open waits for the other.
+    fn pipes(&self, side: usize) -> Outcome<(File, File)> {
+        let to = OpenOptions::new().read(side == 1).write(side == 0).open(format!("{}.to", self.path))?;
+        let fro = OpenOptions::new().read(side == 0).write(side == 1).open(format!("{}.fro", self.path))?;
+        // SAFETY: sets a size; a smaller pipe is no error.
+        unsafe { libc::fcntl(to.as_raw_fd(), libc::F_SETPIPE_SZ, MIB as libc::c_int) };
+        Ok((to, fro))
+    }
+}
+
+/// Sets a word and wakes who sleeps on it.
+fn futex_set(word: &AtomicU32) {
+    word.store(1, SeqCst);
+    // SAFETY: the kernel only uses the address of a word that is mapped.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, 1) };
+}
+
+/// Sleeps until a word is set, and takes it back.
+fn futex_wait(word: &AtomicU32) {
+    while word.swap(0, SeqCst) == 0 {
+        let forever = std::ptr::null::<libc::timespec>();
+        // SAFETY: the word is mapped, and the kernel only reads it.
+        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, 0, forever) };
+    }
+}
+
+fn signal(word: &AtomicU32, wait: Wait) {
+    match wait {
+        Wait::Polls => word.store(1, SeqCst),
+        _ => futex_set(word),
+    }
+}
+
+fn await_signal(word: &AtomicU32, wait: Wait) {
+    match wait {
+        Wait::Polls => {
+            while word.swap(0, SeqCst) == 0 {
+                std::hint::spin_loop();
+            }
+        }
+        _ => futex_wait(word),
+    }
+}
+
+/// Nanoseconds of a clock that all processes share.
+fn clock() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes `now`.
+    let read = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    assert_eq!(read, 0);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// The ends of a pair of channels, which wait in one way.
+struct Ends {
+    writer: Writer,
+    to: Sender,
+    from: Receiver,
+    wait: Wait,
+}
+
+impl Ends {
+    /// Of side 0 or 1, in an arena of its own for each way to wait.
+    fn of(name: &str, wait: Wait, side: usize) -> Outcome<Ends> {
+        let arena = Ends::arena(name, wait)?;
+        let writer = arena.writer()?;
+        let channel = |i: usize| writer.sender_of(["to", "fro"][i], 4, Contents::Mixed);
+        let (to, other) = (channel(side)?, channel(1 - side)?);
+        let from = arena.receiver(["to", "fro"][1 - side])?;
+        drop(other);
+        Ok(Ends { to, from, wait, writer })
+    }
+
+    fn arena(name: &str, wait: Wait) -> faretra::Result<Arena> {
+        let options = Arena::options().limit(8 * LARGEST).keep(false);
+        let options = match wait {
+            Wait::Blocks => options,
+            Wait::Sleeps => options.spin(0),
+            Wait::Polls => options.spin(NO_SLEEP),
+        };
+        options.open_or_create(&format!("{name}-{wait:?}").to_lowercase())
+    }
+
+    fn receive(&self) -> Outcome<Lease> {
+        match self.wait {
+            Wait::Polls => loop {
+                match self.from.try_recv() {
+                    Err(RecvError::Empty) => std::hint::spin_loop(),
+                    other => return Ok(other?),
+                }
+            },
+            _ => Ok(self.from.recv()?),
+        }
+    }
+
+    fn say(&self) -> Outcome {
+        self.to.send(b"8 bytes!".as_slice()).map_err(|e| e.to_string())?;
+        Ok(())
+    }
+
+    fn hear(&self) -> Outcome {
+        self.receive()?.ack();
+        Ok(())
+    }
+}
+
+/// One of the two processes.
+struct Here {
+    floor: Floor,
+    name: String,
+}
+
+struct Connected {
+    floor: Floor,
+    ends: Vec<Ends>,
+    socket: UnixStream,
+    to: File,
+    fro: File,
+    /// What is copied from, or to.
+    own: Vec<u64>,
+    shared: Shared,
+}
+
+enum Shared {
+    Writes(MmapMut),
+    Reads(Mmap),
+}
+
+impl Here {
+    fn make(name: &str) -> Outcome<Here> {
+        Ok(Here { floor: Floor::make(name)?, name: name.to_owned() })
+    }
+
+    fn connect(self, side: usize) -> Outcome<Connected> {
+        let Here { floor, name } = self;
+        pin_to_processor(side)?;
+        let socket = format!("{}.socket", floor.path);
+        let socket = match side {
+            0 => {
+                let listener = UnixListener::bind(&socket)?;
+                floor.word(Word::Ready).store(1, SeqCst);
+                listener.accept()?.0
+            }
+            _ => {
+                until("the socket", || floor.word(Word::Ready).load(SeqCst) == 1)?;
+                UnixStream::connect(&socket)?
+            }
+        };
+        let ends = WAITS.iter().map(|wait| Ends::of(&name, *wait, side)).collect::<Outcome<Vec<Ends>>>()?;
+        let (to, fro) = floor.pipes(side)?;
+        let buffer = OpenOptions::new().read(true).write(true).open(format!("{}.buffer", floor.path))?;
+        let shared = match side {
+            // SAFETY: nobody changes the file's length; side 1 reads only while side 0 waits.
+            0 => Shared::Writes(unsafe { MmapMut::map_mut(&buffer)? }),
+            // SAFETY: the same.
+            _ => Shared::Reads(unsafe { Mmap::map(&buffer)? }),
+        };
+        Ok(Connected { ends, socket, to, fro, shared, floor, own: vec![0; LARGEST as usize / 8] })
+    }
+}
+
+/// Each of the two processes has a processor of its own, if there are two: moving about is not what is measured.
+fn pin_to_processor(side: usize) -> Outcome {
+    use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+    let this = nix::unistd::Pid::from_raw(0);
+    let allowed = sched_getaffinity(this)?;
+    let all: Vec<usize> = (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).unwrap_or(false)).collect();
+    let mut one = CpuSet::new();
+    one.set(all[side % all.len()])?;
+    Ok(sched_setaffinity(this, &one)?)
+}
+
+fn until(what: &str, mut look: impl FnMut() -> bool) -> Outcome {
+    let start = Instant::now();
+    while !look() {
+        if start.elapsed() > DEADLINE {
+            return Err(format!("waited {DEADLINE:?} for {what}").into());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+fn sum(words: &[u64]) -> u64 {
+    words.iter().fold(0, |sum, word| sum.wrapping_add(*word))
+}
+
+impl Connected {
+    /// Side 0: writes, sends, and waits until it was read.
+    fn give(&mut self, way: Way, wait: Wait, words: usize, seed: u64) -> Outcome {
+        let floor = &self.floor;
+        let ends = &self.ends[wait as usize];
+        let sends = || floor.word(Word::Sends).store(clock(), SeqCst);
+        floor.word(Word::Seed).store(seed, SeqCst);
+        floor.word(Word::Starts).store(clock(), SeqCst);
+        let own = &mut self.own[..words];
+        match way {
+            Way::InPlace => {
+                let mut draft = ends.writer.draft_array::<u64, Ix1>(words)?;
+                draft.view_mut()?.fill(seed);
+                sends();
+                ends.to.send(draft).map_err(|e| e.to_string())?;
+            }
+            Way::Copied => {
+                own.fill(seed);
+                sends();
+                ends.to.send(ArrayView1::from(&*own)).map_err(|e| e.to_string())?;
+            }
+            Way::Shared => {
+                let Shared::Writes(map) = &mut self.shared else { return Err("side 0 writes".into()) };
+                bytemuck::cast_slice_mut(&mut map[..words * 8]).fill(seed);
+                sends();
+                signal(floor.half(Word::To), wait);
+            }
+            Way::Socket | Way::Pipe => {
+                own.fill(seed);
+                sends();
+                match way {
+                    Way::Socket => self.socket.write_all(bytemuck::cast_slice(own))?,
+                    _ => self.to.write_all(bytemuck::cast_slice(own))?,
+                }
+            }
+        }
+        let mut byte = [0];
+        match way {
+            Way::InPlace | Way::Copied => ends.hear()?,
+            Way::Shared => await_signal(floor.half(Word::Fro), wait),
+            Way::Socket => self.socket.read_exact(&mut byte)?,
+            Way::Pipe => self.fro.read_exact(&mut byte)?,
+        }
+        Ok(())
+    }
+
+    /// Side 1: receives, reads, and says so.
+    fn get(&mut self, way: Way, wait: Wait, words: usize) -> Outcome {
+        let floor = &self.floor;
+        let ends = &self.ends[wait as usize];
+        let received = || floor.word(Word::Received).store(clock(), SeqCst);
+        let own = &mut self.own[..words];
+        let (sum, len) = match way {
+            Way::InPlace | Way::Copied => {
+                let lease = ends.receive()?;
+                received();
+                let array: Array<u64, Ix1> = (*lease).clone().try_into()?;
+                let summed = (sum(array.as_slice().ok_or("contiguous")?), array.len());
+                floor.word(Word::WasRead).store(clock(), SeqCst);
+                drop(array);
+                lease.ack();
+                summed
+            }
+            Way::Shared => {
+                await_signal(floor.half(Word::To), wait);
+                received();
+                let Shared::Reads(map) = &self.shared else { return Err("side 1 reads".into()) };
+                (sum(bytemuck::cast_slice(&map[..words * 8])), words)
+            }
+            Way::Socket | Way::Pipe => {
+                match way {
+                    Way::Socket => self.socket.read_exact(bytemuck::cast_slice_mut(own))?,
+                    _ => self.to.read_exact(bytemuck::cast_slice_mut(own))?,
+                }
+                received();
+                (sum(own), words)
+            }
+        };
+        if !matches!(way, Way::InPlace | Way::Copied) {
+            floor.word(Word::WasRead).store(clock(), SeqCst);
+        }
+        if sum != floor.word(Word::Seed).load(SeqCst).wrapping_mul(words as u64) || len != words {
+            return Err(format!("{way:?}: not what was sent").into());
+        }
+        match way {
+            Way::InPlace | Way::Copied => ends.say()?,
+            Way::Shared => signal(floor.half(Word::Fro), wait),
+            Way::Socket => self.socket.write_all(&[1])?,
+            Way::Pipe => self.fro.write_all(&[1])?,
+        }
+        Ok(())
+    }
+
+    /// An empty item there and back.
+    fn turn(&self, bare: bool, wait: Wait, side: usize) -> Outcome {
+        let ends = &self.ends[wait as usize];
+        let (to, fro) = (self.floor.half(Word::To), self.floor.half(Word::Fro));
+        match (bare, side) {
+            (false, 0) => {
+                ends.say()?;
+                ends.hear()?;
+            }
+            (false, _) => {
+                ends.hear()?;
+                ends.say()?;
+            }
+            (true, 0) => {
+                signal(to, wait);
+                await_signal(fro, wait);
+            }
+            (true, _) => {
+                await_signal(to, wait);
+                signal(fro, wait);
+            }
+        }
+        Ok(())
+    }
+}
+
+// --------------------------------------------------------------------------------------------- the other process
+
+/// The other process: told what comes, it does its part, and says what that used.
+struct Partner {
+    process: Child,
+    answers: BufReader<std::process::ChildStdout>,
+}
+
+impl Drop for Partner {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Partner {
+    fn start(name: &str) -> Outcome<Partner> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["partner", name]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = command.spawn()?;
+        let answers = BufReader::new(process.stdout.take().ok_or("piped")?);
+        Ok(Partner { process, answers })
+    }
+
+    fn tell(&mut self, numbers: [usize; 4]) -> Outcome {
+        let line = numbers.map(|n| n.to_string()).join(" ");
+        writeln!(self.process.stdin.as_mut().ok_or("piped")?, "{line}")?;
+        Ok(())
+    }
+
+    fn answer(&mut self) -> Outcome<Used> {
+        let mut line = String::new();
+        self.answers.read_line(&mut line)?;
+        let numbers: Vec<u64> = line.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+        let [cpu_us, faults] = numbers[..] else { return Err(format!("the partner said {line:?}").into()) };
+        Ok(Used { cpu_us, faults })
+    }
+}
+
+/// What an empty item is, among the cases: there and back, through a channel or bare.
+const TURN: usize = 100;
+
+fn partner(name: &str) -> Outcome {
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+    let mut here = Here { floor: Floor::open(name)?, name: name.to_owned() }.connect(1)?;
+    for line in std::io::stdin().lines() {
+        let numbers: Vec<usize> = line?.split(' ').map(str::parse).collect::<Result<_, _>>()?;
+        let [case, which, words, count] = numbers[..] else { return Err("four numbers".into()) };
+        let before = Used::now()?;
+        for _ in 0..count {
+            match case {
+                TURN => here.turn(words == 1, WAITS[which], 1)?,
+                _ => here.get(CASES[case].0, CASES[case].1, words)?,
+            }
+        }
+        let used = Used::since(before)?;
+        println!("{} {}", used.cpu_us, used.faults);
+    }
+    Ok(())
+}
+
+// --------------------------------------------------------------------------------------------------- the tables
+
+/// Empty items there and back, beside a bare futex.
+fn to_and_fro(here: &mut Connected, other: &mut Partner, hurry: usize) -> Outcome {
+    println!("measuring there and back ...");
+    let (rounds, count) = (20 / hurry.min(4), 2000 / hurry);
+    let mut samples: [[Samples; 2]; 3] = Default::default();
+    for round in 0..=rounds {
+        for (which, wait) in WAITS.iter().enumerate() {
+            for bare in [false, true] {
+                other.tell([TURN, which, bare.into(), count])?;
+                let (before, mut times) = (Used::now()?, vec![]);
+                for _ in 0..count {
+                    let start = clock();
+                    here.turn(bare, *wait, 0)?;
+                    times.push(clock() - start);
+                }
+                let mut used = Used::since(before)?;
+                used.add(other.answer()?);
+                if round > 0 {
+                    let samples = &mut samples[which][usize::from(bare)];
+                    // The first waits for the other to come along.
+                    samples.whole.extend(&times[1..]);
+                    samples.used.add(used);
+                }
+            }
+        }
+    }
+    println!("\n### an item of 8 bytes there and back, beside a bare futex or polled word\n");
+    println!("| waits | p50 | p99 | p99.9 | CPU | bare p50 | p99 | CPU | ratio p50 | target |");
+    println!("|---|---|---|---|---|---|---|---|---|---|");
+    for (wait, [ours, bare]) in WAITS.iter().zip(&samples) {
+        let cpu = |s: &Samples| time(s.used.cpu_us as f64 * 1e3 / s.whole.len() as f64);
+        let (p50, floor) = (part(&ours.whole, 0.5), part(&bare.whole, 0.5));
+        let target = if *wait == Wait::Blocks { "<= 1.2" } else { "" };
+        println!(
+            "| {wait:?} | {} | {} | {} | {} | {} | {} | {} | {:.2} | {target} |",
+            time(p50),
+            time(part(&ours.whole, 0.99)),
+            time(part(&ours.whole, 0.999)),
+            cpu(ours),
+            time(floor),
+            time(part(&bare.whole, 0.99)),
+            cpu(bare),
+            p50 / floor
+        );
+    }
+    Ok(())
+}
+
+fn sizes(here: &mut Connected, other: &mut Partner, hurry: usize) -> Outcome {
+    const SIZES: [(u64, usize); 5] = [(KIB, 20_000), (64 * KIB, 10_000), (MIB, 2000), (8 * MIB, 300), (64 * MIB, 60)];
+    let rounds = 5;
+    let mut hand_overs = vec![];
+    for (bytes, count) in SIZES {
+        println!("measuring {} ...", size(bytes));
+        let words = bytes as usize / 8;
+        let count = (count / rounds / hurry).max(3);
+        let mut samples: [Samples; CASES.len()] = Default::default();
+        for round in 0..=rounds {
+            for (case, (way, wait, _)) in CASES.iter().enumerate() {
+                other.tell([case, 0, words, count])?;
+                let before = Used::now()?;
+                let samples = &mut samples[case];
+                for i in 0..count {
+                    here.give(*way, *wait, words, i as u64 + 1)?;
+                    let at = |word| here.floor.word(word).load(SeqCst);
+                    if round > 0 {
+                        samples.whole.push(at(Word::WasRead) - at(Word::Starts));
+                        samples.hand_over.push(at(Word::Received) - at(Word::Sends));
+                    }
+                }
+                let mut used = Used::since(before)?;
+                used.add(other.answer()?);
+                if round > 0 {
+                    samples.used.add(used);
+                }
+            }
+        }
+        println!("\n### {} from the first byte written to the last one read, {} times\n", size(bytes), rounds * count);
+        println!("| way | whole p50 | p99 | p99.9 | hand-over p50 | p99 | CPU | faults per item | whole / in place |");
+        println!("|---|---|---|---|---|---|---|---|---|");
+        let base = part(&samples[0].whole, 0.5);
+        for ((.., name), s) in CASES.iter().zip(&samples) {
+            let items = s.whole.len() as f64;
+            println!(
+                "| {name} | {} | {} | {} | {} | {} | {} | {:.2} | {:.2} |",
+                time(part(&s.whole, 0.5)),
+                time(part(&s.whole, 0.99)),
+                time(part(&s.whole, 0.999)),
+                time(part(&s.hand_over, 0.5)),
+                time(part(&s.hand_over, 0.99)),
+                time(s.used.cpu_us as f64 * 1e3 / items),
+                s.used.faults as f64 / items,
+                part(&s.whole, 0.5) / base,
+            );
+        }
+        hand_overs.push((bytes, [0, 2, 5, 7].map(|case| part(&samples[case].hand_over, 0.5))));
+    }
+    let (Some((small, least)), Some((large, most))) = (hand_overs.first(), hand_overs.last()) else { return Ok(()) };
+    println!("\n### hand-over: {} beside {}; the floor's processors sleep as long\n", size(*large), size(*small));
+    println!("| way | {} | {} | ratio | target |\n|---|---|---|---|---|", size(*large), size(*small));
+    let ways = ["channel, written in place", "bare futex", "polled channel, written in place", "polled word"];
+    for (i, way) in ways.iter().enumerate() {
+        let target = if i % 2 == 0 { "<= 2" } else { "" };
+        println!("| {way} | {} | {} | {:.2} | {target} |", time(most[i]), time(least[i]), most[i] / least[i]);
+    }
+    Ok(())
+}
+
+// ------------------------------------------------------------------------------------------------- many to many
+
+/// Small items between many processes.
+fn many(hurry: usize) -> Outcome {
+    println!("\nmeasuring many to many ...");
+    let mut rows = vec![];
+    for bytes in [64, 1024] {
+        for (senders, receivers) in [(1, 1), (4, 1), (1, 4), (4, 4)] {
+            let mut runs = vec![];
+            for _ in 0..3 {
+                runs.push(run_crowd(senders, receivers, bytes, 200_000 / hurry / senders)?);
+            }
+            runs.sort_by(|a, b| f64::total_cmp(&a.0, &b.0));
+            let (per_second, cpu) = runs[1];
+            rows.push(format!("| {bytes} B | {senders} x {receivers} | {per_second:.0} | {} |", time(cpu * 1e3)));
+        }
+    }
+    println!("\n### small items, copied in, sent and acknowledged one by one; the middle one of 3 runs\n");
+    println!("| item | senders x receivers | items/s | CPU per item |\n|---|---|---|---|");
+    for row in rows {
+        println!("{row}");
+    }
+    Ok(())
+}
+
+/// Items in a second, and microseconds of processors for each.
+fn run_crowd(senders: usize, receivers: usize, bytes: usize, count: usize) -> Outcome<(f64, f64)> {
+    let name = format!("bench-crowd-{}", std::process::id());
+    let floor = Floor::make(&name)?;
+    let arena = Arena::options().limit(64 * MIB).keep(false).create(&name)?;
+    let jobs = arena.writer()?.sender("jobs", 256)?;
+    let start = |sends: bool| -> Outcome<Child> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["crowd", &name, &sends.to_string(), &bytes.to_string(), &count.to_string()]);
+        Ok(command.stdout(Stdio::piped()).spawn()?)
+    };
+    let mut receiving = (0..receivers).map(|_| start(false)).collect::<Outcome<Vec<Child>>>()?;
+    let mut sending = (0..senders).map(|_| start(true)).collect::<Outcome<Vec<Child>>>()?;
+    let all = (senders + receivers) as u64;
+    until("the crowd", || floor.word(Word::Ready).load(SeqCst) == all)?;
+    let began = Instant::now();
+    floor.word(Word::Go).store(1, SeqCst);
+    let mut cpu = 0.0;
+    let mut finish = |child: &mut Child| -> Outcome {
+        let mut text = String::new();
+        child.stdout.take().ok_or("piped")?.read_to_string(&mut text)?;
+        if !child.wait()?.success() {
+            return Err(format!("one of the crowd failed: {text}").into());
+        }
+        cpu += text.trim().parse::<f64>()?;
+        Ok(())
+    };
+    sending.iter_mut().try_for_each(&mut finish)?;
+    jobs.close();
+    receiving.iter_mut().try_for_each(&mut finish)?;
+    let items = (senders * count) as f64;
+    Ok((items / began.elapsed().as_secs_f64(), cpu / items))
+}
+
+fn crowd(name: &str, sends: bool, bytes: usize, count: usize) -> Outcome {
+    let floor = Floor::open(name)?;
+    let arena = Arena::options().keep(false).open(name)?;
+    let (sender, receiver) = match sends {
+        true => (Some(arena.writer()?.sender("jobs", 256)?), None),
+        false => (None, Some(arena.receiver("jobs")?)),
+    };
+    floor.word(Word::Ready).fetch_add(1, SeqCst);
+    until("the start", || floor.word(Word::Go).load(SeqCst) == 1)?;
+    let before = Used::now()?;
+    let mut item = vec![7_u8; bytes];
+    if let Some(to) = sender {
+        for i in 0..count {
+            item.fill(i as u8);
+            to.send(item.as_slice()).map_err(|e| e.to_string())?;
+        }
+    }
+    if let Some(from) = receiver {
+        let mut sum = 0_u64;
+        for object in from.iter() {
+            sum += object?.bytes()?.iter().map(|b| u64::from(*b)).sum::<u64>();
+        }
+        std::hint::black_box(sum);
+    }
+    println!("{}", Used::since(before)?.cpu_us);
+    Ok(())
+}
