@@ -82,6 +82,13 @@ impl<E: Load> Tables<E> {
         tail
     }
 
+    /// The position behind the last item, which is how many were appended: the next one's, or the end's.
+    pub fn items_end(&self, ring: Ring) -> u64 {
+        let next = self.next_position(ring);
+        let last = next.checked_sub(1).filter(|last| self.is_end(self.place(ring.cell(*last))));
+        last.unwrap_or(next)
+    }
+
     /// The oldest position that a subscriber may begin at.
     pub fn oldest_position(&self, ring: Ring) -> u64 {
         let next = self.next_position(ring);
@@ -185,7 +192,7 @@ impl<E: Env> Core<E> {
         let Some(lease) = self.try_lease(self.subscribers(ring))? else { return Ok(None) };
         // Shown first, so that producers who wait see it; what they did before that is not waited for.
         self.show_position(ring, lease, 0);
-        let position = from(self.oldest_position(ring), self.next_position(ring));
+        let position = from(self.oldest_position(ring), self.items_end(ring));
         self.show_position(ring, lease, position);
         Ok(Some((lease, position)))
     }

@@ -123,7 +123,7 @@ impl Arena {
             hint: "end some; `faretra who` lists them",
         })?;
         let subscriber = Subscriber { port, lease, position };
-        let newest = subscriber.port.at().core.next_position(subscriber.port.ring);
+        let newest = subscriber.port.at().core.items_end(subscriber.port.ring);
         if position > newest {
             return Err(Error::invalid(format!("the feed `{name}` is at position {newest}, before {position}")));
         }
@@ -297,7 +297,7 @@ impl Feed {
     /// The position that the next item gets: how many were appended so far.
     pub fn position(&self) -> u64 {
         let core = &self.port.at().core;
-        core.env.check_fork().map_or(0, |()| core.next_position(self.port.ring))
+        core.env.check_fork().map_or(0, |()| core.items_end(self.port.ring))
     }
 
     /// How many items it keeps.

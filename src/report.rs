@@ -289,7 +289,7 @@ pub(crate) fn channels(t: &Tables<Posix>) -> Result<Vec<ChannelInfo>> {
             kind: if ring.is_feed() { Kind::Feed } else { Kind::Channel },
             capacity: ring.capacity(),
             depth: t.depth(ring),
-            sent: t.sent(ring),
+            sent: if ring.is_feed() { t.items_end(ring) } else { t.sent(ring) },
             leased: out.iter().filter(|(_, word)| is_leased(word)).count() as u64,
             returned: out.iter().filter(|(_, word)| !is_leased(word)).count() as u64,
             senders: pids(t.present(ring, End::Send)),

@@ -221,7 +221,7 @@ impl<E: Load> Tables<E> {
     /// Items that are in cells, or were a moment ago.
     pub fn depth(&self, ring: Ring) -> u64 {
         if ring.is_feed {
-            return self.next_position(ring) - self.oldest_position(ring);
+            return self.items_end(ring).min(ring.capacity());
         }
         let head = self.ring_word(ring, ring::HEAD);
         self.ring_word(ring, ring::TAIL).saturating_sub(head).min(ring.cells)

@@ -31,7 +31,6 @@ use crate::word::Id;
 use crate::zone::Draft;
 
 /// This process's attachment to an arena: left when the last handle, pin and draft are gone.
-#[derive(Debug)]
 pub struct Attachment {
     pub core: Core<Posix>,
     /// The arena's name.
@@ -40,6 +39,13 @@ pub struct Attachment {
     pub untrusted: bool,
     /// Runs when the attachment ends, before the seat is left: takes an ephemeral arena's name away.
     pub on_leave: fn(&Core<Posix>),
+}
+
+/// Its name only: everything that is open has it, and the whole geometry would be 100 KB.
+impl std::fmt::Debug for Attachment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Attachment").field(&self.name).finish()
+    }
 }
 
 impl Drop for Attachment {

@@ -191,7 +191,7 @@ fn ls_names(cli: &Cli, arena: &str) -> Result<()> {
                 "name": entry.name,
                 "kind": entry.kind.to_string(),
                 "version": entry.version,
-                // Items, of a channel.
+                // Items, of a channel or feed.
                 "rows": entry.rows,
                 "bytes": entry.bytes,
                 "published": size::timestamp(entry.published),
@@ -218,7 +218,7 @@ fn ls_names(cli: &Cli, arena: &str) -> Result<()> {
             entry.kind.to_string(),
             size::count(entry.version),
             match entry.kind {
-                Kind::Channel => size::plural(entry.rows, "item"),
+                Kind::Channel | Kind::Feed => size::plural(entry.rows, "item"),
                 _ => size::count(entry.rows),
             },
             size::bytes(entry.bytes),

@@ -40,7 +40,7 @@ pub enum Verb {
     Create(Create),
     /// List the arenas, or the names in one
     Ls(Ls),
-    /// Show what an arena's memory is used for, and its channels
+    /// Show what an arena's memory is used for, and its channels and feeds
     Stat(Stat),
     /// Publish a file under a name (again: as its next version)
     Put(Put),
@@ -269,6 +269,10 @@ pub enum CatFormat {
 
 /// Options of `cat`.
 #[derive(Debug, Args)]
+#[command(after_help = "With --follow, waits for the feed, prints its batches as they come, and ends when it is \
+    closed. When the last producer left without closing it, waits for another. What a slow reader missed is said on \
+    standard error; producers that wait for subscribers wait for this one too. Without --follow, a feed's batches are \
+    printed as they are now.")]
 pub struct Cat {
     /// Name of the arena
     pub arena: String,
@@ -284,8 +288,25 @@ pub struct Cat {
     #[arg(long, value_name = "A,B,..", value_delimiter = ',')]
     pub columns: Vec<String>,
     /// Print this item of a bundle
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "follow")]
     pub item: Option<String>,
+    /// Print the batches of a feed as they come, each under its own captions
+    #[arg(long)]
+    pub follow: bool,
+    /// Where to begin: oldest, newest (with the next one that comes), or a position [default: oldest]
+    #[arg(long, value_name = "FROM", requires = "follow", value_parser = from)]
+    pub from: Option<From>,
+}
+
+/// Where a feed is followed from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// The oldest item that is there.
+    Oldest,
+    /// The next item that comes.
+    Newest,
+    /// The item of this position.
+    Position(u64),
 }
 
 /// Options of `export`.
@@ -346,6 +367,16 @@ fn batch_format() -> impl TypedValueParser<Value = Format> {
             .filter_map(ValueEnum::to_possible_value),
     )
     .try_map(|name| Format::from_str(&name, false))
+}
+
+fn from(text: &str) -> Result<From, String> {
+    match text {
+        "oldest" => Ok(From::Oldest),
+        "newest" => Ok(From::Newest),
+        _ => text.parse().map(From::Position).map_err(|_| {
+            "give oldest, newest, or a position: how many items were appended before the one to begin with".to_owned()
+        }),
+    }
 }
 
 fn delimiter(text: &str) -> Result<u8, String> {

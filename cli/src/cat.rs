@@ -8,12 +8,13 @@ use arrow_schema::{DataType, Schema, SchemaRef};
 use faretra::Kind;
 
 use crate::args::{Cat, CatFormat, Cli};
-use crate::export::{batches, object};
+use crate::export::{batches, object, snapshot};
 use crate::failure::{Failure, Result};
+use crate::follow::follow;
 use crate::format::npy::{self, Style};
 use crate::format::write::{self, Sink};
 use crate::out::{Grid, Out, Side, terminal_width};
-use crate::{signal, size};
+use crate::{arenas, signal, size};
 
 /// Rows of a table for people, if `--head` does not say.
 const TABLE_ROWS: usize = 20;
@@ -26,9 +27,13 @@ const CELL: usize = 48;
 
 /// `faretra cat`
 pub fn cat(cli: &Cli, args: &Cat) -> Result<()> {
+    if args.follow {
+        return follow(cli, args);
+    }
     let default = if cli.json { CatFormat::Json } else { CatFormat::Table };
     let format = args.format.unwrap_or(default);
-    let object = object(cli, &args.arena, &args.name, args.item.as_deref())?;
+    let arena = arenas::open(cli, &args.arena)?;
+    let object = object(&arena, &args.name, args.item.as_deref())?;
     let mut out = Out::new();
     match object.kind() {
         Kind::Bytes if format == CatFormat::Table => {
@@ -47,6 +52,11 @@ pub fn cat(cli: &Cli, args: &Cat) -> Result<()> {
         }
         Kind::Batch | Kind::Table => {
             let (schema, batches) = batches(object)?;
+            let (schema, batches) = chosen(schema, batches, &args.columns)?;
+            print(&schema, &batches, format, args.head, &mut out)?;
+        }
+        Kind::Feed => {
+            let (schema, batches) = snapshot(&arena, &args.name)?;
             let (schema, batches) = chosen(schema, batches, &args.columns)?;
             print(&schema, &batches, format, args.head, &mut out)?;
         }
@@ -80,7 +90,12 @@ fn no_columns(args: &Cat) -> Result<()> {
     }
 }
 
-fn chosen(schema: SchemaRef, batches: Vec<RecordBatch>, columns: &[String]) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+/// The same with these columns only; with all of them, if none are named.
+pub fn chosen(
+    schema: SchemaRef,
+    batches: Vec<RecordBatch>,
+    columns: &[String],
+) -> Result<(SchemaRef, Vec<RecordBatch>)> {
     if columns.is_empty() {
         return Ok((schema, batches));
     }

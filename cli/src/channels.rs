@@ -1,4 +1,4 @@
-//! What channels are like: the tables of `stat`, and the one that `send` and `recv` ask for.
+//! What channels and feeds are like: the tables of `stat`, and the one that `send` and `recv` ask for.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -18,7 +18,8 @@ pub const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The channel of this name, if there is one. Something else of this name is an error.
 pub fn find(arena: &Arena, name: &str) -> Result<Option<ChannelInfo>> {
-    if let Some(found) = arena.channels()?.into_iter().find(|channel| channel.name == name) {
+    let named = |found: &ChannelInfo| found.name == name && found.kind == Kind::Channel;
+    if let Some(found) = arena.channels()?.into_iter().find(named) {
         return Ok(Some(found));
     }
     match arena.get(name) {
@@ -32,29 +33,35 @@ pub fn find(arena: &Arena, name: &str) -> Result<Option<ChannelInfo>> {
 
 /// That the name is something else's.
 pub fn other_kind(arena: &Arena, name: &str, kind: Kind) -> Failure {
-    let verb = match kind {
-        Kind::Mutex | Kind::Semaphore | Kind::Event | Kind::Value | Kind::MutableArray => {
-            format!("who {}", arena.name())
-        }
-        _ => format!("cat {} {name}", arena.name()),
-    };
-    Failure::new(format!("`{name}` is a {kind}, not a channel: use another name, or `faretra {verb}`"))
+    let instead = look_instead(arena.name(), name, kind);
+    Failure::new(format!("`{name}` is a {kind}, not a channel: use another name, or `faretra {instead}`"))
 }
 
-/// Looks whether a name still is the channel that was opened under it: a channel that was removed
+/// The command that shows what such a thing holds.
+pub fn look_instead(arena: &str, name: &str, kind: Kind) -> String {
+    match kind {
+        Kind::Channel => format!("recv {arena} {name}"),
+        Kind::Feed => format!("cat {arena} {name} --follow"),
+        Kind::Mutex | Kind::Semaphore | Kind::Event | Kind::Value | Kind::MutableArray => format!("who {arena}"),
+        _ => format!("cat {arena} {name}"),
+    }
+}
+
+/// Looks whether a name still is the channel or feed that was opened under it: one that was removed
 /// lives on for those who have it, but nobody comes to it any more.
 pub struct Named<'a> {
     arena: &'a Arena,
     name: &'a str,
+    kind: Kind,
     version: Option<u64>,
     looked: Instant,
 }
 
 impl<'a> Named<'a> {
     /// From now on.
-    pub fn new(arena: &'a Arena, name: &'a str) -> Result<Named<'a>> {
+    pub fn new(arena: &'a Arena, name: &'a str, kind: Kind) -> Result<Named<'a>> {
         let version = Self::version(arena, name)?;
-        Ok(Named { arena, name, version, looked: Instant::now() })
+        Ok(Named { arena, name, kind, version, looked: Instant::now() })
     }
 
     fn version(arena: &Arena, name: &str) -> Result<Option<u64>> {
@@ -73,18 +80,30 @@ impl<'a> Named<'a> {
         self.looked = Instant::now();
         if !self.arena.path().exists() {
             return Err(Failure::new(format!(
-                "arena `{}` was removed meanwhile, with what was in channel `{}`: send it again in another one",
+                "arena `{}` was removed meanwhile, with what was in {} `{}`{}",
                 self.arena.name(),
-                self.name
+                self.kind,
+                self.name,
+                self.again(" in another one")
             )));
         }
         match Self::version(self.arena, self.name)? == self.version {
             true => Ok(()),
             false => Err(Failure::new(format!(
-                "channel `{}` was removed from arena `{}` meanwhile, with what was in it: send it again",
+                "{} `{}` was removed from arena `{}` meanwhile, with what was in it{}",
+                self.kind,
                 self.name,
-                self.arena.name()
+                self.arena.name(),
+                self.again("")
             ))),
+        }
+    }
+
+    /// What can be done about it: a feed's items are not the reader's to append.
+    fn again(&self, place: &str) -> String {
+        match self.kind {
+            Kind::Feed => String::new(),
+            _ => format!(": send it again{place}"),
         }
     }
 }
@@ -113,11 +132,12 @@ impl Rates {
     }
 }
 
-/// Channels for programs.
+/// Channels and feeds for programs.
 pub fn json(channels: &[ChannelInfo], rates: &HashMap<String, f64>) -> Value {
     let channel = |channel: &ChannelInfo| {
         json!({
             "name": channel.name,
+            "kind": channel.kind.to_string(),
             "capacity": channel.capacity,
             "depth": channel.depth,
             "sent": channel.sent,
@@ -134,18 +154,28 @@ pub fn json(channels: &[ChannelInfo], rates: &HashMap<String, f64>) -> Value {
     channels.iter().map(channel).collect()
 }
 
-/// Channels for people, if there are any.
-pub fn print(channels: &[ChannelInfo], rates: Option<&HashMap<String, f64>>, out: &mut Out) -> Result<()> {
+/// Channels and feeds for people, as far as there are any.
+pub fn print(all: &[ChannelInfo], rates: Option<&HashMap<String, f64>>, out: &mut Out) -> Result<()> {
+    let (feeds, channels): (Vec<_>, Vec<_>) = all.iter().partition(|channel| channel.kind == Kind::Feed);
+    let captions = ["CHANNEL", "DEPTH", "SENT", "SENDERS", "RECEIVERS", "LEASED", "RETURNED", "BLOCKED"];
+    print_some(&channels, &captions, rates, out)?;
+    print_some(&feeds, &["FEED", "ITEMS", "APPENDED", "PRODUCERS", "SUBSCRIBERS", "BLOCKED"], rates, out)
+}
+
+fn print_some(
+    channels: &[&ChannelInfo],
+    captions: &[&str],
+    rates: Option<&HashMap<String, f64>>,
+    out: &mut Out,
+) -> Result<()> {
     if channels.is_empty() {
         return Ok(());
     }
     out.line("")?;
-    let mut columns = vec![("CHANNEL", Side::Left), ("DEPTH", Side::Right), ("SENT", Side::Right)];
+    let mut columns: Vec<(&str, Side)> = captions.iter().map(|caption| (*caption, Side::Right)).collect();
+    columns[0].1 = Side::Left;
     if rates.is_some() {
-        columns.push(("PER S", Side::Right));
-    }
-    for caption in ["SENDERS", "RECEIVERS", "LEASED", "RETURNED", "BLOCKED"] {
-        columns.push((caption, Side::Right));
+        columns.insert(3, ("PER S", Side::Right));
     }
     columns.push(("", Side::Left));
     let mut grid = Grid::new(&columns);
@@ -158,9 +188,11 @@ pub fn print(channels: &[ChannelInfo], rates: Option<&HashMap<String, f64>>, out
         if let Some(rates) = rates {
             row.push(rates.get(&channel.name).map_or_else(|| "-".to_owned(), |rate| rate_text(*rate)));
         }
-        let ends = [channel.senders.len(), channel.receivers.len()].map(|count| count as u64);
-        let rest = [channel.leased, channel.returned, channel.blocked.len() as u64];
-        row.extend(ends.into_iter().chain(rest).map(size::count));
+        row.extend([channel.senders.len(), channel.receivers.len()].map(|count| size::count(count as u64)));
+        if channel.kind != Kind::Feed {
+            row.extend([channel.leased, channel.returned].map(size::count));
+        }
+        row.push(size::count(channel.blocked.len() as u64));
         row.push(match (channel.closed, channel.mixed) {
             (true, _) => "closed".to_owned(),
             (false, true) => "open, mixed".to_owned(),

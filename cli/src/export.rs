@@ -7,7 +7,7 @@ use std::path::Path;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use faretra::{Batch, Bundled, Kind, Object, Table};
+use faretra::{Arena, Batch, Bundled, Error, Kind, Object, Table};
 use indicatif::ProgressBar;
 use serde_json::json;
 use tempfile::NamedTempFile;
@@ -20,8 +20,8 @@ use crate::put::progress;
 use crate::{arenas, signal, size};
 
 /// The object of a name, or the item of the bundle there.
-pub fn object(cli: &Cli, arena: &str, name: &str, item: Option<&str>) -> Result<Object> {
-    let object = arenas::open(cli, arena)?.get(name)?;
+pub fn object(arena: &Arena, name: &str, item: Option<&str>) -> Result<Object> {
+    let object = arena.get(name)?;
     match (object.kind(), item) {
         (Kind::Bundle, Some(item)) => Ok(Bundled::try_from(object)?.get(item)?),
         (Kind::Bundle, None) => {
@@ -41,7 +41,28 @@ pub fn batches(object: Object) -> Result<(SchemaRef, Vec<RecordBatch>)> {
         let batch = RecordBatch::clone(&batch);
         return Ok((batch.schema(), vec![batch]));
     }
-    let table = Table::try_from(object)?;
+    batches_of(&Table::try_from(object)?)
+}
+
+/// The schema and batches that a feed holds now; no bytes are copied.
+pub fn snapshot(arena: &Arena, name: &str) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+    match arena.snapshot(name) {
+        Ok(table) => batches_of(&table),
+        Err(Error::NotFound { what: "schema", .. }) => Err(Failure::new(format!(
+            "nothing was appended to the feed `{name}` yet, its columns are unknown: `faretra cat {} {name} --follow` \
+             waits for what comes",
+            arena.name()
+        ))),
+        Err(Error::Mismatch { found, expected, .. }) => Err(Failure::new(format!(
+            "the feed `{name}` holds an item that is {found}, not {expected}: its items are no one table; \
+             `faretra cat {} {name} --follow --format jsonl` prints its batches one by one",
+            arena.name()
+        ))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn batches_of(table: &Table) -> Result<(SchemaRef, Vec<RecordBatch>)> {
     let batches = (0..table.num_batches()).map(|i| {
         let batch = table.batch(i)?;
         Ok(RecordBatch::clone(&batch))
@@ -56,18 +77,27 @@ pub fn export(cli: &Cli, args: &Export) -> Result<()> {
     if !stdout {
         Whole::check(&args.file, args.force)?;
     }
-    let object = object(cli, &args.arena, &args.name, args.item.as_deref())?;
-    let (rows, version) = (object.rows(), object.version());
+    let arena = arenas::open(cli, &args.arena)?;
+    let object = object(&arena, &args.name, args.item.as_deref())?;
+    let version = object.version();
+    let (rows, content) = match object.kind() {
+        Kind::Feed => {
+            let (schema, batches) = snapshot(&arena, &args.name)?;
+            let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
+            (rows, Content::Batches(schema, batches))
+        }
+        _ => (object.rows(), Content::Object(object)),
+    };
     let delimiter = delimiter(&args.file);
     if stdout {
         let mut out = Out::new();
-        write_object(object, format, delimiter, &mut out, &ProgressBar::hidden())?;
+        content.write(format, delimiter, &mut out, &ProgressBar::hidden())?;
         return out.finish();
     }
     let whole = Whole::new(&args.file, args.force)?;
     let bar = progress(&args.name, true);
     let mut file = BufWriter::with_capacity(1 << 20, whole.writer()?);
-    write_object(object, format, delimiter, &mut file, &bar).doing("write", &args.file)?;
+    content.write(format, delimiter, &mut file, &bar).doing("write", &args.file)?;
     file.flush().doing("write", &args.file)?;
     drop(file);
     bar.finish_and_clear();
@@ -88,6 +118,22 @@ pub fn export(cli: &Cli, args: &Export) -> Result<()> {
     out.finish()
 }
 
+/// What is exported.
+enum Content {
+    Object(Object),
+    /// What a feed held.
+    Batches(SchemaRef, Vec<RecordBatch>),
+}
+
+impl Content {
+    fn write(self, format: Format, delimiter: u8, to: &mut (impl Write + Send), bar: &ProgressBar) -> Result<()> {
+        match self {
+            Content::Object(object) => write_object(object, format, delimiter, to, bar),
+            Content::Batches(schema, batches) => write_batches(&schema, batches, format, delimiter, to, bar),
+        }
+    }
+}
+
 fn write_object(
     object: Object,
     format: Format,
@@ -104,19 +150,8 @@ fn write_object(
         }
         (Kind::Array, Format::Npy) => npy::write(object, to),
         (Kind::Batch | Kind::Table, _) => {
-            let (schema, mut batches) = batches(object)?;
-            let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
-            bar.set_length(rows as u64);
-            if format == Format::Arrow {
-                batches = write::with_one_dictionary(&schema, batches)?;
-            }
-            let mut sink = write::sink(to, format, &schema, delimiter)?;
-            for batch in &batches {
-                signal::check()?;
-                sink.write(batch)?;
-                bar.inc(batch.num_rows() as u64);
-            }
-            sink.finish()
+            let (schema, batches) = batches(object)?;
+            write_batches(&schema, batches, format, delimiter, to, bar)
         }
         (kind, format) => Err(Failure::new(format!(
             "the {kind} cannot be written as {}: {}",
@@ -130,6 +165,28 @@ fn write_object(
             }
         ))),
     }
+}
+
+fn write_batches(
+    schema: &SchemaRef,
+    mut batches: Vec<RecordBatch>,
+    format: Format,
+    delimiter: u8,
+    to: &mut (impl Write + Send),
+    bar: &ProgressBar,
+) -> Result<()> {
+    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+    bar.set_length(rows as u64);
+    if format == Format::Arrow {
+        batches = write::with_one_dictionary(schema, batches)?;
+    }
+    let mut sink = write::sink(to, format, schema, delimiter)?;
+    for batch in &batches {
+        signal::check()?;
+        sink.write(batch)?;
+        bar.inc(batch.num_rows() as u64);
+    }
+    sink.finish()
 }
 
 /// What is between the fields of a file of comma-separated values: of this name, a tab.

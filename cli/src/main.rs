@@ -3,7 +3,8 @@
 //! - `args`: verbs, options, help. `failure`: exit codes and the one line that says why.
 //! - `arenas`: create, ls, stat, rm. `care`: who, recover, verify.
 //! - `put`, `cat`, `export`: files into an arena and out of it, by the formats in `format`.
-//! - `send`, `recv`: files into a channel and out of it. `channels`: what `stat` says of them.
+//! - `send`, `recv`: files into a channel and out of it. `follow`: a feed as it grows. `rows`: how both print.
+//! - `channels`: what `stat` says of channels and feeds.
 //! - `demo`: the main job with real processes.
 //! - `out`, `size`, `signal`, `panics`: standard output, figures, Ctrl-C, other crates' panics.
 
@@ -17,11 +18,13 @@ mod channels;
 mod demo;
 mod export;
 mod failure;
+mod follow;
 mod format;
 mod out;
 mod panics;
 mod put;
 mod recv;
+mod rows;
 mod send;
 mod signal;
 mod size;

@@ -7,12 +7,12 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
-use arrow_schema::{Schema, SchemaRef};
+use arrow_schema::SchemaRef;
 use faretra::{Arena, ChannelInfo, Error, Kind, Lease, Receiver, RecvError};
 use serde_json::json;
 
 use crate::args::{Cli, Recv, RecvFormat};
-use crate::cat::{Grids, pieces};
+use crate::cat::pieces;
 use crate::channels::{self, Named, PATIENCE, SLICE};
 use crate::export::{Stopping, Whole, batches, delimiter};
 use crate::failure::{Context, Failure, Result};
@@ -20,7 +20,11 @@ use crate::format::Format;
 use crate::format::write::{self, Sink};
 use crate::out::{self, Out, Shared};
 use crate::put::progress;
+use crate::rows::{Printer, check_schema};
 use crate::{arenas, signal, size};
+
+/// Where an item is that could not be written.
+const STAYS: &str = ": it stays in the channel";
 
 /// `faretra recv`
 pub fn recv(cli: &Cli, args: &Recv) -> Result<()> {
@@ -49,7 +53,7 @@ pub fn recv(cli: &Cli, args: &Recv) -> Result<()> {
         args,
         arena: &arena,
         receiver: &receiver,
-        named: Named::new(&arena, &args.channel)?,
+        named: Named::new(&arena, &args.channel, Kind::Channel)?,
         told_deserted: false,
         to_stdout: whole.is_none(),
         stalled: None,
@@ -258,97 +262,21 @@ impl Count {
     }
 }
 
-/// Where printed rows go.
-enum Printer {
-    Grids,
-    /// With the schema of its first rows, where the format has one.
-    Sink(Option<SchemaRef>, Box<dyn Sink>),
-}
-
 fn to_stdout(cli: &Cli, args: &Recv, mut from: From<'_>) -> Result<()> {
     let default = if cli.json { RecvFormat::Json } else { RecvFormat::Table };
-    let format = args.format.unwrap_or(default);
-    let out = Shared::new(Out::new());
-    let mut printer = match format {
-        RecvFormat::Json => Some(Printer::Sink(None, write::json(out.again(), false))),
-        RecvFormat::Jsonl => Some(Printer::Sink(None, write::json(out.again(), true))),
-        RecvFormat::Table => Some(Printer::Grids),
-        RecvFormat::Csv => None,
-    };
-    let open = |schema: &SchemaRef| -> Result<Printer> {
-        Ok(Printer::Sink(Some(Arc::clone(schema)), write::csv(out.again(), schema, b',')?))
-    };
+    let mut printer = Printer::new(args.format.unwrap_or(default), STAYS);
     let mut count = Count::new(args);
-    let mut hidden = false;
     while count.left > 0 {
         let Some(lease) = from.next(Kept::default())? else { break };
         let (schema, batches, whole) = count.take(&lease)?;
-        let to = match &mut printer {
-            Some(to) => to,
-            none => none.insert(open(&schema)?),
-        };
-        match to {
-            Printer::Grids => hidden |= print_grid(&schema, &batches, &mut out.inner())?,
-            Printer::Sink(known, sink) => {
-                check_schema(known.as_ref(), &schema)?;
-                for piece in pieces(&batches, usize::MAX, 4096) {
-                    signal::check()?;
-                    sink.write(&piece)?;
-                }
-            }
-        }
-        out.inner().flush()?;
+        printer.print(&schema, &batches)?;
         if whole {
             lease.ack();
         }
     }
-    if count.batches == 0
-        && let Some(schema) = from.schema()
-    {
-        match &printer {
-            Some(Printer::Grids) => hidden |= print_grid(&schema, &[], &mut out.inner())?,
-            Some(Printer::Sink(..)) => {}
-            None => printer = Some(open(&schema)?),
-        }
-    }
-    match printer {
-        Some(Printer::Grids) => {
-            let columns = if hidden { "; not all columns fit, --format csv has them" } else { "" };
-            let text =
-                format!("({} in {}{columns})", size::plural(count.rows, "row"), size::plural(count.batches, "batch"));
-            out.inner().line(text)?;
-        }
-        Some(Printer::Sink(_, sink)) => sink.finish()?,
-        None => {}
-    }
-    out.inner().flush()?;
+    printer.finish(|| from.schema())?;
     count.tell();
     Ok(())
-}
-
-/// Prints an item under its own captions; whether columns did not fit.
-fn print_grid(schema: &Schema, batches: &[RecordBatch], out: &mut Out) -> Result<bool> {
-    if schema.fields().is_empty() {
-        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
-        out.line(format!("{} without columns", size::plural(rows as u64, "row")))?;
-        return Ok(false);
-    }
-    let mut grids = Grids::default();
-    for piece in pieces(batches, usize::MAX, 1024) {
-        grids.write(&piece, out)?;
-    }
-    grids.lay_out(schema, out)?;
-    Ok(grids.hidden > 0)
-}
-
-fn check_schema(known: Option<&SchemaRef>, schema: &SchemaRef) -> Result<()> {
-    match known {
-        Some(known) if known.fields() != schema.fields() => Err(Failure::new(
-            "the next batch has other columns than the first: it stays in the channel; --format table and jsonl \
-             print batches of any columns",
-        )),
-        _ => Ok(()),
-    }
 }
 
 /// A file being written, and the leases of what is in it.
@@ -367,7 +295,7 @@ struct Exported<'a> {
 
 impl Exported<'_> {
     fn begin(&mut self, schema: &SchemaRef) -> Result<()> {
-        check_schema(self.schema.as_ref(), schema)?;
+        check_schema(self.schema.as_ref(), schema, STAYS)?;
         if self.schema.is_none() {
             let to = self.file.again();
             self.sink = Some(write::sink(to, self.format, schema, delimiter(self.path))?);

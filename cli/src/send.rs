@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use arrow_array::{Array, RecordBatch, RecordBatchIterator, RecordBatchOptions};
 use arrow_schema::{ArrowError, Field, Schema, SchemaRef};
 use faretra::channel::Contents;
-use faretra::{Arena, Error, SendError, Sender, Value, Writer};
+use faretra::{Arena, Error, Kind, SendError, Sender, Value, Writer};
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde_json::json;
 
@@ -61,7 +61,7 @@ pub fn send(cli: &Cli, args: &Send) -> Result<()> {
     let mut sending = Sending {
         args,
         arena: &arena,
-        named: Named::new(&arena, &args.channel)?,
+        named: Named::new(&arena, &args.channel, Kind::Channel)?,
         sender: &sender,
         told: Told::default(),
         skip: args.skip,

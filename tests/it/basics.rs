@@ -370,3 +370,30 @@ fn permits_go_round() {
     eprintln!("an idle waiter used {:?} of {idle:?}", spent(cpu()) - before);
     drop(held);
 }
+
+/// Everything that is open has the attachment, whose geometry nobody wants to read.
+#[test]
+fn debug_output_is_short() {
+    let t = TestArena::new(64 * MIB);
+    let w = t.arena.writer().expect("a permit");
+    let sender = w.sender("c", 4).expect("made");
+    sender.send(&batch(3)).expect("room");
+    let receiver = t.arena.receiver("c").expect("there");
+    let lease = receiver.recv().expect("sent");
+    let feed = w.feed("f", 4, faretra::feed::WhenFull::Fail).expect("made");
+    let subscriber = t.arena.subscribe("f", faretra::feed::Start::Oldest).expect("there");
+    let mutex = t.arena.mutex("m").expect("made");
+    let texts = [
+        format!("{:?}", t.arena),
+        format!("{w:?}"),
+        format!("{sender:?}"),
+        format!("{receiver:?}"),
+        format!("{lease:?}"),
+        format!("{feed:?}"),
+        format!("{subscriber:?}"),
+        format!("{mutex:?}"),
+    ];
+    for text in texts {
+        assert!(text.len() < 2000 && text.contains("Attachment(\""), "{text}");
+    }
+}

@@ -49,12 +49,19 @@ fn every_subscriber_sees_everything() {
     feed.close().expect("room");
     assert!(matches!(a.next(), Err(RecvError::Closed { clean: true })));
     assert!(matches!(a.next(), Err(RecvError::Closed { clean: true })), "it stays closed");
+    // The end is no item: neither counted nor passed over.
+    assert_eq!(feed.position(), 4);
+    let info = &other.channels().expect("sound")[0];
+    assert_eq!((info.depth, info.sent, info.closed), (4, 4, true));
+    let mut d = other.subscribe("f", Start::Newest).expect("there");
+    assert!(matches!(d.try_next(), Err(RecvError::Closed { clean: true })));
+    assert!(matches!(other.subscribe("f", Start::Position(5)), Err(Error::Invalid(_))));
     let late = batch(9, 1);
     let refused = feed.append(&late);
     assert!(matches!(refused, Err(SendError::Closed { clean: true, .. })), "{refused:?}");
     drop(refused);
     assert_eq!(first(&t.arena.latest("f").expect("sound").expect("before the end")), 3);
-    drop((a, b, c, feed));
+    drop((a, b, c, d, feed));
     w.remove("f").expect("removed");
     drop((w, other));
     t.assert_sound(0);

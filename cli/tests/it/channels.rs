@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, ChildStderr};
+use std::process::Child;
 
 use faretra::channel::Contents;
 use faretra::{Arena, Receiver};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::support::{Lab, Outcome, finish, signal, until};
+use crate::support::{Lab, Outcome, ears, finish, hear, signal, until};
 
 const ROWS: usize = 20_000;
 
@@ -85,20 +85,6 @@ fn rows(text: &str) -> BTreeMap<usize, usize> {
 
 fn assert_all_there(rows: &BTreeMap<usize, usize>) {
     assert!(rows.keys().copied().eq(0..ROWS), "{} rows", rows.len());
-}
-
-/// Reads standard error until a line says this.
-fn hear(stderr: &mut BufReader<ChildStderr>, what: &str) -> String {
-    let mut line = String::new();
-    while !line.contains(what) {
-        line.clear();
-        assert!(stderr.read_line(&mut line).unwrap() > 0, "it ended without saying {what}");
-    }
-    line
-}
-
-fn ears(child: &mut Child) -> BufReader<ChildStderr> {
-    BufReader::new(child.stderr.take().unwrap())
 }
 
 #[test]

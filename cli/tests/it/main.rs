@@ -2,6 +2,7 @@
 
 mod channels;
 mod demo;
+mod feeds;
 mod pipes;
 mod round_trips;
 mod support;

@@ -1,10 +1,10 @@
 //! A directory of arenas for one test, and the command run in it under a deadline.
 
 use std::ffi::OsStr;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -155,6 +155,21 @@ pub fn until<T>(what: &str, mut there: impl FnMut() -> Option<T>) -> T {
         assert!(Instant::now() < deadline, "not in {DEADLINE:?}: {what}");
         thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Reads standard error until a line says this.
+pub fn hear(stderr: &mut BufReader<ChildStderr>, what: &str) -> String {
+    let mut line = String::new();
+    while !line.contains(what) {
+        line.clear();
+        assert!(stderr.read_line(&mut line).unwrap() > 0, "it ended without saying {what}");
+    }
+    line
+}
+
+/// Its standard error, read by the caller.
+pub fn ears(child: &mut Child) -> BufReader<ChildStderr> {
+    BufReader::new(child.stderr.take().unwrap())
 }
 
 /// Sends a signal to a child.

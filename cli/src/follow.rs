@@ -1,0 +1,153 @@
+//! cat --follow: the batches of a feed, printed as they come.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use faretra::feed::{Start, Subscriber};
+use faretra::{Arena, Error, Kind, Object, RecvError};
+
+use crate::args::{Cat, CatFormat, Cli, From, RecvFormat};
+use crate::cat::{chosen, pieces};
+use crate::channels::{Named, SLICE, look_instead};
+use crate::export::batches;
+use crate::failure::{Failure, Result};
+use crate::rows::Printer;
+use crate::{arenas, out, signal, size};
+
+/// `faretra cat --follow`
+pub fn follow(cli: &Cli, args: &Cat) -> Result<()> {
+    let format = match args.format {
+        Some(CatFormat::Table) => RecvFormat::Table,
+        Some(CatFormat::Csv) => RecvFormat::Csv,
+        Some(CatFormat::Json) => RecvFormat::Json,
+        Some(CatFormat::Jsonl) => RecvFormat::Jsonl,
+        None if cli.json => RecvFormat::Json,
+        None => RecvFormat::Table,
+    };
+    let arena = arenas::open(cli, &args.arena)?;
+    let subscriber = subscribe(&arena, args)?;
+    let named = Named::new(&arena, &args.name, Kind::Feed)?;
+    let mut feed = Followed { args, named, subscriber, told_deserted: false };
+    let mut printed = feed.subscriber.position();
+    follow_from(&arena, &mut feed, &mut printed, format).map_err(|failure| match signal::received() {
+        // Of an item that was printed in part, all comes again.
+        Some(_) => Failure::Interrupted(format!(
+            "`faretra cat {} {} --follow --from {printed}` goes on with what was not printed",
+            args.arena, args.name
+        )),
+        None => failure,
+    })
+}
+
+fn follow_from(arena: &Arena, feed: &mut Followed<'_>, printed: &mut u64, format: RecvFormat) -> Result<()> {
+    let args = feed.args;
+    let mut printer = Printer::new(format, "");
+    let mut left = args.head.unwrap_or(usize::MAX);
+    while left > 0 {
+        let Some(item) = feed.next()? else { break };
+        let (schema, batches) = rows(args, item, feed.subscriber.position() - 1)?;
+        let batches: Vec<RecordBatch> = pieces(&batches, left, usize::MAX).collect();
+        left -= batches.iter().map(RecordBatch::num_rows).sum::<usize>();
+        printer.print(&schema, &batches)?;
+        *printed = feed.subscriber.position();
+    }
+    printer.finish(|| {
+        let schema = arena.snapshot(&args.name).ok()?.schema();
+        chosen(schema, vec![], &args.columns).ok().map(|(schema, _)| schema)
+    })
+}
+
+fn rows(args: &Cat, item: Object, position: u64) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+    let kind = item.kind();
+    if !matches!(kind, Kind::Batch | Kind::Table) {
+        return Err(Failure::new(format!(
+            "item {position} of the feed is {kind}, which has no rows to print: programs read it with the library; \
+             `--from {}` goes on behind it",
+            position + 1
+        )));
+    }
+    let (schema, batches) = batches(item)?;
+    chosen(schema, batches, &args.columns)
+}
+
+/// Subscribes, as soon as there is such a feed.
+fn subscribe(arena: &Arena, args: &Cat) -> Result<Subscriber> {
+    let start = match args.from {
+        None | Some(From::Oldest) => Start::Oldest,
+        Some(From::Newest) => Start::Newest,
+        Some(From::Position(position)) => Start::Position(position),
+    };
+    let mut told = false;
+    loop {
+        match arena.subscribe_timeout(&args.name, start, SLICE) {
+            Ok(subscriber) => return Ok(subscriber),
+            Err(Error::TimedOut(_)) => {}
+            Err(Error::Mismatch { .. }) => match arena.get(&args.name) {
+                Ok(object) if object.kind() != Kind::Feed => return Err(no_feed(args, object.kind())),
+                // Changed since.
+                Ok(_) | Err(Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            },
+            Err(error) => return Err(error.into()),
+        }
+        signal::check()?;
+        if !std::mem::replace(&mut told, true) {
+            eprintln!("faretra: waiting: arena `{0}` has no feed `{1}` yet", args.arena, args.name);
+        }
+    }
+}
+
+/// That --follow is for something else, and what is for this.
+fn no_feed(args: &Cat, kind: Kind) -> Failure {
+    let instead = look_instead(&args.arena, &args.name, kind);
+    Failure::new(format!("`{}` is a {kind}, and --follow is for feeds: use `faretra {instead}`", args.name))
+}
+
+/// A feed that is followed.
+struct Followed<'a> {
+    args: &'a Cat,
+    named: Named<'a>,
+    subscriber: Subscriber,
+    told_deserted: bool,
+}
+
+impl Followed<'_> {
+    /// The next item; `None` when the feed is closed, and this was all.
+    fn next(&mut self) -> Result<Option<Object>> {
+        loop {
+            match self.subscriber.next_timeout(SLICE) {
+                Ok(item) => return Ok(Some(item)),
+                Err(RecvError::Closed { clean: true }) => return Ok(None),
+                Err(RecvError::Closed { .. }) => {
+                    self.tell_deserted();
+                    sleep(Duration::from_millis(50));
+                }
+                Err(RecvError::Lagged(items)) => eprintln!(
+                    "faretra: missed {} that the feed `{}` keeps no longer; going on with the oldest that is there",
+                    size::plural(items, "item"),
+                    self.args.name
+                ),
+                Err(RecvError::TimedOut | RecvError::Empty) => {}
+                Err(RecvError::Failed(error)) => return Err(error.into()),
+                Err(error) => return Err(Failure::new(error)),
+            }
+            signal::check()?;
+            if out::reader_gone() {
+                return Err(Failure::new("nobody reads what is printed"));
+            }
+            self.named.check()?;
+        }
+    }
+
+    fn tell_deserted(&mut self) {
+        if !std::mem::replace(&mut self.told_deserted, true) {
+            eprintln!(
+                "faretra: waiting: the last producer of feed `{}` left or died without closing it; another one may \
+                 come, and Ctrl-C ends this",
+                self.args.name
+            );
+        }
+    }
+}
