@@ -290,7 +290,7 @@ impl Sender {
         for batch in reader {
             let batch = batch.map_err(Error::from)?;
             self.check_schema(&batch.schema())?;
-            let sheet = self.build((&batch).into(), None).map_err(|(e, _)| e)?;
+            let sheet = self.build((&batch).into(), None).0?;
             self.send_by(sheet.into(), None)?;
             rows += batch.num_rows() as u64;
         }
@@ -312,8 +312,8 @@ impl Sender {
             self.check_schema(&schema)?;
         }
         let mut sheet = match self.build(value, until) {
-            Ok(sheet) => sheet,
-            Err((e, value)) => {
+            (Ok(sheet), _) => sheet,
+            (Err(e), value) => {
                 let ended = if matches!(e, Error::NoSpace { .. }) { self.ended() } else { None };
                 return Err(match (value, ended) {
                     (Some(value), Some(clean)) => SendError::Closed { value, clean },
@@ -337,16 +337,17 @@ impl Sender {
         }
     }
 
-    /// Makes an item, waiting for memory while somebody may give some back.
-    fn build<'a>(&self, value: Value<'a>, until: Option<Instant>) -> Result<Sheet, (Error, Option<Value<'a>>)> {
+    /// Makes an item, waiting for memory while somebody may give some back; and the value, unless that is used up.
+    fn build<'a>(&self, value: Value<'a>, until: Option<Instant>) -> (Result<Sheet>, Option<Value<'a>>) {
         let patient = || self.writer.patient(self.port.ring, until);
-        if matches!(value, Value::Table(_) | Value::Bundle(_)) {
-            return patient().build_or_back(value);
-        }
         // Most find room at once.
-        match self.writer.build_or_back(value) {
-            Err((Error::NoSpace { .. }, Some(value))) => patient().build_or_back(value),
+        let built = match self.writer.build_borrowed(&value) {
+            Some(Err(Error::NoSpace { .. })) => patient().build_borrowed(&value),
             done => done,
+        };
+        match built {
+            Some(done) => (done, Some(value)),
+            None => (patient().build(value), None),
         }
     }
 
