@@ -206,7 +206,7 @@ impl Sender {
         for batch in reader {
             let batch = batch.map_err(Error::from)?;
             self.port.check_schema(&patient, &batch.schema())?;
-            let sheet = self.port.build(&self.writer, Value::Batch(&batch), None).map_err(|(e, _)| e)?;
+            let sheet = self.port.build(&self.writer, Value::Batch(&batch), None).0?;
             self.send_by(Value::copied(sheet, Some(batch.schema())), None)?;
             rows += batch.num_rows() as u64;
         }
@@ -229,8 +229,8 @@ impl Sender {
             self.port.check_schema(&self.writer.patient(self.port.ring, until), schema)?;
         }
         let mut sheet = match self.port.build(&self.writer, value, until) {
-            Ok(sheet) => sheet,
-            Err((e, value)) => {
+            (Ok(sheet), _) => sheet,
+            (Err(e), value) => {
                 let ended = if matches!(e, Error::NoSpace { .. }) { self.port.ended() } else { None };
                 return Err(match (value, ended) {
                     (Some(value), Some(clean)) => SendError::Closed { value, clean },

@@ -122,18 +122,22 @@ impl Port {
         (closed || core.is_deserted(self.ring, End::Receive)).then_some(closed)
     }
 
-    /// Makes an item of a value, waiting for memory while somebody may give some back. The value with the error, if
-    /// it still is there.
+    /// Makes an item of a value, waiting for memory while somebody may give some back; and the value, unless that
+    /// is used up. (Tables and bundles do not wait: they would keep what they have built meanwhile.)
     pub fn build<'a>(
         &self,
         writer: &Writer,
         value: Value<'a>,
         until: Option<Instant>,
-    ) -> Result<Sheet, (Error, Option<Value<'a>>)> {
+    ) -> (Result<Sheet>, Option<Value<'a>>) {
         // Most find room at once.
-        match writer.build_or_back(value) {
-            Err((Error::NoSpace { .. }, Some(value))) => writer.patient(self.ring, until).build_or_back(value),
+        let built = match writer.build_borrowed(&value) {
+            Some(Err(Error::NoSpace { .. })) => writer.patient(self.ring, until).build_borrowed(&value),
             done => done,
+        };
+        match built {
+            Some(done) => (done, Some(value)),
+            None => (writer.build(value), None),
         }
     }
 

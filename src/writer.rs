@@ -389,17 +389,16 @@ impl Writer {
         }
     }
 
-    /// The same as [`Writer::build`], giving back with the error what was only borrowed: a second try is possible then.
-    pub(crate) fn build_or_back<'a>(&self, value: Value<'a>) -> Result<Sheet, (Error, Option<Value<'a>>)> {
-        let done = match &value {
+    /// The same of a value that is borrowed only, so that another try is possible. `None`: it is not.
+    pub(crate) fn build_borrowed(&self, value: &Value<'_>) -> Option<Result<Sheet>> {
+        Some(match value {
             Value::Batch(batch) => self.build_batch(batch),
             Value::Object(object) => self.build(Value::Object(object)),
             Value::Batches(batches) => self.build(Value::Batches(batches)),
             Value::Array(view) => self.build_array(view),
             Value::Bytes(bytes) => self.build(Value::Bytes(bytes)),
-            Value::Table(_) | Value::Bundle(_) | Value::Drafted(_) => return self.build(value).map_err(|e| (e, None)),
-        };
-        done.map_err(|e| (e, Some(value)))
+            Value::Table(_) | Value::Bundle(_) | Value::Drafted(_) => return None,
+        })
     }
 
     /// A draft of another arena lies there, and cannot come here.

@@ -177,7 +177,7 @@ impl Flow {
         let id = self.log.new_item();
         let words = values::payload(id, words);
         self.log.did(Did::Send, channel, id);
-        let done = offer(&w, kind, &words, |value| send(&to, value, patience, id % 2 == 0));
+        let done = offer(&w, kind, &words, |value| send(&to, value, patience, id.is_multiple_of(2)));
         let went = match done.unwrap_or_else(|e| Err(Refused::Failed(e))) {
             Ok(()) => Went::Sent(id),
             Err(Refused::Full) => Went::Full,
