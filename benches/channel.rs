@@ -60,6 +60,7 @@ fn main() -> Outcome {
     let mut here = here.connect(0)?;
     to_and_fro(&mut here, &mut other, hurry)?;
     sizes(&mut here, &mut other, hurry)?;
+    other.finish()?;
     println!("\nload average after: {}", load());
     Ok(())
 }
@@ -532,6 +533,15 @@ impl Partner {
         let mut process = command.spawn()?;
         let answers = BufReader::new(process.stdout.take().ok_or("piped")?);
         Ok(Partner { process, answers })
+    }
+
+    /// Lets it end by itself, so that its arenas go.
+    fn finish(mut self) -> Outcome {
+        drop(self.process.stdin.take());
+        match self.process.wait()?.success() {
+            true => Ok(()),
+            false => Err("the partner failed".into()),
+        }
     }
 
     fn tell(&mut self, numbers: [usize; 4]) -> Outcome {
