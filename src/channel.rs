@@ -75,6 +75,19 @@ pub enum SendError<'a> {
     Failed(#[from] Error),
 }
 
+/// For `?`, where nobody wants the value back.
+impl From<SendError<'_>> for Error {
+    fn from(e: SendError<'_>) -> Error {
+        Error::NotSent(match e {
+            SendError::Failed(e) => return e,
+            SendError::Full(_) => "the channel or feed is full",
+            SendError::TimedOut(_) => "the channel or feed stayed full",
+            SendError::Closed { clean: true, .. } => "the channel or feed is closed",
+            SendError::Closed { clean: false, .. } => "the last receiver left or died",
+        })
+    }
+}
+
 impl<'a> SendError<'a> {
     /// What was to be sent, unless it is gone.
     pub fn into_value(self) -> Option<Value<'a>> {

@@ -94,6 +94,11 @@ pub enum Error {
     #[error("timed out after {0:?}")]
     TimedOut(std::time::Duration),
 
+    /// A channel or feed did not take a value: what [`crate::SendError`], which gives the value back, becomes where
+    /// only the reason matters.
+    #[error("not sent: {0}")]
+    NotSent(&'static str),
+
     /// The value is of another kind, element type, shape or schema than was asked for.
     #[error("`{name}` is {found}, not {expected}")]
     Mismatch {

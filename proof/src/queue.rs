@@ -301,6 +301,10 @@ pub fn check_items(r: &Actor, image: &Image) {
     let acked = of(Said::Acked);
     let set = |list: &[u64]| list.iter().copied().collect::<BTreeSet<u64>>();
     assert_eq!(set(&acked).len(), acked.len(), "Q3: acknowledged twice: {acked:?}");
+    let first = |what, n| image.said.iter().position(|said| *said == (what, n));
+    for n in of(Said::Acking) {
+        assert!(first(Said::Sending, n) < first(Said::Acking, n), "Q3: {n} was received before it was sent");
+    }
     let mut left = vec![];
     for name in ["C", "D"] {
         with(r, name, |ring| {

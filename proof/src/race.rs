@@ -384,6 +384,8 @@ pub fn random(stages: Vec<Stage>, acts: fn() -> Vec<Act>, seed: u64, executions:
         let three = [0; 3].map(|_| &all[rng.gen_range(0..all.len())]);
         let stage = &stages[rng.gen_range(0..stages.len())];
         let mut race = Race::new(stage, &three);
+        // Some stages begin with somebody dead.
+        race.loose_before = true;
         if rng.gen_range(0..3) != 0 {
             race = race.killing(0, rng.gen_range(0..60));
         }
