@@ -239,10 +239,10 @@ pub fn acts() -> Vec<Act> {
             receive(a, "C");
             receive(a, "C");
         }),
-        act("receive twice from C, then send", |a| {
-            receive(a, "C");
-            receive(a, "C");
-            send(a, "C");
+        // The second item has the memory of the second that was received: the lowest slot is used first.
+        act("receive twice from C, then send twice", |a| {
+            (0..2).for_each(|_| receive(a, "C"));
+            (0..2).for_each(|_| send(a, "C"));
         }),
         act("close C and drain it", |a| {
             close(a);

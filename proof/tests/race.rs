@@ -234,7 +234,7 @@ fn channels_race() {
         ("forward from C to D", "receive from D"),
         ("close C", "send to C"),
         ("close C and drain it", "send to C"),
-        ("receive twice from C", "receive twice from C, then send"),
+        ("receive twice from C", "receive twice from C, then send twice"),
     ] {
         all = all.and(explore(Race::new(&stage, &[find(&acts, a), find(&acts, b)]), 2, 30_000));
     }
