@@ -626,8 +626,8 @@ pub const BUGS: &[Bug] = &[
         breaks: "F2",
         file: "broadcast.rs",
         edits: &[(
-            "            if self.place(off) == cell {\n                if self.kind",
-            "            if true {\n                if self.kind",
+            "            if self.place(off) == cell {\n                let kind",
+            "            if true {\n                let kind",
         )],
         test: CHANNELS,
     },
