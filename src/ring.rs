@@ -448,10 +448,11 @@ impl<E: Env> Core<E> {
         let _ = self.env.cas(ring.word(word), from, from.wrapping_add(1), SeqCst);
     }
 
-    /// A position is behind its cells by one step at most, unless it moved since it was read: else it is damaged, and
-    /// following it would take for ever.
+    /// A position is behind by one item at most, unless it moved since it was read: else it is damaged, and following it
+    /// would take for ever. The head's cell may have been filled, taken from and cleaned, and filled for the next lap by
+    /// then (3 steps), which nobody can take before the head has moved.
     pub(crate) fn check_position(&self, ring: Ring, word: u64, position: u64, ahead: i64) -> Result<()> {
-        if (-1..=2).contains(&ahead) || self.ring_word(ring, word) != position {
+        if (-1..=3).contains(&ahead) || self.ring_word(ring, word) != position {
             return Ok(());
         }
         Err(Error::damaged(format!("{} is at position {position}, its cell {ahead} steps ahead", ring.id)))

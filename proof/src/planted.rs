@@ -648,4 +648,11 @@ pub const BUGS: &[Bug] = &[
         edits: &[(".filter(|_| wait_for_all)", ".filter(|_| false && wait_for_all)")],
         test: KILL,
     },
+    Bug {
+        what: "a head that is behind while its cell is filled again is taken for damage",
+        breaks: "Q1",
+        file: "ring.rs",
+        edits: &[("        if (-1..=3).contains(&ahead)", "        if (-1..=2).contains(&ahead)")],
+        test: CHANNELS,
+    },
 ];

@@ -265,6 +265,12 @@ pub fn acts() -> Vec<Act> {
         }),
         act("refuse what comes from C", |a| refuse(a, "C")),
         act("forward from C to D", forward),
+        act("send to D and receive, twice", |a| {
+            for _ in 0..2 {
+                send(a, "D");
+                receive(a, "D");
+            }
+        }),
         act("send to D", |a| send(a, "D")),
         act("receive from D", |a| receive(a, "D")),
         act("close C", close),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use arrow_array::{Int64Array, RecordBatch, RecordBatchIterator, RecordBatchReader, StringArray};
 use arrow_schema::{DataType, Field, Schema};
 use faretra::channel::Contents;
-use faretra::{Arena, Batch, Error, MIB, RecvError, SendError};
+use faretra::{Arena, Batch, Error, MIB, Object, RecvError, SendError};
 use ndarray::{Ix1, array};
 
 use crate::support::{DEADLINE, TestArena, until};
@@ -206,39 +206,35 @@ fn ends_that_leave_are_told() {
     assert!(matches!(alone, Err(SendError::Closed { clean: false, .. })), "{alone:?}");
 }
 
-/// Many threads at both ends: everything arrives once.
+/// Many threads at both ends, channels of any size: everything arrives once.
 #[test]
 fn many_to_many() {
-    let t = TestArena::new(64 * MIB);
-    let w = t.arena.writer().expect("a permit");
-    const EACH: i64 = 500;
-    let tx = w.sender("c", 4).expect("made");
-    let sum = std::thread::scope(|s| {
-        for p in 0..3 {
-            let tx = tx.clone();
-            s.spawn(move || (0..EACH).for_each(|i| tx.send(&batch(p * EACH + i, 1)).expect("sent")));
-        }
-        let receivers: Vec<_> = (0..3)
-            .map(|_| {
-                let rx = t.arena.receiver("c").expect("there");
-                s.spawn(move || {
-                    let one =
-                        |o: Result<faretra::Object, RecvError>| o.expect("sent").column::<i64>("n").expect("n")[0];
-                    rx.iter().map(one).sum::<i64>()
+    for capacity in [1, 2, 7] {
+        let t = TestArena::new(64 * MIB);
+        let w = t.arena.writer().expect("a permit");
+        const EACH: i64 = 3000;
+        let tx = w.sender("c", capacity).expect("made");
+        let sum = std::thread::scope(|s| {
+            for p in 0..4 {
+                let tx = tx.clone();
+                s.spawn(move || (0..EACH).for_each(|i| tx.send(&batch(p * EACH + i, 1)).expect("sent")));
+            }
+            let receivers: Vec<_> = (0..4)
+                .map(|_| {
+                    let rx = t.arena.receiver("c").expect("there");
+                    let one = |o: Result<Object, RecvError>| o.expect("sent").column::<i64>("n").expect("n")[0];
+                    s.spawn(move || rx.iter().map(one).sum::<i64>())
                 })
-            })
-            .collect();
-        // Closed when everything was sent.
-        while sent(&t.arena) < 3 * EACH as u64 {
-            std::thread::yield_now();
-        }
-        tx.close();
-        receivers.into_iter().map(|r| r.join().expect("no panic")).sum::<i64>()
-    });
-    assert_eq!(sum, (0..3 * EACH).sum::<i64>());
-    drop((tx, w));
-    t.arena.writer().expect("a permit").remove("c").expect("removed");
-    t.assert_sound(0);
+                .collect();
+            until("everything is sent", || (sent(&t.arena) == 4 * EACH as u64).then_some(()));
+            tx.close();
+            receivers.into_iter().map(|r| r.join().expect("no panic")).sum::<i64>()
+        });
+        assert_eq!(sum, (0..4 * EACH).sum::<i64>());
+        drop((tx, w));
+        t.arena.writer().expect("a permit").remove("c").expect("removed");
+        t.assert_sound(0);
+    }
 }
 
 /// Items that the only channel of an arena was sent so far.
