@@ -636,7 +636,7 @@ pub const BUGS: &[Bug] = &[
         breaks: "F2",
         file: "broadcast.rs",
         edits: &[(
-            "                self.evict(self.object(old)?, ring.at(tail.wrapping_sub(ring.cells)));\n",
+            "                self.evict(old, ring.at(tail.wrapping_sub(ring.cells)));\n",
             "                let _ = old;\n",
         )],
         test: CHANNELS,

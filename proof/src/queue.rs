@@ -283,6 +283,11 @@ pub fn acts() -> Vec<Act> {
             append(a, false);
             append(a, false);
         }),
+        act("append to F five times", |a| {
+            for _ in 0..5 {
+                append(a, false);
+            }
+        }),
         act("append to F when all have read", |a| {
             append(a, true);
             append(a, true);
