@@ -639,7 +639,7 @@ pub const BUGS: &[Bug] = &[
             "                self.evict(old, ring.at(tail.wrapping_sub(ring.cells)));\n",
             "                let _ = old;\n",
         )],
-        test: CHANNELS,
+        test: KILL,
     },
     Bug {
         what: "producers do not wait for subscribers",

@@ -466,6 +466,8 @@ pub fn scripts() -> Vec<Script> {
         plain("append, twice round", make_feed, |a| {
             (0..7).for_each(|_| assert!(append(a, false)));
             assert_eq!(read_feed(a).0.len(), 2);
+            let loose = a.look_for_violations();
+            assert!(loose.is_empty(), "what was replaced was not let go: {loose:?}");
         }),
         plain("wait for a subscriber", make_feed, |a| {
             with(a, "F", |ring| {
