@@ -8,7 +8,7 @@ use arrow_schema::{DataType, Field, Schema};
 use faretra::feed::{Contents, Start, WhenFull};
 use faretra::{Error, MIB, Object, RecvError, SendError};
 
-use crate::support::TestArena;
+use crate::support::{TestArena, until};
 
 const SOON: Duration = Duration::from_millis(20);
 
@@ -147,5 +147,63 @@ fn a_feed_is_a_growing_table() {
     assert_eq!(t.arena.table("all").expect("published").num_rows(), 300_000);
     w.remove("all").expect("removed");
     drop(w);
+    t.assert_sound(0);
+}
+
+/// Producers and subscribers that are killed or stopped: what was appended is whole and in order, nobody is waited for who
+/// is dead, and nothing is left.
+#[test]
+fn feeds_outlive_their_ends() {
+    let t = TestArena::new(64 * MIB);
+    let mut producer = t.puppet();
+    producer.ask("feed f 4 block");
+    let (mut dies, mut stays) = (t.puppet(), t.puppet());
+    dies.ask("subscribe f");
+    stays.ask("subscribe f");
+    producer.ask("append 0 4");
+    for i in 0..4 {
+        assert_eq!(stays.ask("next 30000"), i.to_string());
+    }
+    // The one that read nothing holds it up, until it is killed.
+    producer.tell("append 4 4");
+    until("it waits", || {
+        let all = t.arena.channels().expect("channels");
+        all[0].blocked.contains(&(producer.pid as u32)).then_some(())
+    });
+    dies.kill();
+    assert_eq!(producer.answer().as_deref(), Ok(""));
+    for i in 4..8 {
+        assert_eq!(stays.ask("next 30000"), i.to_string());
+    }
+    // A producer that is killed in the middle of appending: whole items in order, then it is told.
+    for round in 1..6 {
+        producer.tell(&format!("append {} 0", round * 1_000_000));
+        let first: u64 = stays.ask("next 30000").parse().expect("an item");
+        assert_eq!(first, round * 1_000_000);
+        producer.kill();
+        let mut last = first;
+        loop {
+            match stays.ask("next 30000").parse::<u64>() {
+                Ok(next) => {
+                    assert_eq!(next, last + 1, "in order, none missing");
+                    last = next;
+                }
+                Err(_) => break,
+            }
+        }
+        producer = t.puppet();
+        producer.ask("feed f 4 block");
+    }
+    // A producer that is stopped holds up nobody else.
+    producer.tell("append 9000000 0");
+    assert_eq!(stays.ask("next 30000"), "9000000");
+    producer.stop();
+    let mut other = t.puppet();
+    other.ask("feed f 4 drop");
+    other.ask("append 50 20");
+    producer.kill();
+    drop((other, stays));
+    t.arena.recover().expect("recovered");
+    t.arena.writer().expect("a permit").remove("f").expect("removed");
     t.assert_sound(0);
 }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use faretra::feed::{Contents, Start, WhenFull};
 use faretra::sync::{Event, Mutex, MutexGuard, Permit, Reset, SharedValue};
 use faretra::{Arena, Error, MutableArray, Result, Rows, RowsMut};
 use ndarray::Ix1;
@@ -25,6 +26,8 @@ pub struct SyncHands {
     permits: Vec<Permit<'static>>,
     written: Vec<RowsMut<u64, Ix1>>,
     read: Vec<Rows<u64, Ix1>>,
+    feed: Option<faretra::Feed>,
+    subscriber: Option<faretra::Subscriber>,
 }
 
 /// What `count` works on.
@@ -86,6 +89,33 @@ impl SyncHands {
         let busy = || Ok("busy".to_owned());
         let mut done = String::new();
         match verb {
+            // NAME CAPACITY block|drop: the producing end
+            "feed" => {
+                let when = if args[2] == "block" { WhenFull::Block } else { WhenFull::DropOldest };
+                self.feed = Some(arena.writer()?.feed_of(args[0], number(args, 1) as usize, when, Contents::Mixed)?);
+            }
+            // FIRST HOW_MANY (0: for ever): appends arrays of 1,000 equal numbers, each one more than the last
+            "append" => {
+                let feed = self.feed.as_ref().expect("opened");
+                let first = number(args, 0);
+                let last = if number(args, 1) == 0 { u64::MAX } else { first + number(args, 1) };
+                for n in first..last {
+                    feed.append(ndarray::Array1::from_elem(1000, n).view())?;
+                }
+            }
+            "subscribe" => self.subscriber = Some(arena.subscribe(args[0], Start::Oldest)?),
+            // MILLISECONDS: the next item
+            "next" => {
+                let subscriber = self.subscriber.as_mut().expect("subscribed");
+                done = match subscriber.next_timeout(Duration::from_millis(number(args, 0))) {
+                    Ok(object) => {
+                        let all: faretra::Array<u64, Ix1> = object.try_into()?;
+                        assert!(all.iter().all(|n| *n == all[0]), "a torn item");
+                        all[0].to_string()
+                    }
+                    Err(e) => e.to_string(),
+                };
+            }
             // NAME [MILLISECONDS]
             "lock" => {
                 let m = arena.mutex_with(args[0], 0_u64)?;
