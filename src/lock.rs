@@ -341,11 +341,10 @@ impl<E: Env> Core<E> {
         timeout: Option<Duration>,
         attempt: impl FnMut() -> Result<Option<T>>,
     ) -> Result<Option<T>> {
-        let mut slices = 0;
+        let mut looks = 0;
         let look = || {
-            slices += 1;
-            // Every other slice, so that a waiter notices within 100 ms.
-            if slices % 2 == 0 && self.take_back_some(leases, slices / 2) {
+            looks += 1;
+            if self.take_back_some(leases, looks) {
                 // A failure here only means that this waiter did not help with the rest.
                 let _ = self.recover(false);
             }
@@ -354,8 +353,8 @@ impl<E: Env> Core<E> {
     }
 
     /// Takes back what those had who have leases and are dead.
-    fn take_back_some(&self, leases: Leases, slice: usize) -> bool {
-        let dead = self.gone_among(self.lessees(leases).into_iter().map(|(_, owner)| owner).collect(), slice);
+    fn take_back_some(&self, leases: Leases, look: usize) -> bool {
+        let dead = self.gone_among(self.lessees(leases).into_iter().map(|(_, owner)| owner).collect(), look);
         // The waiter pins what it waits for, so this needs no memory: recovery may.
         self.take_back(leases, &dead);
         !dead.is_empty()
@@ -370,7 +369,7 @@ impl<E: Env> Core<E> {
         owners.sort_unstable_by_key(|owner| (owner.seat, owner.incarnation));
         owners.dedup();
         let first = (look * A_FEW) % owners.len().max(1);
-        let facts = |owner| if look.is_multiple_of(4) { self.process(owner) } else { Process::default() };
+        let facts = |owner| if look.is_multiple_of(8) { self.process(owner) } else { Process::default() };
         let asked = owners.iter().cycle().skip(first).take(A_FEW.min(owners.len()));
         asked.copied().filter(|owner| self.env.is_gone(*owner, facts(*owner))).collect()
     }

@@ -101,13 +101,15 @@ impl Port {
     /// Waits at this end until `attempt` yields something, and looks for deaths meanwhile.
     pub fn wait<T>(&self, timeout: Option<Duration>, attempt: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
         let core = &self.at().core;
-        let mut slices = 0;
+        let mut looks = 0;
+        // Room is made by receivers alone; an item may come from a sender, or back from a receiver.
+        let ends: &[End] = if self.end == End::Send { &[End::Receive] } else { &[End::Send, End::Receive] };
         let look = || {
-            slices += 1;
-            let present = || [End::Send, End::Receive].map(|end| core.present(self.ring, end)).concat();
+            looks += 1;
+            let present = || ends.iter().flat_map(|end| core.present(self.ring, *end)).collect();
             // What somebody buried may not be settled: he may be stopped in the middle of that, or dead too.
-            let buried = || [End::Send, End::Receive].iter().any(|end| core.is_somebody_buried(self.ring, *end));
-            if slices % 2 == 0 && (buried() || !core.gone_among(present(), slices / 2).is_empty()) {
+            let buried = || ends.iter().any(|end| core.is_somebody_buried(self.ring, *end));
+            if buried() || !core.gone_among(present(), looks).is_empty() {
                 // A failure here only means that this waiter did not help.
                 let _ = core.recover(false);
             }

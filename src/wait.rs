@@ -27,7 +27,7 @@ use crate::tables::Tables;
 use crate::word::Bell;
 
 /// Longest sleep before a waiter looks by itself, and asks whether somebody died.
-pub const SLICE: Duration = Duration::from_millis(50);
+pub const SLICE: Duration = Duration::from_millis(90);
 
 impl<E: Load> Tables<E> {
     /// The bells that a seat's occupant sleeps on, as far as there was room to show them.
@@ -76,11 +76,10 @@ impl<E: Env> Core<E> {
             return Ok(Some(done));
         }
         if timeout.is_some_and(|t| t.is_zero()) {
-            // Who polls looks for the dead now and then, as who sleeps does. (Callers look every other time.)
+            // Who polls looks for the dead now and then, as who sleeps does.
             if !self.is_time_to_look() {
                 return Ok(None);
             }
-            slice_over();
             slice_over();
             return attempt();
         }

@@ -182,14 +182,9 @@ fn feeds_outlive_their_ends() {
         assert_eq!(first, round * 1_000_000);
         producer.kill();
         let mut last = first;
-        loop {
-            match stays.ask("next 30000").parse::<u64>() {
-                Ok(next) => {
-                    assert_eq!(next, last + 1, "in order, none missing");
-                    last = next;
-                }
-                Err(_) => break,
-            }
+        while let Ok(next) = stays.ask("next 30000").parse::<u64>() {
+            assert_eq!(next, last + 1, "in order, none missing");
+            last = next;
         }
         producer = t.puppet();
         producer.ask("feed f 4 block");
