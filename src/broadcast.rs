@@ -91,11 +91,8 @@ impl<E: Load> Tables<E> {
 
     /// The oldest position that a subscriber may begin at.
     pub fn oldest_position(&self, ring: Ring) -> u64 {
-        let next = self.next_position(ring);
         // The end takes no item's place.
-        let last = next.checked_sub(1).map(|last| self.place(ring.cell(last)));
-        let ended = last.is_some_and(|cell| self.is_end(cell));
-        next.saturating_sub(ring.capacity() + u64::from(ended))
+        self.items_end(ring).saturating_sub(ring.capacity())
     }
 
     /// Whether a feed was closed.

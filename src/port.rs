@@ -57,28 +57,15 @@ impl Port {
         form: (u64, bool),
         draft: impl Fn(&Core<Posix>) -> Result<Draft>,
     ) -> Result<Port> {
-        loop {
-            if let Some(pin) = Pin::named(at, name)? {
-                let port = Port::new(pin, kind, end, name)?;
-                let found = (port.ring.capacity(), at.core.is_mixed(port.ring));
-                if found != form {
-                    let says = |(capacity, mixed)| {
-                        format!("a {kind} for {capacity} items of {}", if mixed { "any kind" } else { "one schema" })
-                    };
-                    return Err(Error::Mismatch { name: name.into(), expected: says(form), found: says(found) });
-                }
-                return Ok(port);
-            }
-            let made = at.with_room(|| {
-                let draft = draft(&at.core)?;
-                at.core.publish(name, draft, Some(0)).inspect_err(|_| at.core.drop_draft(draft))
-            });
-            match made {
-                // Somebody may have made it meanwhile.
-                Ok(_) | Err(Error::Conflict { .. }) => {}
-                Err(e) => return Err(e),
-            }
+        let port = Port::new(Pin::named_or_made(at, name, || draft(&at.core))?, kind, end, name)?;
+        let found = (port.ring.capacity(), at.core.is_mixed(port.ring));
+        if found != form {
+            let says = |(capacity, mixed)| {
+                format!("a {kind} for {capacity} items of {}", if mixed { "any kind" } else { "one schema" })
+            };
+            return Err(Error::Mismatch { name: name.into(), expected: says(form), found: says(found) });
         }
+        Ok(port)
     }
 
     /// Fails if the object is of another kind.

@@ -625,11 +625,10 @@ impl<E: Env> Core<E> {
     /// What recovery makes of a lease whose holder is dead: BACK, after its cell is clean (Q2).
     pub fn return_for_the_dead(&self, id: Id, word: Life) -> Result<bool> {
         let Some(State::Leased(ticket)) = word.state() else { return Ok(false) };
-        let target = self.env.load(self.geo.meta(id, meta::TARGET), Acquire);
+        let at = self.target_of(id);
         let back = self.return_of(id, ticket);
-        let channel = u32::try_from((target & TARGET).wrapping_sub(1)).ok().map(Id);
-        let cell = channel
-            .and_then(|container| self.ring_position(Turn { container, turn: target >> TARGET_BITS }))
+        let cell = at
+            .and_then(|at| self.ring_position(at))
             .map(|(ring, position)| (ring.cell(position), self.place(ring.cell(position)), ring, position));
         // It may have been settled, freed and used again since: then target and cell were another's.
         if self.life(id, SeqCst) != word {
@@ -673,10 +672,8 @@ impl<E: Env> Core<E> {
     /// `None`: it was not.
     pub fn settle_item_for_the_dead(&self, id: Id, word: Life) -> Result<Option<()>> {
         let Some(State::Draft(ticket)) = word.state() else { return Ok(None) };
-        let target = self.env.load(self.geo.meta(id, meta::TARGET), Acquire);
+        let at = self.target_of(id);
         let from = self.env.load(self.geo.meta(id, meta::FROM), Acquire);
-        let container = u32::try_from((target & TARGET).wrapping_sub(1)).ok().map(Id);
-        let at = container.map(|container| Turn { container, turn: target >> TARGET_BITS });
         if let Some(at) = at.filter(|at| self.is_in_cell(id, *at) == Some(true)) {
             if self.turn_life(id, word, Life::home(at)) {
                 // The sender may have died before the receivers were told.

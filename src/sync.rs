@@ -85,22 +85,13 @@ impl Handle {
     ) -> Result<Handle> {
         crate::name::check(name)?;
         let at = arena.attachment();
-        loop {
-            if let Some(pin) = Pin::named(at, name)? {
-                at.core.check_form(pin.id(), name, &form, says)?;
-                return Ok(Handle { pin: Arc::new(pin) });
-            }
-            let made = at.with_room(|| {
-                let draft = at.core.draft_lock(form)?;
-                fill(at, draft.id);
-                at.core.publish(name, draft, Some(0)).inspect_err(|_| at.core.drop_draft(draft))
-            });
-            match made {
-                // Somebody may have made it meanwhile, or removed ours by now.
-                Ok(_) | Err(Error::Conflict { .. }) => {}
-                Err(e) => return Err(e),
-            }
-        }
+        let pin = Pin::named_or_made(at, name, || {
+            let draft = at.core.draft_lock(form)?;
+            fill(at, draft.id);
+            Ok(draft)
+        })?;
+        at.core.check_form(pin.id(), name, &form, says)?;
+        Ok(Handle { pin: Arc::new(pin) })
     }
 }
 

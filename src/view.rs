@@ -119,6 +119,24 @@ impl Pin {
         Ok(id.map(|id| Pin { at: at.clone(), id }))
     }
 
+    /// Pins the current object of a name, or publishes what `make` drafts if there is none.
+    pub fn named_or_made(at: &Arc<Attachment>, name: &str, make: impl Fn() -> Result<Draft>) -> Result<Pin> {
+        loop {
+            if let Some(pin) = Pin::named(at, name)? {
+                return Ok(pin);
+            }
+            let made = at.with_room(|| {
+                let draft = make()?;
+                at.core.publish(name, draft, Some(0)).inspect_err(|_| at.core.drop_draft(draft))
+            });
+            match made {
+                // Somebody may have made it meanwhile, or removed ours by now.
+                Ok(_) | Err(Error::Conflict { .. }) => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
     /// Pins what the place of an object that is pinned names. `None`: nothing.
     pub fn in_place(at: &Arc<Attachment>, container: Id) -> Result<Option<Pin>> {
         at.core.env.check_fork()?;

@@ -35,9 +35,7 @@ impl<E: Load> Tables<E> {
         let shown = |w| self.env.load(self.geo.seat_info(seat, info::WAITS + w), Relaxed);
         (0..info::WAITS_SHOWN).map(shown).filter(|bell| *bell != 0).collect()
     }
-}
 
-impl<E: Load> Tables<E> {
     /// How often a bell was rung while somebody slept on it, modulo 2^31.
     pub fn times_rung(&self, bell: u64) -> u64 {
         self.env.load(bell, SeqCst) >> 1
