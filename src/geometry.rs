@@ -256,6 +256,8 @@ pub struct Geometry {
     pub guards: Vec<u64>,
     /// The zone of the first id of each block of `1 << BLOCK` ids: where [`Geometry::slot`] looks first.
     blocks: Vec<u8>,
+    /// The zone of the first id that is less than `2 << k` ids from the end: where it looks next.
+    from_end: [u8; 32],
 }
 
 /// log2 of the ids in a block of [`Geometry::blocks`].
@@ -351,6 +353,11 @@ impl Geometry {
             let from = (z.first.div_ceil(1 << BLOCK) as usize).min(blocks.len());
             blocks[from..].fill(z.index as u8);
         }
+        let first_from_end = |k: usize| {
+            let first = (ids + 1).saturating_sub(2 << k);
+            zones.iter().rposition(|z| z.first <= first).unwrap_or_default() as u8
+        };
+        let from_end = std::array::from_fn(first_from_end);
         let g = Geometry {
             params,
             ids,
@@ -368,6 +375,7 @@ impl Geometry {
             zones,
             guards,
             blocks,
+            from_end,
         };
         Ok(g)
     }
@@ -379,11 +387,16 @@ impl Geometry {
         if index >= self.ids {
             return None;
         }
-        let mut zone = &self.zones[usize::from(self.blocks[(index >> BLOCK) as usize])];
-        if index - zone.first >= zone.slots {
-            // Only in blocks where a zone ends: those of a few large slots.
-            zone = &self.zones[self.zones.partition_point(|z| z.first <= index) - 1];
+        let mut zone = usize::from(self.blocks[(index >> BLOCK) as usize]);
+        if index - self.zones[zone].first >= self.zones[zone].slots {
+            // In blocks where a zone ends: those of a few large slots, and all of a small arena's. Payload zones halve
+            // towards the end, so that this is a step away at most.
+            zone = usize::from(self.from_end[(self.ids - index).ilog2() as usize]);
+            while self.zones.get(zone + 1).is_some_and(|next| next.first <= index) {
+                zone += 1;
+            }
         }
+        let zone = &self.zones[zone];
         Some((zone, index - zone.first))
     }
 

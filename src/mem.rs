@@ -111,9 +111,14 @@ impl Load for Mapped {
         if off < self.control_len {
             return word.load(order);
         }
-        // On read-only pages std defines relaxed loads only; the fence makes up for the rest.
+        // On read-only pages std defines relaxed loads only; fences make up for the rest.
+        if order == Ordering::SeqCst {
+            fence(Ordering::SeqCst);
+        }
         let value = word.load(Ordering::Relaxed);
-        fence(Ordering::SeqCst);
+        if order != Ordering::Relaxed {
+            fence(Ordering::Acquire);
+        }
         value
     }
 }

@@ -244,6 +244,9 @@ impl Pin {
 pub struct Sheet {
     at: Arc<Attachment>,
     draft: Option<Draft>,
+    /// Offset of its slot in the data region, and how many bytes there are the draft's.
+    from: u64,
+    len: usize,
     parts: u64,
 }
 
@@ -263,7 +266,8 @@ impl Sheet {
         at.core.env.check_fork()?;
         at.core.env.map_for_writing()?;
         let draft = at.core.alloc(kind, len)?;
-        Ok(Sheet { at: at.clone(), draft: Some(draft), parts: 0 })
+        let from = at.core.payload(draft.id) - at.core.geo.data;
+        Ok(Sheet { at: at.clone(), draft: Some(draft), from, len: len as usize, parts: 0 })
     }
 
     pub fn attachment(&self) -> &Arc<Attachment> {
@@ -276,22 +280,20 @@ impl Sheet {
 
     /// Offset of the first byte in the data region.
     pub fn offset(&self) -> u64 {
-        let core = &self.at.core;
-        core.payload(self.draft().id) - core.geo.data
+        self.from
     }
 
     /// The draft's bytes.
     pub fn bytes(&mut self) -> Result<&mut [u8]> {
-        let core = &self.at.core;
-        core.env.check_fork()?;
-        let id = self.draft().id;
-        let (zone, slot) = core.slot(id);
-        let len = core.meta(id, meta::LEN).min(zone.size());
-        let base = core.env.data_for_writing().expect("mapped when the sheet was made");
-        let at = base.wrapping_add((zone.offset(slot) - core.geo.data) as usize);
-        // SAFETY: `offset .. offset + len` is inside the slot, so inside the writers' mapping, which lives
-        // as long as `self.at`; its pages are in memory (`alloc`). M2: `&mut self` is the only way here.
-        Ok(unsafe { std::slice::from_raw_parts_mut(at, len as usize) })
+        let env = &self.at.core.env;
+        env.check_fork()?;
+        assert!(self.draft.is_some(), "a sheet that was published has no bytes");
+        let base = env.data_for_writing().expect("mapped when the sheet was made");
+        let at = base.wrapping_add(self.from as usize);
+        // SAFETY: `from .. from + len` is inside the slot (`alloc` chose it for `len` bytes), so inside the writers'
+        // mapping, which lives as long as `self.at`; its pages are in memory (`alloc`). M2: the draft is ours (above),
+        // and `&mut self` is the only way here.
+        Ok(unsafe { std::slice::from_raw_parts_mut(at, self.len) })
     }
 
     /// Makes another draft a part of this one. Parts come before everything else in the payload.
