@@ -7,31 +7,32 @@
 //! On the way one of the workers is killed with `kill -9` while it has a batch, and another one takes its place.
 //! The batch goes to whoever asks next, so that the totals are those of the file. Ctrl-C ends all of them.
 //!
-//! The batches are of `../shared/data/flights-200k.arrow` if that is there, of made-up flights if not.
+//! The flights are those of `../shared/data/flights-3m.parquet` if that is there, made up if not.
 #![allow(clippy::print_stdout, reason = "an example speaks to its reader")]
 
 use std::collections::HashSet;
 use std::error::Error;
 use std::fs::File;
-use std::io::BufReader;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use faretra::arrow::arrow_array::{ArrayRef, BooleanArray, Int16Array, RecordBatch, UInt64Array};
-use faretra::arrow::arrow_ipc::reader::FileReader;
-use faretra::arrow::arrow_schema::{DataType, Field, Schema};
+use faretra::arrow::arrow_array::{
+    ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchIterator, RecordBatchReader, UInt64Array,
+};
+use faretra::arrow::arrow_schema::{ArrowError, DataType, Field, Schema};
 use faretra::{Arena, MIB, RecvError};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
 
 /// A flight that leaves this many minutes late is late.
-const LATE: i16 = 15;
+const LATE: i64 = 15;
 /// Rows of a batch.
-const ROWS: usize = 2048;
+const ROWS: usize = 1 << 15;
 /// What a channel holds at most: who is faster waits for who is slower.
 const ITEMS: usize = 8;
 
@@ -44,17 +45,16 @@ fn main() -> Result<()> {
     }
 }
 
-/// The first stage: numbers the rows of the file, and sends them on.
+/// The first stage: numbers the rows of the file, and sends them on, as it reads them.
 fn read(arena: &str) -> Result<()> {
     die_with_parent()?;
     let sender = Arena::open(arena)?.writer()?.sender("flights", ITEMS)?;
     let mut row = 0;
     for batch in flights()? {
+        let batch = batch?;
         let numbers = row..row + batch.num_rows() as u64;
         row = numbers.end;
-        let numbers: ArrayRef = Arc::new(UInt64Array::from_iter_values(numbers));
-        let delay: ArrayRef = Arc::new(delays(&batch)?.clone());
-        let batch = RecordBatch::try_from_iter_with_nullable([("row", numbers, false), ("delay", delay, true)])?;
+        let batch = widened(&batch, "row", Arc::new(UInt64Array::from_iter_values(numbers)))?;
         sender.send(&batch).map_err(|why| why.to_string())?;
     }
     sender.close();
@@ -85,13 +85,16 @@ fn work(arena: &str) -> Result<()> {
     }
 }
 
-/// The batch with one more column.
 fn judge(batch: &RecordBatch) -> Result<RecordBatch> {
     let late: BooleanArray = delays(batch)?.iter().map(|delay| Some(delay? >= LATE)).collect();
+    widened(batch, "late", Arc::new(late))
+}
+
+/// The batch with one more column.
+fn widened(batch: &RecordBatch, name: &str, column: ArrayRef) -> Result<RecordBatch> {
     let mut fields = batch.schema().fields().to_vec();
-    fields.push(Arc::new(Field::new("late", DataType::Boolean, true)));
-    let mut columns = batch.columns().to_vec();
-    columns.push(Arc::new(late));
+    fields.push(Arc::new(Field::new(name, column.data_type().clone(), true)));
+    let columns = [batch.columns(), &[column]].concat();
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
 
@@ -104,10 +107,10 @@ struct Totals {
 }
 
 impl Totals {
-    fn add(&mut self, delay: &Int16Array, late: usize) {
+    fn add(&mut self, delay: &Int64Array, late: usize) {
         self.rows += delay.len();
         self.late += late;
-        self.minutes += delay.iter().flatten().map(i64::from).sum::<i64>();
+        self.minutes += delay.iter().flatten().sum::<i64>();
     }
 }
 
@@ -157,6 +160,7 @@ fn pipeline() -> Result<()> {
 
     let mut expected = Totals::default();
     for batch in flights()? {
+        let batch = batch?;
         let delay = delays(&batch)?;
         expected.add(delay, delay.iter().flatten().filter(|d| *d >= LATE).count());
     }
@@ -172,27 +176,28 @@ fn pipeline() -> Result<()> {
     }
 }
 
-fn delays(batch: &RecordBatch) -> Result<&Int16Array> {
-    let delay = batch.column_by_name("delay").and_then(|c| c.as_any().downcast_ref::<Int16Array>());
-    Ok(delay.ok_or("`delay` is no int16")?)
+fn delays(batch: &RecordBatch) -> Result<&Int64Array> {
+    let delay = batch.column_by_name("delay").and_then(|c| c.as_any().downcast_ref::<Int64Array>());
+    Ok(delay.ok_or("`delay` is no int64")?)
 }
 
-/// What is read.
-fn flights() -> Result<Vec<RecordBatch>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/flights-200k.arrow");
-    let whole: Vec<RecordBatch> = match File::open(&path) {
-        Ok(file) => FileReader::try_new(BufReader::new(file), None)?.collect::<Result<_, _>>()?,
-        Err(_) => {
-            let delay: Int16Array =
-                (0..200_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as i16 - 60).collect();
-            vec![RecordBatch::try_from_iter([("delay", Arc::new(delay) as ArrayRef)])?]
+/// What is read, a batch at a time.
+fn flights() -> Result<Box<dyn RecordBatchReader>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/flights-3m.parquet");
+    if let Ok(file) = File::open(&path) {
+        return Ok(Box::new(ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(ROWS).build()?));
+    }
+    let schema = Arc::new(Schema::new(vec![Field::new("delay", DataType::Int64, true)]));
+    let made_up = {
+        let schema = schema.clone();
+        move |batch: i64| {
+            let rows = batch * ROWS as i64..(batch + 1) * ROWS as i64;
+            let delay = Int64Array::from_iter_values(rows.map(|i| i.wrapping_mul(2_654_435_761) % 240 - 60));
+            RecordBatch::try_new(schema.clone(), vec![Arc::new(delay)])
         }
     };
-    let slices = |batch: &RecordBatch| -> Vec<RecordBatch> {
-        let rows = batch.num_rows();
-        (0..rows).step_by(ROWS).map(|at| batch.slice(at, ROWS.min(rows - at))).collect()
-    };
-    Ok(whole.iter().flat_map(slices).collect())
+    let batches: Vec<Result<RecordBatch, ArrowError>> = (0..92).map(made_up).collect();
+    Ok(Box::new(RecordBatchIterator::new(batches, schema)))
 }
 
 /// The other processes, which do not outlive this one.
