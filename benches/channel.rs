@@ -393,8 +393,9 @@ fn sum(words: &[u64]) -> u64 {
 }
 
 impl Connected {
-    /// Side 0: writes, sends, and waits until it was read.
-    fn give(&mut self, way: Way, wait: Wait, words: usize, seed: u64) -> Outcome {
+    /// Side 0: writes, sends, and waits until it was read. `elsewhere`: words of its own that it writes before.
+    fn give(&mut self, way: Way, wait: Wait, words: usize, elsewhere: usize, seed: u64) -> Outcome {
+        self.own[..elsewhere].fill(seed);
         let floor = &self.floor;
         let ends = &self.ends[wait as usize];
         let sends = || floor.word(Word::Sends).store(clock(), SeqCst);
@@ -438,8 +439,8 @@ impl Connected {
         Ok(())
     }
 
-    /// Side 1: receives, reads, and says so.
-    fn get(&mut self, way: Way, wait: Wait, words: usize) -> Outcome {
+    /// Side 1: receives, reads, and says so. `elsewhere`: words of its own that it reads before that.
+    fn get(&mut self, way: Way, wait: Wait, words: usize, elsewhere: usize) -> Outcome {
         let floor = &self.floor;
         let ends = &self.ends[wait as usize];
         let received = || floor.word(Word::Received).store(clock(), SeqCst);
@@ -476,6 +477,7 @@ impl Connected {
         if sum != floor.word(Word::Seed).load(SeqCst).wrapping_mul(words as u64) || len != words {
             return Err(format!("{way:?}: not what was sent").into());
         }
+        std::hint::black_box(self::sum(&self.own[..elsewhere]));
         match way {
             Way::InPlace | Way::Copied => ends.say()?,
             Way::Shared => signal(floor.half(Word::Fro), wait),
@@ -544,7 +546,7 @@ impl Partner {
         }
     }
 
-    fn tell(&mut self, numbers: [usize; 4]) -> Outcome {
+    fn tell(&mut self, numbers: [usize; 5]) -> Outcome {
         let line = numbers.map(|n| n.to_string()).join(" ");
         writeln!(self.process.stdin.as_mut().ok_or("piped")?, "{line}")?;
         Ok(())
@@ -567,12 +569,12 @@ fn partner(name: &str) -> Outcome {
     let mut here = Here { floor: Floor::open(name)?, name: name.to_owned() }.connect(1)?;
     for line in std::io::stdin().lines() {
         let numbers: Vec<usize> = line?.split(' ').map(str::parse).collect::<Result<_, _>>()?;
-        let [case, which, words, count] = numbers[..] else { return Err("four numbers".into()) };
+        let [case, which, words, elsewhere, count] = numbers[..] else { return Err("five numbers".into()) };
         let before = Used::now()?;
         for _ in 0..count {
             match case {
                 TURN => here.turn(words == 1, WAITS[which], 1)?,
-                _ => here.get(CASES[case].0, CASES[case].1, words)?,
+                _ => here.get(CASES[case].0, CASES[case].1, words, elsewhere)?,
             }
         }
         let used = Used::since(before)?;
@@ -591,7 +593,7 @@ fn to_and_fro(here: &mut Connected, other: &mut Partner, hurry: usize) -> Outcom
     for round in 0..=rounds {
         for (which, wait) in WAITS.iter().enumerate() {
             for bare in [false, true] {
-                other.tell([TURN, which, bare.into(), count])?;
+                other.tell([TURN, which, bare.into(), 0, count])?;
                 let (before, mut times) = (Used::now()?, vec![]);
                 for _ in 0..count {
                     let start = clock();
@@ -631,22 +633,34 @@ fn to_and_fro(here: &mut Connected, other: &mut Partner, hurry: usize) -> Outcom
     Ok(())
 }
 
+/// What is handed over: how many bytes, after how many elsewhere, how often.
+const SIZES: [(u64, u64, usize); 6] = [
+    (KIB, 0, 20_000),
+    (64 * KIB, 0, 10_000),
+    (MIB, 0, 2000),
+    (8 * MIB, 0, 300),
+    (64 * MIB, 0, 60),
+    // As long a pause, and caches as cold, as with 64 MiB.
+    (KIB, 64 * MIB, 60),
+];
+
 fn sizes(here: &mut Connected, other: &mut Partner, hurry: usize) -> Outcome {
-    const SIZES: [(u64, usize); 5] = [(KIB, 20_000), (64 * KIB, 10_000), (MIB, 2000), (8 * MIB, 300), (64 * MIB, 60)];
     let rounds = 5;
     let mut hand_overs = vec![];
-    for (bytes, count) in SIZES {
-        println!("measuring {} ...", size(bytes));
-        let words = bytes as usize / 8;
+    for (bytes, elsewhere, count) in SIZES {
+        let after = if elsewhere == 0 { String::new() } else { format!(" after {} elsewhere", size(elsewhere)) };
+        let what = format!("{}{after}", size(bytes));
+        println!("measuring {what} ...");
+        let (words, elsewhere) = (bytes as usize / 8, elsewhere as usize / 8);
         let count = (count / rounds / hurry).max(3);
         let mut samples: [Samples; CASES.len()] = Default::default();
         for round in 0..=rounds {
             for (case, (way, wait, _)) in CASES.iter().enumerate() {
-                other.tell([case, 0, words, count])?;
+                other.tell([case, 0, words, elsewhere, count])?;
                 let before = Used::now()?;
                 let samples = &mut samples[case];
                 for i in 0..count {
-                    here.give(*way, *wait, words, i as u64 + 1)?;
+                    here.give(*way, *wait, words, elsewhere, i as u64 + 1)?;
                     let at = |word| here.floor.word(word).load(SeqCst);
                     if round > 0 {
                         samples.whole.push(at(Word::WasRead) - at(Word::Starts));
@@ -660,7 +674,7 @@ fn sizes(here: &mut Connected, other: &mut Partner, hurry: usize) -> Outcome {
                 }
             }
         }
-        println!("\n### {} from the first byte written to the last one read, {} times\n", size(bytes), rounds * count);
+        println!("\n### {what}: from the first byte written to the last one read, {} times\n", rounds * count);
         println!("| way | whole p50 | p99 | p99.9 | hand-over p50 | p99 | CPU | faults per item | whole / in place |");
         println!("|---|---|---|---|---|---|---|---|---|");
         let base = part(&samples[0].whole, 0.5);
@@ -678,15 +692,18 @@ fn sizes(here: &mut Connected, other: &mut Partner, hurry: usize) -> Outcome {
                 part(&s.whole, 0.5) / base,
             );
         }
-        hand_overs.push((bytes, [0, 2, 5, 7].map(|case| part(&samples[case].hand_over, 0.5))));
+        hand_overs.push([0, 2, 5, 7].map(|case| part(&samples[case].hand_over, 0.5)));
     }
-    let (Some((small, least)), Some((large, most))) = (hand_overs.first(), hand_overs.last()) else { return Ok(()) };
-    println!("\n### hand-over: {} beside {}; the floor's processors sleep as long\n", size(*large), size(*small));
-    println!("| way | {} | {} | ratio | target |\n|---|---|---|---|---|", size(*large), size(*small));
+    let [small, .., large, cold] = &hand_overs[..] else { return Ok(()) };
+    println!("\n### hand-over: 64 MiB beside 1 KiB, and beside 1 KiB after 64 MiB elsewhere\n");
+    println!("| way | 64 MiB | 1 KiB | ratio | target | 1 KiB after | ratio |\n|---|---|---|---|---|---|---|");
     let ways = ["channel, written in place", "bare futex", "polled channel, written in place", "polled word"];
     for (i, way) in ways.iter().enumerate() {
         let target = if i % 2 == 0 { "<= 2" } else { "" };
-        println!("| {way} | {} | {} | {:.2} | {target} |", time(most[i]), time(least[i]), most[i] / least[i]);
+        let (large, small, cold) = (large[i], small[i], cold[i]);
+        let ratios = (large / small, large / cold);
+        let times = (time(large), time(small), time(cold));
+        println!("| {way} | {} | {} | {:.2} | {target} | {} | {:.2} |", times.0, times.1, ratios.0, times.2, ratios.1);
     }
     Ok(())
 }
