@@ -316,7 +316,7 @@ enum Source<'a> {
     Strided(Box<dyn Gather + 'a>),
 }
 
-trait Gather {
+trait Gather: Send + Sync {
     fn gather(&self, out: &mut [u8], copy: CopyBytes<'_>);
 }
 

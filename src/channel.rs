@@ -70,6 +70,14 @@ pub enum SendError<'a> {
     /// It stayed full for as long as the caller would wait.
     #[error("the channel stayed full")]
     TimedOut(Value<'a>),
+    /// The arena has no room for a copy, or had none for as long as the caller would wait.
+    #[error("{error}")]
+    NoSpace {
+        /// What was to be sent.
+        value: Value<'a>,
+        /// An [`Error::NoSpace`].
+        error: Box<Error>,
+    },
     /// Everything else. The value is gone.
     #[error(transparent)]
     Failed(#[from] Error),
@@ -80,6 +88,7 @@ impl From<SendError<'_>> for Error {
     fn from(e: SendError<'_>) -> Error {
         Error::NotSent(match e {
             SendError::Failed(e) => return e,
+            SendError::NoSpace { error, .. } => return *error,
             SendError::Full(_) => "the channel or feed is full",
             SendError::TimedOut(_) => "the channel or feed stayed full",
             SendError::Closed { clean: true, .. } => "the channel or feed is closed",
@@ -92,7 +101,8 @@ impl<'a> SendError<'a> {
     /// What was to be sent, unless it is gone.
     pub fn into_value(self) -> Option<Value<'a>> {
         match self {
-            SendError::Full(value) | SendError::TimedOut(value) | SendError::Closed { value, .. } => Some(value),
+            SendError::Full(value) | SendError::TimedOut(value) => Some(value),
+            SendError::Closed { value, .. } | SendError::NoSpace { value, .. } => Some(value),
             SendError::Failed(_) => None,
         }
     }
@@ -192,7 +202,10 @@ impl Sender {
     /// # Errors
     ///
     /// [`SendError::Closed`]; [`SendError::Failed`] with [`Error::Mismatch`] for a batch of another schema than
-    /// the channel's, with [`Error::NoSpace`] for what the arena could never hold.
+    /// the channel's; [`SendError::NoSpace`] for what the arena could never hold.
+    ///
+    /// A reader is read to its end before its table is built. What has drafts in it, and its memory already, does
+    /// not wait for more: [`SendError::Failed`] with [`Error::NoSpace`] then.
     pub fn send<'a>(&self, value: impl Into<Value<'a>>) -> Result<(), SendError<'a>> {
         self.send_by(value.into(), None)
     }
@@ -243,13 +256,13 @@ impl Sender {
         }
         let mut sheet = match self.port.build(&self.writer, value, until) {
             (Ok(sheet), _) => sheet,
-            (Err(e), value) => {
-                let ended = if matches!(e, Error::NoSpace { .. }) { self.port.ended() } else { None };
-                return Err(match (value, ended) {
-                    (Some(value), Some(clean)) => SendError::Closed { value, clean },
-                    _ => e.into(),
+            (Err(error @ Error::NoSpace { .. }), Some(value)) => {
+                return Err(match self.port.ended() {
+                    Some(clean) => SendError::Closed { value, clean },
+                    None => SendError::NoSpace { value, error: error.into() },
                 });
             }
+            (Err(e), _) => return Err(e.into()),
         };
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         let sent = self.port.wait(timeout.and(left), || {

@@ -251,7 +251,12 @@ impl Feed {
         if let Some(schema) = &schema {
             self.port.check_schema(&self.writer.patient(ring, until), schema)?;
         }
-        let mut sheet = self.port.build(&self.writer, value, until).0?;
+        let mut sheet = match self.port.build(&self.writer, value, until) {
+            (Err(error @ Error::NoSpace { .. }), Some(value)) => {
+                return Err(SendError::NoSpace { value, error: error.into() });
+            }
+            (built, _) => built?,
+        };
         let left = match self.when_full {
             WhenFull::Fail => Some(Duration::ZERO),
             _ => timeout.and(until.map(|until| until.saturating_duration_since(Instant::now()))),

@@ -390,6 +390,11 @@ impl<'a> Plan<'a> {
         self.skeleton.part_bytes()
     }
 
+    /// Bytes of the root and all parts.
+    pub(crate) fn total_bytes(&self) -> u64 {
+        self.root_bytes() + self.part_bytes().iter().sum::<u64>()
+    }
+
     pub(crate) fn rows(&self) -> u64 {
         self.skeleton.rows()
     }

@@ -112,21 +112,16 @@ impl Port {
     }
 
     /// Makes an item of a value, waiting for memory while somebody may give some back; and the value, unless that
-    /// is used up. (Tables and bundles do not wait: they would keep what they have built meanwhile.)
+    /// is used up. (What has drafts in it does not wait: they keep memory meanwhile.)
     pub fn build<'a>(
         &self,
         writer: &Writer,
         value: Value<'a>,
         until: Option<Instant>,
     ) -> (Result<Sheet>, Option<Value<'a>>) {
-        // Most find room at once.
-        let built = match writer.build_borrowed(&value) {
-            Some(Err(Error::NoSpace { .. })) => writer.patient(self.ring, until).build_borrowed(&value),
-            done => done,
-        };
-        match built {
-            Some(done) => (done, Some(value)),
-            None => (writer.build(value), None),
+        match value.gathered() {
+            Ok(value) => writer.patient(self.ring, until).build_again(value),
+            Err(e) => (Err(e), None),
         }
     }
 

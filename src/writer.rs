@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow_array::{RecordBatch, RecordBatchOptions, RecordBatchReader};
+use arrow_array::{RecordBatch, RecordBatchIterator, RecordBatchOptions, RecordBatchReader};
 use arrow_schema::SchemaRef;
 use ndarray::{ArrayView, ArrayViewMut, Dimension, StrideShape};
 
@@ -30,8 +30,18 @@ use crate::wait::SLICE;
 pub struct Writer {
     at: Arc<Attachment>,
     permit: Arc<Held>,
-    /// Waits for memory instead of failing: until when (`None`: for ever), and whose receivers give some back.
-    patience: Option<(Option<Instant>, Ring)>,
+    effort: Effort,
+}
+
+/// What is done when memory runs out.
+#[derive(Clone, Copy, Debug)]
+enum Effort {
+    /// Nothing.
+    Fails,
+    /// What is free, or belongs to the dead, is given back, for another try.
+    MakesRoom,
+    /// That, then waiting: until when (`None`: for ever), and whose receivers give some back.
+    Waits(Option<Instant>, Ring),
 }
 
 #[derive(Debug)]
@@ -65,7 +75,9 @@ pub enum Value<'a> {
     /// are; of the others, which may differ in the schema's metadata only, the columns.
     Batches(&'a [Batch]),
     /// All batches of a reader, as one table. Columns are shared as those of a single batch are.
-    Table(Box<dyn RecordBatchReader + 'a>),
+    Table(Box<dyn RecordBatchReader + Send + 'a>),
+    /// The same, of batches that were read already: what becomes of a reader that is sent.
+    RecordBatches(SchemaRef, Vec<RecordBatch>),
     /// An array of any rank, element type and order.
     Array(AnyView<'a>),
     /// Plain bytes.
@@ -83,6 +95,7 @@ impl std::fmt::Debug for Value<'_> {
             Value::Object(_) => "Value::Object",
             Value::Batches(_) => "Value::Batches",
             Value::Table(_) => "Value::Table",
+            Value::RecordBatches(..) => "Value::RecordBatches",
             Value::Array(_) => "Value::Array",
             Value::Bytes(_) => "Value::Bytes",
             Value::Bundle(_) => "Value::Bundle",
@@ -130,8 +143,8 @@ impl<'a> From<&'a [Batch]> for Value<'a> {
     }
 }
 
-impl<'a> From<Box<dyn RecordBatchReader + 'a>> for Value<'a> {
-    fn from(reader: Box<dyn RecordBatchReader + 'a>) -> Value<'a> {
+impl<'a> From<Box<dyn RecordBatchReader + Send + 'a>> for Value<'a> {
+    fn from(reader: Box<dyn RecordBatchReader + Send + 'a>) -> Value<'a> {
         Value::Table(reader)
     }
 }
@@ -179,14 +192,39 @@ impl<'a> Value<'a> {
             Value::Object(object) => object.value_schema()?,
             Value::Batches(batches) => batches.first().map(|batch| batch.schema()),
             Value::Table(reader) => Some(reader.schema()),
+            Value::RecordBatches(schema, _) => Some(schema.clone()),
             Value::Drafted(Drafted(Unfinished::Batch(draft))) => Some(draft.schema().clone()),
             Value::Drafted(Drafted(Unfinished::Whole(_, schema))) => schema.clone(),
             _ => None,
         })
     }
 
+    /// The same value, its readers read to their ends: now it can be built more than once, unless there are drafts in it.
+    pub(crate) fn gathered(self) -> Result<Value<'a>> {
+        Ok(match self {
+            Value::Table(reader) => {
+                let schema = reader.schema();
+                Value::RecordBatches(schema, reader.collect::<Result<_, _>>()?)
+            }
+            Value::Bundle(Bundle { members }) => {
+                let gathered = members.into_iter().map(|(name, value)| Ok((name, value.gathered()?)));
+                Value::Bundle(Bundle { members: gathered.collect::<Result<_>>()? })
+            }
+            value => value,
+        })
+    }
+
+    /// Whether building it uses it up.
+    fn is_used_up(&self) -> bool {
+        match self {
+            Value::Table(_) | Value::Drafted(_) => true,
+            Value::Bundle(Bundle { members }) => members.iter().any(|(_, value)| value.is_used_up()),
+            _ => false,
+        }
+    }
+
     /// All batches of a reader, as one table.
-    pub fn table(reader: impl RecordBatchReader + 'a) -> Value<'a> {
+    pub fn table(reader: impl RecordBatchReader + Send + 'a) -> Value<'a> {
         Value::Table(Box::new(reader))
     }
 }
@@ -240,13 +278,17 @@ enum Unfinished {
 
 impl Writer {
     pub(crate) fn new(at: &Arc<Attachment>, permit: Lease) -> Writer {
-        Writer { at: at.clone(), permit: Arc::new(Held { at: at.clone(), permit }), patience: None }
+        Writer { at: at.clone(), permit: Arc::new(Held { at: at.clone(), permit }), effort: Effort::MakesRoom }
     }
 
     /// The same writer, waiting for memory where this one would fail: for ever or `until` then, as long as there is
     /// somebody at the other end of `ring` who may give some back.
     pub(crate) fn patient(&self, ring: Ring, until: Option<Instant>) -> Writer {
-        Writer { patience: Some((until, ring)), ..self.clone() }
+        self.with(Effort::Waits(until, ring))
+    }
+
+    fn with(&self, effort: Effort) -> Writer {
+        Writer { effort, ..self.clone() }
     }
 
     pub(crate) fn attachment(&self) -> &Arc<Attachment> {
@@ -254,9 +296,18 @@ impl Writer {
     }
 
     /// Runs `f`; makes room when memory runs out, and waits for some if this writer is patient.
-    fn with_room<T>(&self, mut f: impl FnMut() -> Result<T>) -> Result<T> {
+    fn with_room<T>(&self, f: impl FnMut() -> Result<T>) -> Result<T> {
+        self.with_room_for(0, f)
+    }
+
+    /// The same, where `f` needs `bytes` in pieces: it is tried again when there may be room for all of them.
+    fn with_room_for<T>(&self, bytes: u64, mut f: impl FnMut() -> Result<T>) -> Result<T> {
+        let (until, ring) = match self.effort {
+            Effort::Fails => return f(),
+            Effort::MakesRoom => return self.at.with_room(f),
+            Effort::Waits(until, ring) => (until, ring),
+        };
         let mut done = self.at.with_room(&mut f);
-        let Some((until, ring)) = self.patience else { return done };
         let core = &self.at.core;
         let bell = ring.bell(End::Send);
         for round in 1.. {
@@ -271,11 +322,13 @@ impl Writer {
             // Until it is rung: an item that was acknowledged may have made room.
             let before = core.times_rung(bell);
             core.wait(bell, Some(left), || {}, || Ok((core.times_rung(bell) != before).then_some(())))?;
-            // The dead are looked for about once a second.
-            done = match round % 20 {
-                0 => self.at.with_room(&mut f),
+            // The dead are looked for about once a second, and what is free is counted.
+            let thorough = round % 20 == 0;
+            done = match done {
+                _ if thorough => self.at.with_room(&mut f),
+                Err(e) if core.free_bytes() < bytes => Err(e),
                 _ => {
-                    core.trim(asked);
+                    core.trim(asked.max(bytes));
                     f()
                 }
             };
@@ -286,7 +339,7 @@ impl Writer {
     /// Refuses at once what there could never be room for, instead of waiting for it.
     fn may_fit(&self, bytes: u64) -> Result<()> {
         let core = &self.at.core;
-        if self.patience.is_none() {
+        if !matches!(self.effort, Effort::Waits(..)) {
             return Ok(());
         }
         let (_, file_system) = crate::sys::Sys::room(&core.env);
@@ -294,12 +347,6 @@ impl Writer {
             return Err(core.no_space(bytes));
         }
         Ok(())
-    }
-
-    /// The same writer, waiting for nothing. Who has built a part of a value and waits for room for the next may wait
-    /// for another who does the same.
-    fn impatient(&self) -> Writer {
-        Writer { patience: None, ..self.clone() }
     }
 
     /// Whether the process that held this permit before died with it. Nothing is broken by that:
@@ -370,8 +417,57 @@ impl Writer {
     /// Makes a draft of a value.
     pub(crate) fn build(&self, value: Value<'_>) -> Result<Sheet> {
         match value {
+            Value::Table(reader) => self.build_table(reader),
+            Value::Bundle(Bundle { members }) => self.build_bundle(members, |value| self.part(value)),
+            Value::Drafted(Drafted(Unfinished::Batch(draft))) => self.own(draft.finish()?),
+            Value::Drafted(Drafted(Unfinished::Whole(sheet, _))) => self.own(sheet),
+            value => self.build_borrowed(&value),
+        }
+    }
+
+    /// The same, and the value, unless that is used up. A patient writer keeps nothing of it while it waits: who has
+    /// built some parts, and waits for room for the next, may wait for another who does the same.
+    pub(crate) fn build_again<'a>(&self, value: Value<'a>) -> (Result<Sheet>, Option<Value<'a>>) {
+        let hasty = self.with(Effort::MakesRoom);
+        if value.is_used_up() {
+            return (hasty.build(value), None);
+        }
+        // Most find room at once.
+        let mut built = hasty.build_borrowed(&value);
+        if matches!((&built, self.effort), (Err(Error::NoSpace { .. }), Effort::Waits(..))) {
+            let once = self.with(Effort::Fails);
+            built = self.bytes_of(&value).and_then(|bytes| {
+                self.may_fit(bytes)?;
+                self.with_room_for(bytes, || once.build_borrowed(&value))
+            });
+        }
+        (built, Some(value))
+    }
+
+    /// Bytes that building a value takes, but for what each of its objects needs besides.
+    fn bytes_of(&self, value: &Value<'_>) -> Result<u64> {
+        let of_batch = |batch: &RecordBatch| self.plan(batch, |plan| Ok(plan.total_bytes()));
+        Ok(match value {
+            Value::Batch(batch) => of_batch(batch)?,
+            Value::Object(object) if self.shares(object)? => 0,
+            Value::Object(object) => object.nbytes(),
+            Value::Batches(batches) => batches.iter().map(|batch| of_batch(batch)).sum::<Result<u64>>()?,
+            Value::RecordBatches(_, batches) => batches.iter().map(of_batch).sum::<Result<u64>>()?,
+            Value::Array(view) => view.bytes()?,
+            Value::Bytes(bytes) => bytes.len() as u64,
+            Value::Bundle(Bundle { members }) => {
+                members.iter().map(|(_, value)| self.bytes_of(value)).sum::<Result<u64>>()?
+            }
+            // They have their memory, or nobody knows.
+            Value::Drafted(_) | Value::Table(_) => 0,
+        })
+    }
+
+    /// Makes a draft of what is there to be borrowed: of everything but readers and drafts.
+    fn build_borrowed(&self, value: &Value<'_>) -> Result<Sheet> {
+        match value {
             Value::Batch(batch) => self.build_batch(batch),
-            Value::Object(object) => match self.part(value)? {
+            Value::Object(object) => match self.part_borrowed(value)? {
                 Part::Own(sheet) => Ok(sheet),
                 Part::Shared(_) => self.with_room(|| {
                     let alias = Sheet::alias(&self.at, object.id(), object.kind())?;
@@ -379,26 +475,19 @@ impl Writer {
                     Ok(alias)
                 }),
             },
-            Value::Batches(batches) => self.impatient().build_batches(batches),
-            Value::Table(reader) => self.impatient().build_table(reader),
-            Value::Array(view) => self.build_array(&view),
-            Value::Bytes(bytes) => self.build_bytes(Kind::Bytes, bytes, bytes.len() as u64),
-            Value::Bundle(bundle) => self.impatient().build_bundle(bundle),
-            Value::Drafted(Drafted(Unfinished::Batch(draft))) => self.own(draft.finish()?),
-            Value::Drafted(Drafted(Unfinished::Whole(sheet, _))) => self.own(sheet),
-        }
-    }
-
-    /// The same of a value that is borrowed only, so that another try is possible. `None`: it is not.
-    pub(crate) fn build_borrowed(&self, value: &Value<'_>) -> Option<Result<Sheet>> {
-        Some(match value {
-            Value::Batch(batch) => self.build_batch(batch),
-            Value::Object(object) => self.build(Value::Object(object)),
-            Value::Batches(batches) => self.build(Value::Batches(batches)),
+            Value::Batches(batches) => self.build_batches(batches),
+            Value::RecordBatches(schema, batches) => {
+                let batches = batches.iter().cloned().map(Ok);
+                self.build_table(Box::new(RecordBatchIterator::new(batches, schema.clone())))
+            }
             Value::Array(view) => self.build_array(view),
-            Value::Bytes(bytes) => self.build(Value::Bytes(bytes)),
-            Value::Table(_) | Value::Bundle(_) | Value::Drafted(_) => return None,
-        })
+            Value::Bytes(bytes) => self.build_bytes(Kind::Bytes, bytes, bytes.len() as u64),
+            Value::Bundle(Bundle { members }) => {
+                let members = members.iter().map(|(name, value)| (name.clone(), value));
+                self.build_bundle(members, |value| self.part_borrowed(value))
+            }
+            Value::Table(_) | Value::Drafted(_) => Err(Error::invalid("a reader or draft can be used once only")),
+        }
     }
 
     /// A draft of another arena lies there, and cannot come here.
@@ -415,6 +504,10 @@ impl Writer {
 
     /// A value as a part of another: what is in this arena already is shared.
     fn part<'a>(&self, value: Value<'a>) -> Result<Part<'a>> {
+        if value.is_used_up() { self.build(value).map(Part::Own) } else { self.part_borrowed(&value) }
+    }
+
+    fn part_borrowed<'a>(&self, value: &Value<'a>) -> Result<Part<'a>> {
         match value {
             // A second name would be one of the same state, which goes with the first.
             Value::Object(object) if object.kind().set() == Set::Shared => Err(Error::Mismatch {
@@ -424,7 +517,7 @@ impl Writer {
             }),
             Value::Object(object) if self.shares(object)? => Ok(Part::Shared(object)),
             Value::Object(object) => self.copy_object(object).map(Part::Own),
-            value => self.build(value).map(Part::Own),
+            value => self.build_borrowed(value).map(Part::Own),
         }
     }
 
@@ -444,8 +537,8 @@ impl Writer {
                 let bundle = Bundled::try_from(object.clone())?;
                 let members: Result<Vec<Object>> = bundle.names().map(|name| bundle.get(name)).collect();
                 let members = members?;
-                let all = bundle.names().zip(&members);
-                self.build_bundle(all.fold(Bundle::new(), |bundle, (name, member)| bundle.with(name, member)))
+                let all = bundle.names().map(str::to_owned).zip(&members);
+                self.build_bundle(all, |member| self.copy_object(member).map(Part::Own))
             }
             // These are one object, whose bytes say the same anywhere.
             kind => self.build_bytes(kind, object.body()?, object.rows()),
@@ -460,12 +553,19 @@ impl Writer {
         Ok(sheet)
     }
 
-    fn build_batch(&self, batch: &RecordBatch) -> Result<Sheet> {
+    fn plan<T>(&self, batch: &RecordBatch, f: impl FnOnce(&Plan<'_>) -> Result<T>) -> Result<T> {
         let find = |bytes: &[u8]| self.at.find(bytes);
-        let plan = Plan::new(batch, Locate { region: self.at.region(), find: &find })?;
+        f(&Plan::new(batch, Locate { region: self.at.region(), find: &find })?)
+    }
+
+    fn build_batch(&self, batch: &RecordBatch) -> Result<Sheet> {
+        self.plan(batch, |plan| self.build_plan(plan))
+    }
+
+    fn build_plan(&self, plan: &Plan<'_>) -> Result<Sheet> {
         let parts = plan.part_bytes();
         let front = entries_bytes((parts.len() + plan.held().len()) as u64);
-        let total = plan.root_bytes() + parts.iter().sum::<u64>();
+        let total = plan.total_bytes();
         self.may_fit(total)?;
         let streaming = total >= STREAM_FROM as u64;
         let put: CopyBytes<'_> = &|to, from| copy(to, from, streaming);
@@ -487,7 +587,7 @@ impl Writer {
         })
     }
 
-    fn build_table(&self, reader: Box<dyn RecordBatchReader + '_>) -> Result<Sheet> {
+    fn build_table(&self, reader: Box<dyn RecordBatchReader + Send + '_>) -> Result<Sheet> {
         let schema = reader.schema();
         let mut batches = vec![];
         let mut rows = 0;
@@ -557,8 +657,12 @@ impl Writer {
         })
     }
 
-    fn build_bundle(&self, bundle: Bundle<'_>) -> Result<Sheet> {
-        let names: Vec<String> = bundle.members.iter().map(|(name, _)| name.clone()).collect();
+    fn build_bundle<'a, V>(
+        &self,
+        members: impl IntoIterator<Item = (String, V)>,
+        part: impl Fn(V) -> Result<Part<'a>>,
+    ) -> Result<Sheet> {
+        let (names, values): (Vec<String>, Vec<V>) = members.into_iter().unzip();
         for (i, name) in names.iter().enumerate() {
             name::check(name)?;
             if names[..i].contains(name) {
@@ -566,8 +670,7 @@ impl Writer {
             }
         }
         let body = names_bytes(names.iter().map(String::as_str));
-        let members: Result<Vec<Part<'_>>> = bundle.members.into_iter().map(|(_, value)| self.part(value)).collect();
-        let members = members?;
+        let members = values.into_iter().map(part).collect::<Result<Vec<Part<'_>>>>()?;
         let count = members.len() as u64;
         let front = entries_bytes(count);
         let mut root = self.with_room(|| Sheet::new(&self.at, Kind::Bundle, front + body.len() as u64))?;

@@ -325,6 +325,13 @@ impl<E: Env> Core<E> {
         Ok(())
     }
 
+    /// Bytes that allocations may find, by the hint of what freed slots keep.
+    pub fn free_bytes(&self) -> u64 {
+        let (room, _) = self.env.room();
+        let warm = self.env.load(header::WARM, Relaxed) as i64;
+        self.limit().saturating_sub(self.env.in_memory()).min(room).saturating_add(warm.max(0) as u64)
+    }
+
     fn warm_counts(&self, zone: &Zone) -> bool {
         zone.set == Set::Payload && !zone.sub_page()
     }

@@ -308,16 +308,15 @@ impl Sending<'_> {
                     value
                 }
                 Err(SendError::TimedOut(value) | SendError::Full(value)) => value,
-                Err(SendError::Failed(error @ Error::NoSpace { asked, .. })) => {
-                    if asked > self.arena.limit() {
-                        return Err(error.into());
+                Err(SendError::NoSpace { value, error }) => {
+                    if matches!(*error, Error::NoSpace { asked, .. } if asked > self.arena.limit()) {
+                        return Err((*error).into());
                     }
                     if begun.elapsed() >= PATIENCE && !std::mem::replace(&mut self.told.memory, true) {
                         let text = one_line(&error.to_string());
                         bar.suspend(|| eprintln!("faretra: waiting for memory, Ctrl-C ends this: {text}"));
                     }
-                    // It was not built, so that it is not lost.
-                    batch.into()
+                    value
                 }
                 Err(SendError::Failed(error)) => return Err(error.into()),
                 Err(error) => return Err(Failure::new(error)),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use arrow_array::{Int64Array, RecordBatch, RecordBatchIterator, RecordBatchReader, StringArray};
 use arrow_schema::{DataType, Field, Schema};
 use faretra::channel::Contents;
-use faretra::{Arena, Batch, Error, MIB, Object, RecvError, SendError};
+use faretra::{Arena, Batch, Bundle, Bundled, Error, MIB, Object, RecvError, SendError, Table, Value};
 use ndarray::{Ix1, array};
 
 use crate::support::{DEADLINE, TestArena, until};
@@ -251,8 +251,31 @@ fn what_could_never_fit_is_not_waited_for() {
     let column = || Arc::new(Int64Array::from_iter_values(0..1 << 20)) as arrow_array::ArrayRef;
     let wide = RecordBatch::try_from_iter(["a", "b", "c", "d"].map(|n| (n, column()))).expect("a batch");
     let (done, end) = std::sync::mpsc::channel();
-    std::thread::spawn(move || done.send(matches!(tx.send(&wide), Err(SendError::Failed(Error::NoSpace { .. })))));
+    std::thread::spawn(move || done.send(matches!(tx.send(&wide), Err(SendError::NoSpace { .. }))));
     assert_eq!(end.recv_timeout(DEADLINE), Ok(true));
+}
+
+/// The same, of what is larger than the arena only as a whole.
+#[test]
+fn tables_and_bundles_that_could_never_fit_are_not_waited_for() {
+    let t = TestArena::new(16 * MIB);
+    let w = t.arena.writer().expect("a permit");
+    let tx = w.sender_of("c", 3, Contents::Mixed).expect("made");
+    let large = batch(0, 1 << 20);
+    let table = || RecordBatchIterator::new([(); 3].map(|()| Ok(large.clone())), large.schema());
+    let (done, end) = std::sync::mpsc::channel();
+    std::thread::scope(|s| {
+        s.spawn(|| {
+            let bundle = Bundle::new().with("a", &large).with("b", Value::table(table()));
+            done.send([tx.send(Value::table(table())), tx.send(bundle)].map(|r| match r {
+                Err(e @ SendError::NoSpace { .. }) => e.into_value().is_some(),
+                other => panic!("{other:?}"),
+            }))
+        });
+        assert_eq!(end.recv_timeout(DEADLINE), Ok([true, true]));
+    });
+    drop(tx);
+    assert_eq!(t.arena.channels().expect("sound")[0].depth, 0);
 }
 
 /// A sender that waits for memory goes on as soon as an item is acknowledged.
@@ -265,13 +288,46 @@ fn a_full_arena_is_waited_for() {
     let large = batch(0, 1 << 20);
     tx.send(&large).expect("room");
     tx.send(&large).expect("room");
-    assert!(matches!(tx.send_timeout(&large, SOON), Err(SendError::Failed(Error::NoSpace { .. }))));
+    assert!(matches!(tx.send_timeout(&large, SOON), Err(SendError::NoSpace { .. })));
     std::thread::scope(|s| {
         let waiting = s.spawn(|| tx.send(&large).expect("room later"));
         rx.recv().expect("sent").ack();
         waiting.join().expect("no panic");
     });
     assert_eq!(rx.len(), 2);
+}
+
+/// Tables and bundles wait for memory too, keep nothing of it meanwhile, and come back whole from who waited in vain.
+#[test]
+fn tables_and_bundles_wait_for_memory() {
+    let t = TestArena::with(|o| o.limit(24 * MIB).warm(0));
+    let w = t.arena.writer().expect("a permit");
+    let tx = w.sender_of("c", 8, Contents::Mixed).expect("made");
+    let rx = t.arena.receiver("c").expect("there");
+    let part = batch(0, 3 << 18);
+    let table = || Value::table(RecordBatchIterator::new([(); 2].map(|()| Ok(part.clone())), part.schema()));
+    let bundle = || Bundle::new().with("table", table()).with("bytes", b"x".as_slice());
+    for bundled in [false, true] {
+        let value = || if bundled { bundle().into() } else { table() };
+        tx.send(value()).expect("room");
+        let before = t.arena.stats().expect("sound").used;
+        let Err(late @ SendError::NoSpace { .. }) = tx.send_timeout(value(), SOON) else { panic!("no room") };
+        // Half of it would have found room.
+        assert_eq!(t.arena.stats().expect("sound").used, before);
+        let value = late.into_value().expect("given back");
+        std::thread::scope(|s| {
+            let waiting = s.spawn(|| tx.send(value).expect("room later"));
+            rx.recv().expect("sent").ack();
+            waiting.join().expect("no panic");
+        });
+        let lease = rx.recv().expect("sent");
+        let rows = match Bundled::try_from((*lease).clone()) {
+            Ok(bundle) => Table::try_from(bundle.get("table").expect("there")).expect("a table").num_rows(),
+            Err(_) => Table::try_from((*lease).clone()).expect("a table").num_rows(),
+        };
+        assert_eq!(rows, 2 * (3 << 18));
+        lease.ack();
+    }
 }
 
 /// What was drafted in one arena is not taken for something in another.
@@ -286,7 +342,7 @@ fn drafts_stay_in_their_arena() {
         tx.send(draft()).expect_err("another arena's").to_string(),
         feed.append(draft()).expect_err("another arena's").to_string(),
         v.publish("x", draft()).expect_err("another arena's").to_string(),
-        v.publish("x", faretra::Bundle::new().with("a", draft())).expect_err("another arena's").to_string(),
+        v.publish("x", Bundle::new().with("a", draft())).expect_err("another arena's").to_string(),
     ];
     assert!(refused.iter().all(|text| text.contains("cannot be used in arena")), "{refused:?}");
     drop((tx, feed));
@@ -332,7 +388,7 @@ fn streams_end() {
     let tx = w.sender("c", 8).expect("made");
     let rx = t.arena.receiver("c").expect("there");
     let parts = [batch(0, 2), batch(2, 3)].map(Ok);
-    tx.send(faretra::Value::table(RecordBatchIterator::new(parts, batch(0, 0).schema()))).expect("room");
+    tx.send(Value::table(RecordBatchIterator::new(parts, batch(0, 0).schema()))).expect("room");
     tx.send(b"no batch".as_slice()).expect("room");
     let seen: Vec<_> = rx.reader().expect("a schema").map(|b| b.map(|b| b.num_rows()).ok()).collect();
     assert_eq!(seen, [Some(2), Some(3), None]);

@@ -105,6 +105,7 @@ fn send(to: &Sender, value: Value<'_>, patience: Patience, again: bool) -> Resul
     match done {
         Ok(()) => Ok(()),
         Err(SendError::Failed(e)) => Err(Refused::Failed(e)),
+        Err(SendError::NoSpace { error, .. }) => Err(Refused::Failed(*error)),
         // What comes back is as good as before.
         Err(SendError::Full(value) | SendError::TimedOut(value)) if again => send(to, value, patience, false),
         Err(SendError::Full(_) | SendError::TimedOut(_)) => Err(Refused::Full),

@@ -112,7 +112,7 @@ fn produce(arena: &Arena, args: &DemoPart) -> Result<()> {
         making: 0,
     };
     let begin = now()?;
-    let reader: Box<dyn RecordBatchReader + '_> = Box::new(&mut making);
+    let reader: Box<dyn RecordBatchReader + Send + '_> = Box::new(&mut making);
     writer.publish(TABLE, reader)?;
     let whole = now()? - begin;
     report(&json!({ "sum": making.sum.text(), "ns": whole.saturating_sub(making.making) }))?;

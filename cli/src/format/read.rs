@@ -39,7 +39,7 @@ pub struct Options {
 /// A file opened as record batches.
 pub struct Tables {
     /// The batches. Errors carry text that stands alone.
-    pub reader: Box<dyn RecordBatchReader>,
+    pub reader: Box<dyn RecordBatchReader + Send>,
     /// What was assumed, to be told.
     pub note: Option<String>,
 }
@@ -138,7 +138,7 @@ fn ipc(mut file: File, bar: &ProgressBar) -> Result<Tables> {
 
 fn careful<R>(inner: R, schema: SchemaRef) -> Result<Tables>
 where
-    R: Iterator<Item = Result<RecordBatch, ArrowError>> + 'static,
+    R: Iterator<Item = Result<RecordBatch, ArrowError>> + Send + 'static,
 {
     Ok(Tables { reader: Box::new(Careful { inner, schema, bar: None, hint: "", done: false }), note: None })
 }
