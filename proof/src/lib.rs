@@ -13,6 +13,7 @@ pub mod pairs;
 pub mod planted;
 pub mod queue;
 pub mod race;
+pub mod ring_pairs;
 pub mod script;
 pub mod sim;
 pub mod sweep;

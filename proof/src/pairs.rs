@@ -21,13 +21,13 @@ use crate::weak::{Fences, Pair, Part, Word};
 use crate::world::{Actor, Expect, PARENT, draft, extend, ok, publish, quiet, value, world};
 
 /// The seat of the first of two who attach after the parent; the second has the next.
-const FIRST_SEAT: u64 = 1;
+pub(crate) const FIRST_SEAT: u64 = 1;
 
 type Before = fn(&[Actor; 2], Id);
 
 /// All pairs.
 pub fn pairs() -> Vec<Pair> {
-    [dekker(), holds(), granted_pairs()].concat()
+    [dekker(), holds(), granted_pairs(), crate::ring_pairs::rings()].concat()
 }
 
 fn nothing(_: &[Actor; 2], _: Id) {}

@@ -57,6 +57,12 @@ pub enum Word {
     Data,
     /// Bells.
     Bell,
+    /// The cells of a ring.
+    Cell,
+    /// Where the next item of a ring goes, and where it comes from.
+    Position,
+    /// What is told of a ring: that it is closed, how often something came back, who is there.
+    Told,
 }
 
 /// A class of accesses.

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use proof::pairs::{dekker, granted_pairs, holds};
+use proof::ring_pairs::rings;
 use proof::weak::{Model, Pair, Reached};
 
 /// Runs pairs under all ways to make sequential consistency of fences, and without any where they need none.
@@ -39,13 +40,19 @@ fn granted_pairs_hold() {
     hold(granted_pairs());
 }
 
+/// Q1-Q5, F1, F3, B2: items are handed over whole, once each, and who sleeps at an end is woken.
+#[test]
+fn ring_pairs_hold() {
+    hold(rings());
+}
+
 /// Each class of accesses that the pairs rest on is needed: weaker, an execution goes wrong.
 #[test]
 fn each_order_is_needed() {
     std::panic::set_hook(Box::new(|_| {}));
     let mut missed = vec![];
     let mut caught = 0;
-    for pair in [dekker(), holds(), granted_pairs()].concat() {
+    for pair in [dekker(), holds(), granted_pairs(), rings()].concat() {
         for (fences, word, access, weak) in pair.needs {
             if pair.fails(Model::new(*fences, false).weaken(*word, *access, *weak), 3) {
                 caught += 1;
