@@ -577,6 +577,20 @@ impl Arena {
         }
     }
 
+    /// What `open` finds under a name, as soon as it is there. What was there may have been removed since: then it is
+    /// waited for again.
+    pub(crate) fn when_named<T>(&self, name: &str, timeout: Duration, open: impl Fn() -> Result<T>) -> Result<T> {
+        let until = Instant::now().checked_add(timeout);
+        loop {
+            let left = until.map_or(timeout, |until| until.saturating_duration_since(Instant::now()));
+            self.wait_for(name, 0, left)?;
+            match open() {
+                Err(Error::NotFound { .. }) => {}
+                other => return other,
+            }
+        }
+    }
+
     /// Everything that is published, by name.
     pub fn names(&self) -> Result<Vec<Entry>> {
         self.at.core.env.check_fork()?;

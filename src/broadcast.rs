@@ -34,7 +34,7 @@
 //! A producer's: as in a put. What it had replaced and not evicted is a stale home, which any sweep settles. A
 //! subscriber's: its lease comes back, and nobody waits for its position any more.
 
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 
 use crate::error::{Error, Result};
 use crate::geometry::ring as ring_words;
@@ -207,8 +207,6 @@ impl<E: Env> Core<E> {
 
     /// A draft of a feed with nothing in it.
     pub fn draft_feed(&self, capacity: u64, subscribers: u64, mixed: bool) -> Result<Draft> {
-        let draft = self.draft_ring_of(Kind::Feed, capacity + 1, subscribers)?;
-        self.env.store(self.payload(draft.id) + ring_words::MIXED * 8, mixed.into(), Relaxed);
-        Ok(draft)
+        self.draft_ring_of(Kind::Feed, capacity + 1, subscribers, mixed)
     }
 }

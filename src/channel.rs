@@ -176,16 +176,7 @@ impl Arena {
 
     /// The same, as soon as there is such a channel; [`Error::TimedOut`] if none comes in time.
     pub fn receiver_timeout(&self, name: &str, timeout: Duration) -> Result<Receiver> {
-        // Looks for the name again: what was found may have been removed since.
-        let until = Instant::now().checked_add(timeout);
-        loop {
-            let left = until.map_or(timeout, |until| until.saturating_duration_since(Instant::now()));
-            self.wait_for(name, 0, left)?;
-            match self.receiver(name) {
-                Err(Error::NotFound { .. }) => {}
-                other => return other,
-            }
-        }
+        self.when_named(name, timeout, || self.receiver(name))
     }
 }
 
@@ -265,19 +256,28 @@ impl Sender {
             (Err(e), _) => return Err(e.into()),
         };
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-        let sent = self.port.wait(timeout.and(left), || {
-            Ok(match sheet.send(self.port.ring)? {
-                Outcome::Done(()) => Some(Ok(())),
-                Outcome::Closed => Some(Err(true)),
-                Outcome::NotNow if core.is_deserted(self.port.ring, End::Receive) => Some(Err(false)),
-                Outcome::NotNow => None,
-            })
-        })?;
+        let sent = self.wait_to_send(timeout.and(left), || sheet.send(self.port.ring))?;
         match sent {
             Some(Ok(())) => Ok(()),
             Some(Err(clean)) => Err(SendError::Closed { value: Value::copied(sheet, schema), clean }),
             None => Err(SendError::TimedOut(Value::copied(sheet, schema))),
         }
+    }
+
+    /// Waits until `send` has sent, or never will: `Err`, and whether that is because somebody closed it.
+    fn wait_to_send(
+        &self,
+        timeout: Option<Duration>,
+        mut send: impl FnMut() -> Result<Outcome<()>>,
+    ) -> Result<Option<Result<(), bool>>> {
+        self.port.wait(timeout, || {
+            Ok(match send()? {
+                Outcome::Done(()) => Some(Ok(())),
+                Outcome::Closed => Some(Err(true)),
+                Outcome::NotNow if self.port.at().core.is_deserted(self.port.ring, End::Receive) => Some(Err(false)),
+                Outcome::NotNow => None,
+            })
+        })
     }
 
     /// Nothing more is sent, by anybody. Receivers get what there is, then [`RecvError::Closed`].
@@ -641,14 +641,7 @@ impl Lease {
             return Err(self.not_sent("the lease was not ours any more".into()));
         };
         core.set_meta(draft.id, meta::TIME, crate::sys::Sys::now(&core.env));
-        let sent = to.port.wait(timeout, || {
-            Ok(match core.try_send(to.port.ring, draft)? {
-                Outcome::Done(()) => Some(Ok(())),
-                Outcome::Closed => Some(Err(true)),
-                Outcome::NotNow if core.is_deserted(to.port.ring, End::Receive) => Some(Err(false)),
-                Outcome::NotNow => None,
-            })
-        });
+        let sent = to.wait_to_send(timeout, || core.try_send(to.port.ring, draft));
         if matches!(sent, Ok(Some(Ok(())))) {
             core.tell_of_end(port.ring);
             self.leased.ended.store(true, std::sync::atomic::Ordering::Release);

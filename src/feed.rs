@@ -132,15 +132,7 @@ impl Arena {
 
     /// The same, as soon as there is such a feed; [`Error::TimedOut`] if none comes in time.
     pub fn subscribe_timeout(&self, name: &str, start: Start, timeout: Duration) -> Result<Subscriber> {
-        let until = Instant::now().checked_add(timeout);
-        loop {
-            let left = until.map_or(timeout, |until| until.saturating_duration_since(Instant::now()));
-            self.wait_for(name, 0, left)?;
-            match self.subscribe(name, start) {
-                Err(Error::NotFound { .. }) => {}
-                other => return other,
-            }
-        }
+        self.when_named(name, timeout, || self.subscribe(name, start))
     }
 
     /// The newest item of a feed, without subscribing. `None`: there is none yet.

@@ -357,12 +357,10 @@ const TARGET: u64 = (1 << TARGET_BITS) - 1;
 impl<E: Env> Core<E> {
     /// A draft of a ring with nothing in it.
     pub fn draft_ring(&self, cells: u64, mixed: bool) -> Result<Draft> {
-        let draft = self.draft_ring_of(Kind::Channel, cells, 0)?;
-        self.env.store(self.payload(draft.id) + ring::MIXED * 8, mixed.into(), Relaxed);
-        Ok(draft)
+        self.draft_ring_of(Kind::Channel, cells, 0, mixed)
     }
 
-    pub(crate) fn draft_ring_of(&self, kind: Kind, cells: u64, subscribers: u64) -> Result<Draft> {
+    pub(crate) fn draft_ring_of(&self, kind: Kind, cells: u64, subscribers: u64, mixed: bool) -> Result<Draft> {
         let bytes = Ring::bytes(cells, subscribers, self.geo.params.seats);
         let draft = self.alloc(kind, bytes)?;
         let at = self.payload(draft.id);
@@ -371,6 +369,7 @@ impl<E: Env> Core<E> {
         }
         self.env.store(at + ring::CELLS * 8, cells, Relaxed);
         self.env.store(at + ring::SUBSCRIBERS * 8, subscribers, Relaxed);
+        self.env.store(at + ring::MIXED * 8, mixed.into(), Relaxed);
         // The slot may have been a name, whose place ended dead.
         let off = self.geo.meta(draft.id, meta::PLACE);
         self.env.store(off, self.place(off).revived().0, SeqCst);
@@ -644,21 +643,29 @@ impl<E: Env> Core<E> {
         self.give_to_channel(id, word, back.map(|(channel, _)| channel), ticket)
     }
 
+    /// What `f` says of a channel that is still there, pinned meanwhile: it is there until `f` is done, or was torn down
+    /// before.
+    fn with_channel<T>(&self, channel: Id, f: impl FnOnce(Ring) -> T) -> Result<Option<T>> {
+        self.raise_pin(channel)?;
+        // A draft whose place names it is there too; one that does not has no items.
+        let alive = !matches!(self.life(channel, SeqCst).state(), Some(State::Free | State::Dying(_)) | None);
+        let told = if alive { self.ring_of(channel).ok().map(f) } else { None };
+        self.unpin(channel);
+        Ok(told)
+    }
+
     /// Makes an item of a dead process BACK in its channel, or LOOSE if that is gone.
     fn give_to_channel(&self, id: Id, word: Life, channel: Option<Id>, ticket: Ticket) -> Result<bool> {
         if let Some(channel) = channel {
-            // Pinned, the channel either is there until this is done, or was torn down before.
-            self.raise_pin(channel)?;
-            // A draft whose place names it is there too; one that does not has no items.
-            let alive = !matches!(self.life(channel, SeqCst).state(), Some(State::Free | State::Dying(_)) | None);
-            let ring = if alive { self.ring_of(channel).ok() } else { None };
-            let turned = ring.filter(|_| self.turn_life(id, word, Life::back(ticket)));
-            if let Some(ring) = turned {
-                self.count_return(ring);
-            }
-            self.unpin(channel);
-            if ring.is_some() {
-                return Ok(turned.is_some());
+            let turned = self.with_channel(channel, |ring| {
+                let turned = self.turn_life(id, word, Life::back(ticket));
+                if turned {
+                    self.count_return(ring);
+                }
+                turned
+            })?;
+            if let Some(turned) = turned {
+                return Ok(turned);
             }
         }
         if self.turn_life(id, word, Life::LOOSE) {
@@ -692,14 +699,11 @@ impl<E: Env> Core<E> {
     pub fn announce(&self, id: Id, word: Life) -> Result<()> {
         let Some(State::Back(ticket)) = word.state() else { return Ok(()) };
         let Some((channel, _)) = self.return_of(id, ticket) else { return Ok(()) };
-        self.raise_pin(channel)?;
-        if !matches!(self.life(channel, SeqCst).state(), Some(State::Free | State::Dying(_)) | None)
-            && let Ok(ring) = self.ring_of(channel)
-            && self.life(id, SeqCst) == word
-        {
-            self.count_return(ring);
-        }
-        self.unpin(channel);
+        self.with_channel(channel, |ring| {
+            if self.life(id, SeqCst) == word {
+                self.count_return(ring);
+            }
+        })?;
         Ok(())
     }
 

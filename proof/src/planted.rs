@@ -25,6 +25,7 @@ const CORE: (&str, &str) = ("race", "core_pairs_with_two_preemptions");
 const WEAK: (&str, &str) = ("weak", "dekker_pairs_hold");
 const WEAK_HOLDS: (&str, &str) = ("weak", "hold_pairs_hold");
 const WEAK_GRANTED: (&str, &str) = ("weak", "granted_pairs_hold");
+const WEAK_RINGS: (&str, &str) = ("weak", "ring_pairs_hold");
 
 /// All of them. Not among them: turns that begin anew with a name's record (N3). Nothing that these tests do goes
 /// wrong then, because whoever uses a record has pinned it, and `names` looks at the bucket again; N3 is a second
@@ -654,5 +655,42 @@ pub const BUGS: &[Bug] = &[
         file: "ring.rs",
         edits: &[("        if (-1..=3).contains(&ahead)", "        if (-1..=2).contains(&ahead)")],
         test: CHANNELS,
+    },
+    Bug {
+        what: "a subscriber does not look again after its pin, rings under weak memory",
+        breaks: "O1",
+        file: "broadcast.rs",
+        edits: &[("            if self.place(off) == cell {\n", "            if true {\n")],
+        test: WEAK_RINGS,
+    },
+    Bug {
+        what: "who closes and drains does not kill the head's cell, rings under weak memory",
+        breaks: "Q4",
+        file: "ring.rs",
+        edits: &[(
+            "                    if self.env.cas(off, cell.0, dead.0, SeqCst).is_ok() {\n",
+            "                    if dead != cell || dead == cell {\n",
+        )],
+        test: WEAK_RINGS,
+    },
+    Bug {
+        what: "a look that found nothing counts for what came back meanwhile, rings under weak memory",
+        breaks: "Q5",
+        file: "ring.rs",
+        edits: &[(
+            "                self.raise(ring.word(ring::LOOKED), returned);\n",
+            "                self.raise(ring.word(ring::LOOKED), self.ring_word(ring, ring::RETURNED));\n",
+        )],
+        test: WEAK_RINGS,
+    },
+    Bug {
+        what: "a sender that finds nobody asleep does not look at the flag, rings under weak memory",
+        breaks: "B2",
+        file: "ring.rs",
+        edits: &[(
+            "                    self.advance(ring, ring::TAIL, tail);\n                    self.ring(ring.bell(End::Receive));\n",
+            "                    self.advance(ring, ring::TAIL, tail);\n",
+        )],
+        test: WEAK_RINGS,
     },
 ];

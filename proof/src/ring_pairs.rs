@@ -280,7 +280,11 @@ pub fn rings() -> Vec<Pair> {
         true,
     );
     refused.before = |actors, _| {
-        with(&actors[0], "C", |ring| take(&actors[0], ring)).flatten().expect("one is there");
+        let take = || with(&actors[0], "C", |ring| take(&actors[0], ring)).flatten().expect("one is there");
+        // It came back once before, so that whoever looks has something to look for.
+        let taken = take();
+        with(&actors[0], "C", |ring| actors[0].refuse(ring, taken));
+        take();
     };
     refused.at_end = |image| {
         // Recovery would count it once more.
