@@ -12,7 +12,7 @@ use arrow_array::{
 use arrow_buffer::{MutableBuffer, OffsetBuffer};
 use arrow_schema::{Field, Schema};
 
-use self::samples::{every_type, nullable, strings_dictionary, texts};
+use self::samples::{batch_of, every_buffer, every_type, nullable, strings_dictionary, texts};
 use super::*;
 use crate::layout::{FORMAT, MAGIC};
 use crate::plan::{Locate, Plan};
@@ -106,8 +106,6 @@ fn store_behind(before: &[u8], held: &[(u64, u64)], plan: &Plan<'_>) -> Stored {
         at += size.next_multiple_of(64) + 192;
     }
     extents.reverse();
-    extents[1..].reverse();
-    extents[1..].reverse();
     let mut memory = MutableBuffer::from_len_zeroed(at as usize);
     memory.fill(0xaa);
     memory[..before.len()].copy_from_slice(before);
@@ -119,28 +117,6 @@ fn store_behind(before: &[u8], held: &[(u64, u64)], plan: &Plan<'_>) -> Stored {
     plan.write_root(at, &parts, &mut memory[at as usize..][..len as usize], &copy);
     extents.extend(held);
     Stored { region: memory.into(), extents }
-}
-
-fn batch_of(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
-    let fields: Vec<Field> = columns
-        .iter()
-        .map(|(name, a)| {
-            let metadata = HashMap::from([("ARROW:extension:name".to_owned(), format!("test.{name}"))]);
-            Field::new(*name, a.data_type().clone(), true).with_metadata(metadata)
-        })
-        .collect();
-    let schema = Schema::new_with_metadata(fields, HashMap::from([("who".to_owned(), "tests".to_owned())]));
-    let rows = columns.first().map_or(0, |c| c.1.len());
-    let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    RecordBatch::try_new_with_options(Arc::new(schema), columns.into_iter().map(|c| c.1).collect(), &options).unwrap()
-}
-
-fn every_buffer(data: &ArrayData, visit: &mut dyn FnMut(&Buffer)) {
-    data.buffers().iter().for_each(&mut *visit);
-    if let Some(nulls) = data.nulls() {
-        visit(nulls.buffer());
-    }
-    data.child_data().iter().for_each(|child| every_buffer(child, visit));
 }
 
 fn assert_inside(stored: &Stored, batch: &RecordBatch) {

@@ -1,5 +1,6 @@
 //! One array of every type of the format, as the tests store and read them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::builder::{
@@ -17,10 +18,12 @@ use arrow_array::types::{
 use arrow_array::{
     Array, ArrayRef, ArrowNativeTypeOp, BooleanArray, DictionaryArray, FixedSizeListArray, Float64Array,
     GenericListViewArray, Int16Array, Int64Array, LargeListArray, LargeStringArray, ListArray, NullArray,
-    OffsetSizeTrait, PrimitiveArray, RunArray, StringArray, StructArray, UInt8Array, UnionArray,
+    OffsetSizeTrait, PrimitiveArray, RecordBatch, RecordBatchOptions, RunArray, StringArray, StructArray, UInt8Array,
+    UnionArray,
 };
-use arrow_buffer::{IntervalDayTime, IntervalMonthDayNano, NullBuffer, OffsetBuffer, i256};
-use arrow_schema::{DataType, Field, Fields, UnionFields};
+use arrow_buffer::{Buffer, IntervalDayTime, IntervalMonthDayNano, NullBuffer, OffsetBuffer, i256};
+use arrow_data::ArrayData;
+use arrow_schema::{DataType, Field, Fields, Schema, UnionFields};
 
 pub(super) fn nullable<T: ArrowPrimitiveType>(n: usize, value: impl Fn(usize) -> T::Native) -> PrimitiveArray<T> {
     (0..n).map(|i| (i % 3 != 1).then(|| value(i))).collect()
@@ -49,7 +52,7 @@ fn list_view<O: OffsetSizeTrait>(n: usize) -> ArrayRef {
     // Out of order and overlapping, with empty lists that point anywhere.
     let sizes: Vec<O> = (0..n).map(|i| O::usize_as(i % 4)).collect();
     let offsets: Vec<O> = (0..n).map(|i| O::usize_as(2 * (n - 1 - i))).collect();
-    Arc::new(GenericListViewArray::<O>::try_new(field, offsets.into(), sizes.into(), values, nulls(n)).unwrap())
+    Arc::new(GenericListViewArray::<O>::try_new(field, offsets.into(), sizes.into(), values, nulls(n)).expect("valid"))
 }
 
 pub(super) fn strings_dictionary(n: usize) -> DictionaryArray<Int32Type> {
@@ -68,7 +71,7 @@ fn union(n: usize, dense: bool) -> ArrayRef {
         [2, 5],
         [Field::new("number", DataType::Int64, true), Field::new("text", DataType::Utf8, true)],
     )
-    .unwrap();
+    .expect("valid");
     let ids: Vec<i8> = (0..n).map(|i| if i % 3 == 0 { 5 } else { 2 }).collect();
     let mut count = [0, 0];
     let offsets: Vec<i32> = ids
@@ -86,7 +89,7 @@ fn union(n: usize, dense: bool) -> ArrayRef {
     } else {
         children
     };
-    Arc::new(UnionArray::try_new(fields, ids.into(), dense.then(|| offsets.into()), children).unwrap())
+    Arc::new(UnionArray::try_new(fields, ids.into(), dense.then(|| offsets.into()), children).expect("valid"))
 }
 
 fn views(n: usize, block: u32) -> ArrayRef {
@@ -121,13 +124,13 @@ pub(super) fn every_type(n: usize) -> Vec<(&'static str, ArrayRef)> {
             large_binary.append_null();
             fixed.append_null();
             binary_view.append_null();
-            map.append(false).unwrap();
+            map.append(false).expect("valid");
             nested.append_null();
             continue;
         }
         binary.append_value(vec![i as u8; i % 9]);
         large_binary.append_value(vec![i as u8; i % 9]);
-        fixed.append_value([i as u8; 5]).unwrap();
+        fixed.append_value([i as u8; 5]).expect("valid");
         binary_view.append_value(vec![i as u8; i % 30]);
         for k in 0..i % 3 {
             map.keys().append_value(format!("key {k}"));
@@ -135,7 +138,7 @@ pub(super) fn every_type(n: usize) -> Vec<(&'static str, ArrayRef)> {
             nested.values().values().append_value("x".repeat(k));
             nested.values().append(k % 2 == 0);
         }
-        map.append(true).unwrap();
+        map.append(true).expect("valid");
         nested.append(true);
     }
     let inner = StructArray::new(
@@ -185,13 +188,24 @@ pub(super) fn every_type(n: usize) -> Vec<(&'static str, ArrayRef)> {
             "interval mdn",
             Arc::new(nullable::<IntervalMonthDayNanoType>(n, |i| IntervalMonthDayNano::new(1, i as i32, 9))),
         ),
-        ("decimal32", Arc::new(nullable::<Decimal32Type>(n, |i| i as i32).with_precision_and_scale(7, 2).unwrap())),
-        ("decimal64", Arc::new(nullable::<Decimal64Type>(n, |i| i as i64).with_precision_and_scale(12, 3).unwrap())),
-        ("decimal128", Arc::new(nullable::<Decimal128Type>(n, |i| i as i128).with_precision_and_scale(30, 4).unwrap())),
+        (
+            "decimal32",
+            Arc::new(nullable::<Decimal32Type>(n, |i| i as i32).with_precision_and_scale(7, 2).expect("valid")),
+        ),
+        (
+            "decimal64",
+            Arc::new(nullable::<Decimal64Type>(n, |i| i as i64).with_precision_and_scale(12, 3).expect("valid")),
+        ),
+        (
+            "decimal128",
+            Arc::new(nullable::<Decimal128Type>(n, |i| i as i128).with_precision_and_scale(30, 4).expect("valid")),
+        ),
         (
             "decimal256",
             Arc::new(
-                nullable::<Decimal256Type>(n, |i| i256::from_i128(i as i128)).with_precision_and_scale(60, -2).unwrap(),
+                nullable::<Decimal256Type>(n, |i| i256::from_i128(i as i128))
+                    .with_precision_and_scale(60, -2)
+                    .expect("valid"),
             ),
         ),
         ("null", Arc::new(NullArray::new(n))),
@@ -249,7 +263,7 @@ pub(super) fn every_type(n: usize) -> Vec<(&'static str, ArrayRef)> {
                     &ends(3).into_iter().map(|e| e as i32).collect::<Vec<_>>().into(),
                     &texts(ends(3).len()).into_iter().collect::<StringArray>(),
                 )
-                .unwrap(),
+                .expect("valid"),
             ),
         ),
         (
@@ -259,7 +273,7 @@ pub(super) fn every_type(n: usize) -> Vec<(&'static str, ArrayRef)> {
                     &ends(2).into_iter().map(|e| e as i16).collect::<Vec<_>>().into(),
                     &nullable::<Int64Type>(ends(2).len(), |i| i as i64),
                 )
-                .unwrap(),
+                .expect("valid"),
             ),
         ),
         (
@@ -269,8 +283,33 @@ pub(super) fn every_type(n: usize) -> Vec<(&'static str, ArrayRef)> {
                     &ends(4).into_iter().map(|e| e as i64).collect::<Vec<_>>().into(),
                     &nullable::<Float64Type>(ends(4).len(), |i| i as f64),
                 )
-                .unwrap(),
+                .expect("valid"),
             ),
         ),
     ]
+}
+
+/// A batch and columns with metadata.
+pub(super) fn batch_of(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+    let fields: Vec<Field> = columns
+        .iter()
+        .map(|(name, a)| {
+            let metadata = HashMap::from([("ARROW:extension:name".to_owned(), format!("test.{name}"))]);
+            Field::new(*name, a.data_type().clone(), true).with_metadata(metadata)
+        })
+        .collect();
+    let schema = Schema::new_with_metadata(fields, HashMap::from([("who".to_owned(), "tests".to_owned())]));
+    let rows = columns.first().map_or(0, |c| c.1.len());
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(Arc::new(schema), columns.into_iter().map(|c| c.1).collect(), &options)
+        .expect("valid")
+}
+
+/// Each buffer of an array, and of those inside it.
+pub(super) fn every_buffer(data: &ArrayData, visit: &mut dyn FnMut(&Buffer)) {
+    data.buffers().iter().for_each(&mut *visit);
+    if let Some(nulls) = data.nulls() {
+        visit(nulls.buffer());
+    }
+    data.child_data().iter().for_each(|child| every_buffer(child, visit));
 }
