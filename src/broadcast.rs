@@ -144,16 +144,21 @@ impl<E: Env> Core<E> {
             let at = ring.at(tail);
             self.set_target(item.id, at);
             let full = Place::at(Some(item.id), cell.turn() + 1);
-            if self.env.cas(off, cell.0, full.0, SeqCst).is_err() {
-                continue;
+            let appended = self.putting(|| {
+                if self.env.cas(off, cell.0, full.0, SeqCst).is_err() {
+                    return false;
+                }
+                self.settle(item, at);
+                self.advance_tail(ring, tail);
+                if let Some(old) = cell.object().and_then(|old| self.object(old).ok()) {
+                    self.evict(old, ring.at(tail.wrapping_sub(ring.cells)));
+                }
+                true
+            });
+            if appended {
+                self.ring(ring.bell(End::Receive));
+                return Ok(Outcome::Done(()));
             }
-            self.settle(item, at);
-            self.advance_tail(ring, tail);
-            if let Some(old) = cell.object().and_then(|old| self.object(old).ok()) {
-                self.evict(old, ring.at(tail.wrapping_sub(ring.cells)));
-            }
-            self.ring(ring.bell(End::Receive));
-            return Ok(Outcome::Done(()));
         }
     }
 

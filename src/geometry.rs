@@ -60,7 +60,7 @@ impl Params {
 }
 
 /// Words of one seat's record behind its [`crate::word::Seat`] word; see [`crate::seat`].
-pub const SEAT_WORDS: u64 = 16;
+pub const SEAT_WORDS: u64 = 24;
 /// Words of one object's record; see [`meta`].
 pub const META_WORDS: u64 = 12;
 /// Words of one zone's head: `used`, and room.

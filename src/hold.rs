@@ -258,11 +258,14 @@ impl<E: Env> Core<E> {
         let place = self.place(off);
         if let Some(id) = place.object().and_then(|id| self.object(id).ok())
             && let Some(empty) = place.put(None)
-            && self.env.cas(off, place.0, empty.0, SeqCst).is_ok()
         {
-            let at = Turn { container: dying, turn: place.turn() };
-            self.turn_life(id, Life::home(at), Life::LOOSE);
-            todo.push(id);
+            self.putting(|| {
+                if self.env.cas(off, place.0, empty.0, SeqCst).is_ok() {
+                    let at = Turn { container: dying, turn: place.turn() };
+                    self.turn_life(id, Life::home(at), Life::LOOSE);
+                    todo.push(id);
+                }
+            });
         }
     }
 

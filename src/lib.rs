@@ -107,7 +107,7 @@ pub mod proof {
     pub use crate::mem::{Load, Mem};
     pub use crate::name::Named;
     pub use crate::ring::{End, Outcome, Ring, Taken};
-    pub use crate::seat::{Core, Env};
+    pub use crate::seat::{Core, Env, info};
     pub use crate::segment::{closer, closing, life};
     pub use crate::sys::{Full, Process, Sys};
     pub use crate::tables::{Entry, Tables};

@@ -296,6 +296,7 @@ impl<E: Env> Core<E> {
     /// Takes one of these if one is free.
     #[inline]
     pub fn try_lease(&self, leases: Leases) -> Result<Option<Lease>> {
+        self.show_leases_of(leases);
         for index in 0..leases.count {
             let off = leases.word(index);
             // B2: this may be the second look of one who is about to sleep.
@@ -314,9 +315,18 @@ impl<E: Env> Core<E> {
         Ok(None)
     }
 
+    /// Recovery looks at the permits in any case.
+    #[inline]
+    fn show_leases_of(&self, leases: Leases) {
+        if leases.first != self.geo.permit(0) {
+            self.show_leases();
+        }
+    }
+
     /// Takes one of the first few of these if nobody has it and nobody need be told anything: the fast way.
     #[inline]
     pub fn lease_free(&self, leases: Leases) -> Option<Lease> {
+        self.show_leases_of(leases);
         for index in 0..leases.count.min(4) {
             let off = leases.word(index);
             if self.env.load(off, Relaxed) == Life::FREE.0 {

@@ -292,6 +292,10 @@ impl<E: Env> Core<E> {
     pub fn publish(&self, name: &str, draft: Draft, expected: Option<u64>) -> Result<u64> {
         check(name)?;
         self.set_meta(draft.id, meta::TIME, self.env.now());
+        self.putting(|| self.publish_within(name, draft, expected))
+    }
+
+    fn publish_within(&self, name: &str, draft: Draft, expected: Option<u64>) -> Result<u64> {
         loop {
             let found = match self.lookup(name)? {
                 Some(found) => found,
@@ -340,7 +344,7 @@ impl<E: Env> Core<E> {
             let base = self.meta(found, meta::VERSION);
             let version = base.max(current.saturating_add(1));
             self.set_meta(draft.id, meta::VERSION, version);
-            if self.put(draft, found, place)? {
+            if self.put_within(draft, found, place)? {
                 return Ok(Some(version));
             }
             self.env.spin();
@@ -409,7 +413,7 @@ impl<E: Env> Core<E> {
         for (i, listed) in list.iter().enumerate() {
             self.env.store(at + 8 + i as u64 * 8, listed.0, Relaxed);
         }
-        match self.put(draft, bucket, from) {
+        match self.put_within(draft, bucket, from) {
             Ok(true) => Ok(Some(turn)),
             other => {
                 self.drop_draft(draft);
@@ -423,10 +427,13 @@ impl<E: Env> Core<E> {
         let Some(found) = self.lookup(name)? else {
             return Ok(false);
         };
-        let removed = self.remove_at(found, true);
-        self.ring(self.name_bell(found));
-        // If that fails for want of memory, the dead name is dropped by whoever meets it.
-        let _ = self.drop_name(self.bucket_of(name), found);
+        let removed = self.putting(|| {
+            let removed = self.remove_at(found, true);
+            self.ring(self.name_bell(found));
+            // If that fails for want of memory, the dead name is dropped by whoever meets it.
+            let _ = self.drop_name(self.bucket_of(name), found);
+            removed
+        });
         self.unpin(found);
         removed
     }
@@ -490,8 +497,8 @@ impl<E: Env> Core<E> {
                 }
                 self.raise_pin(name)?;
                 let current = self.list_of(Id(bucket))?.1.contains(&listed);
-                if current && self.remove_at(name, false).is_ok() {
-                    let _ = self.drop_name(Id(bucket), name);
+                if current {
+                    self.putting(|| self.remove_at(name, false).and_then(|_| self.drop_name(Id(bucket), name))).ok();
                 }
                 self.unpin(name);
             }

@@ -87,6 +87,11 @@ impl<E: Load> Tables<E> {
 impl<E: Env> Core<E> {
     /// u1-u5: puts a draft where `from` was read. `false`: the place changed, the draft still is ours.
     pub fn put(&self, draft: Draft, container: Id, from: Place) -> Result<bool> {
+        self.putting(|| self.put_within(draft, container, from))
+    }
+
+    /// The same, as a part of something that is [`Core::putting`].
+    pub(crate) fn put_within(&self, draft: Draft, container: Id, from: Place) -> Result<bool> {
         let off = self.place_offset(container).ok_or_else(|| Error::damaged(format!("{container} is no container")))?;
         let Some(to) = from.put(Some(draft.id)) else {
             return Ok(false);
@@ -120,7 +125,8 @@ impl<E: Env> Core<E> {
         }
     }
 
-    /// Empties a place and lets go of what it named. `false`: it changed meanwhile.
+    /// Empties a place and lets go of what it named, as a part of something that is [`Core::putting`]. `false`: it
+    /// changed meanwhile.
     pub fn empty(&self, container: Id, from: Place, to: Place) -> Result<bool> {
         let off = self.place_offset(container).ok_or_else(|| Error::damaged(format!("{container} is no container")))?;
         if self.env.cas(off, from.0, to.0, SeqCst).is_err() {

@@ -5,17 +5,18 @@
 //!
 //! ```text
 //! r0  prove deaths, seat -> DEAD            first prove, then load the words that you decide on
-//! r1  LEASED(dead) -> BACK, ring: permits, then the leases of every object that locks
+//! r1  LEASED(dead) -> BACK, ring: permits, then the leases of every object that locks, if a dead one took any
 //! r2  every word of every zone:
 //!       DRAFT(dead)               -> HOME if its target names it, else LOOSE
 //!       DYING(dead)               -> DYING(me), finish
 //!       LEASED(dead)              -> BACK, after its cell is clean (see `ring.rs`)
 //!       BACK                      counted once more
-//!       HOME(P,t), P moved on     -> LOOSE       no proof needed: anyone, any time
+//!       HOME(P,t), P moved on     -> LOOSE       no proof needed: anyone, any time; only if somebody died
+//!                                                while putting (see `Core::putting`), and in a sweep
 //!       LOOSE                     -> reclaim     (pins of the dead are void now)
 //!       FREE that no hint offers  -> offered
 //!     again, until a pass meets no word that names the dead
-//! r3  names left without an object, and dead names, are dropped
+//! r3  names left without an object, and dead names, are dropped: as with homes
 //! r4  seat DEAD -> FREE
 //! ```
 //!
@@ -48,7 +49,7 @@ pub struct Recovered {
     pub participants: u32,
     /// Objects that they left half written or half freed.
     pub objects: u64,
-    /// Bytes that the arena has fewer in use than before.
+    /// Bytes that the arena has fewer in use than before. Counted by sweeps only.
     pub bytes: u64,
     /// Permits that they held.
     pub permits: u32,
@@ -87,38 +88,66 @@ pub struct Kept {
     pub leases: Vec<(Id, u64)>,
 }
 
+/// What a pass over all words is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// Words that name the dead.
+    Dead,
+    /// And what is loose, came back, or is free and not offered.
+    Loose,
+    /// And what is at home in a place that moved on, which takes a look at two records for each object.
+    Everything,
+}
+
 impl<E: Env> Core<E> {
     /// Settles what the dead left. `sweep`: also looks for loose ends when nobody died.
+    ///
+    /// What it costs: a load of each object's word, twice; of each record too in a sweep, or when somebody died in the
+    /// middle of a put.
     pub fn recover(&self, sweep: bool) -> Result<Recovered> {
         let dead = self.bury_the_dead();
         let mut done = Recovered { participants: dead.len() as u32, ..Recovered::default() };
         if dead.is_empty() && !sweep {
             return Ok(done);
         }
-        let before = self.bytes_in_use();
+        let thorough = sweep || dead.iter().any(|owner| self.was_putting(*owner));
+        let locked = dead.iter().any(|owner| self.had_leases(*owner));
+        let take_back_locks = || if locked { self.take_back_locks(&dead) } else { Ok(0) };
+        let before = if sweep { self.bytes_in_use() } else { 0 };
         done.permits = self.take_back(self.permits(), &dead);
         // Some of it needs memory for a pin. What fails for that is tried again when the rest is settled, which
         // frees some; if it fails then too, the seats stay for the next recovery.
-        let mut locks = self.take_back_locks(&dead);
+        let mut locks = take_back_locks();
+        let mut look = if thorough { Look::Everything } else { Look::Loose };
         loop {
             let mut failed = Ok(());
-            let settled = self.settle_words(&dead, &mut failed);
+            let settled = self.settle_words(&dead, look, &mut failed);
             done.objects += settled;
             if settled == 0 {
                 failed?;
                 break;
             }
+            // Again all that failed; else what the dead had while this was under way.
+            if failed.is_ok() {
+                look = Look::Dead;
+            }
         }
         if locks.is_err() {
-            locks = self.take_back_locks(&dead);
+            locks = take_back_locks();
         }
         done.locks = locks?;
-        self.drop_dead_names()?;
-        self.recount_warm();
+        if thorough {
+            self.drop_dead_names()?;
+        }
+        if thorough || done.objects > 0 {
+            self.recount_warm();
+        }
         for owner in dead {
             self.free_seat(owner);
         }
-        done.bytes = before.saturating_sub(self.bytes_in_use());
+        if sweep {
+            done.bytes = before.saturating_sub(self.bytes_in_use());
+        }
         Ok(done)
     }
 
@@ -128,7 +157,7 @@ impl<E: Env> Core<E> {
     }
 
     /// r2: one pass. Returns how many words named the dead and do not any more; goes on when one fails.
-    fn settle_words(&self, dead: &[Owner], failed: &mut Result<()>) -> u64 {
+    fn settle_words(&self, dead: &[Owner], look: Look, failed: &mut Result<()>) -> u64 {
         let mut settled = 0;
         let mut note = |done: Result<bool>| match done {
             Ok(done) => u64::from(done),
@@ -144,25 +173,25 @@ impl<E: Env> Core<E> {
                 let Some(state) = word.state() else { continue };
                 let of_dead = |t: crate::word::Ticket| dead.contains(&t.owner());
                 match state {
-                    State::Free => self.mend_hint(id),
+                    State::Free if look != Look::Dead => self.mend_hint(zone, slot),
                     State::Draft(t) if of_dead(t) => {
                         settled += note(self.settle_for_the_dead(id, word).map(|()| true));
                     }
                     State::Leased(t) if of_dead(t) => settled += note(self.return_for_the_dead(id, word)),
-                    State::Back(_) => {
+                    State::Back(_) if look != Look::Dead => {
                         note(self.announce(id, word).map(|()| false));
                     }
                     State::Dying(t) if of_dead(t) => {
                         self.adopt_dying(id, word);
                         settled += 1;
                     }
-                    State::Home(at) => {
+                    State::Home(at) if look == Look::Everything => {
                         let stale = note(self.is_home(id, at).map(|home| !home)) != 0;
                         if stale && self.turn_life(id, word, Life::LOOSE) {
                             self.reclaim(id);
                         }
                     }
-                    State::Loose => self.reclaim(id),
+                    State::Loose if look != Look::Dead => self.reclaim(id),
                     _ => {}
                 }
             }

@@ -710,18 +710,20 @@ impl<E: Env> Core<E> {
     /// Q6: what is in the cells of a channel that we free, and what came from it and is nobody's.
     pub(crate) fn drop_items(&self, dying: Id, todo: &mut Vec<Id>) {
         let Ok(ring) = self.ring_of(dying) else { return };
-        for index in 0..ring.cells {
-            let off = ring.cell(index);
-            let cell = self.place(off);
-            let Some(id) = cell.object().and_then(|id| self.object(id).ok()) else { continue };
-            if !cell.is_dead() && self.env.cas(off, cell.0, Place::at(None, cell.turn() + 1).0, SeqCst).is_ok() {
-                let word = self.life(id, SeqCst);
-                if matches!(word.state(), Some(State::Home(at)) if at.container == dying && at.turn & RING != 0) {
-                    self.turn_life(id, word, Life::LOOSE);
+        self.putting(|| {
+            for index in 0..ring.cells {
+                let off = ring.cell(index);
+                let cell = self.place(off);
+                let Some(id) = cell.object().and_then(|id| self.object(id).ok()) else { continue };
+                if !cell.is_dead() && self.env.cas(off, cell.0, Place::at(None, cell.turn() + 1).0, SeqCst).is_ok() {
+                    let word = self.life(id, SeqCst);
+                    if matches!(word.state(), Some(State::Home(at)) if at.container == dying && at.turn & RING != 0) {
+                        self.turn_life(id, word, Life::LOOSE);
+                    }
+                    todo.push(id);
                 }
-                todo.push(id);
             }
-        }
+        });
         // Who lives and has a lease of it pins it: these are of the dead.
         for (id, word) in self.outstanding(ring) {
             if self.turn_life(id, word, Life::LOOSE) {

@@ -29,7 +29,7 @@
 //! page that fork wipes.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
@@ -44,7 +44,7 @@ pub trait Env: Mem + Sys {}
 impl<T: Mem + Sys> Env for T {}
 
 /// Words of a seat's record.
-pub(crate) mod info {
+pub mod info {
     pub const PID: u64 = 0;
     pub const NAMESPACE: u64 = 1;
     pub const STARTED: u64 = 2;
@@ -61,6 +61,10 @@ pub(crate) mod info {
     /// Bells that threads of it sleep on; 0: none. See [`crate::wait`].
     pub const WAITS: u64 = 9;
     pub const WAITS_SHOWN: u64 = 7;
+    /// How many of its threads are in the middle of a [`super::Core::putting`].
+    pub const PUTTING: u64 = 16;
+    /// 1: it may have taken leases of objects that lock.
+    pub const LEASES: u64 = 17;
 }
 
 /// A participant: the segment's words, and who we are among those who change them.
@@ -70,6 +74,8 @@ pub struct Core<E> {
     me: Owner,
     tickets: AtomicU64,
     leases: AtomicU64,
+    /// Whether our record says that we take leases.
+    leases_shown: AtomicBool,
     /// How often somebody polled, and when the dead were last looked for because of that.
     polls: AtomicU64,
     looked: AtomicU64,
@@ -107,6 +113,16 @@ impl<E: Load> Tables<E> {
             return Process::default();
         }
         Process { pid: word(info::PID) as u32, namespace: word(info::NAMESPACE), started: word(info::STARTED) }
+    }
+
+    /// Whether the occupant of a seat died while it was [`Core::putting`].
+    pub fn was_putting(&self, dead: Owner) -> bool {
+        self.env.load(self.geo.seat_info(dead.seat.into(), info::PUTTING), SeqCst) != 0
+    }
+
+    /// Whether the occupant of a seat may have had leases of objects that lock.
+    pub fn had_leases(&self, dead: Owner) -> bool {
+        self.env.load(self.geo.seat_info(dead.seat.into(), info::LEASES), SeqCst) != 0
     }
 
     /// Whether a seat's row map is in memory.
@@ -167,6 +183,7 @@ impl<E: Env> Core<E> {
             me: Owner { seat: 0, incarnation: 0 },
             tickets: AtomicU64::new(0),
             leases: AtomicU64::new(0),
+            leases_shown: AtomicBool::new(false),
             polls: AtomicU64::new(0),
             looked: AtomicU64::new(0),
             row: (0..tables.geo.row_map_words()).map(|_| AtomicU64::new(0)).collect(),
@@ -221,6 +238,8 @@ impl<E: Env> Core<E> {
         for w in 0..info::WAITS_SHOWN {
             put(info::WAITS + w, 0);
         }
+        put(info::PUTTING, 0);
+        put(info::LEASES, 0);
         let mut text = [0u8; 16];
         let len = command.len().min(text.len());
         text[..len].copy_from_slice(&command.as_bytes()[..len]);
@@ -311,6 +330,27 @@ impl<E: Env> Core<E> {
         let count = self.leases.load(Relaxed);
         self.leases.store(count.wrapping_add(1), Relaxed);
         Ticket::new(self.me, count)
+    }
+
+    /// Runs what may leave an object at home in a place that has moved on, or a name without an object, if we die in the
+    /// middle: nothing of that names us. Our record says so meanwhile, so that recovery only has to look for such things
+    /// when it does.
+    pub fn putting<T>(&self, f: impl FnOnce() -> T) -> T {
+        let off = self.geo.seat_info(self.me.seat.into(), info::PUTTING);
+        self.env.fetch_add(off, 1, SeqCst);
+        let done = f();
+        // Not where `f` panics: then recovery looks in vain.
+        self.env.fetch_add(off, u64::MAX, SeqCst);
+        done
+    }
+
+    /// Says in our record that we may have leases of objects that lock. Before the first.
+    #[inline]
+    pub(crate) fn show_leases(&self) {
+        if !self.leases_shown.load(Relaxed) {
+            self.env.store(self.geo.seat_info(self.me.seat.into(), info::LEASES), 1, SeqCst);
+            self.leases_shown.store(true, Relaxed);
+        }
     }
 
     /// Whether who polls should ask about deaths again: at most every 100 ms for all of this process.

@@ -36,7 +36,7 @@ use crate::word::Owner;
 /// `faretra` and a line break, so that a text-mode copy is noticed.
 const MAGIC: u64 = u64::from_le_bytes(*b"faretra\n");
 /// Version of the layout. Another version is refused: this one does not convert.
-pub const VERSION: u64 = 2;
+pub const VERSION: u64 = 3;
 /// Features that this version knows.
 const KNOWN_INCOMPATIBLE: u64 = 0;
 const PARAM_COUNT: u64 = 7;

@@ -119,9 +119,10 @@ impl<E: Env> Core<E> {
             self.give_up(draft);
             return Err(e);
         }
+        // First: what was aimed at for another kind means something else for this one.
+        self.set_meta(draft.id, meta::TARGET, 0);
         self.set_kind(draft.id, kind);
         self.set_meta(draft.id, meta::LEN, len);
-        self.set_meta(draft.id, meta::TARGET, 0);
         self.set_meta(draft.id, meta::ROWS, 0);
         Ok(draft)
     }
@@ -228,11 +229,10 @@ impl<E: Env> Core<E> {
     }
 
     /// Sets the bit of a free slot that no hint tells of.
-    pub fn mend_hint(&self, id: Id) {
-        let (zone, slot) = self.slot(id);
+    pub fn mend_hint(&self, zone: &Zone, slot: u64) {
         let shown = |h: Hints| self.env.load(h.bits + slot / 64 * 8, Relaxed) >> (slot % 64) & 1 != 0;
         if !zone.hints.into_iter().any(shown) {
-            let warm = self.meta(id, meta::COMMITTED) != 0;
+            let warm = self.meta(zone.id(slot), meta::COMMITTED) != 0;
             self.give_hint(zone, slot, if warm { WARM } else { COLD });
         }
     }

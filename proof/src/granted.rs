@@ -305,6 +305,22 @@ pub fn scripts() -> Vec<Script> {
     vec![
         plain("make one of each that locks", |_| {}, publish_all, &[]),
         plain(
+            "a name where a mutex was",
+            |a| {
+                // Somebody else, who leaves: the slots are anybody's.
+                let other = quiet(&a.env, 50);
+                one(&other, "m", MUTEX);
+                ok(other.remove("m"));
+                other.detach();
+            },
+            |a| {
+                for name in ["x", "y", "z"] {
+                    ok(crate::world::publish(a, name, 1, 0));
+                }
+            },
+            &[],
+        ),
+        plain(
             "lock, add, unlock, twice",
             |a| one(a, "m", MUTEX),
             |a| {

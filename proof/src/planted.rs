@@ -365,7 +365,7 @@ pub const BUGS: &[Bug] = &[
         what: "locks of the dead stay theirs",
         breaks: "V5",
         file: "recover.rs",
-        edits: &[("        let mut locks = self.take_back_locks(&dead);\n", "        let mut locks = Ok(0);\n")],
+        edits: &[("        let mut locks = take_back_locks();\n", "        let mut locks = Ok(0);\n")],
         test: KILL,
     },
     Bug {
@@ -692,5 +692,55 @@ pub const BUGS: &[Bug] = &[
             "                    self.advance(ring, ring::TAIL, tail);\n",
         )],
         test: WEAK_RINGS,
+    },
+    Bug {
+        what: "a put does not say that it is under way, quick recovery",
+        breaks: "r2",
+        file: "seat.rs",
+        edits: &[
+            ("        self.env.fetch_add(off, 1, SeqCst);\n        let done = f();\n", "        let done = f();\n"),
+            (
+                "        self.env.fetch_add(off, u64::MAX, SeqCst);\n        done\n",
+                "        let _ = off;\n        done\n",
+            ),
+        ],
+        test: KILL,
+    },
+    Bug {
+        what: "the teardown of a ring does not say that it is under way, quick recovery",
+        breaks: "r2",
+        file: "ring.rs",
+        edits: &[(
+            "        self.putting(|| {\n            for index in 0..ring.cells {\n",
+            "        (|f: &mut dyn FnMut()| f())(&mut || {\n            for index in 0..ring.cells {\n",
+        )],
+        test: CHANNELS,
+    },
+    Bug {
+        what: "who takes leases does not say so, quick recovery",
+        breaks: "r1",
+        file: "seat.rs",
+        edits: &[("        if !self.leases_shown.load(Relaxed) {\n", "        if false {\n")],
+        test: KILL,
+    },
+    Bug {
+        what: "what is loose is left to sweeps, quick recovery",
+        breaks: "r2",
+        file: "recover.rs",
+        edits: &[(
+            "                    State::Loose if look != Look::Dead => self.reclaim(id),\n",
+            "                    State::Loose if look == Look::Everything => self.reclaim(id),\n",
+        )],
+        test: KILL,
+    },
+    Bug {
+        what: "a draft has the target of the slot's last tenant when its kind is set",
+        breaks: "r2",
+        file: "zone.rs",
+        edits: &[(
+            "        self.set_meta(draft.id, meta::TARGET, 0);\n        self.set_kind(draft.id, kind);\n",
+            "        self.set_kind(draft.id, kind);\n        self.set_meta(draft.id, meta::TARGET, 0);\n",
+        )],
+        test: KILL,
     },
 ];

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use faretra::proof::{Load, Mem, Sys, header};
+use faretra::proof::{Load, Mem, Sys, header, info};
 use faretra::{Error, Kind};
 use std::sync::atomic::Ordering;
 
@@ -404,6 +404,8 @@ fn object_scripts() -> Vec<Script> {
                 let place = dead.place(off);
                 dead.raise(header::FLOOR, 1);
                 ok(dead.empty(name, place, place.kill().expect("alive")));
+                let putting = dead.geo.seat_info(dead.me().seat.into(), info::PUTTING);
+                dead.env.fetch_add(putting, 1, Ordering::SeqCst);
                 a.env.state().kill(50);
             },
             |a| {

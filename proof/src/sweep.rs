@@ -63,7 +63,7 @@ pub fn second_order_sweep(script: &Script, every: usize) -> (u64, u64) {
         let sim = Sim::of(image);
         sim.state().room = crate::world::ROOM;
         let recover = |r: &Actor| {
-            ok(r.recover(true));
+            ok(r.recover(step % 2 == 0));
         };
         for (second, image) in deaths(&sim, 60, recover).into_iter().enumerate() {
             pairs += 1;

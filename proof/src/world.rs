@@ -209,6 +209,12 @@ impl Expect {
     }
 }
 
+/// Everything that is not free.
+fn in_use(actor: &Actor) -> Vec<(Id, Life)> {
+    let ids = actor.geo.zones.iter().flat_map(|zone| (0..actor.used(zone)).map(|slot| zone.id(slot)));
+    ids.map(|id| (id, actor.life(id, Ordering::Relaxed))).filter(|(_, life)| *life != Life::FREE).collect()
+}
+
 /// What is asked of an arena after something was killed in it.
 pub fn check(image: Image, expect: &Expect) {
     let mut versions = image.told.clone();
@@ -222,9 +228,14 @@ pub fn check(image: Image, expect: &Expect) {
     let sim = Sim::of(image.clone());
     sim.state().room = ROOM;
     let r = quiet(&sim, CHECKER);
+    // What any waiter does, and then what is only done when memory runs out or somebody asks for it.
+    ok(r.recover(false));
+    let (found, left) = (r.look_for_violations(), in_use(&r));
+    assert!(found.is_empty(), "after a quick recovery: {found:?}");
     ok(r.recover(true));
     let found = ok(r.verify());
     assert!(found.is_empty(), "after recovery: {found:?}");
+    assert_eq!(in_use(&r), left, "a quick recovery left something for a sweep");
     crate::queue::check_items(&r, &image);
     for (name, values) in &expect.allowed {
         let read = ok(read(&r, name));
