@@ -14,8 +14,12 @@
 //! rounds are between the two given beside it.
 //!
 //! iceoryx2 is set up as its own benchmarks are: one publisher, one subscriber, no history, a buffer of one item, slices
-//! of the length that is sent. Its payload begins at a cache line, as ours does. Its release builds are one unit, linked
-//! as a whole, which helps both: `CARGO_PROFILE_BENCH_LTO=true CARGO_PROFILE_BENCH_CODEGEN_UNITS=1` before the command.
+//! of the length that is sent. Its payload begins at a cache line, as ours does. Its own release builds are one unit,
+//! linked as a whole, which is faster for both, and more so for it:
+//!
+//! ```text
+//! CARGO_PROFILE_BENCH_LTO=true CARGO_PROFILE_BENCH_CODEGEN_UNITS=1 cargo bench -p peers
+//! ```
 #![allow(clippy::print_stdout, reason = "a bench is there to print")]
 #![allow(unsafe_code, reason = "a signal, and a plain shared mapping, have no safe form")]
 
@@ -100,7 +104,7 @@ const PAIRS: [(usize, usize, &str, &str); 4] = [
     (2, 5, "spins, then sleeps; event without an item", "<= 1"),
 ];
 
-const SIZES: [(u64, usize); 5] = [(KIB, 1000), (64 * KIB, 500), (MIB, 100), (8 * MIB, 30), (64 * MIB, 4)];
+const SIZES: [(u64, usize); 5] = [(KIB, 1000), (64 * KIB, 500), (MIB, 100), (8 * MIB, 30), (64 * MIB, 8)];
 
 /// Nanoseconds of one case.
 #[derive(Clone, Debug, Default)]
