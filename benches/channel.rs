@@ -15,33 +15,28 @@
 #[allow(dead_code, reason = "shared with `ratios`")]
 #[path = "ratios/measure.rs"]
 mod measure;
+#[allow(dead_code, reason = "shared with `peers`")]
+#[path = "ratios/pair.rs"]
+mod pair;
 
-use std::error::Error;
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicU32, AtomicU64};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use faretra::bytemuck;
-use faretra::channel::Contents;
-use faretra::{Arena, Array, KIB, Lease, MIB, Receiver, RecvError, Sender, Writer};
-use memmap2::{Mmap, MmapMut, MmapOptions, MmapRaw};
+use faretra::{Arena, Array, KIB, MIB};
+use memmap2::{Mmap, MmapMut};
 use ndarray::{ArrayView1, Ix1};
-use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::time::TimeValLike;
 
 use measure::{load, size, time};
-
-type Outcome<T = ()> = Result<T, Box<dyn Error>>;
-
-const DEADLINE: Duration = Duration::from_secs(60);
-const LARGEST: u64 = 64 * MIB;
-/// For those who poll: so often that they never sleep.
-const NO_SLEEP: u32 = 1 << 30;
+use pair::{
+    Ends, LARGEST, Outcome, Partner, Used, WAITS, Wait, Word, Words, clock, part, pin_to_processor, sum, until,
+};
 
 fn main() -> Outcome {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -78,18 +73,6 @@ enum Way {
     Pipe,
 }
 
-/// How one waits for the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wait {
-    /// As most programs do: a short spin, then sleep.
-    Blocks,
-    /// Sleeps at once.
-    Sleeps,
-    Polls,
-}
-
-const WAITS: [Wait; 3] = [Wait::Blocks, Wait::Sleeps, Wait::Polls];
-
 const CASES: [(Way, Wait, &str); 8] = [
     (Way::InPlace, Wait::Blocks, "channel, written in place"),
     (Way::Copied, Wait::Blocks, "channel, copied in"),
@@ -101,31 +84,6 @@ const CASES: [(Way, Wait, &str); 8] = [
     (Way::Shared, Wait::Polls, "polled shared buffer"),
 ];
 
-/// What both processes used.
-#[derive(Clone, Copy, Debug, Default)]
-struct Used {
-    cpu_us: u64,
-    faults: u64,
-}
-
-impl Used {
-    fn now() -> Outcome<Used> {
-        let usage = getrusage(UsageWho::RUSAGE_SELF)?;
-        let cpu_us = (usage.user_time() + usage.system_time()).num_microseconds() as u64;
-        Ok(Used { cpu_us, faults: usage.minor_page_faults() as u64 })
-    }
-
-    fn since(before: Used) -> Outcome<Used> {
-        let now = Used::now()?;
-        Ok(Used { cpu_us: now.cpu_us - before.cpu_us, faults: now.faults - before.faults })
-    }
-
-    fn add(&mut self, other: Used) {
-        self.cpu_us += other.cpu_us;
-        self.faults += other.faults;
-    }
-}
-
 /// Nanoseconds of one case.
 #[derive(Debug, Default)]
 struct Samples {
@@ -134,32 +92,11 @@ struct Samples {
     used: Used,
 }
 
-fn part(samples: &[u64], part: f64) -> f64 {
-    let mut sorted = samples.to_vec();
-    sorted.sort_unstable();
-    let index = (sorted.len().saturating_sub(1) as f64 * part).round() as usize;
-    sorted.get(index).map_or(f64::NAN, |ns| *ns as f64)
-}
-
-/// Words of shared memory, each on a cache line of its own.
-#[derive(Clone, Copy)]
-enum Word {
-    Starts,
-    Sends,
-    Received,
-    WasRead,
-    Seed,
-    To,
-    Fro,
-    Go,
-    Ready,
-}
-
 // ---------------------------------------------------------------------------------------------- both processes
 
 /// The rivals' memory.
 struct Floor {
-    words: MmapRaw,
+    words: Words,
     path: String,
     ours: bool,
 }
@@ -178,26 +115,21 @@ impl Drop for Floor {
 impl Floor {
     fn make(name: &str) -> Outcome<Floor> {
         let path = format!("/dev/shm/{name}");
-        File::create_new(&path)?.set_len(4096)?;
+        let words = Words::make(&path)?;
         File::create_new(format!("{path}.buffer"))?.set_len(LARGEST)?;
         for end in [".to", ".fro"] {
             nix::unistd::mkfifo(format!("{path}{end}").as_str(), nix::sys::stat::Mode::S_IRWXU)?;
         }
-        let mut floor = Floor::open(name)?;
-        floor.ours = true;
-        Ok(floor)
+        Ok(Floor { words, path, ours: true })
     }
 
     fn open(name: &str) -> Outcome<Floor> {
         let path = format!("/dev/shm/{name}");
-        let file = OpenOptions::new().read(true).write(true).open(&path)?;
-        Ok(Floor { words: MmapOptions::new().len(4096).map_raw(&file)?, path, ours: false })
+        Ok(Floor { words: Words::open(&path)?, path, ours: false })
     }
 
     fn word(&self, word: Word) -> &AtomicU64 {
-        let at = self.words.as_mut_ptr().wrapping_add(word as usize * 64).cast();
-        // SAFETY: inside the mapping, aligned, lives as long as `self`; all processes use it as this atomic.
-        unsafe { AtomicU64::from_ptr(at) }
+        self.words.word(word)
     }
 
     fn half(&self, word: Word) -> &AtomicU32 {
@@ -246,68 +178,6 @@ fn await_signal(word: &AtomicU32, wait: Wait) {
             }
         }
         _ => futex_wait(word),
-    }
-}
-
-/// Nanoseconds of a clock that all processes share.
-fn clock() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: writes `now`.
-    let read = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    assert_eq!(read, 0);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
-}
-
-/// The ends of a pair of channels, which wait in one way.
-struct Ends {
-    writer: Writer,
-    to: Sender,
-    from: Receiver,
-    wait: Wait,
-}
-
-impl Ends {
-    /// Of side 0 or 1, in an arena of its own for each way to wait.
-    fn of(name: &str, wait: Wait, side: usize) -> Outcome<Ends> {
-        let arena = Ends::arena(name, wait)?;
-        let writer = arena.writer()?;
-        let channel = |i: usize| writer.sender_of(["to", "fro"][i], 4, Contents::Mixed);
-        let (to, other) = (channel(side)?, channel(1 - side)?);
-        let from = arena.receiver(["to", "fro"][1 - side])?;
-        drop(other);
-        Ok(Ends { to, from, wait, writer })
-    }
-
-    fn arena(name: &str, wait: Wait) -> faretra::Result<Arena> {
-        let options = Arena::options().limit(8 * LARGEST).keep(false);
-        let options = match wait {
-            Wait::Blocks => options,
-            Wait::Sleeps => options.spin(0),
-            Wait::Polls => options.spin(NO_SLEEP),
-        };
-        options.open_or_create(&format!("{name}-{wait:?}").to_lowercase())
-    }
-
-    fn receive(&self) -> Outcome<Lease> {
-        match self.wait {
-            Wait::Polls => loop {
-                match self.from.try_recv() {
-                    Err(RecvError::Empty) => std::hint::spin_loop(),
-                    other => return Ok(other?),
-                }
-            },
-            _ => Ok(self.from.recv()?),
-        }
-    }
-
-    fn say(&self) -> Outcome {
-        self.to.send(b"8 bytes!".as_slice()).map_err(|e| e.to_string())?;
-        Ok(())
-    }
-
-    fn hear(&self) -> Outcome {
-        self.receive()?.ack();
-        Ok(())
     }
 }
 
@@ -364,32 +234,6 @@ impl Here {
         };
         Ok(Connected { ends, socket, to, fro, shared, floor, own: vec![0; LARGEST as usize / 8] })
     }
-}
-
-/// Each of the two processes has a processor of its own, if there are two: moving about is not what is measured.
-fn pin_to_processor(side: usize) -> Outcome {
-    use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-    let this = nix::unistd::Pid::from_raw(0);
-    let allowed = sched_getaffinity(this)?;
-    let all: Vec<usize> = (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).unwrap_or(false)).collect();
-    let mut one = CpuSet::new();
-    one.set(all[side % all.len()])?;
-    Ok(sched_setaffinity(this, &one)?)
-}
-
-fn until(what: &str, mut look: impl FnMut() -> bool) -> Outcome {
-    let start = Instant::now();
-    while !look() {
-        if start.elapsed() > DEADLINE {
-            return Err(format!("waited {DEADLINE:?} for {what}").into());
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    Ok(())
-}
-
-fn sum(words: &[u64]) -> u64 {
-    words.iter().fold(0, |sum, word| sum.wrapping_add(*word))
 }
 
 impl Connected {
@@ -515,52 +359,6 @@ impl Connected {
 
 // --------------------------------------------------------------------------------------------- the other process
 
-/// The other process: told what comes, it does its part, and says what that used.
-struct Partner {
-    process: Child,
-    answers: BufReader<std::process::ChildStdout>,
-}
-
-impl Drop for Partner {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl Partner {
-    fn start(name: &str) -> Outcome<Partner> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["partner", name]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut process = command.spawn()?;
-        let answers = BufReader::new(process.stdout.take().ok_or("piped")?);
-        Ok(Partner { process, answers })
-    }
-
-    /// Lets it end by itself, so that its arenas go.
-    fn finish(mut self) -> Outcome {
-        drop(self.process.stdin.take());
-        match self.process.wait()?.success() {
-            true => Ok(()),
-            false => Err("the partner failed".into()),
-        }
-    }
-
-    fn tell(&mut self, numbers: [usize; 5]) -> Outcome {
-        let line = numbers.map(|n| n.to_string()).join(" ");
-        writeln!(self.process.stdin.as_mut().ok_or("piped")?, "{line}")?;
-        Ok(())
-    }
-
-    fn answer(&mut self) -> Outcome<Used> {
-        let mut line = String::new();
-        self.answers.read_line(&mut line)?;
-        let numbers: Vec<u64> = line.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
-        let [cpu_us, faults] = numbers[..] else { return Err(format!("the partner said {line:?}").into()) };
-        Ok(Used { cpu_us, faults })
-    }
-}
-
 /// What an empty item is, among the cases: there and back, through a channel or bare.
 const TURN: usize = 100;
 
@@ -593,7 +391,7 @@ fn to_and_fro(here: &mut Connected, other: &mut Partner, hurry: usize) -> Outcom
     for round in 0..=rounds {
         for (which, wait) in WAITS.iter().enumerate() {
             for bare in [false, true] {
-                other.tell([TURN, which, bare.into(), 0, count])?;
+                other.tell(&[TURN, which, bare.into(), 0, count])?;
                 let (before, mut times) = (Used::now()?, vec![]);
                 for _ in 0..count {
                     let start = clock();
@@ -656,7 +454,7 @@ fn sizes(here: &mut Connected, other: &mut Partner, hurry: usize) -> Outcome {
         let mut samples: [Samples; CASES.len()] = Default::default();
         for round in 0..=rounds {
             for (case, (way, wait, _)) in CASES.iter().enumerate() {
-                other.tell([case, 0, words, elsewhere, count])?;
+                other.tell(&[case, 0, words, elsewhere, count])?;
                 let before = Used::now()?;
                 let samples = &mut samples[case];
                 for i in 0..count {
