@@ -152,29 +152,12 @@ impl ArrayInfo {
 
     /// Bytes of the elements alone, or why there can be no such array.
     pub(crate) fn data_bytes(&self) -> Result<u64> {
-        if self.shape.len() > MAX_RANK {
-            return Err(Error::invalid(format!(
-                "an array of {} axes cannot be stored: {MAX_RANK} are the most; merge some with into_shape_with_order",
-                self.shape.len()
-            )));
-        }
-        // An axis of length 0 empties the array, but ndarray and numpy still refuse shapes whose
-        // other axes overflow: so the product leaves zeros out.
-        let mut product = self.element.size() as u64;
-        for &n in self.shape.iter().filter(|&&n| n != 0) {
-            product = product.checked_mul(n as u64).filter(|&b| b <= isize::MAX as u64).ok_or_else(|| {
-                Error::invalid(format!(
-                    "an array of shape {:?} and type {} is larger than memory can be",
-                    self.shape, self.element
-                ))
-            })?;
-        }
-        Ok(if self.shape.contains(&0) { 0 } else { product })
+        data_bytes(self.element, &self.shape)
     }
 
     /// Where the elements start.
     pub(crate) fn data_at(&self) -> usize {
-        (FIXED + 8 * self.shape.len()).next_multiple_of(64)
+        data_at(self.shape.len())
     }
 
     /// Bytes of the whole object.
@@ -184,18 +167,7 @@ impl ArrayInfo {
 
     /// Writes everything in front of the elements; `out` is the whole object.
     pub(crate) fn write_header(&self, out: &mut [u8]) -> Result<()> {
-        let data_bytes = self.data_bytes()?;
-        let head = &mut out[..self.data_at()];
-        head.fill(0);
-        head[0..4].copy_from_slice(&MAGIC.to_le_bytes());
-        head[4..8].copy_from_slice(&FORMAT.to_le_bytes());
-        head[8..12].copy_from_slice(&(self.element as u32).to_le_bytes());
-        head[12..16].copy_from_slice(&u32::from(self.fortran).to_le_bytes());
-        head[16..24].copy_from_slice(&(self.shape.len() as u64).to_le_bytes());
-        head[24..32].copy_from_slice(&data_bytes.to_le_bytes());
-        for (to, &n) in head[FIXED..].chunks_exact_mut(8).zip(&self.shape) {
-            to.copy_from_slice(&(n as u64).to_le_bytes());
-        }
+        write_header(out, self.element, &self.shape, self.fortran, self.data_bytes()?);
         Ok(())
     }
 
@@ -256,7 +228,7 @@ impl ArrayInfo {
         if data != long(24) {
             return Err(damaged(format!("says {} bytes of data, its shape {:?} says {data}", long(24), info.shape)));
         }
-        let end = info.object_bytes().map_err(|e| damaged(e.to_string()))?;
+        let end = info.data_at() as u64 + data;
         if end > total {
             return Err(damaged(format!("says {end} bytes, the object has {total}")));
         }
@@ -295,6 +267,44 @@ impl ArrayInfo {
             },
             found: format!("an array of {}, {} (shape {:?})", self.element, axes(self.shape.len()), self.shape),
         })
+    }
+}
+
+/// Bytes of the elements of an array, or why there can be no such array.
+fn data_bytes(element: ElementType, shape: &[usize]) -> Result<u64> {
+    if shape.len() > MAX_RANK {
+        return Err(Error::invalid(format!(
+            "an array of {} axes cannot be stored: {MAX_RANK} are the most; merge some with into_shape_with_order",
+            shape.len()
+        )));
+    }
+    // An axis of length 0 empties the array, but ndarray and numpy still refuse shapes whose
+    // other axes overflow: so the product leaves zeros out.
+    let mut product = element.size() as u64;
+    for &n in shape.iter().filter(|&&n| n != 0) {
+        product = product.checked_mul(n as u64).filter(|&b| b <= isize::MAX as u64).ok_or_else(|| {
+            Error::invalid(format!("an array of shape {shape:?} and type {element} is larger than memory can be"))
+        })?;
+    }
+    Ok(if shape.contains(&0) { 0 } else { product })
+}
+
+/// Where the elements of an array of so many axes start.
+fn data_at(rank: usize) -> usize {
+    (FIXED + 8 * rank).next_multiple_of(64)
+}
+
+fn write_header(out: &mut [u8], element: ElementType, shape: &[usize], fortran: bool, data_bytes: u64) {
+    let head = &mut out[..data_at(shape.len())];
+    head.fill(0);
+    head[0..4].copy_from_slice(&MAGIC.to_le_bytes());
+    head[4..8].copy_from_slice(&FORMAT.to_le_bytes());
+    head[8..12].copy_from_slice(&(element as u32).to_le_bytes());
+    head[12..16].copy_from_slice(&u32::from(fortran).to_le_bytes());
+    head[16..24].copy_from_slice(&(shape.len() as u64).to_le_bytes());
+    head[24..32].copy_from_slice(&data_bytes.to_le_bytes());
+    for (to, &n) in head[FIXED..].chunks_exact_mut(8).zip(shape) {
+        to.copy_from_slice(&(n as u64).to_le_bytes());
     }
 }
 
@@ -437,6 +447,7 @@ impl<T: Element, D: Dimension> fmt::Debug for Array<T, D> {
 #[derive(Debug)]
 pub(crate) struct ArrayDraftLayout<T, D: Dimension> {
     shape: StrideShape<D>,
+    /// Of the elements alone.
     bytes: u64,
     element: std::marker::PhantomData<T>,
 }
@@ -444,29 +455,31 @@ pub(crate) struct ArrayDraftLayout<T, D: Dimension> {
 impl<T: Element, D: Dimension> ArrayDraftLayout<T, D> {
     pub(crate) fn new(shape: impl Into<StrideShape<D>>) -> Result<Self> {
         let shape = shape.into();
-        // Header and size are the same for both orders; the order shows once there is memory.
-        let bytes = ArrayInfo::new(T::TYPE, shape.raw_dim().slice(), false).object_bytes()?;
+        // The size is the same for both orders; the order shows once there is memory.
+        let bytes = data_bytes(T::TYPE, shape.raw_dim().slice())?;
         Ok(ArrayDraftLayout { shape, bytes, element: std::marker::PhantomData })
     }
 
     /// Bytes of the object.
     pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
+        self.data_at() as u64 + self.bytes
+    }
+
+    fn data_at(&self) -> usize {
+        data_at(self.shape.raw_dim().ndim())
     }
 
     /// Writes the header and makes the memory fit for [`ArrayDraftLayout::view_mut`]; call it once,
-    /// first. Numbers start as whatever the memory held, `bool`s as false.
-    pub(crate) fn prepare(&self, out: &mut [u8]) -> Result<()> {
-        let mut info = ArrayInfo::new(T::TYPE, self.shape.raw_dim().slice(), false);
-        info.write_header(out)?;
-        let data = info.data_bytes()? as usize;
-        let (data, tail) = out[info.data_at()..].split_at_mut(data);
+    /// first. Numbers start as whatever the memory held, `bool`s as false. Returns how many elements there are.
+    pub(crate) fn prepare(&self, out: &mut [u8]) -> Result<u64> {
+        let (data, tail) = out[self.data_at()..].split_at_mut(self.bytes as usize);
         tail.fill(0);
         if T::TYPE == ElementType::Bool {
             data.fill(0);
         }
         let view = self.view_mut(out)?;
-        info.fortran = if view.is_standard_layout() {
+        let elements = view.len() as u64;
+        let fortran = if view.is_standard_layout() {
             false
         } else if view.t().is_standard_layout() {
             true
@@ -475,13 +488,13 @@ impl<T: Element, D: Dimension> ArrayDraftLayout<T, D> {
                 "an array draft with custom strides cannot be stored: ask for C order (the shape alone) or Fortran order (shape.f())",
             ));
         };
-        info.write_header(out)
+        write_header(out, T::TYPE, self.shape.raw_dim().slice(), fortran, self.bytes);
+        Ok(elements)
     }
 
     /// The elements, to be written.
     pub(crate) fn view_mut<'a>(&self, out: &'a mut [u8]) -> Result<ArrayViewMut<'a, T, D>> {
-        let info = ArrayInfo::new(T::TYPE, self.shape.raw_dim().slice(), false);
-        let (at, len) = (info.data_at(), info.data_bytes()? as usize);
+        let (at, len) = (self.data_at(), self.bytes as usize);
         let have = out.len();
         let data = out.get_mut(at..).and_then(|b| b.get_mut(..len)).ok_or_else(|| {
             Error::damaged(format!("an array draft of {len} bytes at {at} lies in an object of {have}"))

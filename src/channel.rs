@@ -447,7 +447,7 @@ impl Looks {
 #[derive(Debug)]
 pub struct Iter<'a> {
     receiver: &'a Receiver,
-    before: Option<Arc<Leased>>,
+    before: Option<Leased>,
     ended: bool,
 }
 
@@ -536,16 +536,16 @@ impl RecordBatchReader for Stream {
 struct Leased {
     port: Arc<Port>,
     taken: Taken,
-    ended: std::sync::atomic::AtomicBool,
+    ended: bool,
 }
 
 impl Leased {
     /// Whether it was not ended before, and is ended by the caller now.
-    fn end(&self) -> bool {
-        !self.ended.swap(true, std::sync::atomic::Ordering::AcqRel) && self.port.at().core.env.check_fork().is_ok()
+    fn end(&mut self) -> bool {
+        !std::mem::replace(&mut self.ended, true) && self.port.at().core.env.check_fork().is_ok()
     }
 
-    fn acknowledge(&self) {
+    fn acknowledge(mut self) {
         if self.end() {
             self.port.at().core.acknowledge(self.port.ring, self.taken);
         }
@@ -566,7 +566,7 @@ impl Drop for Leased {
 #[must_use = "dropping the lease gives the item back: call `ack`"]
 pub struct Lease {
     object: Object,
-    leased: Arc<Leased>,
+    leased: Leased,
 }
 
 impl Deref for Lease {
@@ -578,8 +578,8 @@ impl Deref for Lease {
 
 impl Lease {
     fn new(port: &Arc<Port>, taken: Taken) -> Result<Lease> {
-        let leased = Arc::new(Leased { port: port.clone(), taken, ended: false.into() });
-        let object = Object::pinned(Pin::leased(port.at(), taken.id)?, &port.name)?;
+        let leased = Leased { port: port.clone(), taken, ended: false };
+        let object = Object::pinned(Pin::leased(port.at(), taken.id)?, port.name.clone())?;
         Ok(Lease { object, leased })
     }
 
@@ -616,8 +616,8 @@ impl Lease {
         self.send_by(to, Some(timeout))
     }
 
-    fn send_by(self, to: &Sender, timeout: Option<Duration>) -> Result<(), ForwardError> {
-        let Leased { port, taken, .. } = &*self.leased;
+    fn send_by(mut self, to: &Sender, timeout: Option<Duration>) -> Result<(), ForwardError> {
+        let Leased { port, taken, .. } = &self.leased;
         let same = port.at().is_same_arena(to.port.at());
         if !same {
             let copied = to.send_by((&self.object).into(), timeout).map_err(|e| e.to_string());
@@ -644,22 +644,21 @@ impl Lease {
         let sent = to.wait_to_send(timeout, || core.try_send(to.port.ring, draft));
         if matches!(sent, Ok(Some(Ok(())))) {
             core.tell_of_end(port.ring);
-            self.leased.ended.store(true, std::sync::atomic::Ordering::Release);
+            self.leased.ended = true;
             return Ok(());
         }
         // It still is ours, as a draft; a lease again.
-        let port = port.clone();
-        let taken = core.draft_to_lease(draft, taken.attempts);
-        self.leased.ended.store(true, std::sync::atomic::Ordering::Release);
-        let lease = taken.map(|taken| Lease {
-            object: self.object.clone(),
-            leased: Arc::new(Leased { port, taken, ended: false.into() }),
-        });
+        let again = core.draft_to_lease(draft, taken.attempts);
         let why = match sent {
             Err(e) => e.to_string(),
             Ok(Some(_)) => closed_text(core.is_closed(to.port.ring), "receiver"),
             Ok(None) => "the channel stayed full".into(),
         };
+        match again {
+            Some(taken) => self.leased.taken = taken,
+            None => self.leased.ended = true,
+        }
+        let lease = Some(self).filter(|lease| !lease.leased.ended);
         Err(ForwardError { why, lease })
     }
 

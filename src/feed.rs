@@ -207,7 +207,7 @@ impl Arena {
 impl Port {
     /// An item that was pinned.
     fn item(&self, id: crate::word::Id) -> Result<Object> {
-        Object::pinned(Pin::taken(self.at(), id), &self.name)
+        Object::pinned(Pin::taken(self.at(), id), self.name.clone())
     }
 }
 

@@ -190,8 +190,8 @@ impl<E: Env> Core<E> {
     /// t1-t9, for an object that may be LOOSE, and for the parts that go with it.
     #[cold]
     pub fn reclaim(&self, id: Id) {
-        let mut todo = vec![id];
-        while let Some(id) = todo.pop() {
+        let (mut todo, mut next) = (vec![], Some(id));
+        while let Some(id) = next {
             while self.life(id, SeqCst) == Life::LOOSE {
                 let dying = Life::dying(self.ticket());
                 if self.turn_life(id, Life::LOOSE, dying) && self.finish(id, dying, &mut todo) {
@@ -202,6 +202,7 @@ impl<E: Env> Core<E> {
                     break;
                 }
             }
+            next = todo.pop();
         }
     }
 
@@ -251,8 +252,14 @@ impl<E: Env> Core<E> {
         if self.kind(id).is_ok_and(Kind::is_ring) {
             self.drop_items(id, todo);
         }
-        self.set_meta(id, meta::KIND, self.meta(id, meta::KIND) & 0xffff_ffff);
-        self.set_meta(id, meta::FROM, 0);
+        // Most have neither entries nor a channel to go back to, and the next tenant's process has the record in its cache.
+        let kind = self.meta(id, meta::KIND);
+        if kind >> 32 != 0 {
+            self.set_meta(id, meta::KIND, kind & 0xffff_ffff);
+        }
+        if self.meta(id, meta::FROM) != 0 {
+            self.set_meta(id, meta::FROM, 0);
+        }
         self.free(id, dying);
         true
     }

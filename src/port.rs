@@ -140,7 +140,7 @@ impl Port {
             return Ok(Some(schema.clone()));
         }
         let Some(pin) = Pin::in_place(self.at(), self.ring.id)? else { return Ok(None) };
-        let schema = Table::try_from(Object::pinned(pin, &self.name)?)?.schema();
+        let schema = Table::try_from(Object::pinned(pin, self.name.clone())?)?.schema();
         Ok(Some(self.schema.get_or_init(|| schema).clone()))
     }
 

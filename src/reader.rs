@@ -29,7 +29,7 @@ pub struct Object {
 }
 
 impl Object {
-    pub(crate) fn pinned(pin: Pin, name: &str) -> Result<Object> {
+    pub(crate) fn pinned(pin: Pin, name: impl Into<Arc<str>>) -> Result<Object> {
         let (id, kind) = resolve(&pin)?;
         Ok(Object { pin: Arc::new(pin), id, name: name.into(), kind })
     }
@@ -115,6 +115,14 @@ impl Object {
     pub fn array_info(&self) -> Result<ArrayInfo> {
         self.expect(Kind::Array)?;
         ArrayInfo::parse(self.body()?)
+    }
+
+    /// The array, if that is what was published.
+    pub fn array<T: Element, D: Dimension>(&self) -> Result<Array<T, D>> {
+        self.expect(Kind::Array)?;
+        let (at, _) = self.pin.extent(self.id);
+        let len = self.body()?.len();
+        Array::from_buffer(&self.name, self.pin.region().slice_with_length(at as usize, len))
     }
 
     /// One column of a batch as an array, without building the others: the fast way to plain numbers.
@@ -392,10 +400,7 @@ impl Table {
 impl<T: Element, D: Dimension> TryFrom<Object> for Array<T, D> {
     type Error = Error;
     fn try_from(object: Object) -> Result<Array<T, D>> {
-        object.expect(Kind::Array)?;
-        let (at, _) = object.pin.extent(object.id);
-        let len = object.body()?.len();
-        Array::from_buffer(&object.name, object.pin.region().slice_with_length(at as usize, len))
+        object.array()
     }
 }
 

@@ -548,8 +548,9 @@ impl<E: Env> Core<E> {
     /// A lease is over. A sender may wait for its memory; receivers at a channel that ends, for the last one.
     pub fn tell_of_end(&self, ring: Ring) {
         self.ring(ring.bell(End::Send));
-        if self.is_closed(ring) || self.is_deserted(ring, End::Send) {
-            self.ring(ring.bell(End::Receive));
+        let receivers = ring.bell(End::Receive);
+        if self.is_awaited(receivers) && (self.is_closed(ring) || self.is_deserted(ring, End::Send)) {
+            self.ring(receivers);
         }
     }
 

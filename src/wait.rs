@@ -36,6 +36,11 @@ impl<E: Load> Tables<E> {
         (0..info::WAITS_SHOWN).map(shown).filter(|bell| *bell != 0).collect()
     }
 
+    /// Whether anybody sleeps on a bell, or is about to.
+    pub fn is_awaited(&self, bell: u64) -> bool {
+        Bell(self.env.load(bell, SeqCst)).armed()
+    }
+
     /// How often a bell was rung while somebody slept on it, modulo 2^31.
     pub fn times_rung(&self, bell: u64) -> u64 {
         self.env.load(bell, SeqCst) >> 1

@@ -408,9 +408,8 @@ impl Writer {
     pub fn draft_array<T: Element, D: Dimension>(&self, shape: impl Into<StrideShape<D>>) -> Result<ArrayDraft<T, D>> {
         let layout = ArrayDraftLayout::<T, D>::new(shape)?;
         let mut sheet = self.with_room(|| Sheet::new(&self.at, Kind::Array, layout.bytes()))?;
-        layout.prepare(sheet.bytes()?)?;
-        let rows = layout.view_mut(sheet.bytes()?)?.len() as u64;
-        sheet.set_rows(rows);
+        let elements = layout.prepare(sheet.bytes()?)?;
+        sheet.set_rows(elements);
         Ok(ArrayDraft { layout, sheet, _permit: self.permit.clone() })
     }
 
