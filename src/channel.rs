@@ -217,12 +217,11 @@ impl Sender {
     /// Sends each batch of a reader, waiting for room as [`Sender::send`] does. Returns how many rows that
     /// were. The channel has the reader's schema from here on, also if there is no batch.
     pub fn send_all(&self, reader: impl RecordBatchReader) -> Result<u64, SendError<'static>> {
-        let patient = self.writer.patient(self.port.ring, None);
-        self.port.check_schema(&patient, &reader.schema())?;
+        self.port.check_schema(&self.writer, &reader.schema(), None)?;
         let mut rows = 0;
         for batch in reader {
             let batch = batch.map_err(Error::from)?;
-            self.port.check_schema(&patient, &batch.schema())?;
+            self.port.check_schema(&self.writer, batch.schema_ref(), None)?;
             let sheet = self.port.build(&self.writer, Value::Batch(&batch), None).0?;
             self.send_by(Value::copied(sheet, Some(batch.schema())), None)?;
             rows += batch.num_rows() as u64;
@@ -243,7 +242,7 @@ impl Sender {
         }
         let schema = value.schema()?;
         if let Some(schema) = &schema {
-            self.port.check_schema(&self.writer.patient(self.port.ring, until), schema)?;
+            self.port.check_schema(&self.writer, schema, until)?;
         }
         let mut sheet = match self.port.build(&self.writer, value, until) {
             (Ok(sheet), _) => sheet,
@@ -629,10 +628,11 @@ impl Lease {
                 Err(why) => Err(self.not_sent(why)),
             };
         }
+        let until = timeout.and_then(|t| Instant::now().checked_add(t));
         let checked = self
             .object
             .value_schema()
-            .and_then(|schema| schema.map_or(Ok(()), |s| to.port.check_schema(&to.writer, &s)));
+            .and_then(|schema| schema.map_or(Ok(()), |s| to.port.check_schema(&to.writer, &s, until)));
         if let Err(e) = checked {
             return Err(self.not_sent(e.to_string()));
         }
@@ -641,7 +641,8 @@ impl Lease {
             return Err(self.not_sent("the lease was not ours any more".into()));
         };
         core.set_meta(draft.id, meta::TIME, crate::sys::Sys::now(&core.env));
-        let sent = to.wait_to_send(timeout, || core.try_send(to.port.ring, draft));
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let sent = to.wait_to_send(timeout.and(left), || core.try_send(to.port.ring, draft));
         if matches!(sent, Ok(Some(Ok(())))) {
             core.tell_of_end(port.ring);
             self.leased.ended = true;

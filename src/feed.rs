@@ -241,7 +241,7 @@ impl Feed {
         let until = timeout.and_then(|t| Instant::now().checked_add(t));
         let schema = value.schema()?;
         if let Some(schema) = &schema {
-            self.port.check_schema(&self.writer.patient(ring, until), schema)?;
+            self.port.check_schema(&self.writer, schema, until)?;
         }
         let mut sheet = match self.port.build(&self.writer, value, until) {
             (Err(error @ Error::NoSpace { .. }), Some(value)) => {

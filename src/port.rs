@@ -119,10 +119,17 @@ impl Port {
         value: Value<'a>,
         until: Option<Instant>,
     ) -> (Result<Sheet>, Option<Value<'a>>) {
-        match value.gathered() {
-            Ok(value) => writer.patient(self.ring, until).build_again(value),
-            Err(e) => (Err(e), None),
+        let value = match value.gathered() {
+            Ok(value) if value.is_used_up() => return (writer.build(value), None),
+            Ok(value) => value,
+            Err(e) => return (Err(e), None),
+        };
+        // Most find room at once.
+        let mut built = writer.build_borrowed(&value);
+        if matches!(built, Err(Error::NoSpace { .. })) {
+            built = writer.patient(self.ring, until).build_in_time(&value);
         }
+        (built, Some(value))
     }
 
     /// An error for what has no schema.
@@ -144,8 +151,8 @@ impl Port {
         Ok(Some(self.schema.get_or_init(|| schema).clone()))
     }
 
-    /// Its schema is this one, or becomes it; unless its contents are mixed.
-    pub fn check_schema(&self, writer: &Writer, schema: &SchemaRef) -> Result<()> {
+    /// Its schema is this one, or becomes it; unless its contents are mixed. Waits for memory.
+    pub fn check_schema(&self, writer: &Writer, schema: &SchemaRef, until: Option<Instant>) -> Result<()> {
         let core = &self.at().core;
         core.env.check_fork()?;
         if core.is_mixed(self.ring) {
@@ -157,7 +164,7 @@ impl Port {
                 return if same { Ok(()) } else { Err(self.wrong_schema(&known, schema)) };
             }
             let empty = RecordBatch::new_empty(schema.clone());
-            let mut sheet = writer.build(Value::Batch(&empty))?;
+            let mut sheet = writer.patient(self.ring, until).build(Value::Batch(&empty))?;
             sheet.put_in(self.ring.id)?;
             // Receivers may wait for just that.
             core.ring(self.ring.bell(End::Receive));

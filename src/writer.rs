@@ -215,7 +215,7 @@ impl<'a> Value<'a> {
     }
 
     /// Whether building it uses it up.
-    fn is_used_up(&self) -> bool {
+    pub(crate) fn is_used_up(&self) -> bool {
         match self {
             Value::Table(_) | Value::Drafted(_) => true,
             Value::Bundle(Bundle { members }) => members.iter().any(|(_, value)| value.is_used_up()),
@@ -424,23 +424,13 @@ impl Writer {
         }
     }
 
-    /// The same, and the value, unless that is used up. A patient writer keeps nothing of it while it waits: who has
-    /// built some parts, and waits for room for the next, may wait for another who does the same.
-    pub(crate) fn build_again<'a>(&self, value: Value<'a>) -> (Result<Sheet>, Option<Value<'a>>) {
-        let hasty = self.with(Effort::MakesRoom);
-        if value.is_used_up() {
-            return (hasty.build(value), None);
-        }
-        // Most find room at once.
-        let mut built = hasty.build_borrowed(&value);
-        if matches!((&built, self.effort), (Err(Error::NoSpace { .. }), Effort::Waits(..))) {
-            let once = self.with(Effort::Fails);
-            built = self.bytes_of(&value).and_then(|bytes| {
-                self.may_fit(bytes)?;
-                self.with_room_for(bytes, || once.build_borrowed(&value))
-            });
-        }
-        (built, Some(value))
+    /// Makes a draft of a value for which there was no room just now, waiting for some. Keeps nothing of it meanwhile:
+    /// who has built some parts, and waits for room for the next, may wait for another who does the same.
+    pub(crate) fn build_in_time(&self, value: &Value<'_>) -> Result<Sheet> {
+        let bytes = self.bytes_of(value)?;
+        self.may_fit(bytes)?;
+        let once = self.with(Effort::Fails);
+        self.with_room_for(bytes, || once.build_borrowed(value))
     }
 
     /// Bytes that building a value takes, but for what each of its objects needs besides.
@@ -463,7 +453,7 @@ impl Writer {
     }
 
     /// Makes a draft of what is there to be borrowed: of everything but readers and drafts.
-    fn build_borrowed(&self, value: &Value<'_>) -> Result<Sheet> {
+    pub(crate) fn build_borrowed(&self, value: &Value<'_>) -> Result<Sheet> {
         match value {
             Value::Batch(batch) => self.build_batch(batch),
             Value::Object(object) => match self.part_borrowed(value)? {
