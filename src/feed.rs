@@ -168,20 +168,16 @@ impl Arena {
     pub fn snapshot(&self, name: &str) -> Result<Table> {
         let port = self.feed_port(name)?;
         let core = &port.at().core;
-        let mut next = core.next_position(port.ring);
-        let mut position = core.oldest_position(port.ring).min(next);
+        let mut held = core.held(port.ring);
         let mut batches: Vec<Batch> = vec![];
-        while position < next {
+        while let Some(position) = held.next() {
             match core.pin_position(port.ring, position)? {
-                Found::Item(id) => {
-                    batches.push(port.item(id)?.try_into()?);
-                    position += 1;
-                }
-                Found::Gone(oldest) => {
+                Found::Item(id) => batches.push(port.item(id)?.try_into()?),
+                Found::Gone(_) => {
                     // What was read is older than what is missing: begin anew, with what is there by now.
                     batches.clear();
-                    next = core.next_position(port.ring);
-                    position = oldest;
+                    let now = core.held(port.ring);
+                    held = now.start.max(position + 1)..now.end;
                 }
                 Found::End | Found::Nothing => break,
             }
@@ -251,7 +247,13 @@ impl Feed {
         if let Some(schema) = &schema {
             self.port.check_schema(&self.writer.patient(ring, until), schema)?;
         }
-        let mut sheet = self.port.build(&self.writer, value, until).0?;
+        let mut sheet = match self.port.build(&self.writer, value, until) {
+            (Ok(sheet), _) => sheet,
+            (Err(Error::NoSpace { .. }), Some(value)) if core.has_ended(ring) => {
+                return Err(SendError::Closed { value, clean: true });
+            }
+            (Err(e), _) => return Err(e.into()),
+        };
         let left = match self.when_full {
             WhenFull::Fail => Some(Duration::ZERO),
             _ => timeout.and(until.map(|until| until.saturating_duration_since(Instant::now()))),

@@ -265,7 +265,8 @@ impl Writer {
                 done => return done,
             };
             let left = until.map_or(SLICE, |until| until.saturating_duration_since(Instant::now()).min(SLICE));
-            if left.is_zero() || core.is_closed(ring) || core.is_deserted(ring, End::Receive) {
+            let closed = core.is_closed(ring) || core.has_ended(ring);
+            if left.is_zero() || closed || core.is_deserted(ring, End::Receive) {
                 break;
             }
             // Until it is rung: an item that was acknowledged may have made room.

@@ -273,6 +273,23 @@ fn a_stopped_producer_holds_up_nobody() {
     assert!(told.appended > 200, "{told:?}");
 }
 
+/// A producer that waits for memory is told when the feed is closed meanwhile, and has its value back.
+#[test]
+fn waiting_for_memory_ends_with_the_feed() {
+    let course = Course::new(16 * MIB);
+    let (mut reads, mut sends) = (course.puppet(), course.puppet());
+    reads.ask(&format!("f-subscribe {WHOLE} oldest"));
+    let w = course.t.arena.writer().expect("a permit");
+    w.publish("large", vec![0_u8; 13 * MIB as usize].as_slice()).expect("room");
+    drop(w);
+    sends.tell(&format!("f-append {WHOLE} 100000"));
+    course.until_waiting(&sends, WHOLE);
+    reads.ask(&format!("f-close {WHOLE}"));
+    assert_eq!(sends.answer().as_deref(), Ok("Closed { clean: true }"));
+    assert!(course.t.arena.writer().expect("a permit").remove("large").expect("remove"));
+    course.end(vec![reads, sends]);
+}
+
 /// A forked child is told so by every call; the parent's ends stay the parent's.
 #[test]
 fn forked_children_hold_nothing() {

@@ -150,6 +150,32 @@ fn a_feed_is_a_growing_table() {
     t.assert_sound(0);
 }
 
+/// While items come all the time, a snapshot has as many as the feed holds, one behind the other.
+#[test]
+fn a_snapshot_is_of_one_moment() {
+    const ROUNDS: i64 = 100_000;
+    let t = TestArena::new(64 * MIB);
+    let w = t.arena.writer().expect("a permit");
+    for capacity in [1, 3] {
+        let feed = w.feed("f", capacity, WhenFull::DropOldest).expect("made");
+        (0..capacity as i64).for_each(|i| feed.append(&batch(i, 1)).expect("room"));
+        std::thread::scope(|s| {
+            let appends = s.spawn(|| (3..ROUNDS).for_each(|i| feed.append(&batch(i, 1)).expect("room")));
+            while !appends.is_finished() {
+                let table = t.arena.snapshot("f").expect("batches");
+                assert_eq!(table.num_batches(), capacity as u64, "of a feed of {capacity}");
+                let all = (0..table.num_batches()).map(|i| first(table.batch(i).expect("a batch").object()));
+                let all: Vec<i64> = all.collect();
+                assert!(all.windows(2).all(|two| two[0] < two[1]), "{all:?}");
+            }
+        });
+        drop(feed);
+        w.remove("f").expect("removed");
+    }
+    drop(w);
+    t.assert_sound(0);
+}
+
 /// Producers and subscribers that are killed or stopped: what was appended is whole and in order, nobody is waited for who
 /// is dead, and nothing is left.
 #[test]
