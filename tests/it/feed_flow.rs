@@ -18,7 +18,7 @@ pub const FEEDS: [(&str, usize, WhenFull, Contents); 4] = [
     ("whole", 4, WhenFull::Block, Contents::Mixed),
     ("recent", 3, WhenFull::DropOldest, Contents::OneSchema),
     ("tight", 2, WhenFull::Fail, Contents::OneSchema),
-    ("last", 1, WhenFull::DropOldest, Contents::Mixed),
+    ("last", 1, WhenFull::DropOldest, Contents::OneSchema),
 ];
 
 /// The producing end of a feed.
@@ -211,15 +211,16 @@ impl FeedFlow {
     /// Keeps what was read for a while; it stays what it is.
     fn hold(&mut self, object: Object, id: u64) -> Result<(), String> {
         self.held.push((object, id));
-        if self.held.len() > 4 { self.let_go(self.held.len() / 2) } else { Ok(()) }
+        if self.held.len() > 4 { self.let_go(2) } else { Ok(()) }
     }
 
-    fn let_go(&mut self, first: usize) -> Result<(), String> {
+    /// Lets go of what was read first, after a last look at it.
+    fn let_go(&mut self, count: usize) -> Result<(), String> {
         let changed = |(object, id): (Object, u64)| match values::check(&object) {
             Ok(same) if same == id => None,
             other => Some(format!("item {id:x} became {other:x?} while it was kept")),
         };
-        self.held.drain(..first.max(1).min(self.held.len())).find_map(changed).map_or(Ok(()), Err)
+        self.held.drain(..count).find_map(changed).map_or(Ok(()), Err)
     }
 
     /// Asks for the newest item.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use faretra::channel::Contents;
-use faretra::{Arena, Error, Lease, Receiver, RecvError, SendError, Sender, Value, Writer};
+use faretra::{Arena, Error, Kind, Lease, Receiver, RecvError, SendError, Sender, Value, Writer};
 use ndarray::{ArrayView1, Ix1};
 
 use crate::history::{Did, Log};
@@ -337,6 +337,7 @@ impl Flow {
             }
         }
         let left = self.arena.channels().map_err(|e| e.to_string())?;
+        let left: Vec<_> = left.into_iter().filter(|c| c.kind == Kind::Channel).collect();
         match left.iter().find(|c| (c.depth, c.leased, c.returned) != (0, 0, 0)) {
             Some(left) => Err(format!("a channel is drained, and has something left: {left:?}")),
             None => self.leave(),
