@@ -13,7 +13,7 @@ pub struct Bug {
     pub file: &'static str,
     /// Texts that occur exactly once there, and what takes their place.
     pub edits: &'static [(&'static str, &'static str)],
-    /// The test file below `proof/tests`, and the test in it.
+    /// The test file below `proof/tests`, or `it` for `tests/it`, and the test in it.
     pub test: (&'static str, &'static str),
 }
 
@@ -22,6 +22,7 @@ const RACE: (&str, &str) = ("race", "every_pair_of_acts");
 const CHANNELS: (&str, &str) = ("race", "channels_race");
 const SHARES: (&str, &str) = ("race", "shares_race");
 const CORE: (&str, &str) = ("race", "core_pairs_with_two_preemptions");
+const FEEDS: (&str, &str) = ("it", "feed_kills::histories_are_in_order");
 const WEAK: (&str, &str) = ("weak", "dekker_pairs_hold");
 const WEAK_HOLDS: (&str, &str) = ("weak", "hold_pairs_hold");
 const WEAK_GRANTED: (&str, &str) = ("weak", "granted_pairs_hold");
@@ -647,6 +648,60 @@ pub const BUGS: &[Bug] = &[
         file: "broadcast.rs",
         edits: &[(".filter(|_| wait_for_all)", ".filter(|_| false && wait_for_all)")],
         test: KILL,
+    },
+    Bug {
+        what: "a subscriber is told of one more than it missed",
+        breaks: "F2",
+        file: "feed.rs",
+        edits: &[("RecvError::Lagged(oldest - position)", "RecvError::Lagged(oldest - position + 1)")],
+        test: FEEDS,
+    },
+    Bug {
+        what: "a subscriber that missed something goes on behind the oldest",
+        breaks: "F2",
+        file: "broadcast.rs",
+        edits: &[("self.held(ring).start.max(", "(self.held(ring).start + 1).max(")],
+        test: FEEDS,
+    },
+    Bug {
+        what: "a subscriber says that it has read what it has not",
+        breaks: "F4",
+        file: "feed.rs",
+        edits: &[(
+            "show_position(self.port.ring, self.lease, position);",
+            "show_position(self.port.ring, self.lease, position + 2);",
+        )],
+        test: FEEDS,
+    },
+    Bug {
+        what: "a feed lets go of what it still has",
+        breaks: "F2",
+        file: "broadcast.rs",
+        edits: &[
+            (
+                "            if let Some(old) = cell.object()",
+                "            let next = self.place(ring.cell(tail.wrapping_add(1)));\n            if let Some(old) = next.object()",
+            ),
+            (
+                "tail.wrapping_sub(ring.cells)));\n            }\n            self.ring",
+                "tail.wrapping_sub(ring.cells - 1)));\n            }\n            self.ring",
+            ),
+        ],
+        test: FEEDS,
+    },
+    Bug {
+        what: "the end of a feed is told from what has its memory by now",
+        breaks: "F3",
+        file: "broadcast.rs",
+        edits: &[("ended && self.place(ring.cell(last)) == cell && ring.ahead(cell, last) == 1", "ended")],
+        test: CHANNELS,
+    },
+    Bug {
+        what: "who waits for memory is not told that the feed is closed",
+        breaks: "F3",
+        file: "writer.rs",
+        edits: &[("core.is_closed(ring) || core.has_ended(ring);", "core.is_closed(ring);")],
+        test: ("it", "feed_kills::waiting_for_memory_ends_with_the_feed"),
     },
     Bug {
         what: "a head that is behind while its cell is filled again is taken for damage",
