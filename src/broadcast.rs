@@ -34,10 +34,11 @@
 //! A producer's: as in a put. What it had replaced and not evicted is a stale home, which any sweep settles. A
 //! subscriber's: its lease comes back, and nobody waits for its position any more.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering::SeqCst;
 
 use crate::error::{Error, Result};
-use crate::geometry::ring as ring_words;
+use crate::geometry::{meta, ring as ring_words};
 use crate::lock::{Lease, Leases};
 use crate::mem::Load;
 use crate::ring::{End, Outcome, Ring};
@@ -84,24 +85,44 @@ impl<E: Load> Tables<E> {
 
     /// The position behind the last item, which is how many were appended: the next one's, or the end's.
     pub fn items_end(&self, ring: Ring) -> u64 {
-        let next = self.next_position(ring);
-        let last = next.checked_sub(1).filter(|last| self.is_end(self.place(ring.cell(*last))));
-        last.unwrap_or(next)
+        let (next, ended) = self.next_and_ended(ring);
+        next - u64::from(ended)
     }
 
-    /// The oldest position that a subscriber may begin at.
-    pub fn oldest_position(&self, ring: Ring) -> u64 {
+    /// The positions of what a feed holds, of one moment. The first is the oldest that a subscriber may begin at.
+    pub fn held(&self, ring: Ring) -> Range<u64> {
         // The end takes no item's place.
-        self.items_end(ring).saturating_sub(ring.capacity())
+        let end = self.items_end(ring);
+        end.saturating_sub(ring.capacity())..end
+    }
+
+    /// Bytes of what a feed keeps until something is appended, as far as records tell of what may be replaced meanwhile.
+    pub fn bytes_kept(&self, ring: Ring) -> u64 {
+        let bytes = |id: Id| self.meta(id, meta::LEN).min(self.slot(id).0.size());
+        let kept = |cell: Place| {
+            let id = cell.object().and_then(|id| self.object(id).ok())?;
+            let parts = (0..self.entries(id)).filter_map(|i| self.object(self.entry(id, i).part()).ok());
+            Some(bytes(id) + parts.map(bytes).sum::<u64>())
+        };
+        (0..ring.cells).filter_map(|cell| kept(self.place(ring.cell(cell)))).sum()
     }
 
     /// Whether a feed was closed.
     pub fn has_ended(&self, ring: Ring) -> bool {
-        let last = self.next_position(ring).checked_sub(1);
-        ring.is_feed() && last.is_some_and(|last| self.is_end(self.place(ring.cell(last))))
+        ring.is_feed() && self.next_and_ended(ring).1
     }
 
-    /// Whether a cell has the end of its feed. True or false of the item that it has only while it has that.
+    /// The next position, and whether the last item is the end.
+    fn next_and_ended(&self, ring: Ring) -> (u64, bool) {
+        let next = self.next_position(ring);
+        let Some(last) = next.checked_sub(1) else { return (next, false) };
+        let cell = self.place(ring.cell(last));
+        let ended = self.is_end(cell);
+        // What has been replaced since was not the end (F3), whatever its memory is by now.
+        (next, ended && self.place(ring.cell(last)) == cell && ring.ahead(cell, last) == 1)
+    }
+
+    /// Whether a cell has the end of its feed: said of the item that it has, and only while it has that.
     fn is_end(&self, cell: Place) -> bool {
         let id = cell.object().and_then(|id| self.object(id).ok());
         id.is_some_and(|id| self.kind(id).is_ok_and(|kind| kind == Kind::End))
@@ -169,7 +190,7 @@ impl<E: Env> Core<E> {
             let cell = self.place(off);
             match ring.ahead(cell, position) {
                 1 => {}
-                2.. => return Ok(Found::Gone(self.oldest_position(ring).max(position.saturating_add(1)))),
+                2.. => return Ok(Found::Gone(self.held(ring).start.max(position.saturating_add(1)))),
                 _ => return Ok(Found::Nothing),
             }
             let Some(id) = cell.object() else {
@@ -194,7 +215,8 @@ impl<E: Env> Core<E> {
         let Some(lease) = self.try_lease(self.subscribers(ring))? else { return Ok(None) };
         // Shown first, so that producers who wait see it; what they did before that is not waited for.
         self.show_position(ring, lease, 0);
-        let position = from(self.oldest_position(ring), self.items_end(ring));
+        let held = self.held(ring);
+        let position = from(held.start, held.end);
         self.show_position(ring, lease, position);
         Ok(Some((lease, position)))
     }

@@ -160,20 +160,16 @@ impl Arena {
     pub fn snapshot(&self, name: &str) -> Result<Table> {
         let port = self.feed_port(name)?;
         let core = &port.at().core;
-        let mut next = core.next_position(port.ring);
-        let mut position = core.oldest_position(port.ring).min(next);
+        let mut held = core.held(port.ring);
         let mut batches: Vec<Batch> = vec![];
-        while position < next {
+        while let Some(position) = held.next() {
             match core.pin_position(port.ring, position)? {
-                Found::Item(id) => {
-                    batches.push(port.item(id)?.try_into()?);
-                    position += 1;
-                }
-                Found::Gone(oldest) => {
+                Found::Item(id) => batches.push(port.item(id)?.try_into()?),
+                Found::Gone(_) => {
                     // What was read is older than what is missing: begin anew, with what is there by now.
                     batches.clear();
-                    next = core.next_position(port.ring);
-                    position = oldest;
+                    let now = core.held(port.ring);
+                    held = now.start.max(position + 1)..now.end;
                 }
                 Found::End | Found::Nothing => break,
             }
@@ -220,12 +216,13 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// Appends a value, as [`WhenFull`] says if that would replace what somebody has not read. Waits for memory too.
+    /// Appends a value, as [`WhenFull`] says if that would replace what somebody has not read. Waits for memory too, unless
+    /// it is the feed itself that fills the arena: what is replaced goes only after the new item is there.
     ///
     /// # Errors
     ///
-    /// [`SendError::Full`] for [`WhenFull::Fail`]; [`SendError::Closed`]; [`SendError::Failed`], as
-    /// [`crate::Sender::send`].
+    /// [`SendError::Full`] for [`WhenFull::Fail`]; [`SendError::Closed`]; [`SendError::NoSpace`] and
+    /// [`SendError::Failed`], as [`crate::Sender::send`].
     pub fn append<'a>(&self, value: impl Into<Value<'a>>) -> Result<(), SendError<'a>> {
         self.append_by(value.into(), None)
     }
@@ -244,6 +241,9 @@ impl Feed {
             self.port.check_schema(&self.writer, schema, until)?;
         }
         let mut sheet = match self.port.build(&self.writer, value, until) {
+            (Err(Error::NoSpace { .. }), Some(value)) if core.has_ended(ring) => {
+                return Err(SendError::Closed { value, clean: true });
+            }
             (Err(error @ Error::NoSpace { .. }), Some(value)) => {
                 return Err(SendError::NoSpace { value, error: error.into() });
             }

@@ -316,7 +316,8 @@ impl Writer {
                 done => return done,
             };
             let left = until.map_or(SLICE, |until| until.saturating_duration_since(Instant::now()).min(SLICE));
-            if left.is_zero() || core.is_closed(ring) || core.is_deserted(ring, End::Receive) {
+            let closed = core.is_closed(ring) || core.has_ended(ring);
+            if left.is_zero() || closed || core.is_deserted(ring, End::Receive) {
                 break;
             }
             // Until it is rung: an item that was acknowledged may have made room.
@@ -339,11 +340,11 @@ impl Writer {
     /// Refuses at once what there could never be room for, instead of waiting for it.
     fn may_fit(&self, bytes: u64) -> Result<()> {
         let core = &self.at.core;
-        if !matches!(self.effort, Effort::Waits(..)) {
-            return Ok(());
-        }
+        let Effort::Waits(_, ring) = self.effort else { return Ok(()) };
+        // What a feed holds stays until this is appended.
+        let stays = core.records_bytes() + if ring.is_feed() { core.bytes_kept(ring) } else { 0 };
         let (_, file_system) = crate::sys::Sys::room(&core.env);
-        if bytes.saturating_add(core.records_bytes()) > core.limit().min(file_system) {
+        if bytes.saturating_add(stays) > core.limit().min(file_system) {
             return Err(core.no_space(bytes));
         }
         Ok(())

@@ -105,7 +105,7 @@ fn rings(a: &Actor, budget: &Budget, seen: &mut Flips) {
             a.outstanding(ring);
             a.present(ring, End::Send);
             let next = a.next_position(ring);
-            for position in [a.oldest_position(ring), next] {
+            for position in [a.held(ring).start, next] {
                 if let Some(Found::Item(id)) = tried(seen, a.pin_position(ring, position)) {
                     a.unpin(id);
                 }

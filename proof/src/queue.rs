@@ -295,6 +295,22 @@ pub fn acts() -> Vec<Act> {
         act("read F", |a| {
             read_feed(a);
         }),
+        // The memory of its first item becomes an end's, as large as an item, which is not appended.
+        act("append to F three times, and think of closing it", |a| {
+            for _ in 0..3 {
+                append(a, false);
+            }
+            let end = ok(a.alloc(Kind::End, 300));
+            a.drop_draft(end);
+        }),
+        act("look where F ends", |a| {
+            with(a, "F", |ring| {
+                let (items, ended) = (a.items_end(ring), a.has_ended(ring));
+                let (more, again) = (a.items_end(ring), a.has_ended(ring));
+                assert!(more >= items, "F1: {more} items, after {items}");
+                assert!(again >= ended, "F3: it had ended");
+            });
+        }),
         act("close F", end_feed),
         act("remove F", |a| {
             say(a, Said::FeedRemoved, 0);

@@ -431,6 +431,53 @@ fn the_end_comes_after_what_is_being_sent_on() {
     }
 }
 
+/// Who sends an item on is killed in the middle of that, wherever it stands, while others wait for the end of the
+/// channel: one of them gets the item, or the other channel has it, and only then are they told the end.
+#[test]
+fn the_end_comes_after_who_sends_on_is_killed() {
+    let mut random = Random(7);
+    for round in 0..24 {
+        let course = Course::new(16 * MIB);
+        let mut here = course.flow();
+        let mut relay = course.puppet();
+        let mut others: Vec<Child> = (0..2).map(|_| course.puppet()).collect();
+        // In every third round there is room, and it may be done.
+        let has_room = round % 3 == 0;
+        here.receiver(1).expect("sound").expect("made");
+        let full = send_some(&mut here, 1, if has_room { 0 } else { CHANNELS[1].1 as u64 });
+        let id = send_some(&mut here, 0, 1)[0];
+        assert_eq!(relay.ask("c-take 0 30000"), format!("{id} attempts=0"));
+        here.sender(0).expect("sound").expect("room").close();
+        for other in &mut others {
+            other.tell("c-consume 0");
+            other.answer().expect("it begins");
+            until_waiting(other);
+        }
+        relay.tell("c-forward 1");
+        match round % 3 {
+            1 => until_waiting(&relay),
+            _ => std::thread::sleep(Duration::from_micros(random.below(600))),
+        }
+        relay.kill();
+        let received: Vec<u64> = others.iter_mut().map(|o| o.answer().expect("the end").parse().unwrap()).collect();
+        let came_back = received.iter().sum::<u64>();
+        for id in &full {
+            assert_eq!(receive(&mut here, 1), (*id, 0));
+            here.ack(0).expect("whole");
+        }
+        let went_on = here.receive(1, Some(Duration::ZERO)).expect("whole");
+        match came_back {
+            // It may have been the other channel's only sender.
+            1 => assert!(matches!(went_on, Got::Nothing | Got::Closed { clean: false }), "round {round}: {went_on:?}"),
+            0 => assert_eq!(went_on, Got::Item { id, attempts: 0 }, "round {round}"),
+            _ => panic!("round {round}: received {received:?}"),
+        }
+        here.leave().expect("in order");
+        let told = course.end(others);
+        assert_eq!((told.dead, told.acked), (1, told.sent), "round {round}: {told:?}");
+    }
+}
+
 /// Who has a channel open goes on when its name is removed; it goes with the last of them, with what is in it.
 #[test]
 fn removed_channels_go_with_their_last_user() {

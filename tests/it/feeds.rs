@@ -8,7 +8,7 @@ use arrow_schema::{DataType, Field, Schema};
 use faretra::feed::{Contents, Start, WhenFull};
 use faretra::{Error, MIB, Object, RecvError, SendError};
 
-use crate::support::{TestArena, until};
+use crate::support::{DEADLINE, TestArena, until};
 
 const SOON: Duration = Duration::from_millis(20);
 
@@ -119,6 +119,26 @@ fn producers_wait_or_fail() {
     assert!(w.feed_of("f", 2, WhenFull::Block, Contents::Mixed).is_err());
 }
 
+/// A feed whose own items fill the arena has nobody to wait for: that is told at once, and what it has stays.
+#[test]
+fn a_feed_that_fills_the_arena_is_told() {
+    let t = TestArena::new(16 * MIB);
+    let w = t.arena.writer().expect("a permit");
+    let feed = w.feed("f", 8, WhenFull::DropOldest).expect("made");
+    let mut reader = t.arena.subscribe("f", Start::Oldest).expect("there");
+    let large = batch(0, 3 << 17);
+    let (done, end) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let appended = (0..8).map(|_| feed.append(&large)).take_while(Result::is_ok).count();
+        let refused = feed.append(&large).map_err(|e| e.into_value().is_some());
+        done.send((appended, refused))
+    });
+    let (appended, refused) = end.recv_timeout(DEADLINE).expect("in time");
+    assert!((3..=5).contains(&appended), "{appended} of 3 MiB in 16");
+    assert_eq!(refused, Err(true), "it gives the value back");
+    (0..appended).for_each(|_| drop(reader.next().expect("kept")));
+}
+
 /// What a feed holds is a table, without a copy; followed, it is a stream.
 #[test]
 fn a_feed_is_a_growing_table() {
@@ -146,6 +166,32 @@ fn a_feed_is_a_growing_table() {
     w.remove("f").expect("removed");
     assert_eq!(t.arena.table("all").expect("published").num_rows(), 300_000);
     w.remove("all").expect("removed");
+    drop(w);
+    t.assert_sound(0);
+}
+
+/// While items come all the time, a snapshot has as many as the feed holds, one behind the other.
+#[test]
+fn a_snapshot_is_of_one_moment() {
+    const ROUNDS: i64 = 100_000;
+    let t = TestArena::new(64 * MIB);
+    let w = t.arena.writer().expect("a permit");
+    for capacity in [1, 3] {
+        let feed = w.feed("f", capacity, WhenFull::DropOldest).expect("made");
+        (0..capacity as i64).for_each(|i| feed.append(&batch(i, 1)).expect("room"));
+        std::thread::scope(|s| {
+            let appends = s.spawn(|| (3..ROUNDS).for_each(|i| feed.append(&batch(i, 1)).expect("room")));
+            while !appends.is_finished() {
+                let table = t.arena.snapshot("f").expect("batches");
+                assert_eq!(table.num_batches(), capacity as u64, "of a feed of {capacity}");
+                let all = (0..table.num_batches()).map(|i| first(table.batch(i).expect("a batch").object()));
+                let all: Vec<i64> = all.collect();
+                assert!(all.windows(2).all(|two| two[0] < two[1]), "{all:?}");
+            }
+        });
+        drop(feed);
+        w.remove("f").expect("removed");
+    }
     drop(w);
     t.assert_sound(0);
 }

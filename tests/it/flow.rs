@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use faretra::channel::Contents;
-use faretra::{Arena, Error, Lease, Receiver, RecvError, SendError, Sender, Value, Writer};
+use faretra::{Arena, Error, Kind, Lease, Receiver, RecvError, SendError, Sender, Value, Writer};
 use ndarray::{ArrayView1, Ix1};
 
 use crate::history::{Did, Log};
@@ -15,8 +15,8 @@ use crate::values::{self, Random};
 pub const CHANNELS: [(&str, usize, Contents); 3] =
     [("in", 8, Contents::Mixed), ("through", 4, Contents::Mixed), ("out", 2, Contents::OneSchema)];
 
-/// Kinds of items. A channel of one schema takes batches.
-const KINDS: [&str; 5] = ["bytes", "array", "batch", "drafted-array", "drafted-batch"];
+/// Kinds of items. A channel or feed of one schema takes batches.
+pub const KINDS: [&str; 5] = ["bytes", "array", "batch", "drafted-array", "drafted-batch"];
 
 /// The sending end of a channel.
 pub fn sender(w: &Writer, channel: u8) -> faretra::Result<Sender> {
@@ -73,7 +73,7 @@ pub struct Flow {
 }
 
 /// `None`: an error that may happen, and does not matter.
-fn allowed<T>(done: faretra::Result<T>) -> Result<Option<T>, String> {
+pub fn allowed<T>(done: faretra::Result<T>) -> Result<Option<T>, String> {
     match done {
         Ok(value) => Ok(Some(value)),
         Err(Error::NoSpace { .. } | Error::NotFound { .. } | Error::TimedOut(_) | Error::Limit { .. }) => Ok(None),
@@ -82,7 +82,7 @@ fn allowed<T>(done: faretra::Result<T>) -> Result<Option<T>, String> {
 }
 
 /// Makes an item, and offers it.
-fn offer<T>(w: &Writer, kind: &str, words: &[u64], take: impl FnOnce(Value<'_>) -> T) -> faretra::Result<T> {
+pub fn offer<T>(w: &Writer, kind: &str, words: &[u64], take: impl FnOnce(Value<'_>) -> T) -> faretra::Result<T> {
     Ok(match kind {
         "bytes" => take(bytemuck::cast_slice::<u64, u8>(words).into()),
         "array" => take(ArrayView1::from(words).into()),
@@ -96,28 +96,39 @@ fn offer<T>(w: &Writer, kind: &str, words: &[u64], take: impl FnOnce(Value<'_>) 
     })
 }
 
-fn send(to: &Sender, value: Value<'_>, patience: Patience, again: bool) -> Result<(), Refused> {
-    let done = match patience {
-        Some(Duration::ZERO) => to.try_send(value),
-        Some(limit) => to.send_timeout(value, limit),
-        None => to.send(value),
-    };
-    match done {
+/// Why something was not sent or appended.
+pub enum Refused {
+    Full,
+    Closed(bool),
+    Failed(Error),
+}
+
+/// Offers a value to a channel or feed; twice, if it is given back and `again`: what comes back is as good as before.
+pub fn try_to<'a>(
+    send: &dyn Fn(Value<'a>) -> Result<(), SendError<'a>>,
+    value: Value<'a>,
+    again: bool,
+) -> Result<(), Refused> {
+    match send(value) {
         Ok(()) => Ok(()),
         Err(SendError::Failed(e)) => Err(Refused::Failed(e)),
         Err(SendError::NoSpace { error, .. }) => Err(Refused::Failed(*error)),
         // What comes back is as good as before.
-        Err(SendError::Full(value) | SendError::TimedOut(value)) if again => send(to, value, patience, false),
+        Err(SendError::Full(value) | SendError::TimedOut(value)) if again => try_to(send, value, false),
         Err(SendError::Full(_) | SendError::TimedOut(_)) => Err(Refused::Full),
         Err(SendError::Closed { clean, .. }) => Err(Refused::Closed(clean)),
         Err(e) => unreachable!("{e}"),
     }
 }
 
-enum Refused {
-    Full,
-    Closed(bool),
-    Failed(Error),
+/// What became of an item that was offered.
+pub fn went(id: u64, done: faretra::Result<Result<(), Refused>>) -> Result<Went, String> {
+    Ok(match done.unwrap_or_else(|e| Err(Refused::Failed(e))) {
+        Ok(()) => Went::Sent(id),
+        Err(Refused::Full) => Went::Full,
+        Err(Refused::Closed(clean)) => Went::Closed { clean },
+        Err(Refused::Failed(e)) => allowed(Err(e))?.unwrap_or(Went::NoRoom),
+    })
 }
 
 impl Flow {
@@ -178,13 +189,15 @@ impl Flow {
         let id = self.log.new_item();
         let words = values::payload(id, words);
         self.log.did(Did::Send, channel, id);
-        let done = offer(&w, kind, &words, |value| send(&to, value, patience, id.is_multiple_of(2)));
-        let went = match done.unwrap_or_else(|e| Err(Refused::Failed(e))) {
-            Ok(()) => Went::Sent(id),
-            Err(Refused::Full) => Went::Full,
-            Err(Refused::Closed(clean)) => Went::Closed { clean },
-            Err(Refused::Failed(e)) => allowed(Err(e))?.unwrap_or(Went::NoRoom),
-        };
+        let done = offer(&w, kind, &words, |value| {
+            let send = |value| match patience {
+                Some(Duration::ZERO) => to.try_send(value),
+                Some(limit) => to.send_timeout(value, limit),
+                None => to.send(value),
+            };
+            try_to(&send, value, id.is_multiple_of(2))
+        });
+        let went = went(id, done)?;
         let did = if went == Went::Sent(id) { Did::Sent } else { Did::NotSent };
         self.log.did(did, channel, id);
         Ok(went)
@@ -211,7 +224,7 @@ impl Flow {
             Err(e) => return Err(e.to_string()),
         };
         let (id, attempts) = (values::check(&lease)?, lease.attempts());
-        self.log.did_again(Did::Received, channel, id, attempts);
+        self.log.did_at(Did::Received, channel, id, attempts);
         self.leases.push((lease, channel, id));
         Ok(Got::Item { id, attempts })
     }
@@ -326,6 +339,7 @@ impl Flow {
             }
         }
         let left = self.arena.channels().map_err(|e| e.to_string())?;
+        let left: Vec<_> = left.into_iter().filter(|c| c.kind == Kind::Channel).collect();
         match left.iter().find(|c| (c.depth, c.leased, c.returned) != (0, 0, 0)) {
             Some(left) => Err(format!("a channel is drained, and has something left: {left:?}")),
             None => self.leave(),

@@ -1,15 +1,23 @@
 //! Shows nothing by itself: what processes did with the items of channels, written down so that a kill leaves it
-//! whole, and what must hold of it.
+//! whole, and what must hold of it. (That of feeds is in `feed_history.rs`.)
 //!
 //! One file for all of them: each record is one short write at its end, so that the kernel puts them in one order,
 //! which agrees with what came before what. What a process is about to do it writes before it does it. A process
-//! whose records end without [`Did::Leave`] is dead.
+//! whose records end without its leave is dead.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::path::Path;
+
+/// What records of a history may say.
+pub trait Deed: Copy + PartialEq + 'static {
+    /// Each of them: a record has its index here.
+    const ALL: &'static [Self];
+    /// Nothing more comes from this process, which holds nothing any more.
+    const LEAVE: Self;
+}
 
 /// What a process does or did with an item of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,28 +44,32 @@ pub enum Did {
     Leave,
 }
 
-const ALL: [Did; 12] = [
-    Did::Send,
-    Did::Sent,
-    Did::NotSent,
-    Did::Received,
-    Did::Ack,
-    Did::Acked,
-    Did::Refuse,
-    Did::Forward,
-    Did::Forwarded,
-    Did::NotForwarded,
-    Did::Closed,
-    Did::Leave,
-];
+impl Deed for Did {
+    const ALL: &'static [Did] = &[
+        Did::Send,
+        Did::Sent,
+        Did::NotSent,
+        Did::Received,
+        Did::Ack,
+        Did::Acked,
+        Did::Refuse,
+        Did::Forward,
+        Did::Forwarded,
+        Did::NotForwarded,
+        Did::Closed,
+        Did::Leave,
+    ];
+    const LEAVE: Did = Did::Leave;
+}
 
-/// One line of a history. `channel` is where the item comes from or, of [`Did::Forward`], goes to.
+/// One line of a history. `ring` is the channel where the item comes from or, of [`Did::Forward`], goes to; or the feed.
 #[derive(Clone, Copy, Debug)]
-pub struct Record {
+pub struct Record<D> {
     pub process: u64,
-    pub did: Did,
-    pub channel: u8,
-    pub attempts: u64,
+    pub did: D,
+    pub ring: u8,
+    /// How often the item was received before; or its position in a feed.
+    pub number: u64,
     pub item: u64,
 }
 
@@ -86,30 +98,39 @@ impl Log {
         self.process.wrapping_mul(0x9e37_79b9_7f4a_7c15) & !0xfff_ffff | self.next
     }
 
-    pub fn did(&mut self, did: Did, channel: u8, item: u64) {
-        self.did_again(did, channel, item, 0);
+    pub fn did(&mut self, did: impl Deed, ring: u8, item: u64) {
+        self.did_at(did, ring, item, 0);
     }
 
-    /// The same, of an item that was received so often before.
-    pub fn did_again(&mut self, did: Did, channel: u8, item: u64, attempts: u64) {
-        let kind = ALL.iter().position(|d| *d == did).expect("all of them") as u64;
-        let words = [self.process, kind << 8 | u64::from(channel), attempts, item];
+    /// The same, with a number.
+    pub fn did_at<D: Deed>(&mut self, did: D, ring: u8, item: u64, number: u64) {
+        let kind = D::ALL.iter().position(|d| *d == did).expect("all of them") as u64;
+        let words = [self.process, kind << 8 | u64::from(ring), number, item];
         let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
         self.file.write_all(&bytes).expect("room for a history");
     }
 }
 
 /// A history, in its order.
-pub fn read(path: &Path) -> std::io::Result<Vec<Record>> {
+pub fn read<D: Deed>(path: &Path) -> std::io::Result<Vec<Record<D>>> {
     let bytes = std::fs::read(path)?;
     let (records, rest) = bytes.as_chunks::<BYTES>();
     assert!(rest.is_empty(), "a record is cut");
     let record = |bytes: &[u8; BYTES]| {
         let word = |i: usize| u64::from_le_bytes(std::array::from_fn(|b| bytes[i * 8 + b]));
-        let did = ALL[(word(1) >> 8) as usize];
-        Record { process: word(0), did, channel: word(1) as u8, attempts: word(2), item: word(3) }
+        let did = D::ALL[(word(1) >> 8) as usize];
+        Record { process: word(0), did, ring: word(1) as u8, number: word(2), item: word(3) }
     };
     Ok(records.iter().map(record).collect())
+}
+
+/// Where the last record of each process is, and whether it is its leave: who did not leave is dead.
+pub fn last_records<D: Deed>(history: &[Record<D>]) -> HashMap<u64, (usize, bool)> {
+    let mut last = HashMap::new();
+    for (i, r) in history.iter().enumerate() {
+        last.insert(r.process, (i, r.did == D::LEAVE));
+    }
+    last
 }
 
 /// What a history tells when nothing is wrong with it.
@@ -172,11 +193,8 @@ struct Checker {
 /// * everything that was sent is acknowledged, in the end;
 /// * a consumer gets a producer's items in their order, but for those that came back or were sent on;
 /// * nothing is received from a channel after somebody was told that it is closed for good.
-pub fn check(history: &[Record]) -> Result<Told, String> {
-    let mut last = HashMap::new();
-    for (i, r) in history.iter().enumerate() {
-        last.insert(r.process, (i, r.did == Did::Leave));
-    }
+pub fn check(history: &[Record<Did>]) -> Result<Told, String> {
+    let last = last_records(history);
     let dead = last.values().filter(|(_, left)| !left).count() as u64;
     let mut checker = Checker {
         told: Told { processes: last.len() as u64, dead, ..Told::default() },
@@ -202,11 +220,11 @@ impl Checker {
         self.last.get(&process).is_some_and(|(last, left)| *last < now && !left)
     }
 
-    fn step(&mut self, now: usize, r: &Record) -> Result<(), String> {
+    fn step(&mut self, now: usize, r: &Record<Did>) -> Result<(), String> {
         match r.did {
             Did::Leave => Ok(()),
             Did::Closed => {
-                self.closed.insert(r.channel, r.process);
+                self.closed.insert(r.ring, r.process);
                 Ok(())
             }
             Did::Send => self.send(r),
@@ -215,7 +233,7 @@ impl Checker {
         }
     }
 
-    fn send(&mut self, r: &Record) -> Result<(), String> {
+    fn send(&mut self, r: &Record<Did>) -> Result<(), String> {
         let order = self.orders.entry(r.process).or_default();
         *order += 1;
         let item = Item { producer: r.process, order: *order, ..Item::default() };
@@ -225,8 +243,8 @@ impl Checker {
         }
     }
 
-    fn receive(&mut self, now: usize, r: &Record) -> Result<(), String> {
-        if let Some(process) = self.closed.get(&r.channel) {
+    fn receive(&mut self, now: usize, r: &Record<Did>) -> Result<(), String> {
+        if let Some(process) = self.closed.get(&r.ring) {
             return Err(format!("process {process:x} was told before that nothing comes any more"));
         }
         let dead = self.dead;
@@ -241,18 +259,18 @@ impl Checker {
         }
         match item.holder {
             Some((_, Hands::Refuses)) | None => {}
-            Some((_, Hands::ForwardsTo(channel))) if channel == r.channel => {}
+            Some((_, Hands::ForwardsTo(channel))) if channel == r.ring => {}
             Some(_) if died => {}
             Some(holder) => return Err(format!("another has it: {holder:x?}")),
         }
-        if r.attempts > item.received + dead {
+        if r.number > item.received + dead {
             return Err(format!("{} deliveries are known, and {dead} died", item.received));
         }
-        if r.attempts == 0 {
+        if r.number == 0 {
             if item.received > 0 && !item.was_forwarded {
                 return Err("it was received before, and does not say so".into());
             }
-            let seen = self.seen.entry((r.process, r.channel, item.producer)).or_default();
+            let seen = self.seen.entry((r.process, r.ring, item.producer)).or_default();
             if !item.was_forwarded && *seen >= item.order {
                 return Err(format!("item {} of its producer after item {seen}", item.order));
             }
@@ -266,7 +284,7 @@ impl Checker {
         Ok(())
     }
 
-    fn hold(&mut self, r: &Record) -> Result<(), String> {
+    fn hold(&mut self, r: &Record<Did>) -> Result<(), String> {
         let item = self.items.get_mut(&r.item).ok_or("nobody sent it")?;
         let is_ours = item.holder.filter(|(process, _)| *process == r.process).map(|(_, hands)| hands);
         let from = |hands: Hands, next: Option<Hands>| match is_ours {
@@ -298,17 +316,17 @@ impl Checker {
                 self.told.refused += 1;
             }
             Did::Forward => {
-                item.holder = from(Hands::Holds, Some(Hands::ForwardsTo(r.channel)))?;
+                item.holder = from(Hands::Holds, Some(Hands::ForwardsTo(r.ring)))?;
                 item.was_forwarded = true;
             }
             Did::Forwarded => {
                 self.told.forwarded += 1;
                 // Somebody else may have received it since.
-                if is_ours == Some(Hands::ForwardsTo(r.channel)) {
+                if is_ours == Some(Hands::ForwardsTo(r.ring)) {
                     item.holder = None;
                 }
             }
-            Did::NotForwarded => item.holder = from(Hands::ForwardsTo(r.channel), Some(Hands::Holds))?,
+            Did::NotForwarded => item.holder = from(Hands::ForwardsTo(r.ring), Some(Hands::Holds))?,
             Did::Send | Did::Received | Did::Closed | Did::Leave => {}
         }
         Ok(())
@@ -338,9 +356,9 @@ mod tests {
 
     fn history(records: &[(u64, Did, u64)]) -> Result<Told, String> {
         let record = |(process, did, attempts): &(u64, Did, u64)| {
-            let channel = u8::from(*did == Did::Forward || *did == Did::Forwarded);
+            let ring = u8::from(*did == Did::Forward || *did == Did::Forwarded);
             let item = if matches!(did, Did::Closed | Did::Leave) { 0 } else { 7 };
-            Record { process: *process, did: *did, channel, attempts: *attempts, item }
+            Record { process: *process, did: *did, ring, number: *attempts, item }
         };
         check(&records.iter().map(record).collect::<Vec<_>>())
     }

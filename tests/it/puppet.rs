@@ -8,6 +8,7 @@ use faretra::{Arena, Batch, Bundle, Error, Object, Options, Result, Table, Write
 use ndarray::Ix1;
 
 use crate::channel_puppet::ChannelHands;
+use crate::feed_puppet::FeedHands;
 use crate::support::{alarms, close_from, forked, hear, say, write_where_forbidden};
 use crate::sync_puppet::SyncHands;
 use crate::values;
@@ -21,6 +22,7 @@ struct Hands {
     drafts: Vec<faretra::ArrayDraft<u64, Ix1>>,
     sync: SyncHands,
     channels: ChannelHands,
+    feeds: FeedHands,
 }
 
 /// Does what it hears until there is nothing more to hear.
@@ -81,6 +83,7 @@ impl Hands {
         self.writers.clear();
         self.sync = SyncHands::default();
         self.channels = ChannelHands::default();
+        self.feeds = FeedHands::default();
     }
 
     fn obey(&mut self, verb: &str, args: &[&str]) -> Result<String> {
@@ -191,9 +194,10 @@ impl Hands {
             "arrow_types" => return crate::arrow_types::check_all(self.arena()),
             _ => {
                 let arena = self.arena.as_ref().expect("told to open an arena first");
-                return match verb.strip_prefix("c-") {
-                    Some(verb) => self.channels.obey(arena, verb, args),
-                    None => self.sync.obey(arena, verb, args),
+                return match verb.split_at_checked(2) {
+                    Some(("c-", verb)) => self.channels.obey(arena, verb, args),
+                    Some(("f-", verb)) => self.feeds.obey(arena, verb, args),
+                    _ => self.sync.obey(arena, verb, args),
                 };
             }
         }

@@ -6,7 +6,7 @@
 //! published by `publish_if`, its version; whatever is read is checked against its seed, when it is read
 //! and again when it is let go of. What was read goes on under other names, in bundles and tables, and as columns of
 //! new versions; what is granted goes from hand to hand (`granted.rs`), and so do the items of channels, whose history
-//! is written down (`flow.rs`, `history.rs`). The master sends SIGKILL and SIGSTOP every few milliseconds. In the end
+//! is written down (`flow.rs`, `history.rs`), as is that of feeds (`feed_flow.rs`, `feed_history.rs`). The master sends SIGKILL and SIGSTOP every few milliseconds. In the end
 //! everything is settled and removed: the history has to be in order, `verify` content, and not a byte may be left.
 //!
 //! The seed repeats the choices, not the schedule: that is the kernel's.
@@ -37,20 +37,27 @@ mod history;
 #[path = "../../../tests/it/flow.rs"]
 mod flow;
 
+#[path = "../../../tests/it/feed_history.rs"]
+mod feed_history;
+
+#[allow(dead_code, reason = "shared with the tests, which do more with it")]
+#[path = "../../../tests/it/feed_flow.rs"]
+mod feed_flow;
+
 #[path = "torture/granted.rs"]
 mod granted;
 
 #[path = "torture/handed.rs"]
 mod handed;
 
-use flow::Flow;
 use granted::Granted;
+use handed::Handed;
 use values::{KINDS, Random};
 
 const NAMES: u64 = 20;
 /// Names of what is shared: it says which name it came from.
 const ALIASES: u64 = 10;
-const PERMITS: u32 = 24;
+const PERMITS: u32 = 32;
 const LIMIT: u64 = 256 * MIB;
 /// A worker that is not stopped says something in this time, or hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -71,9 +78,12 @@ enum Count {
     Sent,
     Received,
     Acknowledged,
+    Appended,
+    Read,
+    Looks,
 }
 
-const COUNTS: usize = 13;
+const COUNTS: usize = 16;
 type Counts = [u64; COUNTS];
 
 fn main() -> ExitCode {
@@ -116,7 +126,9 @@ struct Place(PathBuf);
 impl Drop for Place {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
-        let _ = std::fs::remove_file(handed::history(&self.0));
+        for history in handed::histories(&self.0) {
+            let _ = std::fs::remove_file(history);
+        }
     }
 }
 
@@ -180,10 +192,10 @@ fn master(time: Duration, seed: u64, workers: usize) -> Result<String, String> {
             }
         }
     }
-    finish(&arena, &mut all, &news, &mut totals)?;
-    let items = settle(&arena, dir)?;
-    let [ops, checks, forks, shared, locks, permits, stores, partitions, frozen, told, sent, received, acked] =
-        totals.counts;
+    finish(&arena, dir, &mut all, &news, &mut totals)?;
+    let (items, feeds) = settle(&arena, dir)?;
+    let [ops, checks, forks, shared, locks, permits, stores, partitions, frozen, told, rest @ ..] = totals.counts;
+    let [sent, received, acked, appended, read, looks] = rest;
     let Totals { kills, stops, killed_stopped, .. } = totals;
     let control = arena.stats().map_err(e)?.used;
     Ok(format!(
@@ -191,7 +203,8 @@ fn master(time: Duration, seed: u64, workers: usize) -> Result<String, String> {
          ({killed_stopped} of them stopped), {stops} stopped, {forks} forked; {shared} values shared, {locks} times \
          locked, {permits} permits acquired, {stores} uses of shared values, {partitions} of partitions, {frozen} \
          arrays frozen, {told} told of a death; {sent} items of channels sent, {received} received, {acked} \
-         acknowledged, in order: {items:?}; verify is content, 0 bytes left beside {control} bytes of records",
+         acknowledged, in order: {items:?}; {appended} items of feeds appended, {read} read, {looks} looks at the \
+         newest and at all, in order: {feeds:?}; verify is content, 0 bytes left beside {control} bytes of records",
         time.as_secs()
     ))
 }
@@ -270,6 +283,7 @@ fn disturb(w: &mut Worker, random: &mut Random, totals: &mut Totals) -> Result<(
 /// Half of the workers are killed, the others told to stop.
 fn finish(
     arena: &Arena,
+    dir: &Path,
     all: &mut [Worker],
     news: &Receiver<(usize, u32, News)>,
     totals: &mut Totals,
@@ -285,6 +299,7 @@ fn finish(
         }
     }
     arena.set_limit(LIMIT).map_err(e)?;
+    handed::close_some(arena, dir)?;
     arena.writer_timeout(PATIENCE).map_err(e)?.publish("stop", &b"now"[..]).map_err(e)?;
     for w in all.iter_mut() {
         let start = Instant::now();
@@ -317,7 +332,7 @@ fn finish(
 }
 
 /// Everything is sound, and nothing is left once everything is removed.
-fn settle(arena: &Arena, dir: &Path) -> Result<history::Told, String> {
+fn settle(arena: &Arena, dir: &Path) -> Result<(history::Told, feed_history::Told), String> {
     let e = |e: Error| format!("the master: {e}");
     let verify = |when: &str| match arena.verify().map_err(e)?.as_slice() {
         [] => Ok(()),
@@ -333,7 +348,7 @@ fn settle(arena: &Arena, dir: &Path) -> Result<history::Told, String> {
         return Err(format!("{busy} permits are held by nobody"));
     }
     granted::obtainable(arena)?;
-    let items = handed::in_order(arena, dir)?;
+    let told = handed::in_order(arena, dir)?;
     let writer = arena.writer_timeout(PATIENCE).map_err(e)?;
     for entry in arena.names().map_err(e)? {
         if entry.name.starts_with(['n', 'a']) {
@@ -358,7 +373,7 @@ fn settle(arena: &Arena, dir: &Path) -> Result<history::Told, String> {
     if files.len() != 1 {
         return Err(format!("files are left: {files:?}"));
     }
-    Ok(items)
+    Ok(told)
 }
 
 // --------------------------------------------------------------------------------------------- the workers
@@ -400,7 +415,7 @@ struct Hands {
     seen: [u64; NAMES as usize],
     counts: Counts,
     granted: Option<Granted>,
-    flow: Option<Flow>,
+    handed: Handed,
 }
 
 /// `None`: an error that may happen, and does not matter.
@@ -442,7 +457,7 @@ fn work(seed: u64) -> Result<String, String> {
         seen: [0; NAMES as usize],
         counts: Counts::default(),
         granted: None,
-        flow: None,
+        handed: Handed::default(),
     };
     let mut told = Instant::now();
     while hands.arena.get("stop").is_err() {
@@ -496,9 +511,9 @@ impl Hands {
     }
 
     fn step(&mut self) -> Result<(), String> {
-        match self.random.below(6) {
+        match self.random.below(7) {
             0..2 => return self.grant(),
-            2 => return handed::step(&mut self.flow, &self.arena, &mut self.random, &mut self.counts),
+            2..4 => return self.handed.step(&self.arena, &mut self.random, &mut self.counts),
             _ => {}
         }
         match self.random.below(1000) {
@@ -709,7 +724,7 @@ impl Hands {
         }
         self.drafts.clear();
         self.writers.clear();
-        self.flow.take().map_or(Ok(()), Flow::leave)?;
+        std::mem::take(&mut self.handed).leave()?;
         self.granted.as_mut().map_or(Ok(()), Granted::let_go)
     }
 
@@ -756,7 +771,7 @@ impl Hands {
         if let Some(granted) = &mut self.granted {
             granted.forget_inherited()?;
         }
-        self.flow.take().map_or(Ok(()), Flow::forget_inherited)?;
+        std::mem::take(&mut self.handed).forget_inherited()?;
         let Some(arena) = allowed(Arena::open("t"))? else { return Ok(()) };
         handed::for_a_while(&arena, &mut self.random)?;
         if let Some(mut granted) = Granted::open(&arena)? {
