@@ -26,12 +26,12 @@
 //! * F1: positions are filled in order: `t` is not tried before the cell of `t-1` has its item.
 //! * F2: a subscriber gets every item once, in order, or is told how many it missed.
 //! * F3: nothing is appended behind the end.
-//! * F4: with producers that wait, no living subscriber misses anything behind where it began; but a producer that
-//!   looked just before may replace the very first item while it subscribes.
+//! * F4: with producers that wait, no living subscriber misses anything from where it began; but for its very first item,
+//!   if a producer that had looked before it came, and then the end, take both cells behind the last.
 //!
 //! # Death
 //!
-//! A producer's: as in a put. What it had replaced and not evicted is a stale home, which any sweep settles. A
+//! A producer's: as in a put. What it had replaced and not evicted is a stale home, which recovery settles. A
 //! subscriber's: its lease comes back, and nobody waits for its position any more.
 
 use std::ops::Range;

@@ -180,7 +180,9 @@ impl Object {
     }
 
     fn extents(&self) -> Result<Vec<(u64, u64)>> {
-        (0..=self.parts()).map(|k| self.extent(k)).collect()
+        let mut all = vec![self.extent(0)?];
+        all.append(&mut self.pin.part_extents(self.id)?);
+        Ok(all)
     }
 
     pub(crate) fn record_batch(&self) -> Result<RecordBatch> {

@@ -177,6 +177,22 @@ impl Pin {
         core.object(core.entry(parent, index).part())
     }
 
+    /// Where each part of the pinned object lies in the data region, and how long it is.
+    pub fn part_extents(&self, parent: Id) -> Result<Vec<(u64, u64)>> {
+        let core = &self.at.core;
+        core.env.check_fork()?;
+        let extent = |index| {
+            let part = core.object(core.entry(parent, index).part())?;
+            let (zone, slot) = core.slot(part);
+            let len = core.meta(part, meta::LEN);
+            if zone.set != Set::Payload || len > zone.size() {
+                return Err(too_long(part, len, zone.size()));
+            }
+            Ok((zone.offset(slot) - core.geo.data, len))
+        };
+        (0..core.entries(parent)).map(extent).collect()
+    }
+
     /// The bytes of the pinned object or of a part of it.
     #[inline]
     pub fn bytes(&self, id: Id) -> Result<&[u8]> {
@@ -186,7 +202,7 @@ impl Pin {
         let (zone, _) = core.slot(id);
         let len = core.meta(id, meta::LEN);
         if zone.set != Set::Payload || len > zone.size() {
-            return Err(Error::damaged(format!("{id} says it has {len} bytes, its slot {}", zone.size())));
+            return Err(too_long(id, len, zone.size()));
         }
         self.bytes_at(id, 0, len)
     }
@@ -237,6 +253,10 @@ impl Pin {
         // Bytes outside the pinned extents may change, and are never read through it (above).
         unsafe { Buffer::from_custom_allocation(data, len as usize, self.clone()) }
     }
+}
+
+fn too_long(id: Id, len: u64, size: u64) -> Error {
+    Error::damaged(format!("{id} says it has {len} bytes, its slot {size}"))
 }
 
 /// A draft with its memory: ours alone until it is published or dropped.
