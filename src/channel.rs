@@ -98,6 +98,14 @@ impl From<SendError<'_>> for Error {
 }
 
 impl<'a> SendError<'a> {
+    /// What became of a value that was not built, if it still is there.
+    pub(crate) fn not_built(error: Error, value: Option<Value<'a>>) -> SendError<'a> {
+        match (error, value) {
+            (error @ Error::NoSpace { .. }, Some(value)) => SendError::NoSpace { value, error: error.into() },
+            (error, _) => SendError::Failed(error),
+        }
+    }
+
     /// What was to be sent, unless it is gone.
     pub fn into_value(self) -> Option<Value<'a>> {
         match self {
@@ -241,18 +249,14 @@ impl Sender {
             });
         }
         let schema = value.schema()?;
-        if let Some(schema) = &schema {
-            self.port.check_schema(&self.writer, schema, until)?;
+        if let Some(schema) = &schema
+            && let Err(e) = self.port.check_schema(&self.writer, schema, until)
+        {
+            return Err(self.not_built(e, Some(value)));
         }
         let mut sheet = match self.port.build(&self.writer, value, until) {
             (Ok(sheet), _) => sheet,
-            (Err(error @ Error::NoSpace { .. }), Some(value)) => {
-                return Err(match self.port.ended() {
-                    Some(clean) => SendError::Closed { value, clean },
-                    None => SendError::NoSpace { value, error: error.into() },
-                });
-            }
-            (Err(e), _) => return Err(e.into()),
+            (Err(e), value) => return Err(self.not_built(e, value)),
         };
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         let sent = self.wait_to_send(timeout.and(left), || sheet.send(self.port.ring))?;
@@ -260,6 +264,14 @@ impl Sender {
             Some(Ok(())) => Ok(()),
             Some(Err(clean)) => Err(SendError::Closed { value: Value::copied(sheet, schema), clean }),
             None => Err(SendError::TimedOut(Value::copied(sheet, schema))),
+        }
+    }
+
+    /// Why a value was not built: memory is waited for as long as somebody may give some back.
+    fn not_built<'a>(&self, error: Error, value: Option<Value<'a>>) -> SendError<'a> {
+        match (SendError::not_built(error, value), self.port.ended()) {
+            (SendError::NoSpace { value, .. }, Some(clean)) => SendError::Closed { value, clean },
+            (error, _) => error,
         }
     }
 

@@ -54,7 +54,7 @@ pub enum WhenFull {
     Block,
     /// Replaces the oldest item; subscribers that had not read it are told.
     DropOldest,
-    /// Gives the value back: [`SendError::Full`].
+    /// Gives the value back: [`SendError::Full`]. Waits for nothing, nor for memory.
     Fail,
 }
 
@@ -235,25 +235,24 @@ impl Feed {
     fn append_by<'a>(&self, value: Value<'a>, timeout: Option<Duration>) -> Result<(), SendError<'a>> {
         let (core, ring) = (&self.port.at().core, self.port.ring);
         core.env.check_fork()?;
+        let timeout = if self.when_full == WhenFull::Fail { Some(Duration::ZERO) } else { timeout };
         let until = timeout.and_then(|t| Instant::now().checked_add(t));
         let schema = value.schema()?;
-        if let Some(schema) = &schema {
-            self.port.check_schema(&self.writer, schema, until)?;
+        let not_built = |error, value| match SendError::not_built(error, value) {
+            SendError::NoSpace { value, .. } if core.has_ended(ring) => SendError::Closed { value, clean: true },
+            error => error,
+        };
+        if let Some(schema) = &schema
+            && let Err(e) = self.port.check_schema(&self.writer, schema, until)
+        {
+            return Err(not_built(e, Some(value)));
         }
         let mut sheet = match self.port.build(&self.writer, value, until) {
-            (Err(Error::NoSpace { .. }), Some(value)) if core.has_ended(ring) => {
-                return Err(SendError::Closed { value, clean: true });
-            }
-            (Err(error @ Error::NoSpace { .. }), Some(value)) => {
-                return Err(SendError::NoSpace { value, error: error.into() });
-            }
-            (built, _) => built?,
+            (Ok(sheet), _) => sheet,
+            (Err(e), value) => return Err(not_built(e, value)),
         };
-        let left = match self.when_full {
-            WhenFull::Fail => Some(Duration::ZERO),
-            _ => timeout.and(until.map(|until| until.saturating_duration_since(Instant::now()))),
-        };
-        let appended = self.port.wait(left, || {
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let appended = self.port.wait(timeout.and(left), || {
             let outcome = sheet.offer(|core, draft| {
                 core.set_meta(draft.id, meta::TIME, core.env.now());
                 let outcome = core.try_append(ring, draft, self.when_full != WhenFull::DropOldest)?;
