@@ -34,6 +34,7 @@
 //! A producer's: as in a put. What it had replaced and not evicted is a stale home, which recovery settles. A
 //! subscriber's: its lease comes back, and nobody waits for its position any more.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -43,7 +44,8 @@ use crate::lock::{Lease, Leases};
 use crate::mem::Load;
 use crate::ring::{End, Outcome, Ring};
 use crate::seat::{Core, Env};
-use crate::tables::{Kind, Tables};
+use crate::sys::Sys;
+use crate::tables::{Entry, Kind, Tables};
 use crate::word::{Id, Place};
 use crate::zone::Draft;
 
@@ -96,17 +98,6 @@ impl<E: Load> Tables<E> {
         end.saturating_sub(ring.capacity())..end
     }
 
-    /// Bytes of what a feed keeps until something is appended, as far as records tell of what may be replaced meanwhile.
-    pub fn bytes_kept(&self, ring: Ring) -> u64 {
-        let bytes = |id: Id| self.meta(id, meta::LEN).min(self.slot(id).0.size());
-        let kept = |cell: Place| {
-            let id = cell.object().and_then(|id| self.object(id).ok())?;
-            let parts = (0..self.entries(id)).filter_map(|i| self.object(self.entry(id, i).part()).ok());
-            Some(bytes(id) + parts.map(bytes).sum::<u64>())
-        };
-        (0..ring.cells).filter_map(|cell| kept(self.place(ring.cell(cell)))).sum()
-    }
-
     /// Whether a feed was closed.
     pub fn has_ended(&self, ring: Ring) -> bool {
         ring.is_feed() && self.next_and_ended(ring).1
@@ -132,6 +123,25 @@ impl<E: Load> Tables<E> {
     fn slowest(&self, ring: Ring) -> Option<u64> {
         let held = self.lessees(self.subscribers(ring)).into_iter();
         held.map(|(index, _)| self.env.load(self.position_word(ring, ring.subscribers() + index * 8), SeqCst)).min()
+    }
+}
+
+impl<E: Load + Sys> Tables<E> {
+    /// Bytes of what a feed keeps until something is appended, what items share counted once. What is replaced meanwhile
+    /// is left out.
+    pub fn bytes_kept(&self, ring: Ring) -> u64 {
+        let mut kept = HashMap::new();
+        for cell in (0..ring.cells).map(|cell| ring.cell(cell)) {
+            let place = self.place(cell);
+            let Some(id) = place.object().and_then(|id| self.object(id).ok()) else { continue };
+            let parts = self.glimpse_parts(id).into_iter().map(Entry::part);
+            let bytes = |id: Id| (id, self.meta(id, meta::LEN).min(self.slot(id).0.size()));
+            let of_item: Vec<_> = parts.chain([id]).map(bytes).collect();
+            if self.place(cell) == place {
+                kept.extend(of_item);
+            }
+        }
+        kept.values().sum()
     }
 }
 

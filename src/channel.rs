@@ -225,12 +225,15 @@ impl Sender {
     /// Sends each batch of a reader, waiting for room as [`Sender::send`] does. Returns how many rows that
     /// were. The channel has the reader's schema from here on, also if there is no batch.
     pub fn send_all(&self, reader: impl RecordBatchReader) -> Result<u64, SendError<'static>> {
-        self.port.check_schema(&self.writer, &reader.schema(), None)?;
+        let reader_schema = reader.schema();
+        let of_none = |e| self.not_built(e, Some(Value::RecordBatches(reader_schema.clone(), vec![])));
+        self.port.check_schema(&self.writer, &reader_schema, None).map_err(of_none)?;
         let mut rows = 0;
         for batch in reader {
             let batch = batch.map_err(Error::from)?;
-            self.port.check_schema(&self.writer, batch.schema_ref(), None)?;
-            let sheet = self.port.build(&self.writer, Value::Batch(&batch), None).0?;
+            let of_it = |e| self.not_built(e, Some(Value::RecordBatches(batch.schema(), vec![batch.clone()])));
+            self.port.check_schema(&self.writer, batch.schema_ref(), None).map_err(of_it)?;
+            let sheet = self.port.build(&self.writer, Value::Batch(&batch), None).0.map_err(of_it)?;
             self.send_by(Value::copied(sheet, Some(batch.schema())), None)?;
             rows += batch.num_rows() as u64;
         }
@@ -242,7 +245,8 @@ impl Sender {
         core.env.check_fork()?;
         let until = timeout.and_then(|t| Instant::now().checked_add(t));
         // What does not fit now need not be copied first.
-        if timeout.is_some_and(|t| t.is_zero()) && core.is_full(self.port.ring) {
+        let has_room = || Ok((!core.is_full(self.port.ring)).then_some(()));
+        if timeout.is_some_and(|t| t.is_zero()) && self.port.wait(timeout, has_room)?.is_none() {
             return Err(match self.port.ended() {
                 Some(clean) => SendError::Closed { value, clean },
                 None => SendError::Full(value),

@@ -317,7 +317,10 @@ impl<E: Env> Core<E> {
             }
             self.unpin(found);
             // Without memory for the new list the dead name would be met for ever.
-            dropped?;
+            if let Err(e) = dropped {
+                self.leave_unfinished();
+                return Err(e);
+            }
             match put? {
                 Some(version) => return Ok(version),
                 None => self.env.spin(),
@@ -430,8 +433,10 @@ impl<E: Env> Core<E> {
         let removed = self.putting(|| {
             let removed = self.remove_at(found, true);
             self.ring(self.name_bell(found));
-            // If that fails for want of memory, the dead name is dropped by whoever meets it.
-            let _ = self.drop_name(self.bucket_of(name), found);
+            // If that fails for want of memory, the dead name is dropped by whoever meets it, or by a later recovery.
+            if self.drop_name(self.bucket_of(name), found).is_err() {
+                self.leave_unfinished();
+            }
             removed
         });
         self.unpin(found);
@@ -498,7 +503,11 @@ impl<E: Env> Core<E> {
                 self.raise_pin(name)?;
                 let current = self.list_of(Id(bucket))?.1.contains(&listed);
                 if current {
-                    self.putting(|| self.remove_at(name, false).and_then(|_| self.drop_name(Id(bucket), name))).ok();
+                    let dropped =
+                        self.putting(|| self.remove_at(name, false).and_then(|_| self.drop_name(Id(bucket), name)));
+                    if dropped.is_err() {
+                        self.leave_unfinished();
+                    }
                 }
                 self.unpin(name);
             }

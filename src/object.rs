@@ -57,6 +57,7 @@ use std::sync::atomic::Ordering::{Acquire, SeqCst};
 use crate::error::{Error, Result};
 use crate::geometry::meta;
 use crate::mem::Load;
+use crate::ring::Unsettled;
 use crate::seat::{Core, Env};
 use crate::tables::{Entry, Kind, Tables};
 use crate::word::{Id, Life, Place, State, Turn};
@@ -265,7 +266,7 @@ impl<E: Env> Core<E> {
     }
 
     /// What recovery makes of a draft whose writer is dead: home if a place names it, loose if not.
-    pub fn settle_for_the_dead(&self, id: Id, word: Life) -> Result<()> {
+    pub fn settle_for_the_dead(&self, id: Id, word: Life) -> Result<(), Unsettled> {
         if self.settle_item_for_the_dead(id, word)?.is_some() {
             return Ok(());
         }

@@ -1,5 +1,6 @@
 //! What channels and feeds have in common: an end that is open in this process, waiting there, and the schema.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -12,8 +13,10 @@ use crate::reader::{Object, Table};
 use crate::ring::{End, Ring};
 use crate::seat::Core;
 use crate::segment::Posix;
+use crate::sys::Sys;
 use crate::tables::Kind;
 use crate::view::{Attachment, Pin, Sheet};
+use crate::wait::SLICE;
 use crate::word::Id;
 use crate::writer::{Value, Writer};
 use crate::zone::Draft;
@@ -35,6 +38,8 @@ pub(crate) struct Port {
     pub end: End,
     pub name: Arc<str>,
     schema: OnceLock<SchemaRef>,
+    /// How often somebody here has looked for deaths.
+    looks: AtomicU64,
 }
 
 impl Drop for Port {
@@ -78,7 +83,8 @@ impl Port {
         }
         let ring = core.ring_of(pin.id())?;
         core.join(ring, end);
-        Ok(Port { ring, pin: Arc::new(pin), end, name: name.into(), schema: OnceLock::new() })
+        let looks = AtomicU64::new(0);
+        Ok(Port { ring, pin: Arc::new(pin), end, name: name.into(), schema: OnceLock::new(), looks })
     }
 
     pub fn at(&self) -> &Arc<Attachment> {
@@ -88,15 +94,14 @@ impl Port {
     /// Waits at this end until `attempt` yields something, and looks for deaths meanwhile.
     pub fn wait<T>(&self, timeout: Option<Duration>, attempt: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
         let core = &self.at().core;
-        let mut looks = 0;
         // Room is made by receivers alone; an item may come from a sender, or back from a receiver.
         let ends: &[End] = if self.end == End::Send { &[End::Receive] } else { &[End::Send, End::Receive] };
         let look = || {
-            looks += 1;
+            let looks = self.looks.fetch_add(1, Relaxed) + 1;
             let present = || ends.iter().flat_map(|end| core.present(self.ring, *end)).collect();
             // What somebody buried may not be settled: he may be stopped in the middle of that, or dead too.
             let buried = || ends.iter().any(|end| core.is_somebody_buried(self.ring, *end));
-            if buried() || !core.gone_among(present(), looks).is_empty() {
+            if buried() || !core.gone_among(present(), looks as usize).is_empty() {
                 // A failure here only means that this waiter did not help.
                 let _ = core.recover(false);
             }
@@ -119,17 +124,59 @@ impl Port {
         value: Value<'a>,
         until: Option<Instant>,
     ) -> (Result<Sheet>, Option<Value<'a>>) {
-        let value = match value.gathered() {
-            Ok(value) if value.is_used_up() => return (writer.build(value), None),
-            Ok(value) => value,
-            Err(e) => return (Err(e), None),
-        };
-        // Most find room at once.
-        let mut built = writer.build_borrowed(&value);
-        if matches!(built, Err(Error::NoSpace { .. })) {
-            built = writer.patient(self.ring, until).build_in_time(&value);
+        match value.gathered() {
+            Ok(value) if value.is_used_up() => (writer.build(value), None),
+            Ok(value) => (self.build_borrowed(writer, &value, until), Some(value)),
+            Err(e) => (Err(e), None),
         }
-        (built, Some(value))
+    }
+
+    /// Keeps nothing of a value while it waits for memory: who has built some parts, and waits for room for the next, may
+    /// wait for another who does the same.
+    fn build_borrowed(&self, writer: &Writer, value: &Value<'_>, until: Option<Instant>) -> Result<Sheet> {
+        // Most find room at once.
+        let mut built = writer.build_borrowed(value);
+        let Err(Error::NoSpace { .. }) = built else { return built };
+        let core = &self.at().core;
+        let bytes = writer.bytes_of(value)?;
+        self.may_fit(bytes)?;
+        let bell = self.ring.bell(End::Send);
+        let mut made_room = Instant::now();
+        loop {
+            let asked = match built {
+                Err(Error::NoSpace { asked, .. }) => asked,
+                done => return done,
+            };
+            let left = until.map_or(SLICE, |until| until.saturating_duration_since(Instant::now()).min(SLICE));
+            if left.is_zero() || self.ended().is_some() {
+                return built;
+            }
+            // Until it is rung: an item that was acknowledged may have made room.
+            let before = core.times_rung(bell);
+            self.wait(Some(left), || Ok((core.times_rung(bell) != before).then_some(())))?;
+            // About once a second more is done for it, and what is free is counted.
+            built = if made_room.elapsed() >= Duration::from_secs(1) {
+                made_room = Instant::now();
+                writer.build_borrowed(value)
+            } else if core.free_bytes() < bytes {
+                built
+            } else {
+                core.trim(asked.max(bytes));
+                writer.build_once(value)
+            };
+        }
+    }
+
+    /// Refuses at once what there could never be room for, instead of waiting for it.
+    fn may_fit(&self, bytes: u64) -> Result<()> {
+        let core = &self.at().core;
+        // What a feed holds stays until this is appended.
+        let stays = core.records_bytes() + if self.ring.is_feed() { core.bytes_kept(self.ring) } else { 0 };
+        let (_, file_system) = Sys::room(&core.env);
+        if bytes.saturating_add(stays) > core.limit().min(file_system) {
+            return Err(core.no_space(bytes));
+        }
+        Ok(())
     }
 
     /// An error for what has no schema.
@@ -164,7 +211,7 @@ impl Port {
                 return if same { Ok(()) } else { Err(self.wrong_schema(&known, schema)) };
             }
             let empty = RecordBatch::new_empty(schema.clone());
-            let mut sheet = writer.patient(self.ring, until).build(Value::Batch(&empty))?;
+            let mut sheet = self.build_borrowed(writer, &Value::Batch(&empty), until)?;
             sheet.put_in(self.ring.id)?;
             // Receivers may wait for just that.
             core.ring(self.ring.bell(End::Receive));

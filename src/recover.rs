@@ -36,6 +36,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use crate::error::{Error, Result};
 use crate::geometry::{DIRTY, HEAD_WORDS, META_WORDS, PAGE, SEAT_WORDS, Set, Zone, meta};
 use crate::mem::Load;
+use crate::ring::Unsettled;
 use crate::seat::{Core, Env};
 use crate::sys::Sys;
 use crate::tables::{Entry, Tables};
@@ -99,6 +100,13 @@ enum Look {
     Everything,
 }
 
+/// What a pass could not settle.
+#[derive(Debug, Default)]
+struct Left {
+    failed: Option<Error>,
+    later: bool,
+}
+
 impl<E: Env> Core<E> {
     /// Settles what the dead left. `sweep`: also looks for loose ends when nobody died.
     ///
@@ -116,22 +124,24 @@ impl<E: Env> Core<E> {
         let before = if sweep { self.bytes_in_use() } else { 0 };
         done.permits = self.take_back(self.permits(), &dead);
         // Some of it needs memory for a pin. What fails for that is tried again when the rest is settled, which
-        // frees some; if it fails then too, the seats stay for the next recovery.
+        // frees some; if it fails then too, the seats stay for the next recovery. So they do for what must wait.
         let mut locks = take_back_locks();
         let mut look = if thorough { Look::Everything } else { Look::Loose };
-        loop {
-            let mut failed = Ok(());
-            let settled = self.settle_words(&dead, look, &mut failed);
-            done.objects += settled;
-            if settled == 0 {
-                failed?;
-                break;
+        // Who dies in the middle of this leaves what those do whom it is about.
+        let settled_all = self.putting(|| {
+            loop {
+                let mut left = Left::default();
+                let settled = self.settle_words(&dead, look, &mut left);
+                done.objects += settled;
+                if settled == 0 {
+                    return left.failed.map_or(Ok(!left.later), Err);
+                }
+                // Again all that failed; else what the dead had while this was under way.
+                if left.failed.is_none() {
+                    look = Look::Dead;
+                }
             }
-            // Again all that failed; else what the dead had while this was under way.
-            if failed.is_ok() {
-                look = Look::Dead;
-            }
-        }
+        })?;
         if locks.is_err() {
             locks = take_back_locks();
         }
@@ -142,7 +152,7 @@ impl<E: Env> Core<E> {
         if thorough || done.objects > 0 {
             self.recount_warm();
         }
-        for owner in dead {
+        for owner in dead.into_iter().filter(|_| settled_all) {
             self.free_seat(owner);
         }
         if sweep {
@@ -157,14 +167,15 @@ impl<E: Env> Core<E> {
     }
 
     /// r2: one pass. Returns how many words named the dead and do not any more; goes on when one fails.
-    fn settle_words(&self, dead: &[Owner], look: Look, failed: &mut Result<()>) -> u64 {
+    fn settle_words(&self, dead: &[Owner], look: Look, left: &mut Left) -> u64 {
         let mut settled = 0;
-        let mut note = |done: Result<bool>| match done {
-            Ok(done) => u64::from(done),
-            Err(e) => {
-                *failed = Err(e);
-                0
+        let mut note = |done: Result<bool, Unsettled>| {
+            match done {
+                Ok(done) => return u64::from(done),
+                Err(Unsettled::Failed(e)) => left.failed = Some(e),
+                Err(Unsettled::Later) => left.later = true,
             }
+            0
         };
         for zone in &self.geo.zones {
             for slot in 0..self.used(zone) {
@@ -186,7 +197,7 @@ impl<E: Env> Core<E> {
                         settled += 1;
                     }
                     State::Home(at) if look == Look::Everything => {
-                        let stale = note(self.is_home(id, at).map(|home| !home)) != 0;
+                        let stale = note(self.is_home(id, at).map(|home| !home).map_err(Unsettled::from)) != 0;
                         if stale && self.turn_life(id, word, Life::LOOSE) {
                             self.reclaim(id);
                         }

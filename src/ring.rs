@@ -173,6 +173,20 @@ pub enum Outcome<T> {
     Closed,
 }
 
+/// Why a word that names the dead was not settled.
+#[derive(Debug)]
+pub enum Unsettled {
+    Failed(Error),
+    /// It depends on what somebody else is in the middle of.
+    Later,
+}
+
+impl From<Error> for Unsettled {
+    fn from(e: Error) -> Unsettled {
+        Unsettled::Failed(e)
+    }
+}
+
 impl<E: Load> Tables<E> {
     /// The ring of an object, checked against its slot.
     pub fn ring_of(&self, id: Id) -> Result<Ring> {
@@ -271,11 +285,19 @@ impl<E: Load> Tables<E> {
         })
     }
 
-    /// Whether the next item has no room: that of the lap before is in its cell.
+    /// Whether the next item has no room: that of the lap before is in its cell, and was not taken.
     pub fn is_full(&self, ring: Ring) -> bool {
         let tail = self.ring_word(ring, ring::TAIL);
         let cell = self.place(ring.cell(tail));
-        !cell.is_dead() && ring.ahead(cell, tail) < 0
+        let waits = |id| self.is_waiting(id, ring.at(tail.wrapping_sub(ring.cells)));
+        let item = cell.object().and_then(|id| self.object(id).ok());
+        !cell.is_dead() && ring.ahead(cell, tail) < 0 && item.is_some_and(waits)
+    }
+
+    /// Whether an item that a cell names was not taken: at home there, or a draft whose sender has not settled.
+    fn is_waiting(&self, id: Id, at: Turn) -> bool {
+        let word = self.life(id, SeqCst);
+        word == Life::home(at) || matches!(word.state(), Some(State::Draft(_)))
     }
 
     /// What is wrong with a ring's cells, for `verify`.
@@ -421,12 +443,6 @@ impl<E: Env> Core<E> {
                 }
             }
         }
-    }
-
-    /// Whether an item that a cell names was not taken: at home there, or a draft whose sender has not settled.
-    fn is_waiting(&self, id: Id, at: Turn) -> bool {
-        let word = self.life(id, SeqCst);
-        word == Life::home(at) || matches!(word.state(), Some(State::Draft(_)))
     }
 
     fn clean(&self, off: u64, cell: Place) {
@@ -623,7 +639,7 @@ impl<E: Env> Core<E> {
     }
 
     /// What recovery makes of a lease whose holder is dead: BACK, after its cell is clean (Q2).
-    pub fn return_for_the_dead(&self, id: Id, word: Life) -> Result<bool> {
+    pub fn return_for_the_dead(&self, id: Id, word: Life) -> Result<bool, Unsettled> {
         let Some(State::Leased(ticket)) = word.state() else { return Ok(false) };
         let at = self.target_of(id);
         let back = self.return_of(id, ticket);
@@ -644,19 +660,22 @@ impl<E: Env> Core<E> {
         self.give_to_channel(id, word, back.map(|(channel, _)| channel), ticket)
     }
 
-    /// What `f` says of a channel that is still there, pinned meanwhile: it is there until `f` is done, or was torn down
-    /// before.
-    fn with_channel<T>(&self, channel: Id, f: impl FnOnce(Ring) -> T) -> Result<Option<T>> {
+    /// What `f` says of a channel that is still there, pinned meanwhile: it is there until `f` is done. `None`: it was torn
+    /// down before. Who is about to tear it down may yet find that it is pinned: then nobody knows.
+    fn with_channel<T>(&self, channel: Id, f: impl FnOnce(Ring) -> T) -> Result<Option<T>, Unsettled> {
         self.raise_pin(channel)?;
-        // A draft whose place names it is there too; one that does not has no items.
-        let alive = !matches!(self.life(channel, SeqCst).state(), Some(State::Free | State::Dying(_)) | None);
-        let told = if alive { self.ring_of(channel).ok().map(f) } else { None };
+        let told = match self.life(channel, SeqCst).state() {
+            Some(State::Free) | None => Ok(None),
+            Some(State::Dying(_)) => Err(Unsettled::Later),
+            // A draft whose place names it is there too; one that does not has no items.
+            Some(_) => Ok(self.ring_of(channel).ok().map(f)),
+        };
         self.unpin(channel);
-        Ok(told)
+        told
     }
 
     /// Makes an item of a dead process BACK in its channel, or LOOSE if that is gone.
-    fn give_to_channel(&self, id: Id, word: Life, channel: Option<Id>, ticket: Ticket) -> Result<bool> {
+    fn give_to_channel(&self, id: Id, word: Life, channel: Option<Id>, ticket: Ticket) -> Result<bool, Unsettled> {
         if let Some(channel) = channel {
             let turned = self.with_channel(channel, |ring| {
                 let turned = self.turn_life(id, word, Life::back(ticket));
@@ -678,15 +697,20 @@ impl<E: Env> Core<E> {
 
     /// What recovery makes of a draft whose writer is dead, if it was on its way into or out of a ring.
     /// `None`: it was not.
-    pub fn settle_item_for_the_dead(&self, id: Id, word: Life) -> Result<Option<()>> {
+    pub fn settle_item_for_the_dead(&self, id: Id, word: Life) -> Result<Option<()>, Unsettled> {
         let Some(State::Draft(ticket)) = word.state() else { return Ok(None) };
         let at = self.target_of(id);
         let from = self.env.load(self.geo.meta(id, meta::FROM), Acquire);
         if let Some(at) = at.filter(|at| self.is_in_cell(id, *at) == Some(true)) {
             if self.turn_life(id, word, Life::home(at)) {
+                // It may have been replaced, or its channel torn down, by those who saw the draft of the dead.
+                if self.is_in_cell(id, at) != Some(true) {
+                    self.evict(id, at);
+                }
                 // The sender may have died before the receivers were told.
-                let ring = self.ring_of(at.container)?;
-                self.ring(ring.bell(End::Receive));
+                if let Ok(ring) = self.ring_of(at.container) {
+                    self.ring(ring.bell(End::Receive));
+                }
             }
             return Ok(Some(()));
         }
@@ -697,7 +721,7 @@ impl<E: Env> Core<E> {
     }
 
     /// Q5: what is BACK is counted once more, in case its owner died before it did so.
-    pub fn announce(&self, id: Id, word: Life) -> Result<()> {
+    pub fn announce(&self, id: Id, word: Life) -> Result<(), Unsettled> {
         let Some(State::Back(ticket)) = word.state() else { return Ok(()) };
         let Some((channel, _)) = self.return_of(id, ticket) else { return Ok(()) };
         self.with_channel(channel, |ring| {

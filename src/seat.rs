@@ -332,6 +332,11 @@ impl<E: Env> Core<E> {
         Ticket::new(self.me, count)
     }
 
+    /// Says for as long as we live that something of that kind is left, for recovery to find.
+    pub fn leave_unfinished(&self) {
+        self.env.fetch_add(self.geo.seat_info(self.me.seat.into(), info::PUTTING), 1, SeqCst);
+    }
+
     /// Runs what may leave an object at home in a place that has moved on, or a name without an object, if we die in the
     /// middle: nothing of that names us. Our record says so meanwhile, so that recovery only has to look for such things
     /// when it does.
@@ -347,9 +352,9 @@ impl<E: Env> Core<E> {
     /// Says in our record that we may have leases of objects that lock. Before the first.
     #[inline]
     pub(crate) fn show_leases(&self) {
-        if !self.leases_shown.load(Relaxed) {
+        if !self.leases_shown.load(Acquire) {
             self.env.store(self.geo.seat_info(self.me.seat.into(), info::LEASES), 1, SeqCst);
-            self.leases_shown.store(true, Relaxed);
+            self.leases_shown.store(true, Release);
         }
     }
 

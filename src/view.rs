@@ -52,6 +52,10 @@ impl Drop for Attachment {
     fn drop(&mut self) {
         if self.core.env.check_fork().is_ok() {
             (self.on_leave)(&self.core);
+            // A name that is dead and still listed, for want of memory: whoever comes next would not look for it.
+            if self.core.was_putting(self.core.me()) {
+                let _ = self.core.recover(true);
+            }
             self.core.detach();
         }
     }

@@ -5,7 +5,6 @@
 //! draft becomes what its name means.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use arrow_array::{RecordBatch, RecordBatchIterator, RecordBatchOptions, RecordBatchReader};
 use arrow_schema::SchemaRef;
@@ -19,10 +18,8 @@ use crate::lock::Lease;
 use crate::name;
 use crate::plan::{Locate, Plan};
 use crate::reader::{Batch, Bundled, Object, Table, names_bytes};
-use crate::ring::{End, Ring};
 use crate::tables::Kind;
 use crate::view::{Attachment, STREAM_FROM, Sheet, copy, entries_bytes};
-use crate::wait::SLICE;
 
 /// The right to write: one of the arena's permits, given back when the last of the writer and its
 /// drafts is dropped, or when the process dies.
@@ -30,18 +27,8 @@ use crate::wait::SLICE;
 pub struct Writer {
     at: Arc<Attachment>,
     permit: Arc<Held>,
-    effort: Effort,
-}
-
-/// What is done when memory runs out.
-#[derive(Clone, Copy, Debug)]
-enum Effort {
-    /// Nothing.
-    Fails,
-    /// What is free, or belongs to the dead, is given back, for another try.
-    MakesRoom,
-    /// That, then waiting: until when (`None`: for ever), and whose receivers give some back.
-    Waits(Option<Instant>, Ring),
+    /// Makes room when memory runs out, for another try.
+    makes_room: bool,
 }
 
 #[derive(Debug)]
@@ -278,76 +265,15 @@ enum Unfinished {
 
 impl Writer {
     pub(crate) fn new(at: &Arc<Attachment>, permit: Lease) -> Writer {
-        Writer { at: at.clone(), permit: Arc::new(Held { at: at.clone(), permit }), effort: Effort::MakesRoom }
-    }
-
-    /// The same writer, waiting for memory where this one would fail: for ever or `until` then, as long as there is
-    /// somebody at the other end of `ring` who may give some back.
-    pub(crate) fn patient(&self, ring: Ring, until: Option<Instant>) -> Writer {
-        self.with(Effort::Waits(until, ring))
-    }
-
-    fn with(&self, effort: Effort) -> Writer {
-        Writer { effort, ..self.clone() }
+        Writer { at: at.clone(), permit: Arc::new(Held { at: at.clone(), permit }), makes_room: true }
     }
 
     pub(crate) fn attachment(&self) -> &Arc<Attachment> {
         &self.at
     }
 
-    /// Runs `f`; makes room when memory runs out, and waits for some if this writer is patient.
-    fn with_room<T>(&self, f: impl FnMut() -> Result<T>) -> Result<T> {
-        self.with_room_for(0, f)
-    }
-
-    /// The same, where `f` needs `bytes` in pieces: it is tried again when there may be room for all of them.
-    fn with_room_for<T>(&self, bytes: u64, mut f: impl FnMut() -> Result<T>) -> Result<T> {
-        let (until, ring) = match self.effort {
-            Effort::Fails => return f(),
-            Effort::MakesRoom => return self.at.with_room(f),
-            Effort::Waits(until, ring) => (until, ring),
-        };
-        let mut done = self.at.with_room(&mut f);
-        let core = &self.at.core;
-        let bell = ring.bell(End::Send);
-        for round in 1.. {
-            let asked = match done {
-                Err(Error::NoSpace { asked, .. }) => asked,
-                done => return done,
-            };
-            let left = until.map_or(SLICE, |until| until.saturating_duration_since(Instant::now()).min(SLICE));
-            let closed = core.is_closed(ring) || core.has_ended(ring);
-            if left.is_zero() || closed || core.is_deserted(ring, End::Receive) {
-                break;
-            }
-            // Until it is rung: an item that was acknowledged may have made room.
-            let before = core.times_rung(bell);
-            core.wait(bell, Some(left), || {}, || Ok((core.times_rung(bell) != before).then_some(())))?;
-            // The dead are looked for about once a second, and what is free is counted.
-            let thorough = round % 20 == 0;
-            done = match done {
-                _ if thorough => self.at.with_room(&mut f),
-                Err(e) if core.free_bytes() < bytes => Err(e),
-                _ => {
-                    core.trim(asked.max(bytes));
-                    f()
-                }
-            };
-        }
-        done
-    }
-
-    /// Refuses at once what there could never be room for, instead of waiting for it.
-    fn may_fit(&self, bytes: u64) -> Result<()> {
-        let core = &self.at.core;
-        let Effort::Waits(_, ring) = self.effort else { return Ok(()) };
-        // What a feed holds stays until this is appended.
-        let stays = core.records_bytes() + if ring.is_feed() { core.bytes_kept(ring) } else { 0 };
-        let (_, file_system) = crate::sys::Sys::room(&core.env);
-        if bytes.saturating_add(stays) > core.limit().min(file_system) {
-            return Err(core.no_space(bytes));
-        }
-        Ok(())
+    fn with_room<T>(&self, mut f: impl FnMut() -> Result<T>) -> Result<T> {
+        if self.makes_room { self.at.with_room(f) } else { f() }
     }
 
     /// Whether the process that held this permit before died with it. Nothing is broken by that:
@@ -425,17 +351,13 @@ impl Writer {
         }
     }
 
-    /// Makes a draft of a value for which there was no room just now, waiting for some. Keeps nothing of it meanwhile:
-    /// who has built some parts, and waits for room for the next, may wait for another who does the same.
-    pub(crate) fn build_in_time(&self, value: &Value<'_>) -> Result<Sheet> {
-        let bytes = self.bytes_of(value)?;
-        self.may_fit(bytes)?;
-        let once = self.with(Effort::Fails);
-        self.with_room_for(bytes, || once.build_borrowed(value))
+    /// Makes a draft of what is there to be borrowed, if there is room for it just now.
+    pub(crate) fn build_once(&self, value: &Value<'_>) -> Result<Sheet> {
+        Writer { makes_room: false, ..self.clone() }.build_borrowed(value)
     }
 
     /// Bytes that building a value takes, but for what each of its objects needs besides.
-    fn bytes_of(&self, value: &Value<'_>) -> Result<u64> {
+    pub(crate) fn bytes_of(&self, value: &Value<'_>) -> Result<u64> {
         let of_batch = |batch: &RecordBatch| self.plan(batch, |plan| Ok(plan.total_bytes()));
         Ok(match value {
             Value::Batch(batch) => of_batch(batch)?,
@@ -536,7 +458,6 @@ impl Writer {
     }
 
     fn build_bytes(&self, kind: Kind, bytes: &[u8], rows: u64) -> Result<Sheet> {
-        self.may_fit(bytes.len() as u64)?;
         let mut sheet = self.with_room(|| Sheet::new(&self.at, kind, bytes.len() as u64))?;
         copy(sheet.bytes()?, bytes, bytes.len() >= STREAM_FROM);
         sheet.set_rows(rows);
@@ -555,9 +476,7 @@ impl Writer {
     fn build_plan(&self, plan: &Plan<'_>) -> Result<Sheet> {
         let parts = plan.part_bytes();
         let front = entries_bytes((parts.len() + plan.held().len()) as u64);
-        let total = plan.total_bytes();
-        self.may_fit(total)?;
-        let streaming = total >= STREAM_FROM as u64;
+        let streaming = plan.total_bytes() >= STREAM_FROM as u64;
         let put: CopyBytes<'_> = &|to, from| copy(to, from, streaming);
         self.with_room(|| {
             let mut root = Sheet::new(&self.at, Kind::Batch, front + plan.root_bytes())?;
@@ -637,7 +556,6 @@ impl Writer {
 
     fn build_array(&self, view: &AnyView<'_>) -> Result<Sheet> {
         let len = view.bytes()?;
-        self.may_fit(len)?;
         let put: CopyBytes<'_> = &|to, from| copy(to, from, len >= STREAM_FROM as u64);
         self.with_room(|| {
             let mut sheet = Sheet::new(&self.at, Kind::Array, len)?;

@@ -228,10 +228,14 @@ impl<E: Env> Core<E> {
         self.set_bit(hints.summary + w / 64 * 8, w % 64);
     }
 
-    /// Sets the bit of a free slot that no hint tells of.
+    /// Sets the bits of a free slot that no hint tells of.
     pub fn mend_hint(&self, zone: &Zone, slot: u64) {
-        let shown = |h: Hints| self.env.load(h.bits + slot / 64 * 8, Relaxed) >> (slot % 64) & 1 != 0;
-        if !zone.hints.into_iter().any(shown) {
+        let w = slot / 64;
+        let shown = |h: &Hints| self.env.load(h.bits + w * 8, Relaxed) >> (slot % 64) & 1 != 0;
+        if let Some(hints) = zone.hints.iter().find(|h| shown(h)) {
+            // Who died between the two bits.
+            self.set_bit(hints.summary + w / 64 * 8, w % 64);
+        } else {
             let warm = self.meta(zone.id(slot), meta::COMMITTED) != 0;
             self.give_hint(zone, slot, if warm { WARM } else { COLD });
         }

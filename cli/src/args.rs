@@ -52,6 +52,8 @@ pub enum Verb {
     Send(Send),
     /// Receive the batches of a channel, and print them or write them to a file
     Recv(Recv),
+    /// Close a channel or feed: its readers end when they have all of it
+    Close(Close),
     /// Remove a name, old names, or an arena
     Rm(Rm),
     /// Show which processes use an arena, and what they hold
@@ -327,6 +329,15 @@ pub struct Export {
     /// Export this item of a bundle
     #[arg(long, value_name = "NAME")]
     pub item: Option<String>,
+}
+
+/// Options of `close`.
+#[derive(Debug, Args)]
+pub struct Close {
+    /// Name of the arena
+    pub arena: String,
+    /// Name of the channel or feed
+    pub name: String,
 }
 
 /// Options of `rm`.

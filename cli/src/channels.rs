@@ -1,11 +1,15 @@
-//! What channels and feeds are like: the tables of `stat`, and the one that `send` and `recv` ask for.
+//! What channels and feeds are like: the tables of `stat`, and the one that `send` and `recv` ask for. And their end.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use faretra::channel::Contents;
+use faretra::feed::WhenFull;
 use faretra::{Arena, ChannelInfo, Error, Kind};
 use serde_json::{Value, json};
 
+use crate::arenas;
+use crate::args::{Cli, Close};
 use crate::failure::{Failure, Result};
 use crate::out::{Grid, Out, Side};
 use crate::size;
@@ -45,6 +49,57 @@ pub fn look_instead(arena: &str, name: &str, kind: Kind) -> String {
         Kind::Mutex | Kind::Semaphore | Kind::Event | Kind::Value | Kind::MutableArray => format!("who {arena}"),
         _ => format!("cat {arena} {name}"),
     }
+}
+
+/// `faretra close`
+pub fn close(cli: &Cli, args: &Close) -> Result<()> {
+    let arena = arenas::open(cli, &args.arena)?;
+    let writer = arenas::writer(&arena)?;
+    let before = loop {
+        let Some(found) = arena.channels()?.into_iter().find(|found| found.name == args.name) else {
+            let (kind, look) = match arena.get(&args.name)?.kind() {
+                // Made since.
+                Kind::Channel | Kind::Feed => continue,
+                kind => (kind, look_instead(&args.arena, &args.name, kind)),
+            };
+            return Err(Failure::new(format!(
+                "`{}` is a {kind}, which nobody waits for the end of: see `faretra {look}`",
+                args.name
+            )));
+        };
+        let contents = if found.mixed { Contents::Mixed } else { Contents::OneSchema };
+        let capacity = found.capacity as usize;
+        let closed = match found.kind {
+            Kind::Feed => {
+                writer.feed_of(&args.name, capacity, WhenFull::DropOldest, contents).and_then(|feed| feed.close())
+            }
+            _ => writer.sender_of(&args.name, capacity, contents).map(|sender| sender.close()),
+        };
+        match closed {
+            Ok(()) => break found,
+            // Removed and made since.
+            Err(Error::Mismatch { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    };
+    let mut out = Out::new();
+    if cli.json {
+        out.json(&json!({
+            "arena": args.arena,
+            "name": args.name,
+            "kind": before.kind.to_string(),
+            "depth": before.depth,
+            "closed_before": before.closed,
+        }))?;
+    } else {
+        let left = match before.kind {
+            Kind::Feed => format!("it keeps {}", size::plural(before.depth, "item")),
+            _ => format!("{} to be received", size::plural(before.depth + before.returned, "item")),
+        };
+        let when = if before.closed { "was closed before" } else { "is closed" };
+        out.line(format!("{}: the {} {when}; {left}", args.name, before.kind))?;
+    }
+    out.finish()
 }
 
 /// Looks whether a name still is the channel or feed that was opened under it: one that was removed

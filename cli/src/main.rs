@@ -4,7 +4,7 @@
 //! - `arenas`: create, ls, stat, rm. `care`: who, recover, verify.
 //! - `put`, `cat`, `export`: files into an arena and out of it, by the formats in `format`.
 //! - `send`, `recv`: files into a channel and out of it. `follow`: a feed as it grows. `rows`: how both print.
-//! - `channels`: what `stat` says of channels and feeds.
+//! - `channels`: what `stat` says of channels and feeds; close.
 //! - `demo`: the main job with real processes.
 //! - `out`, `size`, `signal`, `panics`: standard output, figures, Ctrl-C, other crates' panics.
 
@@ -56,6 +56,7 @@ fn run(cli: &Cli) -> Result<()> {
         Verb::Create(create) => arenas::create(cli, create),
         Verb::Ls(ls) => arenas::ls(cli, ls),
         Verb::Stat(stat) => arenas::stat(cli, stat),
+        Verb::Close(args) => channels::close(cli, args),
         Verb::Rm(rm) => arenas::rm(cli, rm),
         Verb::Put(put) => put::put(cli, put),
         Verb::Cat(cat) => cat::cat(cli, cat),

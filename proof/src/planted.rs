@@ -537,8 +537,8 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "who waits for memory is not told that the feed is closed",
         breaks: "F3",
-        file: "writer.rs",
-        edits: &[("core.is_closed(ring) || core.has_ended(ring);", "core.is_closed(ring);")],
+        file: "port.rs",
+        edits: &[("core.is_closed(self.ring) || core.has_ended(self.ring);", "core.is_closed(self.ring);")],
         test: ("it", "feed_kills::waiting_for_memory_ends_with_the_feed"),
     },
     Bug {
@@ -558,7 +558,7 @@ const BUGS: &[Bug] = &[
         what: "who takes leases does not say so, quick recovery",
         breaks: "r1",
         file: "seat.rs",
-        edits: &[("        if !self.leases_shown.load(Relaxed) {\n", "        if false {\n")],
+        edits: &[("        if !self.leases_shown.load(Acquire) {\n", "        if false {\n")],
         test: KILL,
     },
     Bug {

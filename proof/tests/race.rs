@@ -4,14 +4,15 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use faretra::proof::{Life, Mem, header};
+use faretra::proof::{Life, Mem, State, header};
 use proof::hb::Clocks;
 use proof::queue::{self, orphaned_stage, queue_stage};
 use proof::race::{Race, Racer, Searched, Watch, explore, explore_watched, random};
 use proof::script::{
-    Act, acting_stage, acts, enter, knotted_stage, object_acts, object_stage, sharing_stage, stage_after_death,
+    Act, Stage, acting_stage, acts, enter, knotted_stage, object_acts, object_stage, sharing_stage, stage_after_death,
 };
-use proof::world::{ok, quiet};
+use proof::sweep::deaths;
+use proof::world::{Actor, ok, quiet};
 
 fn find<'a>(all: &'a [Act], name: &str) -> &'a Act {
     all.iter().find(|a| a.name == name).expect("an act")
@@ -247,6 +248,61 @@ fn channels_race() {
     }
     eprintln!("{all:?}");
     assert!(all.deaths > 500);
+}
+
+/// Somebody died in the middle of sending or appending, at each of its steps: a waiter recovers from that while another
+/// uses the ring and its memory; and the same, the waiter killed too.
+#[test]
+fn recovery_races_with_the_living() {
+    let (stage, acts) = (queue_stage(), queue::acts());
+    fn recover(a: &Actor) {
+        ok(a.recover(false));
+    }
+    let recover = Act { name: "recover as waiters do", run: recover, may: &[] };
+    let mut all = Searched { complete: true, ..Searched::default() };
+    for (dies, others) in [
+        ("append to F", &["append to F five times", "read F", "remove F"][..]),
+        ("send to C", &["receive twice from C, then send twice", "remove C"]),
+        ("refuse what comes from C", &["receive twice from C", "remove C"]),
+        ("forward from C to D", &["receive from D", "remove C"]),
+    ] {
+        for image in deaths(&enter(&stage), 50, find(&acts, dies).run) {
+            let stage = Stage { image, expect: stage.expect.clone() };
+            for other in others {
+                let race = || {
+                    let mut race = Race::new(&stage, &[&recover, find(&acts, other)]);
+                    race.loose_before = true;
+                    race
+                };
+                all = all.and(explore(race(), 1, 20_000));
+                for step in (20..400).step_by(76) {
+                    all = all.and(explore(race().killing(0, step), 1, 20_000));
+                }
+            }
+        }
+    }
+    eprintln!("{all:?}");
+    assert!(all.complete && all.deaths > 500);
+}
+
+/// Q1: who drops the last but one pin of a channel takes it for nobody's, until he has looked at pins. Items that come
+/// back meanwhile wait for that.
+#[test]
+fn a_channel_that_may_live_keeps_its_items() {
+    let sim = enter(&orphaned_stage());
+    let [user, dropper, recoverer] = [11, 12, 13].map(|process| quiet(&sim, process));
+    let channel = ok(user.pin_named("C")).expect("there");
+    let leased = || user.outstanding(ok(user.ring_of(channel)));
+    assert_eq!(leased().len(), 2, "of the dead");
+    assert!(ok(user.remove("C")));
+    let dying = Life::dying(dropper.ticket());
+    assert!(dropper.turn_life(channel, Life::LOOSE, dying));
+    ok(recoverer.recover(false));
+    assert_eq!(leased().len(), 2, "they are still the dead one's");
+    assert!(dropper.turn_life(channel, dying, Life::LOOSE), "somebody has it pinned");
+    ok(recoverer.recover(false));
+    assert!(leased().iter().all(|(_, word)| matches!(word.state(), Some(State::Back(_)))), "{:?}", leased());
+    assert_eq!(leased().len(), 2);
 }
 
 /// Three at once at channels, one of them killed at a random step.

@@ -299,6 +299,44 @@ fn trying_to_send_tells_that_nobody_receives() {
     course.end(vec![]);
 }
 
+/// The same, where nobody recovers but he who tries: polling looks for deaths too.
+#[test]
+fn trying_to_send_finds_the_dead() {
+    let course = Course::new(16 * MIB);
+    let (mut receives, mut here) = (course.puppet(), course.flow());
+    receives.ask("c-join 2 receive");
+    send_some(&mut here, 2, CHANNELS[2].1 as u64);
+    receives.kill();
+    until("to be told", || {
+        let tried = here.send(2, "drafted-batch", 4, Some(Duration::ZERO)).expect("sound");
+        (tried == Went::Closed { clean: false }).then_some(()).or_else(|| {
+            assert_eq!(tried, Went::Full);
+            None
+        })
+    });
+    here.leave().expect("in order");
+    course.end(vec![]);
+}
+
+/// Who waits for memory that a dead receiver had is told of the death, or has the memory, as soon as any other waiter.
+#[test]
+fn waiting_for_memory_finds_the_dead() {
+    let course = Course::new(16 * MIB);
+    let (mut receives, mut sends) = (course.puppet(), course.puppet());
+    receives.ask("c-join 0 receive");
+    let w = course.t.arena.writer().expect("a permit");
+    w.publish("large", vec![0_u8; 13 * MIB as usize].as_slice()).expect("room");
+    drop(w);
+    sends.tell("c-send 0 524288");
+    until_waiting(&sends);
+    let start = Instant::now();
+    receives.kill();
+    assert_eq!(sends.answer(), Ok("closed clean=false".into()));
+    eprintln!("told after {:?}", start.elapsed());
+    assert!(course.t.arena.writer().expect("a permit").remove("large").expect("remove"));
+    course.end(vec![sends]);
+}
+
 /// Who is stopped keeps what he has leased, and holds up nobody: receivers, and senders in the middle of sending.
 #[test]
 fn the_stopped_hold_up_nobody() {

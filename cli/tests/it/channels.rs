@@ -123,6 +123,21 @@ fn two_shells_make_a_pipeline() {
 }
 
 #[test]
+fn a_channel_that_was_kept_open_is_closed() {
+    let (lab, file) = with_rows();
+    lab.ok(["send", "a", "c", &file, "--batch-rows", "9999", "--keep-open"]);
+    let to = run(&lab, &["recv", "a", "c", "--format", "csv"]);
+    wait_for(&lab, "all of it to be received", |c| c["depth"] == 0);
+    let closed = lab.json(["close", "a", "c"]);
+    assert_eq!((&closed["kind"], &closed["closed_before"]), (&"channel".into(), &false.into()), "{closed}");
+    assert_eq!(ok(to).stdout, csv(0..ROWS));
+    assert!(lab.ok(["close", "a", "c"]).contains("was closed before"));
+    lab.ok(["put", "a", "t", &file]);
+    assert!(lab.fails(1, ["close", "a", "t"]).contains("`t` is a table"));
+    assert!(lab.fails(1, ["close", "a", "nothing"]).contains("nothing"));
+}
+
+#[test]
 fn rows_are_printed_as_cat_prints_them() {
     let lab = Lab::with_arena();
     let file = lab.write("t.csv", "city,count\nParis,3\nRome,\nOslo,5\n");
