@@ -22,6 +22,7 @@ pub struct Bug {
 const KILL: (&str, &str) = ("sweep", "kill_at_every_step");
 const RACE: (&str, &str) = ("race", "every_pair_of_acts");
 const CHANNELS: (&str, &str) = ("race", "channels_race");
+const RECOVERY: (&str, &str) = ("race", "recovery_races_with_the_living");
 const SHARES: (&str, &str) = ("race", "shares_race");
 const CORE: (&str, &str) = ("race", "core_pairs_with_two_preemptions");
 const FEEDS: (&str, &str) = ("it", "feed_kills::histories_are_in_order");

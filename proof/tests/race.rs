@@ -275,7 +275,7 @@ fn recovery_races_with_the_living() {
                     race
                 };
                 all = all.and(explore(race(), 1, 20_000));
-                for step in (20..400).step_by(76) {
+                for step in (20..400).step_by(130) {
                     all = all.and(explore(race().killing(0, step), 1, 20_000));
                 }
             }

@@ -1,6 +1,6 @@
 //! Planted bugs of channels and feeds.
 
-use super::{Bug, CHANNELS, FEEDS, KILL, WEAK_RINGS};
+use super::{Bug, CHANNELS, FEEDS, KILL, RECOVERY, WEAK_RINGS};
 
 /// All of them.
 pub const BUGS: &[Bug] = &[
@@ -226,5 +226,22 @@ pub const BUGS: &[Bug] = &[
             "        (|f: &mut dyn FnMut()| f())(&mut || {\n            for index in 0..ring.cells {\n",
         )],
         test: CHANNELS,
+    },
+    Bug {
+        what: "recovery does not look again at an item that it made a home",
+        breaks: "u4",
+        file: "ring.rs",
+        edits: &[("                if self.is_in_cell(id, at) != Some(true) {\n", "                if false {\n")],
+        test: RECOVERY,
+    },
+    Bug {
+        what: "a channel that somebody may be about to tear down is taken for gone",
+        breaks: "Q1",
+        file: "ring.rs",
+        edits: &[(
+            "            Some(State::Dying(_)) => Err(Unsettled::Later),\n",
+            "            Some(State::Dying(_)) => Ok(None),\n",
+        )],
+        test: ("race", "a_channel_that_may_live_keeps_its_items"),
     },
 ];
