@@ -248,7 +248,7 @@ pub const NEEDED: &[(&str, usize)] = &[
     ("lock.rs end_lease #1", 9),
     ("lock.rs read_partition #1", 7),
     ("lock.rs try_lease #2", 8),
-    ("object.rs put #2", 6),
+    ("object.rs put_within #2", 6),
     ("object.rs unpin #1", 3),
     ("seat.rs turn_seat #1", 3),
     ("tables.rs pins_of #1", 3),
