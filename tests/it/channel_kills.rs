@@ -1,40 +1,32 @@
 //! Shows that channels outlive whoever sends, receives or sends on: killed, stopped, interrupted or forked. Nothing
 //! is lost, seen twice, or seen by halves.
 
-use std::path::PathBuf;
+use std::ops::Deref;
 use std::time::{Duration, Instant};
 
 use faretra::{MIB, RecvError, SendError};
 
 use crate::flow::{CHANNELS, Flow, Got, Went, make_channels, sender};
 use crate::history::{self, Told};
-use crate::support::{Child, DEADLINE, Dir, TestArena, until};
+use crate::support::{self, Child, DEADLINE, until};
 use crate::values::{self, Random};
 
 /// Longer than it takes to find out that somebody is dead.
 const A_WHILE: Duration = Duration::from_millis(400);
 
-/// An arena with its channels, and the history of all that happens to them.
-struct Course {
-    t: TestArena,
-    /// Beside the arena's directory, which has nothing but arenas.
-    _dir: Dir,
-    history: PathBuf,
+/// An arena with its channels.
+struct Course(support::Course);
+
+impl Deref for Course {
+    type Target = support::Course;
+    fn deref(&self) -> &support::Course {
+        &self.0
+    }
 }
 
 impl Course {
     fn new(limit: u64) -> Course {
-        let t = TestArena::new(limit);
-        make_channels(&t.arena.writer().expect("a permit")).expect("room");
-        let dir = Dir::new();
-        Course { history: dir.0.join("history"), _dir: dir, t }
-    }
-
-    /// A process that takes part.
-    fn puppet(&self) -> Child {
-        let mut child = self.t.puppet();
-        child.ask(&format!("c-begin {}", self.history.display()));
-        child
+        Course(support::Course::new(limit, "c", make_channels))
     }
 
     /// This process.
@@ -43,31 +35,15 @@ impl Course {
     }
 
     fn depth(&self, channel: u8) -> u64 {
-        let all = self.t.arena.channels().expect("sound");
-        let name = CHANNELS[usize::from(channel)].0;
-        all.iter().find(|c| c.name == name).expect("made").depth
+        self.info(CHANNELS[usize::from(channel)].0).depth
     }
 
-    /// Ends the children, receives what is left, demands that the history is as it should be, and that nothing is
-    /// left when the names are gone, to the byte.
     #[track_caller]
     fn end(self, children: Vec<Child>) -> Told {
-        for mut child in children {
-            child.ask("c-end");
-            child.finish();
-        }
-        let flow = self.flow();
-        flow.drain().expect("what is left");
-        let told = history::check(&history::read(&self.history).expect("a history")).expect("in order");
-        let w = self.t.arena.writer().expect("a permit");
-        for entry in self.t.arena.names().expect("names") {
-            assert!(w.remove(&entry.name).expect("remove"));
-        }
-        drop(w);
-        self.t.assert_sound(0);
-        let s = self.t.arena.stats().expect("stats");
-        assert_eq!((s.names, s.objects, s.participants, s.writers_busy), (0, 0, 1, 0), "{s:?}");
-        told
+        self.0.end(children, |course| {
+            Flow::new(&course.t.arena, &course.history).expect("a file").drain().expect("what is left");
+            history::check(&history::read(&course.history).expect("a history")).expect("in order")
+        })
     }
 }
 

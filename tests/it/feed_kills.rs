@@ -1,7 +1,7 @@
 //! Shows that feeds outlive whoever appends to them or reads them: killed, stopped or forked. Nobody who lives misses
 //! anything that he is not told of, sees anything twice or by halves, or waits for the dead.
 
-use std::path::PathBuf;
+use std::ops::Deref;
 use std::time::{Duration, Instant};
 
 use faretra::MIB;
@@ -10,33 +10,25 @@ use faretra::feed::Start;
 use crate::feed_flow::{FEEDS, FeedFlow, Got, check, make_feeds};
 use crate::feed_history::Told;
 use crate::flow::Went;
-use crate::support::{Child, DEADLINE, Dir, TestArena, until};
+use crate::support::{self, Child, DEADLINE, until};
 use crate::values::Random;
 
 const WHOLE: u8 = 0;
 const RECENT: u8 = 1;
 
-/// An arena with its feeds, and the history of all that happens to them.
-struct Course {
-    t: TestArena,
-    /// Beside the arena's directory, which has nothing but arenas.
-    _dir: Dir,
-    history: PathBuf,
+/// An arena with its feeds.
+struct Course(support::Course);
+
+impl Deref for Course {
+    type Target = support::Course;
+    fn deref(&self) -> &support::Course {
+        &self.0
+    }
 }
 
 impl Course {
     fn new(limit: u64) -> Course {
-        let t = TestArena::new(limit);
-        make_feeds(&t.arena.writer().expect("a permit")).expect("room");
-        let dir = Dir::new();
-        Course { history: dir.0.join("history"), _dir: dir, t }
-    }
-
-    /// A process that takes part.
-    fn puppet(&self) -> Child {
-        let mut child = self.t.puppet();
-        child.ask(&format!("f-begin {}", self.history.display()));
-        child
+        Course(support::Course::new(limit, "f", make_feeds))
     }
 
     /// This process.
@@ -47,39 +39,20 @@ impl Course {
     /// Waits until a process waits at a feed.
     fn until_waiting(&self, child: &Child, feed: u8) {
         let name = FEEDS[usize::from(feed)].0;
-        until("a process to wait", || {
-            let all = self.t.arena.channels().expect("sound");
-            let shown = all.iter().find(|c| c.name == name).expect("made");
-            shown.blocked.contains(&(child.pid as u32)).then_some(())
-        });
+        until("a process to wait", || self.info(name).blocked.contains(&(child.pid as u32)).then_some(()));
     }
 
     /// How many items a feed has had.
     fn position(&self, feed: u8) -> u64 {
-        let name = FEEDS[usize::from(feed)].0;
-        let all = self.t.arena.channels().expect("sound");
-        all.iter().find(|c| c.name == name).expect("made").sent
+        self.info(FEEDS[usize::from(feed)].0).sent
     }
 
-    /// Ends the children, reads what is left to the end, demands that the history is as it should be, and that nothing
-    /// is left when the names are gone, to the byte.
     #[track_caller]
     fn end(self, children: Vec<Child>) -> Told {
-        for mut child in children {
-            child.ask("f-end");
-            child.finish();
-        }
-        self.flow().drain().expect("what is left");
-        let told = check(&self.history).expect("in order");
-        let w = self.t.arena.writer().expect("a permit");
-        for entry in self.t.arena.names().expect("names") {
-            assert!(w.remove(&entry.name).expect("remove"));
-        }
-        drop(w);
-        self.t.assert_sound(0);
-        let s = self.t.arena.stats().expect("stats");
-        assert_eq!((s.names, s.objects, s.participants, s.writers_busy), (0, 0, 1, 0), "{s:?}");
-        told
+        self.0.end(children, |course| {
+            FeedFlow::new(&course.t.arena, &course.history).expect("a file").drain().expect("what is left");
+            check(&course.history).expect("in order")
+        })
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use faretra::{Arena, Options};
+use faretra::{Arena, ChannelInfo, Options, Writer};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -369,4 +369,56 @@ pub fn close_from(first: u32) {
     // SAFETY: that is what some programs do; what owned the numbers must cope.
     let closed = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
     assert_eq!(closed, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// An arena with channels or feeds, and the history of all that happens to them.
+pub struct Course {
+    pub t: TestArena,
+    /// Beside the arena's directory, which has nothing but arenas.
+    _dir: Dir,
+    pub history: PathBuf,
+    /// How the verbs of its puppets begin.
+    verbs: &'static str,
+}
+
+impl Course {
+    pub fn new(limit: u64, verbs: &'static str, make: fn(&Writer) -> faretra::Result<()>) -> Course {
+        let t = TestArena::new(limit);
+        make(&t.arena.writer().expect("a permit")).expect("room");
+        let dir = Dir::new();
+        Course { history: dir.0.join("history"), _dir: dir, t, verbs }
+    }
+
+    /// A process that takes part.
+    pub fn puppet(&self) -> Child {
+        let mut child = self.t.puppet();
+        child.ask(&format!("{}-begin {}", self.verbs, self.history.display()));
+        child
+    }
+
+    /// What the arena tells of a channel or feed.
+    pub fn info(&self, name: &str) -> ChannelInfo {
+        let all = self.t.arena.channels().expect("sound");
+        all.into_iter().find(|c| c.name == name).expect("made")
+    }
+
+    /// Ends the children, takes what is left and looks at the history with `check`, and demands that nothing is left
+    /// when the names are gone, to the byte.
+    #[track_caller]
+    pub fn end<T>(self, children: Vec<Child>, check: impl FnOnce(&Course) -> T) -> T {
+        for mut child in children {
+            child.ask(&format!("{}-end", self.verbs));
+            child.finish();
+        }
+        let told = check(&self);
+        let w = self.t.arena.writer().expect("a permit");
+        for entry in self.t.arena.names().expect("names") {
+            assert!(w.remove(&entry.name).expect("remove"));
+        }
+        drop(w);
+        self.t.assert_sound(0);
+        let s = self.t.arena.stats().expect("stats");
+        assert_eq!((s.names, s.objects, s.participants, s.writers_busy), (0, 0, 1, 0), "{s:?}");
+        told
+    }
 }
