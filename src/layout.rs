@@ -59,7 +59,7 @@ pub(crate) struct Header {
     pub nodes: u32,
     pub buffers: u32,
     pub dictionaries: u32,
-    /// [`fingerprint`] of the schema message.
+    /// [`crate::schema::fingerprint`] of the schema message.
     pub schema_print: u64,
     /// Lengths of the messages, each a multiple of 8; the dictionaries' is their sum.
     pub schema_len: u32,

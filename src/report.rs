@@ -23,27 +23,27 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// As [`Arena::names`].
+    /// As [`Arena::names`](crate::Arena::names).
     pub fn names(&self) -> Result<Vec<Entry>> {
         entries(&self.tables)
     }
 
-    /// As [`Arena::stats`].
+    /// As [`Arena::stats`](crate::Arena::stats).
     pub fn stats(&self) -> Result<Stats> {
         stats(&self.tables)
     }
 
-    /// As [`Arena::who`].
+    /// As [`Arena::who`](crate::Arena::who).
     pub fn who(&self) -> Result<Vec<Holder>> {
         holders(&self.tables)
     }
 
-    /// As [`Arena::channels`].
+    /// As [`Arena::channels`](crate::Arena::channels).
     pub fn channels(&self) -> Result<Vec<ChannelInfo>> {
         channels(&self.tables)
     }
 
-    /// As [`Arena::verify`].
+    /// As [`Arena::verify`](crate::Arena::verify).
     pub fn verify(&self) -> Result<Vec<Violation>> {
         self.tables.verify()
     }

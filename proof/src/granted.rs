@@ -255,7 +255,12 @@ pub fn acts() -> Vec<Act> {
             store(a, 5);
             ok(read(a, "u"));
         }),
-        act("use a permit of s up, release one", &[("s", Some(1)), ("s", Some(2)), ("s", Some(3))], use_up_and_release),
+        // 0: two died in the middle.
+        act(
+            "use a permit of s up, release one",
+            &[("s", Some(0)), ("s", Some(1)), ("s", Some(2)), ("s", Some(3))],
+            use_up_and_release,
+        ),
         act("take a permit of s", &[], take_and_return),
         act("signal e", &[("e", Some(1))], signal),
         act("write half of g", &[("g", Some(6)), ("g", Some(0))], |a| {

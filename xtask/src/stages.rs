@@ -26,7 +26,7 @@ const STAGES: &[Stage] = &[
     ("clippy", clippy),
     ("build", build),
     ("tests", tests),
-    ("doc tests", doc_tests),
+    ("docs", docs),
     ("examples", examples),
     ("python", |root, _| python::check(root, &target(root))),
 ];
@@ -139,7 +139,14 @@ fn tests(root: &Path, keep_going: bool) -> Outcome {
     run(&mut command)
 }
 
-fn doc_tests(root: &Path, _: bool) -> Outcome {
+/// Their links, private ones too, and their tests.
+fn docs(root: &Path, _: bool) -> Outcome {
+    let mut links = cargo(root);
+    links.args(["doc", "--workspace", "--all-features", "--no-deps", "--lib", "--document-private-items"]);
+    links.env("RUSTDOCFLAGS", "-Dwarnings -Arustdoc::private_intra_doc_links");
+    if let Outcome::Failed(why) = run(&mut links) {
+        return Outcome::Failed(why);
+    }
     run(cargo(root).args(["test", "--doc", "--workspace", "--all-features"]))
 }
 
