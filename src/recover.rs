@@ -129,12 +129,15 @@ impl<E: Env> Core<E> {
         let mut look = if thorough { Look::Everything } else { Look::Loose };
         // Who dies in the middle of this leaves what those do whom it is about.
         let settled_all = self.putting(|| {
+            let mut later = false;
             loop {
                 let mut left = Left::default();
                 let settled = self.settle_words(&dead, look, &mut left);
                 done.objects += settled;
+                // Of what a later pass does not look at, too.
+                later |= left.later;
                 if settled == 0 {
-                    return left.failed.map_or(Ok(!left.later), Err);
+                    return left.failed.map_or(Ok(!later), Err);
                 }
                 // Again all that failed; else what the dead had while this was under way.
                 if left.failed.is_none() {
