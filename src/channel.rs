@@ -42,7 +42,7 @@ use crate::arena::Arena;
 use crate::error::{Error, Result};
 use crate::geometry::meta;
 pub use crate::port::Contents;
-use crate::port::Port;
+use crate::port::{Port, time_left};
 use crate::reader::{Batch, Object, Table};
 use crate::ring::{End, MAX_CELLS, Outcome, Ring, Taken};
 use crate::tables::Kind;
@@ -262,8 +262,7 @@ impl Sender {
             (Ok(sheet), _) => sheet,
             (Err(e), value) => return Err(self.not_built(e, value)),
         };
-        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-        let sent = self.wait_to_send(timeout.and(left), || sheet.send(self.port.ring))?;
+        let sent = self.wait_to_send(time_left(until), || sheet.send(self.port.ring))?;
         match sent {
             Some(Ok(())) => Ok(()),
             Some(Err(clean)) => Err(SendError::Closed { value: Value::copied(sheet, schema), clean }),
@@ -657,8 +656,7 @@ impl Lease {
             return Err(self.not_sent("the lease was not ours any more".into()));
         };
         core.set_meta(draft.id, meta::TIME, crate::sys::Sys::now(&core.env));
-        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-        let sent = to.wait_to_send(timeout.and(left), || core.try_send(to.port.ring, draft));
+        let sent = to.wait_to_send(time_left(until), || core.try_send(to.port.ring, draft));
         if matches!(sent, Ok(Some(Ok(())))) {
             core.tell_of_end(port.ring);
             self.leased.ended = true;

@@ -34,7 +34,7 @@ use crate::error::{Error, Result};
 use crate::geometry::meta;
 use crate::lock::Lease;
 pub use crate::port::Contents;
-use crate::port::Port;
+use crate::port::{Port, time_left};
 use crate::reader::{Batch, Object, Table};
 use crate::ring::{End, MAX_CELLS, Outcome};
 use crate::sys::Sys;
@@ -251,8 +251,7 @@ impl Feed {
             (Ok(sheet), _) => sheet,
             (Err(e), value) => return Err(not_built(e, value)),
         };
-        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-        let appended = self.port.wait(timeout.and(left), || {
+        let appended = self.port.wait(time_left(until), || {
             let outcome = sheet.offer(|core, draft| {
                 core.set_meta(draft.id, meta::TIME, core.env.now());
                 let outcome = core.try_append(ring, draft, self.when_full != WhenFull::DropOldest)?;

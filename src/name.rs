@@ -317,10 +317,7 @@ impl<E: Env> Core<E> {
             }
             self.unpin(found);
             // Without memory for the new list the dead name would be met for ever.
-            if let Err(e) = dropped {
-                self.leave_unfinished();
-                return Err(e);
-            }
+            dropped?;
             match put? {
                 Some(version) => return Ok(version),
                 None => self.env.spin(),
@@ -434,9 +431,7 @@ impl<E: Env> Core<E> {
             let removed = self.remove_at(found, true);
             self.ring(self.name_bell(found));
             // If that fails for want of memory, the dead name is dropped by whoever meets it, or by a later recovery.
-            if self.drop_name(self.bucket_of(name), found).is_err() {
-                self.leave_unfinished();
-            }
+            let _ = self.drop_name(self.bucket_of(name), found);
             removed
         });
         self.unpin(found);
@@ -467,7 +462,8 @@ impl<E: Env> Core<E> {
         }
     }
 
-    /// N2: takes a dead name out of its list. Without memory for the new list it stays, to be met again.
+    /// N2: takes a dead name out of its list. Without memory for the new list it stays, to be met again, or found by the
+    /// recovery that follows our end.
     pub fn drop_name(&self, bucket: Id, name: Id) -> Result<()> {
         if !self.place(self.geo.meta(name, meta::PLACE)).is_dead() {
             return Ok(());
@@ -478,7 +474,7 @@ impl<E: Env> Core<E> {
             let before = list.len();
             list.retain(|l| l.id() != name);
             if list.len() < before {
-                self.put_list(bucket, place, &list)?;
+                self.put_list(bucket, place, &list).inspect_err(|_| self.leave_unfinished())?;
                 continue;
             }
             // A draft: its author meets the dead place.
@@ -503,11 +499,7 @@ impl<E: Env> Core<E> {
                 self.raise_pin(name)?;
                 let current = self.list_of(Id(bucket))?.1.contains(&listed);
                 if current {
-                    let dropped =
-                        self.putting(|| self.remove_at(name, false).and_then(|_| self.drop_name(Id(bucket), name)));
-                    if dropped.is_err() {
-                        self.leave_unfinished();
-                    }
+                    self.putting(|| self.remove_at(name, false).and_then(|_| self.drop_name(Id(bucket), name))).ok();
                 }
                 self.unpin(name);
             }

@@ -21,6 +21,11 @@ use crate::word::Id;
 use crate::writer::{Value, Writer};
 use crate::zone::Draft;
 
+/// What is left of a wait; `None`: it has no end.
+pub(crate) fn time_left(until: Option<Instant>) -> Option<Duration> {
+    until.map(|until| until.saturating_duration_since(Instant::now()))
+}
+
 /// Which batches a channel takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contents {
@@ -147,7 +152,7 @@ impl Port {
                 Err(Error::NoSpace { asked, .. }) => asked,
                 done => return done,
             };
-            let left = until.map_or(SLICE, |until| until.saturating_duration_since(Instant::now()).min(SLICE));
+            let left = time_left(until).map_or(SLICE, |left| left.min(SLICE));
             if left.is_zero() || self.ended().is_some() {
                 return built;
             }
