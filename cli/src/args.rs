@@ -61,7 +61,7 @@ pub enum Verb {
     /// Take back what dead processes held, now
     Recover(OneArena),
     /// Check every rule of an arena; exit 1 if one is broken
-    Verify(OneArena),
+    Verify(Verify),
     /// A process of the demo
     #[command(name = "demo-part", hide = true)]
     DemoPart(DemoPart),
@@ -360,6 +360,16 @@ pub struct Who {
     /// Those who hold most first
     #[arg(long)]
     pub by_bytes: bool,
+}
+
+/// Options of `verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// Name of the arena
+    pub arena: String,
+    /// Read every object too, with all its values
+    #[arg(long)]
+    pub deep: bool,
 }
 
 /// An arena and nothing else.

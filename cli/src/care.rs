@@ -6,7 +6,7 @@ use faretra::Holder;
 use serde_json::json;
 
 use crate::arenas::{open, options};
-use crate::args::{Cli, OneArena, Who};
+use crate::args::{Cli, OneArena, Verify, Who};
 use crate::failure::{Failure, Result};
 use crate::out::{Grid, Out, Side, terminal_width};
 use crate::size;
@@ -143,11 +143,12 @@ pub fn recover(cli: &Cli, args: &OneArena) -> Result<()> {
 }
 
 /// `faretra verify`
-pub fn verify(cli: &Cli, args: &OneArena) -> Result<()> {
+pub fn verify(cli: &Cli, args: &Verify) -> Result<()> {
     let violations = match options(cli).open(&args.arena) {
+        Ok(arena) if args.deep => arena.verify_deep()?,
         Ok(arena) => arena.verify()?,
-        // What cannot be taken part in (all seats taken) can still be looked at.
-        Err(faretra::Error::Limit { .. } | faretra::Error::Damaged(_)) => {
+        // What cannot be taken part in (all seats taken) can still be looked at, from outside.
+        Err(faretra::Error::Limit { .. } | faretra::Error::Damaged(_)) if !args.deep => {
             options(cli).observe(&args.arena)?.verify()?
         }
         Err(error) => return Err(error.into()),
@@ -158,7 +159,8 @@ pub fn verify(cli: &Cli, args: &OneArena) -> Result<()> {
             violations.iter().map(|violation| json!({ "rule": violation.rule, "what": violation.what })).collect();
         out.json(&json!({ "arena": args.arena, "clean": list.is_empty(), "violations": list }))?;
     } else if violations.is_empty() {
-        out.line(format!("arena `{}` is clean: every rule holds", args.arena))?;
+        let read = if args.deep { ", and every object can be read" } else { "" };
+        out.line(format!("arena `{}` is clean: every rule holds{read}", args.arena))?;
     } else {
         for violation in &violations {
             out.line(violation.to_string())?;

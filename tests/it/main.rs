@@ -24,4 +24,5 @@ mod sync_kills;
 mod sync_puppet;
 mod system;
 mod tidy;
+mod value_damage;
 mod values;

@@ -105,7 +105,7 @@ fn views(n: usize, block: u32) -> ArrayRef {
 }
 
 /// All the types of the format that arrow-rs has, `n` rows each.
-pub(super) fn every_type(n: usize) -> Vec<(&'static str, ArrayRef)> {
+pub(crate) fn every_type(n: usize) -> Vec<(&'static str, ArrayRef)> {
     let (list_offsets, values) = offsets(n);
     let list_offsets = OffsetBuffer::new(list_offsets.into());
     let item = |t: &DataType| Arc::new(Field::new("item", t.clone(), true));
@@ -290,7 +290,7 @@ pub(super) fn every_type(n: usize) -> Vec<(&'static str, ArrayRef)> {
 }
 
 /// A batch and columns with metadata.
-pub(super) fn batch_of(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+pub(crate) fn batch_of(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
     let fields: Vec<Field> = columns
         .iter()
         .map(|(name, a)| {
@@ -306,7 +306,7 @@ pub(super) fn batch_of(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
 }
 
 /// Each buffer of an array, and of those inside it.
-pub(super) fn every_buffer(data: &ArrayData, visit: &mut dyn FnMut(&Buffer)) {
+pub(crate) fn every_buffer(data: &ArrayData, visit: &mut dyn FnMut(&Buffer)) {
     data.buffers().iter().for_each(&mut *visit);
     if let Some(nulls) = data.nulls() {
         visit(nulls.buffer());
