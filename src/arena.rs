@@ -64,6 +64,7 @@ pub struct Options {
     warm: Option<u64>,
     values: Values,
     trust_others: bool,
+    spare_seat: bool,
     spin: u32,
 }
 
@@ -79,6 +80,7 @@ impl Default for Options {
             warm: None,
             values: Values::Checked,
             trust_others: false,
+            spare_seat: false,
             spin: 256,
         }
     }
@@ -141,6 +143,14 @@ impl Options {
     #[must_use]
     pub fn spin(mut self, looks: u32) -> Options {
         self.spin = looks;
+        self
+    }
+
+    /// May take the one seat that is kept free for this, when all others are taken: for programs that look after an arena
+    /// (remove names, recover, trim), and leave it at once.
+    #[must_use]
+    pub fn spare_seat(mut self) -> Options {
+        self.spare_seat = true;
         self
     }
 
@@ -241,7 +251,7 @@ impl Options {
         ] {
             posix.store(off, value, Relaxed);
         }
-        let core = attach(Tables { env: posix, geo }, |_| Ok(()))?;
+        let core = self.attach(Tables { env: posix, geo }, |_| Ok(()))?;
         // Seat first, name last: an arena that can be seen has a participant.
         if !core.env.publish()? {
             core.detach();
@@ -250,8 +260,19 @@ impl Options {
         Ok(self.arena(core, name))
     }
 
-    /// Opens an arena and takes a seat in it.
+    /// Opens an arena and takes a seat in it. [`Error::Limit`]: processes that are alive have all of them.
     pub fn open(self, name: &str) -> Result<Arena> {
+        match self.open_now(name) {
+            // Seats of the dead are free again after a recovery, for which somebody must have a seat.
+            Err(Error::Limit { .. }) if !self.spare_seat => {
+                drop(self.clone().spare_seat().open_now(name)?);
+                self.open_now(name)
+            }
+            other => other,
+        }
+    }
+
+    fn open_now(&self, name: &str) -> Result<Arena> {
         let path = self.path(name)?;
         let missing = |hint: &str| Error::NotFound {
             what: "arena",
@@ -268,7 +289,7 @@ impl Options {
         if let Some(reason) = tables.impossible_marks() {
             return Err(Error::NotAnArena { path, reason });
         }
-        let core = attach(tables, |core| match admit(core)? {
+        let core = self.attach(tables, |core| match admit(core)? {
             true => Ok(()),
             false => Err(missing("; it has just ended or is being removed")),
         })?;
@@ -297,6 +318,14 @@ impl Options {
         self.open(name)
     }
 
+    fn attach(&self, tables: Tables<Posix>, admit: impl FnOnce(&Core<Posix>) -> Result<()>) -> Result<Core<Posix>> {
+        let process = Process::current();
+        let command = process.command().unwrap_or_default();
+        let spare = u64::from(!self.spare_seat);
+        let seats = tables.geo.params.seats.saturating_sub(spare).max(1);
+        Core::attach(tables, seats, process, &command, admit)
+    }
+
     fn arena(&self, core: Core<Posix>, name: &str) -> Arena {
         core.env.close_lock_fd();
         core.env.set_spin(self.spin);
@@ -308,7 +337,7 @@ impl Options {
     /// Takes an arena's name away. Those who have it open go on; its memory goes with the last of them.
     pub fn remove(self, name: &str) -> Result<()> {
         let path = self.path(name)?;
-        let arena = match self.clone().open(name) {
+        let arena = match self.spare_seat().open(name) {
             Ok(arena) => arena,
             // An arena that cannot be used any more has no participants to race with.
             Err(Error::NotAnArena { .. }) if crate::segment::looks_like_ours(&path) => {
@@ -416,12 +445,6 @@ fn check_arena_name(name: &str) -> Result<()> {
     }
     let rule = "1 to 200 bytes without `/`, spaces and control characters, not beginning with a dot";
     Err(Error::invalid(format!("{name:?} is no name for an arena: {rule}")))
-}
-
-fn attach(tables: Tables<Posix>, admit: impl FnOnce(&Core<Posix>) -> Result<()>) -> Result<Core<Posix>> {
-    let process = Process::current();
-    let command = process.command().unwrap_or_default();
-    Core::attach(tables, process, &command, admit)
 }
 
 fn others_in(core: &Core<Posix>, states: &[SeatState]) -> Result<bool> {

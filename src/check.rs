@@ -172,7 +172,7 @@ pub(crate) fn not_utf8<O: ArrowNativeType>(offsets: &[O], text: &[u8]) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::word::{Ticket, Turn};
+    use crate::word::{Owner, Ticket, Turn};
 
     fn key(object: u32, turn: u64) -> Key {
         let at = Turn { container: Id(Id::FIRST + 3), turn };
@@ -188,8 +188,10 @@ mod tests {
             assert!(!known.has(key(object, 8)) && !known.has(key(object + 1, 7)));
         }
         assert_eq!(Key::new(Id(9), Id(9), Life::LOOSE), None);
-        assert_eq!(Key::new(Id(9), Id(9), Life::back(Ticket(4))), None);
-        assert_ne!(Key::new(Id(9), Id(10), Life::leased(Ticket(4))), Key::new(Id(10), Id(10), Life::leased(Ticket(4))));
+        let ticket = Ticket::new(Owner { seat: 1, incarnation: 2 }, 3);
+        assert_eq!(Key::new(Id(9), Id(9), Life::back(ticket)), None);
+        let leased = |object, root| Key::new(Id(object), Id(root), Life::leased(ticket)).expect("a ticket is unique");
+        assert_ne!(leased(9, 10), leased(10, 10));
     }
 
     /// Halves of two entries in one slot are no entry.

@@ -25,6 +25,11 @@ pub fn open(cli: &Cli, name: &str) -> Result<Arena> {
     Ok(options(cli).open(name)?)
 }
 
+/// Opens an arena to look after it: possible also when all its seats but the spare one are taken.
+pub fn open_to_care(cli: &Cli, name: &str) -> Result<Arena> {
+    Ok(options(cli).spare_seat().open(name)?)
+}
+
 /// Waits for a writer's permit; a signal ends the wait.
 pub fn writer(arena: &Arena) -> Result<faretra::Writer> {
     let mut told = false;
@@ -337,7 +342,7 @@ pub fn rm(cli: &Cli, args: &Rm) -> Result<()> {
         }
         return out.finish();
     }
-    let arena = open(cli, &args.arena)?;
+    let arena = open_to_care(cli, &args.arena)?;
     let mut names = arena.names()?;
     if let Some(name) = &args.name {
         names.retain(|entry| entry.name == *name);

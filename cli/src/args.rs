@@ -60,6 +60,8 @@ pub enum Verb {
     Who(Who),
     /// Take back what dead processes held, now
     Recover(OneArena),
+    /// Give the memory of freed objects back to the system
+    Trim(OneArena),
     /// Check every rule of an arena; exit 1 if one is broken
     Verify(Verify),
     /// A process of the demo

@@ -1,11 +1,11 @@
-//! who, recover, verify: looking after an arena.
+//! who, recover, trim, verify: looking after an arena.
 
 use std::cmp::Reverse;
 
 use faretra::Holder;
 use serde_json::json;
 
-use crate::arenas::{open, options};
+use crate::arenas::{open_to_care, options};
 use crate::args::{Cli, OneArena, Verify, Who};
 use crate::failure::{Failure, Result};
 use crate::out::{Grid, Out, Side, terminal_width};
@@ -105,7 +105,7 @@ pub fn recover(cli: &Cli, args: &OneArena) -> Result<()> {
     // Opening the arena recovers too: who was dead is looked up before.
     let mut dead = options(cli).observe(&args.arena)?.who()?;
     dead.retain(|holder| !holder.alive);
-    let arena = open(cli, &args.arena)?;
+    let arena = open_to_care(cli, &args.arena)?;
     let mut recovered = arena.recover()?;
     let left = arena.who()?;
     dead.retain(|holder| left.iter().all(|other| other.pid != holder.pid || other.since != holder.since));
@@ -142,9 +142,26 @@ pub fn recover(cli: &Cli, args: &OneArena) -> Result<()> {
     out.finish()
 }
 
+/// `faretra trim`
+pub fn trim(cli: &Cli, args: &OneArena) -> Result<()> {
+    let arena = open_to_care(cli, &args.arena)?;
+    let bytes = arena.trim()?;
+    let mut out = Out::new();
+    if cli.json {
+        out.json(&json!({ "arena": args.arena, "bytes": bytes }))?;
+    } else {
+        out.line(format!(
+            "gave back {} of freed memory; {} are in use",
+            size::bytes(bytes),
+            size::bytes(arena.stats()?.used)
+        ))?;
+    }
+    out.finish()
+}
+
 /// `faretra verify`
 pub fn verify(cli: &Cli, args: &Verify) -> Result<()> {
-    let violations = match options(cli).open(&args.arena) {
+    let violations = match options(cli).spare_seat().open(&args.arena) {
         Ok(arena) if args.deep => arena.verify_deep()?,
         Ok(arena) => arena.verify()?,
         // What cannot be taken part in (all seats taken) can still be looked at, from outside.

@@ -14,6 +14,7 @@ mod feeds;
 mod flow;
 mod history;
 mod kills;
+mod limits;
 mod processes;
 mod puppet;
 mod sharing;
