@@ -163,7 +163,8 @@ pub(crate) fn not_utf8<O: ArrowNativeType>(offsets: &[O], text: &[u8]) -> Option
     // All of it at once, and then that no entry begins inside a character: continuation bytes are 10xxxxxx.
     let splits = |offset: &O| text.get(offset.as_usize()).is_some_and(|byte| byte & 0xc0 == 0x80);
     if simdutf8::basic::from_utf8(used).is_ok() {
-        return offsets.iter().take(offsets.len() - 1).position(splits);
+        // The entry before ends there. (The first begins where all of it begins.)
+        return offsets.iter().take(offsets.len() - 1).position(splits).map(|next| next.saturating_sub(1));
     }
     let entry = |pair: &[O]| text.get(pair[0].as_usize()..pair[1].as_usize());
     offsets.windows(2).position(|pair| entry(pair).is_none_or(|text| simdutf8::basic::from_utf8(text).is_err()))
@@ -213,7 +214,7 @@ mod tests {
         assert_eq!(falls(&[0, 5, 4, 6]), Some(1));
         assert_eq!(not_utf8(&offsets, b"\xffabcde"), None);
         assert_eq!(not_utf8(&offsets, "xaäbc\u{ff}".as_bytes()), None);
-        assert_eq!(not_utf8(&[0, 2, 4], "aäb".as_bytes()), Some(1), "an entry begins inside a character");
+        assert_eq!(not_utf8(&[0, 2, 4], "aäb".as_bytes()), Some(0), "it ends inside a character");
         assert_eq!(not_utf8(&[0, 2, 4], b"ab\xff\xff"), Some(1));
         assert_eq!(not_utf8(&[0, 1, 3], "äb".as_bytes()), Some(0));
         assert_eq!(not_utf8::<i32>(&[0], b""), None);
