@@ -7,7 +7,7 @@ use crate::support::TestArena;
 
 #[allow(dead_code, reason = "the unit tests use more of it")]
 #[path = "../../src/batch/tests/samples.rs"]
-mod samples;
+pub mod samples;
 use samples::{batch_of, every_buffer, every_type};
 
 /// Rows of each array, and what is cut off in front and behind: sliced arrays are stored as their slice.
