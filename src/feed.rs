@@ -383,38 +383,52 @@ impl Subscriber {
         self.position
     }
 
-    /// The feed's batches from here on as one stream, which ends when the feed is closed. Waits for the schema. Items that
-    /// are missed, and items that are no batches, are errors, after which it goes on.
+    /// The feed's batches from here on as one stream, which ends when the feed is closed; waits for the schema. Items that
+    /// are missed, and items that are no batches, are errors, after which it goes on. Any other error ends the stream: the
+    /// last producer's leaving without closing, say.
     ///
     /// # Errors
     ///
-    /// [`RecvError::Failed`] with [`Error::Mismatch`] for a feed of mixed contents, which has no schema.
+    /// [`RecvError::Closed`] if the feed ended without a batch; [`RecvError::Failed`] with [`Error::Mismatch`] for a feed
+    /// of mixed contents, which has no schema.
     pub fn reader(self) -> Result<impl RecordBatchReader, RecvError> {
         let (core, ring) = (&self.port.at().core, self.port.ring);
         core.env.check_fork()?;
         self.port.expect_one_schema()?;
-        let schema = self.port.wait(None, || {
+        let known = self.port.wait(None, || {
             let ended = core.is_deserted(ring, End::Send) || core.has_ended(ring);
+            // Looked at after that: the first batch may have come in between.
             Ok(match self.port.schema()? {
-                Some(schema) => Some(Some(schema)),
-                None => ended.then_some(None),
+                Some(schema) => Some(Ok(schema)),
+                None => ended.then(|| Err(core.has_ended(ring))),
             })
         })?;
-        let schema = schema.flatten().ok_or(RecvError::Closed { clean: false })?;
-        Ok(Stream { subscriber: self, schema })
+        match known {
+            Some(Ok(schema)) => Ok(Stream { subscriber: self, schema, ended: false }),
+            Some(Err(clean)) => Err(RecvError::Closed { clean }),
+            None => Err(RecvError::TimedOut),
+        }
     }
 }
 
 struct Stream {
     subscriber: Subscriber,
     schema: SchemaRef,
+    /// The feed was closed, or there was an error that is not behind the subscriber now.
+    ended: bool,
 }
 
 impl Iterator for Stream {
     type Item = Result<RecordBatch, ArrowError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let batch = match self.subscriber.next() {
+        if self.ended {
+            return None;
+        }
+        let before = self.subscriber.position;
+        let item = self.subscriber.next();
+        self.ended = self.subscriber.position == before;
+        let batch = match item {
             Err(RecvError::Closed { clean: true }) => return None,
             Err(e) => Err(ArrowError::ExternalError(Box::new(e))),
             Ok(object) => Batch::try_from(object).map_err(|e| ArrowError::ExternalError(Box::new(e))),

@@ -12,6 +12,7 @@ use arrow_array::{
 use arrow_buffer::{MutableBuffer, OffsetBuffer};
 use arrow_schema::{Field, Schema};
 
+use self::random_arrays::{Arrays, seed};
 use self::samples::{batch_of, every_buffer, every_type, nullable, strings_dictionary, texts};
 use super::*;
 use crate::layout::{FORMAT, MAGIC};
@@ -19,6 +20,7 @@ use crate::plan::{Locate, Plan};
 use crate::schema::{decode_schema, fingerprint};
 use crate::word::Id;
 
+mod random_arrays;
 mod samples;
 
 /// A small generator with a seed, so that a failure can be repeated.
@@ -93,20 +95,29 @@ fn store_again(stored: &Stored, batch: &RecordBatch) -> (Stored, u64) {
     let plan = Plan::new(batch, Locate { region, find: &locate }).unwrap();
     let held: Vec<_> = plan.held().iter().map(|id| stored.extents[1 + id.0 as usize]).collect();
     let again = store_behind(&stored.region, &held, &plan);
+    // In front of what it holds it says the same, if there is room.
+    let size = plan.total_bytes() + 256 * (1 + plan.part_bytes().len() as u64);
+    if !held.is_empty() && size < stored.extents.iter().map(|e| e.0).min().unwrap_or(0) {
+        assert_eq!(read_ipc(&store_at(&stored.region, 64, &held, &plan)), *batch);
+    }
     assert_eq!(again.layout().num_parts(), again.extents.len() - 1);
     (again, plan.part_bytes().iter().sum())
 }
 
 fn store_behind(before: &[u8], held: &[(u64, u64)], plan: &Plan<'_>) -> Stored {
+    store_at(before, before.len().next_multiple_of(64) as u64, held, plan)
+}
+
+/// Writes into a copy of the memory, from `at` on.
+fn store_at(before: &[u8], mut at: u64, held: &[(u64, u64)], plan: &Plan<'_>) -> Stored {
     let copy = |to: &mut [u8], from: &[u8]| to.copy_from_slice(from);
-    let mut at = before.len().next_multiple_of(64) as u64;
     let mut extents = Vec::new();
     for &size in plan.part_bytes().iter().rev().chain([&plan.root_bytes()]) {
         extents.push((at, size));
         at += size.next_multiple_of(64) + 192;
     }
     extents.reverse();
-    let mut memory = MutableBuffer::from_len_zeroed(at as usize);
+    let mut memory = MutableBuffer::from_len_zeroed(before.len().max(at as usize));
     memory.fill(0xaa);
     memory[..before.len()].copy_from_slice(before);
     let parts: Vec<u64> = extents[1..].iter().map(|e| e.0).collect();
@@ -158,16 +169,23 @@ fn read_ipc(stored: &Stored) -> RecordBatch {
     let schema = decode_schema(schema).unwrap();
     let mut known = HashMap::new();
     let version = arrow_ipc::MetadataVersion::V5;
+    // The body reaches to the end of the last object that has bytes of the batch, and nothing beyond that is needed.
+    let end = stored.extents.iter().map(|(at, len)| at + len).max().unwrap();
+    let body = |message: &arrow_ipc::Message<'_>| {
+        assert_eq!(message.version(), version);
+        let len = message.bodyLength() as u64;
+        assert!(len <= end, "a body of {len} bytes; the last object ends at {end}");
+        stored.region.slice_with_length(0, len as usize)
+    };
     for bytes in dictionaries {
         let message = arrow_ipc::root_as_message(bytes).unwrap();
         let dictionary = message.header_as_dictionary_batch().unwrap();
-        arrow_ipc::reader::read_dictionary(&stored.region, dictionary, &schema, &mut known, &version).unwrap();
+        arrow_ipc::reader::read_dictionary(&body(&message), dictionary, &schema, &mut known, &version).unwrap();
     }
     let message = arrow_ipc::root_as_message(batch).unwrap();
-    assert_eq!(message.version(), version);
-    assert!(message.bodyLength() <= stored.region.len() as i64);
+    let body = body(&message);
     let batch = message.header_as_record_batch().unwrap();
-    arrow_ipc::reader::read_record_batch(&stored.region, batch, Arc::new(schema), &known, None, &version).unwrap()
+    arrow_ipc::reader::read_record_batch(&body, batch, Arc::new(schema), &known, None, &version).unwrap()
 }
 
 #[test]
@@ -190,6 +208,50 @@ fn every_type_round_trips_sliced_at_odd_offsets() {
                 assert_round_trip(&batch_of(vec![(name, array.slice(from, len).slice(3, len - 4))]));
             }
         }
+    }
+}
+
+/// Arrays inside arrays, each child a slice of a longer one: read with and without trust, and from the messages alone.
+#[test]
+fn nested_slices_round_trip() {
+    let mut arrays = Arrays(seed(0x6e65_7374));
+    for round in 0..1500 {
+        let rows = if round % 100 == 99 { 3000 } else { arrays.below(24) };
+        let batch = arrays.batch(1, rows);
+        let stored = store(&batch);
+        for trust in [Trust::Writers, Trust::Nobody] {
+            let back = stored.read(trust).unwrap();
+            back.column(0).to_data().validate_full().unwrap();
+            assert_eq!(random_arrays::shown(&back), random_arrays::shown(&batch), "{}", batch.schema());
+            assert_inside(&stored, &back);
+        }
+        assert_eq!(random_arrays::shown(&read_ipc(&stored)), random_arrays::shown(&batch), "{}", batch.schema());
+    }
+}
+
+/// Up to twelve bytes a view has in itself, whatever they are: zeros are no buffer 0. From thirteen on it names one.
+#[test]
+fn views_of_twelve_bytes_and_one_more_or_less() {
+    let long = "a value that lies in a buffer, first of all".as_bytes();
+    let values: Vec<Vec<u8>> =
+        (0..80).map(|i| if i % 9 == 0 { long.to_vec() } else { vec![i as u8 % 2; 11 + i % 3] }).collect();
+    for block in [16, 64, 1 << 20] {
+        let mut binary = arrow_array::builder::BinaryViewBuilder::new().with_fixed_block_size(block);
+        let mut text = arrow_array::builder::StringViewBuilder::new().with_fixed_block_size(block);
+        for value in &values {
+            binary.append_value(value);
+            text.append_value(std::str::from_utf8(value).unwrap());
+        }
+        let batch = batch_of(vec![("b", Arc::new(binary.finish())), ("t", Arc::new(text.finish()))]);
+        for (from, len) in [(0, 80), (1, 70), (5, 9), (10, 3), (79, 1)] {
+            assert_round_trip(&batch.slice(from, len));
+        }
+        // Only the values of thirteen bytes lie in buffers.
+        let stored = store(&batch_of(vec![("b", batch.column(0).slice(10, 8))]));
+        let of_thirteen = (10..18).filter(|i| values[*i].len() == 13).count() as u64;
+        assert!(of_thirteen >= 2 && (10..18).all(|i| values[i].len() <= 13));
+        assert!(stored.layout().nbytes() >= 8 * 16 + 13 * of_thirteen);
+        assert!(block != 1 << 20 || stored.layout().nbytes() == 8 * 16 + 13 * of_thirteen);
     }
 }
 
@@ -224,13 +286,14 @@ fn large_columns_are_parts_and_small_ones_lie_in_the_root() {
     assert_eq!(stored.layout().num_parts(), 3);
 }
 
-/// Whole, nothing is copied again; sliced, only what has to change; and what was shared can be shared again.
+/// Whole, nothing is copied again; sliced, only what has to change; and what was shared can be shared again. The messages
+/// of the second batch reach to the end of what it holds, in front of that or behind it.
 #[test]
 fn every_type_is_shared_with_itself() {
     let rows = 30_000;
     for (name, array) in every_type(rows) {
         let batch = batch_of(vec![(name, array)]);
-        let stored = store(&batch);
+        let stored = store_behind(&[0xaa; 1 << 16], &[], &Plan::new(&batch, Locate::NOWHERE).unwrap());
         let back = stored.read(Trust::Writers).unwrap();
         let (whole, copied) = store_again(&stored, &back);
         assert_reads(&whole, &batch);

@@ -248,3 +248,91 @@ fn feeds_outlive_their_ends() {
     t.arena.writer().expect("a permit").remove("f").expect("removed");
     t.assert_sound(0);
 }
+
+/// The places of subscribers that died are given to others when all are taken, and those of the living are not.
+#[test]
+fn places_of_dead_subscribers_come_back() {
+    let t = TestArena::new(64 * MIB);
+    let w = t.arena.writer().expect("a permit");
+    let feed = w.feed("f", 4, WhenFull::Block).expect("made");
+    let mut dies = t.puppet();
+    let mut stays = t.puppet();
+    dies.ask("subscribe-often f 40");
+    stays.ask("subscribe-often f 23");
+    let mut own = t.arena.subscribe("f", Start::Oldest).expect("the last place");
+    for _ in 0..2 {
+        let refused = t.arena.subscribe("f", Start::Oldest).map(drop);
+        assert!(matches!(refused, Err(Error::Limit { limit: 64, .. })), "{refused:?}");
+    }
+    let refused = stays.refuse("subscribe f");
+    assert!(refused.starts_with("Limit"), "{refused}");
+    dies.kill_unreaped();
+    let places: Vec<_> =
+        (0..40).map(|i| t.arena.subscribe("f", Start::Newest).unwrap_or_else(|e| panic!("{i}: {e}"))).collect();
+    let refused = t.arena.subscribe("f", Start::Newest).map(drop);
+    assert!(matches!(refused, Err(Error::Limit { .. })), "{refused:?}");
+    // Those who have a place are waited for, as if nothing had been.
+    (0..4).for_each(|i| feed.append(&batch(i, 1)).expect("room"));
+    assert!(matches!(feed.append_timeout(&batch(4, 1), SOON), Err(SendError::TimedOut(_))));
+    assert_eq!(first(&own.next().expect("appended")), 0);
+    drop((places, own, feed));
+    dies.kill();
+    stays.ask("close");
+    w.remove("f").expect("removed");
+    drop(w);
+    t.assert_sound(0);
+}
+
+/// A feed that was closed without an item ends as it should; one whose producers left without closing says so.
+#[test]
+fn a_feed_without_items_ends() {
+    let t = TestArena::new(64 * MIB);
+    let w = t.arena.writer().expect("a permit");
+    let feed = w.feed("f", 4, WhenFull::DropOldest).expect("made");
+    let waiting = t.arena.subscribe("f", Start::Oldest).expect("there");
+    let left = std::thread::spawn(move || waiting.reader().map(drop));
+    feed.close().expect("room");
+    let ended = left.join().expect("no panic");
+    assert!(matches!(ended, Err(RecvError::Closed { clean: true })), "{ended:?}");
+    drop(feed);
+    let ended = t.arena.subscribe("f", Start::Newest).expect("there").reader().map(drop);
+    assert!(matches!(ended, Err(RecvError::Closed { clean: true })), "closed, and deserted too: {ended:?}");
+    drop(w.feed("g", 4, WhenFull::DropOldest).expect("made"));
+    let ended = t.arena.subscribe("g", Start::Oldest).expect("there").reader().map(drop);
+    assert!(matches!(ended, Err(RecvError::Closed { clean: false })), "{ended:?}");
+}
+
+/// The stream of a feed whose producers left tells that once and ends; what it missed, and what is no batch, it passes.
+#[test]
+fn a_stream_of_a_deserted_feed_ends() {
+    let t = TestArena::new(64 * MIB);
+    let w = t.arena.writer().expect("a permit");
+    let feed = w.feed("f", 4, WhenFull::DropOldest).expect("made");
+    let (a, b) =
+        (t.arena.subscribe("f", Start::Oldest).expect("there"), t.arena.subscribe("f", Start::Oldest).expect("there"));
+    for i in 0..5 {
+        feed.append(&batch(i, 1)).expect("room");
+    }
+    feed.append(b"no batch".as_slice()).expect("room");
+    feed.append(&batch(6, 1)).expect("room");
+    let other = feed.clone();
+    drop(feed);
+    let mut stream = a.reader().expect("a schema");
+    let told = |item: Option<Result<RecordBatch, _>>| -> String {
+        item.map_or("end".into(), |b: Result<RecordBatch, arrow_schema::ArrowError>| match b {
+            Ok(batch) => batch.num_rows().to_string(),
+            Err(e) => e.to_string(),
+        })
+    };
+    let mut said: Vec<String> = (0..5).map(|_| told(stream.next())).collect();
+    drop(other);
+    said.extend((0..3).map(|_| told(stream.next())));
+    let missed = "External error: 3 items are gone: the feed went on without this subscriber";
+    assert!(said[0] == missed && said[3].contains("bytes, not batch"), "{said:?}");
+    assert_eq!([&said[1], &said[2], &said[4]], ["1", "1", "1"], "{said:?}");
+    assert_eq!(said[5..], ["External error: the last sender left or died", "end", "end"]);
+    // What takes the good and leaves the rest comes to an end.
+    let (done, end) = std::sync::mpsc::channel();
+    std::thread::spawn(move || done.send(b.reader().expect("a schema").filter_map(Result::ok).count()));
+    assert_eq!(end.recv_timeout(DEADLINE), Ok(3));
+}

@@ -28,6 +28,7 @@ pub struct SyncHands {
     read: Vec<Rows<u64, Ix1>>,
     feed: Option<faretra::Feed>,
     subscriber: Option<faretra::Subscriber>,
+    more_subscribers: Vec<faretra::Subscriber>,
 }
 
 /// What `count` works on.
@@ -104,6 +105,12 @@ impl SyncHands {
                 }
             }
             "subscribe" => self.subscriber = Some(arena.subscribe(args[0], Start::Oldest)?),
+            // FEED COUNT
+            "subscribe-often" => {
+                for _ in 0..number(args, 1) {
+                    self.more_subscribers.push(arena.subscribe(args[0], Start::Newest)?);
+                }
+            }
             // MILLISECONDS: the next item
             "next" => {
                 let subscriber = self.subscriber.as_mut().expect("subscribed");

@@ -141,6 +141,61 @@ fn no_room_for_an_arena() {
     assert_eq!(child.ask("verify"), "");
 }
 
+/// Two arenas whose files have one inode number, on two file systems: what is read from one is copied to the other, and
+/// never taken for an object of that.
+#[test]
+fn arenas_of_one_inode_number_are_two() {
+    const TEST: &str = "arenas_of_one_inode_number_are_two";
+    let Some(a) = SmallFs::new(TEST, 32 * MIB) else { return };
+    let Some(b) = SmallFs::new(TEST, 32 * MIB) else { return };
+    let create = |fs: &SmallFs| Arena::options().dir(fs.path()).limit(16 * MIB).create("t").expect("an arena");
+    let (here, there) = (create(&a), create(&b));
+    let inode = |arena: &Arena| std::fs::metadata(arena.path()).expect("its file").ino();
+    if inode(&here) != inode(&there) {
+        return skip(TEST, "the file systems number their files otherwise");
+    }
+    let (w, v) = (here.writer().expect("a permit"), there.writer().expect("a permit"));
+    // The same ids mean something else in the other.
+    for (i, kind) in KINDS.iter().enumerate() {
+        values::publish(&w, &format!("n{i}"), kind, 1, 20_000).expect("room");
+        values::publish(&v, &format!("n{i}"), kind, 2, 20_000).expect("room");
+    }
+    let names: Vec<String> = (0..KINDS.len()).map(|i| format!("n{i}")).collect();
+    for name in &names {
+        let object = here.get(name).expect("published");
+        v.publish(&format!("copy of {name}"), &object).expect("room");
+        let bundle = faretra::Bundle::new().with("a", &object).with("b", &object).with("c", &object);
+        v.publish(&format!("bundle of {name}"), bundle).expect("room");
+    }
+    let draft = w.draft_array::<u64, ndarray::Ix1>(10).expect("room");
+    let refused = v.publish("draft", draft);
+    assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
+    // What is sent on, too.
+    let from = w.sender_of("c", 8, faretra::channel::Contents::Mixed).expect("made");
+    let to = v.sender_of("c", 8, faretra::channel::Contents::Mixed).expect("made");
+    let (leases, arrived) = (here.receiver("c").expect("there"), there.receiver("c").expect("there"));
+    for name in &names {
+        from.send(&here.get(name).expect("published")).expect("room");
+        leases.recv().expect("sent").send(&to).expect("room");
+    }
+    drop((leases, from));
+    for name in &names {
+        w.remove(name).expect("removed");
+    }
+    w.remove("c").expect("removed");
+    drop(w);
+    crate::support::assert_sound(&here, 0);
+    for name in &names {
+        assert_eq!(values::check(&there.get(&format!("copy of {name}")).expect("published")), Ok(1), "{name}");
+        assert_eq!(values::check(&there.get(&format!("bundle of {name}")).expect("published")), Ok(1), "{name}");
+        assert_eq!(values::check(&there.get(name).expect("published")), Ok(2), "{name}");
+        let lease = arrived.recv().expect("sent on");
+        assert_eq!(values::check(&lease), Ok(1), "{name}");
+        lease.ack();
+    }
+    assert_eq!(there.verify().expect("verify"), []);
+}
+
 /// Liveness reaches across PID namespaces, both ways: the living are not taken for dead, the dead are found.
 #[test]
 fn pid_namespaces_do_not_matter() {

@@ -25,11 +25,11 @@ use arrow_buffer::{Buffer, IntervalDayTime, IntervalMonthDayNano, NullBuffer, Of
 use arrow_data::ArrayData;
 use arrow_schema::{DataType, Field, Fields, Schema, UnionFields};
 
-pub(super) fn nullable<T: ArrowPrimitiveType>(n: usize, value: impl Fn(usize) -> T::Native) -> PrimitiveArray<T> {
+pub fn nullable<T: ArrowPrimitiveType>(n: usize, value: impl Fn(usize) -> T::Native) -> PrimitiveArray<T> {
     (0..n).map(|i| (i % 3 != 1).then(|| value(i))).collect()
 }
 
-pub(super) fn texts(n: usize) -> Vec<Option<String>> {
+pub fn texts(n: usize) -> Vec<Option<String>> {
     (0..n).map(|i| (i % 4 != 2).then(|| "héllo ".repeat(i % 5) + &i.to_string())).collect()
 }
 
@@ -55,7 +55,7 @@ fn list_view<O: OffsetSizeTrait>(n: usize) -> ArrayRef {
     Arc::new(GenericListViewArray::<O>::try_new(field, offsets.into(), sizes.into(), values, nulls(n)).expect("valid"))
 }
 
-pub(super) fn strings_dictionary(n: usize) -> DictionaryArray<Int32Type> {
+pub fn strings_dictionary(n: usize) -> DictionaryArray<Int32Type> {
     let mut b = StringDictionaryBuilder::<Int32Type>::new();
     for i in 0..n {
         match i % 7 {
@@ -105,7 +105,7 @@ fn views(n: usize, block: u32) -> ArrayRef {
 }
 
 /// All the types of the format that arrow-rs has, `n` rows each.
-pub(crate) fn every_type(n: usize) -> Vec<(&'static str, ArrayRef)> {
+pub fn every_type(n: usize) -> Vec<(&'static str, ArrayRef)> {
     let (list_offsets, values) = offsets(n);
     let list_offsets = OffsetBuffer::new(list_offsets.into());
     let item = |t: &DataType| Arc::new(Field::new("item", t.clone(), true));
@@ -290,7 +290,7 @@ pub(crate) fn every_type(n: usize) -> Vec<(&'static str, ArrayRef)> {
 }
 
 /// A batch and columns with metadata.
-pub(crate) fn batch_of(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+pub fn batch_of(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
     let fields: Vec<Field> = columns
         .iter()
         .map(|(name, a)| {
@@ -306,7 +306,7 @@ pub(crate) fn batch_of(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
 }
 
 /// Each buffer of an array, and of those inside it.
-pub(crate) fn every_buffer(data: &ArrayData, visit: &mut dyn FnMut(&Buffer)) {
+pub fn every_buffer(data: &ArrayData, visit: &mut dyn FnMut(&Buffer)) {
     data.buffers().iter().for_each(&mut *visit);
     if let Some(nulls) = data.nulls() {
         visit(nulls.buffer());
