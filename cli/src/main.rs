@@ -4,6 +4,7 @@
 //! - `arenas`: create, ls, stat, rm. `care`: who, recover, trim, verify.
 //! - `put`, `cat`, `export`: files into an arena and out of it, by the formats in `format`.
 //! - `send`, `recv`: files into a channel and out of it. `follow`: a feed as it grows. `rows`: how both print.
+//! - `target`, `whole`: where an export goes.
 //! - `channels`: what `stat` says of channels and feeds; close.
 //! - `demo`: the main job with real processes.
 //! - `out`, `size`, `signal`, `panics`: standard output, figures, Ctrl-C, other crates' panics.
@@ -28,6 +29,8 @@ mod rows;
 mod send;
 mod signal;
 mod size;
+mod target;
+mod whole;
 
 use std::process::ExitCode;
 
