@@ -7,6 +7,7 @@ mod channel_puppet;
 mod channels;
 mod columns;
 mod damage;
+mod damaged_values;
 mod deadlines;
 mod feed_flow;
 mod feed_history;

@@ -45,7 +45,7 @@ pub fn number(args: &[&str], i: usize) -> u64 {
     args.get(i).and_then(|a| a.parse().ok()).unwrap_or_else(|| panic!("argument {i} of {args:?} is no number"))
 }
 
-/// `limit=N mode=OCTAL writers=N ephemeral trust`, in any order.
+/// `limit=N mode=OCTAL writers=N ephemeral untrusted trust`, in any order.
 #[allow(unsafe_code, reason = "signs the contract of trust_others: these are our own processes")]
 fn options(args: &[&str]) -> Options {
     args.iter().fold(Arena::options(), |o, arg| match arg.split_once('=') {
@@ -54,6 +54,7 @@ fn options(args: &[&str]) -> Options {
         Some(("mode", n)) => o.mode(u32::from_str_radix(n, 8).expect("octal")),
         Some(("dir", d)) => o.dir(d),
         None if *arg == "ephemeral" => o.keep(false),
+        None if *arg == "untrusted" => o.untrusted(true),
         // SAFETY: whoever writes these files in the tests runs this crate.
         None if *arg == "trust" => unsafe { o.trust_others() },
         _ => panic!("no option {arg}"),
@@ -191,6 +192,7 @@ impl Hands {
                 let object = self.arena().get(args[0])?;
                 write_where_forbidden(object.bytes()?.as_ptr());
             }
+            "values" => return crate::damaged_values::show_all(self.arena(), args[0]),
             "arrow_types" => return crate::arrow_types::check_all(self.arena()),
             _ => {
                 let arena = self.arena.as_ref().expect("told to open an arena first");
