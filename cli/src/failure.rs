@@ -53,10 +53,19 @@ impl Failure {
         }
         let (text, code) = match self {
             Failure::Usage(text) => (text, 2),
-            Failure::Failed(text) | Failure::Interrupted(text) => (text, 1),
+            Failure::Failed(text) | Failure::Interrupted(text) => (with_limit(text), 1),
         };
         eprintln!("faretra: {}", one_line(&text));
         ExitCode::from(code)
+    }
+}
+
+/// Names the limit that the system's words for it leave out. (Of writers of other crates the text is all there is.)
+fn with_limit(text: String) -> String {
+    let too_large = io::Error::from_raw_os_error(nix::libc::EFBIG).to_string();
+    match text.contains(&too_large) {
+        true => format!("{text}; this process may not make larger files: `ulimit -f unlimited` lifts that"),
+        false => text,
     }
 }
 

@@ -1,12 +1,13 @@
 //! Wrong input of every verb ends with the promised exit code and a line that says why.
 
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int32Array, RecordBatch, StructArray};
 use arrow_ipc::writer::FileWriter;
 use arrow_schema::{DataType, Field, Fields};
 
-use crate::support::Lab;
+use crate::support::{Lab, finish};
 
 #[test]
 fn wrong_usage_is_exit_code_2() {
@@ -330,4 +331,46 @@ fn a_foreign_file_is_no_arena_and_is_left_alone() {
         assert!(arena["problem"].is_string(), "{arena}");
     }
     lab.ok(["ls"]);
+}
+
+/// A limit of the process on its files or its address space is an error that names it, and no signal.
+#[test]
+fn limits_of_the_process_are_named() {
+    let lab = Lab::with_arena();
+    let rows: String = (0..200_000).map(|n| format!("{}\n", n * 7919)).collect();
+    let file = lab.write("a.csv", format!("a\n{rows}"));
+    lab.ok(["put", "a", "x", file.as_str()]);
+    let limited = |limit: &str, args: &[&str]| {
+        let program = env!("CARGO_BIN_EXE_faretra");
+        let script = format!("ulimit {limit}; exec {program} \"$@\"");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script, "sh"]).args(args).env("FARETRA_DIR", lab.dir());
+        let shell = shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let outcome = finish(shell.spawn().unwrap());
+        assert_eq!(outcome.status.code(), Some(1), "{args:?}: {outcome:?}");
+        assert_eq!(outcome.stderr.lines().count(), 1, "{args:?}: {outcome:?}");
+        outcome.stderr
+    };
+    for name in ["out.csv", "out.parquet", "out.arrow"] {
+        let error = limited("-f 100", &["export", "a", "x", &lab.file(name)]);
+        assert!(error.contains("ulimit -f"), "{error}");
+        assert!(!lab.path(name).exists(), "whole or not at all");
+    }
+    assert!(limited("-f 100", &["create", "b"]).contains("ulimit -f"));
+    let error = limited("-v 20000000", &["ls", "a"]);
+    assert!(error.contains("ulimit -v") && error.contains("GiB"), "{error}");
+}
+
+/// What looks after an arena is possible also when all its seats are taken; `trim` gives memory back.
+#[test]
+fn freed_memory_is_given_back() {
+    let lab = Lab::with_arena();
+    let file = lab.write("a.csv", format!("a\n{}", "123456789\n".repeat(300_000)));
+    lab.ok(["put", "a", "x", file.as_str()]);
+    lab.ok(["rm", "a", "x"]);
+    let used = || lab.json(["stat", "a"])["used"].as_u64().unwrap();
+    let before = used();
+    let bytes = lab.json(["trim", "a"])["bytes"].as_u64().unwrap();
+    assert!(bytes > 1 << 20 && used() + bytes <= before + 4096, "{bytes} of {before}, {} left", used());
+    assert!(lab.ok(["trim", "a"]).contains("gave back"));
 }
