@@ -21,7 +21,7 @@ pub use json::json;
 
 use super::Format;
 use crate::failure::{Failure, Result};
-use crate::panics;
+use crate::{panics, signal};
 
 /// Somewhere that record batches go.
 pub trait Sink {
@@ -73,20 +73,29 @@ fn children(data_type: &DataType) -> Vec<&DataType> {
     }
 }
 
+/// Rows that are written at once where a format does not keep batches: between them, signals are
+/// heard.
+const ROWS: usize = 1 << 16;
+
 /// A sink whose panics are errors in words.
 struct Guarded<'a> {
     noun: &'static str,
+    /// Rows that are written at once.
+    rows: usize,
     sink: Option<Box<dyn Sink + 'a>>,
 }
 
 impl<'a> Guarded<'a> {
     fn boxed(noun: &'static str, sink: impl Sink + 'a) -> Box<dyn Sink + 'a> {
-        Box::new(Guarded { noun, sink: Some(Box::new(sink)) })
+        Box::new(Guarded { noun, rows: ROWS, sink: Some(Box::new(sink)) })
     }
-}
 
-impl Sink for Guarded<'_> {
-    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+    /// A sink that gets each batch whole.
+    fn whole(noun: &'static str, sink: impl Sink + 'a) -> Box<dyn Sink + 'a> {
+        Box::new(Guarded { noun, rows: usize::MAX, sink: Some(Box::new(sink)) })
+    }
+
+    fn piece(&mut self, batch: &RecordBatch) -> Result<()> {
         let Some(sink) = &mut self.sink else {
             return Err(gave_up(self.noun, "it did before"));
         };
@@ -97,6 +106,19 @@ impl Sink for Guarded<'_> {
                 Err(gave_up(self.noun, &text))
             }
         }
+    }
+}
+
+impl Sink for Guarded<'_> {
+    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        if batch.num_rows() <= self.rows {
+            return self.piece(batch);
+        }
+        for at in (0..batch.num_rows()).step_by(self.rows) {
+            signal::check()?;
+            self.piece(&batch.slice(at, self.rows.min(batch.num_rows() - at)))?;
+        }
+        Ok(())
     }
 
     fn finish(mut self: Box<Self>) -> Result<()> {
