@@ -282,7 +282,10 @@ pub enum CatFormat {
 #[command(after_help = "With --follow, waits for the feed, prints its batches as they come, and ends when it is \
     closed. When the last producer left without closing it, waits for another. What a slow reader missed is said on \
     standard error; producers that wait for subscribers wait for this one too. Without --follow, a feed's batches are \
-    printed as they are now.")]
+    printed as they are now.\n\n\
+    JSON has every value: numbers with all their digits; NaN, Infinity and -Infinity as text; binary as hexadecimal; \
+    maps whose keys are no text as lists of {\"key\":..,\"value\":..}. Times are printed in their zone. A date or time \
+    beyond the calendar is printed as its number, and a message says so.")]
 pub struct Cat {
     /// Name of the arena
     pub arena: String,
@@ -321,6 +324,12 @@ pub enum From {
 
 /// Options of `export`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "A regular file is there when it is whole, and not before; replaced, it keeps its mode. Links are \
+    followed. Devices, FIFOs, /dev/stdout and >(..) are written to as they are.\n\n\
+    What a format cannot say is converted without loss or refused: in Parquet, seconds become milliseconds and date64 \
+    becomes date; unions, and intervals that are negative or finer than milliseconds, need .arrow."
+)]
 pub struct Export {
     /// Name of the arena
     pub arena: String,

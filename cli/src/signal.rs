@@ -23,7 +23,7 @@ use signal_hook::iterator::Signals;
 use crate::failure::{Failure, one_line};
 
 /// How long a verb has to end by itself.
-const GRACE: Duration = Duration::from_millis(60);
+const GRACE: Duration = Duration::from_millis(50);
 
 /// How long the removal of what must not stay may take, on a disk that hangs.
 const REMOVAL: Duration = Duration::from_millis(10);

@@ -14,12 +14,12 @@ use crate::out;
 
 /// A sink in the Arrow IPC file format. Its batches have one dictionary for each column.
 pub fn file<'a, W: Write + 'a>(to: W, schema: &SchemaRef) -> Result<Box<dyn Sink + 'a>> {
-    Ok(Guarded::boxed("Arrow IPC file", FileSink(FileWriter::try_new(to, schema)?)))
+    Ok(Guarded::whole("Arrow IPC file", FileSink(FileWriter::try_new(to, schema)?)))
 }
 
 /// A sink in the Arrow IPC stream format.
 pub fn stream<'a, W: Write + 'a>(to: W, schema: &SchemaRef) -> Result<Box<dyn Sink + 'a>> {
-    Ok(Guarded::boxed("Arrow IPC stream", StreamSink(StreamWriter::try_new(to, schema)?)))
+    Ok(Guarded::whole("Arrow IPC stream", StreamSink(StreamWriter::try_new(to, schema)?)))
 }
 
 struct FileSink<W: Write>(FileWriter<W>);

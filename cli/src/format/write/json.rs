@@ -141,48 +141,56 @@ impl EncoderFactory for Faithful {
 
 struct Floats<'a, T: ArrowPrimitiveType>(&'a PrimitiveArray<T>);
 
-/// A float of any width, as the narrowest one that JSON's writer knows.
+/// A float of any width.
 trait Float: Copy {
-    fn wide(self) -> f64;
-    fn number(self) -> serde_json::Result<Vec<u8>>;
+    /// What it is, if it is no number: infinite, or none at all.
+    fn no_number(self) -> Option<&'static str>;
+    /// Appends its digits: as many as tell it from its neighbours.
+    fn write(self, out: &mut Vec<u8>) -> serde_json::Result<()>;
 }
 
-impl Float for half::f16 {
-    fn wide(self) -> f64 {
-        self.to_f64()
+impl Float for f64 {
+    fn no_number(self) -> Option<&'static str> {
+        match self {
+            _ if self.is_finite() => None,
+            _ if self.is_nan() => Some("\"NaN\""),
+            _ if self > 0.0 => Some("\"Infinity\""),
+            _ => Some("\"-Infinity\""),
+        }
     }
-    fn number(self) -> serde_json::Result<Vec<u8>> {
-        serde_json::to_vec(&self.to_f32())
+
+    fn write(self, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        serde_json::to_writer(out, &self)
     }
 }
 
 impl Float for f32 {
-    fn wide(self) -> f64 {
-        f64::from(self)
+    fn no_number(self) -> Option<&'static str> {
+        f64::from(self).no_number()
     }
-    fn number(self) -> serde_json::Result<Vec<u8>> {
-        serde_json::to_vec(&self)
+
+    fn write(self, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        serde_json::to_writer(out, &self)
     }
 }
 
-impl Float for f64 {
-    fn wide(self) -> f64 {
-        self
+impl Float for half::f16 {
+    fn no_number(self) -> Option<&'static str> {
+        self.to_f64().no_number()
     }
-    fn number(self) -> serde_json::Result<Vec<u8>> {
-        serde_json::to_vec(&self)
+
+    fn write(self, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        self.to_f32().write(out)
     }
 }
 
 impl<T: ArrowPrimitiveType<Native: Float>> Encoder for Floats<'_, T> {
     fn encode(&mut self, index: usize, out: &mut Vec<u8>) {
         let value = self.0.value(index);
-        let wide = value.wide();
-        match value.number() {
-            Ok(number) if wide.is_finite() => out.extend_from_slice(&number),
-            _ if wide.is_nan() => out.extend_from_slice(b"\"NaN\""),
-            _ if wide > 0.0 => out.extend_from_slice(b"\"Infinity\""),
-            _ => out.extend_from_slice(b"\"-Infinity\""),
+        match value.no_number() {
+            Some(text) => out.extend_from_slice(text.as_bytes()),
+            // A finite number can be written, and memory takes it.
+            None => value.write(out).unwrap_or_default(),
         }
     }
 }

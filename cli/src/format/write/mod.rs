@@ -13,7 +13,7 @@ pub mod text;
 use std::io::Write;
 
 use arrow_array::RecordBatch;
-use arrow_schema::{DataType, Schema, SchemaRef};
+use arrow_schema::{DataType, SchemaRef};
 
 pub use arrow::{has_dictionary, with_one_dictionary};
 pub use csv::csv;
@@ -21,10 +21,7 @@ pub use json::json;
 
 use super::Format;
 use crate::failure::{Failure, Result};
-use crate::panics;
-
-/// How deep types may be nested: writers and printers call themselves for each level.
-const DEPTH: usize = 128;
+use crate::{panics, signal};
 
 /// Somewhere that record batches go.
 pub trait Sink {
@@ -41,7 +38,6 @@ pub fn sink<'a, W: Write + Send + 'a>(
     schema: &SchemaRef,
     delimiter: u8,
 ) -> Result<Box<dyn Sink + 'a>> {
-    check_depth(schema)?;
     let made = panics::caught(|| match format {
         Format::Parquet => parquet::parquet(to, schema),
         Format::Csv => csv(to, schema, delimiter),
@@ -54,21 +50,6 @@ pub fn sink<'a, W: Write + Send + 'a>(
         ))),
     });
     made.unwrap_or_else(|text| Err(gave_up(format.noun(), &text)))
-}
-
-/// Fails if types are nested deeper than writers and printers can follow.
-pub fn check_depth(schema: &Schema) -> Result<()> {
-    match schema.fields().iter().find(|field| is_deeper(field.data_type(), DEPTH)) {
-        None => Ok(()),
-        Some(field) => Err(Failure::new(format!(
-            "column `{}` is nested deeper than {DEPTH} levels, which this command cannot write: use the library",
-            field.name()
-        ))),
-    }
-}
-
-fn is_deeper(data_type: &DataType, levels: usize) -> bool {
-    levels == 0 || children(data_type).into_iter().any(|child| is_deeper(child, levels - 1))
 }
 
 /// Whether the type, or one in it, is such a type.
@@ -92,20 +73,29 @@ fn children(data_type: &DataType) -> Vec<&DataType> {
     }
 }
 
+/// Rows that are written at once where a format does not keep batches: between them, signals are
+/// heard.
+const ROWS: usize = 1 << 16;
+
 /// A sink whose panics are errors in words.
 struct Guarded<'a> {
     noun: &'static str,
+    /// Rows that are written at once.
+    rows: usize,
     sink: Option<Box<dyn Sink + 'a>>,
 }
 
 impl<'a> Guarded<'a> {
     fn boxed(noun: &'static str, sink: impl Sink + 'a) -> Box<dyn Sink + 'a> {
-        Box::new(Guarded { noun, sink: Some(Box::new(sink)) })
+        Box::new(Guarded { noun, rows: ROWS, sink: Some(Box::new(sink)) })
     }
-}
 
-impl Sink for Guarded<'_> {
-    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+    /// A sink that gets each batch whole.
+    fn whole(noun: &'static str, sink: impl Sink + 'a) -> Box<dyn Sink + 'a> {
+        Box::new(Guarded { noun, rows: usize::MAX, sink: Some(Box::new(sink)) })
+    }
+
+    fn piece(&mut self, batch: &RecordBatch) -> Result<()> {
         let Some(sink) = &mut self.sink else {
             return Err(gave_up(self.noun, "it did before"));
         };
@@ -116,6 +106,19 @@ impl Sink for Guarded<'_> {
                 Err(gave_up(self.noun, &text))
             }
         }
+    }
+}
+
+impl Sink for Guarded<'_> {
+    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        if batch.num_rows() <= self.rows {
+            return self.piece(batch);
+        }
+        for at in (0..batch.num_rows()).step_by(self.rows) {
+            signal::check()?;
+            self.piece(&batch.slice(at, self.rows.min(batch.num_rows() - at)))?;
+        }
+        Ok(())
     }
 
     fn finish(mut self: Box<Self>) -> Result<()> {
@@ -128,4 +131,39 @@ impl Sink for Guarded<'_> {
 
 fn gave_up(noun: &str, text: &str) -> Failure {
     Failure::new(format!("the writer of {noun} gave up ({text}): use another format"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Guarded, Sink};
+    use crate::failure::{Failure, Result};
+    use arrow_array::RecordBatch;
+    use arrow_schema::Schema;
+
+    struct Panics;
+
+    impl Sink for Panics {
+        fn write(&mut self, _: &RecordBatch) -> Result<()> {
+            panic!("no such type")
+        }
+
+        fn finish(self: Box<Self>) -> Result<()> {
+            panic!("nothing was written")
+        }
+    }
+
+    /// Other crates' writers panic on types that they do not know; that is one line, and no file.
+    #[test]
+    fn a_writer_that_panics_is_an_error_in_words() {
+        let batch = RecordBatch::new_empty(Schema::empty().into());
+        let text = |result: Result<()>| match result {
+            Err(Failure::Failed(text)) => text,
+            other => panic!("{other:?}"),
+        };
+        let mut sink = Guarded::boxed("Parquet", Panics);
+        assert!(text(sink.write(&batch)).contains("no such type"));
+        assert!(text(sink.write(&batch)).contains("gave up"));
+        assert!(text(sink.finish()).contains("gave up"));
+        assert!(text(Guarded::boxed("Parquet", Panics).finish()).contains("nothing was written"));
+    }
 }
