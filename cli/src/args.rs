@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use arrow_schema::DataType;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::format::Format;
+use crate::format::{Format, types};
 use crate::size;
 
 /// Share Arrow tables and n-dimensional arrays between processes without copying.
@@ -178,19 +179,26 @@ pub struct Reading {
     /// CSV: the first row is data, not names
     #[arg(long)]
     pub no_header: bool,
-    /// CSV: find the column types in the first N rows instead of all
+    /// CSV: find the column types in the first N rows instead of all; of a pipe into `send`, wait for so many
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub infer_rows: Option<u64>,
     /// CSV: keep this column as text (may be given several times)
     #[arg(long, value_name = "COLUMN")]
     pub text: Vec<String>,
+    /// CSV: the type of a column, as price=decimal(12,2), at=timestamp[ms], id=int32 (may be given several times)
+    #[arg(long = "type", value_name = "COLUMN=TYPE", value_parser = column_type)]
+    pub types: Vec<(String, DataType)>,
+    /// CSV: a text that stands for no value, as NA; an empty field always does (may be given several times)
+    #[arg(long = "null", value_name = "TEXT")]
+    pub nulls: Vec<String>,
 }
 
 /// Options of `send`.
 #[derive(Debug, Args)]
 #[command(after_help = "Waits while the channel is full, or the arena. The files end: the channel is closed, and its \
     receivers end when they have everything. Interrupted or failed, it stays open with what was sent; a message \
-    says how to send the rest. After a kill -9, SENT of `faretra stat ARENA` is what --skip needs, if nobody else \
+    says how to send the rest. Arrow IPC streams and CSV rows from a pipe or FIFO are sent as they come; the first rows say the \
+    types of such a CSV, or --type does. After a kill -9, SENT of `faretra stat ARENA` is what --skip needs, if nobody else \
     sent to it.")]
 pub struct Send {
     /// Name of the arena
@@ -415,6 +423,12 @@ fn from(text: &str) -> Result<From, String> {
             "give oldest, newest, or a position: how many items were appended before the one to begin with".to_owned()
         }),
     }
+}
+
+fn column_type(text: &str) -> Result<(String, DataType), String> {
+    // A name may contain the sign, a type does not.
+    let (column, name) = text.rsplit_once('=').ok_or("write it as COLUMN=TYPE, as price=decimal(12,2)")?;
+    Ok((column.to_owned(), types::named(name)?))
 }
 
 fn delimiter(text: &str) -> Result<u8, String> {

@@ -32,13 +32,17 @@ pub fn progress(name: &str, rows: bool) -> ProgressBar {
 
 /// What the command line says about reading this file.
 pub fn options(reading: &Reading, file: &Path, batch_rows: Option<u64>) -> read::Options {
-    let tsv = file.extension().is_some_and(|e| e.eq_ignore_ascii_case("tsv"));
+    let name = file.to_string_lossy().to_ascii_lowercase();
+    let tsv = name.ends_with(".tsv") || name.ends_with(".tsv.gz");
     read::Options {
         batch_rows,
+        batch_bytes: None,
         delimiter: reading.delimiter.or(tsv.then_some(b'\t')),
         no_header: reading.no_header,
         infer_rows: reading.infer_rows,
         text: reading.text.clone(),
+        types: reading.types.clone(),
+        nulls: reading.nulls.clone(),
     }
 }
 

@@ -16,7 +16,9 @@ use serde_json::json;
 use crate::args::{Cli, Send};
 use crate::channels::{self, Named, PATIENCE, SLICE};
 use crate::failure::{Context, Failure, Result, one_line};
-use crate::format::{self, Format, read};
+use crate::format::csv::Csv;
+use crate::format::pipe::{self, Input};
+use crate::format::{Format, read, stream};
 use crate::out::Out;
 use crate::put::{options, progress};
 use crate::{arenas, signal, size};
@@ -24,11 +26,16 @@ use crate::{arenas, signal, size};
 /// Items of a channel, if nobody says.
 const CAPACITY: u64 = 16;
 
+/// Bytes of a batch that is made of CSV rows, about: wide rows come in fewer than were asked for.
+const BATCH_BYTES: u64 = 64 << 20;
+
 /// A file that is open, with the schema that it is sent with.
 struct Source<'a> {
     path: &'a Path,
     tables: read::Tables,
     bar: ProgressBar,
+    /// Whether its batches depend on when its rows come, so that nobody can say which to skip.
+    live: bool,
 }
 
 /// `faretra send`
@@ -65,6 +72,7 @@ pub fn send(cli: &Cli, args: &Send) -> Result<()> {
         sender: &sender,
         told: Told::default(),
         skip: args.skip,
+        live: false,
         batches: 0,
         rows: 0,
         bytes: 0,
@@ -133,16 +141,58 @@ fn closed(args: &Send) -> Failure {
     ))
 }
 
+/// A file that is open, of which a CSV's types may change by other files yet.
+enum Opened {
+    Tables(read::Tables),
+    Csv(Box<Csv>),
+}
+
+/// Opens the files. What comes through a pipe is sent while it comes, but for formats that begin at their end.
 fn sources<'a>(cli: &Cli, args: &'a Send, formats: &[Format]) -> Result<Vec<Source<'a>>> {
-    let mut sources: Vec<Source<'a>> = Vec::with_capacity(args.files.len());
+    let mut opened = Vec::with_capacity(args.files.len());
     for (path, format) in args.files.iter().zip(formats) {
         signal::check()?;
-        let file = format::open(path)?;
-        let bar = progress(&name(path), *format == Format::Parquet);
-        let options = options(&args.reading, path, Some(args.batch_rows));
-        let tables = read::tables(file, *format, &options, &bar).doing("read", path)?;
+        let input = pipe::open(path)?;
+        let live = matches!(input, Input::Pipe(_)) && *format == Format::Csv;
+        if live && args.skip > 0 {
+            return Err(Failure::usage(format!(
+                "--skip counts batches, and those of {} depend on when its rows come: send the rows that are left, as \
+                 with `tail`",
+                path.display()
+            )));
+        }
+        let bar = match input {
+            Input::File(_) => progress(&name(path), *format == Format::Parquet),
+            Input::Pipe(_) => ProgressBar::hidden(),
+        };
+        let options =
+            read::Options { batch_bytes: Some(BATCH_BYTES), ..options(&args.reading, path, Some(args.batch_rows)) };
+        let file = match (input, format) {
+            (input, Format::Csv) => Csv::open(input, &options, &bar).map(|csv| Opened::Csv(Box::new(csv))),
+            (Input::File(file), format) => read::tables(file, *format, &options, &bar).map(Opened::Tables),
+            (Input::Pipe(pipe), Format::Arrow | Format::ArrowStream) => {
+                stream::open(pipe, &options, &bar).map(Opened::Tables)
+            }
+            (Input::Pipe(pipe), format) => {
+                pipe.spool().and_then(|file| read::tables(file, *format, &options, &bar)).map(Opened::Tables)
+            }
+        };
         bar.finish_and_clear();
         bar.set_draw_target(ProgressDrawTarget::hidden());
+        opened.push((path.as_path(), bar, live, file.doing("read", path)?));
+    }
+    let csvs = opened.iter_mut().filter_map(|(.., file)| match file {
+        Opened::Csv(csv) => Some(&mut **csv),
+        Opened::Tables(_) => None,
+    });
+    Csv::unite(&mut csvs.collect::<Vec<_>>());
+    let mut sources: Vec<Source<'a>> = Vec::with_capacity(opened.len());
+    for (path, bar, live, file) in opened {
+        let csv = matches!(file, Opened::Csv(_));
+        let tables = match file {
+            Opened::Tables(tables) => tables,
+            Opened::Csv(csv) => csv.tables().doing("read", path)?,
+        };
         if let Some(note) = &tables.note
             && !cli.json
         {
@@ -151,17 +201,14 @@ fn sources<'a>(cli: &Cli, args: &'a Send, formats: &[Format]) -> Result<Vec<Sour
         if let Some(first) = sources.first()
             && let Some(how) = difference(&first.tables.reader.schema(), &tables.reader.schema())
         {
-            let remedy = match format {
-                Format::Csv => "; --text COLUMN keeps a column as text in all of them",
-                _ => "",
-            };
+            let remedy = if csv { "; --type COLUMN=TYPE says what a column of it is" } else { "" };
             return Err(Failure::new(format!(
                 "cannot send {}: {how}, and a channel has the columns of its first file, {}: nothing was sent{remedy}",
                 path.display(),
                 first.path.display()
             )));
         }
-        sources.push(Source { path, tables, bar });
+        sources.push(Source { path, tables, bar, live });
     }
     Ok(sources)
 }
@@ -226,6 +273,8 @@ struct Sending<'a> {
     told: Told,
     /// Batches to be left out still.
     skip: u64,
+    /// Whether what is sent now is [`Source::live`].
+    live: bool,
     batches: u64,
     rows: u64,
     bytes: u64,
@@ -240,7 +289,9 @@ impl Sending<'_> {
             Err(SendError::Failed(Error::Mismatch { expected, found, .. })) => {
                 let how = match expected == found {
                     true => "has these columns with other metadata: send the files with one command".to_owned(),
-                    false => format!("takes batches {expected}, and these are {found}"),
+                    false => format!(
+                        "takes batches {expected}, and these are {found}: give --type COLUMN=TYPE if it is a CSV file"
+                    ),
                 };
                 Err(Failure::new(format!(
                     "cannot send {}: channel `{}` {how}, or use another channel",
@@ -254,7 +305,8 @@ impl Sending<'_> {
     }
 
     fn file(&mut self, source: Source<'_>, schema: &SchemaRef) -> Result<()> {
-        let Source { path, tables, bar } = source;
+        let Source { path, tables, bar, live } = source;
+        self.live = live;
         bar.reset();
         if std::io::stderr().is_terminal() {
             bar.set_draw_target(ProgressDrawTarget::stderr());
@@ -346,7 +398,10 @@ impl Sending<'_> {
                 self.args.channel
             ),
         };
-        let rest = format!("{sent}; it is not closed, and the same command with --skip {done} sends the rest");
+        let rest = match self.live {
+            true => format!("{sent}; it is not closed, and another `faretra send` of the rows that are left goes on"),
+            false => format!("{sent}; it is not closed, and the same command with --skip {done} sends the rest"),
+        };
         match failure {
             _ if signal::received().is_some() => Failure::Interrupted(rest),
             Failure::Failed(text) if self.batches > 0 => Failure::Failed(format!("{text}; {rest}")),

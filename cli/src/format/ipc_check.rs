@@ -11,7 +11,7 @@ use crate::failure::{Failure, Result};
 use crate::signal;
 
 /// Metadata of a message, or a footer, is never larger.
-const METADATA: u64 = 1 << 30;
+pub const METADATA: u64 = 1 << 30;
 
 /// No compression that IPC knows makes data smaller than this part of it.
 const RATIO: u64 = 1 << 16;
@@ -55,15 +55,17 @@ pub fn check(file: &mut File) -> Result<Layout> {
     Ok(layout)
 }
 
-fn foreign() -> Failure {
+/// That it is something else.
+pub fn foreign() -> Failure {
     Failure::new("it is not Arrow IPC: neither a file nor a stream begins so")
 }
 
-fn cut(what: &str) -> Failure {
+/// That it is damaged.
+pub fn cut(what: &str) -> Failure {
     Failure::new(format!("the Arrow IPC file is cut or damaged: {what}"))
 }
 
-fn bytes_at(file: &mut File, at: u64, count: u64) -> Result<Vec<u8>> {
+fn bytes_at(file: &mut (impl Read + Seek), at: u64, count: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(at))?;
     file.by_ref().take(count).read_to_end(&mut bytes)?;
@@ -73,7 +75,7 @@ fn bytes_at(file: &mut File, at: u64, count: u64) -> Result<Vec<u8>> {
     }
 }
 
-fn word_at(file: &mut File, at: u64) -> Result<u32> {
+fn word_at(file: &mut (impl Read + Seek), at: u64) -> Result<u32> {
     let bytes = bytes_at(file, at, 4)?;
     Ok(bytes.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte)))
 }
@@ -115,7 +117,8 @@ fn parse(bytes: &[u8]) -> Result<Message<'_>> {
     arrow_ipc::root_as_message(bytes).map_err(|error| cut(&format!("a message cannot be read ({error})")))
 }
 
-fn check_stream(file: &mut File, length: u64) -> Result<()> {
+/// Checks every length in so many bytes of a stream.
+pub fn check_stream(file: &mut (impl Read + Seek), length: u64) -> Result<()> {
     let mut at = 0;
     while at < length {
         signal::check()?;
@@ -163,7 +166,7 @@ fn check_stream(file: &mut File, length: u64) -> Result<()> {
 }
 
 /// The buffers lie in the body, and compressed ones do not promise more than can be.
-fn check_body(file: &mut File, message: &Message<'_>, at: u64, body: u64) -> Result<()> {
+fn check_body(file: &mut (impl Read + Seek), message: &Message<'_>, at: u64, body: u64) -> Result<()> {
     let batch: Option<RecordBatch<'_>> = match message.header_type() {
         MessageHeader::RecordBatch => message.header_as_record_batch(),
         MessageHeader::DictionaryBatch => message.header_as_dictionary_batch().and_then(|batch| batch.data()),

@@ -1,33 +1,38 @@
 //! File formats: which one a file is in, and the same few for reading and writing.
 //!
+//! - `pipe`: files, and what comes only once. `stream`: Arrow IPC from a pipe, as it comes.
 //! - `read`: Parquet, CSV, Arrow IPC file and stream as a `RecordBatchReader`.
-//! - `infer`: the column types of a CSV file. `ipc_check`: the lengths in an Arrow IPC file.
+//! - `csv`: CSV files. `records`: their rows and fields; `infer`: the types that hold the values of
+//!   a column; `types`: text into values of them.
+//! - `ipc_check`: the lengths in Arrow IPC.
 //! - `write`: record batches to the same formats.
 //! - `npy`: n-dimensional arrays.
 
-pub mod infer;
+pub mod csv;
+mod infer;
 pub mod ipc_check;
 pub mod npy;
+pub mod pipe;
 pub mod read;
+mod records;
+pub mod stream;
+pub mod types;
 pub mod write;
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::fd::AsFd;
 use std::path::Path;
 
 use clap::ValueEnum;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::failure::{Context, Failure, Result};
-use crate::signal;
+use pipe::Input;
 
 /// How a file is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// Apache Parquet (.parquet, .pq)
     Parquet,
-    /// Comma-separated values (.csv; .tsv with tabs)
+    /// Comma-separated values (.csv; .tsv with tabs; .csv.gz)
     Csv,
     /// Arrow IPC file (.arrow, .feather, .ipc)
     Arrow,
@@ -42,7 +47,12 @@ pub enum Format {
 impl Format {
     /// The format that a file name stands for.
     pub fn of_name(path: &Path) -> Option<Format> {
-        let extension = path.extension()?.to_str()?.to_ascii_lowercase();
+        let mut extension = path.extension()?.to_str()?.to_ascii_lowercase();
+        if extension == "gz" {
+            // Of what is compressed as a whole, only CSV is read.
+            let inner = Path::new(path.file_stem()?).extension()?.to_str()?.to_ascii_lowercase();
+            extension = if matches!(inner.as_str(), "csv" | "tsv") { inner } else { return None };
+        }
         match extension.as_str() {
             "parquet" | "pq" | "parq" => Some(Format::Parquet),
             "csv" | "tsv" => Some(Format::Csv),
@@ -78,46 +88,13 @@ impl Format {
     }
 }
 
-/// Opens a file for reading with random access. `-`, pipes and devices are first copied to a
-/// temporary file without a name, because Parquet and the IPC file format begin at the end.
+/// Opens a file for reading with random access. What is no file is first copied to a temporary one,
+/// because Parquet and the IPC file format begin at the end.
 pub fn open(path: &Path) -> Result<File> {
-    let file = if path == Path::new("-") {
-        return spool(io::stdin()).doing("read", path);
-    } else {
-        File::open(path).doing("read", path)?
-    };
-    let kind = file.metadata().doing("read", path)?.file_type();
-    if kind.is_dir() {
-        return Err(Failure::new(format!(
-            "cannot read {}: it is a directory, and one file is put at a time",
-            path.display()
-        )));
+    match pipe::open(path)? {
+        Input::File(file) => Ok(file),
+        Input::Pipe(pipe) => pipe.spool().doing("read", path),
     }
-    match kind.is_file() {
-        true => Ok(file),
-        false => spool(file).doing("read", path),
-    }
-}
-
-fn spool(mut source: impl Read + AsFd) -> Result<File> {
-    let mut spooled = tempfile::tempfile()?;
-    let mut buffer = vec![0; 256 * 1024];
-    loop {
-        signal::check()?;
-        // A pipe may stay silent for long; a signal must not wait for it.
-        let mut waiting = [PollFd::new(source.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut waiting, PollTimeout::from(100u8)) {
-            Ok(0) | Err(nix::errno::Errno::EINTR) => continue,
-            Ok(_) => {}
-            Err(error) => return Err(io::Error::from(error).into()),
-        }
-        match source.read(&mut buffer)? {
-            0 => break,
-            count => spooled.write_all(&buffer[..count])?,
-        }
-    }
-    spooled.seek(SeekFrom::Start(0))?;
-    Ok(spooled)
 }
 
 #[cfg(test)]
@@ -134,7 +111,9 @@ mod tests {
         assert_eq!(of("a.feather"), Some(Format::Arrow));
         assert_eq!(of("a.arrows"), Some(Format::ArrowStream));
         assert_eq!(of("a.npy"), Some(Format::Npy));
-        assert_eq!(of("a.csv.gz"), None);
+        assert_eq!(of("a.csv.gz"), Some(Format::Csv));
+        assert_eq!(of("a.parquet.gz"), None);
+        assert_eq!(of("a.gz"), None);
         assert_eq!(of("parquet"), None);
         assert!(Format::choose(None, Path::new("-")).is_err());
         assert!(Format::choose(Some(Format::Csv), Path::new("-")).is_ok());

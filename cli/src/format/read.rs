@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use arrow_array::{RecordBatch, RecordBatchReader};
 use arrow_ipc::reader::{FileReaderBuilder, StreamReader};
-use arrow_schema::{ArrowError, SchemaRef};
+use arrow_schema::{ArrowError, DataType, SchemaRef};
 use indicatif::ProgressBar;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::{Format, infer, ipc_check};
+use super::csv::Csv;
+use super::pipe::Input;
+use super::{Format, ipc_check};
 use crate::failure::{Failure, Result, arrow_text};
 use crate::{panics, signal};
 
@@ -19,13 +21,15 @@ use crate::{panics, signal};
 pub const BATCH_ROWS: u64 = 1 << 20;
 
 /// Bytes of a batch that are aimed at, so that wide rows do not need gigabytes at once.
-const BATCH_BYTES: u64 = 128 << 20;
+pub const BATCH_BYTES: u64 = 128 << 20;
 
 /// What a user may say about a file.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Rows in a batch, where we choose.
     pub batch_rows: Option<u64>,
+    /// CSV: bytes in a batch, about, also where its rows are given.
+    pub batch_bytes: Option<u64>,
     /// CSV: between fields.
     pub delimiter: Option<u8>,
     /// CSV: there is no row of names.
@@ -34,6 +38,10 @@ pub struct Options {
     pub infer_rows: Option<u64>,
     /// CSV: columns that stay text.
     pub text: Vec<String>,
+    /// CSV: columns and their types.
+    pub types: Vec<(String, DataType)>,
+    /// CSV: what stands for no value, beside nothing.
+    pub nulls: Vec<String>,
 }
 
 /// A file opened as record batches.
@@ -48,7 +56,7 @@ pub struct Tables {
 pub fn tables(file: File, format: Format, options: &Options, bar: &ProgressBar) -> Result<Tables> {
     match format {
         Format::Parquet => parquet(file, options, bar),
-        Format::Csv => csv(file, options, bar),
+        Format::Csv => Csv::open(Input::File(file), options, bar)?.tables(),
         Format::Arrow | Format::ArrowStream => ipc(file, bar),
         Format::Npy | Format::Bytes => Err(Failure::new(format!("{} does not hold record batches", format.noun()))),
     }
@@ -78,45 +86,6 @@ fn parquet(mut file: File, options: &Options, bar: &ProgressBar) -> Result<Table
     })
 }
 
-fn csv(file: File, options: &Options, bar: &ProgressBar) -> Result<Tables> {
-    let length = file.metadata()?.len();
-    let layout = infer::Layout { delimiter: options.delimiter.unwrap_or(b','), header: !options.no_header };
-    bar.set_length(length);
-    bar.set_message("reading its column types");
-    let mut file = Counted::new(file, bar);
-    let inferred = infer::infer(&mut file, layout, options.infer_rows, &options.text)?;
-    file.seek(SeekFrom::Start(0))?;
-    bar.set_message("");
-    let all = inferred.bytes >= length;
-    let columns = inferred.schema.fields().len();
-    let note = format!(
-        "CSV: the types of {columns} columns come from {} {} rows",
-        if all { "all" } else { "the first" },
-        crate::size::count(inferred.rows)
-    );
-    let size = rows_per_batch(options, inferred.rows, inferred.bytes);
-    let schema = Arc::new(inferred.schema);
-    let reader = arrow_csv::ReaderBuilder::new(Arc::clone(&schema))
-        .with_header(layout.header)
-        .with_delimiter(layout.delimiter)
-        .with_batch_size(size)
-        .build_buffered(BufReader::with_capacity(256 * 1024, file));
-    Ok(Tables {
-        reader: Box::new(Careful {
-            inner: reader?,
-            schema,
-            bar: None,
-            hint: if all {
-                ""
-            } else {
-                "; let --infer-rows see more rows, or keep the column as text with --text COLUMN"
-            },
-            done: false,
-        }),
-        note: Some(note),
-    })
-}
-
 fn ipc(mut file: File, bar: &ProgressBar) -> Result<Tables> {
     bar.set_length(file.metadata()?.len());
     // The content decides between file and stream: `.arrow` is used for both.
@@ -134,6 +103,13 @@ fn ipc(mut file: File, bar: &ProgressBar) -> Result<Tables> {
             careful(inner, schema)
         }
     }
+}
+
+/// The batches of an Arrow IPC stream, of which each message was checked.
+pub fn stream(messages: impl Read + Send + 'static) -> Result<Tables> {
+    let inner = guarded(|| StreamReader::try_new(messages, None))?;
+    let schema = inner.schema();
+    careful(inner, schema)
 }
 
 fn careful<R>(inner: R, schema: SchemaRef) -> Result<Tables>

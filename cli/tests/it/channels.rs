@@ -365,9 +365,12 @@ fn files_of_a_channel_have_one_schema() {
     let one = write("one.csv", "a,b\n1,x\n2,y\n");
     let same = write("same.csv", "a,b\n3,z\n");
     let other = write("other.csv", "a,b\n1.5,x\n");
+    let named = write("named.csv", "A,b\n1,x\n");
     let fewer = write("fewer.csv", "a\n1\n");
-    let line = lab.fails(1, ["send", "a", "c", &one, &same, &other]);
-    assert!(line.contains("other.csv") && line.contains("column 1") && line.contains("one.csv"), "{line}");
+    let line = lab.fails(1, ["send", "a", "c", &one, &same, &named]);
+    assert!(line.contains("named.csv") && line.contains("column 1") && line.contains("one.csv"), "{line}");
+    let line = lab.fails(1, ["send", "a", "c", &one, &other, "--type", "a=int"]);
+    assert!(line.contains("other.csv") && line.contains("`1.5` is no int64"), "{line}");
     let line = lab.fails(1, ["send", "a", "c", &one, &fewer]);
     assert!(line.contains("fewer.csv") && line.contains("1 column, not 2"), "{line}");
     let line = lab.fails(1, ["send", "a", "c", &one, &lab.file("missing.csv")]);

@@ -1,8 +1,10 @@
 //! The command as its users run it: real processes, exit codes, what they print.
 
 mod channels;
+mod csv;
 mod demo;
 mod feeds;
+mod live;
 mod pipes;
 mod round_trips;
 mod signals;

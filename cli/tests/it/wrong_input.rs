@@ -209,7 +209,7 @@ fn arrays_that_cannot_be_are_told() {
 fn csv_errors_say_where_and_what_to_do() {
     let lab = Lab::with_arena();
     let ragged = lab.write("ragged.csv", "a,b\n1,2\n3\n");
-    assert!(lab.fails(1, ["put", "a", "x", &ragged]).contains("line 3 has 1 fields"));
+    assert!(lab.fails(1, ["put", "a", "x", &ragged]).contains("line 3 has 1 field where"));
     let latin = lab.write("latin.csv", b"a,b\n1,\xe9t\xe9\n");
     assert!(lab.fails(1, ["put", "a", "x", &latin]).contains("UTF-8"));
     let late = lab.write("late.csv", "a\n1\n2\nthree\n");
