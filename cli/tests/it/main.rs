@@ -4,6 +4,7 @@ mod channels;
 mod demo;
 mod feeds;
 mod pipes;
+mod reading;
 mod round_trips;
 mod support;
 mod verbs;
