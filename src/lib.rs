@@ -87,6 +87,7 @@ pub use mutable::{MAX_PARTITIONS, MutableArray, Rows, RowsMut};
 pub use reader::{Batch, Bundled, Column, IpcMessages, Object, Table};
 pub use recover::{Recovered, Violation};
 pub use report::{ArenaInfo, ChannelInfo, Entry, Holder, Observer, Stats};
+pub use schema::MAX_DEPTH;
 pub use tables::Kind;
 pub use writer::{ArrayDraft, Bundle, Draft, Drafted, Value, Writer};
 

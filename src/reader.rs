@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::geometry::meta;
 use crate::recover::Violation;
 use crate::tables::Kind;
-use crate::view::{Attachment, Pin, entries_bytes};
+use crate::view::{Attachment, Pin, bytes_below, entries_bytes};
 use crate::word::{Id, State};
 
 /// An object, pinned: it stays unchanged until this and everything read from it is dropped.
@@ -97,17 +97,7 @@ impl Object {
     /// is counted in each.
     pub fn nbytes(&self) -> u64 {
         let core = &self.pin.attachment().core;
-        core.env.check_fork().map_or(0, |()| self.bytes_below(self.id, 4))
-    }
-
-    fn bytes_below(&self, id: Id, depth: u32) -> u64 {
-        let core = &self.pin.attachment().core;
-        let mut bytes = core.meta(id, meta::LEN);
-        if depth > 0 {
-            let parts = (0..core.entries(id)).filter_map(|i| self.pin.part(id, i).ok());
-            bytes += parts.map(|part| self.bytes_below(part, depth - 1)).sum::<u64>();
-        }
-        bytes
+        core.env.check_fork().map_or(0, |()| bytes_below(core, self.id, 4))
     }
 
     /// The bytes, if that is what was published.

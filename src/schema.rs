@@ -50,11 +50,17 @@ pub(crate) fn encode_schema(schema: &SchemaRef) -> Result<Arc<EncodedSchema>> {
     )
 }
 
+/// How many fields deep a column may nest, itself counted: a list of numbers is 2 deep, a map 3.
+///
+/// Every process reads a stored schema through a verifier that allows 64 tables inside each other. The message and
+/// the schema are two of them, the keys of a dictionary are up to two below their field.
+pub const MAX_DEPTH: usize = 60;
+
 fn schema_fine(schema: &Schema) -> Result<(), String> {
     schema
         .fields()
         .iter()
-        .try_for_each(|field| check_type(field.data_type()).map_err(|e| format!("column `{}`: {e}", field.name())))
+        .try_for_each(|field| check_type(field.data_type(), 1).map_err(|e| format!("column `{}`: {e}", field.name())))
 }
 
 /// 64 bits of a message, to find it in a cache and to notice that it was damaged (not forged).
@@ -74,7 +80,12 @@ pub(crate) fn fingerprint(bytes: &[u8]) -> u64 {
 
 /// Refuses types that Arrow's format has no place for, or whose parameters make no sense. `Err` is
 /// the reason. Schemas are checked on their way in and again on their way out.
-fn check_type(t: &DataType) -> Result<(), String> {
+fn check_type(t: &DataType, depth: usize) -> Result<(), String> {
+    if depth > MAX_DEPTH {
+        // Without its type, which would be as long as it is deep.
+        return Err(format!("it nests more than {MAX_DEPTH} fields deep, which is the limit; flatten it first"));
+    }
+    let check_type = |t: &DataType| check_type(t, depth + 1);
     match t {
         DataType::FixedSizeBinary(n) if *n < 0 => Err(format!("{t} has a negative size")),
         DataType::FixedSizeList(_, n) if *n < 0 => Err(format!("{t} has a negative size")),
@@ -96,7 +107,8 @@ fn check_type(t: &DataType) -> Result<(), String> {
         DataType::Dictionary(keys, _) if !keys.is_dictionary_key_type() => {
             Err(format!("{keys} cannot be the keys of a dictionary"))
         }
-        DataType::Dictionary(_, values) => check_type(values),
+        // The values have no field of their own.
+        DataType::Dictionary(_, values) => self::check_type(values, depth),
         DataType::RunEndEncoded(ends, values) => match ends.data_type() {
             DataType::Int16 | DataType::Int32 | DataType::Int64 => check_type(values.data_type()),
             other => Err(format!("run ends are int16, int32 or int64, not {other}")),
@@ -182,7 +194,7 @@ pub(crate) fn decode_schema(bytes: &[u8]) -> Result<Schema, String> {
         check_field(&field, true)?;
     }
     let schema = arrow_ipc::convert::fb_to_schema(schema);
-    schema.fields().iter().try_for_each(|f| check_type(f.data_type()))?;
+    schema.fields().iter().try_for_each(|f| check_type(f.data_type(), 1))?;
     Ok(schema)
 }
 
@@ -250,4 +262,36 @@ fn check_field(field: &arrow_ipc::Field<'_>, may_be_dictionary: bool) -> Result<
         check_field(&child, true)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::Arc;
+
+    use arrow_schema::{DataType, Field, Schema};
+
+    use super::{MAX_DEPTH, decode_schema, encode_schema};
+    use crate::error::Error;
+
+    /// A schema of one column that nests so deep, with what lies deepest in the stored form at its end.
+    fn deep(depth: usize) -> Arc<Schema> {
+        let metadata = HashMap::from([("key".to_owned(), "value".to_owned())]);
+        let leaf = DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::Utf8));
+        let leaf = Field::new("leaf", leaf, true).with_metadata(metadata);
+        let column = (1..depth).fold(leaf, |inner, _| Field::new("list", DataType::List(Arc::new(inner)), true));
+        Arc::new(Schema::new(vec![column]))
+    }
+
+    #[test]
+    fn the_deepest_column_is_read_again_and_a_deeper_one_is_refused_with_the_limit() {
+        let stored = encode_schema(&deep(MAX_DEPTH)).unwrap();
+        assert_eq!(decode_schema(&stored.bytes).unwrap(), *deep(MAX_DEPTH));
+        for depth in [MAX_DEPTH + 1, 100, 2_000] {
+            match encode_schema(&deep(depth)) {
+                Err(Error::Invalid(text)) => assert!(text.contains("more than 60 fields deep"), "{text}"),
+                other => panic!("{depth}: {:?}", other.map(|_| ())),
+            }
+        }
+    }
 }

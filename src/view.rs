@@ -370,6 +370,22 @@ impl Sheet {
         Ok(sheet)
     }
 
+    /// What kind of object the draft becomes.
+    pub fn kind(&self) -> Result<Kind> {
+        self.at.core.seen_kind(self.draft().id)
+    }
+
+    /// What [`Sheet::set_rows`] set.
+    pub fn rows(&self) -> u64 {
+        self.at.core.meta(self.draft().id, meta::ROWS)
+    }
+
+    /// Bytes of the draft and of its parts.
+    pub fn nbytes(&self) -> u64 {
+        let core = &self.at.core;
+        core.env.check_fork().map_or(0, |()| bytes_below(core, self.draft().id, 4))
+    }
+
     pub fn set_rows(&self, rows: u64) {
         self.at.core.set_meta(self.draft().id, meta::ROWS, rows);
     }
@@ -425,6 +441,16 @@ impl Stretch {
         // is the only way to them here.
         Ok(unsafe { std::slice::from_raw_parts_mut(at, self.len as usize) })
     }
+}
+
+/// Bytes of an object or draft and of its parts, so many levels down.
+pub fn bytes_below(core: &Core<Posix>, id: Id, depth: u32) -> u64 {
+    let mut bytes = core.meta(id, meta::LEN);
+    if depth > 0 {
+        let parts = (0..core.entries(id)).filter_map(|i| core.object(core.entry(id, i).part()).ok());
+        bytes += parts.map(|part| bytes_below(core, part, depth - 1)).sum::<u64>();
+    }
+    bytes
 }
 
 /// Bytes that entries take in front of an object's body, padded so that the body is 64-aligned.

@@ -166,6 +166,12 @@ impl<T: Element, D: Dimension> From<ArrayDraft<T, D>> for Value<'_> {
     }
 }
 
+impl From<Drafted> for Value<'_> {
+    fn from(draft: Drafted) -> Self {
+        Value::Drafted(draft)
+    }
+}
+
 impl<'a> Value<'a> {
     /// What was copied already, and its schema, if it has one.
     pub(crate) fn copied(sheet: Sheet, schema: Option<SchemaRef>) -> Value<'a> {
@@ -236,9 +242,38 @@ impl<'a> Bundle<'a> {
     }
 }
 
-/// A draft on its way: see [`Draft`] and [`ArrayDraft`].
+/// A value that lies in the arena and is not published yet: a [`Draft`] or [`ArrayDraft`] on its way, or what
+/// [`Writer::prepare`] made of any other value. Dropped, it is gone.
 #[derive(Debug)]
 pub struct Drafted(Unfinished);
+
+impl Drafted {
+    /// What kind of object it becomes.
+    pub fn kind(&self) -> Result<Kind> {
+        match &self.0 {
+            Unfinished::Batch(_) => Ok(Kind::Batch),
+            Unfinished::Whole(sheet, _) => sheet.kind(),
+        }
+    }
+
+    /// Rows of a batch or table, elements of an array, members of a bundle, bytes.
+    pub fn rows(&self) -> u64 {
+        match &self.0 {
+            Unfinished::Batch(draft) => draft.rows() as u64,
+            Unfinished::Whole(sheet, _) => sheet.rows(),
+        }
+    }
+
+    /// The bytes that it takes in the arena, and those of the objects that it shares.
+    pub fn nbytes(&self) -> u64 {
+        match &self.0 {
+            Unfinished::Batch(draft) => {
+                draft.memory.root.nbytes() + draft.memory.parts.iter().map(Sheet::nbytes).sum::<u64>()
+            }
+            Unfinished::Whole(sheet, _) => sheet.nbytes(),
+        }
+    }
+}
 
 /// What becomes a part of a value.
 enum Part<'a> {
@@ -338,6 +373,15 @@ impl Writer {
         let elements = layout.prepare(sheet.bytes()?)?;
         sheet.set_rows(elements);
         Ok(ArrayDraft { layout, sheet, _permit: self.permit.clone() })
+    }
+
+    /// Copies a value into the arena now, to be published, sent or put in a bundle later. What it takes is known from
+    /// then on ([`Drafted::nbytes`]), also where the name is somebody else's a moment after it was published.
+    pub fn prepare<'a>(&self, value: impl Into<Value<'a>>) -> Result<Drafted> {
+        self.at.core.env.check_fork()?;
+        let value = value.into();
+        let schema = value.schema()?;
+        Ok(Drafted(Unfinished::Whole(self.build(value)?, schema)))
     }
 
     /// Makes a draft of a value.

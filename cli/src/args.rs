@@ -159,13 +159,13 @@ pub struct Put {
     pub name: String,
     /// File to read; - is standard input
     pub file: PathBuf,
-    /// Format of the file, if its name does not tell
+    /// Format of the file, if neither its name nor how it begins tells
     #[arg(long)]
     pub format: Option<Format>,
     /// How it is read
     #[command(flatten)]
     pub reading: Reading,
-    /// Rows in a batch of the table (Parquet, CSV) [default: 1 Mi, or 128 MiB]
+    /// Rows in a batch of the table [default: 1 Mi, or 128 MiB; Arrow files keep their batches]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1 << 31))]
     pub batch_rows: Option<u64>,
 }

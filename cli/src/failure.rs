@@ -37,6 +37,13 @@ impl Failure {
         Failure::Usage(text.to_string())
     }
 
+    /// What it says.
+    pub fn into_text(self) -> String {
+        match self {
+            Failure::Usage(text) | Failure::Failed(text) | Failure::Interrupted(text) => text,
+        }
+    }
+
     /// Says the failure on standard error and gives the exit code. Does not return when the
     /// failure came from a signal: then the process dies of that signal, so that a shell's loop
     /// around the command ends too.

@@ -3,11 +3,14 @@
 use std::io::{IsTerminal, Read};
 use std::path::Path;
 
+use arrow_array::RecordBatchReader;
+use faretra::Kind;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 use crate::args::{Cli, Put, Reading};
 use crate::failure::{Context, Failure, Result};
+use crate::format::recut::{Cut, Recut};
 use crate::format::{self, Format, npy, read};
 use crate::out::Out;
 use crate::{arenas, signal, size};
@@ -48,23 +51,22 @@ pub fn options(reading: &Reading, file: &Path, batch_rows: Option<u64>) -> read:
 
 /// `faretra put`
 pub fn put(cli: &Cli, args: &Put) -> Result<()> {
-    let format = Format::choose(args.format, &args.file)?;
+    let format = Format::of_input(args.format, &args.file)?;
     // First the arena: its absence should not cost the reading of a pipe.
     let arena = arenas::open(cli, &args.arena)?;
     let mut file = format::open(&args.file)?;
     let bar = progress(&args.name, format == Format::Parquet);
-    let version = match format {
+    let draft = match format {
         Format::Npy => {
             let array = npy::open(file).doing("read", &args.file)?;
             let writer = arenas::writer(&arena)?;
-            array.publish(&writer, &args.name, &bar)
+            array.draft(&writer, &bar).map(|draft| (writer, draft))
         }
         Format::Bytes => {
             let mut bytes = Vec::new();
             file.read_to_end(&mut bytes).doing("read", &args.file)?;
             let writer = arenas::writer(&arena)?;
-            signal::check()?;
-            Ok(writer.publish(&args.name, bytes.as_slice())?)
+            writer.prepare(bytes.as_slice()).map(|draft| (writer, draft)).map_err(Failure::from)
         }
         Format::Parquet | Format::Csv | Format::Arrow | Format::ArrowStream => {
             let options = options(&args.reading, &args.file, args.batch_rows);
@@ -74,9 +76,16 @@ pub fn put(cli: &Cli, args: &Put) -> Result<()> {
             {
                 bar.suspend(|| eprintln!("faretra: {note}"));
             }
+            let reader: Box<dyn RecordBatchReader + Send> = match format {
+                Format::Arrow | Format::ArrowStream => {
+                    let schema = tables.reader.schema();
+                    Box::new(Recut::new(tables.reader, schema, Cut::of_batches(args.batch_rows)))
+                }
+                _ => tables.reader,
+            };
             let writer = arenas::writer(&arena)?;
-            match writer.publish(&args.name, tables.reader) {
-                Ok(version) => Ok(version),
+            match writer.prepare(reader) {
+                Ok(draft) => Ok((writer, draft)),
                 // What the file's reader said, with the file.
                 Err(error @ faretra::Error::Arrow(_)) => Err(error).doing("read", &args.file),
                 Err(error) => Err(Failure::from(error)),
@@ -84,26 +93,36 @@ pub fn put(cli: &Cli, args: &Put) -> Result<()> {
         }
     };
     bar.finish_and_clear();
-    let version = version?;
-    let object = arena.get(&args.name)?;
+    let (writer, draft) = draft?;
+    // What is told is what this command published, whatever the name means a moment later.
+    let (kind, rows, bytes) = (draft.kind()?, draft.rows(), draft.nbytes());
+    signal::check()?;
+    let version = writer.publish(&args.name, draft)?;
     let mut out = Out::new();
     if cli.json {
-        out.json(&json!({
+        let mut facts = json!({
             "arena": args.arena,
             "name": args.name,
             "version": version,
-            "kind": object.kind().to_string(),
-            "rows": object.rows(),
-            "bytes": object.nbytes(),
-        }))?;
+            "kind": kind.to_string(),
+            "bytes": bytes,
+        });
+        if let Some(unit) = unit(kind) {
+            facts[format!("{unit}s")] = rows.into();
+        }
+        out.json(&facts)?;
     } else {
-        out.line(format!(
-            "{}: version {version}, {} of {}, {}",
-            args.name,
-            object.kind(),
-            size::plural(object.rows(), "row"),
-            size::bytes(object.nbytes())
-        ))?;
+        let counted = unit(kind).map_or_else(String::new, |unit| format!(" of {}", size::plural(rows, unit)));
+        out.line(format!("{}: version {version}, {kind}{counted}, {}", args.name, size::bytes(bytes)))?;
     }
     out.finish()
+}
+
+/// What an object of this kind has so many of, beside its bytes.
+fn unit(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::Bytes => None,
+        Kind::Array => Some("element"),
+        _ => Some("row"),
+    }
 }

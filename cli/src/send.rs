@@ -3,7 +3,6 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use arrow_array::{Array, RecordBatch, RecordBatchIterator, RecordBatchOptions};
@@ -18,7 +17,7 @@ use crate::channels::{self, Named, PATIENCE, SLICE};
 use crate::failure::{Context, Failure, Result, one_line};
 use crate::format::csv::Csv;
 use crate::format::pipe::{self, Input};
-use crate::format::{Format, read, stream};
+use crate::format::{Format, read};
 use crate::out::Out;
 use crate::put::{options, progress};
 use crate::{arenas, signal, size};
@@ -171,7 +170,7 @@ fn sources<'a>(cli: &Cli, args: &'a Send, formats: &[Format]) -> Result<Vec<Sour
             (input, Format::Csv) => Csv::open(input, &options, &bar).map(|csv| Opened::Csv(Box::new(csv))),
             (Input::File(file), format) => read::tables(file, *format, &options, &bar).map(Opened::Tables),
             (Input::Pipe(pipe), Format::Arrow | Format::ArrowStream) => {
-                stream::open(pipe, &options, &bar).map(Opened::Tables)
+                read::piped(pipe, &options, &bar).map(Opened::Tables)
             }
             (Input::Pipe(pipe), format) => {
                 pipe.spool().and_then(|file| read::tables(file, *format, &options, &bar)).map(Opened::Tables)
@@ -307,6 +306,7 @@ impl Sending<'_> {
     fn file(&mut self, source: Source<'_>, schema: &SchemaRef) -> Result<()> {
         let Source { path, tables, bar, live } = source;
         self.live = live;
+        signal::last_words(self.rest());
         bar.reset();
         if std::io::stderr().is_terminal() {
             bar.set_draw_target(ProgressDrawTarget::stderr());
@@ -356,7 +356,7 @@ impl Sending<'_> {
                         );
                         bar.suspend(|| eprintln!("faretra: {text}"));
                     }
-                    sleep(Duration::from_millis(50));
+                    signal::sleep(Duration::from_millis(50));
                     value
                 }
                 Err(SendError::TimedOut(value) | SendError::Full(value)) => value,
@@ -383,11 +383,12 @@ impl Sending<'_> {
         self.batches += 1;
         self.rows += batch.num_rows() as u64;
         self.bytes += bytes;
+        signal::last_words(self.rest());
         Ok(())
     }
 
-    /// What was sent before it failed, and how to go on.
-    fn explain(&self, failure: Failure) -> Failure {
+    /// What was sent so far, and how to send the rest.
+    fn rest(&self) -> String {
         let done = self.args.skip - self.skip + self.batches;
         let sent = match self.batches {
             0 => "nothing was sent".to_owned(),
@@ -398,10 +399,15 @@ impl Sending<'_> {
                 self.args.channel
             ),
         };
-        let rest = match self.live {
+        match self.live {
             true => format!("{sent}; it is not closed, and another `faretra send` of the rows that are left goes on"),
             false => format!("{sent}; it is not closed, and the same command with --skip {done} sends the rest"),
-        };
+        }
+    }
+
+    /// What was sent before it failed, and how to go on.
+    fn explain(&self, failure: Failure) -> Failure {
+        let rest = self.rest();
         match failure {
             _ if signal::received().is_some() => Failure::Interrupted(rest),
             Failure::Failed(text) if self.batches > 0 => Failure::Failed(format!("{text}; {rest}")),

@@ -1,25 +1,29 @@
 //! File formats: which one a file is in, and the same few for reading and writing.
 //!
-//! - `pipe`: files, and what comes only once. `stream`: Arrow IPC from a pipe, as it comes.
+//! - `pipe`: files, and what comes only once.
 //! - `read`: Parquet, CSV, Arrow IPC file and stream as a `RecordBatchReader`.
+//! - `parquet`: Parquet files. `thrift`: how deep their schemas nest. `ipc`: Arrow IPC, message by message.
+//! - `recut`: batches put together and cut.
 //! - `csv`: CSV files. `records`: their rows and fields; `infer`: the types that hold the values of
 //!   a column; `types`: text into values of them.
-//! - `ipc_check`: the lengths in Arrow IPC.
 //! - `write`: record batches to the same formats.
 //! - `npy`: n-dimensional arrays.
 
 pub mod csv;
 mod infer;
-pub mod ipc_check;
+mod ipc;
 pub mod npy;
+mod parquet;
 pub mod pipe;
 pub mod read;
 mod records;
-pub mod stream;
+pub mod recut;
+mod thrift;
 pub mod types;
 pub mod write;
 
 use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use clap::ValueEnum;
@@ -73,6 +77,28 @@ impl Format {
             return Err(Failure::usage("`-` has no name that tells its format: give --format"));
         }
         Err(Failure::usage(format!("the name `{}` does not tell its format: {remedy}", path.display())))
+    }
+
+    /// The format of a file that is read: asked for, told by its name, or else by how it begins.
+    pub fn of_input(asked: Option<Format>, path: &Path) -> Result<Format> {
+        let told = asked.or_else(|| Format::of_name(path)).or_else(|| Format::of_content(path));
+        Format::choose(told, path)
+    }
+
+    /// The format that a file begins as. What is no file can be read once only, and is not looked at.
+    fn of_content(path: &Path) -> Option<Format> {
+        if !path.metadata().ok()?.is_file() {
+            return None;
+        }
+        let mut start = Vec::with_capacity(6);
+        File::open(path).ok()?.take(6).read_to_end(&mut start).ok()?;
+        match start.as_slice() {
+            [b'P', b'A', b'R', b'1', ..] => Some(Format::Parquet),
+            b"ARROW1" | [b'F', b'E', b'A', b'1', ..] => Some(Format::Arrow),
+            [0xff, 0xff, 0xff, 0xff, ..] => Some(Format::ArrowStream),
+            b"\x93NUMPY" => Some(Format::Npy),
+            _ => None,
+        }
     }
 
     /// Its name in messages.

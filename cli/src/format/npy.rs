@@ -2,9 +2,9 @@
 
 use std::fmt::Display;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 
-use faretra::{Array, Element, ElementType, Object, Value, Writer};
+use faretra::{Array, Drafted, Element, ElementType, Object, Writer};
 use half::f16;
 use indicatif::ProgressBar;
 use ndarray::{ArrayViewD, IxDyn, ShapeBuilder};
@@ -68,10 +68,63 @@ pub struct NpyFile {
     pub bytes: u64,
 }
 
+/// Bytes of a header at most: numpy's own limit, beyond which it must be told to trust a file.
+const HEADER: u64 = 10_000;
+
+/// Brackets within brackets in a header, at most. A shape is two deep, a record with shapes in it four. The time that
+/// the header's parser takes grows exponentially with them.
+const BRACKETS: u32 = 6;
+
+/// Bytes of a file's header, and fails if they cannot be one.
+fn header_bytes(file: &mut File) -> Result<Vec<u8>> {
+    let foreign = |why: &str| Failure::new(format!("it is not a .npy file ({why})"));
+    let mut bytes = Vec::new();
+    file.take(12).read_to_end(&mut bytes)?;
+    let (front, length) = match *bytes.as_slice() {
+        [] => return Err(foreign("it is empty")),
+        [0x93, b'N', b'U', b'M', b'P', b'Y', 1, 0, a, b, ..] => (10, u64::from(u16::from_le_bytes([a, b]))),
+        [0x93, b'N', b'U', b'M', b'P', b'Y', 2 | 3, 0, a, b, c, d] => (12, u64::from(u32::from_le_bytes([a, b, c, d]))),
+        [0x93, b'N', b'U', b'M', b'P', b'Y', major, minor, ..] => {
+            return Err(foreign(&format!("its version {major}.{minor} is not known, or it is cut")));
+        }
+        _ => return Err(foreign("it does not begin with \\x93NUMPY")),
+    };
+    if length > HEADER {
+        return Err(Failure::new(format!("its header has {length} bytes, more than the {HEADER} that are read")));
+    }
+    let whole = front + length;
+    file.take(whole.saturating_sub(bytes.len() as u64)).read_to_end(&mut bytes)?;
+    if (bytes.len() as u64) < whole {
+        return Err(foreign("it ends within its header"));
+    }
+    bytes.truncate(usize::try_from(whole).unwrap_or(bytes.len()));
+    file.seek(SeekFrom::Start(whole))?;
+    let (mut depth, mut quote) = (0u32, None);
+    let mut text = bytes[front as usize..].iter();
+    while let Some(&byte) = text.next() {
+        match (byte, quote) {
+            (b'\\', Some(_)) => drop(text.next()),
+            (byte, Some(mark)) if byte == mark => quote = None,
+            (b'\'' | b'"', None) => quote = Some(byte),
+            (b'(' | b'[' | b'{', None) => depth += 1,
+            (b')' | b']' | b'}', None) => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > BRACKETS {
+            return Err(Failure::new(format!(
+                "its header has brackets more than {BRACKETS} deep, which no array of numbers needs"
+            )));
+        }
+    }
+    Ok(bytes)
+}
+
 /// Reads the header and checks that the file is as long as it says.
 pub fn open(mut file: File) -> Result<NpyFile> {
-    let header =
-        Header::from_reader(&mut file).map_err(|error| Failure::new(format!("it is not a .npy file ({error})")))?;
+    let header = header_bytes(&mut file)?;
+    let start = header.len() as u64;
+    let header = Header::from_reader(&mut header.as_slice())
+        .map_err(|error| Failure::new(format!("it is not a .npy file ({error})")))?;
     let descriptor = match &header.type_descriptor {
         PyValue::String(text) => text.as_str(),
         _ => {
@@ -97,7 +150,6 @@ pub fn open(mut file: File) -> Result<NpyFile> {
         .shape
         .iter()
         .try_fold(element.size() as u64, |product, &length| product.checked_mul(u64::try_from(length).ok()?));
-    let start = std::io::Seek::stream_position(&mut file)?;
     let there = file.metadata()?.len().saturating_sub(start);
     match bytes {
         Some(bytes) if bytes == there => Ok(NpyFile {
@@ -118,12 +170,12 @@ pub fn open(mut file: File) -> Result<NpyFile> {
 }
 
 impl NpyFile {
-    /// Publishes the array: its elements go from the file straight into the arena.
-    pub fn publish(self, writer: &Writer, name: &str, bar: &ProgressBar) -> Result<u64> {
-        with_element!(self.element, T => self.publish_as::<T>(writer, name, bar))
+    /// Makes a draft of the array: its elements go from the file straight into the arena.
+    pub fn draft(self, writer: &Writer, bar: &ProgressBar) -> Result<Drafted> {
+        with_element!(self.element, T => self.draft_as::<T>(writer, bar))
     }
 
-    fn publish_as<T: Element>(self, writer: &Writer, name: &str, bar: &ProgressBar) -> Result<u64> {
+    fn draft_as<T: Element>(self, writer: &Writer, bar: &ProgressBar) -> Result<Drafted> {
         let shape = IxDyn(&self.shape).set_f(self.fortran);
         let mut draft = writer.draft_array::<T, IxDyn>(shape)?;
         let mut view = draft.view_mut()?;
@@ -132,8 +184,7 @@ impl NpyFile {
         bar.set_length(self.bytes);
         let mut source = Counted::new(self.file, bar);
         fill(elements, &mut source, number_size(self.element), self.big_endian)?;
-        bar.finish_and_clear();
-        Ok(writer.publish(name, Value::from(draft))?)
+        Ok(writer.prepare(draft)?)
     }
 }
 

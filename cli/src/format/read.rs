@@ -1,19 +1,20 @@
 //! Files of record batches, read batch by batch.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow_array::{RecordBatch, RecordBatchReader};
-use arrow_ipc::reader::{FileReaderBuilder, StreamReader};
 use arrow_schema::{ArrowError, DataType, SchemaRef};
 use indicatif::ProgressBar;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+use super::Format;
 use super::csv::Csv;
-use super::pipe::Input;
-use super::{Format, ipc_check};
+use super::ipc::{self, Batches};
+use super::parquet::{self, Parquet};
+use super::pipe::{Input, Pipe};
+use super::recut::{Cut, Recut};
 use crate::failure::{Failure, Result, arrow_text};
 use crate::{panics, signal};
 
@@ -57,66 +58,35 @@ pub fn tables(file: File, format: Format, options: &Options, bar: &ProgressBar) 
     match format {
         Format::Parquet => parquet(file, options, bar),
         Format::Csv => Csv::open(Input::File(file), options, bar)?.tables(),
-        Format::Arrow | Format::ArrowStream => ipc(file, bar),
+        Format::Arrow | Format::ArrowStream => Ok(careful(ipc::open(file, bar)?)),
         Format::Npy | Format::Bytes => Err(Failure::new(format!("{} does not hold record batches", format.noun()))),
     }
 }
 
-fn rows_per_batch(options: &Options, rows: u64, bytes: u64) -> usize {
-    let by_size = BATCH_BYTES / (bytes / rows.max(1)).max(1);
-    let rows = options.batch_rows.unwrap_or_else(|| by_size.clamp(1024, BATCH_ROWS));
-    usize::try_from(rows).unwrap_or(usize::MAX)
-}
-
 fn parquet(mut file: File, options: &Options, bar: &ProgressBar) -> Result<Tables> {
     expect_magic(&mut file, b"PAR1", Format::Parquet)?;
-    let builder = guarded(|| Ok(ParquetRecordBatchReaderBuilder::try_new(file)?))?;
-    let groups = builder.metadata().row_groups();
-    let bytes: i64 = groups.iter().map(|group| group.total_byte_size().max(0)).sum();
-    let rows = builder.metadata().file_metadata().num_rows();
-    let (rows, bytes) = (rows.max(0).unsigned_abs(), bytes.unsigned_abs());
-    let size = rows_per_batch(options, rows, bytes);
-    // The reader's own schema lacks the file's metadata.
-    let schema = Arc::clone(builder.schema());
+    let Parquet { schema, rows, steps } = parquet::open(file, options.batch_rows)?;
     bar.set_length(rows);
-    let inner = guarded(|| Ok(builder.with_batch_size(size).build()?))?;
+    let inner = Recut::new(steps, Arc::clone(&schema), Cut::new(options.batch_rows));
     Ok(Tables {
         reader: Box::new(Careful { inner, schema, bar: Some(bar.clone()), hint: "", done: false }),
         note: None,
     })
 }
 
-fn ipc(mut file: File, bar: &ProgressBar) -> Result<Tables> {
-    bar.set_length(file.metadata()?.len());
-    // The content decides between file and stream: `.arrow` is used for both.
-    let layout = ipc_check::check(&mut file)?;
-    let file = BufReader::with_capacity(256 * 1024, Counted::new(file, bar));
-    match layout {
-        ipc_check::Layout::File => {
-            let inner = guarded(|| FileReaderBuilder::new().build(file))?;
-            let schema = inner.schema();
-            careful(inner, schema)
-        }
-        ipc_check::Layout::Stream => {
-            let inner = guarded(|| StreamReader::try_new(file, None))?;
-            let schema = inner.schema();
-            careful(inner, schema)
-        }
+/// Opens what a pipe brings as Arrow IPC: of a stream, each batch is there when its last byte is. A file begins at its
+/// end, and is read when all of it came.
+pub fn piped(mut pipe: Pipe, options: &Options, bar: &ProgressBar) -> Result<Tables> {
+    match pipe.peek(6)? {
+        [] => Err(Failure::new("nothing came: there is no stream of record batches")),
+        b"ARROW1" => tables(pipe.spool()?, Format::Arrow, options, bar),
+        _ => Ok(careful(ipc::stream(pipe)?)),
     }
 }
 
-/// The batches of an Arrow IPC stream, of which each message was checked.
-pub fn stream(messages: impl Read + Send + 'static) -> Result<Tables> {
-    let inner = guarded(|| StreamReader::try_new(messages, None))?;
-    let schema = inner.schema();
-    careful(inner, schema)
-}
-
-fn careful<R>(inner: R, schema: SchemaRef) -> Result<Tables>
-where
-    R: Iterator<Item = Result<RecordBatch, ArrowError>> + Send + 'static,
-{
-    Ok(Tables { reader: Box::new(Careful { inner, schema, bar: None, hint: "", done: false }), note: None })
+fn careful(Batches { schema, batches }: Batches) -> Tables {
+    let inner = batches.map(|batch| batch.map_err(|failure| ArrowError::ExternalError(failure.into_text().into())));
+    Tables { reader: Box::new(Careful { inner, schema, bar: None, hint: "", done: false }), note: None }
 }
 
 fn expect_magic(file: &mut File, expected: &[u8; 4], format: Format) -> Result<()> {
@@ -135,7 +105,7 @@ fn expect_magic(file: &mut File, expected: &[u8; 4], format: Format) -> Result<(
 }
 
 /// Runs a decoder. Damaged files make some of them panic; that becomes an error in words.
-fn guarded<T>(decode: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
+pub fn guarded<T>(decode: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
     let _quiet = panics::Quiet::new();
     match catch_unwind(AssertUnwindSafe(decode)) {
         Ok(result) => result,

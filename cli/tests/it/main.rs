@@ -6,6 +6,7 @@ mod demo;
 mod feeds;
 mod live;
 mod pipes;
+mod reading;
 mod round_trips;
 mod signals;
 mod support;

@@ -1,0 +1,676 @@
+//! Arrow IPC, message by message, from files and from what comes only once.
+//!
+//! arrow's own readers believe what a message says: its lengths, which they allocate; the byte order; and that
+//! nothing but its header changes what it means. So every message is checked here before arrow decodes it, and
+//! what it says beside its header is honoured or refused:
+//!
+//! - Arrow 0.17 told the compression of a body in the message's own metadata (`ARROW:experimental_compression`).
+//!   Such a message is written anew, with the compression where it is today.
+//! - Any other key of Arrow's own (`ARROW:...`) is refused, because nobody knows here what it changes.
+//! - Big-endian data is refused.
+//! - What follows the end of a stream is another stream of the same columns, or an error.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_buffer::{Buffer, MutableBuffer};
+use arrow_ipc::reader::{read_dictionary, read_record_batch};
+use arrow_ipc::{
+    Block, BodyCompression, BodyCompressionArgs, BodyCompressionMethod, CompressionType, DictionaryBatch,
+    DictionaryBatchArgs, Endianness, KeyValue, Message, MessageArgs, MessageHeader, RecordBatchArgs,
+};
+use arrow_schema::SchemaRef;
+use flatbuffers::{FlatBufferBuilder, ForwardsUOffset, InvalidFlatbuffer, Vector, WIPOffset};
+use indicatif::ProgressBar;
+
+use super::read::{Counted, guarded};
+use crate::failure::{Failure, Result};
+use crate::signal;
+
+/// Bytes of a message's metadata, or of a footer, at most.
+const METADATA: u64 = 1 << 30;
+
+/// A stream that begins without a marker (before Arrow 0.15) has a schema of fewer bytes. Text that is no stream
+/// at all promises more by its first letters.
+const OLD_SCHEMA: u32 = 1 << 24;
+
+/// No compression that IPC knows makes data smaller than this part of it.
+const RATIO: u64 = 1 << 16;
+
+/// Bytes by which a buffer grows, where nobody knows yet how many really come.
+const STEP: usize = 64 << 20;
+
+/// Bytes between the last message of a file and its footer, at most: the mark of the stream's end, and padding.
+const GAP: u64 = 64;
+
+/// The key by which Arrow 0.17 told the compression of a body.
+const OLD_COMPRESSION: &str = "ARROW:experimental_compression";
+
+/// Record batches, and the schema of all of them.
+pub struct Batches {
+    /// The schema.
+    pub schema: SchemaRef,
+    /// The batches.
+    pub batches: Box<dyn Iterator<Item = Result<RecordBatch>> + Send>,
+}
+
+/// Opens a file, whose content decides between the file and the stream layout: `.arrow` is used for both.
+pub fn open(mut file: File, bar: &ProgressBar) -> Result<Batches> {
+    let length = file.metadata()?.len();
+    bar.set_length(length);
+    let mut start = Vec::with_capacity(6);
+    file.by_ref().take(6).read_to_end(&mut start)?;
+    file.seek(SeekFrom::Start(0))?;
+    let source = Counted::new(file, bar);
+    match start.as_slice() {
+        [] => Err(Failure::new("the file is empty")),
+        b"ARROW1" => blocks(source, length),
+        [b'F', b'E', b'A', b'1', ..] => Err(Failure::new(
+            "it is a Feather version 1 file, which only old programs write: \
+             write it again as version 2 (Arrow IPC) or Parquet",
+        )),
+        _ => Stream::of(BufReader::with_capacity(256 * 1024, source), Some(length)).begin(),
+    }
+}
+
+/// Reads a stream as it comes: each batch is there when its last byte is.
+pub fn stream(source: impl Read + Send + 'static) -> Result<Batches> {
+    Stream::of(source, None).begin()
+}
+
+fn foreign() -> Failure {
+    Failure::new("it is not Arrow IPC: neither a file nor a stream begins so")
+}
+
+fn cut(what: impl std::fmt::Display) -> Failure {
+    Failure::new(format!("the Arrow IPC file is cut or damaged: {what}"))
+}
+
+fn unreadable(what: &str, error: &InvalidFlatbuffer) -> Failure {
+    match error {
+        InvalidFlatbuffer::DepthLimitReached => Failure::new(format!(
+            "its columns nest more than {} levels deep, which is the limit: flatten them first",
+            faretra::MAX_DEPTH
+        )),
+        InvalidFlatbuffer::TooManyTables => Failure::new("its schema has more fields than Arrow's readers take"),
+        error => cut(format!("{what} cannot be read ({error})")),
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<Message<'_>> {
+    arrow_ipc::root_as_message(bytes).map_err(|error| unreadable("a message", &error))
+}
+
+/// Fails if there is not that much memory, so that a length that nobody meant does not end the process.
+fn affordable(bytes: u64) -> Result<()> {
+    let there = usize::try_from(bytes).is_ok_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok());
+    match there {
+        true => Ok(()),
+        false => Err(Failure::new(format!("it asks for {bytes} bytes of memory at once, and there are not so many"))),
+    }
+}
+
+type Metadata<'a> = Vector<'a, ForwardsUOffset<KeyValue<'a>>>;
+
+/// The compression that is told beside the header, of a message as Arrow 0.17 wrote them. Refuses other keys that
+/// are Arrow's own; those of users change nothing.
+fn old_compression(metadata: Option<Metadata<'_>>) -> Result<Option<CompressionType>> {
+    let mut compression = None;
+    for pair in metadata.into_iter().flatten() {
+        let (key, value) = (pair.key().unwrap_or_default(), pair.value().unwrap_or_default());
+        compression = match (key, value.to_ascii_lowercase().as_str()) {
+            (OLD_COMPRESSION, "uncompressed") => None,
+            (OLD_COMPRESSION, "lz4" | "lz4_frame") => Some(CompressionType::LZ4_FRAME),
+            (OLD_COMPRESSION, "zstd") => Some(CompressionType::ZSTD),
+            (key, _) if key.starts_with("ARROW:") => {
+                return Err(Failure::new(format!(
+                    "a message in it says {key} = {value:?}, which this program does not know: \
+                     write it again with a newer program"
+                )));
+            }
+            _ => compression,
+        };
+    }
+    Ok(compression)
+}
+
+/// The message of a batch again, with the compression of its body in its header.
+fn with_compression(message: &Message<'_>, codec: CompressionType) -> Result<Vec<u8>> {
+    let mut out = FlatBufferBuilder::new();
+    let (kind, header) = match message.header_type() {
+        MessageHeader::RecordBatch => {
+            let batch = message.header_as_record_batch().ok_or_else(|| cut("a message has no header"))?;
+            (MessageHeader::RecordBatch, again(&mut out, &batch, codec).as_union_value())
+        }
+        _ => {
+            let dictionary = message.header_as_dictionary_batch().ok_or_else(|| cut("a message has no header"))?;
+            let batch = dictionary.data().ok_or_else(|| cut("a dictionary has no values"))?;
+            let data = Some(again(&mut out, &batch, codec));
+            let args = DictionaryBatchArgs { id: dictionary.id(), data, isDelta: dictionary.isDelta() };
+            (MessageHeader::DictionaryBatch, DictionaryBatch::create(&mut out, &args).as_union_value())
+        }
+    };
+    let message = Message::create(
+        &mut out,
+        &MessageArgs {
+            version: message.version(),
+            header_type: kind,
+            header: Some(header),
+            bodyLength: message.bodyLength(),
+            custom_metadata: None,
+        },
+    );
+    out.finish(message, None);
+    Ok(out.finished_data().to_vec())
+}
+
+fn again<'a>(
+    out: &mut FlatBufferBuilder<'a>,
+    batch: &arrow_ipc::RecordBatch<'_>,
+    codec: CompressionType,
+) -> WIPOffset<arrow_ipc::RecordBatch<'a>> {
+    let nodes: Vec<_> = batch.nodes().into_iter().flatten().copied().collect();
+    let buffers: Vec<_> = batch.buffers().into_iter().flatten().copied().collect();
+    let nodes = Some(out.create_vector(&nodes));
+    let buffers = Some(out.create_vector(&buffers));
+    let method = BodyCompressionMethod::BUFFER;
+    let compression = Some(BodyCompression::create(out, &BodyCompressionArgs { codec, method }));
+    let args = RecordBatchArgs { length: batch.length(), nodes, buffers, compression, variadicBufferCounts: None };
+    arrow_ipc::RecordBatch::create(out, &args)
+}
+
+/// The schema of a message or footer, which is little-endian as this machine is.
+fn schema_of(schema: arrow_ipc::Schema<'_>) -> Result<SchemaRef> {
+    if schema.endianness() != Endianness::Little {
+        return Err(Failure::new(
+            "it is big-endian Arrow IPC, and this machine is little-endian: \
+             write it again with pyarrow or as Parquet",
+        ));
+    }
+    Ok(Arc::new(guarded(|| Ok(arrow_ipc::convert::fb_to_schema(schema)))?))
+}
+
+/// What messages mean one after the other.
+#[derive(Default)]
+struct Decoder {
+    schema: Option<SchemaRef>,
+    dictionaries: HashMap<i64, ArrayRef>,
+}
+
+impl Decoder {
+    /// Takes the next message, which is a batch, or is remembered.
+    fn take(&mut self, metadata: &[u8], body: &Buffer) -> Result<Option<RecordBatch>> {
+        let message = parse(metadata)?;
+        match old_compression(message.custom_metadata())? {
+            Some(codec)
+                if matches!(message.header_type(), MessageHeader::RecordBatch | MessageHeader::DictionaryBatch) =>
+            {
+                let metadata = with_compression(&message, codec)?;
+                self.decode(&parse(&metadata)?, body)
+            }
+            _ => self.decode(&message, body),
+        }
+    }
+
+    fn decode(&mut self, message: &Message<'_>, body: &Buffer) -> Result<Option<RecordBatch>> {
+        let version = message.version();
+        let Some(schema) = &self.schema else {
+            return Err(cut("its first message is no schema"));
+        };
+        match message.header_type() {
+            MessageHeader::RecordBatch => {
+                let batch = message.header_as_record_batch().ok_or_else(|| cut("a message has no header"))?;
+                check_batch(&batch, body)?;
+                let schema = Arc::clone(schema);
+                let dictionaries = &self.dictionaries;
+                Ok(Some(guarded(|| read_record_batch(body, batch, schema, dictionaries, None, &version))?))
+            }
+            MessageHeader::DictionaryBatch => {
+                let dictionary = message.header_as_dictionary_batch().ok_or_else(|| cut("a message has no header"))?;
+                let batch = dictionary.data().ok_or_else(|| cut("a dictionary has no values"))?;
+                check_batch(&batch, body)?;
+                let dictionaries = &mut self.dictionaries;
+                guarded(|| read_dictionary(body, dictionary, schema, dictionaries, &version))?;
+                Ok(None)
+            }
+            MessageHeader::NONE => Ok(None),
+            other => Err(Failure::new(format!(
+                "it holds a message of kind {}, which is no record batch: convert it to a table first",
+                other.variant_name().unwrap_or("that is not known")
+            ))),
+        }
+    }
+}
+
+/// Checks that the buffers lie in the body, that compressed ones do not promise more than can be, and that no
+/// length is negative.
+fn check_batch(batch: &arrow_ipc::RecordBatch<'_>, body: &[u8]) -> Result<()> {
+    let negative = batch.length() < 0
+        || batch.nodes().into_iter().flatten().any(|node| node.length() < 0 || node.null_count() < 0);
+    if negative {
+        return Err(cut("a batch has a negative length"));
+    }
+    let compressed = batch.compression().is_some();
+    let mut largest = 0;
+    for buffer in batch.buffers().into_iter().flatten() {
+        let (offset, count) = (usize::try_from(buffer.offset()), usize::try_from(buffer.length()));
+        let bytes = match (offset, count) {
+            (Ok(offset), Ok(count)) => offset.checked_add(count).and_then(|end| body.get(offset..end)),
+            _ => None,
+        };
+        let Some(bytes) = bytes else {
+            return Err(cut(format!(
+                "a buffer of {} bytes at {} is not inside its body of {}",
+                buffer.length(),
+                buffer.offset(),
+                body.len()
+            )));
+        };
+        if compressed && let Some(whole) = bytes.first_chunk() {
+            let whole = u64::from_le_bytes(*whole);
+            // All ones: this buffer is not compressed after all.
+            if whole != u64::MAX && whole > (bytes.len() as u64).saturating_mul(RATIO) {
+                return Err(cut(format!("{} compressed bytes say that they are {whole}", bytes.len())));
+            }
+            largest = largest.max(if whole == u64::MAX { 0 } else { whole });
+        }
+    }
+    affordable(largest)
+}
+
+/// Messages one after the other.
+struct Stream<R> {
+    source: R,
+    /// Bytes that there are still, of a file.
+    left: Option<u64>,
+    decoder: Decoder,
+    /// Messages that were read.
+    number: u64,
+    /// The mark of the end was read, or an error.
+    ended: bool,
+}
+
+impl<R: Read + Send + 'static> Stream<R> {
+    fn of(source: R, left: Option<u64>) -> Stream<R> {
+        Stream { source, left, decoder: Decoder::default(), number: 0, ended: false }
+    }
+
+    fn begin(mut self) -> Result<Batches> {
+        let schema = self.schema()?;
+        let Some(schema) = schema else {
+            return Err(Failure::new("nothing came: there is no stream of record batches"));
+        };
+        self.decoder.schema = Some(Arc::clone(&schema));
+        Ok(Batches { schema, batches: Box::new(self) })
+    }
+
+    /// Reads the schema that a stream begins with; nothing, where there is no stream.
+    fn schema(&mut self) -> Result<Option<SchemaRef>> {
+        let again = self.decoder.schema.is_some();
+        let foreign = || match again {
+            true => Failure::new("behind the end of the stream in it there is something else: take it away"),
+            false => foreign(),
+        };
+        let (mut size, mut marked) = (0, false);
+        // Zeros behind an end mark are padding.
+        while size == 0 {
+            match self.word()? {
+                None => return Ok(None),
+                Some(word) => size = word,
+            }
+            marked = size == u32::MAX;
+            if marked {
+                size = self.word()?.ok_or_else(|| self.cut(0, 4))?;
+            }
+            if size == 0 && !again {
+                return Err(foreign());
+            }
+        }
+        let size = match u64::from(size) {
+            size if size > METADATA || !marked && size > u64::from(OLD_SCHEMA) => return Err(foreign()),
+            size if self.left.is_some_and(|left| size > left) => return Err(foreign()),
+            size => size,
+        };
+        let metadata = self.bytes(size)?;
+        let message = match arrow_ipc::root_as_message(&metadata) {
+            Err(error @ (InvalidFlatbuffer::DepthLimitReached | InvalidFlatbuffer::TooManyTables)) => {
+                return Err(unreadable("its schema", &error));
+            }
+            other => other.map_err(|_| foreign())?,
+        };
+        let schema = message.header_as_schema().ok_or_else(foreign)?;
+        old_compression(message.custom_metadata())?;
+        let body = body_length(&message);
+        if body != 0 {
+            return Err(cut(format!("its schema says that {body} bytes follow")));
+        }
+        self.number += 1;
+        schema_of(schema).map(Some)
+    }
+
+    /// Reads until there is a batch.
+    fn batch(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            let Some(mut size) = self.word()? else {
+                return Ok(None);
+            };
+            if size == u32::MAX {
+                size = self.word()?.ok_or_else(|| self.cut(0, 4))?;
+            }
+            if size == 0 {
+                if !self.follows()? {
+                    return Ok(None);
+                }
+                continue;
+            }
+            let size = u64::from(size);
+            if size > METADATA || self.left.is_some_and(|left| size > left) {
+                return Err(cut(format!("message {} says that it has {size} bytes", self.number + 1)));
+            }
+            let metadata = self.bytes(size)?;
+            let body = body_length(&parse(&metadata)?);
+            if let Some(left) = self.left
+                && body > left
+            {
+                return Err(cut(format!("a message says that {body} bytes follow, and {left} do")));
+            }
+            let body = self.bytes(body)?;
+            self.number += 1;
+            if let Some(batch) = self.decoder.take(&metadata, &body)? {
+                return Ok(Some(batch));
+            }
+        }
+    }
+
+    /// Behind the end: another stream of the same columns goes on with this one.
+    fn follows(&mut self) -> Result<bool> {
+        let Some(schema) = self.schema()? else {
+            return Ok(false);
+        };
+        if self.decoder.schema.as_ref().is_some_and(|first| first.fields() != schema.fields()) {
+            return Err(Failure::new(
+                "behind the end of the stream in it there is another one, of other columns: \
+                 write each to a file of its own",
+            ));
+        }
+        self.decoder.dictionaries.clear();
+        Ok(true)
+    }
+
+    /// A word, unless nothing comes any more.
+    fn word(&mut self) -> Result<Option<u32>> {
+        let mut bytes = [0; 4];
+        match fill(&mut self.source, &mut bytes)? {
+            0 => Ok(None),
+            4 => {
+                self.left = self.left.map(|left| left.saturating_sub(4));
+                Ok(Some(u32::from_le_bytes(bytes)))
+            }
+            some => Err(self.cut(some, 4)),
+        }
+    }
+
+    fn bytes(&mut self, count: u64) -> Result<Buffer> {
+        // What a file is long enough for is there; else nobody knows, and the buffer grows with what comes.
+        let step = if self.left.is_some() { usize::MAX } else { STEP };
+        match bytes(&mut self.source, count, step)? {
+            Ok(bytes) => {
+                self.left = self.left.map(|left| left.saturating_sub(count));
+                Ok(bytes)
+            }
+            Err(some) => Err(self.cut(some, count)),
+        }
+    }
+
+    fn cut(&self, some: usize, count: u64) -> Failure {
+        match self.left {
+            Some(_) => cut("it ends too early"),
+            None => Failure::new(format!(
+                "the stream ends in the middle of message {}, after {some} of {count} bytes of a part of it: its \
+                 producer died or was cut off",
+                self.number + 1
+            )),
+        }
+    }
+}
+
+impl<R: Read + Send + 'static> Iterator for Stream<R> {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let next = self.batch().transpose();
+        self.ended = !matches!(next, Some(Ok(_)));
+        next
+    }
+}
+
+fn body_length(message: &Message<'_>) -> u64 {
+    u64::try_from(message.bodyLength()).unwrap_or(u64::MAX)
+}
+
+/// Reads until the bytes are full or nothing comes any more; gives how many came.
+fn fill(source: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
+    let mut count = 0;
+    while count < bytes.len() {
+        match source.read(&mut bytes[count..]) {
+            Ok(0) => break,
+            Ok(more) => count += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(count)
+}
+
+/// Reads so many bytes into memory that is aligned for any values, or tells how many came.
+fn bytes(source: &mut impl Read, count: u64, step: usize) -> Result<Result<Buffer, usize>> {
+    let whole = usize::try_from(count).unwrap_or(usize::MAX);
+    affordable(count.min(step as u64))?;
+    let mut bytes = MutableBuffer::new(0);
+    while bytes.len() < whole {
+        let begin = bytes.len();
+        let more = (whole - begin).min(step.max(begin));
+        affordable((begin + more) as u64)?;
+        bytes.resize(begin + more, 0);
+        let came = fill(source, &mut bytes[begin..])?;
+        if came < more {
+            return Ok(Err(begin + came));
+        }
+    }
+    Ok(Ok(bytes.into()))
+}
+
+/// The batches of a file, in the order of its footer.
+struct Blocks {
+    source: Counted,
+    decoder: Decoder,
+    length: u64,
+    batches: std::vec::IntoIter<Block>,
+}
+
+fn blocks(mut source: Counted, length: u64) -> Result<Batches> {
+    let tail = |source: &mut Counted, before: u64, count: u64| {
+        source.seek(SeekFrom::Start(before))?;
+        bytes(source, count, usize::MAX)?.map_err(|_| cut("it ends too early"))
+    };
+    let missing = || cut("its footer is missing");
+    if length < 8 + 10 {
+        return Err(missing());
+    }
+    let end = tail(&mut source, length - 10, 10)?;
+    let Some((size, b"ARROW1")) = end.split_first_chunk::<4>() else {
+        return Err(missing());
+    };
+    let size = u64::from(u32::from_le_bytes(*size));
+    if size > METADATA || size + 18 > length {
+        return Err(cut(format!("its footer says that it has {size} bytes")));
+    }
+    let footer = tail(&mut source, length - 10 - size, size)?;
+    let footer = arrow_ipc::root_as_footer(&footer).map_err(|error| unreadable("its footer", &error))?;
+    old_compression(footer.custom_metadata())?;
+    let schema = schema_of(footer.schema().ok_or_else(|| cut("its footer has no schema"))?)?;
+    let dictionaries: Vec<Block> = footer.dictionaries().into_iter().flatten().copied().collect();
+    let batches: Vec<Block> = footer.recordBatches().into_iter().flatten().copied().collect();
+    let start = tail(&mut source, 8, 8)?;
+    let schema_end = match start.as_slice() {
+        [0xff, 0xff, 0xff, 0xff, size @ ..] => 16 + u64::from(size.first_chunk().map_or(0, |s| u32::from_le_bytes(*s))),
+        // A length without a mark before it, as until Arrow 0.15.
+        size => 12 + u64::from(size.first_chunk().map_or(0, |s| u32::from_le_bytes(*s))),
+    };
+    let mut last = schema_end;
+    for block in dictionaries.iter().chain(&batches) {
+        last = last.max(place(block, length)?.2);
+    }
+    let gap = (length - 10 - size).saturating_sub(last);
+    if gap > GAP {
+        return Err(Failure::new(format!(
+            "its footer leaves out {gap} bytes before it: there may be more than one file in it, one behind the \
+             other; take them apart"
+        )));
+    }
+    let decoder = Decoder { schema: Some(Arc::clone(&schema)), dictionaries: HashMap::new() };
+    let mut blocks = Blocks { source, decoder, length, batches: batches.into_iter() };
+    for block in dictionaries {
+        signal::check()?;
+        blocks.read(&block)?;
+    }
+    Ok(Batches { schema, batches: Box::new(blocks) })
+}
+
+/// Where a block begins, how long its metadata is, and where it ends: inside the file.
+fn place(block: &Block, length: u64) -> Result<(u64, u64, u64)> {
+    let (Ok(at), Ok(metadata), Ok(body)) =
+        (u64::try_from(block.offset()), u64::try_from(block.metaDataLength()), u64::try_from(block.bodyLength()))
+    else {
+        return Err(cut("a block has a negative length"));
+    };
+    let end = at.checked_add(metadata).and_then(|at| at.checked_add(body));
+    match end {
+        Some(end) if metadata >= 8 && end <= length => Ok((at, metadata, end)),
+        _ => Err(cut(format!("a block of {metadata} and {body} bytes at {at} is not inside its {length} bytes"))),
+    }
+}
+
+impl Blocks {
+    fn read(&mut self, block: &Block) -> Result<Option<RecordBatch>> {
+        let (at, size, end) = place(block, self.length)?;
+        self.source.seek(SeekFrom::Start(at))?;
+        let short = |_| cut("it ends too early");
+        let metadata = bytes(&mut self.source, size, usize::MAX)?.map_err(short)?;
+        let body = bytes(&mut self.source, end - at - size, usize::MAX)?.map_err(short)?;
+        let prefix = if metadata[..4] == [0xff; 4] { 8 } else { 4 };
+        self.decoder.take(&metadata[prefix..], &body)
+    }
+}
+
+impl Iterator for Blocks {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let block = self.batches.next()?;
+            match self.read(&block) {
+                Ok(None) => {}
+                Ok(Some(batch)) => return Some(Ok(batch)),
+                Err(error) => {
+                    self.batches = Vec::new().into_iter();
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+    use arrow_ipc::writer::{
+        DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteContext, IpcWriteOptions, StreamWriter,
+    };
+    use arrow_ipc::{CompressionType, KeyValue, KeyValueArgs, Message, MessageArgs, MetadataVersion, RecordBatchArgs};
+    use flatbuffers::FlatBufferBuilder;
+
+    use super::{Decoder, parse, stream};
+    use crate::failure::Result;
+
+    fn batch() -> RecordBatch {
+        let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..500));
+        RecordBatch::try_from_iter([("a", column)]).unwrap()
+    }
+
+    /// The batch as Arrow 0.17 wrote it: nothing in the header tells of the compression, but this pair beside it.
+    fn old(key: &str, value: &str, compression: Option<CompressionType>) -> Result<Option<RecordBatch>> {
+        let options = IpcWriteOptions::default().try_with_compression(compression).unwrap();
+        let (_, encoded) = IpcDataGenerator::default()
+            .encode(&batch(), &mut DictionaryTracker::new(false), &options, &mut IpcWriteContext::default())
+            .unwrap();
+        let EncodedData { ipc_message, arrow_data } = encoded;
+        let message = parse(&ipc_message).unwrap();
+        let written = message.header_as_record_batch().unwrap();
+        let mut out = FlatBufferBuilder::new();
+        let nodes: Vec<_> = written.nodes().unwrap().iter().copied().collect();
+        let buffers: Vec<_> = written.buffers().unwrap().iter().copied().collect();
+        let (nodes, buffers) = (Some(out.create_vector(&nodes)), Some(out.create_vector(&buffers)));
+        let args = RecordBatchArgs { length: written.length(), nodes, buffers, ..RecordBatchArgs::default() };
+        let header = arrow_ipc::RecordBatch::create(&mut out, &args);
+        let (key, value) = (Some(out.create_string(key)), Some(out.create_string(value)));
+        let pair = KeyValue::create(&mut out, &KeyValueArgs { key, value });
+        let custom_metadata = Some(out.create_vector(&[pair]));
+        let args = MessageArgs {
+            version: MetadataVersion::V4,
+            header_type: message.header_type(),
+            header: Some(header.as_union_value()),
+            bodyLength: message.bodyLength(),
+            custom_metadata,
+        };
+        let message = Message::create(&mut out, &args);
+        out.finish(message, None);
+        let mut decoder = Decoder { schema: Some(batch().schema()), dictionaries: HashMap::new() };
+        decoder.take(out.finished_data(), &arrow_data.into())
+    }
+
+    #[test]
+    fn compression_that_is_told_beside_the_header_is_honoured() {
+        for (name, codec) in [("LZ4", CompressionType::LZ4_FRAME), ("zstd", CompressionType::ZSTD)] {
+            let read = old("ARROW:experimental_compression", name, Some(codec)).unwrap();
+            assert_eq!(read, Some(batch()), "{name}");
+        }
+        assert_eq!(old("ARROW:experimental_compression", "uncompressed", None).unwrap(), Some(batch()));
+    }
+
+    #[test]
+    fn other_keys_of_arrow_are_refused_and_those_of_users_are_not() {
+        let refused = |key, value| old(key, value, None).unwrap_err().into_text();
+        assert!(refused("ARROW:experimental_compression", "brotli").contains("brotli"));
+        assert!(refused("ARROW:something_new", "1").contains("ARROW:something_new"));
+        assert_eq!(old("mine", "1", None).unwrap(), Some(batch()));
+    }
+
+    #[test]
+    fn a_stream_that_is_cut_is_told_wherever_that_is() {
+        let mut writer = StreamWriter::try_new(Vec::new(), &batch().schema()).unwrap();
+        writer.write(&batch()).unwrap();
+        let bytes = writer.into_inner().unwrap();
+        let end = bytes.len() - 8;
+        for at in (1..end).step_by(37) {
+            let bytes = bytes[..at].to_vec();
+            let rows = stream(std::io::Cursor::new(bytes)).and_then(|read| read.batches.collect::<Result<Vec<_>>>());
+            // Between two messages it ends as old streams do, without a mark.
+            assert!(rows.as_ref().map_or(true, |batches| batches.is_empty()), "{at}: {rows:?}");
+        }
+        // Behind the last message, with its mark or without.
+        for bytes in [&bytes[..end], &bytes] {
+            let read = stream(std::io::Cursor::new(bytes.to_vec())).unwrap();
+            assert_eq!(read.batches.collect::<Result<Vec<_>>>().unwrap(), [batch()]);
+        }
+    }
+}

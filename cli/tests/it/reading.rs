@@ -1,0 +1,398 @@
+//! Parquet, Arrow IPC and .npy as they are really written: every value as it was, or a refusal in words.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use arrow_array::builder::{FixedSizeBinaryBuilder, ListBuilder};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int8Type, Int32Type, IntervalMonthDayNano, IntervalMonthDayNanoType};
+use arrow_array::{Array, ArrayRef, DictionaryArray, Int32Array, RecordBatch, StructArray, new_null_array};
+use arrow_ipc::reader::FileReader;
+use arrow_ipc::writer::{FileWriter, StreamWriter};
+use arrow_schema::{DataType, Field, Schema};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::data_type::{Int96, Int96Type};
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
+use parquet::schema::types::SchemaDescriptor;
+
+use crate::support::Lab;
+
+fn numbers(values: std::ops::Range<i32>) -> RecordBatch {
+    let column: ArrayRef = Arc::new(Int32Array::from_iter_values(values));
+    RecordBatch::try_from_iter([("n", column)]).unwrap()
+}
+
+fn stream(batches: &[RecordBatch]) -> Vec<u8> {
+    let mut writer = StreamWriter::try_new(Vec::new(), &batches[0].schema()).unwrap();
+    batches.iter().for_each(|batch| writer.write(batch).unwrap());
+    writer.into_inner().unwrap()
+}
+
+fn ipc_file(batches: &[RecordBatch]) -> Vec<u8> {
+    let mut writer = FileWriter::try_new(Vec::new(), &batches[0].schema()).unwrap();
+    batches.iter().for_each(|batch| writer.write(batch).unwrap());
+    writer.into_inner().unwrap()
+}
+
+/// The batches of a name, by way of an Arrow file.
+fn batches(lab: &Lab, name: &str) -> Vec<RecordBatch> {
+    let file = lab.file("exported.arrow");
+    lab.ok(["export", "a", name, &file, "--force"]);
+    FileReader::try_new(std::fs::File::open(file).unwrap(), None).unwrap().map(Result::unwrap).collect()
+}
+
+fn rows(batches: &[RecordBatch]) -> Vec<usize> {
+    batches.iter().map(RecordBatch::num_rows).collect()
+}
+
+#[test]
+fn of_two_streams_in_one_file_both_are_read_or_it_is_refused() {
+    let lab = Lab::with_arena();
+    let (one, two) = (stream(&[numbers(0..3)]), stream(&[numbers(3..5)]));
+    let file = lab.write("two.arrows", [one.as_slice(), &two, &[0; 24]].concat());
+    assert_eq!(lab.json(["put", "a", "x", &file])["rows"], 5);
+    assert_eq!(lab.ok(["cat", "a", "x", "--format", "csv"]), "n\n0\n1\n2\n3\n4\n");
+    let other: ArrayRef = Arc::new(Int32Array::from(vec![1]));
+    let other = stream(&[RecordBatch::try_from_iter([("other", other)]).unwrap()]);
+    let file = lab.write("others.arrows", [one.as_slice(), &other].concat());
+    assert!(lab.fails(1, ["put", "a", "x", &file]).contains("of other columns"));
+    let file = lab.write("garbage.arrows", [one.as_slice(), b"something else"].concat());
+    assert!(lab.fails(1, ["put", "a", "x", &file]).contains("something else"));
+    // The footer of the second file tells offsets of which those in the first file are right.
+    let (one, two) = (ipc_file(&[numbers(0..3)]), ipc_file(&[numbers(3..6)]));
+    let file = lab.write("two.arrow", [one, two].concat());
+    assert!(lab.fails(1, ["put", "a", "x", &file]).contains("more than one file"));
+}
+
+#[test]
+fn many_small_batches_are_put_together_where_a_table_could_not_hold_them() {
+    let lab = Lab::with_arena();
+    let mut writer = StreamWriter::try_new(Vec::new(), &numbers(0..1).schema()).unwrap();
+    for i in 0..70_000 {
+        writer.write(&numbers(i..i + 1)).unwrap();
+    }
+    let file = lab.write("many.arrows", writer.into_inner().unwrap());
+    assert_eq!(lab.json(["put", "a", "x", &file])["rows"], 70_000);
+    let sum = |batches: &[RecordBatch]| -> i64 {
+        let column =
+            |batch: &RecordBatch| -> Vec<i32> { batch.column(0).as_primitive::<Int32Type>().values().to_vec() };
+        let all: Vec<i32> = batches.iter().flat_map(column).collect();
+        assert!(all.is_sorted());
+        all.into_iter().map(i64::from).sum()
+    };
+    let found = batches(&lab, "x");
+    assert!(found.len() < 65_535, "{}", found.len());
+    assert_eq!(sum(&found), 70_000 * 69_999 / 2);
+    lab.ok(["put", "a", "x", &file, "--batch-rows", "30000"]);
+    let found = batches(&lab, "x");
+    assert_eq!(rows(&found), [30_000, 30_000, 10_000]);
+    assert_eq!(sum(&found), 70_000 * 69_999 / 2);
+}
+
+#[test]
+fn batch_rows_cuts_and_joins_arrow_batches() {
+    let lab = Lab::with_arena();
+    let file = lab.write("f.arrow", ipc_file(&[numbers(0..7), numbers(7..8), numbers(8..20)]));
+    lab.ok(["put", "a", "x", &file]);
+    assert_eq!(rows(&batches(&lab, "x")), [7, 1, 12], "a file's batches stay as they are");
+    lab.ok(["put", "a", "x", &file, "--batch-rows", "6"]);
+    assert_eq!(rows(&batches(&lab, "x")), [6, 6, 6, 2]);
+}
+
+#[test]
+fn dictionaries_that_one_key_type_cannot_number_together_stay_apart() {
+    let lab = Lab::with_arena();
+    let batch = |from: u32| {
+        let values: DictionaryArray<Int8Type> =
+            (from..from + 100).map(|i| format!("value {i}")).collect::<Vec<_>>().iter().map(String::as_str).collect();
+        RecordBatch::try_from_iter([("d", Arc::new(values) as ArrayRef)]).unwrap()
+    };
+    let file = lab.write("d.arrows", stream(&[batch(0), batch(100)]));
+    lab.ok(["put", "a", "x", &file, "--batch-rows", "1000"]);
+    let text = lab.ok(["cat", "a", "x", "--format", "csv"]);
+    let expected: Vec<String> = (0..200).map(|i| format!("value {i}")).collect();
+    assert_eq!(text.lines().skip(1).collect::<Vec<_>>(), expected);
+}
+
+fn interval_bytes(months: u32, days: u32, millis: u32) -> [u8; 12] {
+    let mut bytes = [0; 12];
+    for (to, word) in bytes.chunks_exact_mut(4).zip([months, days, millis]) {
+        to.copy_from_slice(&word.to_le_bytes());
+    }
+    bytes
+}
+
+#[test]
+fn parquet_intervals_keep_their_months_at_any_depth() {
+    let lab = Lab::with_arena();
+    let mut flat = FixedSizeBinaryBuilder::new(12);
+    let mut lists = ListBuilder::new(FixedSizeBinaryBuilder::new(12));
+    for (months, days, millis) in [(1, 2, 3000), (14, 0, u32::MAX)] {
+        flat.append_value(interval_bytes(months, days, millis)).unwrap();
+        lists.values().append_value(interval_bytes(months + 1, days, millis)).unwrap();
+        lists.values().append_null();
+        lists.append(true);
+    }
+    flat.append_null();
+    lists.append(false);
+    let (flat, lists): (ArrayRef, ArrayRef) = (Arc::new(flat.finish()), Arc::new(lists.finish()));
+    let inner = Arc::new(Field::new("i", flat.data_type().clone(), true));
+    let nested: ArrayRef = Arc::new(StructArray::from(vec![(inner, Arc::clone(&flat))]));
+    let batch = RecordBatch::try_from_iter_with_nullable([("f", flat, true), ("l", lists, true), ("s", nested, true)]);
+    let batch = batch.unwrap();
+    let schema = "message m {
+        optional fixed_len_byte_array(12) f (INTERVAL);
+        optional group l (LIST) { repeated group list { optional fixed_len_byte_array(12) item (INTERVAL); } }
+        required group s { optional fixed_len_byte_array(12) i (INTERVAL); }
+    }";
+    let schema = SchemaDescriptor::new(Arc::new(parse_message_type(schema).unwrap()));
+    let schema_fits = Schema::new(vec![
+        batch.schema().field(0).clone(),
+        batch.schema().field(1).clone(),
+        batch.schema().field(2).clone().with_nullable(false),
+    ]);
+    let batch = RecordBatch::try_new(Arc::new(schema_fits), batch.columns().to_vec()).unwrap();
+    let options = ArrowWriterOptions::new().with_parquet_schema(schema).with_skip_arrow_metadata(true);
+    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), batch.schema(), options).unwrap();
+    writer.write(&batch).unwrap();
+    let file = lab.write("i.parquet", writer.into_inner().unwrap());
+    lab.ok(["put", "a", "x", &file]);
+    let found = batches(&lab, "x").remove(0);
+    let value = |months, days, millis: i64| Some(IntervalMonthDayNano::new(months, days, millis * 1_000_000));
+    let of = |column: &ArrayRef| column.as_primitive::<IntervalMonthDayNanoType>().iter().collect::<Vec<_>>();
+    let whole = [value(1, 2, 3000), value(14, 0, i64::from(u32::MAX)), None];
+    assert_eq!(of(found.column(0)), whole);
+    assert_eq!(of(found.column(2).as_struct().column(0)), whole);
+    let items = [value(2, 2, 3000), None, value(15, 0, i64::from(u32::MAX)), None];
+    assert_eq!(of(found.column(1).as_list::<i32>().values()), items);
+    assert!(found.column(1).is_null(2));
+}
+
+#[test]
+fn parquet_intervals_that_arrow_cannot_hold_are_refused() {
+    let lab = Lab::with_arena();
+    let mut values = FixedSizeBinaryBuilder::new(12);
+    values.append_value(interval_bytes(1 << 31, 0, 0)).unwrap();
+    let column: ArrayRef = Arc::new(values.finish());
+    let batch = RecordBatch::try_from_iter_with_nullable([("i", column, true)]).unwrap();
+    let schema = "message m { optional fixed_len_byte_array(12) i (INTERVAL); }";
+    let schema = SchemaDescriptor::new(Arc::new(parse_message_type(schema).unwrap()));
+    let options = ArrowWriterOptions::new().with_parquet_schema(schema).with_skip_arrow_metadata(true);
+    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), batch.schema(), options).unwrap();
+    writer.write(&batch).unwrap();
+    let file = lab.write("i.parquet", writer.into_inner().unwrap());
+    assert!(lab.fails(1, ["put", "a", "x", &file]).contains("2147483648 months"));
+}
+
+/// A file with one INT96 column, of (days since 1970, nanoseconds).
+fn int96(lab: &Lab, values: &[(i32, u64)]) -> String {
+    let schema = Arc::new(parse_message_type("message m { required int96 t; }").unwrap());
+    let properties = Arc::new(WriterProperties::builder().build());
+    let mut writer = SerializedFileWriter::new(Vec::new(), schema, properties).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    let value = |(day, nanos): &(i32, u64)| {
+        let mut value = Int96::new();
+        value.set_data(*nanos as u32, (nanos >> 32) as u32, (day + 2_440_588).cast_unsigned());
+        value
+    };
+    let values: Vec<Int96> = values.iter().map(value).collect();
+    column.typed::<Int96Type>().write_batch(&values, None, None).unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    lab.write("t.parquet", writer.into_inner().unwrap())
+}
+
+#[test]
+fn int96_times_are_read_in_a_unit_that_holds_all_of_them() {
+    let lab = Lab::with_arena();
+    let printed = |values: &[(i32, u64)]| {
+        lab.ok(["put", "a", "x", &int96(&lab, values)]);
+        let unit = batches(&lab, "x").remove(0).schema().field(0).data_type().to_string();
+        (unit, lab.ok(["cat", "a", "x", "--format", "csv"]))
+    };
+    let (unit, text) = printed(&[(0, 1), (1, 0)]);
+    assert!(unit.contains("ns"), "{unit}");
+    assert!(text.contains("1970-01-01T00:00:00.000000001"), "{text}");
+    // The years 1000 and 9999.
+    let (unit, text) = printed(&[(-354_285, 1000), (2_932_896, 0)]);
+    assert!(unit.contains("µs"), "{unit}");
+    assert!(text.contains("1000-01-01T00:00:00.000001") && text.contains("9999-12-31T00:00:00"), "{text}");
+    let line = lab.fails(1, ["put", "a", "x", &int96(&lab, &[(-354_285, 0), (0, 1)])]);
+    assert!(line.contains("`\"t\"`") && line.contains("nanoseconds"), "{line}");
+}
+
+/// A type of so many fields in each other.
+fn nested(depth: usize) -> DataType {
+    (1..depth).fold(DataType::Int32, |inner, _| DataType::new_list(inner, true))
+}
+
+#[test]
+fn deep_columns_are_refused_with_the_limit() {
+    let lab = Lab::with_arena();
+    let file = |depth: usize| {
+        let column = new_null_array(&nested(depth), 1);
+        let batch = RecordBatch::try_from_iter_with_nullable([("deep", column, true)]).unwrap();
+        let mut parquet = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+        parquet.write(&batch).unwrap();
+        [
+            lab.write("d.arrow", ipc_file(std::slice::from_ref(&batch))),
+            lab.write("d.arrows", stream(&[batch])),
+            lab.write("d.parquet", parquet.into_inner().unwrap()),
+        ]
+    };
+    for file in file(60) {
+        assert_eq!(lab.json(["put", "a", "x", &file])["rows"], 1);
+        lab.ok(["cat", "a", "x", "--format", "json"]);
+    }
+    for depth in [61, 300] {
+        for file in &file(depth)[..2] {
+            assert!(lab.fails(1, ["put", "a", "x", file]).contains("more than 60"), "{depth} {file}");
+        }
+    }
+    assert!(lab.fails(1, ["put", "a", "x", &file(61)[2]]).contains("more than 60"));
+    // A footer with a schema of 300,000 levels, in 1.8 MB: no stack is for that.
+    let mut footer = vec![0x15, 2, 0x19, 0xfc, 0xe0, 0xa7, 0x12];
+    (0..300_000).for_each(|_| footer.extend([0x48, 1, b'x', 0x15, 2, 0]));
+    let length = (footer.len() as u32).to_le_bytes();
+    let file = lab.write("f.parquet", [b"PAR1", footer.as_slice(), &length, b"PAR1"].concat());
+    let line = lab.fails(1, ["put", "a", "x", &file]);
+    assert!(line.contains("299999 levels deep, more than the 180"), "{line}");
+}
+
+fn npy(header: &str) -> Vec<u8> {
+    let length = (header.len() as u16).to_le_bytes();
+    [b"\x93NUMPY\x01\0", &length[..], header.as_bytes()].concat()
+}
+
+#[test]
+fn headers_of_arrays_are_bounded() {
+    let lab = Lab::with_arena();
+    let deep = format!("{}1{}\n", "[".repeat(60), "]".repeat(60));
+    let file = lab.write("deep.npy", npy(&deep));
+    assert!(lab.fails(1, ["put", "a", "x", &file]).contains("brackets"));
+    let long = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': (), }}{}\n", " ".repeat(20_000));
+    let file = lab.write("long.npy", npy(&long));
+    assert!(lab.fails(1, ["put", "a", "x", &file]).contains("10000"));
+    let file = lab.write("short.npy", &npy("{'descr': '<f8', 'fortran_order': False, 'shape': (), }\n")[..40]);
+    assert!(lab.fails(1, ["put", "a", "x", &file]).contains("ends within"));
+    let records = "{'descr': [('a', '<i4', (2, 3))], 'fortran_order': False, 'shape': (1,), }\n";
+    let file = lab.write("records.npy", npy(records));
+    assert!(lab.fails(1, ["put", "a", "x", &file]).contains("records"));
+}
+
+#[test]
+fn files_are_known_by_how_they_begin() {
+    let lab = Lab::with_arena();
+    let batch = numbers(0..3);
+    let mut parquet = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+    parquet.write(&batch).unwrap();
+    let array = [npy("{'descr': '<i4', 'fortran_order': False, 'shape': (3,), }\n"), vec![0; 12]].concat();
+    for (what, bytes) in [
+        ("p", parquet.into_inner().unwrap()),
+        ("f.dat", ipc_file(std::slice::from_ref(&batch))),
+        ("s.bin", stream(&[batch])),
+        ("n.data", array),
+    ] {
+        lab.ok(["put", "a", "x", &lab.write(what, bytes)]);
+    }
+    lab.fails(2, ["put", "a", "x", &lab.write("u.unknown", "what is it")]);
+    assert_eq!(lab.json(["put", "a", "x", &lab.file("f.dat"), "--format", "bytes"])["kind"], "bytes");
+}
+
+#[test]
+fn put_tells_what_it_published() {
+    let lab = Lab::with_arena();
+    let array = lab
+        .write("x.npy", [npy("{'descr': '<i4', 'fortran_order': False, 'shape': (3, 2), }\n"), vec![0; 24]].concat());
+    assert!(lab.ok(["put", "a", "x", &array]).starts_with("x: version 1, array of 6 elements, "));
+    let told = lab.json(["put", "a", "x", &array]);
+    assert_eq!(told["elements"], 6);
+    assert!(told.get("rows").is_none(), "{told}");
+    let told = lab.json(["put", "a", "b", &array, "--format", "bytes"]);
+    assert_eq!(told["bytes"], std::fs::metadata(&array).unwrap().len());
+    assert!(told.get("rows").is_none(), "{told}");
+    let table = lab.write("t.arrow", ipc_file(&[numbers(0..5)]));
+    let told = lab.json(["put", "a", "t", &table]);
+    let listed = lab.json(["ls", "a"]);
+    let listed = listed.as_array().unwrap().iter().find(|entry| entry["name"] == "t").unwrap();
+    assert_eq!(told["bytes"], listed["bytes"]);
+    assert_eq!(told["rows"], 5);
+}
+
+#[test]
+fn put_does_not_ask_what_its_name_means_after_it_published() {
+    // Somebody removes the name all the time, so that a second look fails sooner or later.
+    let lab = Lab::with_arena();
+    let file = lab.write("t.arrow", ipc_file(&[numbers(0..5)]));
+    let arena = faretra::Arena::options().dir(lab.dir()).open("a").unwrap();
+    let writer = arena.writer().unwrap();
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Relaxed) {
+                writer.remove("x").unwrap();
+            }
+        });
+        let told: Vec<_> = (0..40).map(|_| lab.run(["put", "a", "x", &file, "--json"])).collect();
+        ended.store(true, Relaxed);
+        for outcome in told {
+            assert_eq!(outcome.status.code(), Some(0), "{outcome:?}");
+            assert!(outcome.stdout.contains("\"rows\": 5") || outcome.stdout.contains("\"rows\":5"), "{outcome:?}");
+        }
+    });
+}
+
+#[test]
+fn changed_files_are_read_or_refused_and_never_end_the_process() {
+    let lab = Lab::with_arena();
+    let batch = {
+        let text: ArrayRef = Arc::new(
+            (0..50).map(|i| (i % 7 != 0).then(|| format!("t{}", i % 5))).collect::<arrow_array::StringArray>(),
+        );
+        let keys: ArrayRef = Arc::new(["x", "y"].repeat(25).into_iter().collect::<DictionaryArray<Int32Type>>());
+        let mut lists = ListBuilder::new(arrow_array::builder::Int64Builder::new());
+        (0..50).for_each(|i| lists.append_value((0..i % 4).map(Some)));
+        let lists: ArrayRef = Arc::new(lists.finish());
+        RecordBatch::try_from_iter_with_nullable([("t", text, true), ("d", keys, true), ("l", lists, true)]).unwrap()
+    };
+    let mut parquet = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+    parquet.write(&batch).unwrap();
+    let array = [npy("{'descr': '<i4', 'fortran_order': False, 'shape': (3,), }\n"), vec![0; 12]].concat();
+    let files = HashMap::from([
+        ("m.parquet", parquet.into_inner().unwrap()),
+        ("m.arrow", ipc_file(std::slice::from_ref(&batch))),
+        ("m.arrows", stream(&[batch])),
+        ("m.npy", array),
+    ]);
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = move |below: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        (seed % below as u64) as usize
+    };
+    for (name, bytes) in &files {
+        for round in 0..60 {
+            let mut bytes = bytes.clone();
+            for _ in 0..=random(3) {
+                let at = random(bytes.len());
+                match random(4) {
+                    0 => bytes[at] ^= 1 << random(8),
+                    1 => bytes[at] = [0, 1, 127, 128, 255][random(5)],
+                    2 => bytes.iter_mut().skip(at).take(8).for_each(|byte| *byte = 0xff),
+                    _ => bytes.truncate(at.max(1)),
+                }
+            }
+            let file = lab.write(name, &bytes);
+            let outcome = lab.run(["put", "a", "x", &file]);
+            assert!(matches!(outcome.status.code(), Some(0 | 1)), "{name} {round}: {outcome:?}");
+            assert!(!outcome.stderr.contains("panicked"), "{name} {round}: {outcome:?}");
+            assert!(outcome.stderr.lines().count() <= 1, "{name} {round}: {outcome:?}");
+        }
+    }
+}
