@@ -5,9 +5,11 @@ import dataclasses
 import io
 import re
 
+import pyarrow.parquet as pq
+
 import tables
 from tool import Wrong
-from values import decimal, instant
+from values import decimal, instant, of_clock, plain
 
 NAME = "layouts"
 
@@ -141,6 +143,8 @@ def check(tool, given):
             with open(target, newline="", encoding="utf-8") as file:
                 compare(tool, given, list(csv.reader(file, strict=True, delimiter=delimiter)))
             tables.duck_csv(target, delimiter)
+    with tool.noting():
+        typed(tool, given)
     ran = tool.cat("c", "jsonl")
     if ran.code:
         raise Wrong(f"cat jsonl refuses what was CSV: {ran.brief}", f"{kinds}: {ran.why}")
@@ -160,6 +164,30 @@ def compare(tool, given, rows):
             for before, after in zip(given.rows, rows[1:]):
                 if not same_cell(before[i], after[i]):
                     raise Wrong(f"csv: {kind} change", f"{before[i]!r} became {after[i]!r}")
+
+
+def typed(tool, given):
+    """The types that were chosen say the same to pyarrow and DuckDB, in Parquet."""
+    path = tool.path("out.parquet")
+    ran = tool.export("c", path)
+    if ran.code:
+        raise Wrong(f"export parquet refuses what was CSV: {ran.brief}", ran.why)
+    table = pq.ParquetFile(path).read()
+    columns = [plain(column) for column in table.columns]
+    for i, kind in enumerate(given.kinds):
+        with tool.noting():
+            for row, value in zip(given.rows, columns[i]):
+                if not same_value(row[i], value):
+                    raise Wrong(f"csv to parquet: {kind} change", f"{row[i]!r} became {value!r}, {table.schema.field(i).type}")
+    tables.duck_parquet(path, table, columns)
+
+
+def same_value(cell, value):
+    if value is None or cell == "":
+        return cell == "" and value in (None, "")
+    if isinstance(value, tuple):
+        return value[1] == (of_clock(cell) if value[0] == "time" else instant(cell))
+    return same_cell(cell, str(value).lower() if isinstance(value, bool) else str(value))
 
 
 def smaller(given):

@@ -238,6 +238,7 @@ def main():
         signal.signal(number, lambda *_: sys.exit(1))
     if given.keep is None:
         given.keep = pathlib.Path(tempfile.mkdtemp(prefix="faretra-field."))
+    given.keep.mkdir(parents=True, exist_ok=True)
     shared = "/dev/shm" if os.path.isdir("/dev/shm") else None
     root = pathlib.Path(tempfile.mkdtemp(prefix="faretra-field.", dir=shared))
     # Removes the directory also when this process is killed: it reads the end of a pipe that we hold.

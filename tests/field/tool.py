@@ -122,7 +122,7 @@ class Tool:
         if status is None:
             raise Wrong(f"{verb} does not end within {deadline} s", said)
         if PANIC.search(text):
-            raise Wrong(f"{verb} shows a panic", said)
+            raise Wrong(f"{verb} shows a panic: {of_panic(text)}", said)
         if status < 0:
             raise Wrong(f"{verb} is ended by {signal.Signals(-status).name}", said)
         if status not in codes:
@@ -162,6 +162,13 @@ class Tool:
     def refused(self, what, where, ran):
         """Counts a refusal by its kind and its first words."""
         self.refusals[what, where, ran.brief] += 1
+
+
+def of_panic(text):
+    """Where a panic came from and its first words, to tell it from others."""
+    place = re.search(r"panicked at .*?([^/]+/[^/]+\.rs)[:\d]*\n(.*)", text)
+    words = " ".join(place.groups()) if place else text[text.find("(") :]
+    return " ".join(re.sub(r"\d+", "N", words).split()[:12])
 
 
 def wait(child, deadline):
