@@ -141,7 +141,7 @@ def check(tool, given):
                 raise Wrong(f"export csv refuses what was CSV: {ran.brief}", f"{kinds}: {ran.why}")
             delimiter = "\t" if target.suffix == ".tsv" else ","
             with open(target, newline="", encoding="utf-8") as file:
-                compare(tool, given, list(csv.reader(file, strict=True, delimiter=delimiter)))
+                compare(tool, given, tables.cells(file, "export csv", delimiter))
             tables.duck_csv(target, delimiter)
     with tool.noting():
         typed(tool, given)

@@ -268,8 +268,15 @@ def same_meaning(field, now, where, given, first):
         raise Wrong(f"{given.source} to {where}: the time zone changes", f"{old} became {new}")
 
 
+def cells(lines, where, delimiter=","):
+    try:
+        return list(csv.reader(lines, strict=True, delimiter=delimiter))
+    except csv.Error as error:
+        raise Wrong(f"{where}: not CSV", str(error)) from error
+
+
 def same_csv(lines, table, columns, where):
-    rows = list(csv.reader(lines, strict=True))
+    rows = cells(lines, where)
     if not table.num_columns:
         return
     if not rows or rows[0] != table.column_names:
@@ -315,7 +322,7 @@ def quoted(path):
 def duck_csv(path, delimiter=","):
     """DuckDB finds the same cells in the file as Python's reader does."""
     with open(path, newline="") as file:
-        rows = list(csv.reader(file, strict=True, delimiter=delimiter))
+        rows = cells(file, "csv", delimiter)
     # DuckDB takes a lone carriage return for the end of a line, quoted or not; it does not read NUL.
     if not rows or any("\r" in cell or "\0" in cell for row in rows for cell in row):
         return
