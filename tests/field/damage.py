@@ -7,7 +7,7 @@ import tempfile
 import arrays
 import layouts
 import tables
-from tool import MIB
+from tool import within
 
 NAME = "damage"
 SOURCES = {"npy": arrays, "csv": layouts, "table": tables}
@@ -62,17 +62,17 @@ def changes(r, whole):
 def check(tool, given):
     path = tool.path(f"in.{given.suffix}")
     path.write_bytes(given.damaged())
-    ran = tool.put("d", path, deadline=10, peak=300 * MIB)
+    ran = tool.put("d", path, deadline=10, under=within(300))
     if ran.code:
         tool.refused(f"damaged .{given.suffix}", "put", ran)
         return "refused"
     # What is prose in a text of a damaged file is the file's; so `run`, not `cat`.
     for style in ("csv", "json", "table"):
         with tool.noting():
-            tool.run("cat", tool.arena, "d", "--format", style, deadline=10, peak=300 * MIB)
+            tool.run("cat", tool.arena, "d", "--format", style, deadline=10, under=within(300))
     for target in ("out.parquet", "out.arrow", "out.npy"):
         with tool.noting():
-            tool.export("d", tool.path(target), deadline=10, peak=300 * MIB)
+            tool.export("d", tool.path(target), deadline=10, under=within(300))
     with tool.noting():
         tool.run("verify", tool.arena, deadline=10, codes=(0,))
     return "read"
