@@ -88,6 +88,8 @@ class Worker:
         if self.given.only not in (None, "cases"):
             chosen = []
         for case in chosen[self.given.worker :: 1 if self.given.case else WORKERS]:
+            if os.getppid() != self.parent:
+                return
             tell(begins=f"cases:{case.name}")
             self.judge("cases", case.name, lambda: case.run(self.tool), f"{case.name}: ")
             self.tool.renew()
@@ -163,7 +165,8 @@ def worker(given):
     def stop(*_):
         raise SystemExit(1)
 
-    signal.signal(signal.SIGTERM, stop)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     at_work = Worker(given)
     try:
         at_work.work()
@@ -218,7 +221,7 @@ class Counts:
         for sign, seen in sorted(self.signs.items(), key=lambda item: -len(item[1])):
             kind, number, detail = seen[0]
             kept, detail = self.kept.get(sign, (None, detail))
-            again = f"--case {number}" if kind == "cases" else f"--trial {kind}:{number}"
+            again = f"--case '{number}'" if kind == "cases" else f"--trial {kind}:{number}"
             print(f"  {len(seen)} x {sign}\n      {detail[:400]}")
             if kept:
                 print(f"      smallest input: {kept}")
@@ -234,7 +237,7 @@ def main():
     given = arguments()
     if given.worker is not None:
         return worker(given)
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(1))
     if given.keep is None:
         given.keep = pathlib.Path(tempfile.mkdtemp(prefix="faretra-field."))
