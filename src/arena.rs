@@ -21,11 +21,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use ndarray::Dimension;
 
 use crate::array::{Array, Element};
+use crate::check::{Known, Values};
 use crate::error::{Error, Result};
 use crate::geometry::{Geometry, MAX_CAPACITY, Params, header};
 use crate::mem::{Load, Mem};
 use crate::name;
-use crate::reader::{Batch, Bundled, Object, Table};
+use crate::reader::{Batch, Bundled, Object, Table, unreadable};
 use crate::recover::{Recovered, Violation};
 use crate::report::{
     ArenaInfo, ChannelInfo, Entry, Holder, Observer, Stats, channels, entries, holders, largest_holders, living, stats,
@@ -61,8 +62,9 @@ pub struct Options {
     mode: u32,
     keep: bool,
     warm: Option<u64>,
-    untrusted: bool,
+    values: Values,
     trust_others: bool,
+    spare_seat: bool,
     spin: u32,
 }
 
@@ -76,8 +78,9 @@ impl Default for Options {
             mode: 0o600,
             keep: true,
             warm: None,
-            untrusted: false,
+            values: Values::Checked,
             trust_others: false,
+            spare_seat: false,
             spin: 256,
         }
     }
@@ -143,10 +146,32 @@ impl Options {
         self
     }
 
-    /// `true`: validate all values of every batch that is read, not only its bounds. Default: `false`.
+    /// May take the one seat that is kept free for this, when all others are taken: for programs that look after an arena
+    /// (remove names, recover, trim), and leave it at once.
+    #[must_use]
+    pub fn spare_seat(mut self) -> Options {
+        self.spare_seat = true;
+        self
+    }
+
+    /// `true`: all values of a batch are validated each time it is read. Default: `false`, which checks what decides
+    /// where arrow reads (offsets, indices, UTF-8, counts of nulls), once per batch and process.
     #[must_use]
     pub fn untrusted(mut self, untrusted: bool) -> Options {
-        self.untrusted = untrusted;
+        self.values = if untrusted { Values::Untrusted } else { Values::Checked };
+        self
+    }
+
+    /// Leaves out the check of values: the first read of a batch of text costs as little as every other one.
+    ///
+    /// # Safety
+    ///
+    /// The offsets, indices, text and counts of nulls of every batch that is read are as some writer had them in a valid
+    /// array: no process has written into the segment by accident, and no bit of it has changed.
+    #[allow(unsafe_code, reason = "states a contract; does nothing by itself")]
+    #[must_use]
+    pub unsafe fn vouch_for_values(mut self) -> Options {
+        self.values = Values::Vouched;
         self
     }
 
@@ -226,7 +251,7 @@ impl Options {
         ] {
             posix.store(off, value, Relaxed);
         }
-        let core = attach(Tables { env: posix, geo }, |_| Ok(()))?;
+        let core = self.attach(Tables { env: posix, geo }, |_| Ok(()))?;
         // Seat first, name last: an arena that can be seen has a participant.
         if !core.env.publish()? {
             core.detach();
@@ -235,8 +260,19 @@ impl Options {
         Ok(self.arena(core, name))
     }
 
-    /// Opens an arena and takes a seat in it.
+    /// Opens an arena and takes a seat in it. [`Error::Limit`]: processes that are alive have all of them.
     pub fn open(self, name: &str) -> Result<Arena> {
+        match self.open_now(name) {
+            // Seats of the dead are free again after a recovery, for which somebody must have a seat.
+            Err(Error::Limit { .. }) if !self.spare_seat => {
+                drop(self.clone().spare_seat().open_now(name)?);
+                self.open_now(name)
+            }
+            other => other,
+        }
+    }
+
+    fn open_now(&self, name: &str) -> Result<Arena> {
         let path = self.path(name)?;
         let missing = |hint: &str| Error::NotFound {
             what: "arena",
@@ -253,7 +289,7 @@ impl Options {
         if let Some(reason) = tables.impossible_marks() {
             return Err(Error::NotAnArena { path, reason });
         }
-        let core = attach(tables, |core| match admit(core)? {
+        let core = self.attach(tables, |core| match admit(core)? {
             true => Ok(()),
             false => Err(missing("; it has just ended or is being removed")),
         })?;
@@ -282,18 +318,26 @@ impl Options {
         self.open(name)
     }
 
+    fn attach(&self, tables: Tables<Posix>, admit: impl FnOnce(&Core<Posix>) -> Result<()>) -> Result<Core<Posix>> {
+        let process = Process::current();
+        let command = process.command().unwrap_or_default();
+        let spare = u64::from(!self.spare_seat);
+        let seats = tables.geo.params.seats.saturating_sub(spare).max(1);
+        Core::attach(tables, seats, process, &command, admit)
+    }
+
     fn arena(&self, core: Core<Posix>, name: &str) -> Arena {
         core.env.close_lock_fd();
         core.env.set_spin(self.spin);
         let path = core.env.file().path().to_owned();
-        let at = Attachment { core, name: name.into(), untrusted: self.untrusted, on_leave: leave };
+        let at = Attachment { core, name: name.into(), values: self.values, known: Known::default(), on_leave: leave };
         Arena { at: Arc::new(at), path }
     }
 
     /// Takes an arena's name away. Those who have it open go on; its memory goes with the last of them.
     pub fn remove(self, name: &str) -> Result<()> {
         let path = self.path(name)?;
-        let arena = match self.clone().open(name) {
+        let arena = match self.spare_seat().open(name) {
             Ok(arena) => arena,
             // An arena that cannot be used any more has no participants to race with.
             Err(Error::NotAnArena { .. }) if crate::segment::looks_like_ours(&path) => {
@@ -401,12 +445,6 @@ fn check_arena_name(name: &str) -> Result<()> {
     }
     let rule = "1 to 200 bytes without `/`, spaces and control characters, not beginning with a dot";
     Err(Error::invalid(format!("{name:?} is no name for an arena: {rule}")))
-}
-
-fn attach(tables: Tables<Posix>, admit: impl FnOnce(&Core<Posix>) -> Result<()>) -> Result<Core<Posix>> {
-    let process = Process::current();
-    let command = process.command().unwrap_or_default();
-    Core::attach(tables, process, &command, admit)
 }
 
 fn others_in(core: &Core<Posix>, states: &[SeatState]) -> Result<bool> {
@@ -657,6 +695,15 @@ impl Arena {
     pub fn verify(&self) -> Result<Vec<Violation>> {
         self.at.core.env.check_fork()?;
         self.at.core.verify()
+    }
+
+    /// Checks every rule of the arena, and then reads every object that somebody keeps: batches with all their values,
+    /// the members of bundles and tables, the elements of arrays, the items in channels and feeds. It takes as long as
+    /// reading all of the arena's memory once.
+    pub fn verify_deep(&self) -> Result<Vec<Violation>> {
+        let mut all = self.verify()?;
+        all.append(&mut unreadable(&self.at)?);
+        Ok(all)
     }
 
     /// What it holds.

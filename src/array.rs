@@ -256,6 +256,17 @@ impl ArrayInfo {
             .map_err(|e| Error::damaged(format!("array `{name}` of shape {:?}: {e}", self.shape)))
     }
 
+    /// Checks the elements, of a type that not all bytes are values of; `bytes` is the whole object.
+    pub(crate) fn check(&self, bytes: &[u8]) -> Result<()> {
+        let data = self.data(bytes)?;
+        match data.iter().position(|byte| *byte > 1) {
+            Some(at) if self.element == ElementType::Bool => {
+                Err(Error::damaged(format!("element {at} of an array of bool is {}", data[at])))
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn dimension<T: Element, D: Dimension>(&self, name: &str) -> Result<D> {
         let fits = self.element == T::TYPE && D::NDIM.is_none_or(|n| n == self.shape.len());
         let dim = if fits { D::from_dimension(&IxDyn(&self.shape)) } else { None };

@@ -4,8 +4,8 @@
 //! header; **A2** a column reads only its own nodes and buffers; **A3** every buffer lies in the
 //! extent that it names, at an address that arrow takes for its values, and is as long as its node's
 //! length asks; **A4** children have the lengths that their parents ask, offsets end inside them.
-//! What cannot be checked in constant time per buffer (each offset, each UTF-8 sequence, each key)
-//! is the writer's word, unless [`Trust::Nobody`] asks for all of it.
+//! What cannot be checked in constant time per buffer (each offset, each UTF-8 sequence, each key) is checked
+//! when [`Trust`] says so: once per object and process, as a rule (`check.rs`).
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use arrow_data::{ArrayData, ArrayDataBuilder};
 use arrow_schema::{DataType, SchemaRef, UnionMode};
 
 use crate::array::ElementType;
+use crate::check::{Trust, falls, is_variable, not_utf8};
 use crate::error::{Error, Result};
 use crate::layout::{
     BUFFER_BYTES, BufferEntry, COLUMN_BYTES, ColumnEntry, Header, NODE_BYTES, Node, Sections, alignment, damaged,
@@ -24,15 +25,6 @@ use crate::layout::{
 };
 use crate::schema::decoded_schema;
 use crate::unchecked;
-
-/// Whose values are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trust {
-    /// The participants': bounds are checked, values are not read.
-    Writers,
-    /// Nobody's: everything is validated, as arrow does for a file.
-    Nobody,
-}
 
 /// What the inner steps of reading return. Boxed, because moving an [`Error`] by value through
 /// every step costs as much as the step.
@@ -143,7 +135,7 @@ impl<'a> Layout<'a> {
 
     /// A reader of one column's nodes and buffers and of no others (A2).
     #[inline]
-    fn cursor<'r>(&self, i: usize, region: &Region<'r>, trust: Trust) -> Checked<Cursor<'_, 'a, 'r>> {
+    fn cursor<'r>(&self, i: usize, region: &Region<'r>, trust: Trust<'r>) -> Checked<Cursor<'_, 'a, 'r>> {
         let entry = self.column_entry(i)?;
         let (node_end, buffer_end) = if i + 1 < self.num_columns() {
             let next = self.column_entry(i + 1)?;
@@ -174,7 +166,7 @@ impl<'a> Layout<'a> {
 
     /// One column.
     #[cfg(test)]
-    pub(crate) fn column(&self, i: usize, region: &Region<'_>, trust: Trust) -> Result<ArrayRef> {
+    pub(crate) fn column(&self, i: usize, region: &Region<'_>, trust: Trust<'_>) -> Result<ArrayRef> {
         let schema = self.schema()?;
         match schema.fields().get(i) {
             Some(field) => Ok(self.column_as(i, field.data_type(), region, trust)?),
@@ -183,12 +175,12 @@ impl<'a> Layout<'a> {
     }
 
     #[inline]
-    fn column_as(&self, i: usize, t: &DataType, region: &Region<'_>, trust: Trust) -> Checked<ArrayRef> {
+    fn column_as(&self, i: usize, t: &DataType, region: &Region<'_>, trust: Trust<'_>) -> Checked<ArrayRef> {
         self.cursor(i, region, trust)?.array(t)
     }
 
     /// All columns.
-    pub(crate) fn batch(&self, region: &Region<'_>, trust: Trust) -> Result<RecordBatch> {
+    pub(crate) fn batch(&self, region: &Region<'_>, trust: Trust<'_>) -> Result<RecordBatch> {
         let schema = self.schema()?;
         let mut columns = Vec::with_capacity(self.num_columns());
         for (i, field) in schema.fields().iter().enumerate() {
@@ -307,7 +299,7 @@ struct Cursor<'l, 'a, 'r> {
     extents: &'r [(u64, u64)],
     nodes: Range<u32>,
     buffers: Range<u32>,
-    trust: Trust,
+    trust: Trust<'r>,
 }
 
 impl Cursor<'_, '_, '_> {
@@ -413,7 +405,7 @@ impl Cursor<'_, '_, '_> {
         }
         let bits = self.entries("a validity bitmap", node.len.div_ceil(8), 1, 1)?;
         let bits = BooleanBuffer::new(bits, 0, node.len as usize);
-        if self.trust == Trust::Writers {
+        if !self.trust.look() {
             return Ok(Some(unchecked::nulls(bits, node.nulls as usize)));
         }
         let nulls = NullBuffer::new(bits);
@@ -423,14 +415,20 @@ impl Cursor<'_, '_, '_> {
         Ok(Some(nulls))
     }
 
-    /// Offsets of `len` entries; also where they end. First and last are checked (A4).
-    fn offsets<O: ArrowNativeType>(&mut self, len: u64) -> Checked<(Buffer, u64)> {
+    /// Offsets of `len` entries; also where they end. First and last are checked (A4), the others if asked.
+    fn offsets<O: ArrowNativeType>(&mut self, len: u64) -> Checked<(ScalarBuffer<O>, u64)> {
         let buffer = self.entries("offsets", len + 1, size_of::<O>() as u64, align_of::<O>() as u64)?;
-        let all = ScalarBuffer::<O>::from(buffer.clone());
-        match (all.first().and_then(|o| o.to_usize()), all.last().and_then(|o| o.to_usize())) {
-            (Some(first), Some(last)) if first <= last => Ok((buffer, last as u64)),
-            _ => Err(self.damaged(format!("has offsets from {:?} to {:?}", all.first(), all.last()))),
+        let all = ScalarBuffer::<O>::from(buffer);
+        let end = match (all.first().and_then(|o| o.to_usize()), all.last().and_then(|o| o.to_usize())) {
+            (Some(first), Some(last)) if first <= last => last as u64,
+            _ => return Err(self.damaged(format!("has offsets from {:?} to {:?}", all.first(), all.last()))),
+        };
+        if self.trust.look()
+            && let Some(row) = falls(&all)
+        {
+            return Err(self.damaged(format!("has offset {:?} after {:?}, of entry {row}", all[row + 1], all[row])));
         }
+        Ok((all, end))
     }
 
     /// The column. Plain types are built at once, the others through `ArrayData`.
@@ -440,21 +438,20 @@ impl Cursor<'_, '_, '_> {
                 $self.primitive::<$t>($type)
             };
         }
-        let trusted = self.trust == Trust::Writers;
         let array = downcast_primitive! {
             t => (primitive, self, t),
             DataType::Boolean => self.boolean(),
-            DataType::Utf8 if trusted => self.strings::<Utf8Type>(),
-            DataType::LargeUtf8 if trusted => self.strings::<LargeUtf8Type>(),
-            DataType::Binary if trusted => self.strings::<BinaryType>(),
-            DataType::LargeBinary if trusted => self.strings::<LargeBinaryType>(),
+            DataType::Utf8 => self.strings::<Utf8Type>(),
+            DataType::LargeUtf8 => self.strings::<LargeUtf8Type>(),
+            DataType::Binary => self.strings::<BinaryType>(),
+            DataType::LargeBinary => self.strings::<LargeBinaryType>(),
             _ => {
                 let data = self.data(t)?;
                 if data.len() as u64 != self.layout.header.rows {
                     return Err(self.damaged(format!("has {} entries, its batch {} rows", data.len(), self.layout.header.rows)));
                 }
-                if !trusted {
-                    data.validate_full().map_err(|e| Box::new(e.into()))?;
+                if matches!(self.trust, Trust::Nobody) || is_variable(t) && self.trust.look() {
+                    data.validate_full().map_err(|e| self.damaged(format!("is not valid: {e}")))?;
                 }
                 Ok(make_array(data))
             }
@@ -505,7 +502,13 @@ impl Cursor<'_, '_, '_> {
         let nulls = self.validity(&node)?;
         let (offsets, end) = self.offsets::<T::Offset>(node.len)?;
         let values = self.entries("text", end, 1, 1)?;
-        Ok(Arc::new(unchecked::byte_array::<T>(ScalarBuffer::from(offsets), values, nulls)))
+        if matches!(T::DATA_TYPE, DataType::Utf8 | DataType::LargeUtf8)
+            && self.trust.look()
+            && let Some(row) = not_utf8(&offsets, &values)
+        {
+            return Err(self.damaged(format!("has text that is not UTF-8 in row {row}")));
+        }
+        Ok(Arc::new(unchecked::byte_array::<T>(offsets, values, nulls)))
     }
 
     /// A child of which the parent needs at least `need` entries (exactly, where `exact`).
@@ -536,11 +539,11 @@ impl Cursor<'_, '_, '_> {
             DataType::Boolean => parts.add_buffer(self.entries("bits", len.div_ceil(8), 1, 1)?),
             DataType::Utf8 | DataType::Binary => {
                 let (offsets, end) = self.offsets::<i32>(len)?;
-                parts.add_buffer(offsets).add_buffer(self.entries("text", end, 1, 1)?)
+                parts.add_buffer(offsets.into_inner()).add_buffer(self.entries("text", end, 1, 1)?)
             }
             DataType::LargeUtf8 | DataType::LargeBinary => {
                 let (offsets, end) = self.offsets::<i64>(len)?;
-                parts.add_buffer(offsets).add_buffer(self.entries("text", end, 1, 1)?)
+                parts.add_buffer(offsets.into_inner()).add_buffer(self.entries("text", end, 1, 1)?)
             }
             DataType::Utf8View | DataType::BinaryView => {
                 parts = parts.add_buffer(self.entries("views", len, 16, 16)?);
@@ -551,11 +554,11 @@ impl Cursor<'_, '_, '_> {
             }
             DataType::List(field) | DataType::Map(field, _) => {
                 let (offsets, end) = self.offsets::<i32>(len)?;
-                parts.add_buffer(offsets).add_child_data(self.child(field.data_type(), end, false)?)
+                parts.add_buffer(offsets.into_inner()).add_child_data(self.child(field.data_type(), end, false)?)
             }
             DataType::LargeList(field) => {
                 let (offsets, end) = self.offsets::<i64>(len)?;
-                parts.add_buffer(offsets).add_child_data(self.child(field.data_type(), end, false)?)
+                parts.add_buffer(offsets.into_inner()).add_child_data(self.child(field.data_type(), end, false)?)
             }
             DataType::ListView(field) => {
                 parts = parts.add_buffer(self.entries("offsets", len, 4, 4)?);
@@ -597,7 +600,7 @@ impl Cursor<'_, '_, '_> {
                     lengths[usize::from(id as u8 & 127)] = Some(child.len());
                     parts = parts.add_child_data(child);
                 }
-                if self.trust == Trust::Nobody {
+                if self.trust.look() {
                     self.check_union(&ids, offsets.as_ref(), &lengths)?;
                 }
                 parts

@@ -419,7 +419,8 @@ mod tests {
     use arrow_schema::{Field, Schema, TimeUnit};
 
     use super::*;
-    use crate::batch::{Layout, Region, Trust};
+    use crate::batch::{Layout, Region};
+    use crate::check::Trust;
 
     struct Memory(Vec<MutableBuffer>);
 

@@ -44,6 +44,7 @@ mod array;
 mod batch;
 mod broadcast;
 pub mod channel;
+mod check;
 mod draft;
 mod error;
 pub mod feed;

@@ -73,6 +73,11 @@ impl Mapped {
         self.alias.store(alias, Ordering::Release);
     }
 
+    /// Whether [`Mapped::set_alias`] was called.
+    pub fn is_writable(&self) -> bool {
+        !self.alias.load(Ordering::Acquire).is_null()
+    }
+
     #[inline(always)]
     fn check(&self, off: u64) {
         assert!(off.is_multiple_of(8) && off < self.total, "offset {off:#x} is no word of this segment");

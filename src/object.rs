@@ -178,6 +178,23 @@ impl<E: Env> Core<E> {
         Ok(())
     }
 
+    /// Pins an object that was met by its id, if its word says that somebody keeps it. Returns whether it is pinned.
+    pub fn pin_kept(&self, id: Id) -> Result<bool> {
+        let kept = |word: Life| {
+            matches!(word.state(), Some(State::Home(_) | State::Leased(_) | State::Back(_) | State::Loose))
+        };
+        if !kept(self.life(id, SeqCst)) {
+            return Ok(false);
+        }
+        self.raise_pin(id)?;
+        // O1: who makes it DYING from here on finds the pin.
+        if kept(self.life(id, SeqCst)) {
+            return Ok(true);
+        }
+        self.unpin(id);
+        Ok(false)
+    }
+
     /// O2: lets go of a pin, and looks.
     #[inline]
     pub fn unpin(&self, id: Id) {

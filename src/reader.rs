@@ -4,7 +4,10 @@
 //! buffers made of it: the memory stays as it is until the last of them is dropped, whatever happens
 //! to the name. A part (a table's batch, a bundle's member) keeps the pin of the whole.
 
+use std::cell::Cell;
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arrow_array::{RecordBatch, RecordBatchIterator, RecordBatchReader};
@@ -12,12 +15,14 @@ use arrow_schema::{ArrowError, SchemaRef};
 use ndarray::{Dimension, Ix1};
 
 use crate::array::{Array, ArrayInfo, Element};
-use crate::batch::{Layout, Region, Trust};
+use crate::batch::{Layout, Region};
+use crate::check::{Ask, Key, Trust, Values};
 use crate::error::{Error, Result};
 use crate::geometry::meta;
+use crate::recover::Violation;
 use crate::tables::Kind;
 use crate::view::{Attachment, Pin, entries_bytes};
-use crate::word::Id;
+use crate::word::{Id, State};
 
 /// An object, pinned: it stays unchanged until this and everything read from it is dropped.
 #[derive(Clone, Debug)]
@@ -190,8 +195,46 @@ impl Object {
         let layout = Layout::parse(self.body()?)?;
         let buffer = self.pin.region();
         let region = Region { bytes: &buffer, extents: &self.extents()? };
-        let trust = if self.pin.attachment().untrusted { Trust::Nobody } else { Trust::Writers };
-        layout.batch(&region, trust)
+        let at = self.pin.attachment();
+        match at.values {
+            Values::Vouched => layout.batch(&region, Trust::Writers),
+            Values::Untrusted => layout.batch(&region, Trust::Nobody),
+            Values::Checked => {
+                let key = Cell::new(None);
+                let known = || {
+                    // Pinned: this word is of the object's life that is read here.
+                    key.set(Key::new(self.id, self.pin.id(), at.core.life(self.pin.id(), SeqCst)));
+                    key.get().is_some_and(|key| at.known.has(key))
+                };
+                let ask = Ask::new(&known);
+                let batch = layout.batch(&region, Trust::Ask(&ask))?;
+                if ask.was_unknown()
+                    && let Some(key) = key.get()
+                {
+                    at.known.add(key);
+                }
+                Ok(batch)
+            }
+        }
+    }
+
+    /// Reads all of it, whatever is known of it.
+    fn read_all(&self) -> Result<()> {
+        match self.kind {
+            Kind::Batch => {
+                let layout = Layout::parse(self.body()?)?;
+                let region = Region { bytes: &self.pin.region(), extents: &self.extents()? };
+                layout.batch(&region, Trust::Nobody).map(drop)
+            }
+            Kind::Table | Kind::Bundle => {
+                if self.kind == Kind::Bundle {
+                    Bundled::try_from(self.clone())?;
+                }
+                (0..self.parts()).try_for_each(|index| self.part(index)?.read_all())
+            }
+            Kind::Array => self.array_info().and_then(|info| info.check(self.body()?)),
+            _ => self.body().map(drop),
+        }
     }
 }
 
@@ -210,6 +253,35 @@ fn resolve(pin: &Pin) -> Result<(Id, Kind)> {
         Kind::Alias => Err(Error::damaged(format!("{root}, which stands for another object, has the alias {part}"))),
         kind => Ok((part, kind)),
     }
+}
+
+/// Reads every object of the arena that somebody keeps, whole, and tells which cannot be read.
+pub(crate) fn unreadable(at: &Arc<Attachment>) -> Result<Vec<Violation>> {
+    let core = &at.core;
+    core.env.check_fork()?;
+    let names: HashMap<Id, String> = core.names()?.into_iter().map(|named| (named.id, named.name)).collect();
+    let title = |id: Id| match (names.get(&id), core.life(id, SeqCst).state()) {
+        (Some(name), _) => format!("`{name}`"),
+        (None, Some(State::Home(home))) if names.contains_key(&home.container) => {
+            format!("{id}, an item of `{}`", names[&home.container])
+        }
+        _ => id.to_string(),
+    };
+    let values = [Kind::Batch, Kind::Table, Kind::Bundle, Kind::Array, Kind::Bytes];
+    let mut all = vec![];
+    for zone in &core.geo.zones {
+        for id in (0..core.used(zone)).map(|slot| zone.id(slot)) {
+            // What else there is has no values: its words are the rules' matter.
+            if !core.seen_kind(id).is_ok_and(|kind| values.contains(&kind)) {
+                continue;
+            }
+            let Some(pin) = Pin::kept(at, id)? else { continue };
+            if let Err(error) = Object::pinned(pin, "").and_then(|object| object.read_all()) {
+                all.push(Violation { rule: "value", what: format!("{} cannot be read: {error}", title(id)) });
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// The Arrow IPC messages of a batch, for other Arrow implementations: bare flatbuffers, without the

@@ -62,7 +62,7 @@ pub struct Recovered {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Violation {
-    /// The rule's name in ARCHITECTURE.md: `V1` to `V7`, or `word`.
+    /// The rule's name in ARCHITECTURE.md: `V1` to `V7`, `word`, or `value` for what cannot be read.
     pub rule: &'static str,
     /// What was found.
     pub what: String,

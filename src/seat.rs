@@ -172,9 +172,10 @@ impl<E: Load + Sys> Tables<E> {
 }
 
 impl<E: Env> Core<E> {
-    /// Takes a seat. `LIVE` only after `admit` agreed, which sees the participant JOINING.
+    /// Takes one of the first `seats` seats. `LIVE` only after `admit` agreed, which sees the participant JOINING.
     pub fn attach(
         tables: Tables<E>,
+        seats: u64,
         process: Process,
         command: &str,
         admit: impl FnOnce(&Core<E>) -> Result<()>,
@@ -191,7 +192,6 @@ impl<E: Env> Core<E> {
             stash: tables.geo.zones.iter().map(|_| Mutex::default()).collect(),
             tables,
         };
-        let seats = core.geo.params.seats;
         for seat in 0..seats {
             let word = core.seat(seat);
             let Some(claim) = word.claim() else { continue };
@@ -221,7 +221,7 @@ impl<E: Env> Core<E> {
             }
             return Ok(core);
         }
-        Err(Error::Limit { what: "participants", limit: seats, hint: "close some, or create the arena anew" })
+        Err(Error::Limit { what: "participants", limit: seats, hint: "end some of them; `faretra who` lists them" })
     }
 
     fn turn_seat(&self, seat: u64, old: Seat, new: Seat) -> bool {

@@ -7,9 +7,13 @@
 //! checksum and the file's size are checked once, when it is opened.
 //!
 //! ```text
-//! participant   control RW (keeps the lock), data R from a read-only descriptor, data RW once it writes
+//! process       control RW, data R from a read-only descriptor, data RW once it writes
+//! participant   one page that nobody touches: it keeps the participant's lock
 //! observer      everything R
 //! ```
+//!
+//! The mappings take a multiple of the capacity in address space, so all that open one arena in one process share
+//! them; a forked child, which has not inherited them, makes its own.
 //!
 //! * G1: the first page never changes after the file has its name.
 //! * G2: the file never shrinks, so no access inside the mappings can be out of it.
@@ -19,9 +23,9 @@
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError, Weak};
 use std::time::Duration;
 
 use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw};
@@ -30,7 +34,7 @@ use nix::sys::mman::{MmapAdvise, ProtFlags, madvise, mprotect};
 use crate::error::{Error, Result};
 use crate::geometry::{Geometry, PAGE, Params, header};
 use crate::mem::{Load, Mapped, Mem};
-use crate::sys::{File, Full, Process, Sys, futex_wait, futex_wake_all};
+use crate::sys::{File, Full, Process, Sys, address_space_limit, futex_wait, futex_wake_all};
 use crate::word::Owner;
 
 /// `faretra` and a line break, so that a text-mode copy is noticed.
@@ -60,20 +64,53 @@ pub fn closer(word: u64) -> Option<Owner> {
     (word & life::CLOSING != 0).then_some(owner)
 }
 
-/// A segment as one process sees it.
+/// A segment as one participant or observer sees it.
 #[derive(Debug)]
 pub struct Posix {
     mem: Mapped,
     file: File,
-    /// The control mapping, the data mapping and the alias: dropped last to first.
-    alias: OnceLock<MmapRaw>,
-    _data: MmapRaw,
-    control: MmapRaw,
-    control_len: u64,
     /// The descriptor that the participant's lock is taken on; closed once it is LIVE.
-    lock_fd: std::sync::Mutex<Option<OwnedFd>>,
-    fork: ForkGuard,
+    lock_fd: Mutex<Option<OwnedFd>>,
+    /// What keeps the lock after that: a page of the same open file, of which nothing is read.
+    lock_page: Option<MmapRaw>,
     spin: Spin,
+    /// Dropped last: the lock goes first.
+    maps: Arc<Maps>,
+}
+
+/// The mappings of a segment in one process.
+#[derive(Debug)]
+struct Maps {
+    /// The alias, the data mapping and the control mapping.
+    alias: OnceLock<MmapRaw>,
+    data: MmapRaw,
+    control: MmapRaw,
+    fork: ForkGuard,
+}
+
+/// Which mappings there are: of which file, and whether its control region can be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct MapsKey {
+    device: u64,
+    inode: u64,
+    writable: bool,
+}
+
+type AllMaps = Vec<(MapsKey, Weak<Maps>)>;
+
+/// The mappings of this process. A file whose mappings exist exists too, so its number means no other file.
+static MAPS: Mutex<AllMaps> = Mutex::new(Vec::new());
+
+/// The list of mappings. `None`: it is in use, or was when this process was forked, and then it will be for ever.
+fn all_maps() -> Option<MutexGuard<'static, AllMaps>> {
+    for _ in 0..1000 {
+        match MAPS.try_lock() {
+            Ok(all) => return Some(all),
+            Err(TryLockError::Poisoned(all)) => return Some(all.into_inner()),
+            Err(TryLockError::WouldBlock) => std::thread::yield_now(),
+        }
+    }
+    None
 }
 
 /// How long waiters of this process spin: longer where that was worth it, hardly where it was not. (After the adaptive
@@ -114,8 +151,8 @@ impl Mem for Posix {
 impl Sys for Posix {
     fn commit(&self, off: u64, len: u64) -> Result<(), Full> {
         // Through a writer's mapping the pages are also entered in its page tables.
-        match self.alias.get() {
-            Some(alias) if off >= self.control_len => populate(alias, off - self.control_len, len),
+        match self.maps.alias.get() {
+            Some(alias) if off >= self.maps.control_len() => populate(alias, off - self.maps.control_len(), len),
             _ => self.file.commit(off, len),
         }
     }
@@ -256,60 +293,37 @@ impl Posix {
     }
 
     fn map(file: File, geo: &Geometry, participate: bool) -> Result<Posix> {
-        let fail = |e| Error::Os { action: "map", path: file.path().to_owned(), source: e };
-        let read_only = file.reopen(false)?;
-        let control_fd = if participate { file.reopen(true)? } else { file.reopen(false)? };
-        let mut control = MmapOptions::new();
-        control.no_reserve_swap().len(geo.data as usize);
-        let control = match participate {
-            true => control.map_raw(&control_fd),
-            false => control.map_raw_read_only(&control_fd),
-        };
-        let control = control.map_err(fail)?;
-        let mut data = MmapOptions::new();
-        data.no_reserve_swap().offset(geo.data).len((geo.total - geo.data) as usize);
-        let data = data.map_raw_read_only(&read_only).map_err(fail)?;
+        let maps = Maps::shared(&file, geo, participate)?;
+        let (mut lock_fd, mut lock_page) = (None, None);
         if participate {
-            control.advise(Advice::DontFork).map_err(fail)?;
-        }
-        // Core dumps of terabytes of address space help nobody.
-        control.advise(Advice::DontDump).map_err(fail)?;
-        data.advise(Advice::DontDump).map_err(fail)?;
-        for guard in &geo.guards {
-            let at = std::ptr::NonNull::new(control.as_mut_ptr().wrapping_add(*guard as usize)).expect("a mapping");
-            // SAFETY: the guard page lies inside our own mapping, and nothing ever refers to it.
-            unsafe { mprotect(at.cast(), PAGE as usize, ProtFlags::PROT_NONE) }.map_err(|e| fail(e.into()))?;
+            let fd = file.reopen(true)?;
+            let page = MmapOptions::new().len(PAGE as usize).map_raw(&fd).map_err(|e| unmapped(&file, geo, e))?;
+            page.advise(Advice::DontFork).map_err(|e| unmapped(&file, geo, e))?;
+            (lock_fd, lock_page) = (Some(fd), Some(page));
         }
         // SAFETY: the mappings cover these ranges, are page-aligned, and are dropped after `mem`,
         // which lives in the same value; words are only reached through `Mem`.
-        let mem = unsafe { Mapped::new(control.as_mut_ptr(), geo.data, data.as_ptr(), geo.total) };
-        Ok(Posix {
-            mem,
-            file,
-            alias: OnceLock::new(),
-            _data: data,
-            control_len: geo.data,
-            control,
-            lock_fd: std::sync::Mutex::new(participate.then_some(control_fd)),
-            fork: ForkGuard::new()?,
-            spin: Spin::default(),
-        })
+        let mem = unsafe { Mapped::new(maps.control.as_mut_ptr(), geo.data, maps.data.as_ptr(), geo.total) };
+        Ok(Posix { mem, file, lock_fd: Mutex::new(lock_fd), lock_page, spin: Spin::default(), maps })
     }
 
     /// Maps the data region for writing too. The first writer pays, readers never do.
     pub fn map_for_writing(&self) -> Result<()> {
-        if self.alias.get().is_some() {
+        if self.mem.is_writable() {
             return Ok(());
         }
-        let fail = |e| Error::Os { action: "map for writing", path: self.file.path().to_owned(), source: e };
-        let fd = self.file.reopen(true)?;
-        let mut alias = MmapOptions::new();
-        alias.no_reserve_swap().offset(self.control_len).len(self._data.len());
-        let alias = alias.map_raw(&fd).map_err(fail)?;
-        alias.advise(Advice::DontFork).map_err(fail)?;
-        alias.advise(Advice::DontDump).map_err(fail)?;
-        let alias = self.alias.get_or_init(|| alias);
-        // SAFETY: it maps the bytes of the data region, and lives in the same value as `mem`.
+        if self.maps.alias.get().is_none() {
+            let fd = self.file.reopen(true)?;
+            let mut alias = MmapOptions::new();
+            alias.no_reserve_swap().offset(self.maps.control_len()).len(self.maps.data.len());
+            let alias = alias.map_raw(&fd).map_err(|e| no_room(&self.file, self.maps.data.len() as u64, e))?;
+            alias.advise(Advice::DontFork).map_err(|e| self.maps.failed(&self.file, e))?;
+            alias.advise(Advice::DontDump).map_err(|e| self.maps.failed(&self.file, e))?;
+            // Another thread's may be there by now: then this one goes again.
+            let _ = self.maps.alias.set(alias);
+        }
+        let alias = self.maps.alias.get().expect("set above");
+        // SAFETY: it maps the bytes of the data region, and is dropped after `mem`.
         unsafe { self.mem.set_alias(alias.as_mut_ptr()) };
         Ok(())
     }
@@ -340,23 +354,23 @@ impl Posix {
     /// `Err` in a child of the process that opened this.
     #[inline]
     pub fn check_fork(&self) -> Result<()> {
-        self.fork.check()
+        self.maps.fork.check()
     }
 
     /// First byte of the data region, for reading.
     pub fn data(&self) -> (*const u8, u64) {
-        (self._data.as_ptr(), self._data.len() as u64)
+        (self.maps.data.as_ptr(), self.maps.data.len() as u64)
     }
 
     /// First byte of the data region, for writing. `None` before [`Posix::map_for_writing`].
     pub fn data_for_writing(&self) -> Option<*mut u8> {
-        self.alias.get().map(MmapRaw::as_mut_ptr)
+        self.maps.alias.get().map(MmapRaw::as_mut_ptr)
     }
 
     fn futex(&self, off: u64) -> *const u32 {
-        assert!(off.is_multiple_of(8) && off < self.control_len, "bells lie in the control region");
+        assert!(off.is_multiple_of(8) && off < self.maps.control_len(), "bells lie in the control region");
         // Little-endian: the low half comes first.
-        self.control.as_ptr().wrapping_add(off as usize).cast()
+        self.maps.control.as_ptr().wrapping_add(off as usize).cast()
     }
 }
 
@@ -439,9 +453,95 @@ impl ForkGuard {
     }
 }
 
+impl Maps {
+    /// The mappings of a file: those that this process has, or new ones.
+    fn shared(file: &File, geo: &Geometry, writable: bool) -> Result<Arc<Maps>> {
+        let stat = file.stat()?;
+        let key = MapsKey { device: stat.st_dev, inode: stat.st_ino, writable };
+        let Some(mut all) = all_maps() else {
+            return Ok(Arc::new(Maps::new(file, geo, writable)?));
+        };
+        all.retain(|(_, maps)| maps.strong_count() != 0);
+        let known = all.iter().filter(|(known, _)| *known == key).find_map(|(_, maps)| maps.upgrade());
+        // What came through fork is the parent's.
+        if let Some(maps) = known.filter(|maps| maps.fork.check().is_ok()) {
+            return Ok(maps);
+        }
+        let maps = Arc::new(Maps::new(file, geo, writable)?);
+        all.retain(|(known, _)| *known != key);
+        all.push((key, Arc::downgrade(&maps)));
+        Ok(maps)
+    }
+
+    fn new(file: &File, geo: &Geometry, writable: bool) -> Result<Maps> {
+        let fail = |e| unmapped(file, geo, e);
+        let mut control = MmapOptions::new();
+        control.no_reserve_swap().len(geo.data as usize);
+        let control = match writable {
+            true => control.map_raw(&file.reopen(true)?),
+            false => control.map_raw_read_only(&file.reopen(false)?),
+        };
+        let control = control.map_err(fail)?;
+        let mut data = MmapOptions::new();
+        data.no_reserve_swap().offset(geo.data).len((geo.total - geo.data) as usize);
+        let data = data.map_raw_read_only(&file.reopen(false)?).map_err(fail)?;
+        if writable {
+            control.advise(Advice::DontFork).map_err(fail)?;
+        }
+        // Core dumps of terabytes of address space help nobody.
+        control.advise(Advice::DontDump).map_err(fail)?;
+        data.advise(Advice::DontDump).map_err(fail)?;
+        for guard in &geo.guards {
+            let at = std::ptr::NonNull::new(control.as_mut_ptr().wrapping_add(*guard as usize)).expect("a mapping");
+            // SAFETY: the guard page lies inside our own mapping, and nothing ever refers to it.
+            unsafe { mprotect(at.cast(), PAGE as usize, ProtFlags::PROT_NONE) }.map_err(|e| fail(e.into()))?;
+        }
+        Ok(Maps { alias: OnceLock::new(), data, control, fork: ForkGuard::new()? })
+    }
+
+    fn control_len(&self) -> u64 {
+        self.control.len() as u64
+    }
+
+    fn failed(&self, file: &File, source: std::io::Error) -> Error {
+        no_room(file, self.control.len() as u64 + self.data.len() as u64, source)
+    }
+}
+
+fn unmapped(file: &File, geo: &Geometry, source: std::io::Error) -> Error {
+    no_room(file, geo.total, source)
+}
+
+/// Why a file could not be mapped: as a rule because the address space is full, which is said with the numbers.
+fn no_room(file: &File, asked: u64, source: std::io::Error) -> Error {
+    let path = file.path().to_owned();
+    if source.raw_os_error() != Some(libc::ENOMEM) {
+        return Error::Os { action: "map", path, source };
+    }
+    let gib = |bytes: u64| bytes.div_ceil(1 << 30);
+    let most = address_space_limit().map_or_else(String::new, |most| {
+        format!(", and this process may have {} GiB (`ulimit -v`), which `ulimit -v unlimited` lifts", gib(most))
+    });
+    let text = format!(
+        "it takes {} GiB of address space, a multiple of its capacity{most}; close other arenas, or create this one with \
+         a smaller capacity",
+        gib(asked)
+    );
+    Error::Os { action: "map", path, source: std::io::Error::new(std::io::ErrorKind::OutOfMemory, text) }
+}
+
 impl Drop for Posix {
     fn drop(&mut self) {
         if self.check_fork().is_err() {
+            // The child has not inherited it: its address may be another's by now.
+            std::mem::forget(self.lock_page.take());
+        }
+    }
+}
+
+impl Drop for Maps {
+    fn drop(&mut self) {
+        if self.fork.check().is_err() {
             // The child has no control mapping and no alias: these addresses may be others' by now.
             let alias = self.alias.take();
             std::mem::forget(alias);

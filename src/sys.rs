@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, FallocateFlags, FcntlArg, OFlag, fallocate, fcntl, open};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use nix::sys::stat::{FileStat, Mode, fchmod, fstat, stat};
 use nix::sys::time::TimeValLike;
 use nix::time::{ClockId, clock_gettime};
@@ -269,6 +270,15 @@ impl File {
 
     /// Gives a new file its size. Only before it has a name.
     pub fn set_size(&self, bytes: u64) -> Result<()> {
+        // Beyond its limit the system would end this process by a signal.
+        if let Some(most) = limit_of(Resource::RLIMIT_FSIZE).filter(|most| *most < bytes) {
+            let text = format!(
+                "the arena's file has {bytes} bytes, sparse, and this process may make files of {most} (`ulimit -f`): \
+                 `ulimit -f unlimited` lifts that, or create the arena with a smaller capacity"
+            );
+            let source = std::io::Error::new(ErrorKind::FileTooLarge, text);
+            return Err(Error::Os { action: "size", path: self.path.clone(), source });
+        }
         let set = |fd: &OwnedFd, _: &FileStat| nix::unistd::ftruncate(fd, bytes as i64);
         self.with_fd(set).map_err(|e| os_error("size", &self.path, e))
     }
@@ -388,6 +398,16 @@ fn lock_request(owner: Owner, kind: i32) -> libc::flock {
     const BASE: i64 = 1 << 60;
     let byte = i64::from(owner.seat) << 24 | i64::from(owner.incarnation % INCARNATIONS);
     libc::flock { l_type: kind as i16, l_whence: libc::SEEK_SET as i16, l_start: BASE + byte, l_len: 1, l_pid: 0 }
+}
+
+/// The most of a resource that this process may use. `None`: there is no limit.
+fn limit_of(resource: Resource) -> Option<u64> {
+    getrlimit(resource).ok().map(|(soft, _)| soft).filter(|soft| *soft != RLIM_INFINITY)
+}
+
+/// Bytes of address space that this process may have. `None`: as much as there is.
+pub fn address_space_limit() -> Option<u64> {
+    limit_of(Resource::RLIMIT_AS)
 }
 
 pub fn os_error(action: &'static str, path: &Path, e: Errno) -> Error {

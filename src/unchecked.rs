@@ -1,13 +1,11 @@
 //! The few steps that the compiler cannot check: arrays built from a descriptor without reading
 //! every value again, and a view that outlives the borrow it was made from.
 //!
-//! What makes the first kind sound is the rule of trust of the whole project: whoever can write the
-//! segment is trusted not to forge objects ([`crate::Options::trust_others`] is `unsafe` for that
-//! reason), values were checked when they were arrow arrays in the writer, and objects never change
-//! once published. What a crash or a stray write could damage and a constant number of loads can
-//! find (lengths, extents, alignment, the ends of offsets) is checked by the callers in
-//! `batch.rs` before they come here. Reading with [`crate::batch::Trust::Nobody`] validates every
-//! value and uses only [`array_data`], whose result it validates before anybody sees it.
+//! What makes the first kind sound: objects never change once published, and what decides where arrow reads
+//! (lengths, extents, alignment, offsets, indices, UTF-8, counts of nulls) was checked by this process, by the
+//! callers in `batch.rs`, when it first read the object; or the user vouched for all of it, which is an `unsafe`
+//! option ([`crate::Options::vouch_for_values`]). Between the check and the use, whoever can write the segment is
+//! trusted not to ([`crate::Options::trust_others`] is `unsafe` for that reason).
 #![allow(unsafe_code, reason = "arrow's constructors without validation; a view kept alive by its owner")]
 #![allow(
     clippy::disallowed_methods,
@@ -25,7 +23,7 @@ use ndarray::{ArrayRef, ArrayView, Dimension};
 
 /// A validity bitmap with the number of nulls that the writer counted.
 pub(crate) fn nulls(bits: BooleanBuffer, count: usize) -> NullBuffer {
-    // SAFETY: the count was taken from these very bits when the object was written.
+    // SAFETY: the count was compared with these bits when this process first read the object, or vouched for.
     unsafe { NullBuffer::new_unchecked(bits, count) }
 }
 
@@ -36,19 +34,18 @@ pub(crate) fn byte_array<T: ByteArrayType>(
     values: Buffer,
     nulls: Option<NullBuffer>,
 ) -> GenericByteArray<T> {
-    // SAFETY: not empty (checked by the caller); monotone because the writer copied them from an
-    // offset buffer less a constant, or pushed them one by one.
+    // SAFETY: not empty (checked by the caller); monotone, as this process saw when it first read the object.
     let offsets = unsafe { OffsetBuffer::new_unchecked(offsets) };
     // SAFETY: the ends of the offsets lie in `values` (checked by the caller); the bytes between
-    // them were valid for `T` in the array they were copied from, or pushed as `&str`.
+    // them are valid for `T`, as this process saw when it first read the object.
     unsafe { GenericByteArray::new_unchecked(offsets, values, nulls) }
 }
 
 /// Array data as the descriptor says. The caller has checked the number, length and alignment of
 /// the buffers and the number and lengths of the children.
 pub(crate) fn array_data(parts: ArrayDataBuilder) -> ArrayData {
-    // SAFETY: sizes are checked by the caller; values are the writer's, who had them in a valid
-    // array. Reading for somebody untrusted calls `validate_full` on the result before use.
+    // SAFETY: sizes are checked by the caller; so are values, by `validate_full` on the result before anybody
+    // sees it, when this process first reads the object.
     unsafe { parts.build_unchecked() }
 }
 

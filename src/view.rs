@@ -22,6 +22,7 @@ use std::sync::Arc;
 use arrow_buffer::Buffer;
 
 use crate::array::ArrayInfo;
+use crate::check::{Known, Values};
 use crate::error::{Error, Result};
 use crate::geometry::{Set, meta};
 use crate::seat::Core;
@@ -35,8 +36,10 @@ pub struct Attachment {
     pub core: Core<Posix>,
     /// The arena's name.
     pub name: String,
-    /// Check the values of everything that is read, not only its bounds.
-    pub untrusted: bool,
+    /// Whose values the batches are.
+    pub values: Values,
+    /// The batches whose values were checked.
+    pub known: Known,
     /// Runs when the attachment ends, before the seat is left: takes an ephemeral arena's name away.
     pub on_leave: fn(&Core<Posix>),
 }
@@ -146,6 +149,13 @@ impl Pin {
         at.core.env.check_fork()?;
         let pinned = at.core.pin(at.core.geo.meta(container, meta::PLACE))?;
         Ok(pinned.map(|(id, _)| Pin { at: at.clone(), id }))
+    }
+
+    /// Pins an object that was met by its id. `None`: nobody keeps it.
+    pub fn kept(at: &Arc<Attachment>, id: Id) -> Result<Option<Pin>> {
+        at.core.env.check_fork()?;
+        let pinned = at.with_room(|| at.core.pin_kept(id))?;
+        Ok(pinned.then(|| Pin { at: at.clone(), id }))
     }
 
     /// A pin that was raised already.

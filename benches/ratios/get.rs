@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use faretra::arrow::arrow_array::{RecordBatch, StringArray};
 use faretra::arrow::arrow_schema::{DataType, Field, Schema};
 use faretra::{Arena, MIB, Writer};
 use ndarray::{Array2, Ix2};
@@ -68,6 +69,8 @@ pub fn run(scale: Scale, table: &mut Table) -> Outcome {
     same("the same, large to small", &ten_big, &ten, table);
     table.ratio("array + drop", &one_array, &floor, "");
 
+    text(scale, &here, table)?;
+
     // Two readers of one name: pins are counted in rows of their own.
     let other = Arena::open(here.name())?;
     let stop = std::sync::atomic::AtomicBool::new(false);
@@ -82,6 +85,40 @@ pub fn run(scale: Scale, table: &mut Table) -> Outcome {
         times
     });
     table.ratio("get + drop, 200 bytes, while another participant gets it too; floor: alone", &beside, &got, "");
+    Ok(())
+}
+
+/// Text is checked when a process first reads it: what that costs, and what it costs after that.
+fn text(scale: Scale, here: &Arena, table: &mut Table) -> Outcome {
+    const BYTES: usize = 64 << 20;
+    let rows = BYTES / 32;
+    let words = |row: usize| format!("{row:08} is a row of plain text");
+    let plain: StringArray = (0..rows).map(|row| Some(words(row))).collect();
+    let accents: StringArray = (0..rows).map(|row| Some(words(row).replace('a', "ä"))).collect();
+    let writer = here.writer()?;
+    for (name, column) in [("text", plain), ("accents", accents)] {
+        let schema = Arc::new(Schema::new(vec![Field::new("t", DataType::Utf8, false)]));
+        writer.publish(name, &RecordBatch::try_new(schema, vec![Arc::new(column)])?)?;
+    }
+    let source = vec![1_u8; BYTES];
+    let mut to = vec![0_u8; BYTES];
+    let (name, read) = (here.name(), Arena::open(here.name())?);
+    let once = |text: &str| {
+        let fresh = Arena::open(name).expect("open");
+        block(1, || fresh.batch(text).expect("a batch"))
+    };
+    let [floor, plain, accents] = in_turn(
+        20 / scale.hurry.min(4),
+        1,
+        [&mut || block(1, || to.copy_from_slice(std::hint::black_box(&source))), &mut || once("text"), &mut || {
+            once("accents")
+        }],
+    );
+    const N: u64 = 1000;
+    let [again] = in_turn(100 / scale.hurry, N, [&mut || block(N, || read.batch("text").expect("a batch"))]);
+    table.ratio("first read of 64 MiB of ASCII text; floor: memcpy", &plain, &floor, "");
+    table.ratio("first read of 64 MiB of other text; floor: memcpy", &accents, &floor, "");
+    table.plain("each later read of it", &again, "");
     Ok(())
 }
 

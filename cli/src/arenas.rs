@@ -1,13 +1,13 @@
 //! create, ls, stat, rm: arenas and the names in them.
 
 use std::io::{self, IsTerminal};
-use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
 use faretra::{Arena, Entry, Kind, Options, Stats};
 use serde_json::json;
 
 use crate::args::{Cli, Create, Ls, Rm, Stat};
+use crate::channels::SLICE;
 use crate::failure::{Failure, Result};
 use crate::out::{Grid, Out, Side, bold};
 use crate::{channels, signal, size};
@@ -25,11 +25,16 @@ pub fn open(cli: &Cli, name: &str) -> Result<Arena> {
     Ok(options(cli).open(name)?)
 }
 
+/// Opens an arena to look after it: possible also when all its seats but the spare one are taken.
+pub fn open_to_care(cli: &Cli, name: &str) -> Result<Arena> {
+    Ok(options(cli).spare_seat().open(name)?)
+}
+
 /// Waits for a writer's permit; a signal ends the wait.
 pub fn writer(arena: &Arena) -> Result<faretra::Writer> {
     let mut told = false;
     loop {
-        match arena.writer_timeout(Duration::from_millis(200)) {
+        match arena.writer_timeout(SLICE) {
             Err(faretra::Error::TimedOut(_)) => signal::check()?,
             other => return Ok(other?),
         }
@@ -110,7 +115,7 @@ pub fn create(cli: &Cli, args: &Create) -> Result<()> {
     if args.ephemeral {
         // Nobody else has it open yet: if we left now, it would be gone before it was used.
         while signal::received().is_none() {
-            sleep(Duration::from_millis(50));
+            signal::sleep(Duration::from_millis(50));
         }
     }
     Ok(())
@@ -266,7 +271,7 @@ pub fn stat(cli: &Cli, args: &Stat) -> Result<()> {
                 // That is how a watch ends.
                 return Ok(());
             }
-            sleep(Duration::from_millis(50));
+            signal::sleep(Duration::from_millis(50));
         }
     }
 }
@@ -337,7 +342,7 @@ pub fn rm(cli: &Cli, args: &Rm) -> Result<()> {
         }
         return out.finish();
     }
-    let arena = open(cli, &args.arena)?;
+    let arena = open_to_care(cli, &args.arena)?;
     let mut names = arena.names()?;
     if let Some(name) = &args.name {
         names.retain(|entry| entry.name == *name);

@@ -60,8 +60,10 @@ pub enum Verb {
     Who(Who),
     /// Take back what dead processes held, now
     Recover(OneArena),
+    /// Give the memory of freed objects back to the system
+    Trim(OneArena),
     /// Check every rule of an arena; exit 1 if one is broken
-    Verify(OneArena),
+    Verify(Verify),
     /// A process of the demo
     #[command(name = "demo-part", hide = true)]
     DemoPart(DemoPart),
@@ -229,13 +231,13 @@ pub struct Recv {
     pub arena: String,
     /// Name of the channel
     pub channel: String,
-    /// How to print [default: table, or json with --json]
-    #[arg(long, value_enum, conflicts_with = "export")]
+    /// How to print [default: table, or json with --json], or the format of the file, if its name does not tell
+    #[arg(long, value_enum)]
     pub format: Option<RecvFormat>,
     /// Write one file instead: .parquet, .csv, .tsv, .arrow or .arrows
     #[arg(long, value_name = "FILE")]
     pub export: Option<PathBuf>,
-    /// Replace that file if it exists
+    /// Replace that file if it exists; a device, FIFO or pipe is written to with and without
     #[arg(long, requires = "export")]
     pub force: bool,
     /// End after N rows; a batch of which rows are left goes to the next receiver whole
@@ -254,6 +256,12 @@ pub enum RecvFormat {
     Json,
     /// A JSON object on each line
     Jsonl,
+    /// Apache Parquet, with --export
+    Parquet,
+    /// Arrow IPC file, with --export
+    Arrow,
+    /// Arrow IPC stream, with --export
+    ArrowStream,
 }
 
 /// How `cat` prints.
@@ -323,7 +331,7 @@ pub struct Export {
     /// Format of the file, if its name does not tell
     #[arg(long)]
     pub format: Option<Format>,
-    /// Replace the file if it exists
+    /// Replace the file if it exists; a device, FIFO or pipe is written to with and without
     #[arg(long)]
     pub force: bool,
     /// Export this item of a bundle
@@ -360,6 +368,16 @@ pub struct Who {
     /// Those who hold most first
     #[arg(long)]
     pub by_bytes: bool,
+}
+
+/// Options of `verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// Name of the arena
+    pub arena: String,
+    /// Read every object too, with all its values
+    #[arg(long)]
+    pub deep: bool,
 }
 
 /// An arena and nothing else.

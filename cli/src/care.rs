@@ -1,12 +1,12 @@
-//! who, recover, verify: looking after an arena.
+//! who, recover, trim, verify: looking after an arena.
 
 use std::cmp::Reverse;
 
 use faretra::Holder;
 use serde_json::json;
 
-use crate::arenas::{open, options};
-use crate::args::{Cli, OneArena, Who};
+use crate::arenas::{open_to_care, options};
+use crate::args::{Cli, OneArena, Verify, Who};
 use crate::failure::{Failure, Result};
 use crate::out::{Grid, Out, Side, terminal_width};
 use crate::size;
@@ -105,7 +105,7 @@ pub fn recover(cli: &Cli, args: &OneArena) -> Result<()> {
     // Opening the arena recovers too: who was dead is looked up before.
     let mut dead = options(cli).observe(&args.arena)?.who()?;
     dead.retain(|holder| !holder.alive);
-    let arena = open(cli, &args.arena)?;
+    let arena = open_to_care(cli, &args.arena)?;
     let mut recovered = arena.recover()?;
     let left = arena.who()?;
     dead.retain(|holder| left.iter().all(|other| other.pid != holder.pid || other.since != holder.since));
@@ -142,12 +142,30 @@ pub fn recover(cli: &Cli, args: &OneArena) -> Result<()> {
     out.finish()
 }
 
+/// `faretra trim`
+pub fn trim(cli: &Cli, args: &OneArena) -> Result<()> {
+    let arena = open_to_care(cli, &args.arena)?;
+    let bytes = arena.trim()?;
+    let mut out = Out::new();
+    if cli.json {
+        out.json(&json!({ "arena": args.arena, "bytes": bytes }))?;
+    } else {
+        out.line(format!(
+            "gave back {} of freed memory; {} are in use",
+            size::bytes(bytes),
+            size::bytes(arena.stats()?.used)
+        ))?;
+    }
+    out.finish()
+}
+
 /// `faretra verify`
-pub fn verify(cli: &Cli, args: &OneArena) -> Result<()> {
-    let violations = match options(cli).open(&args.arena) {
+pub fn verify(cli: &Cli, args: &Verify) -> Result<()> {
+    let violations = match options(cli).spare_seat().open(&args.arena) {
+        Ok(arena) if args.deep => arena.verify_deep()?,
         Ok(arena) => arena.verify()?,
-        // What cannot be taken part in (all seats taken) can still be looked at.
-        Err(faretra::Error::Limit { .. } | faretra::Error::Damaged(_)) => {
+        // What cannot be taken part in (all seats taken) can still be looked at, from outside.
+        Err(faretra::Error::Limit { .. } | faretra::Error::Damaged(_)) if !args.deep => {
             options(cli).observe(&args.arena)?.verify()?
         }
         Err(error) => return Err(error.into()),
@@ -158,7 +176,8 @@ pub fn verify(cli: &Cli, args: &OneArena) -> Result<()> {
             violations.iter().map(|violation| json!({ "rule": violation.rule, "what": violation.what })).collect();
         out.json(&json!({ "arena": args.arena, "clean": list.is_empty(), "violations": list }))?;
     } else if violations.is_empty() {
-        out.line(format!("arena `{}` is clean: every rule holds", args.arena))?;
+        let read = if args.deep { ", and every object can be read" } else { "" };
+        out.line(format!("arena `{}` is clean: every rule holds{read}", args.arena))?;
     } else {
         for violation in &violations {
             out.line(violation.to_string())?;

@@ -3,7 +3,6 @@
 use std::io::Write;
 
 use arrow_array::RecordBatch;
-use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{DataType, Schema, SchemaRef};
 use faretra::Kind;
 
@@ -12,7 +11,7 @@ use crate::export::{batches, object, snapshot};
 use crate::failure::{Failure, Result};
 use crate::follow::follow;
 use crate::format::npy::{self, Style};
-use crate::format::write::{self, Sink};
+use crate::format::write::{self, Sink, text};
 use crate::out::{Grid, Out, Side, terminal_width};
 use crate::{arenas, signal, size};
 
@@ -212,13 +211,12 @@ impl Grids {
 }
 
 fn cells(batch: &RecordBatch, rows: &mut Vec<Vec<String>>) -> Result<()> {
-    let options = FormatOptions::default().with_display_error(true).with_null("-");
-    let formatters = batch.columns().iter();
-    let formatters: Vec<ArrayFormatter<'_>> =
-        formatters.map(|column| ArrayFormatter::try_new(column.as_ref(), &options)).collect::<Result<_, _>>()?;
+    write::check_depth(batch.schema_ref())?;
+    let printers = batch.columns().iter().map(|column| text::Column::new(column.as_ref(), "-"));
+    let printers = printers.collect::<Result<Vec<_>, _>>()?;
     for row in 0..batch.num_rows() {
-        let cells = formatters.iter();
-        rows.push(cells.map(|f| cell(&f.value(row).to_string())).collect());
+        let cells = printers.iter().map(|printer| Ok(cell(&printer.text(row)?)));
+        rows.push(cells.collect::<Result<_>>()?);
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use crate::out::{Grid, Out, Side};
 use crate::size;
 
 /// How long `send` and `recv` wait before they look at signals.
-pub const SLICE: Duration = Duration::from_millis(200);
+pub const SLICE: Duration = Duration::from_millis(40);
 
 /// A wait of that long is worth to be told.
 pub const PATIENCE: Duration = Duration::from_secs(1);

@@ -1,22 +1,21 @@
-//! export: a name's value to a file, whole or not at all.
+//! export: a name's value to a file.
 
-use std::fs::{File, Permissions};
-use std::io::{BufWriter, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use faretra::{Arena, Batch, Bundled, Error, Kind, Object, Table};
 use indicatif::ProgressBar;
 use serde_json::json;
-use tempfile::NamedTempFile;
 
 use crate::args::{Cli, Export};
 use crate::failure::{Context, Failure, Result};
 use crate::format::{Format, npy, write};
-use crate::out::Out;
+use crate::out::{self, Out};
 use crate::put::progress;
+use crate::target::Target;
 use crate::{arenas, signal, size};
 
 /// The object of a name, or the item of the bundle there.
@@ -73,10 +72,7 @@ fn batches_of(table: &Table) -> Result<(SchemaRef, Vec<RecordBatch>)> {
 /// `faretra export`
 pub fn export(cli: &Cli, args: &Export) -> Result<()> {
     let format = Format::choose(args.format, &args.file)?;
-    let stdout = args.file == Path::new("-");
-    if !stdout {
-        Whole::check(&args.file, args.force)?;
-    }
+    Target::check(&args.file, args.force)?;
     let arena = arenas::open(cli, &args.arena)?;
     let object = object(&arena, &args.name, args.item.as_deref())?;
     let version = object.version();
@@ -89,26 +85,24 @@ pub fn export(cli: &Cli, args: &Export) -> Result<()> {
         _ => (object.rows(), Content::Object(object)),
     };
     let delimiter = delimiter(&args.file);
-    if stdout {
-        let mut out = Out::new();
-        content.write(format, delimiter, &mut out, &ProgressBar::hidden())?;
-        return out.finish();
-    }
-    let whole = Whole::new(&args.file, args.force)?;
-    let bar = progress(&args.name, true);
-    let mut file = BufWriter::with_capacity(1 << 20, whole.writer()?);
-    content.write(format, delimiter, &mut file, &bar).doing("write", &args.file)?;
-    file.flush().doing("write", &args.file)?;
-    drop(file);
+    let target = Target::open(&args.file, args.force)?;
+    let bar = if target.is_stdout() { ProgressBar::hidden() } else { progress(&args.name, true) };
+    let mut to = target.writer()?;
+    content.write(format, delimiter, &mut to, &bar).doing("write", &args.file)?;
+    to.flush().doing("write", &args.file)?;
+    drop(to);
     bar.finish_and_clear();
-    let bytes = whole.persist()?;
+    if target.is_stdout() {
+        return Ok(());
+    }
+    let bytes = target.finish()?;
     let mut out = Out::new();
     if cli.json {
         out.json(&json!({
             "arena": args.arena,
             "name": args.name,
             "version": version,
-            "file": args.file,
+            "file": out::path_json(&args.file),
             "rows": rows,
             "file_bytes": bytes,
         }))?;
@@ -177,10 +171,11 @@ fn write_batches(
 ) -> Result<()> {
     let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
     bar.set_length(rows as u64);
+    let mut schema = Arc::clone(schema);
     if format == Format::Arrow {
-        batches = write::with_one_dictionary(schema, batches)?;
+        (schema, batches) = write::with_one_dictionary(&schema, batches)?;
     }
-    let mut sink = write::sink(to, format, schema, delimiter)?;
+    let mut sink = write::sink(to, format, &schema, delimiter)?;
     for batch in &batches {
         signal::check()?;
         sink.write(batch)?;
@@ -192,83 +187,4 @@ fn write_batches(
 /// What is between the fields of a file of comma-separated values: of this name, a tab.
 pub fn delimiter(path: &Path) -> u8 {
     if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("tsv")) { b'\t' } else { b',' }
-}
-
-/// A file that is there when it is whole. Until then, and when we fail or are interrupted, it is not.
-pub struct Whole<'a> {
-    path: &'a Path,
-    force: bool,
-    temporary: NamedTempFile,
-}
-
-impl<'a> Whole<'a> {
-    /// Whether it could be there; said before the work, and made sure of after it.
-    pub fn check(path: &Path, force: bool) -> Result<()> {
-        if !force && path.symlink_metadata().is_ok() {
-            return Err(exists(path));
-        }
-        if path.is_dir() {
-            return Err(Failure::new(format!("{} is a directory: give the name of a file in it", path.display())));
-        }
-        Ok(())
-    }
-
-    /// Begins it under another name in its directory.
-    pub fn new(path: &'a Path, force: bool) -> Result<Whole<'a>> {
-        let dir = match path.parent() {
-            Some(dir) if dir != Path::new("") => dir,
-            _ => Path::new("."),
-        };
-        let temporary = tempfile::Builder::new()
-            .prefix(".faretra-export-")
-            .permissions(Permissions::from_mode(0o666))
-            .tempfile_in(dir)
-            .doing("write", path)?;
-        Ok(Whole { path, force, temporary })
-    }
-
-    /// What writes to it, and stops at a signal.
-    pub fn writer(&self) -> Result<Stopping> {
-        Ok(Stopping(self.temporary.as_file().try_clone().doing("write", self.path)?))
-    }
-
-    /// Waits until the disk has what was written.
-    pub fn sync(&self) -> Result<()> {
-        self.temporary.as_file().sync_data().doing("write", self.path)
-    }
-
-    /// Gives it its name, and says how many bytes it has.
-    pub fn persist(self) -> Result<u64> {
-        signal::check()?;
-        let bytes = self.temporary.as_file().metadata()?.len();
-        let persisted = match self.force {
-            true => self.temporary.persist(self.path),
-            false => self.temporary.persist_noclobber(self.path),
-        };
-        persisted.map_err(|error| match error.error.kind() {
-            std::io::ErrorKind::AlreadyExists => exists(self.path),
-            _ => Failure::new(format!("cannot write {}: {}", self.path.display(), error.error)),
-        })?;
-        Ok(bytes)
-    }
-}
-
-fn exists(path: &Path) -> Failure {
-    Failure::new(format!("{} exists already: give --force to replace it, or another name", path.display()))
-}
-
-/// A file whose writing stops at a signal.
-pub struct Stopping(File);
-
-impl Write for Stopping {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if signal::received().is_some() {
-            return Err(std::io::Error::other("interrupted"));
-        }
-        self.0.write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.0.flush()
-    }
 }

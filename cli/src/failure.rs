@@ -45,10 +45,10 @@ impl Failure {
             return ExitCode::SUCCESS;
         }
         if let Some(signal) = signal::received() {
-            match &self {
-                Failure::Interrupted(text) => eprintln!("faretra: interrupted; {}", one_line(text)),
-                _ => eprintln!("faretra: interrupted; nothing was left half done"),
+            if let Failure::Interrupted(text) = self {
+                signal::last_words(text);
             }
+            signal::say_last_words();
             signal::die_of(signal);
         }
         let (text, code) = match self {

@@ -1,6 +1,5 @@
 //! cat --follow: the batches of a feed, printed as they come.
 
-use std::thread::sleep;
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
@@ -8,7 +7,7 @@ use arrow_schema::SchemaRef;
 use faretra::feed::{Start, Subscriber};
 use faretra::{Arena, Error, Kind, Object, RecvError};
 
-use crate::args::{Cat, CatFormat, Cli, From, RecvFormat};
+use crate::args::{Cat, CatFormat, Cli, From};
 use crate::cat::{chosen, pieces};
 use crate::channels::{Named, SLICE, look_instead};
 use crate::export::batches;
@@ -18,30 +17,26 @@ use crate::{arenas, out, signal, size};
 
 /// `faretra cat --follow`
 pub fn follow(cli: &Cli, args: &Cat) -> Result<()> {
-    let format = match args.format {
-        Some(CatFormat::Table) => RecvFormat::Table,
-        Some(CatFormat::Csv) => RecvFormat::Csv,
-        Some(CatFormat::Json) => RecvFormat::Json,
-        Some(CatFormat::Jsonl) => RecvFormat::Jsonl,
-        None if cli.json => RecvFormat::Json,
-        None => RecvFormat::Table,
-    };
+    let default = if cli.json { CatFormat::Json } else { CatFormat::Table };
+    let format = args.format.unwrap_or(default);
     let arena = arenas::open(cli, &args.arena)?;
     let subscriber = subscribe(&arena, args)?;
     let named = Named::new(&arena, &args.name, Kind::Feed)?;
     let mut feed = Followed { args, named, subscriber, told_deserted: false };
-    let mut printed = feed.subscriber.position();
-    follow_from(&arena, &mut feed, &mut printed, format).map_err(|failure| match signal::received() {
-        // Of an item that was printed in part, all comes again.
-        Some(_) => Failure::Interrupted(format!(
-            "`faretra cat {} {} --follow --from {printed}` goes on with what was not printed",
-            args.arena, args.name
-        )),
-        None => failure,
-    })
+    leave_words(args, feed.subscriber.position());
+    follow_from(&arena, &mut feed, format)
 }
 
-fn follow_from(arena: &Arena, feed: &mut Followed<'_>, printed: &mut u64, format: RecvFormat) -> Result<()> {
+/// Leaves ahead what is said when a signal ends this: of an item that was printed in part, all comes
+/// again.
+fn leave_words(args: &Cat, printed: u64) {
+    signal::last_words(format!(
+        "`faretra cat {} {} --follow --from {printed}` goes on with what was not printed",
+        args.arena, args.name
+    ));
+}
+
+fn follow_from(arena: &Arena, feed: &mut Followed<'_>, format: CatFormat) -> Result<()> {
     let args = feed.args;
     let mut printer = Printer::new(format, "");
     let mut left = args.head.unwrap_or(usize::MAX);
@@ -51,7 +46,7 @@ fn follow_from(arena: &Arena, feed: &mut Followed<'_>, printed: &mut u64, format
         let batches: Vec<RecordBatch> = pieces(&batches, left, usize::MAX).collect();
         left -= batches.iter().map(RecordBatch::num_rows).sum::<usize>();
         printer.print(&schema, &batches)?;
-        *printed = feed.subscriber.position();
+        leave_words(args, feed.subscriber.position());
     }
     printer.finish(|| {
         let schema = arena.snapshot(&args.name).ok()?.schema();
@@ -122,7 +117,7 @@ impl Followed<'_> {
                 Err(RecvError::Closed { clean: true }) => return Ok(None),
                 Err(RecvError::Closed { .. }) => {
                     self.tell_deserted();
-                    sleep(Duration::from_millis(50));
+                    signal::sleep(Duration::from_millis(50));
                 }
                 Err(RecvError::Lagged(items)) => eprintln!(
                     "faretra: missed {} that the feed `{}` keeps no longer; going on with the oldest that is there",

@@ -1,9 +1,10 @@
 //! `faretra`: arenas from the shell.
 //!
 //! - `args`: verbs, options, help. `failure`: exit codes and the one line that says why.
-//! - `arenas`: create, ls, stat, rm. `care`: who, recover, verify.
+//! - `arenas`: create, ls, stat, rm. `care`: who, recover, trim, verify.
 //! - `put`, `cat`, `export`: files into an arena and out of it, by the formats in `format`.
 //! - `send`, `recv`: files into a channel and out of it. `follow`: a feed as it grows. `rows`: how both print.
+//! - `target`, `whole`: where an export goes.
 //! - `channels`: what `stat` says of channels and feeds; close.
 //! - `demo`: the main job with real processes.
 //! - `out`, `size`, `signal`, `panics`: standard output, figures, Ctrl-C, other crates' panics.
@@ -28,6 +29,8 @@ mod rows;
 mod send;
 mod signal;
 mod size;
+mod target;
+mod whole;
 
 use std::process::ExitCode;
 
@@ -65,6 +68,7 @@ fn run(cli: &Cli) -> Result<()> {
         Verb::Recv(args) => recv::recv(cli, args),
         Verb::Who(who) => care::who(cli, who),
         Verb::Recover(one) => care::recover(cli, one),
+        Verb::Trim(one) => care::trim(cli, one),
         Verb::Verify(one) => care::verify(cli, one),
         Verb::DemoPart(part) => demo::part(cli, part),
     }

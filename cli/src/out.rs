@@ -1,7 +1,10 @@
 //! Standard output: buffered, aware of a reader that went away, and of people.
 
+use std::collections::BTreeSet;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -102,9 +105,14 @@ impl<W: Write> Write for Shared<W> {
 
 /// Notes a broken pipe, and stops at a signal: arrow's writers wrap errors in ways that lose
 /// their kind.
-struct Watched<W>(W);
+pub struct Watched<W>(W);
 
 impl<W: Write> Watched<W> {
+    /// Watches what is written.
+    pub fn new(inner: W) -> Watched<W> {
+        Watched(inner)
+    }
+
     fn note<T>(result: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &result
             && error.kind() == io::ErrorKind::BrokenPipe
@@ -126,6 +134,31 @@ impl<W: Write> Write for Watched<W> {
     fn flush(&mut self) -> io::Result<()> {
         Self::note(self.0.flush())
     }
+}
+
+/// Says something on standard error, once for each text however often it comes up.
+pub fn note(text: &str) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    if SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(text.to_owned()) {
+        eprintln!("faretra: {text}");
+    }
+}
+
+/// A path in JSON: its text, or if it is no UTF-8, a `file://` URI that has its bytes.
+pub fn path_json(path: &Path) -> serde_json::Value {
+    if let Some(text) = path.to_str() {
+        return text.into();
+    }
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut uri = "file://".to_owned();
+    for &byte in absolute.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'-' | b'.' | b'_' | b'~' => uri.push(char::from(byte)),
+            _ if byte.is_ascii_alphanumeric() => uri.push(char::from(byte)),
+            _ => uri.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    uri.into()
 }
 
 /// Whether to colour standard output: a terminal, and nobody asked for none.

@@ -1,7 +1,8 @@
-//! Panics of other crates' decoders on damaged files: kept quiet, and told as errors.
+//! Panics of other crates' decoders and encoders: kept quiet, and told as errors.
 
 use std::any::Any;
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
@@ -31,6 +32,13 @@ impl Drop for Quiet {
     fn drop(&mut self) {
         QUIET.set(self.0);
     }
+}
+
+/// Runs a decoder or encoder, and gives what it said when it panicked. It is not to be used after
+/// that.
+pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    let _quiet = Quiet::new();
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| text(panic.as_ref()))
 }
 
 /// What a caught panic said.

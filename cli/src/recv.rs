@@ -1,9 +1,8 @@
 //! recv: the batches of a channel, printed or written to a file. A batch is acknowledged after that.
 
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
@@ -11,16 +10,17 @@ use arrow_schema::SchemaRef;
 use faretra::{Arena, ChannelInfo, Error, Kind, Lease, Receiver, RecvError};
 use serde_json::json;
 
-use crate::args::{Cli, Recv, RecvFormat};
+use crate::args::{CatFormat, Cli, Recv, RecvFormat};
 use crate::cat::pieces;
 use crate::channels::{self, Named, PATIENCE, SLICE};
-use crate::export::{Stopping, Whole, batches, delimiter};
+use crate::export::{batches, delimiter};
 use crate::failure::{Context, Failure, Result};
 use crate::format::Format;
 use crate::format::write::{self, Sink};
 use crate::out::{self, Out, Shared};
 use crate::put::progress;
 use crate::rows::{Printer, check_schema};
+use crate::target::Target;
 use crate::{arenas, signal, size};
 
 /// Where an item is that could not be written.
@@ -29,16 +29,19 @@ const STAYS: &str = ": it stays in the channel";
 /// `faretra recv`
 pub fn recv(cli: &Cli, args: &Recv) -> Result<()> {
     let file = match &args.export {
-        Some(path) => Some((path.as_path(), file_format(path)?)),
-        None => None,
+        Some(path) => Some((path.as_path(), file_format(path, args.format)?)),
+        None => {
+            print_format(cli, args)?;
+            None
+        }
     };
     if let Some((path, _)) = file {
-        Whole::check(path, args.force)?;
+        Target::check(path, args.force)?;
     }
     let arena = arenas::open(cli, &args.arena)?;
     // Before anything is received: a directory that is not there should not cost a wait.
-    let whole = match file {
-        Some((path, format)) => Some((Whole::new(path, args.force)?, path, format)),
+    let target = match file {
+        Some((path, format)) => Some((Target::open(path, args.force)?, path, format)),
         None => None,
     };
     let receiver = join(&arena, args)?;
@@ -55,22 +58,43 @@ pub fn recv(cli: &Cli, args: &Recv) -> Result<()> {
         receiver: &receiver,
         named: Named::new(&arena, &args.channel, Kind::Channel)?,
         told_deserted: false,
-        to_stdout: whole.is_none(),
+        to_stdout: target.as_ref().is_none_or(|(target, _, _)| target.is_stdout()),
         stalled: None,
     };
-    match whole {
+    match target {
         None => to_stdout(cli, args, from),
-        Some((whole, path, format)) => to_file(cli, args, from, whole, (path, format)),
+        Some((target, path, format)) => to_file(cli, args, from, target, (path, format)),
     }
 }
 
-fn file_format(path: &Path) -> Result<Format> {
-    match Format::of_name(path) {
-        Some(format @ (Format::Parquet | Format::Csv | Format::Arrow | Format::ArrowStream)) => Ok(format),
-        _ => Err(Failure::usage(format!(
-            "the name `{}` does not tell a format for batches: name it .parquet, .csv, .tsv, .arrow or .arrows",
+fn file_format(path: &Path, asked: Option<RecvFormat>) -> Result<Format> {
+    match (asked, Format::of_name(path)) {
+        (Some(RecvFormat::Csv), _) => Ok(Format::Csv),
+        (Some(RecvFormat::Parquet), _) => Ok(Format::Parquet),
+        (Some(RecvFormat::Arrow), _) => Ok(Format::Arrow),
+        (Some(RecvFormat::ArrowStream), _) => Ok(Format::ArrowStream),
+        (Some(RecvFormat::Table | RecvFormat::Json | RecvFormat::Jsonl), _) => Err(Failure::usage(
+            "--export writes parquet, csv, arrow or arrow-stream; leave it out to print the other formats",
+        )),
+        (None, Some(format @ (Format::Parquet | Format::Csv | Format::Arrow | Format::ArrowStream))) => Ok(format),
+        (None, _) => Err(Failure::usage(format!(
+            "the name `{}` does not tell a format for batches: name it .parquet, .csv, .tsv, .arrow or .arrows, or \
+             give --format",
             path.display()
         ))),
+    }
+}
+
+fn print_format(cli: &Cli, args: &Recv) -> Result<CatFormat> {
+    match args.format {
+        None if cli.json => Ok(CatFormat::Json),
+        None | Some(RecvFormat::Table) => Ok(CatFormat::Table),
+        Some(RecvFormat::Csv) => Ok(CatFormat::Csv),
+        Some(RecvFormat::Json) => Ok(CatFormat::Json),
+        Some(RecvFormat::Jsonl) => Ok(CatFormat::Jsonl),
+        Some(RecvFormat::Parquet | RecvFormat::Arrow | RecvFormat::ArrowStream) => Err(Failure::usage(
+            "parquet, arrow and arrow-stream are written with --export FILE; --export /dev/stdout is standard output",
+        )),
     }
 }
 
@@ -132,7 +156,7 @@ impl From<'_> {
                 Err(RecvError::Closed { clean: true }) => return Ok(None),
                 Err(RecvError::Closed { .. }) => {
                     self.tell_deserted();
-                    sleep(Duration::from_millis(50));
+                    signal::sleep(Duration::from_millis(50));
                 }
                 Err(RecvError::TimedOut | RecvError::Empty) => {}
                 Err(RecvError::Failed(error)) => return Err(error.into()),
@@ -263,10 +287,16 @@ impl Count {
 }
 
 fn to_stdout(cli: &Cli, args: &Recv, mut from: From<'_>) -> Result<()> {
-    let default = if cli.json { RecvFormat::Json } else { RecvFormat::Table };
-    let mut printer = Printer::new(args.format.unwrap_or(default), STAYS);
+    let mut printer = Printer::new(print_format(cli, args)?, STAYS);
     let mut count = Count::new(args);
     while count.left > 0 {
+        signal::last_words(format!(
+            "{} of {} were printed; `faretra recv {} {}` goes on with the rest, which stays in the channel",
+            size::plural(count.batches, "batch"),
+            size::plural(count.rows, "row"),
+            args.arena,
+            args.channel
+        ));
         let Some(lease) = from.next(Kept::default())? else { break };
         let (schema, batches, whole) = count.take(&lease)?;
         printer.print(&schema, &batches)?;
@@ -283,7 +313,7 @@ fn to_stdout(cli: &Cli, args: &Recv, mut from: From<'_>) -> Result<()> {
 struct Exported<'a> {
     path: &'a Path,
     format: Format,
-    file: Shared<BufWriter<Stopping>>,
+    file: Shared<Box<dyn Write + Send>>,
     schema: Option<SchemaRef>,
     sink: Option<Box<dyn Sink>>,
     /// What can be written at the end only: all batches of an Arrow file have one dictionary.
@@ -297,16 +327,26 @@ impl Exported<'_> {
     fn begin(&mut self, schema: &SchemaRef) -> Result<()> {
         check_schema(self.schema.as_ref(), schema, STAYS)?;
         if self.schema.is_none() {
-            let to = self.file.again();
-            self.sink = Some(write::sink(to, self.format, schema, delimiter(self.path))?);
+            if !self.is_late(schema) {
+                self.open(schema)?;
+            }
             self.schema = Some(Arc::clone(schema));
         }
         Ok(())
     }
 
+    fn open(&mut self, schema: &SchemaRef) -> Result<()> {
+        self.sink = Some(write::sink(self.file.again(), self.format, schema, delimiter(self.path))?);
+        Ok(())
+    }
+
+    /// Whether the batches are written at the end only.
+    fn is_late(&self, schema: &SchemaRef) -> bool {
+        self.format == Format::Arrow && schema.fields().iter().any(|f| write::has_dictionary(f.data_type()))
+    }
+
     fn write(&mut self, batches: Vec<RecordBatch>) -> Result<()> {
-        let dictionaries = |schema: &SchemaRef| schema.fields().iter().any(|f| write::has_dictionary(f.data_type()));
-        if self.format == Format::Arrow && self.schema.as_ref().is_some_and(dictionaries) {
+        if self.schema.as_ref().is_some_and(|schema| self.is_late(schema)) {
             self.later.extend(batches);
             return Ok(());
         }
@@ -323,8 +363,9 @@ impl Exported<'_> {
     }
 
     fn finish(&mut self) -> Result<()> {
-        if let Some(schema) = self.schema.clone() {
-            let later = write::with_one_dictionary(&schema, std::mem::take(&mut self.later))?;
+        if let Some(schema) = self.schema.clone().filter(|schema| self.is_late(schema)) {
+            let (schema, later) = write::with_one_dictionary(&schema, std::mem::take(&mut self.later))?;
+            self.open(&schema)?;
             self.write_now(later)?;
         }
         if let Some(sink) = self.sink.take() {
@@ -334,17 +375,11 @@ impl Exported<'_> {
     }
 }
 
-fn to_file(
-    cli: &Cli,
-    args: &Recv,
-    mut from: From<'_>,
-    whole: Whole<'_>,
-    (path, format): (&Path, Format),
-) -> Result<()> {
+fn to_file(cli: &Cli, args: &Recv, mut from: From<'_>, target: Target, (path, format): (&Path, Format)) -> Result<()> {
     let mut to = Exported {
         path,
         format,
-        file: Shared::new(BufWriter::with_capacity(1 << 20, whole.writer()?)),
+        file: Shared::new(target.writer()?),
         schema: None,
         sink: None,
         later: vec![],
@@ -353,6 +388,11 @@ fn to_file(
     };
     let bar = progress(&args.channel, true);
     let mut count = Count::new(args);
+    signal::last_words(format!(
+        "{} is not finished, and everything is in channel `{}` again: the same command receives it",
+        path.display(),
+        args.channel
+    ));
     while count.left > 0 {
         let Some(lease) = from.next(to.kept)? else { break };
         let (schema, batches, all) = count.take(&lease)?;
@@ -374,19 +414,23 @@ fn to_file(
         to.begin(&schema).doing("write", path)?;
     }
     to.finish().doing("write", path)?;
-    whole.sync()?;
-    let bytes = whole.persist()?;
+    target.sync()?;
+    let stdout = target.is_stdout();
+    let bytes = target.finish()?;
     for lease in to.leases.drain(..) {
         lease.ack();
     }
     bar.finish_and_clear();
     count.tell();
+    if stdout {
+        return Ok(());
+    }
     let mut out = Out::new();
     if cli.json {
         out.json(&json!({
             "arena": args.arena,
             "channel": args.channel,
-            "file": path,
+            "file": out::path_json(path),
             "batches": count.batches,
             "rows": count.rows,
             "received_before": count.again,

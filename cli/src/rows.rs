@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
 
-use crate::args::RecvFormat;
+use crate::args::CatFormat;
 use crate::cat::{Grids, pieces};
 use crate::failure::{Failure, Result};
 use crate::format::write::{self, Sink};
@@ -33,13 +33,13 @@ pub struct Printer {
 
 impl Printer {
     /// In this format; `stays` is where an item is that could not be printed, in words.
-    pub fn new(format: RecvFormat, stays: &'static str) -> Printer {
+    pub fn new(format: CatFormat, stays: &'static str) -> Printer {
         let out = Shared::new(Out::new());
         let to = match format {
-            RecvFormat::Json => Some(To::Sink(None, write::json(out.again(), false))),
-            RecvFormat::Jsonl => Some(To::Sink(None, write::json(out.again(), true))),
-            RecvFormat::Table => Some(To::Grids),
-            RecvFormat::Csv => None,
+            CatFormat::Json => Some(To::Sink(None, write::json(out.again(), false))),
+            CatFormat::Jsonl => Some(To::Sink(None, write::json(out.again(), true))),
+            CatFormat::Table => Some(To::Grids),
+            CatFormat::Csv => None,
         };
         Printer { out, to, stays, hidden: false, items: 0, rows: 0 }
     }

@@ -1,15 +1,32 @@
-//! SIGINT and SIGTERM: the first asks the verb to stop and clean up, the second ends it at once.
+//! SIGINT and SIGTERM: the first asks the verb to stop, and ends the process within 100 ms in any
+//! case; the second ends it at once.
 //!
-//! Loops ask [`check`]; nothing is done in a signal handler but setting a flag.
+//! Loops ask [`check`], and a verb that hears of the signal in time ends in its own words. What
+//! cannot ask (a decoder at work, a full pipe, a slow disk) is ended by a thread that waits for the
+//! signal, gives the verb [`GRACE`], and then lets the signal take its default action: a process
+//! may die at any instruction without harm to an arena. What a verb wants to have said also then,
+//! it leaves ahead with [`last_words`]; a file that must not stay, with [`leftover`].
 
 use std::io;
-use std::sync::Arc;
-use std::sync::OnceLock;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, one_line};
+
+/// How long a verb has to end by itself.
+const GRACE: Duration = Duration::from_millis(60);
+
+/// How long the removal of what must not stay may take, on a disk that hangs.
+const REMOVAL: Duration = Duration::from_millis(10);
 
 struct Flags {
     interrupt: Arc<AtomicBool>,
@@ -18,7 +35,19 @@ struct Flags {
 
 static FLAGS: OnceLock<Flags> = OnceLock::new();
 
-/// From now on signals are noted instead of ending the process.
+/// What is said when a signal ends this process.
+static WORDS: Mutex<Option<String>> = Mutex::new(None);
+
+/// Whether somebody says it already.
+static SAID: AtomicBool = AtomicBool::new(false);
+
+/// Files that are removed when a verb does not end by itself.
+static LEFTOVERS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Whether a signal came, for those who sleep.
+static CAME: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
+
+/// From now on signals are noted, and the process has a moment before it ends.
 pub fn install() -> io::Result<()> {
     let flags = FLAGS.get_or_init(|| Flags {
         interrupt: Arc::new(AtomicBool::new(false)),
@@ -30,6 +59,17 @@ pub fn install() -> io::Result<()> {
         signal_hook::flag::register_conditional_default(signal, Arc::clone(flag))?;
         signal_hook::flag::register(signal, Arc::clone(flag))?;
     }
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    thread::Builder::new().name("signals".to_owned()).stack_size(128 << 10).spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            *lock(&CAME.0) = true;
+            CAME.1.notify_all();
+            thread::sleep(GRACE);
+            remove_leftovers();
+            say_last_words();
+            die_of(signal);
+        }
+    })?;
     Ok(())
 }
 
@@ -53,9 +93,78 @@ pub fn check() -> Result<(), Failure> {
     }
 }
 
+/// Sleeps for `time`, or until a signal comes.
+pub fn sleep(time: Duration) {
+    // How it ended does not matter: callers look at what they wait for, and ask `check`.
+    let _ = CAME.1.wait_timeout_while(lock(&CAME.0), time, |came| !*came);
+}
+
+/// Leaves ahead what is said if a signal ends this process, in place of what was left before.
+pub fn last_words(text: impl Into<String>) {
+    *lock(&WORDS) = Some(text.into());
+}
+
+/// A file that is removed when a signal ends the process, for as long as this value lives.
+pub struct Leftover(PathBuf);
+
+/// Notes a file that must not stay if a signal ends this process before the value is dropped.
+pub fn leftover(path: &Path) -> Leftover {
+    lock(&LEFTOVERS).push(path.to_owned());
+    Leftover(path.to_owned())
+}
+
+impl Drop for Leftover {
+    fn drop(&mut self) {
+        let mut leftovers = lock(&LEFTOVERS);
+        if let Some(at) = leftovers.iter().position(|path| *path == self.0) {
+            leftovers.swap_remove(at);
+        }
+    }
+}
+
+/// Says on standard error that a signal ends this process, once, whoever asks.
+pub fn say_last_words() {
+    if SAID.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let words = lock(&WORDS).take();
+    let words = words.as_deref().unwrap_or("nothing was left half done");
+    let line = format!("faretra: interrupted; {}\n", one_line(words));
+    // Not through `eprintln!`: whoever is stuck in a full pipe holds its lock.
+    let stderr = io::stderr();
+    let mut ready = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    if matches!(poll(&mut ready, PollTimeout::from(5u8)), Ok(1)) {
+        // There is nobody to tell about a failure of this.
+        let _ = nix::unistd::write(stderr.as_fd(), line.as_bytes());
+    }
+}
+
 /// Ends this process as the signal would have, after everything was cleaned up.
 pub fn die_of(signal: i32) -> ! {
     // Only fails for signals without a default action; then the shell's code for it will do.
     let _ = signal_hook::low_level::emulate_default_handler(signal);
     std::process::exit(128 + signal)
+}
+
+fn remove_leftovers() {
+    let leftovers = std::mem::take(&mut *lock(&LEFTOVERS));
+    if leftovers.is_empty() {
+        return;
+    }
+    let (done, wait) = channel::<()>();
+    let removal = thread::Builder::new().spawn(move || {
+        for path in leftovers {
+            // One that is gone is as it should be; nothing can be done about the others.
+            let _ = std::fs::remove_file(path);
+        }
+        drop(done);
+    });
+    if removal.is_ok() {
+        // Ends when the thread has dropped its end.
+        let _ = wait.recv_timeout(REMOVAL);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

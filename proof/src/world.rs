@@ -24,7 +24,8 @@ const CHECKER: usize = 1 << 20;
 /// Attaches a process, if it can.
 pub fn try_attach(sim: &Sim, process: usize, hook: Arc<dyn Hook>) -> faretra::Result<Actor> {
     let tables = Tables { env: sim.process(process, hook), geo: tiny() };
-    Core::attach(tables, Process::default(), "sim", |_| Ok(()))
+    let seats = tables.geo.params.seats;
+    Core::attach(tables, seats, Process::default(), "sim", |_| Ok(()))
 }
 
 /// Attaches a process.

@@ -196,7 +196,7 @@ pub fn flip_bits() {
 }
 
 /// How a child ends, if it does in time. It is killed if not.
-fn end_of(child: Pid, limit: Duration) -> Option<WaitStatus> {
+pub fn end_of(child: Pid, limit: Duration) -> Option<WaitStatus> {
     let start = Instant::now();
     loop {
         match waitpid(child, Some(WaitPidFlag::WNOHANG)).expect("our child") {
@@ -296,7 +296,7 @@ fn interesting_words(path: &Path) -> Vec<u64> {
 }
 
 /// The ranges of a sparse file that are in memory.
-fn extents(file: &std::fs::File) -> Vec<(u64, u64)> {
+pub fn extents(file: &std::fs::File) -> Vec<(u64, u64)> {
     use nix::unistd::{Whence, lseek};
     let mut all = vec![];
     let mut at = 0;

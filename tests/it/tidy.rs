@@ -16,7 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["sys", "segment", "tables"],
     &["seat", "zone"],
     &["object", "hold", "name", "wait", "lock", "ring", "broadcast", "recover"],
-    &["view", "unchecked", "array", "layout", "schema", "message", "skeleton", "plan", "batch", "draft"],
+    &["check", "view", "unchecked", "array", "layout", "schema", "message", "skeleton", "plan", "batch", "draft"],
     &["reader", "writer", "report", "arena"],
 ];
 
@@ -24,7 +24,7 @@ const LAYERS: &[&[&str]] = &[
 const UNSAFE: &[&str] = &["mem", "sys", "segment", "view", "unchecked"];
 
 /// Contracts that users sign: a declaration like this one does nothing unsafe itself.
-const UNSAFE_SIGNATURES: &[&str] = &["unsafe fn trust_others("];
+const UNSAFE_SIGNATURES: &[&str] = &["unsafe fn trust_others(", "unsafe fn vouch_for_values("];
 
 /// What is longer holds more than one subject.
 const LINES: usize = 800;

@@ -24,6 +24,8 @@ pub struct Stage<'a> {
     arena: Arena,
     rows: u64,
     batches: u64,
+    /// A signal may leave no time to drop this.
+    _leftover: signal::Leftover,
 }
 
 impl<'a> Stage<'a> {
@@ -32,7 +34,8 @@ impl<'a> Stage<'a> {
         let name = format!("demo-{}", std::process::id());
         let options = arenas::options(cli).keep(false).limit(limit);
         let arena = options.create(&name)?;
-        Ok(Stage { cli, name, arena, rows, batches })
+        let _leftover = signal::leftover(arena.path());
+        Ok(Stage { cli, name, arena, rows, batches, _leftover })
     }
 
     /// The arena.

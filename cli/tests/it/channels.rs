@@ -212,7 +212,7 @@ fn killing_an_export_gives_everything_back() {
     wait_for(&lab, "it has them all", |c| c["leased"] == 20 && c["depth"] == 0);
     signal(&to, Signal::SIGKILL);
     crate::support::wait(&mut to);
-    assert!(!lab.path("out.parquet").exists());
+    assert_eq!(lab.files(), ["faretra.a", "rows.csv"], "nor is anything else left of it");
     // Leaves out all: closes the channel.
     lab.ok(["send", "a", "c", &file, "--batch-rows", "1000", "--skip", "20"]);
     let told = lab.json(["recv", "a", "c", "--export", &out]);
@@ -262,6 +262,23 @@ fn an_interrupted_send_says_how_to_go_on() {
         lab.ok(["send", "a", "c", &file, "--batch-rows", "500", "--skip", "3"]);
         assert_eq!(ok(to).stdout, csv(0..ROWS));
     }
+}
+
+/// What was left out counts too: the next command goes on where this one ended.
+#[test]
+fn an_interrupted_send_that_left_out_batches_says_how_to_go_on() {
+    let (lab, file) = with_rows();
+    let send = |skip: &'static str| ["send", "a", "c", &file, "--batch-rows", "500", "--capacity", "3", "--skip", skip];
+    let child = start(&lab, &send("2"));
+    wait_until_full(&lab);
+    signal(&child, Signal::SIGINT);
+    let outcome = finish(child);
+    assert_eq!(outcome.signal(), Some(2), "{outcome:?}");
+    assert!(outcome.stderr.contains("3 batches of 1,500 rows"), "{outcome:?}");
+    assert!(outcome.stderr.contains("--skip 5"), "{outcome:?}");
+    let to = run(&lab, &["recv", "a", "c", "--format", "csv"]);
+    lab.ok(send("5"));
+    assert_eq!(ok(to).stdout, csv(1000..ROWS));
 }
 
 #[test]

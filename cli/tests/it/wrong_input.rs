@@ -43,7 +43,8 @@ fn wrong_usage_is_exit_code_2() {
         &["recv", "a", "c", "--head", "0"],
         &["recv", "a", "c", "--force"],
         &["recv", "a", "c", "--export", "file.unknown"],
-        &["recv", "a", "c", "--export", "f.csv", "--format", "csv"],
+        &["recv", "a", "c", "--export", "f.csv", "--format", "json"],
+        &["recv", "a", "c", "--format", "parquet"],
         &["rm"],
         &["rm", "a", "--older", "soon"],
         &["who"],
@@ -272,6 +273,42 @@ fn export_replaces_nothing_unless_told_and_leaves_no_half_files() {
     lab.fails(1, ["export", "a", "t", &lab.file("no/such/dir/out.csv")]);
     lab.fails(1, ["export", "a", "t", &lab.file("."), "--format", "csv", "--force"]);
     assert_eq!(lab.files(), ["faretra.a", "out.csv", "t.csv"]);
+}
+
+/// A script that runs `verify` goes on where the arena is whole, and stops where it is not.
+#[test]
+fn verify_exits_with_1_where_an_arena_is_damaged() {
+    let lab = Lab::with_arena();
+    let csv = lab.write("t.csv", "a\n1\n");
+    lab.ok(["put", "a", "t", &csv]);
+    lab.ok(["verify", "a"]);
+    // The file is as long as its capacity; its words are at its beginning.
+    let mut whole = Vec::new();
+    let file = std::fs::File::open(lab.path("faretra.a")).unwrap();
+    std::io::Read::read_to_end(&mut std::io::Read::take(file, 1 << 20), &mut whole).unwrap();
+    let (mut broken, mut refused) = (0, 0);
+    // A bit of each word in use, until both were seen: rules that are broken, and a file that is no arena.
+    for at in (0..whole.len()).step_by(8).filter(|at| whole[*at..*at + 8] != [0; 8]) {
+        let file = std::fs::File::options().write(true).open(lab.path("faretra.a")).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &[whole[at + 2] ^ 0x10], at as u64 + 2).unwrap();
+        let outcome = lab.run(["verify", "a", "--json"]);
+        match (outcome.status.code(), outcome.stdout.contains("\"clean\":false")) {
+            (Some(0), false) => assert!(outcome.stdout.contains("\"clean\":true"), "{outcome:?}"),
+            (Some(1), true) => {
+                broken += 1;
+                let plain = lab.run(["verify", "a"]);
+                assert_eq!(plain.status.code(), Some(1), "{plain:?}");
+                assert!(plain.stderr.starts_with("faretra: "), "{plain:?}");
+            }
+            (Some(1), false) => refused += 1,
+            _ => panic!("word at {at}: {outcome:?}"),
+        }
+        std::os::unix::fs::FileExt::write_all_at(&file, &whole[at..at + 8], at as u64).unwrap();
+        if broken > 0 && refused > 0 {
+            return;
+        }
+    }
+    panic!("{broken} times a rule was broken, {refused} times it was no arena");
 }
 
 #[test]

@@ -1,0 +1,222 @@
+//! What is read of a batch's values before arrow gets them, and for which objects that was done.
+//!
+//! arrow trusts the offsets, indices and UTF-8 of an array: with a damaged one, safe code that iterates a column
+//! reads outside its memory. So everything of variable width is checked when a process first reads it, and never
+//! again while the object lives: published objects do not change. Numbers without nulls need no check.
+//!
+//! * **C1**: no array is made of offsets, views, keys, run ends, type ids, text or a count of nulls that were not
+//!   checked by this process in this life of the object, unless the user vouched for all values.
+//! * **C2**: an object is remembered by its id and its root's word. A word that names a place and a turn, or a
+//!   lease's ticket, is never used for another life, so memory that is used again is checked again.
+//!
+//! The table of what was checked is a hint that may forget: a slot has room for one object, and the next one
+//! takes it. Both words of a slot are written without a lock; a reader that meets halves of two entries finds that
+//! they do not fit, because the second is stored combined with the first (the lockless hash table of Hyatt and
+//! Mann, "A lock-less transposition table implementation for parallel search", 2002).
+
+use std::cell::Cell;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use arrow_buffer::ArrowNativeType;
+use arrow_schema::DataType;
+
+use crate::word::{Id, Life, State};
+
+/// Whose values an arena's batches are, as the user said when it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Values {
+    /// The user vouches for them: only bounds are checked.
+    Vouched,
+    /// Checked once per object and process.
+    #[default]
+    Checked,
+    /// Validated each time, with everything that arrow can validate.
+    Untrusted,
+}
+
+/// What one reading of a batch has to look at.
+#[derive(Clone, Copy)]
+pub(crate) enum Trust<'a> {
+    /// Bounds; the values were checked before, or somebody vouches for them.
+    Writers,
+    /// What is of variable width, unless it turns out to be known.
+    Ask(&'a Ask<'a>),
+    /// Everything, as arrow does for a file.
+    Nobody,
+}
+
+impl Trust<'_> {
+    /// Whether values of variable width are to be checked. Asked when such values are met, and not before.
+    #[inline]
+    pub(crate) fn look(&self) -> bool {
+        match self {
+            Trust::Writers => false,
+            Trust::Ask(ask) => !ask.is_known(),
+            Trust::Nobody => true,
+        }
+    }
+}
+
+/// A question that is asked at most once: whether an object's values were checked before.
+pub(crate) struct Ask<'a> {
+    known: &'a dyn Fn() -> bool,
+    answer: Cell<Option<bool>>,
+}
+
+impl<'a> Ask<'a> {
+    pub(crate) fn new(known: &'a dyn Fn() -> bool) -> Ask<'a> {
+        Ask { known, answer: Cell::new(None) }
+    }
+
+    fn is_known(&self) -> bool {
+        self.answer.get().unwrap_or_else(|| {
+            let answer = (self.known)();
+            self.answer.set(Some(answer));
+            answer
+        })
+    }
+
+    /// Whether it was asked, and the answer was no: then the values were checked meanwhile.
+    pub(crate) fn was_unknown(&self) -> bool {
+        self.answer.get() == Some(false)
+    }
+}
+
+/// One life of an object: its id, and the id and word of the root that it is read through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Key {
+    object: u64,
+    word: u64,
+}
+
+impl Key {
+    /// `None`: the root's word does not say which life this is.
+    pub(crate) fn new(object: Id, root: Id, word: Life) -> Option<Key> {
+        let unique = matches!(word.state(), Some(State::Home(_) | State::Leased(_)));
+        unique.then_some(Key { object: u64::from(root.0) << 32 | u64::from(object.0), word: word.0 })
+    }
+
+    /// The finaliser of splitmix64 (Steele, Lea and Flood, 2014): one to one.
+    fn mixed(self) -> u64 {
+        let x = (self.object ^ self.object >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^ x >> 31
+    }
+}
+
+/// The objects whose values this process has checked.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    slots: OnceLock<Box<[[AtomicU64; 2]]>>,
+}
+
+/// 1 MiB of address space, in memory as far as it is used.
+const SLOTS: usize = 1 << 16;
+
+impl Known {
+    fn slot(&self, key: Key) -> &[AtomicU64; 2] {
+        let slots = self.slots.get_or_init(|| bytemuck::allocation::zeroed_slice_box(SLOTS));
+        &slots[(key.mixed() ^ key.word) as usize % SLOTS]
+    }
+
+    pub(crate) fn has(&self, key: Key) -> bool {
+        let [object, word] = self.slot(key);
+        object.load(Relaxed) == key.object && word.load(Relaxed) == key.word ^ key.mixed()
+    }
+
+    pub(crate) fn add(&self, key: Key) {
+        let [object, word] = self.slot(key);
+        object.store(key.object, Relaxed);
+        word.store(key.word ^ key.mixed(), Relaxed);
+    }
+}
+
+/// Whether values of this type say where others lie, or are text: what has to be checked.
+pub(crate) fn is_variable(t: &DataType) -> bool {
+    match t {
+        DataType::FixedSizeList(field, _) => is_variable(field.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| is_variable(field.data_type())),
+        DataType::Null | DataType::Boolean | DataType::FixedSizeBinary(_) => false,
+        t => !t.is_primitive(),
+    }
+}
+
+/// The first entry of offsets that do not rise.
+pub(crate) fn falls<O: ArrowNativeType>(offsets: &[O]) -> Option<usize> {
+    // Without an early exit, so that the compiler compares many at a time.
+    let rising = offsets.windows(2).fold(true, |rising, pair| rising & (pair[0] <= pair[1]));
+    match rising {
+        true => None,
+        false => offsets.windows(2).position(|pair| pair[0] > pair[1]),
+    }
+}
+
+/// The first entry of these offsets, which rise and end inside `text`, whose bytes are not UTF-8.
+pub(crate) fn not_utf8<O: ArrowNativeType>(offsets: &[O], text: &[u8]) -> Option<usize> {
+    let (first, last) = (offsets.first()?.as_usize(), offsets.last()?.as_usize());
+    let used = text.get(first..last)?;
+    if used.is_ascii() {
+        return None;
+    }
+    // All of it at once, and then that no entry begins inside a character: continuation bytes are 10xxxxxx.
+    let splits = |offset: &O| text.get(offset.as_usize()).is_some_and(|byte| byte & 0xc0 == 0x80);
+    if simdutf8::basic::from_utf8(used).is_ok() {
+        // The entry before ends there. (The first begins where all of it begins.)
+        return offsets.iter().take(offsets.len() - 1).position(splits).map(|next| next.saturating_sub(1));
+    }
+    let entry = |pair: &[O]| text.get(pair[0].as_usize()..pair[1].as_usize());
+    offsets.windows(2).position(|pair| entry(pair).is_none_or(|text| simdutf8::basic::from_utf8(text).is_err()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::word::{Owner, Ticket, Turn};
+
+    fn key(object: u32, turn: u64) -> Key {
+        let at = Turn { container: Id(Id::FIRST + 3), turn };
+        Key::new(Id(Id::FIRST + object), Id(Id::FIRST + object), Life::home(at)).expect("a home is unique")
+    }
+
+    #[test]
+    fn another_life_of_an_object_is_not_known() {
+        let known = Known::default();
+        for object in 0..100 {
+            known.add(key(object, 7));
+            assert!(known.has(key(object, 7)));
+            assert!(!known.has(key(object, 8)) && !known.has(key(object + 1, 7)));
+        }
+        assert_eq!(Key::new(Id(9), Id(9), Life::LOOSE), None);
+        let ticket = Ticket::new(Owner { seat: 1, incarnation: 2 }, 3);
+        assert_eq!(Key::new(Id(9), Id(9), Life::back(ticket)), None);
+        let leased = |object, root| Key::new(Id(object), Id(root), Life::leased(ticket)).expect("a ticket is unique");
+        assert_ne!(leased(9, 10), leased(10, 10));
+    }
+
+    /// Halves of two entries in one slot are no entry.
+    #[test]
+    fn halves_of_two_entries_fit_together_nowhere() {
+        let known = Known::default();
+        let (a, b) = (key(1, 7), key(2, 9));
+        let mixed = Key { object: a.object, word: b.word };
+        known.add(a);
+        known.slot(mixed)[0].store(a.object, Relaxed);
+        known.slot(mixed)[1].store(b.word ^ b.mixed(), Relaxed);
+        assert!(!known.has(mixed));
+    }
+
+    #[test]
+    fn text_is_checked_entry_by_entry() {
+        let offsets = [1, 1, 4, 6];
+        assert_eq!(falls(&offsets), None);
+        assert_eq!(falls(&[0, 5, 4, 6]), Some(1));
+        assert_eq!(not_utf8(&offsets, b"\xffabcde"), None);
+        assert_eq!(not_utf8(&offsets, "xaäbc\u{ff}".as_bytes()), None);
+        assert_eq!(not_utf8(&[0, 2, 4], "aäb".as_bytes()), Some(0), "it ends inside a character");
+        assert_eq!(not_utf8(&[0, 2, 4], b"ab\xff\xff"), Some(1));
+        assert_eq!(not_utf8(&[0, 1, 3], "äb".as_bytes()), Some(0));
+        assert_eq!(not_utf8::<i32>(&[0], b""), None);
+    }
+}
