@@ -543,6 +543,26 @@ const BUGS: &[Bug] = &[
         test: ("it", "feed_kills::waiting_for_memory_ends_with_the_feed"),
     },
     Bug {
+        what: "a guard that becomes its own gives its lease back at once, and again at its end",
+        breaks: "K1",
+        file: "sync.rs",
+        edits: &[(
+            "    fn keep(mut self) -> Held<'static> {\n        self.ended = true;\n",
+            "    fn keep(mut self) -> Held<'static> {\n        self.ended = false;\n",
+        )],
+        test: ("it", "midway::a_permit_that_becomes_its_own"),
+    },
+    Bug {
+        what: "a stream acknowledges an item before its last batch was looked at",
+        breaks: "Q1",
+        file: "channel.rs",
+        edits: &[(
+            "                *next += 1;\n                return Ok(Some(batch.record_batch().clone()));\n",
+            "                *next += 1;\n                let batch = batch.record_batch().clone();\n                self.item.take().map(|(lease, _, _)| lease.ack());\n                return Ok(Some(batch));\n",
+        )],
+        test: ("it", "midway::a_stream_that_is_dropped"),
+    },
+    Bug {
         what: "a put does not say that it is under way, quick recovery",
         breaks: "r2",
         file: "seat.rs",

@@ -98,25 +98,35 @@ fn store_again(stored: &Stored, batch: &RecordBatch) -> (Stored, u64) {
     // In front of what it holds it says the same, if there is room.
     let size = plan.total_bytes() + 256 * (1 + plan.part_bytes().len() as u64);
     if !held.is_empty() && size < stored.extents.iter().map(|e| e.0).min().unwrap_or(0) {
-        assert_eq!(read_ipc(&store_at(&stored.region, 64, &held, &plan)), *batch);
+        assert_eq!(read_ipc(&store_at(&stored.region, 64, &held, &plan, Order::RootFirst)), *batch);
     }
     assert_eq!(again.layout().num_parts(), again.extents.len() - 1);
     (again, plan.part_bytes().iter().sum())
 }
 
 fn store_behind(before: &[u8], held: &[(u64, u64)], plan: &Plan<'_>) -> Stored {
-    store_at(before, before.len().next_multiple_of(64) as u64, held, plan)
+    store_at(before, before.len().next_multiple_of(64) as u64, held, plan, Order::RootLast)
+}
+
+/// Where the root lies among its parts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    RootFirst,
+    RootLast,
 }
 
 /// Writes into a copy of the memory, from `at` on.
-fn store_at(before: &[u8], mut at: u64, held: &[(u64, u64)], plan: &Plan<'_>) -> Stored {
+fn store_at(before: &[u8], mut at: u64, held: &[(u64, u64)], plan: &Plan<'_>, order: Order) -> Stored {
     let copy = |to: &mut [u8], from: &[u8]| to.copy_from_slice(from);
-    let mut extents = Vec::new();
-    for &size in plan.part_bytes().iter().rev().chain([&plan.root_bytes()]) {
-        extents.push((at, size));
-        at += size.next_multiple_of(64) + 192;
+    let mut extents: Vec<_> = [plan.root_bytes()].iter().chain(plan.part_bytes()).map(|&size| (0, size)).collect();
+    let mut place = |extent: &mut (u64, u64)| {
+        extent.0 = at;
+        at += extent.1.next_multiple_of(64) + 192;
+    };
+    match order {
+        Order::RootFirst => extents.iter_mut().for_each(&mut place),
+        Order::RootLast => extents.iter_mut().rev().for_each(&mut place),
     }
-    extents.reverse();
     let mut memory = MutableBuffer::from_len_zeroed(before.len().max(at as usize));
     memory.fill(0xaa);
     memory[..before.len()].copy_from_slice(before);
@@ -284,6 +294,10 @@ fn large_columns_are_parts_and_small_ones_lie_in_the_root() {
     assert_round_trip(&batch.slice(777, 12_345));
     let stored = store(&batch);
     assert_eq!(stored.layout().num_parts(), 3);
+    // Wherever the parts lie, the messages' body has them.
+    let root_first = store_at(&[], 0, &[], &plan, Order::RootFirst);
+    assert!(root_first.extents.is_sorted());
+    assert_reads(&root_first, &batch);
 }
 
 /// Whole, nothing is copied again; sliced, only what has to change; and what was shared can be shared again. The messages

@@ -162,7 +162,6 @@ fn the_wary_get_errors_or_values() {
 
 /// Who trusts writers gets an error or values too, and the same values as who trusts nobody.
 #[test]
-#[ignore = "an attachment that trusts writers does not look at values"]
 fn the_trusting_get_errors_or_values() {
     damage_everything(&["open t", "open t untrusted"], 0x00d4_3a6f);
 }

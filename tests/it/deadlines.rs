@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use arrow_array::{Int64Array, RecordBatch};
 use faretra::channel::Contents;
 use faretra::feed::{Start, WhenFull};
-use faretra::{Error, MIB, MutableArray, SendError, Writer};
+use faretra::{ArrayDraft, Error, MIB, MutableArray, SendError, Writer};
 use ndarray::Ix1;
 
 use crate::support::{TestArena, until};
@@ -108,7 +108,7 @@ fn of_memory_and_room() {
                 let t = TestArena::new(16 * MIB);
                 let w = t.arena.writer().expect("a permit");
                 let large = batch(3 << 17);
-                let hog = || w.publish("hog", vec![0_u8; 11 << 20].as_slice()).expect("room");
+                let hog = || w.publish("hog", vec![0_u8; 14 << 20].as_slice()).expect("room");
                 let free = || assert!(w.remove("hog").expect("removed"));
                 let sent = if feeds {
                     let feed = w.feed("q", 1, WhenFull::Block).expect("made");
@@ -138,16 +138,12 @@ fn is_timed_out(sent: Result<(), SendError<'_>>) -> Result<(), String> {
     }
 }
 
-/// Fills the arena to the last page, and returns the names of what it was filled with.
-fn fill(w: &Writer) -> Vec<String> {
-    let mut names = vec![];
-    for size in [1 << 20, 64 << 10, 4 << 10, 256, 64] {
-        let bytes = vec![0_u8; size];
-        while w.publish(&format!("fill-{}", names.len()), bytes.as_slice()).is_ok() {
-            names.push(format!("fill-{}", names.len()));
-        }
-    }
-    names
+/// Fills the arena to the last byte, for as long as what is returned is kept.
+fn fill(w: &Writer) -> Vec<ArrayDraft<u8, Ix1>> {
+    // Objects of each size lie apart, so that there is room for none only when there is for none of any.
+    let sizes = [1 << 20, 64 << 10, 4 << 10, 3000, 2000, 1500, 1000, 700, 500, 350, 250, 120, 64, 1];
+    let all = sizes.into_iter().flat_map(|size| std::iter::from_fn(move || w.draft_array::<u8, Ix1>(size).ok()));
+    all.collect()
 }
 
 /// An item that is sent on to a channel that is full and has no schema yet: memory for the schema, then room.
@@ -161,8 +157,8 @@ fn of_a_forward() {
     to.send(b"no batch".as_slice()).expect("room");
     from.send(&batch(3)).expect("room");
     let lease = t.arena.receiver("from").expect("there").recv().expect("sent");
-    let names = fill(&w);
-    let free = || names.iter().for_each(|name| assert!(w.remove(name).expect("removed")));
+    let filled = fill(&w);
+    let free = || drop(filled);
     let read = || receiver.recv().expect("sent").ack();
     let failed = in_two_steps(|| lease.send_timeout(&to, LIMIT), free, read).expect_err("too late");
     assert!(failed.to_string().contains("stayed full"), "{failed}");

@@ -52,6 +52,13 @@ fn rows_of_each_kind() {
     ];
     let expected: Vec<_> = immutable.into_iter().map(|(name, kind, rows)| (name.to_owned(), kind, rows)).collect();
     assert_eq!(rows(&t.arena), expected);
+    for entry in t.arena.names().expect("names") {
+        assert_eq!(entry.bytes, t.arena.get(&entry.name).expect("listed").nbytes(), "{}", entry.name);
+        assert!(
+            !entry.name.ends_with("large") || entry.bytes > 160_000,
+            "its column is an object of its own: {entry:?}"
+        );
+    }
     let other = TestArena::new(64 * MIB);
     let there = other.arena.writer().expect("a permit");
     for (name, kind, rows) in immutable {

@@ -45,6 +45,18 @@ enum Chore {
         #[arg(long)]
         full: bool,
     },
+    /// Put files as people have them through the command, and compare with pyarrow and DuckDB
+    Field {
+        /// How long
+        #[arg(long, default_value_t = 300)]
+        seconds: u64,
+        /// The same seed makes the same files
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Also the cases that need gigabytes
+        #[arg(long)]
+        long: bool,
+    },
     /// Break the sources in each of the ways listed, and see the test that must fail fail (minutes)
     Planted,
     /// Explore the interleavings of the lock-free core under weak memory (bounded)
@@ -59,6 +71,11 @@ fn main() -> ExitCode {
             proof(&root, "torture", &["--seconds", &seconds.to_string(), "--seed", &seed.to_string()])
         }
         Chore::Sweep { full } => proof(&root, "sweep", if full { &["--full"] } else { &[] }),
+        Chore::Field { seconds, seed, long } => {
+            let mut options = vec![format!("--seconds={seconds}"), format!("--seed={seed}")];
+            options.extend(long.then(|| "--long".to_owned()));
+            stages::field(&root, &options)
+        }
         Chore::Planted => proof(&root, "planted", &[]),
         Chore::Loom => proof(&root, "loom", &[]),
     }

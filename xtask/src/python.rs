@@ -1,72 +1,95 @@
-//! The Python check: pyarrow, in a virtual environment of its own, reads what we wrote.
+//! The Python checks, in a virtual environment of their own: pyarrow reads what we wrote, and the
+//! field suite puts files through the command and compares what comes out with pyarrow and DuckDB.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use crate::stages::{Outcome, run};
 
 const SCRIPT: &str = "tests/pyarrow_read.py";
+const FIELD: &str = "tests/field/run.py";
 const REQUIREMENTS: &str = "python-check/requirements.txt";
 
 /// What pip prints when there is no way to an index. Any other failure of pip is ours.
 const UNREACHABLE: &[&str] =
     &["NewConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "NameResolutionError", "ProxyError", "SSLError"];
 
-/// Makes `target/venv`, installs the pinned packages, and runs the script with
-/// `FARETRA_TARGET` naming the directory that holds the built `faretra` command and examples.
+/// How long the field suite runs as a stage.
+const SECONDS: &str = "90";
+
+/// Makes `target/venv`, installs the pinned packages, and runs the scripts. `target` is the
+/// directory that holds the built `faretra` command and examples.
 pub fn check(root: &Path, target: &Path) -> Outcome {
     if !root.join(SCRIPT).exists() {
         return Outcome::Skipped(format!("{SCRIPT} is not there"));
     }
-    let venv = target.with_file_name("venv");
-    let python = venv.join("bin/python");
-    if let Some(outcome) = prepare(root, &venv, &python) {
-        return outcome;
-    }
+    let python = match prepare(root, target) {
+        Ok(python) => python,
+        Err(outcome) => return outcome,
+    };
     let mut script = Command::new(&python);
     script.arg(SCRIPT).current_dir(root);
-    run(script.env("FARETRA_TARGET", target))
+    match run(script.env("FARETRA_TARGET", target)) {
+        Outcome::Passed => run(suite(root, &python, &target.join("faretra")).args(["--seconds", SECONDS])),
+        other => other,
+    }
 }
 
-/// Brings the environment to what the requirements say; `None` when it is ready.
-fn prepare(root: &Path, venv: &Path, python: &Path) -> Option<Outcome> {
+/// Runs the field suite alone on the command `binary`, with these options.
+pub fn field(root: &Path, target: &Path, binary: &Path, options: &[String]) -> Outcome {
+    match prepare(root, target) {
+        Ok(python) => run(suite(root, &python, binary).args(options)),
+        Err(outcome) => outcome,
+    }
+}
+
+fn suite(root: &Path, python: &Path, binary: &Path) -> Command {
+    let mut suite = Command::new(python);
+    suite.args([FIELD, "--binary"]).arg(binary).current_dir(root);
+    suite
+}
+
+/// Brings the environment beside `target` to what the requirements say; gives its Python.
+fn prepare(root: &Path, target: &Path) -> Result<PathBuf, Outcome> {
+    let venv = target.with_file_name("venv");
+    let python = venv.join("bin/python");
     let wanted = match std::fs::read_to_string(root.join(REQUIREMENTS)) {
         Ok(text) => text,
-        Err(error) => return Some(Outcome::Failed(format!("{REQUIREMENTS}: {error}"))),
+        Err(error) => return Err(Outcome::Failed(format!("{REQUIREMENTS}: {error}"))),
     };
     // Written last, so that an installation that was interrupted is done again.
     let installed = venv.join("installed.txt");
     if std::fs::read_to_string(&installed).is_ok_and(|text| text == wanted) {
-        return None;
+        return Ok(python);
     }
-    let made = output(Command::new("python3").args(["-m", "venv", "--clear"]).arg(venv));
+    let made = output(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv));
     match made {
-        Err(error) => return Some(Outcome::Skipped(format!("no python3: {error}"))),
+        Err(error) => return Err(Outcome::Skipped(format!("no python3: {error}"))),
         Ok(made) if !made.status.success() => {
             let why = last_line(&made);
-            return Some(Outcome::Skipped(format!("python3 -m venv: {why}")));
+            return Err(Outcome::Skipped(format!("python3 -m venv: {why}")));
         }
         Ok(_) => {}
     }
     println!("  $ pip install --requirement {REQUIREMENTS}");
-    let mut pip = Command::new(python);
+    let mut pip = Command::new(&python);
     pip.args(["-m", "pip", "install", "--quiet", "--retries=1"]);
     pip.args(["--timeout=20", "--requirement", REQUIREMENTS]);
     match output(pip.current_dir(root)) {
-        Err(error) => return Some(Outcome::Failed(format!("pip does not start: {error}"))),
+        Err(error) => return Err(Outcome::Failed(format!("pip does not start: {error}"))),
         Ok(pip) if !pip.status.success() => {
             let text = String::from_utf8_lossy(&pip.stderr);
             if UNREACHABLE.iter().any(|sign| text.contains(sign)) {
-                return Some(Outcome::Skipped("pip cannot reach a package index".into()));
+                return Err(Outcome::Skipped("pip cannot reach a package index".into()));
             }
             eprint!("{text}");
-            return Some(Outcome::Failed(format!("pip: {}", last_line(&pip))));
+            return Err(Outcome::Failed(format!("pip: {}", last_line(&pip))));
         }
         Ok(_) => {}
     }
     match std::fs::write(&installed, wanted) {
-        Ok(()) => None,
-        Err(error) => Some(Outcome::Failed(format!("{}: {error}", installed.display()))),
+        Ok(()) => Ok(python),
+        Err(error) => Err(Outcome::Failed(format!("{}: {error}", installed.display()))),
     }
 }
 

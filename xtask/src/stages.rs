@@ -116,6 +116,25 @@ fn clippy(root: &Path, _: bool) -> Outcome {
     run(cargo(root).args(["clippy", "--workspace", "--all-targets", "--all-features", "--", "-Dwarnings"]))
 }
 
+/// Runs the field suite on the command, optimised.
+pub fn field(root: &Path, options: &[String]) -> ExitCode {
+    let built = run(cargo(root).args(["build", "--release", "--package", "faretra-cli"]));
+    let outcome = match built {
+        Outcome::Passed => {
+            let here = target(root);
+            python::field(root, &here, &here.with_file_name("release").join("faretra"), options)
+        }
+        other => other,
+    };
+    match outcome {
+        Outcome::Passed => ExitCode::SUCCESS,
+        Outcome::Skipped(why) | Outcome::Failed(why) => {
+            eprintln!("cargo xtask: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Library, command and examples, so that the time of compiling is not counted as testing.
 fn build(root: &Path, _: bool) -> Outcome {
     // Not ourselves: linking this program anew while it runs would make the next run link it back.
