@@ -90,7 +90,7 @@ pub fn show_all(arena: &Arena, name: &str) -> faretra::Result<String> {
 
 /// What a reader answers: `None` if it died or hangs. There is another one then.
 fn ask(t: &TestArena, reader: &mut Child, how: &str) -> Option<Result<String, String>> {
-    reader.tell("values n");
+    reader.tell("show-values n");
     let answer = reader.try_answer(Duration::from_secs(10));
     if answer.is_none() {
         *reader = Child::puppet(t.dir());

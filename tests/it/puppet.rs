@@ -192,7 +192,7 @@ impl Hands {
                 let object = self.arena().get(args[0])?;
                 write_where_forbidden(object.bytes()?.as_ptr());
             }
-            "values" => return crate::damaged_values::show_all(self.arena(), args[0]),
+            "show-values" => return crate::damaged_values::show_all(self.arena(), args[0]),
             "arrow_types" => return crate::arrow_types::check_all(self.arena()),
             _ => {
                 let arena = self.arena.as_ref().expect("told to open an arena first");
