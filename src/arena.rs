@@ -20,24 +20,24 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ndarray::Dimension;
 
-use crate::array::{Array, Element};
-use crate::check::{Known, Values};
+use crate::core::geometry::{Geometry, MAX_CAPACITY, Params, header};
+use crate::core::mem::{Load, Mem};
+use crate::core::name;
+use crate::core::recover::{Recovered, Violation};
+use crate::core::seat::Core;
+use crate::core::segment::{Posix, closer, closing, is_kept, life};
+use crate::core::sys::{Process, Sys, directory_room, is_tmpfs, os_error};
+use crate::core::tables::Tables;
+use crate::core::wait::SLICE;
+use crate::core::word::SeatState;
 use crate::error::{Error, Result};
-use crate::geometry::{Geometry, MAX_CAPACITY, Params, header};
-use crate::mem::{Load, Mem};
-use crate::name;
 use crate::reader::{Batch, Bundled, Object, Table, unreadable};
-use crate::recover::{Recovered, Violation};
 use crate::report::{
     ArenaInfo, ChannelInfo, Entry, Holder, Observer, Stats, channels, entries, holders, largest_holders, living, stats,
 };
-use crate::seat::Core;
-use crate::segment::{Posix, closer, closing, is_kept, life};
-use crate::sys::{Process, Sys, directory_room, is_tmpfs, os_error};
-use crate::tables::Tables;
-use crate::view::{Attachment, Pin};
-use crate::wait::SLICE;
-use crate::word::SeatState;
+use crate::value::array::{Array, Element};
+use crate::value::check::{Known, Values};
+use crate::value::view::{Attachment, Pin};
 use crate::writer::Writer;
 
 /// 1024 bytes.
@@ -340,7 +340,7 @@ impl Options {
         let arena = match self.spare_seat().open(name) {
             Ok(arena) => arena,
             // An arena that cannot be used any more has no participants to race with.
-            Err(Error::NotAnArena { .. }) if crate::segment::looks_like_ours(&path) => {
+            Err(Error::NotAnArena { .. }) if crate::core::segment::looks_like_ours(&path) => {
                 return std::fs::remove_file(&path).map_err(|source| Error::Os { action: "remove", path, source });
             }
             Err(e) => return Err(e),

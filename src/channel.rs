@@ -39,14 +39,14 @@ use arrow_array::{RecordBatch, RecordBatchReader};
 use arrow_schema::{ArrowError, SchemaRef};
 
 use crate::arena::Arena;
+use crate::core::geometry::meta;
+use crate::core::ring::{End, MAX_CELLS, Outcome, Ring, Taken};
+use crate::core::tables::Kind;
 use crate::error::{Error, Result};
-use crate::geometry::meta;
 pub use crate::port::Contents;
 use crate::port::{Port, time_left};
 use crate::reader::{Batch, Object, Table};
-use crate::ring::{End, MAX_CELLS, Outcome, Ring, Taken};
-use crate::tables::Kind;
-use crate::view::{Pin, Sheet};
+use crate::value::view::{Pin, Sheet};
 use crate::writer::{Value, Writer};
 
 /// Most items of a channel at a time.
@@ -159,7 +159,7 @@ impl Writer {
 
     /// The same, of a channel with such contents.
     pub fn sender_of(&self, name: &str, capacity: usize, contents: Contents) -> Result<Sender> {
-        crate::name::check(name)?;
+        crate::core::name::check(name)?;
         if !(1..=MAX_CAPACITY).contains(&capacity) {
             return Err(Error::invalid(format!("a channel has room for 1 to {MAX_CAPACITY} items, not {capacity}")));
         }
@@ -655,7 +655,7 @@ impl Lease {
         let Some(draft) = core.env.check_fork().ok().and_then(|()| core.lease_to_draft(port.ring, *taken)) else {
             return Err(self.not_sent("the lease was not ours any more".into()));
         };
-        core.set_meta(draft.id, meta::TIME, crate::sys::Sys::now(&core.env));
+        core.set_meta(draft.id, meta::TIME, crate::core::sys::Sys::now(&core.env));
         let sent = to.wait_to_send(time_left(until), || core.try_send(to.port.ring, draft));
         if matches!(sent, Ok(Some(Ok(())))) {
             core.tell_of_end(port.ring);
@@ -701,7 +701,7 @@ impl Sheet {
     /// Sends it; unless that is done it still is a draft.
     fn send(&mut self, ring: Ring) -> Result<Outcome<()>> {
         self.offer(|core, draft| {
-            core.set_meta(draft.id, meta::TIME, crate::sys::Sys::now(&core.env));
+            core.set_meta(draft.id, meta::TIME, crate::core::sys::Sys::now(&core.env));
             let outcome = core.try_send(ring, draft)?;
             Ok((outcome == Outcome::Done(()), outcome))
         })

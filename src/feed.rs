@@ -28,18 +28,18 @@ use arrow_array::{RecordBatch, RecordBatchReader};
 use arrow_schema::{ArrowError, SchemaRef};
 
 use crate::arena::Arena;
-use crate::broadcast::Found;
 pub use crate::channel::{RecvError, SendError};
+use crate::core::broadcast::Found;
+use crate::core::geometry::meta;
+use crate::core::lock::Lease;
+use crate::core::ring::{End, MAX_CELLS, Outcome};
+use crate::core::sys::Sys;
+use crate::core::tables::Kind;
 use crate::error::{Error, Result};
-use crate::geometry::meta;
-use crate::lock::Lease;
 pub use crate::port::Contents;
 use crate::port::{Port, time_left};
 use crate::reader::{Batch, Object, Table};
-use crate::ring::{End, MAX_CELLS, Outcome};
-use crate::sys::Sys;
-use crate::tables::Kind;
-use crate::view::Pin;
+use crate::value::view::Pin;
 use crate::writer::{Value, Writer};
 
 /// Most items of a feed.
@@ -83,14 +83,14 @@ impl Writer {
 
     /// The same, of a feed with such contents.
     pub fn feed_of(&self, name: &str, capacity: usize, when_full: WhenFull, contents: Contents) -> Result<Feed> {
-        crate::name::check(name)?;
+        crate::core::name::check(name)?;
         if !(1..=MAX_CAPACITY).contains(&capacity) {
             return Err(Error::invalid(format!("a feed has 1 to {MAX_CAPACITY} items, not {capacity}")));
         }
         let at = self.attachment();
         let form = (capacity as u64, contents == Contents::Mixed);
         let subscribers = MAX_SUBSCRIBERS as u64;
-        let make = |core: &crate::seat::Core<_>| core.draft_feed(form.0, subscribers, form.1);
+        let make = |core: &crate::core::seat::Core<_>| core.draft_feed(form.0, subscribers, form.1);
         let port = Port::open_or_make(at, name, Kind::Feed, End::Send, form, make)?;
         Ok(Feed { port: Arc::new(port), writer: self.clone(), when_full })
     }
@@ -202,7 +202,7 @@ impl Arena {
 
 impl Port {
     /// An item that was pinned.
-    fn item(&self, id: crate::word::Id) -> Result<Object> {
+    fn item(&self, id: crate::core::word::Id) -> Result<Object> {
         Object::pinned(Pin::taken(self.at(), id), self.name.clone())
     }
 }

@@ -39,56 +39,32 @@
 //!   alive, or to be fast. See [`Options::trust_others`].
 #![cfg_attr(feature = "proof", allow(missing_docs))]
 
-mod arena;
-mod array;
-mod batch;
-mod broadcast;
-pub mod channel;
-mod check;
-mod draft;
+mod core;
 mod error;
+mod value;
+
+mod arena;
+pub mod channel;
 pub mod feed;
-mod geometry;
-mod hold;
-mod layout;
-mod lock;
-mod mem;
-mod message;
 mod mutable;
-mod name;
-mod object;
-mod plan;
 mod port;
 mod reader;
-mod recover;
 mod report;
-mod ring;
-mod schema;
-mod seat;
-mod segment;
-mod skeleton;
 pub mod sync;
-mod sys;
-mod tables;
-mod unchecked;
-mod view;
-mod wait;
-mod word;
 mod writer;
-mod zone;
 
+pub use crate::core::recover::{Recovered, Violation};
+pub use crate::core::tables::Kind;
+pub use crate::value::array::{AnyView, Array, ArrayInfo, Element, ElementType};
+pub use crate::value::draft::{Bits, Text};
+pub use crate::value::schema::MAX_DEPTH;
 pub use arena::{Arena, GIB, KIB, MIB, Options};
-pub use array::{AnyView, Array, ArrayInfo, Element, ElementType};
 pub use channel::{Lease, Receiver, RecvError, SendError, Sender};
-pub use draft::{Bits, Text};
 pub use error::{Error, HolderBytes, Result};
 pub use feed::{Feed, Subscriber};
 pub use mutable::{MAX_PARTITIONS, MutableArray, Rows, RowsMut};
 pub use reader::{Batch, Bundled, Column, IpcMessages, Object, Table};
-pub use recover::{Recovered, Violation};
 pub use report::{ArenaInfo, ChannelInfo, Entry, Holder, Observer, Stats};
-pub use schema::MAX_DEPTH;
-pub use tables::Kind;
 pub use writer::{ArrayDraft, Bundle, Draft, Drafted, Value, Writer};
 
 /// Whose `Pod` says which values can be shared: derive it with this version.
@@ -103,16 +79,16 @@ pub mod arrow {
 #[cfg(feature = "proof")]
 #[doc(hidden)]
 pub mod proof {
-    pub use crate::broadcast::Found;
-    pub use crate::geometry::{DIRTY, Geometry, PAGE, Params, Set, Zone, header, lock, meta, ring};
-    pub use crate::lock::{Form, Lease, Leases, PARTITION, SLOTS, Slots};
-    pub use crate::mem::{Load, Mem};
-    pub use crate::name::Named;
-    pub use crate::ring::{End, Outcome, Ring, Taken};
-    pub use crate::seat::{Core, Env, info};
-    pub use crate::segment::{closer, closing, life};
-    pub use crate::sys::{Full, Process, Sys};
-    pub use crate::tables::{Entry, Tables};
-    pub use crate::word::{Bell, Id, Life, Owner, Place, Seat, SeatState, State, Ticket, Turn};
-    pub use crate::zone::Draft;
+    pub use crate::core::broadcast::Found;
+    pub use crate::core::geometry::{DIRTY, Geometry, PAGE, Params, Set, Zone, header, lock, meta, ring};
+    pub use crate::core::lock::{Form, Lease, Leases, PARTITION, SLOTS, Slots};
+    pub use crate::core::mem::{Load, Mem};
+    pub use crate::core::name::Named;
+    pub use crate::core::ring::{End, Outcome, Ring, Taken};
+    pub use crate::core::seat::{Core, Env, info};
+    pub use crate::core::segment::{closer, closing, life};
+    pub use crate::core::sys::{Full, Process, Sys};
+    pub use crate::core::tables::{Entry, Tables};
+    pub use crate::core::word::{Bell, Id, Life, Owner, Place, Seat, SeatState, State, Ticket, Turn};
+    pub use crate::core::zone::Draft;
 }

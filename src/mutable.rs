@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use ndarray::{ArrayView, ArrayViewMut, Dimension};
 
 use crate::arena::Arena;
-use crate::array::{Array, ArrayInfo, Element};
+use crate::core::lock::{Form, Leases, PARTITION};
+use crate::core::tables::Kind;
+use crate::core::word::Id;
 use crate::error::{Error, Result};
-use crate::lock::{Form, Leases, PARTITION};
 use crate::sync::{Handle, Held};
-use crate::tables::Kind;
-use crate::view::{Pin, Sheet, Stretch};
-use crate::word::Id;
+use crate::value::array::{Array, ArrayInfo, Element};
+use crate::value::view::{Pin, Sheet, Stretch};
 use crate::writer::Writer;
 
 /// Most partitions of a [`MutableArray`].
@@ -91,7 +91,7 @@ impl Writer {
         shape: impl ndarray::IntoDimension<Dim = D>,
         partitions: usize,
     ) -> Result<MutableArray<T, D>> {
-        crate::name::check(name)?;
+        crate::core::name::check(name)?;
         let shape = shape.into_dimension();
         let rows = shape.slice().first().copied();
         let Some(rows) = rows else {
@@ -113,7 +113,11 @@ impl Writer {
             elements.set_rows(info.shape.iter().product::<usize>() as u64);
             let root = at.core.draft_lock(form(partitions))?;
             let made = elements.give_to(root, 0).and_then(|()| {
-                at.core.set_meta(root.id, crate::geometry::meta::ROWS, info.shape.iter().product::<usize>() as u64);
+                at.core.set_meta(
+                    root.id,
+                    crate::core::geometry::meta::ROWS,
+                    info.shape.iter().product::<usize>() as u64,
+                );
                 at.core.publish(name, root, Some(0))
             });
             made.inspect_err(|_| at.core.drop_draft(root))
@@ -309,7 +313,7 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
         &self,
         partitions: Range<usize>,
         timeout: Option<Duration>,
-        take: impl Fn(Leases, Option<Duration>) -> Result<Option<crate::lock::Lease>>,
+        take: impl Fn(Leases, Option<Duration>) -> Result<Option<crate::core::lock::Lease>>,
     ) -> Result<Option<Vec<Held<'static>>>> {
         self.handle.at().core.env.check_fork()?;
         let started = Instant::now();

@@ -7,19 +7,19 @@ use std::time::{Duration, Instant};
 use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
 
+use crate::core::geometry::meta;
+use crate::core::ring::{End, Ring};
+use crate::core::seat::Core;
+use crate::core::segment::Posix;
+use crate::core::sys::Sys;
+use crate::core::tables::Kind;
+use crate::core::wait::SLICE;
+use crate::core::word::Id;
+use crate::core::zone::Draft;
 use crate::error::{Error, Result};
-use crate::geometry::meta;
 use crate::reader::{Object, Table};
-use crate::ring::{End, Ring};
-use crate::seat::Core;
-use crate::segment::Posix;
-use crate::sys::Sys;
-use crate::tables::Kind;
-use crate::view::{Attachment, Pin, Sheet};
-use crate::wait::SLICE;
-use crate::word::Id;
+use crate::value::view::{Attachment, Pin, Sheet};
 use crate::writer::{Value, Writer};
-use crate::zone::Draft;
 
 /// What is left of a wait; `None`: it has no end.
 pub(crate) fn time_left(until: Option<Instant>) -> Option<Duration> {

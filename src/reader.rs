@@ -14,15 +14,15 @@ use arrow_array::{RecordBatch, RecordBatchIterator, RecordBatchReader};
 use arrow_schema::{ArrowError, SchemaRef};
 use ndarray::{Dimension, Ix1};
 
-use crate::array::{Array, ArrayInfo, Element};
-use crate::batch::{Layout, Region};
-use crate::check::{Ask, Key, Trust, Values};
+use crate::core::geometry::meta;
+use crate::core::recover::Violation;
+use crate::core::tables::Kind;
+use crate::core::word::{Id, State};
 use crate::error::{Error, Result};
-use crate::geometry::meta;
-use crate::recover::Violation;
-use crate::tables::Kind;
-use crate::view::{Attachment, Pin, bytes_below, entries_bytes};
-use crate::word::{Id, State};
+use crate::value::array::{Array, ArrayInfo, Element};
+use crate::value::batch::{Layout, Region};
+use crate::value::check::{Ask, Key, Trust, Values};
+use crate::value::view::{Attachment, Pin, bytes_below, entries_bytes};
 
 /// An object, pinned: it stays unchanged until this and everything read from it is dropped.
 #[derive(Clone, Debug)]

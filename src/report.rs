@@ -4,17 +4,17 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::core::geometry::{Set, header};
+use crate::core::lock::PARTITION;
+use crate::core::name::Named;
+use crate::core::recover::Violation;
+use crate::core::ring::{End, Ring};
+use crate::core::seat::Occupant;
+use crate::core::segment::Posix;
+use crate::core::sys::{Process, Sys};
+use crate::core::tables::{Kind, Tables};
+use crate::core::word::{Id, Life, Owner, SeatState, State};
 use crate::error::{HolderBytes, Result};
-use crate::geometry::{Set, header};
-use crate::lock::PARTITION;
-use crate::name::Named;
-use crate::recover::Violation;
-use crate::ring::{End, Ring};
-use crate::seat::Occupant;
-use crate::segment::Posix;
-use crate::sys::{Process, Sys};
-use crate::tables::{Kind, Tables};
-use crate::word::{Id, Life, Owner, SeatState, State};
 
 /// A read-only look at an arena: takes no seat, changes nothing, and works also for who may not write.
 #[derive(Debug)]

@@ -48,12 +48,12 @@ use std::time::Duration;
 use bytemuck::Pod;
 
 use crate::arena::Arena;
+use crate::core::geometry::lock;
+use crate::core::lock::{Form, Lease, Leases, SLOTS, Slots};
+use crate::core::tables::Kind;
+use crate::core::word::{Id, State};
 use crate::error::{Error, Result};
-use crate::geometry::lock;
-use crate::lock::{Form, Lease, Leases, SLOTS, Slots};
-use crate::tables::Kind;
-use crate::view::{Attachment, Pin};
-use crate::word::{Id, State};
+use crate::value::view::{Attachment, Pin};
 
 /// Most permits of a [`Semaphore`].
 pub const MAX_PERMITS: u32 = 1 << 16;
@@ -83,7 +83,7 @@ impl Handle {
         says: fn(&Form) -> String,
         fill: impl Fn(&Attachment, Id),
     ) -> Result<Handle> {
-        crate::name::check(name)?;
+        crate::core::name::check(name)?;
         let at = arena.attachment();
         let pin = Pin::named_or_made(at, name, || {
             let draft = at.core.draft_lock(form)?;

@@ -10,16 +10,16 @@ use arrow_array::{RecordBatch, RecordBatchIterator, RecordBatchOptions, RecordBa
 use arrow_schema::SchemaRef;
 use ndarray::{ArrayView, ArrayViewMut, Dimension, StrideShape};
 
-use crate::array::{AnyView, ArrayDraftLayout, CopyBytes, Element};
-use crate::draft::{Bits, DraftLayout, DraftMemory, Text};
+use crate::core::geometry::Set;
+use crate::core::lock::Lease;
+use crate::core::name;
+use crate::core::tables::Kind;
 use crate::error::{Error, Result};
-use crate::geometry::Set;
-use crate::lock::Lease;
-use crate::name;
-use crate::plan::{Locate, Plan};
 use crate::reader::{Batch, Bundled, Object, Table, names_bytes};
-use crate::tables::Kind;
-use crate::view::{Attachment, STREAM_FROM, Sheet, copy, entries_bytes};
+use crate::value::array::{AnyView, ArrayDraftLayout, CopyBytes, Element};
+use crate::value::draft::{Bits, DraftLayout, DraftMemory, Text};
+use crate::value::plan::{Locate, Plan};
+use crate::value::view::{Attachment, STREAM_FROM, Sheet, copy, entries_bytes};
 
 /// The right to write: one of the arena's permits, given back when the last of the writer and its
 /// drafts is dropped, or when the process dies.

@@ -184,7 +184,7 @@ impl Hook for Follow {
 }
 
 macro_rules! sources {
-    ($($name:literal)*) => { &[$(($name, include_str!(concat!("../../src/", $name)))),*] };
+    ($($name:literal)*) => { &[$(($name, include_str!(concat!("../../src/core/", $name)))),*] };
 }
 
 /// The crate's sources as they were when it was built, to tell which function a line is in.

@@ -33,7 +33,7 @@ const WEAK_RINGS: (&str, &str) = ("weak", "ring_pairs_hold");
 
 /// All of them. Not among them: turns that begin anew with a name's record (N3). Nothing that these tests do goes
 /// wrong then, because whoever uses a record has pinned it, and `names` looks at the bucket again; N3 is a second
-/// line of defence, shown by the walks in `word.rs`. And a hole: a reclaim that looks for pins before DYING instead of
+/// line of defence, shown by the walks in `core/word.rs`. And a hole: a reclaim that looks for pins before DYING instead of
 /// after it passes, because it goes wrong only when the same id lives a second life between the look and the swap.
 pub fn bugs() -> impl Iterator<Item = &'static Bug> {
     BUGS.iter().chain(rings::BUGS)
@@ -43,21 +43,21 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "settle does not look again after u3",
         breaks: "u4",
-        file: "object.rs",
+        file: "core/object.rs",
         edits: &[("            && !self.is_at(draft.id, at)\n", "            && false\n")],
         test: RACE,
     },
     Bug {
         what: "settle does not look again after u3, under weak memory",
         breaks: "u4",
-        file: "object.rs",
+        file: "core/object.rs",
         edits: &[("            && !self.is_at(draft.id, at)\n", "            && false\n")],
         test: WEAK,
     },
     Bug {
         what: "pin does not look again",
         breaks: "O1",
-        file: "object.rs",
+        file: "core/object.rs",
         edits: &[(
             "            if self.place(off) == place {\n                return Ok(Some((id, place)));",
             "            if true {\n                return Ok(Some((id, place)));",
@@ -67,7 +67,7 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "no second look after DYING is put back (t9)",
         breaks: "O2",
-        file: "object.rs",
+        file: "core/object.rs",
         edits: &[(
             "                if self.is_kept(id) {\n                    break;\n                }\n            }",
             "                break;\n            }",
@@ -77,7 +77,7 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "unpin does not look",
         breaks: "O2",
-        file: "object.rs",
+        file: "core/object.rs",
         edits: &[(
             "        if self.life(id, SeqCst) == Life::LOOSE {\n            self.reclaim(id);\n        }\n    }\n\n    /// t1-t9",
             "    }\n\n    /// t1-t9",
@@ -87,7 +87,7 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "an entry is written after its part's word",
         breaks: "O3",
-        file: "object.rs",
+        file: "core/object.rs",
         edits: &[(
             "        self.list_part(parent, index, Entry::own(part.id))?;\n        self.turn_life(part.id, part.life(), Life::part(parent.id));\n",
             "        self.turn_life(part.id, part.life(), Life::part(parent.id));\n        self.list_part(parent, index, Entry::own(part.id))?;\n",
@@ -97,7 +97,7 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "an object is FREE before its entries are dropped",
         breaks: "O4",
-        file: "object.rs",
+        file: "core/object.rs",
         edits: &[
             (
                 "        for index in 0..self.entries(id) {\n            let entry = self.entry(id, index);\n            let Ok(part)",
@@ -110,14 +110,14 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "the target is not written before the put",
         breaks: "u1",
-        file: "object.rs",
+        file: "core/object.rs",
         edits: &[("        self.set_meta(draft.id, meta::TARGET, u64::from(container.0) + 1);\n", "")],
         test: KILL,
     },
     Bug {
         what: "recovery makes every draft of the dead LOOSE",
         breaks: "V1",
-        file: "object.rs",
+        file: "core/object.rs",
         edits: &[(
             "            if home {\n                next",
             "            if home && false {\n                next",
@@ -127,49 +127,49 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "a dead owner is compared by seat only",
         breaks: "L3",
-        file: "recover.rs",
+        file: "core/recover.rs",
         edits: &[("dead.contains(&t.owner())", "dead.iter().any(|d| d.seat == t.owner().seat)")],
         test: ("race", "a_successor_is_let_be"),
     },
     Bug {
         what: "participants are buried without proof",
         breaks: "R1",
-        file: "seat.rs",
+        file: "core/seat.rs",
         edits: &[("                && self.is_gone(owner)\n", "")],
         test: RACE,
     },
     Bug {
         what: "a predecessor's pins are not cleared",
         breaks: "R3",
-        file: "seat.rs",
+        file: "core/seat.rs",
         edits: &[("self.env.store(off, 0, Relaxed);\n                    }", "}")],
         test: KILL,
     },
     Bug {
         what: "a page of a row is not shown before it is pinned in",
         breaks: "O1",
-        file: "seat.rs",
+        file: "core/seat.rs",
         edits: &[("        while word & bit == 0 {", "        while word & bit == 0 && false {")],
         test: RACE,
     },
     Bug {
         what: "the permit of the dead is FREE, not BACK",
         breaks: "L1",
-        file: "word.rs",
+        file: "core/word.rs",
         edits: &[("Some(Life::back(t)),", "Some(Life::FREE),")],
         test: KILL,
     },
     Bug {
         what: "the floor is not raised by a removal",
         breaks: "N4",
-        file: "name.rs",
+        file: "core/name.rs",
         edits: &[("                self.raise(header::FLOOR, version);\n", "                let _ = version;\n")],
         test: KILL,
     },
     Bug {
         what: "a name leaves its list before it is dead",
         breaks: "N1",
-        file: "name.rs",
+        file: "core/name.rs",
         edits: &[
             (
                 "        let removed = self.remove_at(found, true);\n",
@@ -185,7 +185,7 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "two may insert one name",
         breaks: "N1",
-        file: "name.rs",
+        file: "core/name.rs",
         edits: &[(
             "            if self.is_named(self.name_object(*listed)?, name) {",
             "            if false && self.is_named(self.name_object(*listed)?, name) {",
@@ -195,7 +195,7 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "a slot says committed before the kernel did it",
         breaks: "Z2",
-        file: "zone.rs",
+        file: "core/zone.rs",
         edits: &[(
             "        self.set_meta(id, meta::COMMITTED, have | DIRTY);\n        if self.env.commit(from",
             "        self.set_meta(id, meta::COMMITTED, want);\n        if self.env.commit(from",
@@ -205,7 +205,7 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "a slot is not dirty while pages are put in memory",
         breaks: "Z3",
-        file: "zone.rs",
+        file: "core/zone.rs",
         edits: &[(
             "        self.set_meta(id, meta::COMMITTED, have | DIRTY);\n        if self.env.commit(from",
             "        if self.env.commit(from",
@@ -215,7 +215,7 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "a dirty slot is punched by its remembered length",
         breaks: "Z3",
-        file: "zone.rs",
+        file: "core/zone.rs",
         edits: &[(
             "        self.set_meta(id, meta::COMMITTED, DIRTY);\n        if self.env.punch(zone.offset(slot), zone.size()) {",
             "        let len = (self.meta(id, meta::COMMITTED) & !DIRTY).max(PAGE);\n        self.set_meta(id, meta::COMMITTED, DIRTY);\n        if self.env.punch(zone.offset(slot), len) {",
@@ -225,7 +225,7 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "pages of lists and names are given back",
         breaks: "Z5",
-        file: "zone.rs",
+        file: "core/zone.rs",
         edits: &[(
             "            if zone.set == Set::Shared {\n                continue;\n            }\n            let used",
             "            let used",
@@ -235,7 +235,7 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "a page is punched by one who owns some of its slots",
         breaks: "Z4",
-        file: "zone.rs",
+        file: "core/zone.rs",
         edits: &[(
             "let owns_all = claimed.len() as u64 == to - from && (to - from == whole || to == zone.slots);",
             "let owns_all = !claimed.is_empty() && (to - from == whole || to == zone.slots);",
@@ -245,7 +245,7 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "a slot is claimed by a store",
         breaks: "L1",
-        file: "zone.rs",
+        file: "core/zone.rs",
         edits: &[(
             "        self.turn_life(id, Life::FREE, draft.life()).then_some(draft)\n",
             "        self.env.store(self.geo.life(id), draft.life().0, SeqCst);\n        Some(draft)\n",
@@ -255,7 +255,7 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "`used` rises before its pages are in memory",
         breaks: "Z1",
-        file: "zone.rs",
+        file: "core/zone.rs",
         edits: &[
             (
                 "        for (off, len) in self.geo.control_of(zone, used, n) {",
@@ -271,7 +271,7 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "the bell is rung before the permit is back",
         breaks: "B2",
-        file: "lock.rs",
+        file: "core/lock.rs",
         edits: &[
             ("        let ended = self", "        self.ring(lease.bell);\n        let ended = self"),
             ("ended.is_ok() && self.ring(lease.bell)", "ended.is_ok()"),
@@ -281,7 +281,7 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "a sleeper does not look again after it set the flag",
         breaks: "B2",
-        file: "wait.rs",
+        file: "core/wait.rs",
         edits: &[(
             "            if let Some(done) = attempt()? {\n                return Ok(Some(done));\n            }\n            let left",
             "            let left",
@@ -291,14 +291,14 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "a hold moves without a turn",
         breaks: "H4",
-        file: "hold.rs",
+        file: "core/hold.rs",
         edits: &[("        self.env.fetch_add(self.geo.meta(part, meta::HOLD_TURN), 1, SeqCst);\n", "")],
         test: SHARES,
     },
     Bug {
         what: "the hold turn rises before the hold is taken",
         breaks: "H4",
-        file: "hold.rs",
+        file: "core/hold.rs",
         edits: &[
             ("        self.env.fetch_add(self.geo.meta(part, meta::HOLD_TURN), 1, SeqCst);\n", ""),
             (
@@ -311,14 +311,14 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "reclaim does not look for holds",
         breaks: "O1",
-        file: "object.rs",
+        file: "core/object.rs",
         edits: &[("self.is_pinned(id) || self.is_held(id)", "self.is_pinned(id)")],
         test: KILL,
     },
     Bug {
         what: "reclaim does not look into knots",
         breaks: "H3",
-        file: "hold.rs",
+        file: "core/hold.rs",
         edits: &[(
             "        if self.slot(part).0.set == Set::Shared {\n            return false;\n        }\n",
             "        if true {\n            return false;\n        }\n",
@@ -328,7 +328,7 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "a hold is taken before its entry is written",
         breaks: "H2",
-        file: "hold.rs",
+        file: "core/hold.rs",
         edits: &[(
             "        self.list_part(parent, index, Entry::held(part))?;\n        self.take_hold(parent.id, part)?;\n",
             "        self.take_hold(parent.id, part)?;\n        self.list_part(parent, index, Entry::held(part))?;\n",
@@ -338,14 +338,14 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "holds of what is freed stay",
         breaks: "O4",
-        file: "object.rs",
+        file: "core/object.rs",
         edits: &[("                self.erase_holds(part, id);\n", "")],
         test: KILL,
     },
     Bug {
         what: "nobody looks at a shared part after its hold is erased",
         breaks: "O2",
-        file: "object.rs",
+        file: "core/object.rs",
         edits: &[(
             "            todo.push(part);\n",
             "            if !entry.is_held() {\n                todo.push(part);\n            }\n",
@@ -355,14 +355,14 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "knots stay when their part is freed",
         breaks: "H3",
-        file: "object.rs",
+        file: "core/object.rs",
         edits: &[("        self.drop_knots(id, todo);\n", "")],
         test: KILL,
     },
     Bug {
         what: "a lease is taken by a store",
         breaks: "K1",
-        file: "lock.rs",
+        file: "core/lock.rs",
         edits: &[(
             "            if self.env.cas(off, word.0, leased.0, SeqCst).is_ok() {\n                return Ok(Some(Lease",
             "            self.env.store(off, leased.0, SeqCst);\n            if true {\n                return Ok(Some(Lease",
@@ -372,21 +372,21 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "locks of the dead stay theirs",
         breaks: "V5",
-        file: "recover.rs",
+        file: "core/recover.rs",
         edits: &[("        let mut locks = take_back_locks();\n", "        let mut locks = Ok(0);\n")],
         test: KILL,
     },
     Bug {
         what: "a lock that is not marked consistent is free",
         breaks: "K2",
-        file: "lock.rs",
+        file: "core/lock.rs",
         edits: &[("let next = if consistent { Life::FREE }", "let next = if true { Life::FREE }")],
         test: KILL,
     },
     Bug {
         what: "a value is written in the slot that is current",
         breaks: "K3",
-        file: "lock.rs",
+        file: "core/lock.rs",
         edits: &[
             ("(0..slots.count).filter(|slot| *slot != current)", "(0..slots.count).filter(|slot| *slot == current)"),
             (
@@ -399,7 +399,7 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "a store does not look again whether its slot is current",
         breaks: "K3",
-        file: "lock.rs",
+        file: "core/lock.rs",
         edits: &[(
             "            if Current(self.env.load(slots.state, SeqCst)).slot() != slot {\n",
             "            if true {\n",
@@ -409,28 +409,28 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "a reader of a value does not look again",
         breaks: "K3",
-        file: "lock.rs",
+        file: "core/lock.rs",
         edits: &[("            if self.env.load(slots.state, SeqCst) == current.0 {\n", "            if true {\n")],
         test: RACE,
     },
     Bug {
         what: "a mutex writes its value in place",
         breaks: "K2",
-        file: "lock.rs",
+        file: "core/lock.rs",
         edits: &[("let spare = (current.slot() + 1) % slots.count;", "let spare = current.slot();")],
         test: KILL,
     },
     Bug {
         what: "a writer of rows does not wait for readers",
         breaks: "K4",
-        file: "lock.rs",
+        file: "core/lock.rs",
         edits: &[("Ok((busy == 0).then_some(()))", "Ok((busy < 8).then_some(()))")],
         test: RACE,
     },
     Bug {
         what: "a reader of rows does not look again for a writer",
         breaks: "K4",
-        file: "lock.rs",
+        file: "core/lock.rs",
         edits: &[(
             "            if writing() {\n                self.give_back(lease, true);\n                return Ok(None);\n            }\n",
             "",
@@ -440,7 +440,7 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "a permit is added without a ring",
         breaks: "B2",
-        file: "lock.rs",
+        file: "core/lock.rs",
         edits: &[(
             "                self.ring(leases.bell);\n                return true;",
             "                return true;",
@@ -450,14 +450,14 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "recovery does not count what is BACK",
         breaks: "Q5",
-        file: "recover.rs",
+        file: "core/recover.rs",
         edits: &[("note(self.announce(id, word).map(|()| false));", "let _ = word;")],
         test: KILL,
     },
     Bug {
         what: "a sent item whose sender died is not sent",
         breaks: "Q1",
-        file: "object.rs",
+        file: "core/object.rs",
         edits: &[(
             "        if self.settle_item_for_the_dead(id, word)?.is_some() {\n            return Ok(());\n        }\n",
             "",
@@ -467,21 +467,21 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "items stay when their channel goes",
         breaks: "Q6",
-        file: "object.rs",
+        file: "core/object.rs",
         edits: &[("            self.drop_items(id, todo);\n", "")],
         test: KILL,
     },
     Bug {
         what: "a scan reads holds without acquire, under weak memory",
         breaks: "H4",
-        file: "hold.rs",
+        file: "core/hold.rs",
         edits: &[("self.env.load(off, SeqCst) != 0)", "self.env.load(off, Relaxed) != 0)")],
         test: WEAK_HOLDS,
     },
     Bug {
         what: "a scan of holds is not sequentially consistent, under weak memory",
         breaks: "O2",
-        file: "hold.rs",
+        file: "core/hold.rs",
         edits: &[(
             "self.env.load(off, SeqCst) != 0)",
             "self.env.load(off, std::sync::atomic::Ordering::Acquire) != 0)",
@@ -491,14 +491,14 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "a reader of rows looks for a writer with acquire only, under weak memory",
         breaks: "K4",
-        file: "lock.rs",
+        file: "core/lock.rs",
         edits: &[("Life(self.env.load(partition.word(0), SeqCst))", "Life(self.env.load(partition.word(0), Acquire))")],
         test: WEAK_GRANTED,
     },
     Bug {
         what: "words of a value are loaded without acquire, under weak memory",
         breaks: "K3",
-        file: "lock.rs",
+        file: "core/lock.rs",
         edits: &[(
             "*word = self.env.load(at + i as u64 * 8, Acquire);",
             "*word = self.env.load(at + i as u64 * 8, Relaxed);",
@@ -508,7 +508,7 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "words of a value are stored without release, under weak memory",
         breaks: "K3",
-        file: "lock.rs",
+        file: "core/lock.rs",
         edits: &[(
             "self.env.store(at + i as u64 * 8, *word, Release);",
             "self.env.store(at + i as u64 * 8, *word, Relaxed);",
@@ -518,7 +518,7 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "a lease is given back without release, under weak memory",
         breaks: "K1",
-        file: "lock.rs",
+        file: "core/lock.rs",
         edits: &[(
             "self.env.cas(lease.off, Life::leased(lease.ticket).0, next.0, SeqCst)",
             "self.env.cas(lease.off, Life::leased(lease.ticket).0, next.0, Relaxed)",
@@ -528,7 +528,7 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "a sleeper's second look at a lease is acquire only, under weak memory",
         breaks: "B2",
-        file: "lock.rs",
+        file: "core/lock.rs",
         edits: &[(
             "            let word = Life(self.env.load(off, SeqCst));\n            if matches!(word.state(), Some(State::Leased(_) | State::Loose)) {",
             "            let word = Life(self.env.load(off, Acquire));\n            if matches!(word.state(), Some(State::Leased(_) | State::Loose)) {",
@@ -565,7 +565,7 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "a put does not say that it is under way, quick recovery",
         breaks: "r2",
-        file: "seat.rs",
+        file: "core/seat.rs",
         edits: &[
             ("        self.env.fetch_add(off, 1, SeqCst);\n        let done = f();\n", "        let done = f();\n"),
             (
@@ -578,14 +578,14 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "who takes leases does not say so, quick recovery",
         breaks: "r1",
-        file: "seat.rs",
+        file: "core/seat.rs",
         edits: &[("        if !self.leases_shown.load(Acquire) {\n", "        if false {\n")],
         test: KILL,
     },
     Bug {
         what: "what is loose is left to sweeps, quick recovery",
         breaks: "r2",
-        file: "recover.rs",
+        file: "core/recover.rs",
         edits: &[(
             "                    State::Loose if look != Look::Dead => self.reclaim(id),\n",
             "                    State::Loose if look == Look::Everything => self.reclaim(id),\n",
@@ -595,7 +595,7 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "a draft has the target of the slot's last tenant when its kind is set",
         breaks: "r2",
-        file: "zone.rs",
+        file: "core/zone.rs",
         edits: &[(
             "        self.set_meta(draft.id, meta::TARGET, 0);\n        self.set_kind(draft.id, kind);\n",
             "        self.set_kind(draft.id, kind);\n        self.set_meta(draft.id, meta::TARGET, 0);\n",

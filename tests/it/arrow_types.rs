@@ -6,7 +6,7 @@ use faretra::{Arena, Error, MIB};
 use crate::support::TestArena;
 
 #[allow(dead_code, reason = "the unit tests use more of it")]
-#[path = "../../src/batch/tests/samples.rs"]
+#[path = "../../src/value/batch/tests/samples.rs"]
 pub mod samples;
 use samples::{batch_of, every_buffer, every_type};
 

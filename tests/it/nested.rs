@@ -5,7 +5,7 @@ use faretra::{Arena, MIB};
 
 use crate::support::TestArena;
 
-#[path = "../../src/batch/tests/random_arrays.rs"]
+#[path = "../../src/value/batch/tests/random_arrays.rs"]
 pub mod random_arrays;
 use random_arrays::{Arrays, seed, shown};
 

@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::ops::RangeInclusive;
+use std::path::{Component, Path, PathBuf};
 
 /// The layers of `src/`, lowest first. A file imports from the rows below its own, and from its own
 /// row as long as that makes no circle. A file that no row names (arena.rs, lib.rs, ...) is on top
@@ -19,6 +20,12 @@ const LAYERS: &[&[&str]] = &[
     &["check", "view", "unchecked", "array", "layout", "schema", "message", "skeleton", "plan", "batch", "draft"],
     &["reader", "writer", "report", "arena"],
 ];
+
+/// The folders of `src/`, and the rows of [`LAYERS`] whose files are in each.
+const STOREYS: &[(&str, RangeInclusive<usize>)] = &[("core", 1..=4), ("value", 5..=5)];
+
+/// Crates that the first storey does not know.
+const NOT_IN_CORE: &[&str] = &["arrow_array", "arrow_buffer", "arrow_data", "arrow_ipc", "arrow_schema", "ndarray"];
 
 /// The only files of `src/` that may say `unsafe`.
 const UNSAFE: &[&str] = &["mem", "sys", "segment", "view", "unchecked"];
@@ -60,13 +67,40 @@ fn imports_point_downwards() {
     let mut edges = BTreeMap::new();
     for file in rust_files("src") {
         let name = module(&file);
-        // Unit tests that are a file of their own may reach upwards, like those at a file's end.
-        if name != "lib" && !file.ends_with("tests.rs") {
+        // Unit tests that are files of their own may reach upwards, like those at a file's end.
+        let of_tests = file.components().any(|part| part.as_os_str().to_string_lossy().starts_with("tests"));
+        if !["lib", "mod"].contains(&name.as_str()) && !of_tests {
             let imports = imports(without_tests(&blank(&read(&file))), &reexports);
             edges.entry(name).or_insert_with(BTreeSet::new).extend(imports);
         }
     }
     let wrong = judge(&edges);
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+/// Each file is in the folder of its row, and the core knows nothing of Arrow and ndarray.
+#[test]
+fn files_are_in_their_storeys() {
+    let mut wrong = String::new();
+    for file in rust_files("src") {
+        let name = module(&file);
+        let below = file.strip_prefix(root().join("src")).unwrap();
+        let folder = below.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
+        let row = LAYERS.iter().position(|row| row.contains(&name.as_str()));
+        let storey =
+            row.and_then(|row| STOREYS.iter().find(|(_, rows)| rows.contains(&row)).map(|(folder, _)| *folder));
+        let is_in = STOREYS.iter().map(|(known, _)| *known).find(|known| *known == folder);
+        if name != "mod" && storey != is_in {
+            writeln!(wrong, "{}: {storey:?} by its row", show(&file)).unwrap();
+        }
+        if is_in == Some("core") {
+            let code = blank(&read(&file));
+            let known = words(&code).filter(|(_, word)| NOT_IN_CORE.contains(word));
+            known.for_each(|(at, word)| {
+                writeln!(wrong, "{}:{}: the core knows {word}", show(&file), line_of(&code, at)).unwrap()
+            });
+        }
+    }
     assert!(wrong.is_empty(), "\n{wrong}");
 }
 
@@ -115,9 +149,11 @@ fn the_reader_sees_what_is_there() {
     assert!(!code.contains("dbg!") && !code.contains("todo!"), "{code}");
     assert_eq!(line_of(&code, code.find("unsafe").unwrap()), 2);
 
-    let lib = reexports("pub use error::{Error, HolderBytes as H};\npub use arena::Arena;");
+    let lib = reexports(
+        "pub use error::{Error, HolderBytes as H};\npub use crate::core::word::Id as I;\npub use arena::Arena;",
+    );
     let seen = imports(
-        "use crate::{mem::{self, Mem}, Error};\nuse crate::word::Id; fn f() -> crate::H {} fn g(_: super::Arena, _: super::seat::X) { crate::log!(); }",
+        "use crate::{mem::{self, Mem}, Error};\nuse crate::core::word::Id; fn f() -> crate::H {} fn g(_: super::Arena, _: super::seat::X) { crate::log!(); }",
         &lib,
     );
     let expected = ["arena", "error", "log", "mem", "seat", "word"];
@@ -177,6 +213,7 @@ fn judge(edges: &BTreeMap<String, BTreeSet<String>>) -> String {
 fn imports(code: &str, reexports: &BTreeMap<String, String>) -> BTreeSet<String> {
     let modules: BTreeSet<&str> = LAYERS.iter().copied().flatten().copied().collect();
     let mut found = BTreeSet::new();
+    let code = &without_storeys(code);
     for prefix in ["crate::", "super::"] {
         for (at, _) in code.match_indices(prefix) {
             if code[..at].ends_with(is_word) {
@@ -192,6 +229,11 @@ fn imports(code: &str, reexports: &BTreeMap<String, String>) -> BTreeSet<String>
         }
     }
     found
+}
+
+/// Code with the paths of modules shortened by the folder that they are in.
+fn without_storeys(code: &str) -> String {
+    STOREYS.iter().fold(code.to_owned(), |code, (folder, _)| code.replace(&format!("crate::{folder}::"), "crate::"))
 }
 
 /// The first names of a path's rest: `a::b` gives a; `{a::{b, c}, d}` gives a and d.
@@ -219,6 +261,7 @@ fn heads(rest: &str) -> Vec<&str> {
 /// What lib.rs lifts to the crate's root, and the module that each comes from.
 fn reexports(lib: &str) -> BTreeMap<String, String> {
     let mut map = BTreeMap::new();
+    let lib = &without_storeys(lib);
     for statement in lib.split(';') {
         let Some(at) = statement.find("use ") else {
             continue;
@@ -311,10 +354,11 @@ fn line_of(code: &str, at: usize) -> usize {
     code[..at].matches('\n').count() + 1
 }
 
-/// The module of a file below `src/`: the first component of its path.
+/// The module of a file below `src/`: the first component of its path below its storey.
 fn module(file: &Path) -> String {
     let below = file.strip_prefix(root().join("src")).unwrap();
-    let first = below.components().next().unwrap();
+    let is_storey = |part: &Component<'_>| STOREYS.iter().any(|(folder, _)| part.as_os_str() == *folder);
+    let first = below.components().find(|part| !is_storey(part)).unwrap();
     Path::new(first.as_os_str()).file_stem().unwrap().to_string_lossy().into_owned()
 }
 

@@ -7,7 +7,7 @@ pub const BUGS: &[Bug] = &[
     Bug {
         what: "a taker leaves the item in its cell",
         breaks: "Q2",
-        file: "ring.rs",
+        file: "core/ring.rs",
         edits: &[(
             "            self.clean(off, cell);\n            self.advance(ring, ring::HEAD, head);\n",
             "            self.advance(ring, ring::HEAD, head);\n",
@@ -17,21 +17,21 @@ pub const BUGS: &[Bug] = &[
     Bug {
         what: "a lease of the dead is BACK while its cell has it",
         breaks: "Q2",
-        file: "ring.rs",
+        file: "core/ring.rs",
         edits: &[("            self.clean(off, place);\n", "            let _ = off;\n")],
         test: KILL,
     },
     Bug {
         what: "recovery does not read the word again after the cell",
         breaks: "E1",
-        file: "ring.rs",
+        file: "core/ring.rs",
         edits: &[("        if self.life(id, SeqCst) != word {\n            return Ok(false);\n        }\n", "")],
         test: CHANNELS,
     },
     Bug {
         what: "a taker believes a draft without looking at the cell again",
         breaks: "Q3",
-        file: "ring.rs",
+        file: "core/ring.rs",
         edits: &[(
             "            if self.place(off) != cell {\n                continue;\n            }\n            let ticket",
             "            let ticket",
@@ -41,7 +41,7 @@ pub const BUGS: &[Bug] = &[
     Bug {
         what: "closing is a flag only",
         breaks: "Q4",
-        file: "ring.rs",
+        file: "core/ring.rs",
         edits: &[(
             "                    if self.env.cas(off, cell.0, dead.0, SeqCst).is_ok() {",
             "                    if cell != dead {",
@@ -51,28 +51,28 @@ pub const BUGS: &[Bug] = &[
     Bug {
         what: "a refused item is not counted",
         breaks: "Q5",
-        file: "ring.rs",
+        file: "core/ring.rs",
         edits: &[("Life::back(taken.ticket)) {\n            self.count_return(ring);", "Life::back(taken.ticket)) {")],
         test: KILL,
     },
     Bug {
         what: "a forwarded item does not say where it came from",
         breaks: "Q1",
-        file: "ring.rs",
+        file: "core/ring.rs",
         edits: &[("            self.set_meta(taken.id, meta::FROM, u64::from(ring.id.0) + 1);\n", "")],
         test: KILL,
     },
     Bug {
         what: "a lease that could not be forwarded goes back where it was aimed at",
         breaks: "Q1",
-        file: "ring.rs",
+        file: "core/ring.rs",
         edits: &[("let ticket = self.ticket().forwarded(true);", "let ticket = self.ticket().forwarded(false);")],
         test: CHANNELS,
     },
     Bug {
         what: "what is leased by the dead stays when the channel goes",
         breaks: "Q6",
-        file: "ring.rs",
+        file: "core/ring.rs",
         edits: &[(
             "        for (id, word) in self.outstanding(ring) {",
             "        for (id, word) in std::iter::empty::<(Id, Life)>() {",
@@ -82,7 +82,7 @@ pub const BUGS: &[Bug] = &[
     Bug {
         what: "an item is taken by a store",
         breaks: "Q3",
-        file: "ring.rs",
+        file: "core/ring.rs",
         edits: &[(
             "            let taken = waiting && self.turn_life(id, word, Life::leased(ticket));\n",
             "            if waiting {\n                self.env.store(self.geo.life(id), Life::leased(ticket).0, SeqCst);\n            }\n            let taken = waiting;\n",
@@ -92,7 +92,7 @@ pub const BUGS: &[Bug] = &[
     Bug {
         what: "a producer does not look for the end of its feed",
         breaks: "F3",
-        file: "broadcast.rs",
+        file: "core/broadcast.rs",
         edits: &[(
             "                if ended {\n                    return Ok(Outcome::Closed);",
             "                if false && ended {\n                    return Ok(Outcome::Closed);",
@@ -102,7 +102,7 @@ pub const BUGS: &[Bug] = &[
     Bug {
         what: "a subscriber does not look again after it pinned",
         breaks: "F2",
-        file: "broadcast.rs",
+        file: "core/broadcast.rs",
         edits: &[(
             "            if self.place(off) == cell {\n                let kind",
             "            if true {\n                let kind",
@@ -112,7 +112,7 @@ pub const BUGS: &[Bug] = &[
     Bug {
         what: "what a feed replaced is not let go",
         breaks: "F2",
-        file: "broadcast.rs",
+        file: "core/broadcast.rs",
         edits: &[(
             "                self.evict(old, ring.at(tail.wrapping_sub(ring.cells)));\n",
             "                let _ = old;\n",
@@ -122,7 +122,7 @@ pub const BUGS: &[Bug] = &[
     Bug {
         what: "producers do not wait for subscribers",
         breaks: "F4",
-        file: "broadcast.rs",
+        file: "core/broadcast.rs",
         edits: &[(".filter(|_| wait_for_all)", ".filter(|_| false && wait_for_all)")],
         test: KILL,
     },
@@ -136,7 +136,7 @@ pub const BUGS: &[Bug] = &[
     Bug {
         what: "a subscriber that missed something goes on behind the oldest",
         breaks: "F2",
-        file: "broadcast.rs",
+        file: "core/broadcast.rs",
         edits: &[("self.held(ring).start.max(", "(self.held(ring).start + 1).max(")],
         test: FEEDS,
     },
@@ -153,7 +153,7 @@ pub const BUGS: &[Bug] = &[
     Bug {
         what: "a feed lets go of what it still has",
         breaks: "F2",
-        file: "broadcast.rs",
+        file: "core/broadcast.rs",
         edits: &[
             (
                 "                if let Some(old) = cell.object()",
@@ -169,28 +169,28 @@ pub const BUGS: &[Bug] = &[
     Bug {
         what: "the end of a feed is told from what has its memory by now",
         breaks: "F3",
-        file: "broadcast.rs",
+        file: "core/broadcast.rs",
         edits: &[("ended && self.place(ring.cell(last)) == cell && ring.ahead(cell, last) == 1", "ended")],
         test: CHANNELS,
     },
     Bug {
         what: "a head that is behind while its cell is filled again is taken for damage",
         breaks: "Q1",
-        file: "ring.rs",
+        file: "core/ring.rs",
         edits: &[("        if (-1..=3).contains(&ahead)", "        if (-1..=2).contains(&ahead)")],
         test: CHANNELS,
     },
     Bug {
         what: "a subscriber does not look again after its pin, rings under weak memory",
         breaks: "O1",
-        file: "broadcast.rs",
+        file: "core/broadcast.rs",
         edits: &[("            if self.place(off) == cell {\n", "            if true {\n")],
         test: WEAK_RINGS,
     },
     Bug {
         what: "who closes and drains does not kill the head's cell, rings under weak memory",
         breaks: "Q4",
-        file: "ring.rs",
+        file: "core/ring.rs",
         edits: &[(
             "                    if self.env.cas(off, cell.0, dead.0, SeqCst).is_ok() {\n",
             "                    if dead != cell || dead == cell {\n",
@@ -200,7 +200,7 @@ pub const BUGS: &[Bug] = &[
     Bug {
         what: "a look that found nothing counts for what came back meanwhile, rings under weak memory",
         breaks: "Q5",
-        file: "ring.rs",
+        file: "core/ring.rs",
         edits: &[(
             "                self.raise(ring.word(ring::LOOKED), returned);\n",
             "                self.raise(ring.word(ring::LOOKED), self.ring_word(ring, ring::RETURNED));\n",
@@ -210,7 +210,7 @@ pub const BUGS: &[Bug] = &[
     Bug {
         what: "a sender that finds nobody asleep does not look at the flag, rings under weak memory",
         breaks: "B2",
-        file: "ring.rs",
+        file: "core/ring.rs",
         edits: &[(
             "                    self.advance(ring, ring::TAIL, tail);\n                    self.ring(ring.bell(End::Receive));\n",
             "                    self.advance(ring, ring::TAIL, tail);\n",
@@ -220,7 +220,7 @@ pub const BUGS: &[Bug] = &[
     Bug {
         what: "the teardown of a ring does not say that it is under way, quick recovery",
         breaks: "r2",
-        file: "ring.rs",
+        file: "core/ring.rs",
         edits: &[(
             "        self.putting(|| {\n            for index in 0..ring.cells {\n",
             "        (|f: &mut dyn FnMut()| f())(&mut || {\n            for index in 0..ring.cells {\n",
@@ -230,14 +230,14 @@ pub const BUGS: &[Bug] = &[
     Bug {
         what: "recovery does not look again at an item that it made a home",
         breaks: "u4",
-        file: "ring.rs",
+        file: "core/ring.rs",
         edits: &[("                if self.is_in_cell(id, at) != Some(true) {\n", "                if false {\n")],
         test: RECOVERY,
     },
     Bug {
         what: "a channel that somebody may be about to tear down is taken for gone",
         breaks: "Q1",
-        file: "ring.rs",
+        file: "core/ring.rs",
         edits: &[(
             "            Some(State::Dying(_)) => Err(Unsettled::Later),\n",
             "            Some(State::Dying(_)) => Ok(None),\n",

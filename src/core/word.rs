@@ -1,7 +1,7 @@
 //! Every bit that processes race on: the words of objects, places, seats and bells.
 //!
 //! Each type is a `Copy` value with pure, partial transitions: `None` means "not from this state".
-//! The atomics live behind [`crate::mem::Mem`]; a transition becomes real by one exact-value
+//! The atomics live behind [`crate::core::mem::Mem`]; a transition becomes real by one exact-value
 //! compare-and-swap. Zeroed memory is a free object, an empty place, a free seat, a silent bell.
 //!
 //! # Life: one word per object (also per permit)
@@ -30,8 +30,8 @@
 //!
 //! # Death
 //!
-//! A participant that dies leaves words that name it. Who proves the death ([`crate::seat`]) turns
-//! DRAFT into HOME or LOOSE, LEASED into BACK, and adopts DYING; see [`crate::recover`].
+//! A participant that dies leaves words that name it. Who proves the death ([`crate::core::seat`]) turns
+//! DRAFT into HOME or LOOSE, LEASED into BACK, and adopts DYING; see [`crate::core::recover`].
 
 /// A process's time in a seat. Two processes that used one seat differ in the incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

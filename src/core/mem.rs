@@ -37,7 +37,7 @@ pub trait Mem: Load {
     }
 }
 
-/// The mappings of a segment. Unmapping is their owner's business ([`crate::segment`]).
+/// The mappings of a segment. Unmapping is their owner's business ([`crate::core::segment`]).
 #[derive(Debug)]
 pub struct Mapped {
     control: *mut u8,

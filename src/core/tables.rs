@@ -5,11 +5,11 @@
 
 use std::sync::atomic::Ordering::{self, Acquire, Relaxed, SeqCst};
 
+use crate::core::geometry::{Geometry, Set, Zone, header, lock, meta};
+use crate::core::mem::{Load, Mem};
+use crate::core::sys::Sys;
+use crate::core::word::{Id, Life, Place, Seat};
 use crate::error::{Error, Result};
-use crate::geometry::{Geometry, Set, Zone, header, lock, meta};
-use crate::mem::{Load, Mem};
-use crate::sys::Sys;
-use crate::word::{Id, Life, Place, Seat};
 
 /// What an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

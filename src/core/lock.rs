@@ -65,14 +65,14 @@
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::time::Duration;
 
+use crate::core::geometry::{Set, header, lock};
+use crate::core::mem::Load;
+use crate::core::seat::{Core, Env};
+use crate::core::sys::Process;
+use crate::core::tables::{Kind, Tables};
+use crate::core::word::{Id, Life, Owner, State, Ticket};
+use crate::core::zone::Draft;
 use crate::error::{Error, Result};
-use crate::geometry::{Set, header, lock};
-use crate::mem::Load;
-use crate::seat::{Core, Env};
-use crate::sys::Process;
-use crate::tables::{Kind, Tables};
-use crate::word::{Id, Life, Owner, State, Ticket};
-use crate::zone::Draft;
 
 /// Leases of one partition: its writer's, then its readers'.
 pub const PARTITION: u64 = 8;

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use arrow_schema::{DataType, SchemaRef};
 
 use crate::error::{Error, Result};
-use crate::layout::{ALIGN, BufferEntry, ColumnEntry, Header, LEN_BITS, Node, PART_BYTES, Sections, element_of};
-use crate::message::{Extent, Message, NodeIn, Slot, Tables, Words};
-use crate::schema::{EncodedSchema, encode_schema};
+use crate::value::layout::{ALIGN, BufferEntry, ColumnEntry, Header, LEN_BITS, Node, PART_BYTES, Sections, element_of};
+use crate::value::message::{Extent, Message, NodeIn, Slot, Tables, Words};
+use crate::value::schema::{EncodedSchema, encode_schema};
 
 /// The values of a dictionary, which are a message of their own.
 pub(crate) struct Dictionary {

@@ -61,13 +61,13 @@
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 
+use crate::core::geometry::{Set, meta, ring};
+use crate::core::mem::Load;
+use crate::core::seat::{Core, Env};
+use crate::core::tables::{Kind, Tables};
+use crate::core::word::{Id, Life, Owner, Place, SeatState, State, TURNS, Ticket, Turn};
+use crate::core::zone::Draft;
 use crate::error::{Error, Result};
-use crate::geometry::{Set, meta, ring};
-use crate::mem::Load;
-use crate::seat::{Core, Env};
-use crate::tables::{Kind, Tables};
-use crate::word::{Id, Life, Owner, Place, SeatState, State, TURNS, Ticket, Turn};
-use crate::zone::Draft;
 
 /// Most cells of a ring.
 pub const MAX_CELLS: u64 = 1 << 16;

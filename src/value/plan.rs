@@ -36,12 +36,12 @@ use arrow_buffer::{ArrowNativeType, Buffer, NullBuffer};
 use arrow_data::ArrayData;
 use arrow_schema::{DataType, UnionMode};
 
-use crate::array::CopyBytes;
+use crate::core::word::Id;
 use crate::error::{Error, Result};
-use crate::layout::{ALIGN, Node, PART_BYTES, alignment, fixed_width, has_validity};
-use crate::message::Extent;
-use crate::skeleton::{Dictionary, Skeleton, table_len};
-use crate::word::Id;
+use crate::value::array::CopyBytes;
+use crate::value::layout::{ALIGN, Node, PART_BYTES, alignment, fixed_width, has_validity};
+use crate::value::message::Extent;
+use crate::value::skeleton::{Dictionary, Skeleton, table_len};
 
 /// An object that may be held for bytes that lie in it, and their offset in the data region.
 type Lies = (Id, u64);

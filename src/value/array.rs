@@ -19,7 +19,7 @@ use arrow_buffer::Buffer;
 use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Axis, Dimension, IxDyn, ShapeBuilder, StrideShape};
 
 use crate::error::{Error, Result};
-use crate::unchecked::Held;
+use crate::value::unchecked::Held;
 
 /// How bytes are copied into the arena: plain, or past the caches for large pieces.
 pub(crate) type CopyBytes<'a> = &'a dyn Fn(&mut [u8], &[u8]);
@@ -454,7 +454,7 @@ impl<T: Element, D: Dimension> fmt::Debug for Array<T, D> {
     }
 }
 
-/// An array that is written where it will be read: what [`crate::array::AnyView`] is to a copy.
+/// An array that is written where it will be read: what [`crate::value::array::AnyView`] is to a copy.
 #[derive(Debug)]
 pub(crate) struct ArrayDraftLayout<T, D: Dimension> {
     shape: StrideShape<D>,

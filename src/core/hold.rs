@@ -41,14 +41,14 @@
 
 use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 
+use crate::core::geometry::{Set, meta};
+use crate::core::mem::Load;
+use crate::core::object::MAX_PARTS;
+use crate::core::seat::{Core, Env};
+use crate::core::tables::{Entry, Kind, Tables};
+use crate::core::word::{Id, Life, Place, Turn};
+use crate::core::zone::Draft;
 use crate::error::{Error, Result};
-use crate::geometry::{Set, meta};
-use crate::mem::Load;
-use crate::object::MAX_PARTS;
-use crate::seat::{Core, Env};
-use crate::tables::{Entry, Kind, Tables};
-use crate::word::{Id, Life, Place, Turn};
-use crate::zone::Draft;
 
 /// Words of two halves each in the record.
 const INLINE: u64 = 2;

@@ -36,12 +36,12 @@
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
+use crate::core::geometry::{DIRTY, Hints, PAGE, Set, Zone, header, meta, words};
+use crate::core::mem::Load;
+use crate::core::seat::{Core, Env};
+use crate::core::tables::{Kind, Tables};
+use crate::core::word::{Id, Life, Ticket};
 use crate::error::{Error, Result};
-use crate::geometry::{DIRTY, Hints, PAGE, Set, Zone, header, meta, words};
-use crate::mem::Load;
-use crate::seat::{Core, Env};
-use crate::tables::{Kind, Tables};
-use crate::word::{Id, Life, Ticket};
 
 /// An object that is ours alone: its word is DRAFT with this ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

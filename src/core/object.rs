@@ -54,14 +54,14 @@
 
 use std::sync::atomic::Ordering::{Acquire, SeqCst};
 
+use crate::core::geometry::meta;
+use crate::core::mem::Load;
+use crate::core::ring::Unsettled;
+use crate::core::seat::{Core, Env};
+use crate::core::tables::{Entry, Kind, Tables};
+use crate::core::word::{Id, Life, Place, State, Turn};
+use crate::core::zone::Draft;
 use crate::error::{Error, Result};
-use crate::geometry::meta;
-use crate::mem::Load;
-use crate::ring::Unsettled;
-use crate::seat::{Core, Env};
-use crate::tables::{Entry, Kind, Tables};
-use crate::word::{Id, Life, Place, State, Turn};
-use crate::zone::Draft;
 
 /// Most parts that an object has.
 pub const MAX_PARTS: u64 = 65_535;

@@ -19,12 +19,12 @@
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
+use crate::core::mem::{Load, Mem};
+use crate::core::seat::{Core, Env, info};
+use crate::core::sys::Sys;
+use crate::core::tables::Tables;
+use crate::core::word::Bell;
 use crate::error::Result;
-use crate::mem::{Load, Mem};
-use crate::seat::{Core, Env, info};
-use crate::sys::Sys;
-use crate::tables::Tables;
-use crate::word::Bell;
 
 /// Longest sleep before a waiter looks by itself, and asks whether somebody died.
 pub const SLICE: Duration = Duration::from_millis(90);

@@ -16,8 +16,8 @@
 //! slot's offset is arithmetic. *Shared* zones hold what changes in place (names' texts, directory
 //! lists, later rings and values); *payload* zones hold what never changes once published.
 
+use crate::core::word::Id;
 use crate::error::{Error, Result};
-use crate::word::Id;
 
 pub const PAGE: u64 = 4096;
 
@@ -59,7 +59,7 @@ impl Params {
     }
 }
 
-/// Words of one seat's record behind its [`crate::word::Seat`] word; see [`crate::seat`].
+/// Words of one seat's record behind its [`crate::core::word::Seat`] word; see [`crate::core::seat`].
 pub const SEAT_WORDS: u64 = 24;
 /// Words of one object's record; see [`meta`].
 pub const META_WORDS: u64 = 12;
@@ -68,7 +68,7 @@ pub const HEAD_WORDS: u64 = 8;
 
 /// The words of an object's record.
 pub mod meta {
-    /// `kind:8 | format:8 | 0:16 | entries:32`, see [`crate::object`].
+    /// `kind:8 | format:8 | 0:16 | entries:32`, see [`crate::core::object`].
     pub const KIND: u64 = 0;
     /// Bytes of payload.
     pub const LEN: u64 = 1;
@@ -77,7 +77,7 @@ pub mod meta {
     /// The version under its name; of a name: the version its first object gets.
     pub const VERSION: u64 = 3;
     /// The place that this object is the container of: a name's current version, a payload object's or a
-    /// knot's next knot (see [`crate::hold`]). Never reset.
+    /// knot's next knot (see [`crate::core::hold`]). Never reset.
     pub const PLACE: u64 = 4;
     /// Two words of two holders each: objects that share this one as a part. Scanned like pins.
     pub const HOLDS: u64 = 5;
@@ -93,7 +93,7 @@ pub mod meta {
     pub const TIME: u64 = 11;
 }
 
-/// Words of an object that locks; see [`crate::lock`].
+/// Words of an object that locks; see [`crate::core::lock`].
 pub mod lock {
     // Word 0 is the entry of a mutable array's one part.
     pub const BELL: u64 = 1;
@@ -104,7 +104,7 @@ pub mod lock {
     pub const LEASES: u64 = 8;
 }
 
-/// Words of a channel; see [`crate::ring`].
+/// Words of a channel; see [`crate::core::ring`].
 pub mod ring {
     pub const RECEIVERS_BELL: u64 = 1;
     pub const SENDERS_BELL: u64 = 2;
@@ -265,7 +265,7 @@ const BLOCK: u64 = 12;
 
 impl Geometry {
     /// Checks the numbers and lays the segment out. The same numbers give the same layout in every
-    /// build with the same [`crate::segment::VERSION`].
+    /// build with the same [`crate::core::segment::VERSION`].
     pub fn new(params: Params) -> Result<Geometry> {
         let p = params;
         let power = |what: &str, n: u64, low: u64, high: u64| {

@@ -12,7 +12,7 @@ use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions};
 use arrow_schema::{DataType, Schema, SchemaRef};
 
 use crate::error::{Error, Result};
-use crate::layout::{damaged, u64_at};
+use crate::value::layout::{damaged, u64_at};
 
 pub(crate) struct EncodedSchema {
     pub schema: SchemaRef,

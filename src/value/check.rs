@@ -22,7 +22,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use arrow_buffer::ArrowNativeType;
 use arrow_schema::DataType;
 
-use crate::word::{Id, Life, State};
+use crate::core::word::{Id, Life, State};
 
 /// Whose values an arena's batches are, as the user said when it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -173,7 +173,7 @@ pub(crate) fn not_utf8<O: ArrowNativeType>(offsets: &[O], text: &[u8]) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::word::{Owner, Ticket, Turn};
+    use crate::core::word::{Owner, Ticket, Turn};
 
     fn key(object: u32, turn: u64) -> Key {
         let at = Turn { container: Id(Id::FIRST + 3), turn };

@@ -33,14 +33,14 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 
+use crate::core::geometry::{DIRTY, HEAD_WORDS, META_WORDS, PAGE, SEAT_WORDS, Set, Zone, meta};
+use crate::core::mem::Load;
+use crate::core::ring::Unsettled;
+use crate::core::seat::{Core, Env};
+use crate::core::sys::Sys;
+use crate::core::tables::{Entry, Tables};
+use crate::core::word::{Id, Life, Owner, SeatState, State};
 use crate::error::{Error, Result};
-use crate::geometry::{DIRTY, HEAD_WORDS, META_WORDS, PAGE, SEAT_WORDS, Set, Zone, meta};
-use crate::mem::Load;
-use crate::ring::Unsettled;
-use crate::seat::{Core, Env};
-use crate::sys::Sys;
-use crate::tables::{Entry, Tables};
-use crate::word::{Id, Life, Owner, SeatState, State};
 
 /// What a recovery settled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -185,7 +185,7 @@ impl<E: Env> Core<E> {
                 let id = zone.id(slot);
                 let word = self.life(id, SeqCst);
                 let Some(state) = word.state() else { continue };
-                let of_dead = |t: crate::word::Ticket| dead.contains(&t.owner());
+                let of_dead = |t: crate::core::word::Ticket| dead.contains(&t.owner());
                 match state {
                     State::Free if look != Look::Dead => self.mend_hint(zone, slot),
                     State::Draft(t) if of_dead(t) => {

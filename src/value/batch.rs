@@ -16,15 +16,15 @@ use arrow_buffer::{ArrowNativeType, BooleanBuffer, Buffer, NullBuffer, ScalarBuf
 use arrow_data::{ArrayData, ArrayDataBuilder};
 use arrow_schema::{DataType, SchemaRef, UnionMode};
 
-use crate::array::ElementType;
-use crate::check::{Trust, falls, is_variable, not_utf8};
 use crate::error::{Error, Result};
-use crate::layout::{
+use crate::value::array::ElementType;
+use crate::value::check::{Trust, falls, is_variable, not_utf8};
+use crate::value::layout::{
     BUFFER_BYTES, BufferEntry, COLUMN_BYTES, ColumnEntry, Header, NODE_BYTES, Node, Sections, alignment, damaged,
     fixed_width, has_validity, u32_at, u64_at,
 };
-use crate::schema::decoded_schema;
-use crate::unchecked;
+use crate::value::schema::decoded_schema;
+use crate::value::unchecked;
 
 /// What the inner steps of reading return. Boxed, because moving an [`Error`] by value through
 /// every step costs as much as the step.

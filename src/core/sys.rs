@@ -32,8 +32,8 @@ use nix::sys::stat::{FileStat, Mode, fchmod, fstat, stat};
 use nix::sys::time::TimeValLike;
 use nix::time::{ClockId, clock_gettime};
 
+use crate::core::word::{INCARNATIONS, Owner};
 use crate::error::{Error, Result};
-use crate::word::{INCARNATIONS, Owner};
 
 /// Memory could not be had: the file system or the cgroup is full. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -31,11 +31,11 @@ use std::time::Duration;
 use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw};
 use nix::sys::mman::{MmapAdvise, ProtFlags, madvise, mprotect};
 
+use crate::core::geometry::{Geometry, PAGE, Params, header};
+use crate::core::mem::{Load, Mapped, Mem};
+use crate::core::sys::{File, Full, Process, Sys, address_space_limit, futex_wait, futex_wake_all};
+use crate::core::word::Owner;
 use crate::error::{Error, Result};
-use crate::geometry::{Geometry, PAGE, Params, header};
-use crate::mem::{Load, Mapped, Mem};
-use crate::sys::{File, Full, Process, Sys, address_space_limit, futex_wait, futex_wake_all};
-use crate::word::Owner;
 
 /// `faretra` and a line break, so that a text-mode copy is noticed.
 const MAGIC: u64 = u64::from_le_bytes(*b"faretra\n");
@@ -236,10 +236,10 @@ impl Posix {
         let must = [
             (0, 2 * PAGE),
             (geo.seat_words, geo.params.seats * 8),
-            (geo.seats, geo.params.seats * crate::geometry::SEAT_WORDS * 8),
+            (geo.seats, geo.params.seats * crate::core::geometry::SEAT_WORDS * 8),
             (geo.permits, geo.params.permits * 8),
             (geo.buckets, geo.params.buckets * 8),
-            (geo.heads, geo.zones.len() as u64 * crate::geometry::HEAD_WORDS * 8),
+            (geo.heads, geo.zones.len() as u64 * crate::core::geometry::HEAD_WORDS * 8),
         ];
         for (off, len) in must {
             if file.commit(off, len).is_err() {

@@ -34,8 +34,8 @@
 
 use arrow_schema::{DataType, IntervalUnit};
 
-use crate::array::ElementType;
 use crate::error::{Error, Result};
+use crate::value::array::ElementType;
 
 /// Columns from this size are objects of their own.
 pub(crate) const PART_BYTES: u64 = 64 * 1024;
@@ -59,7 +59,7 @@ pub(crate) struct Header {
     pub nodes: u32,
     pub buffers: u32,
     pub dictionaries: u32,
-    /// [`crate::schema::fingerprint`] of the schema message.
+    /// [`crate::value::schema::fingerprint`] of the schema message.
     pub schema_print: u64,
     /// Lengths of the messages, each a multiple of 8; the dictionaries' is their sum.
     pub schema_len: u32,

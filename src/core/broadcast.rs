@@ -1,6 +1,6 @@
 //! Feeds: a ring that every subscriber sees whole.
 //!
-//! The cells are those of [`crate::ring`], but an item stays until the next lap replaces it, so a cell's turn is the
+//! The cells are those of [`crate::core::ring`], but an item stays until the next lap replaces it, so a cell's turn is the
 //! number of items that it has had:
 //!
 //! ```text
@@ -38,16 +38,16 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::Ordering::SeqCst;
 
+use crate::core::geometry::{meta, ring as ring_words};
+use crate::core::lock::{Lease, Leases};
+use crate::core::mem::Load;
+use crate::core::ring::{End, Outcome, Ring};
+use crate::core::seat::{Core, Env};
+use crate::core::sys::Sys;
+use crate::core::tables::{Entry, Kind, Tables};
+use crate::core::word::{Id, Place};
+use crate::core::zone::Draft;
 use crate::error::{Error, Result};
-use crate::geometry::{meta, ring as ring_words};
-use crate::lock::{Lease, Leases};
-use crate::mem::Load;
-use crate::ring::{End, Outcome, Ring};
-use crate::seat::{Core, Env};
-use crate::sys::Sys;
-use crate::tables::{Entry, Kind, Tables};
-use crate::word::{Id, Place};
-use crate::zone::Draft;
 
 /// What a subscriber finds at a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

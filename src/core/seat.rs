@@ -1,6 +1,6 @@
 //! Participants: who is attached, who is dead, and tickets.
 //!
-//! A **seat** is an index in the registry. Its word goes round as [`crate::word::Seat`] draws it;
+//! A **seat** is an index in the registry. Its word goes round as [`crate::core::word::Seat`] draws it;
 //! beside it lie facts about the process for people to read, and for the fast proof of death.
 //!
 //! # Attaching
@@ -25,19 +25,19 @@
 //!
 //! # Fork
 //!
-//! The child has neither the control mapping nor the lock; [`crate::segment`] tells it apart by a
+//! The child has neither the control mapping nor the lock; [`crate::core::segment`] tells it apart by a
 //! page that fork wipes.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::core::geometry::{PAGE, header};
+use crate::core::mem::{Load, Mem};
+use crate::core::sys::{Process, Sys};
+use crate::core::tables::Tables;
+use crate::core::word::{Owner, Seat, SeatState, Ticket};
 use crate::error::{Error, Result};
-use crate::geometry::{PAGE, header};
-use crate::mem::{Load, Mem};
-use crate::sys::{Process, Sys};
-use crate::tables::Tables;
-use crate::word::{Owner, Seat, SeatState, Ticket};
 
 /// Everything that the protocols run on.
 pub trait Env: Mem + Sys {}
@@ -58,7 +58,7 @@ pub mod info {
     pub const ROW_INTENT: u64 = 7;
     /// 1: the row's map is in memory.
     pub const ROW_READY: u64 = 8;
-    /// Bells that threads of it sleep on; 0: none. See [`crate::wait`].
+    /// Bells that threads of it sleep on; 0: none. See [`crate::core::wait`].
     pub const WAITS: u64 = 9;
     pub const WAITS_SHOWN: u64 = 7;
     /// How many of its threads are in the middle of a [`super::Core::putting`].

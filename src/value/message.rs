@@ -1,7 +1,7 @@
 //! The Arrow IPC messages of a batch, laid down by hand: what they say is known, where they go is
 //! the root object itself, and nothing is allocated.
 
-use crate::layout::Node;
+use crate::value::layout::Node;
 
 /// The object that a buffer lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

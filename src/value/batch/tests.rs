@@ -15,10 +15,10 @@ use arrow_schema::{Field, Schema};
 use self::random_arrays::{Arrays, seed};
 use self::samples::{batch_of, every_buffer, every_type, nullable, strings_dictionary, texts};
 use super::*;
-use crate::layout::{FORMAT, MAGIC};
-use crate::plan::{Locate, Plan};
-use crate::schema::{decode_schema, fingerprint};
-use crate::word::Id;
+use crate::core::word::Id;
+use crate::value::layout::{FORMAT, MAGIC};
+use crate::value::plan::{Locate, Plan};
+use crate::value::schema::{decode_schema, fingerprint};
 
 mod random_arrays;
 mod samples;

@@ -21,15 +21,15 @@ use std::sync::Arc;
 
 use arrow_buffer::Buffer;
 
-use crate::array::ArrayInfo;
-use crate::check::{Known, Values};
+use crate::core::geometry::{Set, meta};
+use crate::core::seat::Core;
+use crate::core::segment::Posix;
+use crate::core::tables::{Entry, Kind};
+use crate::core::word::Id;
+use crate::core::zone::Draft;
 use crate::error::{Error, Result};
-use crate::geometry::{Set, meta};
-use crate::seat::Core;
-use crate::segment::Posix;
-use crate::tables::{Entry, Kind};
-use crate::word::Id;
-use crate::zone::Draft;
+use crate::value::array::ArrayInfo;
+use crate::value::check::{Known, Values};
 
 /// This process's attachment to an arena: left when the last handle, pin and draft are gone.
 pub struct Attachment {
@@ -258,7 +258,7 @@ impl Pin {
     }
 
     /// The whole data region as one buffer that keeps this pin. Only slices inside the pinned object's
-    /// extents may be made of it; [`crate::batch`] checks that for every buffer.
+    /// extents may be made of it; [`crate::value::batch`] checks that for every buffer.
     #[inline]
     pub fn region(self: &Arc<Pin>) -> Buffer {
         let (data, len) = self.at.core.env.data();

@@ -12,10 +12,10 @@
 
 use arrow_schema::{DataType, SchemaRef};
 
-use crate::array::Element;
 use crate::error::{Error, Result};
-use crate::layout::{ALIGN, element_of, fixed_width};
-use crate::skeleton::Skeleton;
+use crate::value::array::Element;
+use crate::value::layout::{ALIGN, element_of, fixed_width};
+use crate::value::skeleton::Skeleton;
 
 /// The objects of a draft, writable for its author alone.
 pub(crate) trait DraftMemory {
@@ -419,8 +419,8 @@ mod tests {
     use arrow_schema::{Field, Schema, TimeUnit};
 
     use super::*;
-    use crate::batch::{Layout, Region};
-    use crate::check::Trust;
+    use crate::value::batch::{Layout, Region};
+    use crate::value::check::Trust;
 
     struct Memory(Vec<MutableBuffer>);
 
@@ -551,7 +551,7 @@ mod tests {
         let (mut layout, mut memory) = mixed(100);
         fill(&mut layout, &mut memory, 100);
         let batch = memory.read(&mut layout).unwrap();
-        let plan = crate::plan::Plan::new(&batch, crate::plan::Locate::NOWHERE).unwrap();
+        let plan = crate::value::plan::Plan::new(&batch, crate::value::plan::Locate::NOWHERE).unwrap();
         let mut root = vec![0; plan.root_bytes() as usize];
         plan.write_root(64, &[], &mut root, &|to, from| to.copy_from_slice(from));
         let (copied, drafted) = (Layout::parse(&root).unwrap(), Layout::parse(&memory.0[0]).unwrap());

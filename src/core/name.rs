@@ -29,13 +29,13 @@
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 
+use crate::core::geometry::{header, meta};
+use crate::core::mem::Load;
+use crate::core::seat::{Core, Env};
+use crate::core::tables::{Kind, Tables};
+use crate::core::word::{Id, Life, Place, State, TURNS, Turn};
+use crate::core::zone::Draft;
 use crate::error::{Error, Result};
-use crate::geometry::{header, meta};
-use crate::mem::Load;
-use crate::seat::{Core, Env};
-use crate::tables::{Kind, Tables};
-use crate::word::{Id, Life, Place, State, TURNS, Turn};
-use crate::zone::Draft;
 
 /// Longest name, in bytes.
 pub const MAX_NAME: usize = 200;
