@@ -157,7 +157,8 @@ impl Writer {
         self.sender_of(name, capacity, Contents::OneSchema)
     }
 
-    /// The same, of a channel with such contents.
+    /// Returns a sending end of the channel `name`, as [`Writer::sender`] does, for batches of one schema or for any
+    /// values. Fails with [`Error::Mismatch`] if the channel exists with other contents or another capacity.
     pub fn sender_of(&self, name: &str, capacity: usize, contents: Contents) -> Result<Sender> {
         crate::core::name::check(name)?;
         if !(1..=MAX_CAPACITY).contains(&capacity) {
@@ -182,13 +183,15 @@ impl Arena {
         Ok(Receiver { port: Arc::new(Port::new(pin, Kind::Channel, End::Receive, name)?) })
     }
 
-    /// The same, as soon as there is such a channel; [`Error::TimedOut`] if none comes in time.
+    /// Waits until the channel `name` exists, and returns a receiving end of it. Fails with [`Error::TimedOut`] if no
+    /// such channel exists after `timeout`.
     pub fn receiver_timeout(&self, name: &str, timeout: Duration) -> Result<Receiver> {
         self.when_named(name, timeout, || self.receiver(name))
     }
 }
 
-/// The sending end of a channel. Clones are the same end; it is left with the last of them.
+/// The sending end of a channel. A clone is another handle to the same end. The end leaves the channel when its last
+/// clone is dropped.
 #[derive(Clone, Debug)]
 pub struct Sender {
     port: Arc<Port>,
@@ -625,7 +628,8 @@ impl Lease {
         self.send_by(to, None)
     }
 
-    /// The same, if there is room in time.
+    /// Sends the item on to another channel and acknowledges it in one step, as [`Lease::send`] does. If the other channel
+    /// has no room after `timeout`, the [`ForwardError`] gives the lease back.
     pub fn send_timeout(self, to: &Sender, timeout: Duration) -> Result<(), ForwardError> {
         self.send_by(to, Some(timeout))
     }

@@ -81,7 +81,8 @@ impl Writer {
         self.feed_of(name, capacity, when_full, Contents::OneSchema)
     }
 
-    /// The same, of a feed with such contents.
+    /// Returns a producing end of the feed `name`, as [`Writer::feed`] does, for batches of one schema or for any values.
+    /// Fails with [`Error::Mismatch`] if the feed exists with other contents or another capacity.
     pub fn feed_of(&self, name: &str, capacity: usize, when_full: WhenFull, contents: Contents) -> Result<Feed> {
         crate::core::name::check(name)?;
         if !(1..=MAX_CAPACITY).contains(&capacity) {
@@ -130,7 +131,8 @@ impl Arena {
         Ok(subscriber)
     }
 
-    /// The same, as soon as there is such a feed; [`Error::TimedOut`] if none comes in time.
+    /// Waits until the feed `name` exists, and subscribes to it. Fails with [`Error::TimedOut`] if no such feed exists
+    /// after `timeout`.
     pub fn subscribe_timeout(&self, name: &str, start: Start, timeout: Duration) -> Result<Subscriber> {
         self.when_named(name, timeout, || self.subscribe(name, start))
     }
@@ -227,7 +229,8 @@ impl Feed {
         self.append_by(value.into(), None)
     }
 
-    /// The same, waiting no longer than `timeout`; [`SendError::TimedOut`] then.
+    /// Appends a value, as [`Feed::append`] does. Gives the value back in [`SendError::TimedOut`] if there is no room for
+    /// it after `timeout`.
     pub fn append_timeout<'a>(&self, value: impl Into<Value<'a>>, timeout: Duration) -> Result<(), SendError<'a>> {
         self.append_by(value.into(), Some(timeout))
     }

@@ -70,6 +70,9 @@ pub use writer::{ArrayDraft, Bundle, Draft, Drafted, Value, Writer};
 /// Whose `Pod` says which values can be shared: derive it with this version.
 pub use bytemuck;
 
+/// The crate whose arrays the API speaks, in the version that it speaks.
+pub use ndarray;
+
 /// The parts of arrow that the API speaks, in the version that it speaks.
 pub mod arrow {
     pub use {arrow_array, arrow_buffer, arrow_data, arrow_ipc, arrow_schema};

@@ -191,12 +191,13 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
         self.take_mut(self.one(partition)?, None)?.ok_or(Error::TimedOut(Duration::MAX))
     }
 
-    /// The same, if nobody writes or reads it now.
+    /// Returns the right to write to a partition, or `None` if somebody writes or reads that partition now.
     pub fn try_write(&self, partition: usize) -> Result<Option<RowsMut<T, D>>> {
         self.take_mut(self.one(partition)?, Some(Duration::ZERO))
     }
 
-    /// The same, if it is free in time; [`Error::TimedOut`] if not.
+    /// Returns the right to write to a partition. Fails with [`Error::TimedOut`] if somebody still writes or reads that
+    /// partition after `timeout`.
     pub fn write_timeout(&self, partition: usize, timeout: Duration) -> Result<RowsMut<T, D>> {
         self.take_mut(self.one(partition)?, Some(timeout))?.ok_or(Error::TimedOut(timeout))
     }
@@ -207,7 +208,8 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
         self.take_mut(0..self.partitions, None)?.ok_or(Error::TimedOut(Duration::MAX))
     }
 
-    /// The same, if all of it is free in time; [`Error::TimedOut`] if not, and then nothing is kept.
+    /// Returns the right to write to the whole array. Fails with [`Error::TimedOut`] if not every partition is free within
+    /// `timeout`, which is for all of them together; then this call keeps none.
     pub fn write_all_timeout(&self, timeout: Duration) -> Result<RowsMut<T, D>> {
         self.take_mut(0..self.partitions, Some(timeout))?.ok_or(Error::TimedOut(timeout))
     }
@@ -221,12 +223,13 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
         self.take(self.one(partition)?, None)?.ok_or(Error::TimedOut(Duration::MAX))
     }
 
-    /// The same, if nobody writes it now.
+    /// Returns the right to read a partition, or `None` if somebody writes that partition now.
     pub fn try_read(&self, partition: usize) -> Result<Option<Rows<T, D>>> {
         self.take(self.one(partition)?, Some(Duration::ZERO))
     }
 
-    /// The same, if it can be read in time; [`Error::TimedOut`] if not.
+    /// Returns the right to read a partition. Fails with [`Error::TimedOut`] if somebody still writes that partition after
+    /// `timeout`.
     pub fn read_timeout(&self, partition: usize, timeout: Duration) -> Result<Rows<T, D>> {
         self.take(self.one(partition)?, Some(timeout))?.ok_or(Error::TimedOut(timeout))
     }
@@ -236,7 +239,8 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
         self.take(0..self.partitions, None)?.ok_or(Error::TimedOut(Duration::MAX))
     }
 
-    /// The same, if nobody writes any of it in time; [`Error::TimedOut`] if somebody does.
+    /// Returns the right to read the whole array. Fails with [`Error::TimedOut`] if some partition is still written after
+    /// `timeout`, which is for all of them together.
     pub fn read_all_timeout(&self, timeout: Duration) -> Result<Rows<T, D>> {
         self.take(0..self.partitions, Some(timeout))?.ok_or(Error::TimedOut(timeout))
     }
@@ -251,7 +255,8 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
         self.freeze_by(None)
     }
 
-    /// The same, if all of it is free in time; [`Error::TimedOut`] if not, and then it can still be written.
+    /// Freezes the array, as [`MutableArray::freeze`] does. Fails with [`Error::TimedOut`] if not every partition is free
+    /// within `timeout`; then the array can still be written.
     pub fn freeze_timeout(&self, timeout: Duration) -> Result<Array<T, D>> {
         self.freeze_by(Some(timeout))
     }

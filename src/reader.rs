@@ -340,7 +340,7 @@ impl Batch {
         &self.object
     }
 
-    /// The same batch as arrow knows it; it keeps the pin.
+    /// Returns the batch as arrow's type. It keeps the pin, as each of its columns does.
     pub fn record_batch(&self) -> &RecordBatch {
         &self.record
     }

@@ -23,27 +23,27 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// As [`Arena::names`](crate::Arena::names).
+    /// Returns everything that is published, by name, as [`Arena::names`](crate::Arena::names) does.
     pub fn names(&self) -> Result<Vec<Entry>> {
         entries(&self.tables)
     }
 
-    /// As [`Arena::stats`](crate::Arena::stats).
+    /// Returns what the arena holds, as [`Arena::stats`](crate::Arena::stats) does.
     pub fn stats(&self) -> Result<Stats> {
         stats(&self.tables)
     }
 
-    /// As [`Arena::who`](crate::Arena::who).
+    /// Returns who takes part and what each keeps, as [`Arena::who`](crate::Arena::who) does.
     pub fn who(&self) -> Result<Vec<Holder>> {
         holders(&self.tables)
     }
 
-    /// As [`Arena::channels`](crate::Arena::channels).
+    /// Returns the channels and feeds, by name, as [`Arena::channels`](crate::Arena::channels) does.
     pub fn channels(&self) -> Result<Vec<ChannelInfo>> {
         channels(&self.tables)
     }
 
-    /// As [`Arena::verify`](crate::Arena::verify).
+    /// Checks every rule of the arena, as [`Arena::verify`](crate::Arena::verify) does.
     pub fn verify(&self) -> Result<Vec<Violation>> {
         self.tables.verify()
     }

@@ -174,7 +174,8 @@ impl Arena {
         self.semaphore_with(name, permits, permits)
     }
 
-    /// The same, with `initial` permits free at first and at most `capacity` ever: see [`Semaphore::release`].
+    /// Returns the semaphore of this name, or makes one with `initial` free permits that never has more than `capacity`.
+    /// [`Semaphore::release`] raises the number of free permits. Errors are those of [`Arena::semaphore`].
     pub fn semaphore_with(&self, name: &str, initial: u32, capacity: u32) -> Result<Semaphore> {
         if !(1..=MAX_PERMITS).contains(&capacity) || initial > capacity {
             return Err(Error::invalid(format!(
@@ -332,7 +333,7 @@ impl<'a> Held<'a> {
         Held { handle, lease, consistent: !lease.recovered, ended: false }
     }
 
-    /// The same lease, with a handle of its own.
+    /// Turns the lease into one that owns its handle.
     fn keep(mut self) -> Held<'static> {
         self.ended = true;
         let handle = Lent::Kept(self.handle.clone());
@@ -382,7 +383,7 @@ impl<T: Pod> MutexGuard<'_, T> {
         }
     }
 
-    /// The same guard, with a handle of its own instead of a borrowed one.
+    /// Turns the guard into one that owns its handle, so that it can be kept beside the mutex or sent to another thread.
     pub fn into_owned(mut self) -> MutexGuard<'static, T> {
         let held = self.held.take().map(Held::keep);
         MutexGuard { held, value: self.value, changed: self.changed }
@@ -516,7 +517,8 @@ impl Permit<'_> {
         }
     }
 
-    /// The same permit, with a handle of its own instead of a borrowed one.
+    /// Turns the permit into one that owns its handle, so that it can be kept beside the semaphore or sent to another
+    /// thread.
     pub fn into_owned(self) -> Permit<'static> {
         Permit { held: self.held.keep() }
     }

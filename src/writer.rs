@@ -63,7 +63,7 @@ pub enum Value<'a> {
     Batches(&'a [Batch]),
     /// All batches of a reader, as one table. Columns are shared as those of a single batch are.
     Table(Box<dyn RecordBatchReader + Send + 'a>),
-    /// The same, of batches that were read already: what becomes of a reader that is sent.
+    /// Batches of one schema, as one table: what a reader becomes that is sent.
     RecordBatches(SchemaRef, Vec<RecordBatch>),
     /// An array of any rank, element type and order.
     Array(AnyView<'a>),
@@ -192,7 +192,7 @@ impl<'a> Value<'a> {
         })
     }
 
-    /// The same value, its readers read to their ends: now it can be built more than once, unless there are drafts in it.
+    /// Reads the readers in the value to their ends, so that it can be built more than once, unless there are drafts in it.
     pub(crate) fn gathered(self) -> Result<Value<'a>> {
         Ok(match self {
             Value::Table(reader) => {
@@ -326,8 +326,8 @@ impl Writer {
         self.put(name, value.into(), None)
     }
 
-    /// The same, if the current version is `version` (0: if there is no object of that name);
-    /// [`Error::Conflict`] if not.
+    /// Publishes `value` under `name`, as [`Writer::publish`] does, if the current version is `version` (0: if there is no
+    /// object of that name). Fails with [`Error::Conflict`] if another version is current, and changes nothing then.
     pub fn publish_if<'a>(&self, name: &str, version: u64, value: impl Into<Value<'a>>) -> Result<u64> {
         self.put(name, value.into(), Some(version))
     }
@@ -352,7 +352,8 @@ impl Writer {
         self.draft_with(schema, rows, |_| rows.saturating_mul(32))
     }
 
-    /// The same, with room for `text_bytes(column)` bytes in each string or binary column.
+    /// Returns a batch to be written in place, as [`Writer::draft`] does, with room for `text_bytes(column)` bytes in each
+    /// string or binary column.
     pub fn draft_with(&self, schema: &SchemaRef, rows: usize, text_bytes: impl Fn(usize) -> usize) -> Result<Draft> {
         let layout = DraftLayout::new(schema, rows, &text_bytes)?;
         let parts = layout.part_bytes().to_vec();

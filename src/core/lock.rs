@@ -436,7 +436,7 @@ impl<E: Env> Core<E> {
         back
     }
 
-    /// The same in every object that locks. Each is pinned meanwhile: a word of its memory must not be taken
+    /// Takes back what the dead held in every object that locks. Each is pinned meanwhile: a word of its memory must not be taken
     /// for a lease when it is another object's by then.
     pub fn take_back_locks(&self, dead: &[Owner]) -> Result<u64> {
         let mut back = 0;

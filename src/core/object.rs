@@ -91,7 +91,7 @@ impl<E: Env> Core<E> {
         self.putting(|| self.put_within(draft, container, from))
     }
 
-    /// The same, as a part of something that is [`Core::putting`].
+    /// Does what [`Core::put`] does, as a part of something that is [`Core::putting`].
     pub(crate) fn put_within(&self, draft: Draft, container: Id, from: Place) -> Result<bool> {
         let off = self.place_offset(container).ok_or_else(|| Error::damaged(format!("{container} is no container")))?;
         let Some(to) = from.put(Some(draft.id)) else {

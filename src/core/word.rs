@@ -60,7 +60,7 @@ impl Ticket {
         self.0 & 1 != 0
     }
 
-    /// The same ticket with or without that mark.
+    /// The ticket with or without the mark of a forwarded draft.
     #[must_use]
     pub fn forwarded(self, yes: bool) -> Ticket {
         Ticket(self.0 & !1 | u64::from(yes))
@@ -314,7 +314,7 @@ impl Seat {
         (self.state()? == SeatState::Free).then(|| Seat::new(SeatState::Claim, next))
     }
 
-    /// The same incarnation, in the next state of the drawing above.
+    /// The seat of this incarnation, in the next state of the drawing above.
     pub fn step(self, from: SeatState, to: SeatState) -> Option<Seat> {
         (self.state()? == from).then(|| Seat::new(to, self.incarnation()))
     }

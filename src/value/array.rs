@@ -186,7 +186,7 @@ impl ArrayInfo {
         ArrayInfo::parse_head(bytes, bytes.len() as u64)
     }
 
-    /// The same of an object of `total` bytes, only the first of which are given.
+    /// Reads and checks the header of an object of `total` bytes, of which only the first are given.
     pub(crate) fn parse_head(bytes: &[u8], total: u64) -> Result<ArrayInfo> {
         let damaged = |what: String| Error::damaged(format!("an array's header {what}"));
         let Some(head) = bytes.first_chunk::<FIXED>() else {

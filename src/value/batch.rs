@@ -117,7 +117,7 @@ impl<'a> Layout<'a> {
         Node { len: u64_at(row, 0), nulls: u64_at(row, 8), buffers: u32_at(row, 16), children: u32_at(row, 20) }
     }
 
-    /// The same for a buffer.
+    /// A row of the buffer table; as with nodes, `i` is in it.
     #[inline]
     fn buffer_entry(&self, i: u32) -> BufferEntry {
         self.buffers.get(i as usize).map(|row| BufferEntry::parse(row)).unwrap_or_default()
@@ -269,7 +269,7 @@ impl<'a> Layout<'a> {
         Ok(taken)
     }
 
-    /// The same batch for any Arrow implementation: the schema message, the dictionary messages in
+    /// The batch for any Arrow implementation: the schema message, the dictionary messages in
     /// the order in which they must be read, and the record batch message. Offsets in them count
     /// from the start of the data region.
     pub(crate) fn ipc(&self) -> Result<Messages<'a>> {

@@ -140,6 +140,24 @@ fn tests_say_what_they_show() {
     assert!(wrong.is_empty(), "\n{wrong}");
 }
 
+/// A doc comment is read alone, in a hover or a search result: none begins by pointing at the item above it.
+#[test]
+fn documentation_stands_alone() {
+    let mut wrong = String::new();
+    for file in rust_files("src") {
+        let text = read(&file);
+        let mut before = "";
+        for (i, line) in text.lines().map(str::trim_start).enumerate() {
+            let opens = line.starts_with("/// ") && !before.starts_with("///");
+            if opens && ["/// The same", "/// As above"].iter().any(|start| line.starts_with(start)) {
+                writeln!(wrong, "{}:{}: `{line}`: the same as what?", show(&file), i + 1).unwrap();
+            }
+            before = line;
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
 /// The rules above would pass for ever if the reader of the source saw nothing.
 #[test]
 fn the_reader_sees_what_is_there() {

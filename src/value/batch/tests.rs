@@ -66,7 +66,7 @@ impl Stored {
         Layout::parse(self.root())?.batch(&self.region(), trust)
     }
 
-    /// The same, with other bytes in the root.
+    /// A copy with other bytes in the root.
     fn with(&self, change: impl FnOnce(&mut [u8])) -> Stored {
         let mut region = MutableBuffer::from(self.region.to_vec());
         let mut aligned = MutableBuffer::from_len_zeroed(region.len());
