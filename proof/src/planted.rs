@@ -55,6 +55,16 @@ const BUGS: &[Bug] = &[
         test: WEAK,
     },
     Bug {
+        what: "a pin by id does not look again",
+        breaks: "O1",
+        file: "core/object.rs",
+        edits: &[(
+            "        if kept(self.life(id, SeqCst)) {\n            return Ok(true);",
+            "        if true {\n            return Ok(true);",
+        )],
+        test: RACE,
+    },
+    Bug {
         what: "pin does not look again",
         breaks: "O1",
         file: "core/object.rs",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use faretra::proof::{Load, Mem, Sys, header, info};
+use faretra::proof::{Id, Load, Mem, Set, Sys, header, info};
 use faretra::{Error, Kind};
 use std::sync::atomic::Ordering;
 
@@ -233,6 +233,17 @@ pub fn object_acts() -> Vec<Act> {
                 a.drop_draft(ok(draft(a, 14, 1)));
                 assert_eq!(value(a, id), before, "a pinned object changed");
                 a.unpin(id);
+            }
+        }),
+        act("read whatever is kept", &[], |a| {
+            let payloads = a.geo.zones.iter().filter(|zone| zone.set == Set::Payload);
+            let ids: Vec<Id> = payloads.flat_map(|zone| (0..a.used(zone)).map(|slot| zone.id(slot))).collect();
+            for id in ids {
+                if ok(a.pin_kept(id)) {
+                    let before = value(a, id);
+                    assert_eq!(value(a, id), before, "a pinned object changed");
+                    a.unpin(id);
+                }
             }
         }),
         act("take a permit", &[], |a| {
