@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
 
 use crate::error::{Error, Result};
 use crate::geometry::meta;
 use crate::reader::{Object, Table};
 use crate::ring::{End, Ring};
+use crate::schema::empty_batch;
 use crate::seat::Core;
 use crate::segment::Posix;
 use crate::sys::Sys;
@@ -215,7 +215,7 @@ impl Port {
                 let same = Arc::ptr_eq(&known, schema) || same_schema(&known, schema);
                 return if same { Ok(()) } else { Err(self.wrong_schema(&known, schema)) };
             }
-            let empty = RecordBatch::new_empty(schema.clone());
+            let empty = empty_batch(schema)?;
             let mut sheet = self.build_borrowed(writer, &Value::Batch(&empty), until)?;
             sheet.put_in(self.ring.id)?;
             // Receivers may wait for just that.

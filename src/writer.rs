@@ -18,6 +18,7 @@ use crate::lock::Lease;
 use crate::name;
 use crate::plan::{Locate, Plan};
 use crate::reader::{Batch, Bundled, Object, Table, names_bytes};
+use crate::schema::empty_batch;
 use crate::tables::Kind;
 use crate::view::{Attachment, STREAM_FROM, Sheet, copy, entries_bytes};
 
@@ -585,7 +586,7 @@ impl Writer {
 
     fn join_table(&self, schema: SchemaRef, batches: Vec<Part<'_>>, rows: u64) -> Result<Sheet> {
         // The table's own body is an empty batch: that is its schema.
-        let empty = RecordBatch::new_empty(schema);
+        let empty = empty_batch(&schema)?;
         let plan = Plan::new(&empty, Locate::NOWHERE)?;
         let front = entries_bytes(batches.len() as u64);
         let mut root = self.with_room(|| Sheet::new(&self.at, Kind::Table, front + plan.root_bytes()))?;
