@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
 
 use crate::core::geometry::meta;
@@ -18,6 +17,7 @@ use crate::core::word::Id;
 use crate::core::zone::Draft;
 use crate::error::{Error, Result};
 use crate::reader::{Object, Table};
+use crate::value::schema::empty_batch;
 use crate::value::view::{Attachment, Pin, Sheet};
 use crate::writer::{Value, Writer};
 
@@ -215,7 +215,7 @@ impl Port {
                 let same = Arc::ptr_eq(&known, schema) || same_schema(&known, schema);
                 return if same { Ok(()) } else { Err(self.wrong_schema(&known, schema)) };
             }
-            let empty = RecordBatch::new_empty(schema.clone());
+            let empty = empty_batch(schema)?;
             let mut sheet = self.build_borrowed(writer, &Value::Batch(&empty), until)?;
             sheet.put_in(self.ring.id)?;
             // Receivers may wait for just that.

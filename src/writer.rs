@@ -19,6 +19,7 @@ use crate::reader::{Batch, Bundled, Object, Table, names_bytes};
 use crate::value::array::{AnyView, ArrayDraftLayout, CopyBytes, Element};
 use crate::value::draft::{Bits, DraftLayout, DraftMemory, Text};
 use crate::value::plan::{Locate, Plan};
+use crate::value::schema::empty_batch;
 use crate::value::view::{Attachment, STREAM_FROM, Sheet, copy, entries_bytes};
 
 /// The right to write: one of the arena's permits, given back when the last of the writer and its
@@ -586,7 +587,7 @@ impl Writer {
 
     fn join_table(&self, schema: SchemaRef, batches: Vec<Part<'_>>, rows: u64) -> Result<Sheet> {
         // The table's own body is an empty batch: that is its schema.
-        let empty = RecordBatch::new_empty(schema);
+        let empty = empty_batch(&schema)?;
         let plan = Plan::new(&empty, Locate::NOWHERE)?;
         let front = entries_bytes(batches.len() as u64);
         let mut root = self.with_room(|| Sheet::new(&self.at, Kind::Table, front + plan.root_bytes()))?;

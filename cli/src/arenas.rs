@@ -30,6 +30,15 @@ pub fn open_to_care(cli: &Cli, name: &str) -> Result<Arena> {
     Ok(options(cli).spare_seat().open(name)?)
 }
 
+/// What an object of this kind has so many of, beside its bytes.
+pub fn unit(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::Bytes => None,
+        Kind::Array | Kind::MutableArray => Some("element"),
+        _ => Some("row"),
+    }
+}
+
 /// Waits for a writer's permit; a signal ends the wait.
 pub fn writer(arena: &Arena) -> Result<faretra::Writer> {
     let mut told = false;
@@ -192,15 +201,20 @@ fn ls_names(cli: &Cli, arena: &str) -> Result<()> {
     let mut out = Out::new();
     if cli.json {
         let list = names.iter().map(|entry| {
-            json!({
+            let mut facts = json!({
                 "name": entry.name,
                 "kind": entry.kind.to_string(),
                 "version": entry.version,
-                // Items, of a channel or feed.
-                "rows": entry.rows,
                 "bytes": entry.bytes,
                 "published": size::timestamp(entry.published),
-            })
+            });
+            match (entry.kind, unit(entry.kind)) {
+                // Its items.
+                (Kind::Channel | Kind::Feed, _) => facts["rows"] = entry.rows.into(),
+                (_, Some(unit)) => facts[format!("{unit}s")] = entry.rows.into(),
+                (_, None) => {}
+            }
+            facts
         });
         out.json(&list.collect())?;
         return out.finish();
@@ -224,7 +238,11 @@ fn ls_names(cli: &Cli, arena: &str) -> Result<()> {
             size::count(entry.version),
             match entry.kind {
                 Kind::Channel | Kind::Feed => size::plural(entry.rows, "item"),
-                _ => size::count(entry.rows),
+                kind => match unit(kind) {
+                    Some("row") => size::count(entry.rows),
+                    Some(unit) => size::plural(entry.rows, unit),
+                    None => String::new(),
+                },
             },
             size::bytes(entry.bytes),
             size::age(entry.published),

@@ -1,12 +1,13 @@
 //! The command line: verbs, options and their help.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use arrow_schema::DataType;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::failure::Failure;
 use crate::format::{Format, types};
 use crate::size;
 
@@ -193,6 +194,32 @@ pub struct Reading {
     pub nulls: Vec<String>,
 }
 
+impl Reading {
+    /// Fails if something is said about CSV files, and there is none among these.
+    pub fn expect_csv(&self, files: &[(&Path, Format)]) -> Result<(), Failure> {
+        let given = [
+            ("--delimiter", self.delimiter.is_some()),
+            ("--no-header", self.no_header),
+            ("--infer-rows", self.infer_rows.is_some()),
+            ("--text", !self.text.is_empty()),
+            ("--type", !self.types.is_empty()),
+            ("--null", !self.nulls.is_empty()),
+        ];
+        let given = given.iter().find(|(_, given)| *given);
+        match (given, files.first()) {
+            (Some((option, _)), Some((file, format))) if files.iter().all(|(_, format)| *format != Format::Csv) => {
+                Err(Failure::usage(format!(
+                    "{option} says how a CSV file is read, and {} is read as {}: leave it out, or give --format csv if \
+                     it is CSV",
+                    file.display(),
+                    format.noun()
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Options of `send`.
 #[derive(Debug, Args)]
 #[command(after_help = "Waits while the channel is full, or the arena. The files end: the channel is closed, and its \
@@ -208,7 +235,7 @@ pub struct Send {
     /// Files to send, one after the other, all with the columns of the first; - is standard input
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Format of the files, if their names do not tell
+    /// Format of the files, if neither their names nor how they begin tell
     #[arg(long, value_parser = batch_format())]
     pub format: Option<Format>,
     /// How they are read

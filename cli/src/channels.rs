@@ -104,19 +104,19 @@ pub fn close(cli: &Cli, args: &Close) -> Result<()> {
 
 /// Looks whether a name still is the channel or feed that was opened under it: one that was removed
 /// lives on for those who have it, but nobody comes to it any more.
-pub struct Named<'a> {
-    arena: &'a Arena,
-    name: &'a str,
+pub struct Named {
+    arena: Arena,
+    name: String,
     kind: Kind,
     version: Option<u64>,
     looked: Instant,
 }
 
-impl<'a> Named<'a> {
+impl Named {
     /// From now on.
-    pub fn new(arena: &'a Arena, name: &'a str, kind: Kind) -> Result<Named<'a>> {
+    pub fn new(arena: &Arena, name: &str, kind: Kind) -> Result<Named> {
         let version = Self::version(arena, name)?;
-        Ok(Named { arena, name, kind, version, looked: Instant::now() })
+        Ok(Named { arena: arena.clone(), name: name.to_owned(), kind, version, looked: Instant::now() })
     }
 
     fn version(arena: &Arena, name: &str) -> Result<Option<u64>> {
@@ -129,10 +129,20 @@ impl<'a> Named<'a> {
 
     /// Fails if it was removed; looks now and then only.
     pub fn check(&mut self) -> Result<()> {
-        if self.looked.elapsed() < PATIENCE {
-            return Ok(());
+        if self.due() { self.look() } else { Ok(()) }
+    }
+
+    /// Whether it is time to look again; it is looked then.
+    pub fn due(&mut self) -> bool {
+        let due = self.looked.elapsed() >= PATIENCE;
+        if due {
+            self.looked = Instant::now();
         }
-        self.looked = Instant::now();
+        due
+    }
+
+    /// Fails if it was removed.
+    pub fn look(&self) -> Result<()> {
         if !self.arena.path().exists() {
             return Err(Failure::new(format!(
                 "arena `{}` was removed meanwhile, with what was in {} `{}`{}",
@@ -142,7 +152,7 @@ impl<'a> Named<'a> {
                 self.again(" in another one")
             )));
         }
-        match Self::version(self.arena, self.name)? == self.version {
+        match Self::version(&self.arena, &self.name)? == self.version {
             true => Ok(()),
             false => Err(Failure::new(format!(
                 "{} `{}` was removed from arena `{}` meanwhile, with what was in it{}",

@@ -76,11 +76,26 @@ fn with_limit(text: String) -> String {
     }
 }
 
-/// The text on one line: messages of other crates may have several.
+/// The text on one line: messages of other crates may have several. What a terminal would obey, and what some
+/// readers take for a line end, is escaped: it may come from a file.
 pub fn one_line(text: &str) -> String {
     let lines: Vec<&str> = text.split(['\n', '\r']).map(str::trim).collect();
     let lines: Vec<&str> = lines.into_iter().filter(|line| !line.is_empty()).collect();
-    lines.join("; ")
+    let mut line = String::with_capacity(text.len());
+    for character in lines.join("; ").chars() {
+        match character {
+            // Line and paragraph separators, and what changes the direction of text.
+            '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => line.extend(character.escape_unicode()),
+            character if character.is_control() => line.extend(character.escape_default()),
+            character => line.push(character),
+        }
+    }
+    line
+}
+
+/// Says something on standard error that does not end the command.
+pub fn note(text: impl Display) {
+    eprintln!("faretra: {}", one_line(&text.to_string()));
 }
 
 impl From<faretra::Error> for Failure {
@@ -137,5 +152,17 @@ impl<T, E: Into<Failure>> Context<T> for std::result::Result<T, E> {
             Failure::Failed(text) => Failure::Failed(format!("cannot {action} {}: {text}", path.display())),
             other => other,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn a_message_is_one_line_without_control_characters() {
+        assert_eq!(one_line(" a\r\n\n b\n"), "a; b");
+        let text = one_line("\x1b[2J \x1c \u{85} \u{2028} \u{202e} \t \0 é");
+        assert_eq!(text, r"\u{1b}[2J \u{1c} \u{85} \u{2028} \u{202e} \t \u{0} é");
     }
 }

@@ -103,7 +103,7 @@ fn no_feed(args: &Cat, kind: Kind) -> Failure {
 /// A feed that is followed.
 struct Followed<'a> {
     args: &'a Cat,
-    named: Named<'a>,
+    named: Named,
     subscriber: Subscriber,
     told_deserted: bool,
 }

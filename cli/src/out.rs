@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, presets};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::failure::Result;
+use crate::failure::{self, Result};
 use crate::signal;
 
 static CLOSED: AtomicBool = AtomicBool::new(false);
@@ -140,7 +140,7 @@ impl<W: Write> Write for Watched<W> {
 pub fn note(text: &str) {
     static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     if SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(text.to_owned()) {
-        eprintln!("faretra: {text}");
+        failure::note(text);
     }
 }
 

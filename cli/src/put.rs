@@ -4,12 +4,11 @@ use std::io::{IsTerminal, Read};
 use std::path::Path;
 
 use arrow_array::RecordBatchReader;
-use faretra::Kind;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 use crate::args::{Cli, Put, Reading};
-use crate::failure::{Context, Failure, Result};
+use crate::failure::{Context, Failure, Result, note};
 use crate::format::recut::{Cut, Recut};
 use crate::format::{self, Format, npy, read};
 use crate::out::Out;
@@ -52,10 +51,12 @@ pub fn options(reading: &Reading, file: &Path, batch_rows: Option<u64>) -> read:
 /// `faretra put`
 pub fn put(cli: &Cli, args: &Put) -> Result<()> {
     let format = Format::of_input(args.format, &args.file)?;
+    args.reading.expect_csv(&[(&args.file, format)])?;
     // First the arena: its absence should not cost the reading of a pipe.
     let arena = arenas::open(cli, &args.arena)?;
     let mut file = format::open(&args.file)?;
     let bar = progress(&args.name, format == Format::Parquet);
+    let mut assumed = None;
     let draft = match format {
         Format::Npy => {
             let array = npy::open(file).doing("read", &args.file)?;
@@ -71,11 +72,7 @@ pub fn put(cli: &Cli, args: &Put) -> Result<()> {
         Format::Parquet | Format::Csv | Format::Arrow | Format::ArrowStream => {
             let options = options(&args.reading, &args.file, args.batch_rows);
             let tables = read::tables(file, format, &options, &bar).doing("read", &args.file)?;
-            if let Some(note) = &tables.note
-                && !cli.json
-            {
-                bar.suspend(|| eprintln!("faretra: {note}"));
-            }
+            assumed = tables.note;
             let reader: Box<dyn RecordBatchReader + Send> = match format {
                 Format::Arrow | Format::ArrowStream => {
                     let schema = tables.reader.schema();
@@ -98,6 +95,11 @@ pub fn put(cli: &Cli, args: &Put) -> Result<()> {
     let (kind, rows, bytes) = (draft.kind()?, draft.rows(), draft.nbytes());
     signal::check()?;
     let version = writer.publish(&args.name, draft)?;
+    if let Some(assumed) = assumed
+        && !cli.json
+    {
+        note(assumed);
+    }
     let mut out = Out::new();
     if cli.json {
         let mut facts = json!({
@@ -107,22 +109,13 @@ pub fn put(cli: &Cli, args: &Put) -> Result<()> {
             "kind": kind.to_string(),
             "bytes": bytes,
         });
-        if let Some(unit) = unit(kind) {
+        if let Some(unit) = arenas::unit(kind) {
             facts[format!("{unit}s")] = rows.into();
         }
         out.json(&facts)?;
     } else {
-        let counted = unit(kind).map_or_else(String::new, |unit| format!(" of {}", size::plural(rows, unit)));
+        let counted = arenas::unit(kind).map_or_else(String::new, |unit| format!(" of {}", size::plural(rows, unit)));
         out.line(format!("{}: version {version}, {kind}{counted}, {}", args.name, size::bytes(bytes)))?;
     }
     out.finish()
-}
-
-/// What an object of this kind has so many of, beside its bytes.
-fn unit(kind: Kind) -> Option<&'static str> {
-    match kind {
-        Kind::Bytes => None,
-        Kind::Array => Some("element"),
-        _ => Some("row"),
-    }
 }

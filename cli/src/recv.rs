@@ -137,7 +137,7 @@ struct From<'a> {
     args: &'a Recv,
     arena: &'a Arena,
     receiver: &'a Receiver,
-    named: Named<'a>,
+    named: Named,
     told_deserted: bool,
     to_stdout: bool,
     /// Since when nothing comes because a sender waits for memory, and what was sent until then.

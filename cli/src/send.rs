@@ -14,9 +14,9 @@ use serde_json::json;
 
 use crate::args::{Cli, Send};
 use crate::channels::{self, Named, PATIENCE, SLICE};
-use crate::failure::{Context, Failure, Result, one_line};
+use crate::failure::{self, Context, Failure, Result};
 use crate::format::csv::Csv;
-use crate::format::pipe::{self, Input};
+use crate::format::pipe::{self, Input, Patience};
 use crate::format::{Format, read};
 use crate::out::Out;
 use crate::put::{options, progress};
@@ -35,6 +35,8 @@ struct Source<'a> {
     bar: ProgressBar,
     /// Whether its batches depend on when its rows come, so that nobody can say which to skip.
     live: bool,
+    /// Of a pipe.
+    patience: Option<Patience>,
 }
 
 /// `faretra send`
@@ -43,7 +45,7 @@ pub fn send(cli: &Cli, args: &Send) -> Result<()> {
     let arena = arenas::open(cli, &args.arena)?;
     if let Some(known) = channels::find(&arena, &args.channel)? {
         if known.closed {
-            return Err(closed(args));
+            return Err(closed(&args.arena, &args.channel));
         }
         if let Some(asked) = args.capacity
             && asked != known.capacity
@@ -77,6 +79,12 @@ pub fn send(cli: &Cli, args: &Send) -> Result<()> {
         bytes: 0,
     };
     sending.agree(&schema, first)?;
+    // A producer may be silent for long, while nobody needs what it has yet.
+    for patience in sources.iter().filter_map(|source| source.patience.as_ref()) {
+        let (arena, channel) = (arena.clone(), args.channel.clone());
+        let mut named = Named::new(&arena, &channel, Kind::Channel)?;
+        patience.watch(move || if named.due() { there(&named, &arena, &channel) } else { Ok(()) });
+    }
     for source in sources {
         sending.file(source, &schema).map_err(|failure| sending.explain(failure))?;
     }
@@ -121,7 +129,7 @@ fn formats(args: &Send) -> Result<Vec<Format>> {
     if args.files.iter().filter(|file| *file == Path::new("-")).count() > 1 {
         return Err(Failure::usage("`-` is standard input, which can be sent once"));
     }
-    let format = |file: &PathBuf| match Format::choose(args.format, file)? {
+    let format = |file: &PathBuf| match Format::of_input(args.format, file)? {
         format @ (Format::Npy | Format::Bytes) => Err(Failure::usage(format!(
             "{}: {} has no record batches; send Parquet, CSV or Arrow IPC, or `faretra put` it",
             file.display(),
@@ -129,15 +137,26 @@ fn formats(args: &Send) -> Result<Vec<Format>> {
         ))),
         format => Ok(format),
     };
-    args.files.iter().map(format).collect()
+    let formats = args.files.iter().map(format).collect::<Result<Vec<_>>>()?;
+    let files: Vec<_> = args.files.iter().map(PathBuf::as_path).zip(formats.iter().copied()).collect();
+    args.reading.expect_csv(&files)?;
+    Ok(formats)
 }
 
-fn closed(args: &Send) -> Failure {
+fn closed(arena: &str, channel: &str) -> Failure {
     Failure::new(format!(
-        "channel `{0}` is closed, nothing more can be sent: use another name, or remove it and what it holds \
-         with `faretra rm {1} {0}`",
-        args.channel, args.arena
+        "channel `{channel}` is closed, nothing more can be sent: use another name, or remove it and what it holds \
+         with `faretra rm {arena} {channel}`"
     ))
+}
+
+/// Fails if the channel was removed or closed.
+fn there(named: &Named, arena: &Arena, channel: &str) -> Result<()> {
+    named.look()?;
+    match channels::find(arena, channel)? {
+        Some(known) if known.closed => Err(closed(arena.name(), channel)),
+        _ => Ok(()),
+    }
 }
 
 /// A file that is open, of which a CSV's types may change by other files yet.
@@ -152,7 +171,11 @@ fn sources<'a>(cli: &Cli, args: &'a Send, formats: &[Format]) -> Result<Vec<Sour
     for (path, format) in args.files.iter().zip(formats) {
         signal::check()?;
         let input = pipe::open(path)?;
-        let live = matches!(input, Input::Pipe(_)) && *format == Format::Csv;
+        let patience = match &input {
+            Input::File(_) => None,
+            Input::Pipe(pipe) => Some(pipe.patience()),
+        };
+        let live = patience.is_some() && *format == Format::Csv;
         if live && args.skip > 0 {
             return Err(Failure::usage(format!(
                 "--skip counts batches, and those of {} depend on when its rows come: send the rows that are left, as \
@@ -178,7 +201,7 @@ fn sources<'a>(cli: &Cli, args: &'a Send, formats: &[Format]) -> Result<Vec<Sour
         };
         bar.finish_and_clear();
         bar.set_draw_target(ProgressDrawTarget::hidden());
-        opened.push((path.as_path(), bar, live, file.doing("read", path)?));
+        opened.push((path.as_path(), bar, live, patience, file.doing("read", path)?));
     }
     let csvs = opened.iter_mut().filter_map(|(.., file)| match file {
         Opened::Csv(csv) => Some(&mut **csv),
@@ -186,7 +209,7 @@ fn sources<'a>(cli: &Cli, args: &'a Send, formats: &[Format]) -> Result<Vec<Sour
     });
     Csv::unite(&mut csvs.collect::<Vec<_>>());
     let mut sources: Vec<Source<'a>> = Vec::with_capacity(opened.len());
-    for (path, bar, live, file) in opened {
+    for (path, bar, live, patience, file) in opened {
         let csv = matches!(file, Opened::Csv(_));
         let tables = match file {
             Opened::Tables(tables) => tables,
@@ -195,7 +218,7 @@ fn sources<'a>(cli: &Cli, args: &'a Send, formats: &[Format]) -> Result<Vec<Sour
         if let Some(note) = &tables.note
             && !cli.json
         {
-            eprintln!("faretra: {}: {note}", path.display());
+            failure::note(format_args!("{}: {note}", path.display()));
         }
         if let Some(first) = sources.first()
             && let Some(how) = difference(&first.tables.reader.schema(), &tables.reader.schema())
@@ -207,7 +230,7 @@ fn sources<'a>(cli: &Cli, args: &'a Send, formats: &[Format]) -> Result<Vec<Sour
                 first.path.display()
             )));
         }
-        sources.push(Source { path, tables, bar, live });
+        sources.push(Source { path, tables, bar, live, patience });
     }
     Ok(sources)
 }
@@ -267,7 +290,7 @@ struct Told {
 struct Sending<'a> {
     args: &'a Send,
     arena: &'a Arena,
-    named: Named<'a>,
+    named: Named,
     sender: &'a Sender,
     told: Told,
     /// Batches to be left out still.
@@ -304,7 +327,7 @@ impl Sending<'_> {
     }
 
     fn file(&mut self, source: Source<'_>, schema: &SchemaRef) -> Result<()> {
-        let Source { path, tables, bar, live } = source;
+        let Source { path, tables, bar, live, patience } = source;
         self.live = live;
         signal::last_words(self.rest());
         bar.reset();
@@ -312,7 +335,16 @@ impl Sending<'_> {
             bar.set_draw_target(ProgressDrawTarget::stderr());
         }
         let sent = tables.reader.into_iter().try_for_each(|batch| {
-            let batch = batch.doing("read", path)?;
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(error) => {
+                    // Of a pipe, it may be that it is not waited for any more.
+                    if patience.is_some() && signal::received().is_none() {
+                        there(&self.named, self.arena, &self.args.channel)?;
+                    }
+                    return Err(error).doing("read", path);
+                }
+            };
             let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
             // The file's own metadata may be another.
             let batch = RecordBatch::try_new_with_options(Arc::clone(schema), batch.columns().to_vec(), &rows)?;
@@ -346,7 +378,7 @@ impl Sending<'_> {
         loop {
             value = match self.sender.send_timeout(value, SLICE) {
                 Ok(()) => break,
-                Err(SendError::Closed { clean: true, .. }) => return Err(closed(self.args)),
+                Err(SendError::Closed { clean: true, .. }) => return Err(closed(&self.args.arena, &self.args.channel)),
                 Err(SendError::Closed { value, .. }) => {
                     if !std::mem::replace(&mut self.told.deserted, true) {
                         let text = format!(
@@ -354,7 +386,7 @@ impl Sending<'_> {
                              `faretra recv {0} {1}` is another one, and Ctrl-C ends this",
                             self.args.arena, self.args.channel
                         );
-                        bar.suspend(|| eprintln!("faretra: {text}"));
+                        bar.suspend(|| failure::note(text));
                     }
                     signal::sleep(Duration::from_millis(50));
                     value
@@ -365,8 +397,9 @@ impl Sending<'_> {
                         return Err((*error).into());
                     }
                     if begun.elapsed() >= PATIENCE && !std::mem::replace(&mut self.told.memory, true) {
-                        let text = one_line(&error.to_string());
-                        bar.suspend(|| eprintln!("faretra: waiting for memory, Ctrl-C ends this: {text}"));
+                        bar.suspend(|| {
+                            failure::note(format_args!("waiting for memory, Ctrl-C ends this: {error}"));
+                        });
                     }
                     value
                 }

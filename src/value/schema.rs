@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::thread::LocalKey;
 
+use arrow_array::RecordBatch;
 use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions};
 use arrow_schema::{DataType, Schema, SchemaRef};
 
@@ -56,6 +57,12 @@ pub(crate) fn encode_schema(schema: &SchemaRef) -> Result<Arc<EncodedSchema>> {
 /// the schema are two of them, the keys of a dictionary are up to two below their field.
 pub const MAX_DEPTH: usize = 60;
 
+/// A batch of no rows; only of a schema that can be stored, because arrow panics on some others.
+pub(crate) fn empty_batch(schema: &SchemaRef) -> Result<RecordBatch> {
+    encode_schema(schema)?;
+    Ok(RecordBatch::new_empty(schema.clone()))
+}
+
 fn schema_fine(schema: &Schema) -> Result<(), String> {
     schema
         .fields()
@@ -95,6 +102,10 @@ fn check_type(t: &DataType, depth: usize) -> Result<(), String> {
         | DataType::LargeListView(f)
         | DataType::FixedSizeList(f, _) => check_type(f.data_type()),
         DataType::Struct(fields) => fields.iter().try_for_each(|f| check_type(f.data_type())),
+        // It could have no value, and arrow makes no empty array of it.
+        DataType::Union(fields, _) if fields.is_empty() => {
+            Err("a union without children holds nothing; leave it out".into())
+        }
         DataType::Union(fields, _) => fields.iter().try_for_each(|(_, f)| check_type(f.data_type())),
         DataType::Map(entries, _) => match entries.data_type() {
             DataType::Struct(pair) if pair.len() == 2 => check_type(entries.data_type()),
@@ -293,5 +304,19 @@ mod tests {
                 other => panic!("{depth}: {:?}", other.map(|_| ())),
             }
         }
+    }
+
+    #[test]
+    fn a_union_without_children_is_refused_at_any_depth_also_without_batches() {
+        use arrow_schema::{UnionFields, UnionMode};
+        for mode in [UnionMode::Dense, UnionMode::Sparse] {
+            let union = DataType::Union(UnionFields::empty(), mode);
+            for kind in [union.clone(), DataType::new_list(union, true)] {
+                let schema = Arc::new(Schema::new(vec![Field::new("u", kind, true)]));
+                let text = super::empty_batch(&schema).unwrap_err().to_string();
+                assert!(text.contains("`u`") && text.contains("without children"), "{text}");
+            }
+        }
+        assert_eq!(super::empty_batch(&deep(3)).unwrap().num_rows(), 0);
     }
 }

@@ -20,15 +20,15 @@ use arrow_buffer::{Buffer, MutableBuffer};
 use arrow_ipc::reader::{read_dictionary, read_record_batch};
 use arrow_ipc::{
     Block, BodyCompression, BodyCompressionArgs, BodyCompressionMethod, CompressionType, DictionaryBatch,
-    DictionaryBatchArgs, Endianness, KeyValue, Message, MessageArgs, MessageHeader, RecordBatchArgs,
+    DictionaryBatchArgs, Endianness, KeyValue, Message, MessageArgs, MessageHeader, MetadataVersion, RecordBatchArgs,
 };
-use arrow_schema::SchemaRef;
+use arrow_schema::{ArrowError, DataType, Schema, SchemaRef, UnionMode};
 use flatbuffers::{FlatBufferBuilder, ForwardsUOffset, InvalidFlatbuffer, Vector, WIPOffset};
 use indicatif::ProgressBar;
 
-use super::read::{Counted, guarded};
-use crate::failure::{Failure, Result};
-use crate::signal;
+use super::read::Counted;
+use crate::failure::{Failure, Result, arrow_text};
+use crate::{panics, signal};
 
 /// Bytes of a message's metadata, or of a footer, at most.
 const METADATA: u64 = 1 << 30;
@@ -113,6 +113,15 @@ fn affordable(bytes: u64) -> Result<()> {
     }
 }
 
+/// Runs a decoder of arrow's, whose errors do not say what they are about.
+fn decoded<T>(what: &str, decode: impl FnOnce() -> Result<T, ArrowError>) -> Result<T> {
+    match panics::caught(decode) {
+        Ok(Ok(decoded)) => Ok(decoded),
+        Ok(Err(error)) => Err(cut(format!("{what} cannot be decoded ({})", arrow_text(&error)))),
+        Err(_) => Err(cut(format!("{what} cannot be decoded"))),
+    }
+}
+
 type Metadata<'a> = Vector<'a, ForwardsUOffset<KeyValue<'a>>>;
 
 /// The compression that is told beside the header, of a message as Arrow 0.17 wrote them. Refuses other keys that
@@ -137,18 +146,18 @@ fn old_compression(metadata: Option<Metadata<'_>>) -> Result<Option<CompressionT
     Ok(compression)
 }
 
-/// The message of a batch again, with the compression of its body in its header.
-fn with_compression(message: &Message<'_>, codec: CompressionType) -> Result<Vec<u8>> {
+/// The message of a batch again, with the compression of its body in its header, and only those buffers that are kept.
+fn again(message: &Message<'_>, codec: Option<CompressionType>, drop: &[usize]) -> Result<Vec<u8>> {
     let mut out = FlatBufferBuilder::new();
     let (kind, header) = match message.header_type() {
         MessageHeader::RecordBatch => {
             let batch = message.header_as_record_batch().ok_or_else(|| cut("a message has no header"))?;
-            (MessageHeader::RecordBatch, again(&mut out, &batch, codec).as_union_value())
+            (MessageHeader::RecordBatch, batch_again(&mut out, &batch, codec, drop).as_union_value())
         }
         _ => {
             let dictionary = message.header_as_dictionary_batch().ok_or_else(|| cut("a message has no header"))?;
             let batch = dictionary.data().ok_or_else(|| cut("a dictionary has no values"))?;
-            let data = Some(again(&mut out, &batch, codec));
+            let data = Some(batch_again(&mut out, &batch, codec, drop));
             let args = DictionaryBatchArgs { id: dictionary.id(), data, isDelta: dictionary.isDelta() };
             (MessageHeader::DictionaryBatch, DictionaryBatch::create(&mut out, &args).as_union_value())
         }
@@ -167,19 +176,115 @@ fn with_compression(message: &Message<'_>, codec: CompressionType) -> Result<Vec
     Ok(out.finished_data().to_vec())
 }
 
-fn again<'a>(
+fn batch_again<'a>(
     out: &mut FlatBufferBuilder<'a>,
     batch: &arrow_ipc::RecordBatch<'_>,
-    codec: CompressionType,
+    codec: Option<CompressionType>,
+    drop: &[usize],
 ) -> WIPOffset<arrow_ipc::RecordBatch<'a>> {
     let nodes: Vec<_> = batch.nodes().into_iter().flatten().copied().collect();
-    let buffers: Vec<_> = batch.buffers().into_iter().flatten().copied().collect();
+    let mut buffers: Vec<_> = batch.buffers().into_iter().flatten().copied().collect();
+    for index in drop {
+        buffers[*index] = arrow_ipc::Buffer::new(buffers[*index].offset(), 0);
+    }
     let nodes = Some(out.create_vector(&nodes));
     let buffers = Some(out.create_vector(&buffers));
     let method = BodyCompressionMethod::BUFFER;
-    let compression = Some(BodyCompression::create(out, &BodyCompressionArgs { codec, method }));
-    let args = RecordBatchArgs { length: batch.length(), nodes, buffers, compression, variadicBufferCounts: None };
+    let compression = codec.map(|codec| BodyCompression::create(out, &BodyCompressionArgs { codec, method }));
+    let views: Option<Vec<i64>> = batch.variadicBufferCounts().map(|counts| counts.iter().collect());
+    let args = RecordBatchArgs {
+        length: batch.length(),
+        nodes,
+        buffers,
+        compression,
+        variadicBufferCounts: views.map(|views| out.create_vector(&views)),
+    };
     arrow_ipc::RecordBatch::create(out, &args)
+}
+
+/// Which buffers of a batch are offsets of no rows that are not zero: pyarrow writes the offset at which a slice of no
+/// rows begins, and arrow's reader looks for values there. Stops where the nodes or buffers of a batch end too early,
+/// which arrow's reader has the words for.
+fn idle_offsets(
+    batch: &arrow_ipc::RecordBatch<'_>,
+    version: MetadataVersion,
+    schema: &Schema,
+    body: &[u8],
+) -> Vec<usize> {
+    struct Walk<'a> {
+        rows: Vec<i64>,
+        buffers: Vec<arrow_ipc::Buffer>,
+        views: std::vec::IntoIter<i64>,
+        old_unions: bool,
+        /// Whether these bytes are offsets that say something.
+        loud: &'a dyn Fn(&arrow_ipc::Buffer) -> bool,
+        node: usize,
+        buffer: usize,
+        found: Vec<usize>,
+    }
+    impl Walk<'_> {
+        fn field(&mut self, kind: &DataType) -> Option<()> {
+            let rows = *self.rows.get(self.node)?;
+            self.node += 1;
+            let (offsets, buffers) = match kind {
+                DataType::Null | DataType::RunEndEncoded(..) => (false, 0),
+                DataType::Struct(_) | DataType::FixedSizeList(..) => (false, 1),
+                DataType::Utf8 | DataType::LargeUtf8 | DataType::Binary | DataType::LargeBinary => (true, 3),
+                DataType::List(_) | DataType::LargeList(_) | DataType::Map(..) => (true, 2),
+                DataType::ListView(_) | DataType::LargeListView(_) => (false, 3),
+                DataType::Utf8View | DataType::BinaryView => {
+                    (false, usize::try_from(self.views.next()?).ok()?.checked_add(2)?)
+                }
+                DataType::Union(_, mode) => {
+                    (false, 1 + usize::from(*mode == UnionMode::Dense) + usize::from(self.old_unions))
+                }
+                _ => (false, 2),
+            };
+            if offsets && rows == 0 && (self.loud)(self.buffers.get(self.buffer + 1)?) {
+                self.found.push(self.buffer + 1);
+            }
+            self.buffer = self.buffer.checked_add(buffers)?;
+            match kind {
+                DataType::List(item)
+                | DataType::LargeList(item)
+                | DataType::ListView(item)
+                | DataType::LargeListView(item)
+                | DataType::FixedSizeList(item, _)
+                | DataType::Map(item, _) => self.field(item.data_type()),
+                DataType::Struct(fields) => fields.iter().try_for_each(|field| self.field(field.data_type())),
+                DataType::Union(fields, _) => fields.iter().try_for_each(|(_, field)| self.field(field.data_type())),
+                DataType::RunEndEncoded(ends, values) => {
+                    self.field(ends.data_type())?;
+                    self.field(values.data_type())
+                }
+                _ => Some(()),
+            }
+        }
+    }
+    let compressed = batch.compression().is_some();
+    let bytes = |buffer: &arrow_ipc::Buffer| {
+        let from = usize::try_from(buffer.offset()).ok()?;
+        body.get(from..from.checked_add(usize::try_from(buffer.length()).ok()?)?)
+    };
+    let loud = |buffer: &arrow_ipc::Buffer| {
+        buffer.length() > 0 && (compressed || bytes(buffer).is_some_and(|bytes| bytes.iter().any(|byte| *byte != 0)))
+    };
+    let mut walk = Walk {
+        rows: batch.nodes().into_iter().flatten().map(arrow_ipc::FieldNode::length).collect(),
+        buffers: batch.buffers().into_iter().flatten().copied().collect(),
+        views: batch.variadicBufferCounts().map_or_else(Vec::new, |counts| counts.iter().collect()).into_iter(),
+        old_unions: version < MetadataVersion::V5,
+        loud: &loud,
+        node: 0,
+        buffer: 0,
+        found: Vec::new(),
+    };
+    if !walk.rows.contains(&0) {
+        return Vec::new();
+    }
+    // What was found before it ended too early is right all the same.
+    let _ = schema.fields().iter().try_for_each(|field| walk.field(field.data_type()));
+    walk.found
 }
 
 /// The schema of a message or footer, which is little-endian as this machine is.
@@ -190,7 +295,7 @@ fn schema_of(schema: arrow_ipc::Schema<'_>) -> Result<SchemaRef> {
              write it again with pyarrow or as Parquet",
         ));
     }
-    Ok(Arc::new(guarded(|| Ok(arrow_ipc::convert::fb_to_schema(schema)))?))
+    Ok(Arc::new(decoded("its schema", || Ok(arrow_ipc::convert::fb_to_schema(schema)))?))
 }
 
 /// What messages mean one after the other.
@@ -208,7 +313,7 @@ impl Decoder {
             Some(codec)
                 if matches!(message.header_type(), MessageHeader::RecordBatch | MessageHeader::DictionaryBatch) =>
             {
-                let metadata = with_compression(&message, codec)?;
+                let metadata = again(&message, Some(codec), &[])?;
                 self.decode(&parse(&metadata)?, body)
             }
             _ => self.decode(&message, body),
@@ -224,16 +329,25 @@ impl Decoder {
             MessageHeader::RecordBatch => {
                 let batch = message.header_as_record_batch().ok_or_else(|| cut("a message has no header"))?;
                 check_batch(&batch, body)?;
-                let schema = Arc::clone(schema);
                 let dictionaries = &self.dictionaries;
-                Ok(Some(guarded(|| read_record_batch(body, batch, schema, dictionaries, None, &version))?))
+                let read = |batch: arrow_ipc::RecordBatch<'_>| {
+                    let schema = Arc::clone(schema);
+                    decoded("a batch", || read_record_batch(body, batch, schema, dictionaries, None, &version))
+                        .map(Some)
+                };
+                let idle = idle_offsets(&batch, version, schema, body);
+                if idle.is_empty() {
+                    return read(batch);
+                }
+                let metadata = again(message, batch.compression().map(|compression| compression.codec()), &idle)?;
+                read(parse(&metadata)?.header_as_record_batch().ok_or_else(|| cut("a message has no header"))?)
             }
             MessageHeader::DictionaryBatch => {
                 let dictionary = message.header_as_dictionary_batch().ok_or_else(|| cut("a message has no header"))?;
                 let batch = dictionary.data().ok_or_else(|| cut("a dictionary has no values"))?;
                 check_batch(&batch, body)?;
                 let dictionaries = &mut self.dictionaries;
-                guarded(|| read_dictionary(body, dictionary, schema, dictionaries, &version))?;
+                decoded("a dictionary", || read_dictionary(body, dictionary, schema, dictionaries, &version))?;
                 Ok(None)
             }
             MessageHeader::NONE => Ok(None),
@@ -592,14 +706,17 @@ mod tests {
     use std::collections::HashMap;
     use std::sync::Arc;
 
-    use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+    use arrow_array::{Array, ArrayRef, Int64Array, ListArray, RecordBatch, StringArray, StringViewArray, UnionArray};
     use arrow_ipc::writer::{
         DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteContext, IpcWriteOptions, StreamWriter,
     };
-    use arrow_ipc::{CompressionType, KeyValue, KeyValueArgs, Message, MessageArgs, MetadataVersion, RecordBatchArgs};
+    use arrow_ipc::{
+        CompressionType, KeyValue, KeyValueArgs, Message, MessageArgs, MessageHeader, MetadataVersion, RecordBatchArgs,
+    };
+    use arrow_schema::{DataType, Field, Schema, UnionFields};
     use flatbuffers::FlatBufferBuilder;
 
-    use super::{Decoder, parse, stream};
+    use super::{Decoder, again, parse, stream};
     use crate::failure::Result;
 
     fn batch() -> RecordBatch {
@@ -653,6 +770,110 @@ mod tests {
         assert!(refused("ARROW:experimental_compression", "brotli").contains("brotli"));
         assert!(refused("ARROW:something_new", "1").contains("ARROW:something_new"));
         assert_eq!(old("mine", "1", None).unwrap(), Some(batch()));
+    }
+
+    #[test]
+    fn offsets_of_no_rows_are_read_whatever_they_are() {
+        // As pyarrow writes a slice of no rows: its one offset is where the slice begins. At the top, and in a list.
+        let list = |item: DataType| DataType::new_list(item, true);
+        let one: &[(i64, &[u8])] = &[(0, &[]), (4, &[2, 0, 0, 0]), (0, &[]), (0, &[])];
+        let two: &[(i64, &[u8])] = &[(0, &[]), (8, &[0; 8]), (0, &[]), (4, &[2, 0, 0, 0]), (0, &[]), (0, &[])];
+        let cases = [(list(DataType::Int32), 0, one), (list(list(DataType::Int32)), 1, two)];
+        for (kind, rows, parts) in cases {
+            let schema = Arc::new(Schema::new(vec![Field::new("l", kind, true)]));
+            let mut body: Vec<u8> = Vec::new();
+            let mut buffers = Vec::new();
+            for (length, bytes) in parts {
+                buffers.push(arrow_ipc::Buffer::new(body.len() as i64, *length));
+                body.extend(*bytes);
+                body.resize(body.len().next_multiple_of(8), 0);
+            }
+            let mut nodes = vec![arrow_ipc::FieldNode::new(0, 0); buffers.len() / 2];
+            nodes[0] = arrow_ipc::FieldNode::new(rows, 0);
+            let mut out = FlatBufferBuilder::new();
+            let (nodes, buffers) = (Some(out.create_vector(&nodes)), Some(out.create_vector(&buffers)));
+            let args = RecordBatchArgs { length: rows, nodes, buffers, ..RecordBatchArgs::default() };
+            let header = arrow_ipc::RecordBatch::create(&mut out, &args);
+            let args = MessageArgs {
+                version: MetadataVersion::V5,
+                header_type: MessageHeader::RecordBatch,
+                header: Some(header.as_union_value()),
+                bodyLength: body.len() as i64,
+                custom_metadata: None,
+            };
+            let message = Message::create(&mut out, &args);
+            out.finish(message, None);
+            let mut decoder = Decoder { schema: Some(Arc::clone(&schema)), dictionaries: HashMap::new() };
+            let read = decoder.take(out.finished_data(), &body.into()).unwrap().unwrap();
+            assert_eq!(read.num_rows(), rows as usize);
+            assert_eq!(read.column(0).to_data().child_data()[0].len(), 0);
+        }
+    }
+
+    #[test]
+    fn views_beside_offsets_of_no_rows_keep_their_buffers() {
+        // The counts of the views' buffers stand beside those that are written anew.
+        let text: ArrayRef = Arc::new(StringViewArray::from(vec!["longer than twelve bytes", "short"]));
+        let none = ListArray::new_null(Arc::new(Field::new_list_field(DataType::Utf8, true)), 2);
+        let batch = RecordBatch::try_from_iter([("v", text), ("l", Arc::new(none) as ArrayRef)]).unwrap();
+        for codec in [None, Some(CompressionType::ZSTD)] {
+            let options = IpcWriteOptions::default().try_with_compression(codec).unwrap();
+            let (_, encoded) = IpcDataGenerator::default()
+                .encode(&batch, &mut DictionaryTracker::new(false), &options, &mut IpcWriteContext::default())
+                .unwrap();
+            let message = parse(&encoded.ipc_message).unwrap();
+            // Buffer 6 is the offsets of the list's text, of which there is none.
+            let again = again(&message, codec, &[6]).unwrap();
+            let mut decoder = Decoder { schema: Some(batch.schema()), dictionaries: HashMap::new() };
+            assert_eq!(decoder.take(&again, &encoded.arrow_data.into()).unwrap(), Some(batch.clone()), "{codec:?}");
+        }
+    }
+
+    #[test]
+    fn messages_of_version_4_are_read_unions_too() {
+        // In version 4, a union has a validity buffer, which later versions do not have.
+        let fields = UnionFields::try_new(
+            [0, 1],
+            [Field::new("a", DataType::Int64, true), Field::new("b", DataType::Utf8, true)],
+        );
+        let children: Vec<ArrayRef> =
+            vec![Arc::new(Int64Array::from(vec![7, 8])), Arc::new(StringArray::from(vec!["x"]))];
+        let union = UnionArray::try_new(fields.unwrap(), vec![0, 1, 0].into(), Some(vec![0, 0, 1].into()), children);
+        let empty: ArrayRef = Arc::new(StringArray::from(vec!["", "", ""]));
+        let batch = RecordBatch::try_from_iter([("u", Arc::new(union.unwrap()) as ArrayRef), ("e", empty)]).unwrap();
+        for version in [MetadataVersion::V4, MetadataVersion::V5] {
+            let options = IpcWriteOptions::try_new(8, false, version).unwrap();
+            let mut writer = StreamWriter::try_new_with_options(Vec::new(), &batch.schema(), options).unwrap();
+            writer.write(&batch).unwrap();
+            writer.write(&batch.slice(0, 0)).unwrap();
+            let read = stream(std::io::Cursor::new(writer.into_inner().unwrap())).unwrap();
+            let read: Vec<_> = read.batches.collect::<Result<Vec<_>>>().unwrap();
+            assert_eq!(read, [batch.clone(), batch.slice(0, 0)], "{version:?}");
+        }
+    }
+
+    #[test]
+    fn damaged_compressed_bodies_are_read_or_refused_in_words() {
+        for codec in [CompressionType::LZ4_FRAME, CompressionType::ZSTD] {
+            let options = IpcWriteOptions::default().try_with_compression(Some(codec)).unwrap();
+            let mut writer = StreamWriter::try_new_with_options(Vec::new(), &batch().schema(), options).unwrap();
+            writer.write(&batch()).unwrap();
+            let whole = writer.into_inner().unwrap();
+            let mut refused = 0;
+            for at in 0..whole.len() {
+                for change in [0x01, 0x80, 0xff] {
+                    let mut bytes = whole.clone();
+                    bytes[at] ^= change;
+                    let read =
+                        stream(std::io::Cursor::new(bytes)).and_then(|read| read.batches.collect::<Result<Vec<_>>>());
+                    let Err(failure) = read else { continue };
+                    let text = failure.into_text();
+                    assert!(text.contains(' ') && !text.contains("unwrap()"), "{at} {change}: {text}");
+                    refused += 1;
+                }
+            }
+            assert!(refused > 100, "{codec:?}: {refused}");
+        }
     }
 
     #[test]

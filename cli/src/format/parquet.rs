@@ -8,6 +8,8 @@
 //! |---|---|
 //! | INTERVAL: months, days, milliseconds | the three of them (`MonthDayNano`), not days and milliseconds alone |
 //! | INT96: days and nanoseconds | nanoseconds if all values fit, else the next unit that holds all of them exactly |
+//! | times in a zone, in another unit than the writer's Arrow type has | in that zone, not UTC |
+//! | values that the writer had in a dictionary which arrow's reader cannot fill | the values without one |
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -18,6 +20,9 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::IntervalMonthDayNano;
 use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, make_array};
 use arrow_schema::{ArrowError, DataType, FieldRef, Fields, IntervalUnit, Schema, SchemaRef, TimeUnit};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use parquet::arrow::ARROW_SCHEMA_META_KEY;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
@@ -31,7 +36,7 @@ use parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
 use super::read::{BATCH_BYTES, BATCH_ROWS, guarded};
 use super::thrift;
 use crate::failure::{Failure, Result};
-use crate::signal;
+use crate::{panics, signal};
 
 /// Levels of a schema at most. A list is three of them, so that this is more than a column of Arrow may nest.
 const LEVELS: usize = 3 * faretra::MAX_DEPTH;
@@ -66,10 +71,14 @@ pub fn open(mut file: File, batch_rows: Option<u64>) -> Result<Parquet> {
         let options = options.with_parquet_schema(Arc::new(SchemaDescriptor::new(root)));
         metadata = guarded(|| Ok(ArrowReaderMetadata::load(&file, options)?))?;
     }
+    let mut wanted = as_written(&metadata);
     if old_times.contains(&true) {
         let units = units(&file, &told, metadata.parquet_schema(), &old_times)?;
-        let with_units = map_leaves(metadata.schema(), &mut |leaf, _| units[leaf].clone());
-        let options = ArrowReaderOptions::new().with_schema(with_units);
+        wanted.iter_mut().zip(units).for_each(|(wanted, unit)| *wanted = unit.or_else(|| wanted.take()));
+    }
+    if wanted.iter().any(Option::is_some) {
+        let schema = map_leaves(metadata.schema(), &mut |leaf, _| wanted.get(leaf).cloned().flatten());
+        let options = ArrowReaderOptions::new().with_schema(schema);
         metadata = guarded(|| Ok(ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)?))?;
     }
     let mut hints = Vec::new();
@@ -86,6 +95,65 @@ pub fn open(mut file: File, batch_rows: Option<u64>) -> Result<Parquet> {
     });
     let steps = Steps::new(file, metadata, Arc::clone(&schema), batch_rows);
     Ok(Parquet { schema, rows: steps.rows, steps })
+}
+
+/// For each leaf, the type to read it as where arrow's reader cannot follow what the writer's Arrow schema says, or does
+/// not.
+fn as_written(metadata: &ArrowReaderMetadata) -> Vec<Option<DataType>> {
+    let types = |schema: &Schema| {
+        let mut types = Vec::new();
+        map_leaves(schema, &mut |_, kind| {
+            types.push(kind.clone());
+            None
+        });
+        types
+    };
+    let read = types(metadata.schema());
+    let leaves = metadata.parquet_schema();
+    if read.len() != leaves.num_columns() {
+        return vec![None; leaves.num_columns()];
+    }
+    let written = writers_schema(metadata).map(|schema| types(&schema)).filter(|types| types.len() == read.len());
+    let written = written.unwrap_or_else(|| read.clone());
+    let wanted = |((read, written), physical): ((&DataType, &DataType), Physical)| {
+        let written = match written {
+            DataType::Dictionary(_, values) => values,
+            other => other,
+        };
+        match (read, written) {
+            (DataType::Timestamp(unit, Some(zone)), DataType::Timestamp(_, Some(own))) if zone != own => {
+                Some(DataType::Timestamp(*unit, Some(Arc::clone(own))))
+            }
+            (DataType::Dictionary(_, values), _) if !fills(physical, values) => Some(values.as_ref().clone()),
+            _ => None,
+        }
+    };
+    let physical = leaves.columns().iter().map(|leaf| leaf.physical_type());
+    read.iter().zip(&written).zip(physical).map(wanted).collect()
+}
+
+/// Whether arrow's reader makes dictionaries of such values.
+fn fills(physical: Physical, values: &DataType) -> bool {
+    let text = matches!(values, DataType::Utf8 | DataType::LargeUtf8 | DataType::Binary | DataType::LargeBinary);
+    match physical {
+        Physical::BYTE_ARRAY => text,
+        Physical::FIXED_LEN_BYTE_ARRAY => matches!(values, DataType::FixedSizeBinary(_)),
+        _ => true,
+    }
+}
+
+/// The Arrow schema that the writer had, if the file tells it.
+fn writers_schema(metadata: &ArrowReaderMetadata) -> Option<Schema> {
+    let pairs = metadata.metadata().file_metadata().key_value_metadata()?;
+    let text = pairs.iter().find(|pair| pair.key == ARROW_SCHEMA_META_KEY)?.value.as_ref()?;
+    let bytes = BASE64_STANDARD.decode(text).ok()?;
+    // A message of a stream: behind a mark and its length.
+    let bytes = match bytes.as_slice() {
+        [0xff, 0xff, 0xff, 0xff, _, _, _, _, message @ ..] => message,
+        message => message,
+    };
+    let schema = arrow_ipc::root_as_message(bytes).ok()?.header_as_schema()?;
+    panics::caught(|| arrow_ipc::convert::fb_to_schema(schema)).ok()
 }
 
 /// Refuses a schema that nests deeper than readers can follow, before one tries.

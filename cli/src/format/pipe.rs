@@ -61,8 +61,17 @@ pub struct Pipe {
 }
 
 /// How long a [`Pipe`] may be silent before reading fails with `WouldBlock`: for ever, unless said.
-#[derive(Clone, Debug, Default)]
-pub struct Patience(Arc<Mutex<Option<Limits>>>);
+#[derive(Clone, Default)]
+pub struct Patience(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    limits: Mutex<Option<Limits>>,
+    watch: Mutex<Option<Watch>>,
+}
+
+/// Looks whether it is worth waiting on.
+type Watch = Box<dyn FnMut() -> Result<()> + Send>;
 
 #[derive(Clone, Copy, Debug)]
 struct Limits {
@@ -81,8 +90,19 @@ impl Patience {
         *self.limits() = None;
     }
 
+    /// Asks this again and again while it waits; an error ends the reading.
+    pub fn watch(&self, watch: impl FnMut() -> Result<()> + Send + 'static) {
+        *self.0.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(watch));
+    }
+
+    fn look(&self) -> io::Result<()> {
+        let mut watch = self.0.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let looked = watch.as_mut().map_or(Ok(()), |watch| watch());
+        looked.map_err(|failure| io::Error::other(failure.into_text()))
+    }
+
     fn limits(&self) -> std::sync::MutexGuard<'_, Option<Limits>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -149,7 +169,11 @@ impl Read for Pipe {
             let wait = PollTimeout::try_from(wait + Duration::from_micros(999)).unwrap_or(PollTimeout::ZERO);
             let mut waiting = [PollFd::new(self.file.as_fd(), PollFlags::POLLIN)];
             match poll(&mut waiting, wait) {
-                Ok(0) | Err(Errno::EINTR) => continue,
+                Ok(0) => {
+                    self.patience.look()?;
+                    continue;
+                }
+                Err(Errno::EINTR) => continue,
                 Ok(_) => {}
                 Err(error) => return Err(error.into()),
             }

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow_array::{RecordBatch, RecordBatchReader};
@@ -104,14 +103,21 @@ fn expect_magic(file: &mut File, expected: &[u8; 4], format: Format) -> Result<(
     }
 }
 
-/// Runs a decoder. Damaged files make some of them panic; that becomes an error in words.
+/// Runs a decoder. Damaged files make some of them panic; that becomes an error in words. What the panic said is for
+/// the decoder's programmers.
 pub fn guarded<T>(decode: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
-    let _quiet = panics::Quiet::new();
-    match catch_unwind(AssertUnwindSafe(decode)) {
-        Ok(result) => result,
-        Err(panic) => {
-            Err(ArrowError::InvalidArgumentError(format!("the file is damaged ({})", panics::text(panic.as_ref()))))
-        }
+    panics::caught(decode).unwrap_or_else(|_| {
+        let text = "the file is damaged, or has something in it that is not known here: it cannot be decoded";
+        Err(ArrowError::InvalidArgumentError(text.to_owned()))
+    })
+}
+
+/// What an error of a decoder says, as a sentence: some are the name of a state alone.
+pub fn sentence(error: &ArrowError) -> String {
+    let text = arrow_text(error);
+    match text.trim_start_matches("Parquet error: ").trim_start_matches("External: ").contains(' ') {
+        true => text,
+        false => format!("the file is damaged: it cannot be decoded ({text})"),
     }
 }
 
@@ -141,7 +147,7 @@ impl<R: Iterator<Item = Result<RecordBatch, ArrowError>>> Iterator for Careful<R
             Ok(next) => next?,
             Err(error) => {
                 self.done = true;
-                let text = format!("{}{}", arrow_text(&error), self.hint);
+                let text = format!("{}{}", sentence(&error), self.hint);
                 return Some(Err(ArrowError::ExternalError(text.into())));
             }
         };

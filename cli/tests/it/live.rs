@@ -283,3 +283,31 @@ fn files_in_a_pipe_are_sent_when_all_of_them_came() {
     let outcome = lab.run_with(["send", "a", "d", "-", "--format", "csv", "--skip", "1"], b"n\n1\n");
     assert_eq!(outcome.status.code(), Some(2), "{outcome:?}");
 }
+
+#[test]
+fn a_silent_producer_is_not_waited_for_when_the_channel_is_gone_or_closed() {
+    for (format, first) in [("csv", b"n\n1\n".to_vec()), ("arrow-stream", stream_of_one())] {
+        for (verb, word) in [(&["rm", "a", "c"], "was removed"), (&["close", "a", "c"], "is closed")] {
+            let mut line = Line::new(format, &[]);
+            line.write(&first);
+            line.receives(&["n", "1"]);
+            line.lab.ok(verb);
+            // Its pipe stays open, and nothing comes.
+            let send = line.send.as_mut().unwrap();
+            until("it ends", || send.try_wait().unwrap());
+            let outcome = line.end();
+            assert_eq!(outcome.status.code(), Some(1), "{format} {word}: {outcome:?}");
+            assert!(outcome.stderr.lines().last().unwrap().contains(word), "{format}: {outcome:?}");
+        }
+    }
+}
+
+/// A stream of one batch that is not at its end.
+fn stream_of_one() -> Vec<u8> {
+    let column: arrow_array::ArrayRef = Arc::new(Int64Array::from(vec![1]));
+    let batch = RecordBatch::try_from_iter([("n", column)]).unwrap();
+    let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+    writer.write(&batch).unwrap();
+    writer.flush().unwrap();
+    writer.get_ref().clone()
+}
