@@ -26,6 +26,7 @@ from tool import MIB, Wrong, within
 from values import plain
 
 NAME = "damage"
+DEADLINE = 30  # seconds; for a busy machine, not for the command
 SOURCES = {"npy": arrays, "csv": layouts, "table": tables}
 
 
@@ -79,23 +80,23 @@ def check(tool, given):
     how = None
     path = tool.path(f"in.{given.suffix}")
     path.write_bytes(given.damaged())
-    ran = tool.put("d", path, deadline=10, under=within(300))
+    ran = tool.put("d", path, deadline=DEADLINE, under=within(300))
     if ran.code:
         tool.refused(f"damaged .{given.suffix}", "put", ran)
         return "refused"
     held = tool.path("held.npy" if given.suffix == "npy" else "held.csv" if given.suffix == "csv" else "held.arrow")
     with tool.noting():
-        ran = tool.export("d", held, deadline=10, under=within(300))
+        ran = tool.export("d", held, deadline=DEADLINE, under=within(300))
         how = apart(tool, lambda: READERS[given.suffix](tool, path, held)) if ran.code == 0 else "read, not written"
     # What is prose in a text of a damaged file is the file's; so `run`, not `cat`.
     for style in ("csv", "json", "table"):
         with tool.noting():
-            tool.run("cat", tool.arena, "d", "--format", style, deadline=10, under=within(300))
+            tool.run("cat", tool.arena, "d", "--format", style, deadline=DEADLINE, under=within(300))
     for target in ("out.parquet", "out.csv", "out.npy"):
         with tool.noting():
-            tool.export("d", tool.path(target), deadline=10, under=within(300))
+            tool.export("d", tool.path(target), deadline=DEADLINE, under=within(300))
     with tool.noting():
-        tool.run("verify", tool.arena, deadline=10, codes=(0,))
+        tool.run("verify", tool.arena, deadline=DEADLINE, codes=(0,))
     return how
 
 

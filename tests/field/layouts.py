@@ -207,7 +207,7 @@ def same_json(cell, found):
     if found is None:
         return cell == "" or cell.lower() in ("nan", "inf", "-inf")
     found = str(found).lower() if isinstance(found, bool) else str(found)
-    return same_cell(cell, found.replace("Infinity", "inf"))
+    return same_cell(cell, found) or same_cell(cell, found.replace("Infinity", "inf"))
 
 
 def typed(tool, given):

@@ -15,7 +15,7 @@ const UNREACHABLE: &[&str] =
     &["NewConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "NameResolutionError", "ProxyError", "SSLError"];
 
 /// How long the field suite runs as a stage.
-const SECONDS: &str = "90";
+const SECONDS: &str = "60";
 
 /// Makes `target/venv`, installs the pinned packages, and runs the scripts. `target` is the
 /// directory that holds the built `faretra` command and examples.
