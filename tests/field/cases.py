@@ -656,20 +656,6 @@ def live_csv(tool):
             child.wait()
 
 
-@case("14 many arenas")
-def many_arenas(tool):
-    """One command looks at more arenas than its address space would hold at once."""
-    names = [f"many{number}" for number in range(80)]
-    try:
-        for name in names:
-            done(tool.run("create", name, "--limit", "16GiB"), "create")
-        ran = done(tool.run("ls"), "ls of 80 arenas")
-        right(all(name in ran.out.decode().split() for name in names), "an arena is missing", ran.out)
-    finally:
-        for name in names:
-            tool.run("rm", name)
-
-
 @case("trim")
 def trim(tool):
     """`trim` gives back the memory of what was removed."""
