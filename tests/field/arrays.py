@@ -95,10 +95,13 @@ def back(tool, given):
     ran = tool.export("a", target)
     if ran.code:
         raise Wrong(f"export npy refuses: {ran.brief}", ran.why)
-    found = np.load(target, allow_pickle=False)
+    same_array(given, np.load(target, allow_pickle=False), "npy to npy")
+
+
+def same_array(given, found, what):
     native = given.array.astype(given.array.dtype.newbyteorder("<"))
     if found.dtype != native.dtype or found.shape != native.shape or found.tobytes() != native.tobytes():
-        raise Wrong(f"npy to npy: {given.array.dtype.str} changes", f"{given} became {found.dtype.str} {found.tolist()!r:.300}")
+        raise Wrong(f"{what}: {given.array.dtype.str} changes", f"{given} became {found.dtype.str} {found.tolist()!r:.300}")
 
 
 def same(kind, before, found):

@@ -3,11 +3,15 @@
 import csv
 import dataclasses
 import io
+import math
 import re
+import struct
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 
 import pyarrow.parquet as pq
 
 import tables
+from texts import load
 from tool import Wrong
 from values import decimal, instant, of_clock, plain
 
@@ -71,6 +75,7 @@ CELLS = {
     "big integers and fractions": lambda r, n: r.choice([str(r.randint(2**53, 2**63)), "0.5", "NaN", "1"]),
     "short fractions": lambda r, n: fraction(r, 6),
     "long fractions": lambda r, n: fraction(r, 20),
+    "floats in 17 digits": lambda r, n: f"{struct.unpack('<d', r.randbytes(8))[0] if n % 3 == 0 else r.uniform(-1000, 1000):.17g}",
     "exponents": lambda r, n: f"{fraction(r, 5)}{r.choice('eE')}{r.choice(['', '+', '-'])}{r.choice([r.randint(0, 20), r.randint(0, 330)])}",
     "odd numbers": lambda r, n: r.choice(["NaN", "nan", "inf", "-inf", "Infinity", "-0", "-0.0", "0.0", ".5", "5.", "+1", "1e400",
                                           "5e-324", "1_000", "0x10", "1", "2.5"]),
@@ -110,9 +115,8 @@ def same_cell(before, after):
     """The same text, number, instant or truth."""
     if before == after:
         return True
-    number = decimal(before)
-    if number is not None:
-        return decimal(after) == number
+    if decimal(before) is not None:
+        return same_number(before, after)
     if before.lower() in ("true", "false"):
         return after == before.lower()
     if before.lower() in ("nan", "inf", "-inf"):
@@ -120,6 +124,25 @@ def same_cell(before, after):
     when = instant(before)
     zoned = re.search(r"\d{2}:\d{2}.*(Z|[+-]\d\d)", before)
     return when is not None and instant(after) == when and not zoned
+
+
+def same_number(before, after):
+    """The same number; or the shortest form of the float that `before` names.
+
+    A number with a fraction or exponent names a float if the float, rounded to as many digits as are written,
+    is the number.
+    """
+    if re.match(r"\+|-?0\d", before):
+        return False  # it has to stay the same text
+    written, found = decimal(before), decimal(after)
+    if found == written:
+        return True
+    named = float(before)
+    if before.lstrip("-").isdigit() or not named or not math.isfinite(named):
+        return False
+    digits = len(re.sub(r"[eE].*|[^0-9]", "", before).lstrip("0"))
+    rounded = Context(digits, ROUND_HALF_EVEN, -(10**6), 10**6).create_decimal(Decimal(named))
+    return decimal(str(rounded)) == written and found == decimal(repr(named))
 
 
 def check(tool, given):
@@ -148,15 +171,18 @@ def check(tool, given):
     ran = tool.cat("c", "jsonl")
     if ran.code:
         raise Wrong(f"cat jsonl refuses what was CSV: {ran.brief}", f"{kinds}: {ran.why}")
-    if ran.out.count(b"\n") != len(given.rows):
-        raise Wrong("cat jsonl: other rows", f"{len(given.rows)} became {ran.out.count(bytes([10]))}")
+    with tool.noting():
+        in_json(tool, given, [load(line) for line in ran.out.split(b"\n") if line])
     return None
 
 
+def header(given):
+    return given.names if given.header else [f"column_{i + 1}" for i in range(len(given.kinds))]
+
+
 def compare(tool, given, rows):
-    names = given.names if given.header else [f"column_{i + 1}" for i in range(len(given.kinds))]
-    if not rows or rows[0] != names:
-        raise Wrong("csv: names change", f"{names} became {rows[:1]}")
+    if not rows or rows[0] != header(given):
+        raise Wrong("csv: names change", f"{header(given)} became {rows[:1]}")
     if len(rows) - 1 != len(given.rows):
         raise Wrong("csv: rows are lost", f"{len(given.rows)} became {len(rows) - 1}")
     for i, kind in enumerate(given.kinds):
@@ -164,6 +190,24 @@ def compare(tool, given, rows):
             for before, after in zip(given.rows, rows[1:]):
                 if not same_cell(before[i], after[i]):
                     raise Wrong(f"csv: {kind} change", f"{before[i]!r} became {after[i]!r}")
+
+
+def in_json(tool, given, rows):
+    if len(rows) != len(given.rows):
+        raise Wrong("cat jsonl: other rows", f"{len(given.rows)} became {len(rows)}")
+    for i, (name, kind) in enumerate(zip(header(given), given.kinds)):
+        with tool.noting():
+            for before, row in zip(given.rows, rows):
+                if name not in row or not same_json(before[i], row[name]):
+                    raise Wrong(f"csv to json: {kind} change", f"{before[i]!r} became {row.get(name)!r}")
+
+
+def same_json(cell, found):
+    """Whether a value of JSON says the cell. Floats that JSON has no number for are null there."""
+    if found is None:
+        return cell == "" or cell.lower() in ("nan", "inf", "-inf")
+    found = str(found).lower() if isinstance(found, bool) else str(found)
+    return same_cell(cell, found) or same_cell(cell, found.replace("Infinity", "inf"))
 
 
 def typed(tool, given):

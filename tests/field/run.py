@@ -26,11 +26,17 @@ import tempfile
 import time
 import traceback
 
-import arrays
-import cases
-import damage
-import layouts
-import tables
+try:
+    import arrays
+    import cases
+    import damage
+    import layouts
+    import tables
+except ModuleNotFoundError as missing:
+    if missing.name not in ("duckdb", "numpy", "pyarrow"):
+        raise
+    print(f"skipped: no Python package {missing.name}: pip install --requirement python-check/requirements.txt")
+    sys.exit(77)
 from tool import Tool, Wrong
 
 KINDS = {kind.NAME: kind for kind in (arrays, layouts, tables, damage)}
@@ -44,6 +50,7 @@ def arguments():
     parser = argparse.ArgumentParser(description="the field suite", allow_abbrev=False)
     parser.add_argument("--binary", type=pathlib.Path, required=True, help="the faretra command")
     parser.add_argument("--seconds", type=float, default=60, help="in all; the cases come first, each whole")
+    parser.add_argument("--trials", type=int, default=10**9, help="at most so many, in all")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--long", action="store_true", help="also the cases that need gigabytes or many seconds")
     parser.add_argument("--only", choices=[*KINDS, "cases"], help="no other kind")
@@ -97,7 +104,7 @@ class Worker:
     def trials(self):
         turns = [self.given.only] if self.given.only else TURNS
         number = self.given.worker
-        while time.monotonic() < self.end and os.getppid() == self.parent:
+        while number < self.given.trials and time.monotonic() < self.end and os.getppid() == self.parent:
             self.trial(KINDS[turns[number // WORKERS % len(turns)]], number)
             number += WORKERS
             if number % 400 < WORKERS:

@@ -105,7 +105,7 @@ class Tool:
         self.children.add(child)
         return child
 
-    def run(self, *words, codes=(0, 1), deadline=20, peak=600 * MIB, stdin=None, shown=True, **options):
+    def run(self, *words, codes=(0, 1), deadline=60, peak=600 * MIB, stdin=None, shown=True, **options):
         """Runs the command and checks the rules; `under` is a command that runs it, as `prlimit`."""
         with tempfile.TemporaryFile(dir=self.root) as out, tempfile.TemporaryFile(dir=self.root) as err:
             began = time.monotonic()
