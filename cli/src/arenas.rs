@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::args::{Cli, Create, Ls, Rm, Stat};
 use crate::channels::SLICE;
 use crate::failure::{Failure, Result};
-use crate::out::{Grid, Out, Side, bold};
+use crate::out::{Grid, Out, Side, bold, path_json};
 use crate::{channels, signal, size};
 
 /// Options with the directory that the command line names.
@@ -100,7 +100,7 @@ pub fn create(cli: &Cli, args: &Create) -> Result<()> {
     if cli.json {
         out.json(&json!({
             "arena": arena.name(),
-            "path": arena.path(),
+            "path": path_json(arena.path()),
             "limit": stats.limit,
             "capacity": stats.capacity,
             "writers": stats.writers,
@@ -146,7 +146,7 @@ fn ls_arenas(cli: &Cli) -> Result<()> {
         let list = arenas.iter().map(|arena| {
             json!({
                 "arena": arena.name,
-                "path": arena.path,
+                "path": path_json(&arena.path),
                 "bytes": arena.bytes,
                 "limit": arena.limit,
                 "capacity": arena.capacity,

@@ -7,20 +7,23 @@ use arrow_array::builder::{
     Int8Builder, Int32Builder, ListBuilder, MapBuilder, StringBuilder, StringDictionaryBuilder,
 };
 use arrow_array::cast::AsArray;
-use arrow_array::types::Int8Type;
+use arrow_array::types::{Int8Type, Int32Type};
 use arrow_array::{
     Array, ArrayRef, BinaryArray, Date32Array, Date64Array, Decimal128Array, DictionaryArray, DurationSecondArray,
     FixedSizeBinaryArray, Float16Array, Float32Array, Float64Array, Int8Array, Int32Array, IntervalDayTimeArray,
-    IntervalMonthDayNanoArray, IntervalYearMonthArray, ListArray, NullArray, RecordBatch, RecordBatchOptions,
+    IntervalMonthDayNanoArray, IntervalYearMonthArray, ListArray, NullArray, RecordBatch, RecordBatchOptions, RunArray,
     StringArray, StructArray, Time32SecondArray, Time64MicrosecondArray, TimestampMicrosecondArray,
     TimestampSecondArray, UInt64Array, UnionArray,
 };
 use arrow_buffer::{IntervalDayTime, IntervalMonthDayNano, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_ipc::reader::{FileReader, StreamReader};
 use arrow_ipc::writer::StreamWriter;
+use arrow_schema::extension::{Json, Uuid};
 use arrow_schema::{DataType, Field, Fields, Schema, TimeUnit, UnionFields};
 use half::f16;
+use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{ConvertedType, LogicalType};
 use parquet::column::reader::ColumnReader;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
@@ -231,10 +234,7 @@ fn intervals_are_written_to_parquet_with_all_their_parts() {
 fn every_other_type_is_held_by_parquet_without_loss() {
     let lab = Lab::with_arena();
     let bytes = |value: u8| FixedSizeBinaryArray::try_from_iter([[value; 16], [value + 1; 16]].into_iter()).unwrap();
-    let runs = arrow_array::RunArray::<arrow_array::types::Int32Type>::try_new(
-        &Int32Array::from(vec![1, 2]),
-        &StringArray::from(vec![Some("a"), None]),
-    );
+    let runs = RunArray::<Int32Type>::try_new(&Int32Array::from(vec![1, 2]), &StringArray::from(vec![Some("a"), None]));
     let bools: ArrayRef = Arc::new(arrow_array::BooleanArray::from(vec![false, true]));
     let decimals = Decimal128Array::from(vec![5, -3]).with_precision_and_scale(5, -2).unwrap();
     let narrow = arrow_array::Decimal32Array::from(vec![5, -3]).with_precision_and_scale(1, 0).unwrap();
@@ -477,4 +477,118 @@ fn dictionaries_with_more_values_than_keys_are_written_with_wider_keys() {
     lab.ok(["send", "a", "c", &lab.file("in.arrows"), "--batch-rows", "60"]);
     lab.ok(["recv", "a", "c", "--export", &lab.file("out.arrow"), "--force"]);
     check();
+}
+
+/// A value of a dictionary may be null as a key may be, and so may the value of a run: every format says so.
+#[test]
+fn nulls_among_the_values_of_dictionaries_and_runs_are_null() {
+    let lab = Lab::with_arena();
+    let key = || Int8Array::from(vec![Some(0), Some(1), None, Some(1)]);
+    let of_values = |values: ArrayRef| -> ArrayRef { Arc::new(DictionaryArray::<Int8Type>::new(key(), values)) };
+    let runs = |values: ArrayRef| -> ArrayRef {
+        let ends = Int32Array::from(vec![1, 2, 3, 4]);
+        Arc::new(RunArray::<Int32Type>::try_new(&ends, values.as_ref()).unwrap())
+    };
+    let text = || of_values(Arc::new(StringArray::from(vec![Some("a"), None])));
+    let decimal = Decimal128Array::from(vec![Some(15), None]).with_precision_and_scale(3, 1).unwrap();
+    let flat = of(vec![
+        ("text", text()),
+        ("float", of_values(Arc::new(Float64Array::from(vec![Some(1.5), None])))),
+        ("decimal", of_values(Arc::new(decimal))),
+        ("time", of_values(Arc::new(TimestampSecondArray::from(vec![Some(0), None])))),
+        ("whole", of_values(Arc::new(Int32Array::from(vec![Some(7), None])))),
+        ("runs", runs(Arc::new(StringArray::from(vec![Some("a"), None, None, None])))),
+        ("both", runs(text())),
+    ]);
+    put(&lab, &[flat]);
+    let null =
+        json!({"text": null, "float": null, "decimal": null, "time": null, "whole": null, "runs": null, "both": null});
+    let first = json!({
+        "text": "a", "float": 1.5, "decimal": 1.5, "time": "1970-01-01T00:00:00", "whole": 7, "runs": "a", "both": "a",
+    });
+    let expected = [first, null.clone(), null.clone(), null];
+    assert_eq!(lines(&lab.ok(["cat", "a", "t", "--format", "jsonl"])), expected);
+    let csv = lab.ok(["cat", "a", "t", "--format", "csv"]);
+    assert_eq!(
+        csv.lines().skip(1).collect::<Vec<_>>(),
+        ["a,1.5,1.5,1970-01-01T00:00:00,7,a,a", ",,,,,,", ",,,,,,", ",,,,,,"]
+    );
+    let table = lab.ok(["cat", "a", "t"]);
+    assert_eq!(table.split_whitespace().filter(|word| *word == "-").count(), 21, "{table}");
+    let found = parquet(&lab);
+    for column in found.columns() {
+        assert_eq!(column.logical_nulls().map(|nulls| nulls.null_count()), Some(3), "{column:?}");
+    }
+
+    let nested = of(vec![
+        ("list", Arc::new(list_of(text(), &[1, 1, 2]))),
+        ("struct", Arc::new(struct_of(text().slice(0, 3), None))),
+    ]);
+    put(&lab, &[nested]);
+    let expected = [
+        json!({"list": ["a"], "struct": {"i": "a"}}),
+        json!({"list": [null], "struct": {"i": null}}),
+        json!({"list": [null, null], "struct": {"i": null}}),
+    ];
+    assert_eq!(lines(&lab.ok(["cat", "a", "t", "--format", "jsonl"])), expected);
+}
+
+/// Readers that do not know Arrow's schema see a table's metadata too; those that do see each key once.
+#[test]
+fn metadata_of_tables_is_metadata_of_parquet_files() {
+    let lab = Lab::with_arena();
+    let own = [("geo", "{}"), ("ARROW:schema", "no schema"), ("made by", "me")];
+    let own = own.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let batch = one(Int32Array::from(vec![1]));
+    let schema = Schema::new_with_metadata(batch.schema().fields().clone(), own.clone().into());
+    put(&lab, &[RecordBatch::try_new(Arc::new(schema), batch.columns().to_vec()).unwrap()]);
+    lab.ok(["export", "a", "t", &lab.file("out.parquet")]);
+    // A second time, of what was read again.
+    for file in ["out.parquet", "again.parquet"] {
+        let reader = SerializedFileReader::new(File::open(lab.path(file)).unwrap()).unwrap();
+        let pairs = reader.metadata().file_metadata().key_value_metadata().unwrap();
+        let mut keys: Vec<&str> = pairs.iter().map(|pair| pair.key.as_str()).collect();
+        keys.sort_unstable();
+        assert_eq!(keys, ["ARROW:schema", "geo", "made by"]);
+        let geo = pairs.iter().find(|pair| pair.key == "geo").unwrap();
+        assert_eq!(geo.value.as_deref(), Some("{}"));
+        let builder = ParquetRecordBatchReaderBuilder::try_new(File::open(lab.path(file)).unwrap()).unwrap();
+        assert_eq!(builder.schema().metadata().get("made by").map(String::as_str), Some("me"));
+        if file == "out.parquet" {
+            lab.ok(["put", "a", "t", &lab.file("out.parquet")]);
+            lab.ok(["export", "a", "t", &lab.file("again.parquet")]);
+        }
+    }
+}
+
+/// JSON texts and UUIDs have names in Parquet and in Arrow, and keep them from one to the other and back.
+#[test]
+fn json_and_uuid_keep_their_names() {
+    let lab = Lab::with_arena();
+    let uuid = FixedSizeBinaryArray::try_new_with_len(16, vec![7u8; 16].into(), None, 1).unwrap();
+    let batch = of(vec![("uuid", Arc::new(uuid)), ("json", Arc::new(StringArray::from(vec!["{}"])))]);
+    let plain = batch.schema();
+    let fields = plain.fields().iter().map(|field| match field.name().as_str() {
+        "uuid" => field.as_ref().clone().with_extension_type(Uuid),
+        _ => field.as_ref().clone().with_extension_type(Json::default()),
+    });
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let batch = RecordBatch::try_new(schema, batch.columns().to_vec()).unwrap();
+    put(&lab, &[batch]);
+    for _ in 0..2 {
+        let found = parquet(&lab);
+        assert_eq!(logical_types(&lab), [Some(LogicalType::Uuid), Some(LogicalType::Json)]);
+        // Without Arrow's schema, as other programs write such files.
+        let file = File::create(lab.path("plain.parquet")).unwrap();
+        let options = ArrowWriterOptions::new().with_skip_arrow_metadata(true);
+        let mut writer = ArrowWriter::try_new_with_options(file, found.schema(), options).unwrap();
+        writer.write(&found).unwrap();
+        writer.close().unwrap();
+        lab.ok(["put", "a", "t", &lab.file("plain.parquet")]);
+        lab.ok(["export", "a", "t", &lab.file("out.arrow"), "--force"]);
+        let reader = FileReader::try_new(File::open(lab.path("out.arrow")).unwrap(), None).unwrap();
+        let names =
+            reader.schema().fields().iter().map(|f| f.extension_type_name().unwrap().to_owned()).collect::<Vec<_>>();
+        assert_eq!(names, ["arrow.uuid", "arrow.json"]);
+    }
 }

@@ -120,10 +120,15 @@ struct Faithful;
 impl EncoderFactory for Faithful {
     fn make_default_encoder<'a>(
         &self,
-        _: &'a FieldRef,
+        field: &'a FieldRef,
         array: &'a dyn Array,
         options: &'a EncoderOptions,
     ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
+        if let Some(dictionary) = array.as_any_dictionary_opt().filter(|dictionary| !dictionary.values().is_empty()) {
+            let values = make_encoder(field, dictionary.values().as_ref(), options)?;
+            let encoder = Box::new(Chosen { keys: dictionary.normalized_keys(), values });
+            return Ok(Some(NullableEncoder::new(encoder, array.logical_nulls())));
+        }
         let encoder: Box<dyn Encoder + 'a> = match array.data_type() {
             DataType::Float16 => Box::new(Floats(array.as_primitive::<Float16Type>())),
             DataType::Float32 => Box::new(Floats(array.as_primitive::<Float32Type>())),
@@ -136,6 +141,18 @@ impl EncoderFactory for Faithful {
             },
         };
         Ok(Some(NullableEncoder::new(encoder, array.nulls().cloned())))
+    }
+}
+
+/// Values of a dictionary, of which one may be null as a key may: arrow's encoder looks at keys only.
+struct Chosen<'a> {
+    keys: Vec<usize>,
+    values: NullableEncoder<'a>,
+}
+
+impl Encoder for Chosen<'_> {
+    fn encode(&mut self, index: usize, out: &mut Vec<u8>) {
+        self.values.encode(self.keys[index], out);
     }
 }
 

@@ -17,8 +17,9 @@ use arrow_buffer::{BooleanBuffer, NullBuffer};
 use arrow_cast::CastOptions;
 use arrow_schema::{DataType, Field, FieldRef, Fields, IntervalUnit, Schema, SchemaRef, TimeUnit};
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::arrow::{ArrowSchemaConverter, ArrowWriter, add_encoded_arrow_schema_to_metadata};
+use parquet::arrow::{ARROW_SCHEMA_META_KEY, ArrowSchemaConverter, ArrowWriter, add_encoded_arrow_schema_to_metadata};
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 
 use super::{Guarded, Sink};
@@ -41,7 +42,10 @@ pub fn parquet<'a, W: Write + Send + 'a>(to: W, schema: &SchemaRef) -> Result<Bo
     let cannot = |error: parquet::errors::ParquetError| {
         Failure::new(format!("Parquet cannot hold these columns ({error}): export to .arrow"))
     };
-    let mut properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?)).build();
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+        .set_key_value_metadata(Some(key_values(schema)))
+        .build();
     add_encoded_arrow_schema_to_metadata(&told, &mut properties);
     let options = ArrowWriterOptions::new()
         .with_properties(properties)
@@ -49,6 +53,14 @@ pub fn parquet<'a, W: Write + Send + 'a>(to: W, schema: &SchemaRef) -> Result<Bo
         .with_parquet_schema(ArrowSchemaConverter::new().convert(&told).map_err(cannot)?);
     let writer = ArrowWriter::try_new_with_options(to, Arc::clone(&held), options).map_err(cannot)?;
     Ok(Guarded::boxed("Parquet", ParquetSink { writer, schema: held, rows: 0 }))
+}
+
+/// The schema's metadata as the file's own, for readers that do not know the Arrow schema in it.
+/// Readers that do know it take each key once.
+fn key_values(schema: &Schema) -> Vec<KeyValue> {
+    let mut own: Vec<_> = schema.metadata().iter().filter(|(key, _)| *key != ARROW_SCHEMA_META_KEY).collect();
+    own.sort();
+    own.into_iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect()
 }
 
 struct ParquetSink<W: Write + Send> {
