@@ -216,16 +216,23 @@ impl Sys for Posix {
     }
 }
 
+/// The most that is put in memory by one call: only a signal that kills ends such a call early, and a process should
+/// hear of the others within some ten milliseconds.
+const POPULATE_STEP: u64 = 16 << 20;
+
 /// Puts pages in memory and in the page tables.
 fn populate(map: &MmapRaw, off: u64, len: u64) -> Result<(), Full> {
-    loop {
-        match map.advise_range(Advice::PopulateWrite, off as usize, len as usize) {
-            Ok(()) => return Ok(()),
+    let mut done = 0;
+    while done < len {
+        let step = POPULATE_STEP.min(len - done);
+        match map.advise_range(Advice::PopulateWrite, (off + done) as usize, step as usize) {
+            Ok(()) => done += step,
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
             Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(_) => return Err(Full),
         }
     }
+    Ok(())
 }
 
 impl Posix {
