@@ -76,6 +76,7 @@ pub fn export(cli: &Cli, args: &Export) -> Result<()> {
     let arena = arenas::open(cli, &args.arena)?;
     let object = object(&arena, &args.name, args.item.as_deref())?;
     let version = object.version();
+    let unit = arenas::unit(object.kind());
     let (rows, content) = match object.kind() {
         Kind::Feed => {
             let (schema, batches) = snapshot(&arena, &args.name)?;
@@ -98,16 +99,20 @@ pub fn export(cli: &Cli, args: &Export) -> Result<()> {
     let bytes = target.finish()?;
     let mut out = Out::new();
     if cli.json {
-        out.json(&json!({
+        let mut facts = json!({
             "arena": args.arena,
             "name": args.name,
             "version": version,
             "file": out::path_json(&args.file),
-            "rows": rows,
             "file_bytes": bytes,
-        }))?;
+        });
+        if let Some(unit) = unit {
+            facts[format!("{unit}s")] = rows.into();
+        }
+        out.json(&facts)?;
     } else {
-        out.line(format!("{}: {}, {}", args.file.display(), size::plural(rows, "row"), size::bytes(bytes)))?;
+        let count = unit.map_or_else(String::new, |unit| format!("{}, ", size::plural(rows, unit)));
+        out.line(format!("{}: {count}{}", args.file.display(), size::bytes(bytes)))?;
     }
     out.finish()
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_ipc::writer::{FileWriter, StreamWriter};
-use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef};
 
 use super::{Guarded, Sink, contains};
 use crate::failure::Result;
-use crate::out;
+use crate::{out, panics};
 
 /// A sink in the Arrow IPC file format. Its batches have one dictionary for each column.
 pub fn file<'a, W: Write + 'a>(to: W, schema: &SchemaRef) -> Result<Box<dyn Sink + 'a>> {
@@ -85,9 +85,14 @@ pub fn with_one_dictionary(schema: &SchemaRef, mut batches: Vec<RecordBatch>) ->
     Ok((schema, batches))
 }
 
+/// All columns as one. Keys that are too narrow are an error, also where arrow panics: in nested columns.
+fn joined(columns: &[&dyn Array]) -> Result<ArrayRef, ArrowError> {
+    panics::caught(|| arrow_select::concat::concat(columns)).unwrap_or(Err(ArrowError::DictionaryKeyOverflowError))
+}
+
 /// All columns as one, with wider keys if they do not fit otherwise.
 fn together(columns: &[&dyn Array]) -> Result<ArrayRef> {
-    let mut failed = match arrow_select::concat::concat(columns) {
+    let mut failed = match joined(columns) {
         Ok(whole) => return Ok(whole),
         Err(error) => error,
     };
@@ -102,7 +107,7 @@ fn together(columns: &[&dyn Array]) -> Result<ArrayRef> {
             }
         };
         let columns: Vec<&dyn Array> = columns.iter().map(AsRef::as_ref).collect();
-        match arrow_select::concat::concat(&columns) {
+        match joined(&columns) {
             Ok(whole) => return Ok(whole),
             Err(error) => failed = error,
         }
