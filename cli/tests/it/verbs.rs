@@ -234,6 +234,35 @@ fn who_names_the_processes_and_what_they_hold() {
     assert_eq!(lab.json(["who", "a"]), serde_json::json!([]));
 }
 
+/// `--by-bytes` lists those who hold most first, whoever came first.
+#[test]
+fn who_by_bytes_begins_with_the_largest_holder() {
+    let lab = Lab::with_arena();
+    for (name, rows) in [("small", 30_000), ("large", 300_000)] {
+        let rows: String = (0..rows).map(|row| format!("{row}\n")).collect();
+        let file = lab.write("t.csv", format!("x\n{rows}"));
+        lab.ok(["put", "a", name, &file]);
+    }
+    // Each pins what nobody reads from it.
+    let mut holders = vec![];
+    for (name, others) in [("small", 0), ("large", 1)] {
+        holders.push(lab.command(["cat", "a", name, "--format", "csv"]).spawn().unwrap());
+        let all_pin = || {
+            let who = lab.json(["who", "a"]);
+            let who = who.as_array().unwrap();
+            (who.len() == others + 1 && who.iter().all(|holder| holder["pins"] == 1)).then_some(())
+        };
+        until("it holds its table", all_pin);
+    }
+    let first = |args: [&str; 3]| lab.json(args)[0]["pid"].as_u64().unwrap();
+    assert_eq!(first(["who", "a", "--by-bytes"]), u64::from(holders[1].id()));
+    assert_eq!(lab.json(["who", "a"])[0]["pid"], holders[0].id());
+    for mut holder in holders {
+        holder.kill().unwrap();
+        holder.wait().unwrap();
+    }
+}
+
 #[test]
 fn recover_takes_back_what_the_dead_hold_and_says_so() {
     let lab = Lab::with_arena();
