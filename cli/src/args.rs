@@ -62,6 +62,8 @@ pub enum Verb {
     Who(Who),
     /// Take back what dead processes held, now
     Recover(OneArena),
+    /// Change how much memory an arena may use now
+    Limit(Limit),
     /// Give the memory of freed objects back to the system
     Trim(OneArena),
     /// Check every rule of an arena; exit 1 if one is broken
@@ -117,7 +119,7 @@ pub enum Role {
 pub struct Create {
     /// Name of the new arena
     pub arena: String,
-    /// Memory it may use now; can be raised later
+    /// Memory it may use now; `faretra limit` changes it later
     #[arg(long, value_parser = size::parse, value_name = "SIZE")]
     pub limit: Option<u64>,
     /// Memory it may ever use: address space, costs nothing
@@ -412,6 +414,16 @@ pub struct Who {
     /// Those who hold most first
     #[arg(long)]
     pub by_bytes: bool,
+}
+
+/// Options of `limit`.
+#[derive(Debug, Args)]
+pub struct Limit {
+    /// Name of the arena
+    pub arena: String,
+    /// Memory it may use from now on, up to its capacity; less than it uses only stops its growth
+    #[arg(value_parser = size::parse)]
+    pub limit: u64,
 }
 
 /// Options of `verify`.

@@ -1,4 +1,4 @@
-//! who, recover, trim, verify: looking after an arena.
+//! who, recover, limit, trim, verify: looking after an arena.
 
 use std::cmp::Reverse;
 
@@ -6,7 +6,7 @@ use faretra::Holder;
 use serde_json::json;
 
 use crate::arenas::{open_to_care, options};
-use crate::args::{Cli, OneArena, Verify, Who};
+use crate::args::{Cli, Limit, OneArena, Verify, Who};
 use crate::failure::{Failure, Result};
 use crate::out::{Grid, Out, Side, terminal_width};
 use crate::size;
@@ -137,6 +137,25 @@ pub fn recover(cli: &Cli, args: &OneArena) -> Result<()> {
             size::bytes(recovered.bytes),
             size::plural(recovered.permits.into(), "permit"),
             size::plural(recovered.locks, "lock")
+        ))?;
+    }
+    out.finish()
+}
+
+/// `faretra limit`
+pub fn limit(cli: &Cli, args: &Limit) -> Result<()> {
+    let arena = open_to_care(cli, &args.arena)?;
+    arena.set_limit(args.limit)?;
+    let used = arena.stats()?.used;
+    let mut out = Out::new();
+    if cli.json {
+        out.json(&json!({ "arena": args.arena, "limit": args.limit, "used": used }))?;
+    } else {
+        out.line(format!(
+            "arena `{}` may use {}; {} are in use",
+            args.arena,
+            size::bytes(args.limit),
+            size::bytes(used)
         ))?;
     }
     out.finish()

@@ -1,7 +1,7 @@
 //! `faretra`: arenas from the shell.
 //!
 //! - `args`: verbs, options, help. `failure`: exit codes and the one line that says why.
-//! - `arenas`: create, ls, stat, rm. `care`: who, recover, trim, verify.
+//! - `arenas`: create, ls, stat, rm. `care`: who, recover, limit, trim, verify.
 //! - `put`, `cat`, `export`: files into an arena and out of it, by the formats in `format`.
 //! - `send`, `recv`: files into a channel and out of it. `follow`: a feed as it grows. `rows`: how both print.
 //! - `target`, `whole`: where an export goes.
@@ -68,6 +68,7 @@ fn run(cli: &Cli) -> Result<()> {
         Verb::Recv(args) => recv::recv(cli, args),
         Verb::Who(who) => care::who(cli, who),
         Verb::Recover(one) => care::recover(cli, one),
+        Verb::Limit(limit) => care::limit(cli, limit),
         Verb::Trim(one) => care::trim(cli, one),
         Verb::Verify(one) => care::verify(cli, one),
         Verb::DemoPart(part) => demo::part(cli, part),

@@ -212,6 +212,9 @@ fn records(mut source: impl Read + Send + 'static, options: &Options) -> Result<
         Magic::Packed(name, tool) => Err(Failure::new(format!(
             "it is compressed with {name}: read it through a pipe, as in `{tool} FILE | faretra ... - --format csv`"
         ))),
+        Magic::Other(name, format) => {
+            Err(Failure::new(format!("it is no CSV file but {name}, by how it begins: give --format {format}")))
+        }
     }
 }
 
@@ -221,9 +224,13 @@ enum Magic {
     Utf16(&'static str),
     Gzip,
     Packed(&'static str, &'static str),
+    Other(&'static str, &'static str),
 }
 
-const MAGIC: [(&[u8], Magic); 8] = [
+const MAGIC: [(&[u8], Magic); 11] = [
+    (b"PAR1", Magic::Other("a Parquet file", "parquet")),
+    (b"ARROW1", Magic::Other("an Arrow IPC file", "arrow")),
+    (b"\x93NUMPY", Magic::Other("a numpy array", "npy")),
     (b"\xef\xbb\xbf", Magic::Utf8),
     (b"\xff\xfe", Magic::Utf16("UTF-16 (little-endian)")),
     (b"\xfe\xff", Magic::Utf16("UTF-16 (big-endian)")),

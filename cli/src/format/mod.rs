@@ -36,7 +36,7 @@ use pipe::Input;
 pub enum Format {
     /// Apache Parquet (.parquet, .pq)
     Parquet,
-    /// Comma-separated values (.csv; .tsv with tabs; .csv.gz)
+    /// Comma-separated values (.csv; .tsv with tabs; .csv.gz is read)
     Csv,
     /// Arrow IPC file (.arrow, .feather, .ipc)
     Arrow,
@@ -51,12 +51,7 @@ pub enum Format {
 impl Format {
     /// The format that a file name stands for.
     pub fn of_name(path: &Path) -> Option<Format> {
-        let mut extension = path.extension()?.to_str()?.to_ascii_lowercase();
-        if extension == "gz" {
-            // Of what is compressed as a whole, only CSV is read.
-            let inner = Path::new(path.file_stem()?).extension()?.to_str()?.to_ascii_lowercase();
-            extension = if matches!(inner.as_str(), "csv" | "tsv") { inner } else { return None };
-        }
+        let extension = path.extension()?.to_str()?.to_ascii_lowercase();
         match extension.as_str() {
             "parquet" | "pq" | "parq" => Some(Format::Parquet),
             "csv" | "tsv" => Some(Format::Csv),
@@ -72,7 +67,12 @@ impl Format {
         if let Some(format) = asked.or_else(|| Format::of_name(path)) {
             return Ok(format);
         }
-        let remedy = "name it .parquet, .csv, .tsv, .arrow, .arrows or .npy, or give --format";
+        let remedy = match path.extension() {
+            Some(extension) if extension.eq_ignore_ascii_case("gz") => {
+                "what is written is not compressed: name it .csv and run gzip, or name it .parquet"
+            }
+            _ => "name it .parquet, .csv, .tsv, .arrow, .arrows or .npy, or give --format",
+        };
         if path == Path::new("-") {
             return Err(Failure::usage("`-` has no name that tells its format: give --format"));
         }
@@ -81,8 +81,11 @@ impl Format {
 
     /// The format of a file that is read: asked for, told by its name, or else by how it begins.
     pub fn of_input(asked: Option<Format>, path: &Path) -> Result<Format> {
-        let told = asked.or_else(|| Format::of_name(path)).or_else(|| Format::of_content(path));
-        Format::choose(told, path)
+        // Of what is compressed as a whole, only CSV is read.
+        let packed = path.extension().filter(|extension| extension.eq_ignore_ascii_case("gz"));
+        let packed = packed.and_then(|_| Format::of_name(Path::new(path.file_stem()?)));
+        let told = asked.or_else(|| Format::of_name(path)).or(packed.filter(|format| *format == Format::Csv));
+        Format::choose(told.or_else(|| Format::of_content(path)), path)
     }
 
     /// The format that a file begins as. What is no file can be read once only, and is not looked at.
@@ -137,7 +140,10 @@ mod tests {
         assert_eq!(of("a.feather"), Some(Format::Arrow));
         assert_eq!(of("a.arrows"), Some(Format::ArrowStream));
         assert_eq!(of("a.npy"), Some(Format::Npy));
-        assert_eq!(of("a.csv.gz"), Some(Format::Csv));
+        assert_eq!(of("a.csv.gz"), None, "it would be written without compression");
+        let read = |name: &str| Format::of_input(None, Path::new(name)).ok();
+        assert_eq!(read("a.csv.gz"), Some(Format::Csv));
+        assert_eq!(read("a.parquet.gz"), None);
         assert_eq!(of("a.parquet.gz"), None);
         assert_eq!(of("a.gz"), None);
         assert_eq!(of("parquet"), None);

@@ -1,8 +1,11 @@
 //! Each verb does its work and prints facts, for people and as JSON.
 
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arrow_array::types::Int8Type;
+use arrow_array::{ArrayRef, DictionaryArray, RecordBatch, StringArray};
 use faretra::{Arena, Bundle};
 use nix::sys::signal::Signal;
 
@@ -407,4 +410,26 @@ fn too_large(lab: &Lab) {
     }
     lab.fails(1, ["cat", "a", "large"]);
     assert_eq!(lab.json(["verify", "a"])["clean"], true);
+}
+
+/// CSV readers take an empty text for no value: an export that has some says so, and another does not.
+#[test]
+fn empty_texts_in_csv_are_told() {
+    let lab = Lab::with_arena();
+    let arena = Arena::options().dir(lab.dir()).open("a").unwrap();
+    let texts = |texts: [&str; 2]| -> ArrayRef { Arc::new(StringArray::from(texts.to_vec())) };
+    let packed: DictionaryArray<Int8Type> = [Some(""), None].into_iter().collect();
+    let columns: [(&str, ArrayRef, bool); 3] =
+        [("some", texts(["", "x"]), true), ("none", texts(["y", "x"]), false), ("packed", Arc::new(packed), true)];
+    for (name, column, told) in columns {
+        let batch = RecordBatch::try_from_iter([("c", column)]).unwrap();
+        arena.writer().unwrap().publish(name, &batch).unwrap();
+        for args in
+            [vec!["cat", "a", name, "--format", "csv"], vec!["export", "a", name, &lab.file(&format!("{name}.csv"))]]
+        {
+            let outcome = lab.run(&args);
+            assert!(outcome.status.success(), "{outcome:?}");
+            assert_eq!(outcome.stderr.contains("column `c` has empty texts"), told, "{outcome:?}");
+        }
+    }
 }

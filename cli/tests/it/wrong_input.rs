@@ -374,3 +374,33 @@ fn freed_memory_is_given_back() {
     assert!(bytes > 1 << 20 && used() + bytes <= before + 4096, "{bytes} of {before}, {} left", used());
     assert!(lab.ok(["trim", "a"]).contains("gave back"));
 }
+
+/// `limit` changes what an arena may use, up to its capacity.
+#[test]
+fn the_limit_of_an_arena_is_changed() {
+    let lab = Lab::new();
+    lab.ok(["create", "a", "--limit", "1MiB", "--capacity", "1GiB"]);
+    let file = lab.write("a.csv", format!("a\n{}", "123456789\n".repeat(300_000)));
+    assert!(lab.fails(1, ["put", "a", "x", file.as_str()]).contains("no room"));
+    assert!(lab.ok(["limit", "a", "64MiB"]).contains("64.0 MiB"));
+    lab.ok(["put", "a", "x", file.as_str()]);
+    assert_eq!(lab.json(["stat", "a"])["limit"], 64 << 20);
+    assert!(lab.fails(1, ["limit", "a", "2GiB"]).contains("capacity"));
+    lab.fails(2, ["limit", "a", "0"]);
+    lab.fails(2, ["limit", "a", "much"]);
+}
+
+/// What would be written is what the name says: no compression under a name that promises it, and nothing of another
+/// format is read as CSV.
+#[test]
+fn names_that_promise_something_else_are_refused() {
+    let lab = Lab::with_arena();
+    let file = lab.write("a.csv", "a,s\n1,x\n");
+    lab.ok(["put", "a", "x", file.as_str()]);
+    assert!(lab.fails(2, ["export", "a", "x", &lab.file("b.csv.gz")]).contains("not compressed"));
+    let parquet = lab.file("b.parquet");
+    lab.ok(["export", "a", "x", &parquet]);
+    std::fs::rename(&parquet, lab.path("c.csv")).unwrap();
+    let error = lab.fails(1, ["put", "a", "y", &lab.file("c.csv")]);
+    assert!(error.contains("Parquet file") && error.contains("--format parquet"), "{error}");
+}

@@ -3,18 +3,20 @@
 use std::io::Write;
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow_schema::{DataType, Schema, SchemaRef};
 
 use super::{Guarded, Sink, contains, text};
 use crate::failure::{Failure, Result};
+use crate::out;
 
 /// A sink of comma-separated values.
 pub fn csv<'a, W: Write + 'a>(to: W, schema: &SchemaRef, delimiter: u8) -> Result<Box<dyn Sink + 'a>> {
     for field in schema.fields() {
         if field.data_type().is_nested() {
             return Err(Failure::new(format!(
-                "CSV cannot hold column `{}`, which is {}: use .parquet, .arrow or --format json",
+                "CSV cannot hold column `{}`, which is {}: use .parquet or .arrow, or `faretra cat --format json`",
                 field.name(),
                 field.data_type()
             )));
@@ -39,9 +41,19 @@ struct CsvSink<W: Write> {
 impl<W: Write> Sink for CsvSink<W> {
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         if batch.num_columns() == 0 && batch.num_rows() > 0 {
-            return Err(Failure::new("CSV cannot hold rows without columns: use .arrow or --format json".to_owned()));
+            return Err(Failure::new(
+                "CSV cannot hold rows without columns: use .arrow, or `faretra cat --format json`".to_owned(),
+            ));
         }
         self.empty = false;
+        for (field, column) in self.schema.fields().iter().zip(batch.columns()) {
+            if has_empty_text(column.as_ref()) {
+                out::note(&format!(
+                    "column `{}` has empty texts, which CSV readers take for no value; .parquet and .arrow tell them apart",
+                    field.name()
+                ));
+            }
+        }
         let columns = batch.columns().iter().map(|column| match is_text(column.data_type()) {
             true => texts(column),
             false => Ok(Arc::clone(column)),
@@ -62,6 +74,29 @@ impl<W: Write> Sink for CsvSink<W> {
             self.writer.write(&none)?;
         }
         Ok(())
+    }
+}
+
+/// Whether a value of the column is an empty text, or no bytes.
+fn has_empty_text(column: &dyn Array) -> bool {
+    fn any<'a>(mut values: impl Iterator<Item = Option<&'a [u8]>>) -> bool {
+        values.any(|value| value.is_some_and(<[u8]>::is_empty))
+    }
+    match column.data_type() {
+        DataType::Utf8 => any(column.as_string::<i32>().iter().map(|text| text.map(str::as_bytes))),
+        DataType::LargeUtf8 => any(column.as_string::<i64>().iter().map(|text| text.map(str::as_bytes))),
+        DataType::Utf8View => any(column.as_string_view().iter().map(|text| text.map(str::as_bytes))),
+        DataType::Binary => any(column.as_binary::<i32>().iter()),
+        DataType::LargeBinary => any(column.as_binary::<i64>().iter()),
+        DataType::BinaryView => any(column.as_binary_view().iter()),
+        DataType::Dictionary(..) => {
+            let dictionary = column.as_any_dictionary();
+            let values = dictionary.values();
+            let empty: Vec<bool> = (0..values.len()).map(|at| has_empty_text(values.slice(at, 1).as_ref())).collect();
+            let used = |(row, key): (usize, usize)| column.is_valid(row) && empty.get(key) == Some(&true);
+            empty.contains(&true) && dictionary.normalized_keys().into_iter().enumerate().any(used)
+        }
+        _ => false,
     }
 }
 

@@ -44,8 +44,7 @@ pub fn sink<'a, W: Write + Send + 'a>(
         Format::Arrow => arrow::file(to, schema),
         Format::ArrowStream => arrow::stream(to, schema),
         Format::Npy | Format::Bytes => Err(Failure::new(format!(
-            "a table cannot be written as {}: it has columns of different types; \
-             export to .parquet, .arrow or .csv",
+            "a table cannot be written as {}, which has no columns: export to .parquet, .arrow or .csv",
             format.noun()
         ))),
     });
