@@ -40,7 +40,9 @@ class Input:
         writer.writerows(self.rows)
         text = text.getvalue()
         text = text if self.last else text.removesuffix(self.end)
-        return ("\ufeff" if self.mark else "").encode() + text.encode()
+        # What begins with a mark has one, whatever it was meant to be.
+        mark = "\ufeff" if self.mark or text.startswith("\ufeff") else ""
+        return mark.encode() + text.encode()
 
     def __str__(self):
         return f"{self.kinds} {self.bytes()[:3000]!r}"
