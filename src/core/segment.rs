@@ -303,9 +303,10 @@ impl Posix {
         let maps = Maps::shared(&file, geo, participate)?;
         let (mut lock_fd, mut lock_page) = (None, None);
         if participate {
+            let fail = |e| no_room(&file, geo.total, e);
             let fd = file.reopen(true)?;
-            let page = MmapOptions::new().len(PAGE as usize).map_raw(&fd).map_err(|e| unmapped(&file, geo, e))?;
-            page.advise(Advice::DontFork).map_err(|e| unmapped(&file, geo, e))?;
+            let page = MmapOptions::new().len(PAGE as usize).map_raw(&fd).map_err(fail)?;
+            page.advise(Advice::DontFork).map_err(fail)?;
             (lock_fd, lock_page) = (Some(fd), Some(page));
         }
         // SAFETY: the mappings cover these ranges, are page-aligned, and are dropped after `mem`,
@@ -323,9 +324,10 @@ impl Posix {
             let fd = self.file.reopen(true)?;
             let mut alias = MmapOptions::new();
             alias.no_reserve_swap().offset(self.maps.control_len()).len(self.maps.data.len());
-            let alias = alias.map_raw(&fd).map_err(|e| no_room(&self.file, self.maps.data.len() as u64, e))?;
-            alias.advise(Advice::DontFork).map_err(|e| self.maps.failed(&self.file, e))?;
-            alias.advise(Advice::DontDump).map_err(|e| self.maps.failed(&self.file, e))?;
+            let fail = |e| no_room(&self.file, self.maps.data.len() as u64, e);
+            let alias = alias.map_raw(&fd).map_err(fail)?;
+            alias.advise(Advice::DontFork).map_err(fail)?;
+            alias.advise(Advice::DontDump).map_err(fail)?;
             // Another thread's may be there by now: then this one goes again.
             let _ = self.maps.alias.set(alias);
         }
@@ -481,7 +483,7 @@ impl Maps {
     }
 
     fn new(file: &File, geo: &Geometry, writable: bool) -> Result<Maps> {
-        let fail = |e| unmapped(file, geo, e);
+        let fail = |e| no_room(file, geo.total, e);
         let mut control = MmapOptions::new();
         control.no_reserve_swap().len(geo.data as usize);
         let control = match writable {
@@ -509,14 +511,6 @@ impl Maps {
     fn control_len(&self) -> u64 {
         self.control.len() as u64
     }
-
-    fn failed(&self, file: &File, source: std::io::Error) -> Error {
-        no_room(file, self.control.len() as u64 + self.data.len() as u64, source)
-    }
-}
-
-fn unmapped(file: &File, geo: &Geometry, source: std::io::Error) -> Error {
-    no_room(file, geo.total, source)
 }
 
 /// Why a file could not be mapped: as a rule because the address space is full, which is said with the numbers.

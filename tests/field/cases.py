@@ -4,6 +4,7 @@ A case is a function that gets the command, and fails with `Wrong`. Its first li
 that need gigabytes or many seconds are `long`.
 """
 
+import contextlib
 import csv
 import dataclasses
 import datetime
@@ -598,25 +599,16 @@ def killed_recv(tool):
     right(not list(out.iterdir()), "a temporary file is left", list(out.iterdir()))
 
 
-@case("15 live pipes")
-def live_pipes(tool):
-    """What a producer writes is received before it writes more."""
+@contextlib.contextmanager
+def live(tool, form):
+    """A sender that reads a pipe and a receiver that prints; both must end well when the pipe does."""
     received = tool.start("recv", tool.arena, "ch", "--format", "csv", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    sent = tool.start("send", tool.arena, "ch", "-", "--format", "arrow-stream", stdin=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    sent = tool.start("send", tool.arena, "ch", "-", "--format", form, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL,
                       stdout=subprocess.DEVNULL)  # fmt: skip
-    lines, late = [], threading.Timer(DEADLINE, lambda: [received.kill(), sent.kill()])
+    late = threading.Timer(DEADLINE, lambda: [received.kill(), sent.kill()])
     late.start()
     try:
-        schema = pa.schema([("i", pa.int64())])
-        writer = ipc.new_stream(sent.stdin, schema)
-        for number in range(3):
-            writer.write_batch(pa.record_batch([pa.array([number])], schema=schema))
-            sent.stdin.flush()
-            while not lines or lines[-1] != b"%d\n" % number:
-                line = received.stdout.readline()
-                right(line, f"batch {number} does not arrive while the producer lives", lines)
-                lines.append(line)
-        writer.close()
+        yield sent.stdin, received.stdout
         sent.stdin.close()
         right(sent.wait(DEADLINE) == 0 and received.wait(DEADLINE) == 0, "they do not end well")
     except OSError as error:
@@ -626,34 +618,37 @@ def live_pipes(tool):
         for child in (sent, received):
             child.kill()
             child.wait()
+
+
+@case("15 live pipes")
+def live_pipes(tool):
+    """What a producer writes is received before it writes more."""
+    lines = []
+    with live(tool, "arrow-stream") as (pipe, printed):
+        schema = pa.schema([("i", pa.int64())])
+        writer = ipc.new_stream(pipe, schema)
+        for number in range(3):
+            writer.write_batch(pa.record_batch([pa.array([number])], schema=schema))
+            pipe.flush()
+            while not lines or lines[-1] != b"%d\n" % number:
+                line = printed.readline()
+                right(line, f"batch {number} does not arrive while the producer lives", lines)
+                lines.append(line)
+        writer.close()
 
 
 @case("15 live CSV")
 def live_csv(tool):
     """Rows of CSV that a producer writes are received before it writes more; it types what came first."""
-    received = tool.start("recv", tool.arena, "ch", "--format", "csv", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    sent = tool.start("send", tool.arena, "ch", "-", "--format", "csv", stdin=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                      stdout=subprocess.DEVNULL)  # fmt: skip
-    late = threading.Timer(DEADLINE, lambda: [received.kill(), sent.kill()])
-    late.start()
-    try:
-        sent.stdin.write(b"i,t\n")
+    with live(tool, "csv") as (pipe, printed):
+        pipe.write(b"i,t\n")
         for number in range(3):
-            sent.stdin.write(b"%d,x\n" % number)
-            sent.stdin.flush()
+            pipe.write(b"%d,x\n" % number)
+            pipe.flush()
             line = b"i,t\n"
             while line == b"i,t\n":
-                line = received.stdout.readline()
+                line = printed.readline()
             right(line == b"%d,x\n" % number, f"row {number} does not arrive while the producer lives", line)
-        sent.stdin.close()
-        right(sent.wait(DEADLINE) == 0 and received.wait(DEADLINE) == 0, "they do not end well")
-    except OSError as error:
-        raise Wrong("the pipe breaks", error) from error
-    finally:
-        late.cancel()
-        for child in (sent, received):
-            child.kill()
-            child.wait()
 
 
 @case("trim")

@@ -67,10 +67,7 @@ fn parquet(mut file: File, options: &Options, bar: &ProgressBar) -> Result<Table
     let Parquet { schema, rows, steps } = parquet::open(file, options.batch_rows)?;
     bar.set_length(rows);
     let inner = Recut::new(steps, Arc::clone(&schema), Cut::new(options.batch_rows));
-    Ok(Tables {
-        reader: Box::new(Careful { inner, schema, bar: Some(bar.clone()), hint: "", done: false }),
-        note: None,
-    })
+    Ok(Tables { reader: Box::new(Careful { inner, schema, bar: Some(bar.clone()), done: false }), note: None })
 }
 
 /// Opens what a pipe brings as Arrow IPC: of a stream, each batch is there when its last byte is. A file begins at its
@@ -85,7 +82,7 @@ pub fn piped(mut pipe: Pipe, options: &Options, bar: &ProgressBar) -> Result<Tab
 
 fn careful(Batches { schema, batches }: Batches) -> Tables {
     let inner = batches.map(|batch| batch.map_err(|failure| ArrowError::ExternalError(failure.into_text().into())));
-    Tables { reader: Box::new(Careful { inner, schema, bar: None, hint: "", done: false }), note: None }
+    Tables { reader: Box::new(Careful { inner, schema, bar: None, done: false }), note: None }
 }
 
 fn expect_magic(file: &mut File, expected: &[u8; 4], format: Format) -> Result<()> {
@@ -127,7 +124,6 @@ struct Careful<R> {
     inner: R,
     schema: SchemaRef,
     bar: Option<ProgressBar>,
-    hint: &'static str,
     done: bool,
 }
 
@@ -147,8 +143,7 @@ impl<R: Iterator<Item = Result<RecordBatch, ArrowError>>> Iterator for Careful<R
             Ok(next) => next?,
             Err(error) => {
                 self.done = true;
-                let text = format!("{}{}", sentence(&error), self.hint);
-                return Some(Err(ArrowError::ExternalError(text.into())));
+                return Some(Err(ArrowError::ExternalError(sentence(&error).into())));
             }
         };
         if let Some(bar) = &self.bar {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow_schema::{DataType, Schema, SchemaRef};
+use arrow_select::take::take;
 
 use super::{Guarded, Sink, contains, text};
 use crate::failure::{Failure, Result};
@@ -91,10 +92,8 @@ fn has_empty_text(column: &dyn Array) -> bool {
         DataType::BinaryView => any(column.as_binary_view().iter()),
         DataType::Dictionary(..) => {
             let dictionary = column.as_any_dictionary();
-            let values = dictionary.values();
-            let empty: Vec<bool> = (0..values.len()).map(|at| has_empty_text(values.slice(at, 1).as_ref())).collect();
-            let used = |(row, key): (usize, usize)| column.is_valid(row) && empty.get(key) == Some(&true);
-            empty.contains(&true) && dictionary.normalized_keys().into_iter().enumerate().any(used)
+            let plain = take(dictionary.values().as_ref(), dictionary.keys(), None);
+            plain.is_ok_and(|plain| has_empty_text(plain.as_ref()))
         }
         _ => false,
     }
