@@ -39,8 +39,9 @@ use arrow_array::{RecordBatch, RecordBatchReader};
 use arrow_schema::{ArrowError, SchemaRef};
 
 use crate::arena::Arena;
+use crate::core::cell::{End, MAX_CELLS, Ring};
 use crate::core::geometry::meta;
-use crate::core::ring::{End, MAX_CELLS, Outcome, Ring, Taken};
+use crate::core::ring::{Outcome, Taken};
 use crate::core::tables::Kind;
 use crate::error::{Error, Result};
 pub use crate::port::Contents;

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use ndarray::{ArrayView, ArrayViewMut, Dimension};
 
 use crate::arena::Arena;
-use crate::core::lock::{Form, Leases, PARTITION};
+use crate::core::lease::{Lease, Leases};
+use crate::core::lock::{Form, PARTITION};
 use crate::core::tables::Kind;
 use crate::core::word::Id;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, in_time};
 use crate::sync::{Handle, Held};
 use crate::value::array::{Array, ArrayInfo, Element};
 use crate::value::view::{Pin, Sheet, Stretch};
@@ -188,30 +189,30 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
     ///
     /// [`Error::Invalid`] if there is no such partition, or the array is frozen.
     pub fn write(&self, partition: usize) -> Result<RowsMut<T, D>> {
-        self.take_mut(self.one(partition)?, None)?.ok_or(Error::TimedOut(Duration::MAX))
+        self.take_mut(self.one(partition)?, None)
     }
 
     /// Returns the right to write to a partition, or `None` if somebody writes or reads that partition now.
     pub fn try_write(&self, partition: usize) -> Result<Option<RowsMut<T, D>>> {
-        self.take_mut(self.one(partition)?, Some(Duration::ZERO))
+        in_time(self.take_mut(self.one(partition)?, Some(Duration::ZERO)))
     }
 
     /// Returns the right to write to a partition. Fails with [`Error::TimedOut`] if somebody still writes or reads that
     /// partition after `timeout`.
     pub fn write_timeout(&self, partition: usize, timeout: Duration) -> Result<RowsMut<T, D>> {
-        self.take_mut(self.one(partition)?, Some(timeout))?.ok_or(Error::TimedOut(timeout))
+        self.take_mut(self.one(partition)?, Some(timeout))
     }
 
     /// The right to write to the whole array. Partitions are taken in their order, so two who ask for all
     /// of them do not block each other.
     pub fn write_all(&self) -> Result<RowsMut<T, D>> {
-        self.take_mut(0..self.partitions, None)?.ok_or(Error::TimedOut(Duration::MAX))
+        self.take_mut(0..self.partitions, None)
     }
 
     /// Returns the right to write to the whole array. Fails with [`Error::TimedOut`] if not every partition is free within
     /// `timeout`, which is for all of them together; then this call keeps none.
     pub fn write_all_timeout(&self, timeout: Duration) -> Result<RowsMut<T, D>> {
-        self.take_mut(0..self.partitions, Some(timeout))?.ok_or(Error::TimedOut(timeout))
+        self.take_mut(0..self.partitions, Some(timeout))
     }
 
     /// The right to read a partition, as soon as nobody writes it and fewer than 7 read it.
@@ -220,29 +221,29 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
     ///
     /// [`Error::Invalid`] if there is no such partition.
     pub fn read(&self, partition: usize) -> Result<Rows<T, D>> {
-        self.take(self.one(partition)?, None)?.ok_or(Error::TimedOut(Duration::MAX))
+        self.take(self.one(partition)?, None)
     }
 
     /// Returns the right to read a partition, or `None` if somebody writes that partition now.
     pub fn try_read(&self, partition: usize) -> Result<Option<Rows<T, D>>> {
-        self.take(self.one(partition)?, Some(Duration::ZERO))
+        in_time(self.take(self.one(partition)?, Some(Duration::ZERO)))
     }
 
     /// Returns the right to read a partition. Fails with [`Error::TimedOut`] if somebody still writes that partition after
     /// `timeout`.
     pub fn read_timeout(&self, partition: usize, timeout: Duration) -> Result<Rows<T, D>> {
-        self.take(self.one(partition)?, Some(timeout))?.ok_or(Error::TimedOut(timeout))
+        self.take(self.one(partition)?, Some(timeout))
     }
 
     /// The right to read the whole array: nobody writes any of it meanwhile.
     pub fn read_all(&self) -> Result<Rows<T, D>> {
-        self.take(0..self.partitions, None)?.ok_or(Error::TimedOut(Duration::MAX))
+        self.take(0..self.partitions, None)
     }
 
     /// Returns the right to read the whole array. Fails with [`Error::TimedOut`] if some partition is still written after
     /// `timeout`, which is for all of them together.
     pub fn read_all_timeout(&self, timeout: Duration) -> Result<Rows<T, D>> {
-        self.take(0..self.partitions, Some(timeout))?.ok_or(Error::TimedOut(timeout))
+        self.take(0..self.partitions, Some(timeout))
     }
 
     /// Makes it an ordinary immutable array, without a copy, as soon as nobody writes or reads it. Its name is an
@@ -264,7 +265,7 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
     fn freeze_by(&self, timeout: Option<Duration>) -> Result<Array<T, D>> {
         if !self.is_frozen()? {
             match self.take_mut(0..self.partitions, timeout) {
-                Ok(Some(all)) => {
+                Ok(all) => {
                     if let Some(broken) = all.held.iter().position(|held| !held.consistent) {
                         return Err(Error::invalid(format!(
                             "partition {broken} of `{}` was left half written: write it, and mark it consistent",
@@ -273,7 +274,6 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
                     }
                     self.handle.at().core.set_frozen(self.handle.id());
                 }
-                Ok(None) => return Err(Error::TimedOut(timeout.unwrap_or(Duration::MAX))),
                 // Somebody else froze it meanwhile.
                 Err(_) if self.is_frozen()? => {}
                 Err(e) => return Err(e),
@@ -291,26 +291,24 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
         Err(Error::invalid(format!("`{}` has {} partitions: there is no {partition}", self.name, self.partitions)))
     }
 
-    fn take_mut(&self, partitions: Range<usize>, timeout: Option<Duration>) -> Result<Option<RowsMut<T, D>>> {
+    fn take_mut(&self, partitions: Range<usize>, timeout: Option<Duration>) -> Result<RowsMut<T, D>> {
         let (rows, stretch) = self.stretch(&partitions)?;
         stretch.map_for_writing()?;
         let core = &self.handle.at().core;
         let held = self.leases(partitions, timeout, |leases, left| core.write_partition(leases, left))?;
-        let Some(held) = held else { return Ok(None) };
         // K5.
         if core.is_frozen(self.handle.id()) {
             return Err(Error::invalid(format!("`{}` is frozen: nobody can write it any more", self.name)));
         }
-        Ok(Some(RowsMut { stretch, dim: self.dim(&rows)?, rows, held, types: PhantomData }))
+        Ok(RowsMut { stretch, dim: self.dim(&rows)?, rows, held, types: PhantomData })
     }
 
-    fn take(&self, partitions: Range<usize>, timeout: Option<Duration>) -> Result<Option<Rows<T, D>>> {
+    fn take(&self, partitions: Range<usize>, timeout: Option<Duration>) -> Result<Rows<T, D>> {
         let (rows, stretch) = self.stretch(&partitions)?;
         let core = &self.handle.at().core;
         let held = self.leases(partitions, timeout, |leases, left| core.read_partition(leases, left))?;
-        let Some(held) = held else { return Ok(None) };
         let recovered = held.iter().any(|h| h.lease.recovered);
-        Ok(Some(Rows { stretch, dim: self.dim(&rows)?, rows, recovered, _held: held, types: PhantomData }))
+        Ok(Rows { stretch, dim: self.dim(&rows)?, rows, recovered, _held: held, types: PhantomData })
     }
 
     /// Takes something of each partition in order; all of it, or nothing.
@@ -318,19 +316,17 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
         &self,
         partitions: Range<usize>,
         timeout: Option<Duration>,
-        take: impl Fn(Leases, Option<Duration>) -> Result<Option<crate::core::lock::Lease>>,
-    ) -> Result<Option<Vec<Held<'static>>>> {
+        take: impl Fn(Leases, Option<Duration>) -> Result<Lease>,
+    ) -> Result<Vec<Held<'static>>> {
         self.handle.at().core.env.check_fork()?;
         let started = Instant::now();
         let mut held = Vec::with_capacity(partitions.len());
         for partition in partitions {
             let left = timeout.map(|t| t.saturating_sub(started.elapsed()));
-            let Some(lease) = take(self.leases.part(partition as u64 * PARTITION, PARTITION), left)? else {
-                return Ok(None);
-            };
+            let lease = take(self.leases.part(partition as u64 * PARTITION, PARTITION), left)?;
             held.push(Held::new(&self.handle, lease));
         }
-        Ok(Some(held))
+        Ok(held)
     }
 
     /// The rows of some partitions, and where their elements lie.

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use arrow_schema::{Schema, SchemaRef};
 
+use crate::core::cell::{End, Ring};
 use crate::core::geometry::meta;
-use crate::core::ring::{End, Ring};
 use crate::core::seat::Core;
 use crate::core::segment::Posix;
 use crate::core::sys::Sys;
@@ -15,7 +15,7 @@ use crate::core::tables::Kind;
 use crate::core::wait::SLICE;
 use crate::core::word::Id;
 use crate::core::zone::Draft;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, in_time};
 use crate::reader::{Object, Table};
 use crate::value::schema::empty_batch;
 use crate::value::view::{Attachment, Pin, Sheet};
@@ -96,7 +96,7 @@ impl Port {
         self.pin.attachment()
     }
 
-    /// Waits at this end until `attempt` yields something, and looks for deaths meanwhile.
+    /// Waits at this end until `attempt` yields something, and looks for deaths meanwhile. `None` after `timeout`.
     pub fn wait<T>(&self, timeout: Option<Duration>, attempt: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
         let core = &self.at().core;
         // Room is made by receivers alone; an item may come from a sender, or back from a receiver.
@@ -111,7 +111,7 @@ impl Port {
                 let _ = core.recover(false);
             }
         };
-        core.wait(self.ring.bell(self.end), timeout, look, attempt)
+        in_time(core.wait(self.ring.bell(self.end), timeout, look, attempt))
     }
 
     /// `Some(true)`: closed. `Some(false)`: nobody is there any more who receives.

@@ -15,8 +15,8 @@ use arrow_schema::{ArrowError, SchemaRef};
 use ndarray::{Dimension, Ix1};
 
 use crate::core::geometry::meta;
-use crate::core::recover::Violation;
 use crate::core::tables::Kind;
+use crate::core::verify::Violation;
 use crate::core::word::{Id, State};
 use crate::error::{Error, Result};
 use crate::value::array::{Array, ArrayInfo, Element};

@@ -49,10 +49,11 @@ use bytemuck::Pod;
 
 use crate::arena::Arena;
 use crate::core::geometry::lock;
-use crate::core::lock::{Form, Lease, Leases, SLOTS, Slots};
+use crate::core::lease::{Lease, Leases};
+use crate::core::lock::{Form, SLOTS, Slots};
 use crate::core::tables::Kind;
 use crate::core::word::{Id, State};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, in_time};
 use crate::value::view::{Attachment, Pin};
 
 /// Most permits of a [`Semaphore`].
@@ -251,30 +252,27 @@ impl<T: Pod> Mutex<T> {
     /// Waits until the mutex is free, and takes it.
     #[inline]
     pub fn lock(&self) -> Result<MutexGuard<'_, T>> {
-        self.take(None)?.ok_or(Error::TimedOut(Duration::MAX))
+        self.take(None)
     }
 
     /// Takes the mutex if it is free now. `None`: it is not.
     #[inline]
     pub fn try_lock(&self) -> Result<Option<MutexGuard<'_, T>>> {
-        self.take(Some(Duration::ZERO))
+        in_time(self.take(Some(Duration::ZERO)))
     }
 
     /// Takes the mutex if it becomes free in time; [`Error::TimedOut`] if not.
     pub fn lock_timeout(&self, timeout: Duration) -> Result<MutexGuard<'_, T>> {
-        self.take(Some(timeout))?.ok_or(Error::TimedOut(timeout))
+        self.take(Some(timeout))
     }
 
     #[inline]
-    fn take(&self, timeout: Option<Duration>) -> Result<Option<MutexGuard<'_, T>>> {
+    fn take(&self, timeout: Option<Duration>) -> Result<MutexGuard<'_, T>> {
         let core = &self.handle.at().core;
         core.env.check_fork()?;
         let lease = match core.lease_free(self.slots.leases) {
             Some(lease) => lease,
-            None => match core.lease(self.slots.leases, timeout)? {
-                Some(lease) => lease,
-                None => return Ok(None),
-            },
+            None => core.lease(self.slots.leases, timeout)?,
         };
         // From here on it is given back whatever happens.
         let held = Held::of(Lent::Here(&self.handle), lease);
@@ -282,7 +280,7 @@ impl<T: Pod> Mutex<T> {
             0 => T::zeroed(),
             _ => with_words::<T, _>(|words| core.load_slots(self.slots, words).map(|_| from_words(words)))?,
         };
-        Ok(Some(MutexGuard { held: Some(held), value, changed: false }))
+        Ok(MutexGuard { held: Some(held), value, changed: false })
     }
 
     /// Whether somebody holds it at this moment.
@@ -438,32 +436,31 @@ impl Semaphore {
     /// Waits until a permit is free, and takes it.
     #[inline]
     pub fn acquire(&self) -> Result<Permit<'_>> {
-        self.take(None)?.ok_or(Error::TimedOut(Duration::MAX))
+        self.take(None)
     }
 
     /// Takes a permit if one is free now.
     #[inline]
     pub fn try_acquire(&self) -> Result<Option<Permit<'_>>> {
-        self.take(Some(Duration::ZERO))
+        in_time(self.take(Some(Duration::ZERO)))
     }
 
     /// Takes a permit if one becomes free in time; [`Error::TimedOut`] if not.
     pub fn acquire_timeout(&self, timeout: Duration) -> Result<Permit<'_>> {
-        self.take(Some(timeout))?.ok_or(Error::TimedOut(timeout))
+        self.take(Some(timeout))
     }
 
     #[inline]
-    fn take(&self, timeout: Option<Duration>) -> Result<Option<Permit<'_>>> {
+    fn take(&self, timeout: Option<Duration>) -> Result<Permit<'_>> {
         let core = &self.handle.at().core;
         core.env.check_fork()?;
         let lease = match core.lease_free(self.leases) {
-            Some(lease) => Some(lease),
+            Some(lease) => lease,
             None => core.lease(self.leases, timeout)?,
         };
         // A permit stands for nothing that could be left half done.
-        Ok(lease.map(|lease| Permit {
-            held: Held { handle: Lent::Here(&self.handle), lease, consistent: true, ended: false },
-        }))
+        let held = Held { handle: Lent::Here(&self.handle), lease, consistent: true, ended: false };
+        Ok(Permit { held })
     }
 
     /// Makes a permit free that was used up.
@@ -568,20 +565,20 @@ impl Event {
 
     /// Waits until it is set.
     pub fn wait(&self) -> Result<()> {
-        self.pass(None)?.ok_or(Error::TimedOut(Duration::MAX))
+        self.pass(None)
     }
 
     /// Whether it is set now; one that resets itself is not any more then.
     pub fn try_wait(&self) -> Result<bool> {
-        Ok(self.pass(Some(Duration::ZERO))?.is_some())
+        Ok(in_time(self.pass(Some(Duration::ZERO)))?.is_some())
     }
 
     /// Waits until it is set; [`Error::TimedOut`] if it is not in time.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<()> {
-        self.pass(Some(timeout))?.ok_or(Error::TimedOut(timeout))
+        self.pass(Some(timeout))
     }
 
-    fn pass(&self, timeout: Option<Duration>) -> Result<Option<()>> {
+    fn pass(&self, timeout: Option<Duration>) -> Result<()> {
         let core = &self.handle.at().core;
         core.env.check_fork()?;
         let (id, resets) = (self.handle.id(), self.reset == Reset::Auto);

@@ -11,7 +11,7 @@ use arrow_schema::SchemaRef;
 use ndarray::{ArrayView, ArrayViewMut, Dimension, StrideShape};
 
 use crate::core::geometry::Set;
-use crate::core::lock::Lease;
+use crate::core::lease::Lease;
 use crate::core::name;
 use crate::core::tables::Kind;
 use crate::error::{Error, Result};

@@ -79,7 +79,7 @@ const BUGS: &[Bug] = &[
         breaks: "O2",
         file: "core/object.rs",
         edits: &[(
-            "                if self.is_kept(id) {\n                    break;\n                }\n            }",
+            "                if self.is_held_or_pinned(id) {\n                    break;\n                }\n            }",
             "                break;\n            }",
         )],
         test: WEAK,

@@ -40,8 +40,6 @@ pub struct Attachment {
     pub values: Values,
     /// The batches whose values were checked.
     pub known: Known,
-    /// Runs when the attachment ends, before the seat is left: takes an ephemeral arena's name away.
-    pub on_leave: fn(&Core<Posix>),
 }
 
 /// Its name only: everything that is open has it, and the whole geometry would be 100 KB.
@@ -54,17 +52,17 @@ impl std::fmt::Debug for Attachment {
 impl Drop for Attachment {
     fn drop(&mut self) {
         if self.core.env.check_fork().is_ok() {
-            (self.on_leave)(&self.core);
-            // A name that is dead and still listed, for want of memory: whoever comes next would not look for it.
-            if self.core.was_putting(self.core.me()) {
-                let _ = self.core.recover(true);
-            }
-            self.core.detach();
+            self.core.depart();
         }
     }
 }
 
 impl Attachment {
+    /// Runs `f`; when memory runs out, makes room and tries again, as [`Core::with_room`] does.
+    pub fn with_room<T>(&self, f: impl FnMut() -> Result<T>) -> Result<T> {
+        self.core.with_room(f)
+    }
+
     /// Address and length of the data region's read-only mapping.
     #[inline]
     pub fn region(&self) -> (usize, usize) {
