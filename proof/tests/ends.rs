@@ -41,10 +41,10 @@ fn ends_race() {
     for begin in beginnings().into_iter().map(Arc::new) {
         for (i, one) in ENDS.into_iter().enumerate() {
             for other in ENDS.into_iter().skip(i) {
-                all = all.and(explore(race(&begin, &[one, other], None), 2, 5_000));
+                all = all.and(explore(race(&begin, &[one, other], None), 2, 2_000));
             }
             for other in ENDS {
-                for step in (0..40).step_by(3) {
+                for step in (0..40).step_by(7) {
                     all = all.and(explore(race(&begin, &[one, other], Some((0, step))), 1, 5_000));
                 }
             }
