@@ -36,7 +36,7 @@ use crate::report::{
     ArenaInfo, ChannelInfo, Entry, Holder, Observer, Stats, channels, entries, holders, largest_holders, living, stats,
 };
 use crate::value::array::{Array, Element};
-use crate::value::check::{Known, Values};
+use crate::value::check::Values;
 use crate::value::view::{Attachment, Pin};
 use crate::writer::Writer;
 
@@ -329,9 +329,7 @@ impl Options {
     fn arena(&self, core: Core<Posix>, name: &str) -> Arena {
         core.env.close_lock_fd();
         core.env.set_spin(self.spin);
-        let path = core.env.file().path().to_owned();
-        let at = Attachment { core, name: name.into(), values: self.values, known: Known::default(), on_leave: leave };
-        Arena { at: Arc::new(at), path }
+        Arena { at: Arc::new(Attachment::new(core, name, self.values, leave)) }
     }
 
     /// Takes an arena's name away. Those who have it open go on; its memory goes with the last of them.
@@ -345,7 +343,7 @@ impl Options {
             }
             Err(e) => return Err(e),
         };
-        let core = &arena.at.core;
+        let core = arena.at.core()?;
         let deadline = Instant::now() + CLOSING_PATIENCE;
         loop {
             if close(core, |_| false)? || core.env.load(header::LIFE, SeqCst) == life::GONE {
@@ -519,7 +517,6 @@ fn leave(core: &Core<Posix>) {
 #[derive(Clone, Debug)]
 pub struct Arena {
     at: Arc<Attachment>,
-    path: PathBuf,
 }
 
 impl Arena {
@@ -544,7 +541,7 @@ impl Arena {
 
     /// Its file.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.at.path()
     }
 
     /// The current object under a name, pinned. No system call, no lock, no copy.
@@ -557,8 +554,7 @@ impl Arena {
     }
 
     pub(crate) fn of(at: &Arc<Attachment>) -> Arena {
-        let path = at.core.env.file().path().to_owned();
-        Arena { at: at.clone(), path }
+        Arena { at: at.clone() }
     }
 
     #[cold]
@@ -592,13 +588,12 @@ impl Arena {
     pub fn wait_for(&self, name: &str, newer_than: u64, timeout: Duration) -> Result<Object> {
         name::check(name)?;
         let start = Instant::now();
-        let core = &self.at.core;
+        let core = self.at.core()?;
         loop {
             let newer = || match Pin::named(&self.at, name)? {
                 Some(pin) => Ok(Some(Object::pinned(pin, name)?).filter(|o| o.version() > newer_than)),
                 None => Ok(None),
             };
-            core.env.check_fork()?;
             // A name that is there rings its own bell; until then any new name might be it.
             let found = core.lookup(name)?;
             let bell = found.map_or(header::NAME_BELL, |id| core.name_bell(id));
@@ -631,8 +626,7 @@ impl Arena {
 
     /// Everything that is published, by name.
     pub fn names(&self) -> Result<Vec<Entry>> {
-        self.at.core.env.check_fork()?;
-        entries(&self.at.core)
+        entries(self.at.core()?)
     }
 
     /// A writer, as soon as one of the arena's permits is free. A permit whose holder died comes back.
@@ -652,49 +646,45 @@ impl Arena {
     }
 
     fn permit(&self, timeout: Option<Duration>) -> Result<Option<Writer>> {
-        let core = &self.at.core;
-        core.env.check_fork()?;
+        let core = self.at.core()?;
         let permit = core.lease(core.permits(), timeout)?;
         Ok(permit.map(|permit| Writer::new(&self.at, permit)))
     }
 
     /// Bytes that the arena may use now.
     pub fn limit(&self) -> u64 {
-        // 0 in a forked child, which does not have the header.
-        self.at.core.env.check_fork().map_or(0, |()| self.at.core.limit())
+        self.at.core().map_or(0, |core| core.limit())
     }
 
     /// Changes the limit, up to the capacity. Below what is in use, it only stops growth.
     pub fn set_limit(&self, bytes: u64) -> Result<()> {
-        self.at.core.env.check_fork()?;
-        let capacity = self.at.core.geo.params.capacity;
+        let core = self.at.core()?;
+        let capacity = core.geo.params.capacity;
         if bytes == 0 || bytes > capacity {
             return Err(Error::invalid(format!(
                 "the limit must be from 1 to the capacity, {capacity} bytes, not {bytes}"
             )));
         }
-        self.at.core.env.store(header::LIMIT, bytes, Relaxed);
+        core.env.store(header::LIMIT, bytes, Relaxed);
         Ok(())
     }
 
     /// Gives the memory of freed objects back to the system. Returns how many bytes that were.
     pub fn trim(&self) -> Result<u64> {
-        self.at.core.env.check_fork()?;
-        self.at.core.recover(true)?;
-        self.at.core.return_stash();
-        Ok(self.at.core.trim(u64::MAX))
+        let core = self.at.core()?;
+        core.recover(true)?;
+        core.return_stash();
+        Ok(core.trim(u64::MAX))
     }
 
     /// Settles what dead participants left. Others do that too, when they come or run short.
     pub fn recover(&self) -> Result<Recovered> {
-        self.at.core.env.check_fork()?;
-        self.at.core.recover(true)
+        self.at.core()?.recover(true)
     }
 
     /// Checks every rule of the arena; an empty list means that it is sound.
     pub fn verify(&self) -> Result<Vec<Violation>> {
-        self.at.core.env.check_fork()?;
-        self.at.core.verify()
+        self.at.core()?.verify()
     }
 
     /// Checks every rule of the arena, and then reads every object that somebody keeps: batches with all their values,
@@ -708,20 +698,17 @@ impl Arena {
 
     /// What it holds.
     pub fn stats(&self) -> Result<Stats> {
-        self.at.core.env.check_fork()?;
-        stats(&self.at.core)
+        stats(self.at.core()?)
     }
 
     /// Its channels and feeds, by name.
     pub fn channels(&self) -> Result<Vec<ChannelInfo>> {
-        self.at.core.env.check_fork()?;
-        channels(&self.at.core)
+        channels(self.at.core()?)
     }
 
     /// Who takes part, and what each keeps.
     pub fn who(&self) -> Result<Vec<Holder>> {
-        self.at.core.env.check_fork()?;
-        holders(&self.at.core)
+        holders(self.at.core()?)
     }
 }
 
@@ -733,14 +720,15 @@ impl Attachment {
             Err(Error::NoSpace { asked, .. }) => asked,
             other => return other,
         };
+        let core = self.core()?;
         for thorough in [false, true] {
             if thorough {
                 // It may need memory itself for some of it; what it freed counts.
-                let _ = self.core.recover(true);
-                self.core.return_stash();
+                let _ = core.recover(true);
+                core.return_stash();
                 asked = u64::MAX;
             }
-            self.core.trim(asked);
+            core.trim(asked);
             match f() {
                 Err(Error::NoSpace { .. }) => {}
                 other => return other,
@@ -748,7 +736,7 @@ impl Attachment {
         }
         match f() {
             Err(Error::NoSpace { asked, free, bound, of, hint, .. }) => {
-                Err(Error::NoSpace { asked, free, bound, of, hint, largest_holders: largest_holders(&self.core) })
+                Err(Error::NoSpace { asked, free, bound, of, hint, largest_holders: largest_holders(core) })
             }
             other => other,
         }

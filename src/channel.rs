@@ -41,6 +41,8 @@ use arrow_schema::{ArrowError, SchemaRef};
 use crate::arena::Arena;
 use crate::core::geometry::meta;
 use crate::core::ring::{End, MAX_CELLS, Outcome, Ring, Taken};
+use crate::core::seat::Core;
+use crate::core::segment::Posix;
 use crate::core::tables::Kind;
 use crate::error::{Error, Result};
 pub use crate::port::Contents;
@@ -244,8 +246,7 @@ impl Sender {
     }
 
     fn send_by<'a>(&self, value: Value<'a>, timeout: Option<Duration>) -> Result<(), SendError<'a>> {
-        let core = &self.port.at().core;
-        core.env.check_fork()?;
+        let core = self.port.core()?;
         let until = timeout.and_then(|t| Instant::now().checked_add(t));
         // What does not fit now need not be copied first.
         let has_room = || Ok((!core.is_full(self.port.ring)).then_some(()));
@@ -287,11 +288,12 @@ impl Sender {
         timeout: Option<Duration>,
         mut send: impl FnMut() -> Result<Outcome<()>>,
     ) -> Result<Option<Result<(), bool>>> {
+        let core = self.port.core()?;
         self.port.wait(timeout, || {
             Ok(match send()? {
                 Outcome::Done(()) => Some(Ok(())),
                 Outcome::Closed => Some(Err(true)),
-                Outcome::NotNow if self.port.at().core.is_deserted(self.port.ring, End::Receive) => Some(Err(false)),
+                Outcome::NotNow if core.is_deserted(self.port.ring, End::Receive) => Some(Err(false)),
                 Outcome::NotNow => None,
             })
         })
@@ -299,8 +301,7 @@ impl Sender {
 
     /// Nothing more is sent, by anybody. Receivers get what there is, then [`RecvError::Closed`].
     pub fn close(&self) {
-        let core = &self.port.at().core;
-        if core.env.check_fork().is_ok() {
+        if let Ok(core) = self.port.core() {
             core.close_ring(self.port.ring);
         }
     }
@@ -322,8 +323,7 @@ impl Sender {
 }
 
 fn len(port: &Port) -> usize {
-    // 0 in a forked child, which does not have the words.
-    port.at().core.env.check_fork().map_or(0, |()| port.at().core.depth(port.ring) as usize)
+    port.core().map_or(0, |core| core.depth(port.ring) as usize)
 }
 
 /// The receiving end of a channel. Clones are the same end; it is left with the last of them and of the leases.
@@ -356,8 +356,7 @@ impl Receiver {
     }
 
     fn recv_by(&self, timeout: Option<Duration>) -> Result<Lease, RecvError> {
-        let (core, ring) = (&self.port.at().core, self.port.ring);
-        core.env.check_fork()?;
+        let (core, ring) = (self.port.core()?, self.port.ring);
         let mut looks = Looks::default();
         let taken = self.port.wait(timeout, || {
             let mut none_out = || looks.look(|| core.outstanding(ring).is_empty());
@@ -393,8 +392,7 @@ impl Receiver {
     ///
     /// [`RecvError::Closed`] if the channel ended without one; [`RecvError::TimedOut`].
     pub fn schema(&self, timeout: Option<Duration>) -> Result<SchemaRef, RecvError> {
-        let (core, ring) = (&self.port.at().core, self.port.ring);
-        core.env.check_fork()?;
+        let (core, ring) = (self.port.core()?, self.port.ring);
         let known = self.port.wait(timeout, || {
             let ended = core.is_closed(ring) || core.is_deserted(ring, End::Send);
             // Looked at after that: the first batch may have come in between.
@@ -557,23 +555,23 @@ struct Leased {
 }
 
 impl Leased {
-    /// Whether it was not ended before, and is ended by the caller now.
-    fn end(&mut self) -> bool {
-        !std::mem::replace(&mut self.ended, true) && self.port.at().core.env.check_fork().is_ok()
+    /// Ends the lease by `how`, unless it was ended before.
+    fn end(&mut self, how: impl FnOnce(&Core<Posix>, Ring, Taken)) {
+        if !std::mem::replace(&mut self.ended, true)
+            && let Ok(core) = self.port.core()
+        {
+            how(core, self.port.ring, self.taken);
+        }
     }
 
     fn acknowledge(mut self) {
-        if self.end() {
-            self.port.at().core.acknowledge(self.port.ring, self.taken);
-        }
+        self.end(Core::acknowledge);
     }
 }
 
 impl Drop for Leased {
     fn drop(&mut self) {
-        if self.end() {
-            self.port.at().core.refuse(self.port.ring, self.taken);
-        }
+        self.end(Core::refuse);
     }
 }
 
@@ -655,8 +653,11 @@ impl Lease {
         if let Err(e) = checked {
             return Err(self.not_sent(e.to_string()));
         }
-        let core = &port.at().core;
-        let Some(draft) = core.env.check_fork().ok().and_then(|()| core.lease_to_draft(port.ring, *taken)) else {
+        let core = match port.core() {
+            Ok(core) => core,
+            Err(e) => return Err(self.not_sent(e.to_string())),
+        };
+        let Some(draft) = core.lease_to_draft(port.ring, *taken) else {
             return Err(self.not_sent("the lease was not ours any more".into()));
         };
         core.set_meta(draft.id, meta::TIME, crate::core::sys::Sys::now(&core.env));

@@ -106,7 +106,7 @@ impl Arena {
     /// [`MAX_SUBSCRIBERS`] already; [`Error::Invalid`] for a position that is not reached yet.
     pub fn subscribe(&self, name: &str, start: Start) -> Result<Subscriber> {
         let port = self.feed_port(name)?;
-        let core = &port.at().core;
+        let core = port.core()?;
         let from = |oldest, newest| match start {
             Start::Oldest => oldest,
             Start::Newest => newest,
@@ -124,7 +124,7 @@ impl Arena {
             hint: "end some; `faretra who` lists them",
         })?;
         let subscriber = Subscriber { port, lease, position };
-        let newest = subscriber.port.at().core.items_end(subscriber.port.ring);
+        let newest = subscriber.port.core()?.items_end(subscriber.port.ring);
         if position > newest {
             return Err(Error::invalid(format!("the feed `{name}` is at position {newest}, before {position}")));
         }
@@ -140,7 +140,7 @@ impl Arena {
     /// The newest item of a feed, without subscribing. `None`: there is none yet.
     pub fn latest(&self, name: &str) -> Result<Option<Object>> {
         let port = self.feed_port(name)?;
-        let core = &port.at().core;
+        let core = port.core()?;
         let mut position = core.next_position(port.ring);
         while let Some(before) = position.checked_sub(1) {
             match core.pin_position(port.ring, before)? {
@@ -161,7 +161,7 @@ impl Arena {
     /// [`Error::NotFound`] for a feed that had no batch yet, and so has no schema.
     pub fn snapshot(&self, name: &str) -> Result<Table> {
         let port = self.feed_port(name)?;
-        let core = &port.at().core;
+        let core = port.core()?;
         let mut held = core.held(port.ring);
         let mut batches: Vec<Batch> = vec![];
         while let Some(position) = held.next() {
@@ -236,8 +236,7 @@ impl Feed {
     }
 
     fn append_by<'a>(&self, value: Value<'a>, timeout: Option<Duration>) -> Result<(), SendError<'a>> {
-        let (core, ring) = (&self.port.at().core, self.port.ring);
-        core.env.check_fork()?;
+        let (core, ring) = (self.port.core()?, self.port.ring);
         let timeout = if self.when_full == WhenFull::Fail { Some(Duration::ZERO) } else { timeout };
         let until = timeout.and_then(|t| Instant::now().checked_add(t));
         let schema = value.schema()?;
@@ -277,8 +276,7 @@ impl Feed {
     /// Nothing more is appended, by anybody. Subscribers read what there is, then [`RecvError::Closed`]. Needs memory
     /// for the mark of the end, and waits for nobody. A feed that is closed stays so.
     pub fn close(&self) -> Result<()> {
-        let core = &self.port.at().core;
-        core.env.check_fork()?;
+        let core = self.port.core()?;
         core.env.map_for_writing()?;
         self.port.at().with_room(|| {
             let end = core.draft_end()?;
@@ -294,8 +292,7 @@ impl Feed {
 
     /// The position that the next item gets: how many were appended so far.
     pub fn position(&self) -> u64 {
-        let core = &self.port.at().core;
-        core.env.check_fork().map_or(0, |()| core.items_end(self.port.ring))
+        self.port.core().map_or(0, |core| core.items_end(self.port.ring))
     }
 
     /// How many items it keeps.
@@ -314,8 +311,7 @@ pub struct Subscriber {
 
 impl Drop for Subscriber {
     fn drop(&mut self) {
-        let core = &self.port.at().core;
-        if core.env.check_fork().is_ok() {
+        if let Ok(core) = self.port.core() {
             core.give_back(self.lease, true);
         }
     }
@@ -347,8 +343,8 @@ impl Subscriber {
     }
 
     fn next_by(&mut self, timeout: Option<Duration>) -> Result<Object, RecvError> {
-        let (core, ring, position) = (&self.port.at().core, self.port.ring, self.position);
-        core.env.check_fork()?;
+        let (ring, position) = (self.port.ring, self.position);
+        let core = self.port.core()?;
         let found = self.port.wait(timeout, || {
             Ok(match core.pin_position(ring, position)? {
                 Found::Nothing if core.is_deserted(ring, End::Send) => match core.pin_position(ring, position)? {
@@ -365,20 +361,21 @@ impl Subscriber {
             Some(None | Some(Found::Nothing)) => Err(RecvError::Closed { clean: false }),
             Some(Some(Found::End)) => Err(RecvError::Closed { clean: true }),
             Some(Some(Found::Gone(oldest))) => {
-                self.go_to(oldest);
+                self.go_to(oldest)?;
                 Err(RecvError::Lagged(oldest - position))
             }
             Some(Some(Found::Item(id))) => {
                 let item = self.port.item(id);
-                self.go_to(position + 1);
+                self.go_to(position + 1)?;
                 Ok(item?)
             }
         }
     }
 
-    fn go_to(&mut self, position: u64) {
+    fn go_to(&mut self, position: u64) -> Result<()> {
         self.position = position;
-        self.port.at().core.show_position(self.port.ring, self.lease, position);
+        self.port.core()?.show_position(self.port.ring, self.lease, position);
+        Ok(())
     }
 
     /// The position of the next item.
@@ -395,8 +392,7 @@ impl Subscriber {
     /// [`RecvError::Closed`] if the feed ended without a batch; [`RecvError::Failed`] with [`Error::Mismatch`] for a feed
     /// of mixed contents, which has no schema.
     pub fn reader(self) -> Result<impl RecordBatchReader, RecvError> {
-        let (core, ring) = (&self.port.at().core, self.port.ring);
-        core.env.check_fork()?;
+        let (core, ring) = (self.port.core()?, self.port.ring);
         self.port.expect_one_schema()?;
         let known = self.port.wait(None, || {
             let ended = core.is_deserted(ring, End::Send) || core.has_ended(ring);

@@ -106,21 +106,18 @@ impl Writer {
         let info = ArrayInfo::new(T::TYPE, shape.slice(), false);
         let bytes = info.object_bytes()?;
         let at = self.attachment();
+        let core = at.core()?;
         at.with_room(|| {
             let mut elements = Sheet::new(at, Kind::Array, bytes)?;
             elements.bytes()?.fill(0);
             info.write_header(elements.bytes()?)?;
             elements.set_rows(info.shape.iter().product::<usize>() as u64);
-            let root = at.core.draft_lock(form(partitions))?;
+            let root = core.draft_lock(form(partitions))?;
             let made = elements.give_to(root, 0).and_then(|()| {
-                at.core.set_meta(
-                    root.id,
-                    crate::core::geometry::meta::ROWS,
-                    info.shape.iter().product::<usize>() as u64,
-                );
-                at.core.publish(name, root, Some(0))
+                core.set_meta(root.id, crate::core::geometry::meta::ROWS, info.shape.iter().product::<usize>() as u64);
+                core.publish(name, root, Some(0))
             });
-            made.inspect_err(|_| at.core.drop_draft(root))
+            made.inspect_err(|_| core.drop_draft(root))
         })?;
         Arena::of(at).mutable_array(name)
     }
@@ -136,16 +133,17 @@ impl Arena {
     pub fn mutable_array<T: Element, D: Dimension>(&self, name: &str) -> Result<MutableArray<T, D>> {
         let at = self.attachment();
         let pin = Pin::named(at, name)?.ok_or_else(|| self.missing(name))?;
-        let found = at.core.kind(pin.id())?;
+        let core = at.core()?;
+        let found = core.kind(pin.id())?;
         if found != Kind::MutableArray {
             let expected = Kind::MutableArray.to_string();
             return Err(Error::Mismatch { name: name.into(), expected, found: found.to_string() });
         }
-        let leases = at.core.leases_of(pin.id())?;
+        let leases = core.leases_of(pin.id())?;
         let leases = leases.ok_or_else(|| Error::damaged(format!("the mutable array `{name}` has no partitions")))?;
         let partitions = (leases.count / PARTITION) as usize;
         let says = |f: &Form| format!("a mutable array of {} partitions", f.size);
-        at.core.check_form(pin.id(), name, &form(partitions), says)?;
+        core.check_form(pin.id(), name, &form(partitions), says)?;
         let part = pin.part(pin.id(), 0)?;
         let info = pin.array_info(part)?;
         info.dimension::<T, D>(name)?;
@@ -177,9 +175,7 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
 
     /// Whether it is frozen: an ordinary array, which nobody can write to.
     pub fn is_frozen(&self) -> Result<bool> {
-        let core = &self.handle.at().core;
-        core.env.check_fork()?;
-        Ok(core.is_frozen(self.handle.id()))
+        Ok(self.handle.core()?.is_frozen(self.handle.id()))
     }
 
     /// The right to write to a partition, as soon as nobody else writes or reads it.
@@ -271,7 +267,7 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
                             self.name
                         )));
                     }
-                    self.handle.at().core.set_frozen(self.handle.id());
+                    self.handle.core()?.set_frozen(self.handle.id());
                 }
                 Ok(None) => return Err(Error::TimedOut(timeout.unwrap_or(Duration::MAX))),
                 // Somebody else froze it meanwhile.
@@ -281,7 +277,7 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
         }
         let pin = &self.handle.pin;
         let (at, _) = pin.extent(self.part);
-        Array::from_buffer(&self.name, pin.region().slice_with_length(at as usize, pin.nbytes(self.part) as usize))
+        Array::from_buffer(&self.name, pin.region().slice_with_length(at as usize, pin.nbytes(self.part)? as usize))
     }
 
     fn one(&self, partition: usize) -> Result<Range<usize>> {
@@ -294,7 +290,7 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
     fn take_mut(&self, partitions: Range<usize>, timeout: Option<Duration>) -> Result<Option<RowsMut<T, D>>> {
         let (rows, stretch) = self.stretch(&partitions)?;
         stretch.map_for_writing()?;
-        let core = &self.handle.at().core;
+        let core = self.handle.core()?;
         let held = self.leases(partitions, timeout, |leases, left| core.write_partition(leases, left))?;
         let Some(held) = held else { return Ok(None) };
         // K5.
@@ -306,7 +302,7 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
 
     fn take(&self, partitions: Range<usize>, timeout: Option<Duration>) -> Result<Option<Rows<T, D>>> {
         let (rows, stretch) = self.stretch(&partitions)?;
-        let core = &self.handle.at().core;
+        let core = self.handle.core()?;
         let held = self.leases(partitions, timeout, |leases, left| core.read_partition(leases, left))?;
         let Some(held) = held else { return Ok(None) };
         let recovered = held.iter().any(|h| h.lease.recovered);
@@ -320,7 +316,6 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
         timeout: Option<Duration>,
         take: impl Fn(Leases, Option<Duration>) -> Result<Option<crate::core::lock::Lease>>,
     ) -> Result<Option<Vec<Held<'static>>>> {
-        self.handle.at().core.env.check_fork()?;
         let started = Instant::now();
         let mut held = Vec::with_capacity(partitions.len());
         for partition in partitions {

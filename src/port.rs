@@ -49,8 +49,7 @@ pub(crate) struct Port {
 
 impl Drop for Port {
     fn drop(&mut self) {
-        let core = &self.at().core;
-        if core.env.check_fork().is_ok() {
+        if let Ok(core) = self.core() {
             core.leave_end(self.ring, self.end);
         }
     }
@@ -67,8 +66,8 @@ impl Port {
         form: (u64, bool),
         draft: impl Fn(&Core<Posix>) -> Result<Draft>,
     ) -> Result<Port> {
-        let port = Port::new(Pin::named_or_made(at, name, || draft(&at.core))?, kind, end, name)?;
-        let found = (port.ring.capacity(), at.core.is_mixed(port.ring));
+        let port = Port::new(Pin::named_or_made(at, name, draft)?, kind, end, name)?;
+        let found = (port.ring.capacity(), port.core()?.is_mixed(port.ring));
         if found != form {
             let says = |(capacity, mixed)| {
                 format!("a {kind} for {capacity} items of {}", if mixed { "any kind" } else { "one schema" })
@@ -80,7 +79,7 @@ impl Port {
 
     /// Fails if the object is of another kind.
     pub fn new(pin: Pin, expected: Kind, end: End, name: &str) -> Result<Port> {
-        let core = &pin.attachment().core;
+        let core = pin.attachment().core()?;
         let kind = core.kind(pin.id())?;
         if kind != expected {
             let (expected, found) = (expected.to_string(), kind.to_string());
@@ -96,9 +95,15 @@ impl Port {
         self.pin.attachment()
     }
 
+    /// [`Attachment::core`].
+    #[inline]
+    pub fn core(&self) -> Result<&Core<Posix>> {
+        self.at().core()
+    }
+
     /// Waits at this end until `attempt` yields something, and looks for deaths meanwhile.
     pub fn wait<T>(&self, timeout: Option<Duration>, attempt: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
-        let core = &self.at().core;
+        let core = self.core()?;
         // Room is made by receivers alone; an item may come from a sender, or back from a receiver.
         let ends: &[End] = if self.end == End::Send { &[End::Receive] } else { &[End::Send, End::Receive] };
         let look = || {
@@ -116,7 +121,7 @@ impl Port {
 
     /// `Some(true)`: closed. `Some(false)`: nobody is there any more who receives.
     pub fn ended(&self) -> Option<bool> {
-        let core = &self.at().core;
+        let core = self.core().ok()?;
         let closed = core.is_closed(self.ring) || core.has_ended(self.ring);
         (closed || core.is_deserted(self.ring, End::Receive)).then_some(closed)
     }
@@ -142,7 +147,7 @@ impl Port {
         // Most find room at once.
         let mut built = writer.build_borrowed(value);
         let Err(Error::NoSpace { .. }) = built else { return built };
-        let core = &self.at().core;
+        let core = self.core()?;
         let bytes = writer.bytes_of(value)?;
         self.may_fit(bytes)?;
         let bell = self.ring.bell(End::Send);
@@ -174,7 +179,7 @@ impl Port {
 
     /// Refuses at once what there could never be room for, instead of waiting for it.
     fn may_fit(&self, bytes: u64) -> Result<()> {
-        let core = &self.at().core;
+        let core = self.core()?;
         // What a feed holds stays until this is appended.
         let stays = core.records_bytes() + if self.ring.is_feed() { core.bytes_kept(self.ring) } else { 0 };
         let (_, file_system) = Sys::room(&core.env);
@@ -186,7 +191,7 @@ impl Port {
 
     /// An error for what has no schema.
     pub fn expect_one_schema(&self) -> Result<()> {
-        if !self.at().core.is_mixed(self.ring) {
+        if !self.core()?.is_mixed(self.ring) {
             return Ok(());
         }
         let (expected, found) = ("of one schema".into(), "of mixed contents".into());
@@ -205,8 +210,7 @@ impl Port {
 
     /// Its schema is this one, or becomes it; unless its contents are mixed. Waits for memory.
     pub fn check_schema(&self, writer: &Writer, schema: &SchemaRef, until: Option<Instant>) -> Result<()> {
-        let core = &self.at().core;
-        core.env.check_fork()?;
+        let core = self.core()?;
         if core.is_mixed(self.ring) {
             return Ok(());
         }

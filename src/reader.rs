@@ -40,14 +40,13 @@ impl Object {
     }
 
     fn part_of(pin: Arc<Pin>, id: Id, name: Arc<str>) -> Result<Object> {
-        let kind = pin.attachment().core.kind(id)?;
+        let kind = pin.attachment().core()?.kind(id)?;
         Ok(Object { pin, id, name, kind })
     }
 
     /// 0 in a forked child, which does not have the records.
     fn meta(&self, id: Id, word: u64) -> u64 {
-        let core = &self.pin.attachment().core;
-        core.env.check_fork().map_or(0, |()| core.meta(id, word))
+        self.pin.attachment().core().map_or(0, |core| core.meta(id, word))
     }
 
     /// Where ids mean the same.
@@ -96,8 +95,7 @@ impl Object {
     /// Bytes of it and of its parts in the arena, descriptors included. What it shares with other objects
     /// is counted in each.
     pub fn nbytes(&self) -> u64 {
-        let core = &self.pin.attachment().core;
-        core.env.check_fork().map_or(0, |()| bytes_below(core, self.id, 4))
+        self.pin.attachment().core().map_or(0, |core| bytes_below(core, self.id, 4))
     }
 
     /// The bytes, if that is what was published.
@@ -148,8 +146,7 @@ impl Object {
     }
 
     fn parts(&self) -> u64 {
-        let core = &self.pin.attachment().core;
-        core.env.check_fork().map_or(0, |()| core.entries(self.id))
+        self.pin.attachment().core().map_or(0, |core| core.entries(self.id))
     }
 
     fn part(&self, index: u64) -> Result<Object> {
@@ -190,10 +187,11 @@ impl Object {
             Values::Vouched => layout.batch(&region, Trust::Writers),
             Values::Untrusted => layout.batch(&region, Trust::Nobody),
             Values::Checked => {
+                let core = at.core()?;
                 let key = Cell::new(None);
                 let known = || {
                     // Pinned: this word is of the object's life that is read here.
-                    key.set(Key::new(self.id, self.pin.id(), at.core.life(self.pin.id(), SeqCst)));
+                    key.set(Key::new(self.id, self.pin.id(), core.life(self.pin.id(), SeqCst)));
                     key.get().is_some_and(|key| at.known.has(key))
                 };
                 let ask = Ask::new(&known);
@@ -231,7 +229,7 @@ impl Object {
 /// What a pinned root stands for, and what that is: an alias for its only part, a mutable array that is frozen
 /// for its elements, everything else for itself.
 fn resolve(pin: &Pin) -> Result<(Id, Kind)> {
-    let core = &pin.attachment().core;
+    let core = pin.attachment().core()?;
     let root = pin.id();
     let kind = core.kind(root)?;
     let stands_for_a_part = kind == Kind::Alias || kind == Kind::MutableArray && core.is_frozen(root);
@@ -247,8 +245,7 @@ fn resolve(pin: &Pin) -> Result<(Id, Kind)> {
 
 /// Reads every object of the arena that somebody keeps, whole, and tells which cannot be read.
 pub(crate) fn unreadable(at: &Arc<Attachment>) -> Result<Vec<Violation>> {
-    let core = &at.core;
-    core.env.check_fork()?;
+    let core = at.core()?;
     let names: HashMap<Id, String> = core.names()?.into_iter().map(|named| (named.id, named.name)).collect();
     let title = |id: Id| match (names.get(&id), core.life(id, SeqCst).state()) {
         (Some(name), _) => format!("`{name}`"),
@@ -302,7 +299,7 @@ impl Batch {
             schema: schema.to_vec(),
             dictionaries: dictionaries.into_iter().map(<[u8]>::to_vec).collect(),
             batch: batch.to_vec(),
-            body_offset: self.object.pin.attachment().core.geo.data,
+            body_offset: self.object.pin.attachment().core()?.geo.data,
         })
     }
 }
@@ -415,7 +412,8 @@ impl Table {
         let none = || Error::invalid(format!("the table has {} batches: there is no {index}", self.num_batches()));
         match &self.batches {
             Batches::Stored(object) => {
-                object.pin.attachment().core.env.check_fork()?;
+                // In a forked child the numbers are 0, and the answer is not that there is no such batch.
+                object.pin.attachment().core()?;
                 match object.kind {
                     _ if index >= self.num_batches() => Err(none()),
                     Kind::Batch => object.clone().try_into(),

@@ -50,6 +50,8 @@ use bytemuck::Pod;
 use crate::arena::Arena;
 use crate::core::geometry::lock;
 use crate::core::lock::{Form, Lease, Leases, SLOTS, Slots};
+use crate::core::seat::Core;
+use crate::core::segment::Posix;
 use crate::core::tables::Kind;
 use crate::core::word::{Id, State};
 use crate::error::{Error, Result};
@@ -71,6 +73,12 @@ impl Handle {
         self.pin.attachment()
     }
 
+    /// [`Attachment::core`].
+    #[inline]
+    pub(crate) fn core(&self) -> Result<&Core<Posix>> {
+        self.at().core()
+    }
+
     pub(crate) fn id(&self) -> Id {
         self.pin.id()
     }
@@ -81,16 +89,16 @@ impl Handle {
         name: &str,
         form: Form,
         says: fn(&Form) -> String,
-        fill: impl Fn(&Attachment, Id),
+        fill: impl Fn(&Core<Posix>, Id),
     ) -> Result<Handle> {
         crate::core::name::check(name)?;
         let at = arena.attachment();
-        let pin = Pin::named_or_made(at, name, || {
-            let draft = at.core.draft_lock(form)?;
-            fill(at, draft.id);
+        let pin = Pin::named_or_made(at, name, |core| {
+            let draft = core.draft_lock(form)?;
+            fill(core, draft.id);
             Ok(draft)
         })?;
-        at.core.check_form(pin.id(), name, &form, says)?;
+        at.core()?.check_form(pin.id(), name, &form, says)?;
         Ok(Handle { pin: Arc::new(pin) })
     }
 }
@@ -159,8 +167,8 @@ impl Arena {
         value_fits::<T>()?;
         let form = mutex_form::<T>();
         let says = |f: &Form| format!("a mutex with a value of {} bytes", f.size);
-        let handle = Handle::open_or_make(self, name, form, says, |at, id| fill(at, id, &form, &initial))?;
-        let slots = handle.at().core.slots_of(handle.id(), &form);
+        let handle = Handle::open_or_make(self, name, form, says, |core, id| fill(core, id, &form, &initial))?;
+        let slots = handle.core()?.slots_of(handle.id(), &form);
         Ok(Mutex { handle, slots, value: PhantomData })
     }
 
@@ -184,12 +192,12 @@ impl Arena {
         }
         let form = Form { kind: Kind::Semaphore, leases: capacity.into(), size: 0, slots: 0 };
         let says = |f: &Form| format!("a semaphore of {} permits", f.leases);
-        let handle = Handle::open_or_make(self, name, form, says, |at, id| {
-            if let Ok(Some(leases)) = at.core.leases_of(id) {
-                at.core.fill_permits(leases, initial.into());
+        let handle = Handle::open_or_make(self, name, form, says, |core, id| {
+            if let Ok(Some(leases)) = core.leases_of(id) {
+                core.fill_permits(leases, initial.into());
             }
         })?;
-        let leases = handle.at().core.leases_of(handle.id())?;
+        let leases = handle.core()?.leases_of(handle.id())?;
         let leases = leases.ok_or_else(|| Error::damaged(format!("the semaphore `{name}` has no permits")))?;
         Ok(Semaphore { handle, leases })
     }
@@ -218,20 +226,20 @@ impl Arena {
         let slots = if size <= 8 { 0 } else { SLOTS };
         let form = Form { kind: Kind::Value, leases: slots, size, slots };
         let says = |f: &Form| format!("a value of {} bytes", f.size);
-        let handle = Handle::open_or_make(self, name, form, says, |at, id| fill(at, id, &form, &initial))?;
-        let slots = handle.at().core.slots_of(handle.id(), &form);
+        let handle = Handle::open_or_make(self, name, form, says, |core, id| fill(core, id, &form, &initial))?;
+        let slots = handle.core()?.slots_of(handle.id(), &form);
         Ok(SharedValue { handle, slots, value: PhantomData })
     }
 }
 
 /// Writes the first value of a new object.
-fn fill<T: Pod>(at: &Attachment, id: Id, form: &Form, initial: &T) {
+fn fill<T: Pod>(core: &Core<Posix>, id: Id, form: &Form, initial: &T) {
     if form.slots == 0 {
-        at.core.store_word(at.core.lock_word(id, lock::STATE), to_word(initial));
+        core.store_word(core.lock_word(id, lock::STATE), to_word(initial));
     } else {
         with_words::<T, _>(|words| {
             to_words(initial, words);
-            at.core.fill_slots(at.core.slots_of(id, form), words);
+            core.fill_slots(core.slots_of(id, form), words);
         });
     }
 }
@@ -267,8 +275,7 @@ impl<T: Pod> Mutex<T> {
 
     #[inline]
     fn take(&self, timeout: Option<Duration>) -> Result<Option<MutexGuard<'_, T>>> {
-        let core = &self.handle.at().core;
-        core.env.check_fork()?;
+        let core = self.handle.core()?;
         let lease = match core.lease_free(self.slots.leases) {
             Some(lease) => lease,
             None => match core.lease(self.slots.leases, timeout)? {
@@ -287,8 +294,7 @@ impl<T: Pod> Mutex<T> {
 
     /// Whether somebody holds it at this moment.
     pub fn is_locked(&self) -> Result<bool> {
-        let core = &self.handle.at().core;
-        core.env.check_fork()?;
+        let core = self.handle.core()?;
         Ok(core.count_leases(self.slots.leases, |state| matches!(state, State::Leased(_))) != 0)
     }
 }
@@ -339,19 +345,17 @@ impl<'a> Held<'a> {
         let handle = Lent::Kept(self.handle.clone());
         Held { handle, lease: self.lease, consistent: self.consistent, ended: false }
     }
-
-    pub(crate) fn is_ours(&self) -> bool {
-        self.handle.at().core.env.check_fork().is_ok()
-    }
 }
 
 impl Drop for Held<'_> {
     #[inline]
     fn drop(&mut self) {
-        if !self.ended && self.is_ours() {
+        if !self.ended
+            && let Ok(core) = self.handle.core()
+        {
             let consistent = self.consistent && !std::thread::panicking();
             // Who locks in a loop would have it again before the woken are awake.
-            if self.handle.at().core.give_back(self.lease, consistent) {
+            if core.give_back(self.lease, consistent) {
                 std::thread::yield_now();
             }
         }
@@ -411,9 +415,8 @@ impl<T: Pod> Drop for MutexGuard<'_, T> {
             && self.changed
             && size_of::<T>() != 0
             && !std::thread::panicking()
-            && held.is_ours()
+            && let Ok(core) = held.handle.core()
         {
-            let core = &held.handle.at().core;
             let slots = core.slots_of(held.handle.id(), &mutex_form::<T>());
             with_words::<T, _>(|words| {
                 to_words(&self.value, words);
@@ -454,8 +457,7 @@ impl Semaphore {
 
     #[inline]
     fn take(&self, timeout: Option<Duration>) -> Result<Option<Permit<'_>>> {
-        let core = &self.handle.at().core;
-        core.env.check_fork()?;
+        let core = self.handle.core()?;
         let lease = match core.lease_free(self.leases) {
             Some(lease) => Some(lease),
             None => core.lease(self.leases, timeout)?,
@@ -472,8 +474,7 @@ impl Semaphore {
     ///
     /// [`Error::Invalid`] if none was: there are never more permits than the semaphore was made with.
     pub fn release(&self) -> Result<()> {
-        let core = &self.handle.at().core;
-        core.env.check_fork()?;
+        let core = self.handle.core()?;
         if core.add_permit(self.leases) {
             return Ok(());
         }
@@ -485,8 +486,7 @@ impl Semaphore {
 
     /// Permits that are free at this moment.
     pub fn available(&self) -> Result<u32> {
-        let core = &self.handle.at().core;
-        core.env.check_fork()?;
+        let core = self.handle.core()?;
         Ok(core.count_leases(self.leases, |state| matches!(state, State::Free | State::Back(_))) as u32)
     }
 
@@ -511,9 +511,9 @@ impl Permit<'_> {
 
     /// Uses the permit up: it is nobody's until somebody calls [`Semaphore::release`].
     pub fn forget(mut self) {
-        if self.held.is_ours() {
+        if let Ok(core) = self.held.handle.core() {
+            core.use_up(self.held.lease);
             self.held.ended = true;
-            self.held.handle.at().core.use_up(self.held.lease);
         }
     }
 
@@ -544,16 +544,14 @@ impl Event {
     /// Sets it.
     #[inline]
     pub fn set(&self) -> Result<()> {
-        let core = &self.handle.at().core;
-        core.env.check_fork()?;
+        let core = self.handle.core()?;
         core.set_event(self.handle.id());
         Ok(())
     }
 
     /// Takes it back, if it is set and nobody went on because of it yet.
     pub fn reset(&self) -> Result<()> {
-        let core = &self.handle.at().core;
-        core.env.check_fork()?;
+        let core = self.handle.core()?;
         core.store_word(core.lock_word(self.handle.id(), lock::STATE), 0);
         Ok(())
     }
@@ -561,8 +559,7 @@ impl Event {
     /// Whether it is set at this moment.
     #[inline]
     pub fn is_set(&self) -> Result<bool> {
-        let core = &self.handle.at().core;
-        core.env.check_fork()?;
+        let core = self.handle.core()?;
         Ok(core.pass_event(self.handle.id(), false))
     }
 
@@ -582,8 +579,7 @@ impl Event {
     }
 
     fn pass(&self, timeout: Option<Duration>) -> Result<Option<()>> {
-        let core = &self.handle.at().core;
-        core.env.check_fork()?;
+        let core = self.handle.core()?;
         let (id, resets) = (self.handle.id(), self.reset == Reset::Auto);
         let bell = core.lock_word(id, lock::BELL);
         core.wait(bell, timeout, || {}, || Ok(core.pass_event(id, resets).then_some(())))
@@ -607,26 +603,24 @@ impl<T: Pod> SharedValue<T> {
         size_of::<T>() <= 8
     }
 
-    fn word(&self) -> u64 {
-        self.handle.at().core.lock_word(self.handle.id(), lock::STATE)
+    fn word(&self, core: &Core<Posix>) -> u64 {
+        core.lock_word(self.handle.id(), lock::STATE)
     }
 
     /// The current value.
     pub fn load(&self) -> Result<T> {
-        let core = &self.handle.at().core;
-        core.env.check_fork()?;
+        let core = self.handle.core()?;
         if Self::is_word() {
-            return Ok(from_words(&[core.load_word(self.word())]));
+            return Ok(from_words(&[core.load_word(self.word(core))]));
         }
         with_words::<T, _>(|words| core.load_slots(self.slots, words).map(|_| from_words(words)))
     }
 
     /// Replaces the value, whatever it is.
     pub fn store(&self, value: T) -> Result<()> {
-        let core = &self.handle.at().core;
-        core.env.check_fork()?;
+        let core = self.handle.core()?;
         if Self::is_word() {
-            core.store_word(self.word(), to_word(&value));
+            core.store_word(self.word(core), to_word(&value));
             return Ok(());
         }
         with_words::<T, _>(|words| {
@@ -651,14 +645,13 @@ impl<T: Pod> SharedValue<T> {
 
     /// `Ok(before)`: changed; `Err(now)`: `next` made nothing of it.
     fn change(&self, mut next: impl FnMut(T) -> Option<T>) -> Result<std::result::Result<T, T>> {
-        let core = &self.handle.at().core;
-        core.env.check_fork()?;
+        let core = self.handle.core()?;
         if Self::is_word() {
-            let mut now = core.load_word(self.word());
+            let mut now = core.load_word(self.word(core));
             loop {
                 let before: T = from_words(&[now]);
                 let Some(new) = next(before) else { return Ok(Err(before)) };
-                match core.swap_word(self.word(), now, to_word(&new)) {
+                match core.swap_word(self.word(core), now, to_word(&new)) {
                     Ok(_) => return Ok(Ok(before)),
                     Err(found) => now = found,
                 }

@@ -40,11 +40,11 @@ struct Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if self.at.core.env.check_fork().is_ok() {
-            // Who takes permits in a loop would have it again before the woken are awake.
-            if self.at.core.give_back(self.permit, true) {
-                std::thread::yield_now();
-            }
+        // Who takes permits in a loop would have it again before the woken are awake.
+        if let Ok(core) = self.at.core()
+            && core.give_back(self.permit, true)
+        {
+            std::thread::yield_now();
         }
     }
 }
@@ -335,7 +335,7 @@ impl Writer {
 
     fn put(&self, name: &str, value: Value<'_>, expected: Option<u64>) -> Result<u64> {
         name::check(name)?;
-        self.at.core.env.check_fork()?;
+        self.at.core()?;
         let mut sheet = self.build(value)?;
         // The directory may need memory of its own, so that this too is worth a second try.
         self.with_room(|| sheet.publish(name, expected))
@@ -343,8 +343,7 @@ impl Writer {
 
     /// Removes what is published under a name; readers that have it keep it. `false`: nothing was.
     pub fn remove(&self, name: &str) -> Result<bool> {
-        self.at.core.env.check_fork()?;
-        self.at.core.remove(name)
+        self.at.core()?.remove(name)
     }
 
     /// A batch to be written in place: publishing it copies nothing. Numbers start arbitrary, so write
@@ -380,7 +379,7 @@ impl Writer {
     /// Copies a value into the arena now, to be published, sent or put in a bundle later. What it takes is known from
     /// then on ([`Drafted::nbytes`]), also where the name is somebody else's a moment after it was published.
     pub fn prepare<'a>(&self, value: impl Into<Value<'a>>) -> Result<Drafted> {
-        self.at.core.env.check_fork()?;
+        self.at.core()?;
         let value = value.into();
         let schema = value.schema()?;
         Ok(Drafted(Unfinished::Whole(self.build(value)?, schema)))
@@ -482,7 +481,7 @@ impl Writer {
     /// Whether the object is one of this arena. What a forked child has from its parent is kept by nobody
     /// whom the child could ask, so that it can be no part of anything.
     fn shares(&self, object: &Object) -> Result<bool> {
-        object.attachment().core.env.check_fork()?;
+        object.attachment().core()?;
         Ok(self.at.is_same_arena(object.attachment()))
     }
 
@@ -679,7 +678,7 @@ impl Draft {
     }
 
     fn column(&self, name: &str) -> Result<usize> {
-        self._permit.at.core.env.check_fork()?;
+        self._permit.at.core()?;
         self.layout.column(name)
     }
 
