@@ -565,7 +565,7 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "a stream acknowledges an item before its last batch was looked at",
         breaks: "Q1",
-        file: "channel.rs",
+        file: "channel/receiver.rs",
         edits: &[(
             "                *next += 1;\n                return Ok(Some(batch.record_batch().clone()));\n",
             "                *next += 1;\n                let batch = batch.record_batch().clone();\n                self.item.take().map(|(lease, _, _)| lease.ack());\n                return Ok(Some(batch));\n",
