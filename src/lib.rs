@@ -57,6 +57,7 @@ mod value;
 mod arena;
 pub mod channel;
 pub mod feed;
+mod held;
 mod mutable;
 mod port;
 mod reader;

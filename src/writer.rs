@@ -15,6 +15,7 @@ use crate::core::lock::Lease;
 use crate::core::name;
 use crate::core::tables::Kind;
 use crate::error::{Error, Result};
+use crate::held::Held;
 use crate::reader::{Batch, Bundled, Object, Table, names_bytes};
 use crate::value::array::{AnyView, ArrayDraftLayout, CopyBytes, Element};
 use crate::value::draft::{Bits, DraftLayout, DraftMemory, Text};
@@ -27,26 +28,9 @@ use crate::value::view::{Attachment, STREAM_FROM, Sheet, copy, entries_bytes};
 #[derive(Clone, Debug)]
 pub struct Writer {
     at: Arc<Attachment>,
-    permit: Arc<Held>,
+    permit: Arc<Held<Arc<Attachment>>>,
     /// Makes room when memory runs out, for another try.
     makes_room: bool,
-}
-
-#[derive(Debug)]
-struct Held {
-    at: Arc<Attachment>,
-    permit: Lease,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        // Who takes permits in a loop would have it again before the woken are awake.
-        if let Ok(core) = self.at.core()
-            && core.give_back(self.permit, true)
-        {
-            std::thread::yield_now();
-        }
-    }
 }
 
 /// Something to publish. Made by `From` from batches, arrays, bytes, drafts, bundles, readers, and from
@@ -301,7 +285,7 @@ enum Unfinished {
 
 impl Writer {
     pub(crate) fn new(at: &Arc<Attachment>, permit: Lease) -> Writer {
-        Writer { at: at.clone(), permit: Arc::new(Held { at: at.clone(), permit }), makes_room: true }
+        Writer { at: at.clone(), permit: Arc::new(Held::permit(at.clone(), permit)), makes_room: true }
     }
 
     pub(crate) fn attachment(&self) -> &Arc<Attachment> {
@@ -315,7 +299,7 @@ impl Writer {
     /// Whether the process that held this permit before died with it. Nothing is broken by that:
     /// what it had not published is gone, what it had is whole.
     pub fn recovered(&self) -> bool {
-        self.permit.permit.recovered
+        self.permit.recovered()
     }
 
     /// Makes `value` the current object under `name`, and returns its version.
@@ -657,7 +641,7 @@ impl DraftMemory for Memory {
 pub struct Draft {
     layout: DraftLayout,
     memory: Memory,
-    _permit: Arc<Held>,
+    _permit: Arc<Held<Arc<Attachment>>>,
 }
 
 impl std::fmt::Debug for Draft {
@@ -678,7 +662,7 @@ impl Draft {
     }
 
     fn column(&self, name: &str) -> Result<usize> {
-        self._permit.at.core()?;
+        self._permit.keeper.core()?;
         self.layout.column(name)
     }
 
@@ -731,7 +715,7 @@ impl Draft {
 pub struct ArrayDraft<T: Element, D: Dimension> {
     layout: ArrayDraftLayout<T, D>,
     sheet: Sheet,
-    _permit: Arc<Held>,
+    _permit: Arc<Held<Arc<Attachment>>>,
 }
 
 impl<T: Element, D: Dimension> ArrayDraft<T, D> {

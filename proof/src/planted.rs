@@ -555,11 +555,8 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "a guard that becomes its own gives its lease back at once, and again at its end",
         breaks: "K1",
-        file: "sync.rs",
-        edits: &[(
-            "    fn keep(mut self) -> Held<'static> {\n        self.ended = true;\n",
-            "    fn keep(mut self) -> Held<'static> {\n        self.ended = false;\n",
-        )],
+        file: "held.rs",
+        edits: &[("        self.ended = true;\n        Held {", "        self.ended = false;\n        Held {")],
         test: ("it", "midway::a_permit_that_becomes_its_own"),
     },
     Bug {

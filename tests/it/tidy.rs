@@ -18,7 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["seat", "zone"],
     &["object", "hold", "name", "wait", "lock", "ring", "broadcast", "recover"],
     &["check", "view", "unchecked", "array", "layout", "schema", "message", "skeleton", "plan", "batch", "draft"],
-    &["reader", "writer", "report", "arena"],
+    &["held", "reader", "writer", "report", "arena"],
 ];
 
 /// The folders of `src/`, and the rows of [`LAYERS`] whose files are in each.
