@@ -35,7 +35,7 @@ use crate::core::lock::Lease;
 use crate::core::ring::{End, MAX_CELLS, Outcome};
 use crate::core::sys::Sys;
 use crate::core::tables::Kind;
-use crate::error::{Error, Result};
+use crate::error::{Counted, Error, Missing, Result};
 pub use crate::port::Contents;
 use crate::port::{Port, time_left};
 use crate::reader::{Batch, Object, Table};
@@ -118,11 +118,8 @@ impl Arena {
             core.recover(false)?;
             taken = core.try_subscribe(port.ring, from)?;
         }
-        let (lease, position) = taken.ok_or(Error::Limit {
-            what: "subscribers of one feed",
-            limit: MAX_SUBSCRIBERS as u64,
-            hint: "end some; `faretra who` lists them",
-        })?;
+        let full = Error::Limit { what: Counted::Subscribers, limit: MAX_SUBSCRIBERS as u64 };
+        let (lease, position) = taken.ok_or(full)?;
         let subscriber = Subscriber { port, lease, position };
         let newest = subscriber.port.core()?.items_end(subscriber.port.ring);
         if position > newest {
@@ -180,8 +177,8 @@ impl Arena {
             (Some(schema), _) => schema,
             (None, Some(batch)) => batch.schema(),
             (None, None) => {
-                let hint = format!(" in the feed `{name}`: nothing was appended to it");
-                return Err(Error::NotFound { what: "schema", name: name.into(), hint });
+                let (within, detail) = (self.name().to_owned(), String::new());
+                return Err(Error::NotFound { what: Missing::Schema, name: name.into(), within, detail });
             }
         };
         for batch in &batches {

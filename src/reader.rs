@@ -11,14 +11,14 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arrow_array::{RecordBatch, RecordBatchIterator, RecordBatchReader};
-use arrow_schema::{ArrowError, SchemaRef};
+use arrow_schema::SchemaRef;
 use ndarray::{Dimension, Ix1};
 
 use crate::core::geometry::meta;
 use crate::core::recover::Violation;
 use crate::core::tables::Kind;
 use crate::core::word::{Id, State};
-use crate::error::{Error, Result};
+use crate::error::{Error, Missing, Result};
 use crate::value::array::{Array, ArrayInfo, Element};
 use crate::value::batch::{Layout, Region};
 use crate::value::check::{Ask, Key, Trust, Values};
@@ -135,8 +135,8 @@ impl Object {
 
     fn no_column(&self, name: &str, schema: &SchemaRef) -> Error {
         let names: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
-        let hint = format!(" in `{}`; it has {}", self.name, names.join(", "));
-        Error::NotFound { what: "column", name: name.to_owned(), hint }
+        let detail = format!("it has {}", names.join(", "));
+        Error::NotFound { what: Missing::Column, name: name.to_owned(), within: self.name.to_string(), detail }
     }
 
     fn expect(&self, kind: Kind) -> Result<()> {
@@ -427,10 +427,7 @@ impl Table {
     /// All batches in order, each built when asked for.
     pub fn reader(&self) -> impl RecordBatchReader + Send + use<> {
         let table = self.clone();
-        let batches = (0..self.num_batches()).map(move |i| {
-            let batch = table.batch(i).map_err(|e| ArrowError::ExternalError(Box::new(e)))?;
-            Ok(batch.record)
-        });
+        let batches = (0..self.num_batches()).map(move |i| Ok(table.batch(i)?.record));
         RecordBatchIterator::new(batches, self.schema())
     }
 
@@ -491,8 +488,8 @@ impl Bundled {
     /// A member. It keeps the pin of the whole bundle.
     pub fn get(&self, name: &str) -> Result<Object> {
         let Some(index) = self.names.index_of(name) else {
-            let hint = format!(" in the bundle `{}`; it has {}", self.object.name, self.names.joined());
-            return Err(Error::NotFound { what: "member", name: name.to_owned(), hint });
+            let (within, detail) = (self.object.name.to_string(), format!("it has {}", self.names.joined()));
+            return Err(Error::NotFound { what: Missing::Member, name: name.to_owned(), within, detail });
         };
         let mut part = self.object.part(index)?;
         part.name = format!("{}/{name}", self.object.name).into();

@@ -107,10 +107,12 @@ fn value_fits<T>() -> Result<()> {
     if size_of::<T>() <= MAX_VALUE {
         return Ok(());
     }
-    Err(Error::invalid(format!(
-        "a shared value has at most {MAX_VALUE} bytes, not {}: publish it, or use a mutable array",
-        size_of::<T>()
-    )))
+    Err(Error::TooLarge {
+        what: "bytes of a shared value",
+        asked: size_of::<T>() as u64,
+        most: MAX_VALUE as u64,
+        hint: "publish it, or use a mutable array",
+    })
 }
 
 /// Words for a value of `T`, of zeros; on the stack if they are few.
@@ -219,7 +221,7 @@ impl Arena {
     /// # Errors
     ///
     /// [`Error::Mismatch`] if the name is something else's, or a value of another size;
-    /// [`Error::Invalid`] for more than [`MAX_VALUE`] bytes.
+    /// [`Error::TooLarge`] for more than [`MAX_VALUE`] bytes.
     pub fn shared_value<T: Pod>(&self, name: &str, initial: T) -> Result<SharedValue<T>> {
         value_fits::<T>()?;
         let size = size_of::<T>() as u64;
