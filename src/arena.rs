@@ -30,7 +30,7 @@ use crate::core::sys::{Process, Sys, directory_room, is_tmpfs, os_error};
 use crate::core::tables::Tables;
 use crate::core::wait::SLICE;
 use crate::core::word::SeatState;
-use crate::error::{Error, Result};
+use crate::error::{Error, Missing, Result};
 use crate::reader::{Batch, Bundled, Object, Table, unreadable};
 use crate::report::{
     ArenaInfo, ChannelInfo, Entry, Holder, Observer, Stats, channels, entries, holders, largest_holders, living, stats,
@@ -199,6 +199,11 @@ impl Options {
         Ok(self.directory().join(format!("{PREFIX}{name}")))
     }
 
+    fn missing(&self, name: &str, detail: &str) -> Error {
+        let within = self.directory().display().to_string();
+        Error::NotFound { what: Missing::Arena, name: name.into(), within, detail: detail.into() }
+    }
+
     fn params(&self) -> Result<Params> {
         if self.limit == 0 {
             return Err(Error::invalid("the limit is 0 bytes; an arena needs some, say 1GiB"));
@@ -206,9 +211,13 @@ impl Options {
         let default = (64 * GIB).max(self.limit.saturating_mul(16)).min(MAX_CAPACITY);
         let capacity = self.capacity.unwrap_or(default);
         if capacity > MAX_CAPACITY {
-            return Err(Error::invalid(format!(
-                "capacity {capacity} is more than the largest, {MAX_CAPACITY} bytes (1 TiB)"
-            )));
+            let what = "bytes of capacity";
+            return Err(Error::TooLarge {
+                what,
+                asked: capacity,
+                most: MAX_CAPACITY,
+                hint: "1 TiB serves any machine",
+            });
         }
         if self.limit > capacity {
             return Err(Error::invalid(format!("limit {} is more than the capacity, {capacity} bytes", self.limit)));
@@ -274,14 +283,9 @@ impl Options {
 
     fn open_now(&self, name: &str) -> Result<Arena> {
         let path = self.path(name)?;
-        let missing = |hint: &str| Error::NotFound {
-            what: "arena",
-            name: name.into(),
-            hint: format!(" in {}{hint}", self.directory().display()),
-        };
         let (posix, geo) = match Posix::open(&path, true, self.trust_others) {
             Err(Error::Os { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                return Err(missing("; create it with `faretra create`, or see `faretra ls`"));
+                return Err(self.missing(name, ""));
             }
             other => other?,
         };
@@ -291,12 +295,12 @@ impl Options {
         }
         let core = self.attach(tables, |core| match admit(core)? {
             true => Ok(()),
-            false => Err(missing("; it has just ended or is being removed")),
+            false => Err(self.missing(name, "it has just ended or is being removed")),
         })?;
         // A2: we were seen, or see that it is over.
         if !outlives_closing(&core)? {
             core.detach();
-            return Err(missing("; it has just been removed"));
+            return Err(self.missing(name, "it has just been removed"));
         }
         // What the dead left is settled by whoever comes next.
         core.recover(false)?;
@@ -423,8 +427,7 @@ impl Options {
                 }
             }
             Err(Error::Os { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                let hint = format!(" in {}; see `faretra ls`", self.directory().display());
-                Err(Error::NotFound { what: "arena", name: name.into(), hint })
+                Err(self.missing(name, ""))
             }
             Err(e) => Err(e),
         }
@@ -559,8 +562,8 @@ impl Arena {
 
     #[cold]
     pub(crate) fn missing(&self, name: &str) -> Error {
-        let hint = format!(" in arena `{}`; see `faretra ls {}`", self.name(), self.name());
-        Error::NotFound { what: "object", name: name.into(), hint }
+        let within = self.name().to_owned();
+        Error::NotFound { what: Missing::Object, name: name.into(), within, detail: String::new() }
     }
 
     /// The current batch under a name.
@@ -735,8 +738,8 @@ impl Attachment {
             }
         }
         match f() {
-            Err(Error::NoSpace { asked, free, bound, of, hint, .. }) => {
-                Err(Error::NoSpace { asked, free, bound, of, hint, largest_holders: largest_holders(core) })
+            Err(Error::NoSpace { asked, free, bound, of, .. }) => {
+                Err(Error::NoSpace { asked, free, bound, of, largest_holders: largest_holders(core) })
             }
             other => other,
         }

@@ -72,7 +72,7 @@ pub use crate::value::draft::{Bits, Text};
 pub use crate::value::schema::MAX_DEPTH;
 pub use arena::{Arena, GIB, KIB, MIB, Options};
 pub use channel::{ForwardError, Lease, Receiver, RecvError, SendError, Sender};
-pub use error::{Error, HolderBytes, Result};
+pub use error::{Bound, Counted, Error, HolderBytes, Missing, Result};
 pub use feed::{AppendError, Feed, Subscriber, SubscriberError};
 pub use mutable::{MAX_PARTITIONS, MutableArray, Rows, RowsMut};
 pub use reader::{Batch, Bundled, Column, IpcMessages, Object, Table};

@@ -16,12 +16,13 @@ use crate::core::name;
 use crate::core::tables::Kind;
 use crate::error::{Error, Result};
 use crate::held::Held;
-use crate::reader::{Batch, Bundled, Object, Table, names_bytes};
+use crate::reader::{Batch, Bundled, Object, Table};
 use crate::value::array::{AnyView, ArrayDraftLayout, CopyBytes, Element};
 use crate::value::draft::{Bits, DraftLayout, DraftMemory, Text};
+use crate::value::parts::{MemberNames, TableBody, list_bytes};
 use crate::value::plan::{Locate, Plan};
 use crate::value::schema::empty_batch;
-use crate::value::view::{Attachment, STREAM_FROM, Sheet, copy, entries_bytes};
+use crate::value::view::{Attachment, STREAM_FROM, Sheet, copy};
 
 /// The right to write: one of the arena's permits, given back when the last of the writer and its
 /// drafts is dropped, or when the process dies.
@@ -342,7 +343,7 @@ impl Writer {
         let layout = DraftLayout::new(schema, rows, &text_bytes)?;
         let parts = layout.part_bytes().to_vec();
         let (root, parts) = self.with_room(|| {
-            let root = Sheet::new(&self.at, Kind::Batch, entries_bytes(parts.len() as u64) + layout.root_bytes())?;
+            let root = Sheet::new(&self.at, Kind::Batch, list_bytes(parts.len() as u64) + layout.root_bytes())?;
             let parts: Result<Vec<Sheet>> = parts.iter().map(|len| Sheet::new(&self.at, Kind::Column, *len)).collect();
             Ok((root, parts?))
         })?;
@@ -504,7 +505,7 @@ impl Writer {
 
     fn build_plan(&self, plan: &Plan<'_>) -> Result<Sheet> {
         let parts = plan.part_bytes();
-        let front = entries_bytes((parts.len() + plan.held().len()) as u64);
+        let front = list_bytes((parts.len() + plan.held().len()) as u64);
         let streaming = plan.total_bytes() >= STREAM_FROM as u64;
         let put: CopyBytes<'_> = &|to, from| copy(to, from, streaming);
         self.with_room(|| {
@@ -571,14 +572,14 @@ impl Writer {
     fn join_table(&self, schema: SchemaRef, batches: Vec<Part<'_>>, rows: u64) -> Result<Sheet> {
         // The table's own body is an empty batch: that is its schema.
         let empty = empty_batch(&schema)?;
-        let plan = Plan::new(&empty, Locate::NOWHERE)?;
-        let front = entries_bytes(batches.len() as u64);
-        let mut root = self.with_room(|| Sheet::new(&self.at, Kind::Table, front + plan.root_bytes()))?;
+        let body = TableBody::new(&empty)?;
+        let front = list_bytes(batches.len() as u64);
+        let mut root = self.with_room(|| Sheet::new(&self.at, Kind::Table, front + body.bytes()))?;
         for batch in batches {
             batch.join(&mut root, &self.at)?;
         }
         let at = root.offset() + front;
-        plan.write_root(at, &[], &mut root.bytes()?[front as usize..], &|to, from| to.copy_from_slice(from));
+        body.write(at, &mut root.bytes()?[front as usize..]);
         root.set_rows(rows);
         Ok(root)
     }
@@ -600,16 +601,10 @@ impl Writer {
         part: impl Fn(V) -> Result<Part<'a>>,
     ) -> Result<Sheet> {
         let (names, values): (Vec<String>, Vec<V>) = members.into_iter().unzip();
-        for (i, name) in names.iter().enumerate() {
-            name::check(name)?;
-            if names[..i].contains(name) {
-                return Err(Error::invalid(format!("the bundle has two members named `{name}`")));
-            }
-        }
-        let body = names_bytes(names.iter().map(String::as_str));
+        let body = MemberNames::new(names)?.to_body();
         let members = values.into_iter().map(part).collect::<Result<Vec<Part<'_>>>>()?;
         let count = members.len() as u64;
-        let front = entries_bytes(count);
+        let front = list_bytes(count);
         let mut root = self.with_room(|| Sheet::new(&self.at, Kind::Bundle, front + body.len() as u64))?;
         for member in members {
             member.join(&mut root, &self.at)?;
@@ -628,7 +623,7 @@ struct Memory {
 
 impl DraftMemory for Memory {
     fn root(&mut self) -> &mut [u8] {
-        let front = entries_bytes(self.parts.len() as u64) as usize;
+        let front = list_bytes(self.parts.len() as u64) as usize;
         self.root.bytes().ok().and_then(|b| b.get_mut(front..)).unwrap_or_default()
     }
 
@@ -699,7 +694,7 @@ impl Draft {
 
     fn finish(mut self) -> Result<Sheet> {
         let offsets: Vec<u64> = self.memory.parts.iter().map(Sheet::offset).collect();
-        let at = self.memory.root.offset() + entries_bytes(offsets.len() as u64);
+        let at = self.memory.root.offset() + list_bytes(offsets.len() as u64);
         self.layout.finish(at, &offsets, &mut self.memory)?;
         let Memory { mut root, parts } = self.memory;
         for part in parts {

@@ -398,7 +398,8 @@ impl Sending<'_> {
                     }
                     if begun.elapsed() >= PATIENCE && !std::mem::replace(&mut self.told.memory, true) {
                         bar.suspend(|| {
-                            failure::note(format_args!("waiting for memory, Ctrl-C ends this: {error}"));
+                            let why = failure::library_text(&error);
+                            failure::note(format_args!("waiting for memory, Ctrl-C ends this: {why}"));
                         });
                     }
                     value

@@ -11,7 +11,7 @@ use crate::channel::RecvError;
 use crate::channel::lease::{Lease, Leased};
 use crate::core::ring::{End, Outcome};
 use crate::core::tables::Kind;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::port::{Ended, Port, Waited};
 use crate::reader::{Object, Table};
 
@@ -20,13 +20,14 @@ impl Arena {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`] if there is no object of that name; [`Error::Mismatch`] if the object is no channel.
+    /// [`Error::NotFound`](crate::Error::NotFound) if there is no object of that name;
+    /// [`Error::Mismatch`](crate::Error::Mismatch) if the object is no channel.
     pub fn receiver(&self, name: &str) -> Result<Receiver> {
         Ok(Receiver { port: Arc::new(Port::named(self, name, Kind::Channel, End::Receive)?) })
     }
 
-    /// Waits until the channel `name` exists, and returns a receiving end of it. Fails with [`Error::TimedOut`] if no
-    /// such channel exists after `timeout`.
+    /// Waits until the channel `name` exists, and returns a receiving end of it. Fails with
+    /// [`Error::TimedOut`](crate::Error::TimedOut) if no such channel exists after `timeout`.
     pub fn receiver_timeout(&self, name: &str, timeout: Duration) -> Result<Receiver> {
         self.when_named(name, timeout, || self.receiver(name))
     }
@@ -128,8 +129,8 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// [`RecvError::Closed`] if the channel ended without a batch; [`RecvError::Failed`] with [`Error::Mismatch`] for a
-    /// channel of mixed contents, which has no schema.
+    /// [`RecvError::Closed`] if the channel ended without a batch; [`RecvError::Failed`] with
+    /// [`Error::Mismatch`](crate::Error::Mismatch) for a channel of mixed contents, which has no schema.
     pub fn reader(&self) -> Result<BatchReader, RecvError> {
         self.port.expect_one_schema()?;
         let schema = self.schema(None)?;
@@ -263,12 +264,11 @@ pub struct BatchReader {
 
 impl BatchReader {
     fn step(&mut self) -> Result<Option<RecordBatch>, ArrowError> {
-        let external = |e: Error| ArrowError::ExternalError(Box::new(e));
         loop {
             if let Some((_, table, next)) = &mut self.item
                 && *next < table.num_batches()
             {
-                let batch = table.batch(*next).map_err(external)?;
+                let batch = table.batch(*next)?;
                 *next += 1;
                 return Ok(Some(batch.record_batch().clone()));
             }
@@ -278,7 +278,7 @@ impl BatchReader {
             }
             match self.receiver.recv() {
                 Ok(lease) => {
-                    let table = Table::try_from(Object::clone(&lease)).map_err(external)?;
+                    let table = Table::try_from(Object::clone(&lease))?;
                     self.item = Some((lease, table, 0));
                 }
                 Err(RecvError::Closed { clean: true }) => return Ok(None),

@@ -11,7 +11,7 @@ use crate::core::lock::Lease;
 use crate::core::ring::End;
 use crate::core::tables::Kind;
 use crate::core::word::Id;
-use crate::error::{Error, Result};
+use crate::error::{Counted, Error, Missing, Result};
 use crate::feed::{MAX_SUBSCRIBERS, SubscriberError};
 use crate::port::{Ended, Port, Waited};
 use crate::reader::{Batch, Object, Table};
@@ -66,11 +66,8 @@ impl Arena {
             core.recover(false)?;
             taken = core.try_subscribe(port.ring, from)?;
         }
-        let (lease, position) = taken.ok_or(Error::Limit {
-            what: "subscribers of one feed",
-            limit: MAX_SUBSCRIBERS as u64,
-            hint: "end some; `faretra who` lists them",
-        })?;
+        let full = Error::Limit { what: Counted::Subscribers, limit: MAX_SUBSCRIBERS as u64 };
+        let (lease, position) = taken.ok_or(full)?;
         let newest = core.items_end(port.ring);
         let subscriber = Subscriber { port, lease, position };
         if position > newest {
@@ -129,8 +126,8 @@ impl Arena {
             (Some(schema), _) => schema,
             (None, Some(batch)) => batch.schema(),
             (None, None) => {
-                let hint = format!(" in the feed `{name}`: nothing was appended to it");
-                return Err(Error::NotFound { what: "schema", name: name.into(), hint });
+                let (within, detail) = (self.name().to_owned(), String::new());
+                return Err(Error::NotFound { what: Missing::Schema, name: name.into(), within, detail });
             }
         };
         for batch in &batches {
@@ -366,12 +363,8 @@ impl Iterator for BatchReader {
 
     fn next(&mut self) -> Option<Self::Item> {
         let item = self.subscriber.step(&mut self.ended)?;
-        let external = |e: Box<dyn std::error::Error + Send + Sync>| ArrowError::ExternalError(e);
-        let batch = item.map_err(|e| external(e.into())).and_then(|item| {
-            let batch = Batch::try_from(item).map_err(|e| external(e.into()))?;
-            Ok(batch.record_batch().clone())
-        });
-        Some(batch)
+        let batch = item.map_err(|e| ArrowError::ExternalError(e.into()));
+        Some(batch.and_then(|item| Ok(Batch::try_from(item)?.record_batch().clone())))
     }
 }
 

@@ -35,7 +35,7 @@ impl Arena {
     /// # Errors
     ///
     /// [`Error::Mismatch`] if `name` stands for an object of another kind, or for a mutex whose value has another size;
-    /// [`Error::Invalid`] for a value of more than [`MAX_VALUE`](crate::sync::MAX_VALUE) bytes.
+    /// [`Error::TooLarge`] for a value of more than [`MAX_VALUE`](crate::sync::MAX_VALUE) bytes.
     pub fn mutex_with<T: Pod>(&self, name: &str, initial: T) -> Result<Mutex<T>> {
         value_fits::<T>()?;
         let form = form::<T>();

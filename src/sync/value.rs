@@ -22,7 +22,7 @@ impl Arena {
     /// # Errors
     ///
     /// [`Error::Mismatch`](crate::Error::Mismatch) if `name` stands for an object of another kind, or for a value of another
-    /// size; [`Error::Invalid`](crate::Error::Invalid) for a value of more than [`MAX_VALUE`](crate::sync::MAX_VALUE) bytes.
+    /// size; [`Error::TooLarge`](crate::Error::TooLarge) for a value of more than [`MAX_VALUE`](crate::sync::MAX_VALUE) bytes.
     pub fn shared_value<T: Pod>(&self, name: &str, initial: T) -> Result<SharedValue<T>> {
         value_fits::<T>()?;
         let size = size_of::<T>() as u64;

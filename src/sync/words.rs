@@ -14,10 +14,12 @@ pub(super) fn value_fits<T>() -> Result<()> {
     if size_of::<T>() <= MAX_VALUE {
         return Ok(());
     }
-    Err(Error::invalid(format!(
-        "a shared value has at most {MAX_VALUE} bytes, not {}: publish it, or use a mutable array",
-        size_of::<T>()
-    )))
+    Err(Error::TooLarge {
+        what: "bytes of a shared value",
+        asked: size_of::<T>() as u64,
+        most: MAX_VALUE as u64,
+        hint: "publish it, or use a mutable array",
+    })
 }
 
 /// Words for a value of `T`, of zeros; on the stack if they are few.

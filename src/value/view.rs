@@ -467,11 +467,6 @@ pub fn bytes_below(core: &Core<Posix>, id: Id, depth: u32) -> u64 {
     bytes
 }
 
-/// Bytes that entries take in front of an object's body, padded so that the body is 64-aligned.
-pub fn entries_bytes(parts: u64) -> u64 {
-    (parts * size_of::<Entry>() as u64).next_multiple_of(64)
-}
-
 /// From this size on a copy goes around the cache: 0.6 to 0.8 of the time of memcpy, and the reader's
 /// cache stays as it was. Below, the copy is likely to be read from the cache.
 pub const STREAM_FROM: usize = 8 << 20;

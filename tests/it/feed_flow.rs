@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use faretra::feed::{Contents, Start, WhenFull};
-use faretra::{AppendError, Arena, Error, Feed, Object, Subscriber, SubscriberError, Value, Writer};
+use faretra::{AppendError, Arena, Error, Feed, Missing, Object, Subscriber, SubscriberError, Value, Writer};
 
 use crate::feed_history::{self, Did, Rules, Told};
 use crate::flow::{KINDS, Patience, Refused, Went, allowed, offer, try_to, went};
@@ -251,7 +251,7 @@ impl FeedFlow {
                 }
                 table.num_batches()
             }
-            Err(Error::NotFound { what: "schema", .. }) => 0,
+            Err(Error::NotFound { what: Missing::Schema, .. }) => 0,
             Err(e) => return allowed(Err(e)),
         };
         self.log.did_at(Did::SnapEnd, feed, 0, count);

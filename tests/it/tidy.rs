@@ -17,7 +17,20 @@ const LAYERS: &[&[&str]] = &[
     &["sys", "segment", "tables"],
     &["seat", "zone"],
     &["object", "hold", "name", "wait", "lock", "ring", "broadcast", "recover"],
-    &["check", "view", "unchecked", "array", "layout", "schema", "message", "skeleton", "plan", "batch", "draft"],
+    &[
+        "check",
+        "view",
+        "unchecked",
+        "array",
+        "layout",
+        "schema",
+        "message",
+        "skeleton",
+        "plan",
+        "batch",
+        "draft",
+        "parts",
+    ],
     &["held", "reader", "writer", "report", "arena"],
 ];
 
