@@ -19,13 +19,13 @@ use crate::core::tables::Tables;
 use crate::core::verify::Violation;
 use crate::core::wait::SLICE;
 use crate::core::word::ArenaLife;
-use crate::error::{Error, Result, in_time};
+use crate::error::{Error, Missing, Result, in_time};
 use crate::reader::{Batch, Bundled, Object, Table, unreadable};
 use crate::report::{
     ArenaInfo, ChannelInfo, Entry, Holder, Observer, Stats, channels, entries, holders, living, stats,
 };
 use crate::value::array::{Array, Element};
-use crate::value::check::{Known, Values};
+use crate::value::check::Values;
 use crate::value::view::{Attachment, Pin};
 use crate::writer::Writer;
 
@@ -186,6 +186,11 @@ impl Options {
         Ok(self.directory().join(format!("{PREFIX}{name}")))
     }
 
+    fn missing(&self, name: &str, detail: &str) -> Error {
+        let within = self.directory().display().to_string();
+        Error::NotFound { what: Missing::Arena, name: name.into(), within, detail: detail.into() }
+    }
+
     fn params(&self) -> Result<Params> {
         if self.limit == 0 {
             return Err(Error::invalid("the limit is 0 bytes; an arena needs some, say 1GiB"));
@@ -193,9 +198,13 @@ impl Options {
         let default = (64 * GIB).max(self.limit.saturating_mul(16)).min(MAX_CAPACITY);
         let capacity = self.capacity.unwrap_or(default);
         if capacity > MAX_CAPACITY {
-            return Err(Error::invalid(format!(
-                "capacity {capacity} is more than the largest, {MAX_CAPACITY} bytes (1 TiB)"
-            )));
+            let what = "bytes of capacity";
+            return Err(Error::TooLarge {
+                what,
+                asked: capacity,
+                most: MAX_CAPACITY,
+                hint: "1 TiB serves any machine",
+            });
         }
         if self.limit > capacity {
             return Err(Error::invalid(format!("limit {} is more than the capacity, {capacity} bytes", self.limit)));
@@ -264,14 +273,9 @@ impl Options {
 
     fn open_now(&self, name: &str) -> Result<Arena> {
         let path = self.path(name)?;
-        let missing = |hint: &str| Error::NotFound {
-            what: "arena",
-            name: name.into(),
-            hint: format!(" in {}{hint}", self.directory().display()),
-        };
         let (posix, geo) = match Posix::open(&path, true, self.trust_others) {
             Err(Error::Os { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                return Err(missing("; create it with `faretra create`, or see `faretra ls`"));
+                return Err(self.missing(name, ""));
             }
             other => other?,
         };
@@ -282,7 +286,7 @@ impl Options {
         let (seats, process) = (self.seats(&tables.geo), Process::current());
         let command = process.command().unwrap_or_default();
         let Some(core) = Core::enter(tables, seats, process, &command)? else {
-            return Err(missing("; it has just ended or is being removed"));
+            return Err(self.missing(name, "it has just ended or is being removed"));
         };
         // What the dead left is settled by whoever comes next.
         core.recover(false)?;
@@ -312,9 +316,7 @@ impl Options {
     fn arena(&self, core: Core<Posix>, name: &str) -> Arena {
         core.env.close_lock_fd();
         core.env.set_spin(self.spin);
-        let path = core.env.file().path().to_owned();
-        let at = Attachment { core, name: name.into(), values: self.values, known: Known::default() };
-        Arena { at: Arc::new(at), path }
+        Arena { at: Arc::new(Attachment::new(core, name, self.values)) }
     }
 
     /// Takes an arena's name away. Those who have it open go on; its memory goes with the last of them.
@@ -328,7 +330,7 @@ impl Options {
             }
             Err(e) => return Err(e),
         };
-        if arena.at.core.remove_arena()? {
+        if arena.at.core()?.remove_arena()? {
             return Ok(());
         }
         Err(Error::TimedOut(Duration::from_millis(PATIENCE.into())))
@@ -401,8 +403,7 @@ impl Options {
                 }
             }
             Err(Error::Os { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                let hint = format!(" in {}; see `faretra ls`", self.directory().display());
-                Err(Error::NotFound { what: "arena", name: name.into(), hint })
+                Err(self.missing(name, ""))
             }
             Err(e) => Err(e),
         }
@@ -428,7 +429,6 @@ fn check_arena_name(name: &str) -> Result<()> {
 #[derive(Clone, Debug)]
 pub struct Arena {
     at: Arc<Attachment>,
-    path: PathBuf,
 }
 
 impl Arena {
@@ -453,7 +453,7 @@ impl Arena {
 
     /// Its file.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.at.path()
     }
 
     /// The current object under a name, pinned. No system call, no lock, no copy.
@@ -466,14 +466,13 @@ impl Arena {
     }
 
     pub(crate) fn of(at: &Arc<Attachment>) -> Arena {
-        let path = at.core.env.file().path().to_owned();
-        Arena { at: at.clone(), path }
+        Arena { at: at.clone() }
     }
 
     #[cold]
     pub(crate) fn missing(&self, name: &str) -> Error {
-        let hint = format!(" in arena `{}`; see `faretra ls {}`", self.name(), self.name());
-        Error::NotFound { what: "object", name: name.into(), hint }
+        let within = self.name().to_owned();
+        Error::NotFound { what: Missing::Object, name: name.into(), within, detail: String::new() }
     }
 
     /// The current batch under a name.
@@ -501,13 +500,12 @@ impl Arena {
     pub fn wait_for(&self, name: &str, newer_than: u64, timeout: Duration) -> Result<Object> {
         name::check(name)?;
         let start = Instant::now();
-        let core = &self.at.core;
+        let core = self.at.core()?;
         loop {
             let newer = || match Pin::named(&self.at, name)? {
                 Some(pin) => Ok(Some(Object::pinned(pin, name)?).filter(|o| o.version() > newer_than)),
                 None => Ok(None),
             };
-            core.env.check_fork()?;
             // A name that is there rings its own bell; until then any new name might be it.
             let found = core.lookup(name)?;
             let bell = found.map_or(header::NAME_BELL, |id| core.name_bell(id));
@@ -540,8 +538,7 @@ impl Arena {
 
     /// Everything that is published, by name.
     pub fn names(&self) -> Result<Vec<Entry>> {
-        self.at.core.env.check_fork()?;
-        entries(&self.at.core)
+        entries(self.at.core()?)
     }
 
     /// A writer, as soon as one of the arena's permits is free. A permit whose holder died comes back.
@@ -560,49 +557,45 @@ impl Arena {
     }
 
     fn permit(&self, timeout: Option<Duration>) -> Result<Writer> {
-        let core = &self.at.core;
-        core.env.check_fork()?;
+        let core = self.at.core()?;
         let permit = core.lease(core.permits(), timeout)?;
         Ok(Writer::new(&self.at, permit))
     }
 
     /// Bytes that the arena may use now.
     pub fn limit(&self) -> u64 {
-        // 0 in a forked child, which does not have the header.
-        self.at.core.env.check_fork().map_or(0, |()| self.at.core.limit())
+        self.at.core().map_or(0, |core| core.limit())
     }
 
     /// Changes the limit, up to the capacity. Below what is in use, it only stops growth.
     pub fn set_limit(&self, bytes: u64) -> Result<()> {
-        self.at.core.env.check_fork()?;
-        let capacity = self.at.core.geo.params.capacity;
+        let core = self.at.core()?;
+        let capacity = core.geo.params.capacity;
         if bytes == 0 || bytes > capacity {
             return Err(Error::invalid(format!(
                 "the limit must be from 1 to the capacity, {capacity} bytes, not {bytes}"
             )));
         }
-        self.at.core.env.store(header::LIMIT, bytes, Relaxed);
+        core.env.store(header::LIMIT, bytes, Relaxed);
         Ok(())
     }
 
     /// Gives the memory of freed objects back to the system. Returns how many bytes that were.
     pub fn trim(&self) -> Result<u64> {
-        self.at.core.env.check_fork()?;
-        self.at.core.recover(true)?;
-        self.at.core.return_stash();
-        Ok(self.at.core.trim(u64::MAX))
+        let core = self.at.core()?;
+        core.recover(true)?;
+        core.return_stash();
+        Ok(core.trim(u64::MAX))
     }
 
     /// Settles what dead participants left. Others do that too, when they come or run short.
     pub fn recover(&self) -> Result<Recovered> {
-        self.at.core.env.check_fork()?;
-        self.at.core.recover(true)
+        self.at.core()?.recover(true)
     }
 
     /// Checks every rule of the arena; an empty list means that it is sound.
     pub fn verify(&self) -> Result<Vec<Violation>> {
-        self.at.core.env.check_fork()?;
-        self.at.core.verify()
+        self.at.core()?.verify()
     }
 
     /// Checks every rule of the arena, and then reads every object that somebody keeps: batches with all their values,
@@ -616,19 +609,16 @@ impl Arena {
 
     /// What it holds.
     pub fn stats(&self) -> Result<Stats> {
-        self.at.core.env.check_fork()?;
-        stats(&self.at.core)
+        stats(self.at.core()?)
     }
 
     /// Its channels and feeds, by name.
     pub fn channels(&self) -> Result<Vec<ChannelInfo>> {
-        self.at.core.env.check_fork()?;
-        channels(&self.at.core)
+        channels(self.at.core()?)
     }
 
     /// Who takes part, and what each keeps.
     pub fn who(&self) -> Result<Vec<Holder>> {
-        self.at.core.env.check_fork()?;
-        holders(&self.at.core)
+        holders(self.at.core()?)
     }
 }

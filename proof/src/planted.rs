@@ -540,17 +540,14 @@ const BUGS: &[Bug] = &[
     Bug {
         what: "a guard that becomes its own gives its lease back at once, and again at its end",
         breaks: "K1",
-        file: "sync.rs",
-        edits: &[(
-            "fn keep(mut self) -> Held<'static> { self.ended = true;",
-            "fn keep(mut self) -> Held<'static> { self.ended = false;",
-        )],
+        file: "held.rs",
+        edits: &[("self.ended = true; Held {", "self.ended = false; Held {")],
         test: ("it", "midway::a_permit_that_becomes_its_own"),
     },
     Bug {
         what: "a stream acknowledges an item before its last batch was looked at",
         breaks: "Q1",
-        file: "channel.rs",
+        file: "channel/receiver.rs",
         edits: &[(
             "*next += 1; return Ok(Some(batch.record_batch().clone()));",
             "*next += 1; let batch = batch.record_batch().clone(); self.item.take().map(|(lease, _, _)| lease.ack()); return Ok(Some(batch));",

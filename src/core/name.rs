@@ -40,8 +40,12 @@ use crate::error::{Error, Result};
 /// Checks a name of an object.
 pub fn check(name: &str) -> Result<()> {
     let len = name.len();
-    if len == 0 || len > MAX_NAME {
-        return Err(Error::invalid(format!("a name has 1 to {MAX_NAME} bytes, `{name}` has {len}")));
+    if len > MAX_NAME {
+        let (asked, most) = (len as u64, MAX_NAME as u64);
+        return Err(Error::TooLarge { what: "bytes of a name", asked, most, hint: "choose a shorter name" });
+    }
+    if name.is_empty() {
+        return Err(Error::invalid(format!("a name has 1 to {MAX_NAME} bytes, and this one has none")));
     }
     if name.chars().any(char::is_control) {
         return Err(Error::invalid(format!("a name has no control characters: {name:?}")));

@@ -103,9 +103,10 @@ impl<E: Env> Core<E> {
     /// O3: writes an entry of our draft.
     pub(crate) fn list_part(&self, parent: Draft, index: u64, entry: Entry) -> Result<()> {
         if index >= MAX_PARTS {
-            return Err(Error::Limit {
+            return Err(Error::TooLarge {
                 what: "parts of one object",
-                limit: MAX_PARTS,
+                asked: index + 1,
+                most: MAX_PARTS,
                 hint: "use fewer, larger batches or columns",
             });
         }

@@ -395,8 +395,8 @@ impl<E: Env> Core<E> {
             }
         }
         match f() {
-            Err(Error::NoSpace { asked, free, bound, of, hint, .. }) => {
-                Err(Error::NoSpace { asked, free, bound, of, hint, largest_holders: self.largest_holders() })
+            Err(Error::NoSpace { asked, free, bound, of, .. }) => {
+                Err(Error::NoSpace { asked, free, bound, of, largest_holders: self.largest_holders() })
             }
             other => other,
         }

@@ -37,7 +37,7 @@ use crate::core::mem::{Load, Mem};
 use crate::core::sys::{Process, Sys};
 use crate::core::tables::Tables;
 use crate::core::word::{Owner, Seat, SeatState, Ticket};
-use crate::error::{Error, Result};
+use crate::error::{Counted, Error, Result};
 
 /// Everything that the protocols run on.
 pub trait Env: Mem + Sys {}
@@ -225,7 +225,7 @@ impl<E: Env> Core<E> {
             }
             return Ok(Some(core));
         }
-        Err(Error::Limit { what: "participants", limit: seats, hint: "end some of them; `faretra who` lists them" })
+        Err(Error::Limit { what: Counted::Participants, limit: seats })
     }
 
     fn turn_seat(&self, seat: u64, old: Seat, new: Seat) -> bool {

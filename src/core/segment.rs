@@ -33,7 +33,7 @@ use crate::core::geometry::{Geometry, PAGE, Params, header};
 use crate::core::mem::{Load, Mapped, Mem};
 use crate::core::sys::{File, Full, Process, Sys, address_space_limit, futex_wait, futex_wake_all};
 use crate::core::word::Owner;
-use crate::error::{Error, Result};
+use crate::error::{Bound, Error, Result};
 
 /// `faretra` and a line break, so that a text-mode copy is noticed.
 const MAGIC: u64 = u64::from_le_bytes(*b"faretra\n");
@@ -243,8 +243,8 @@ impl Posix {
             if file.commit(off, len).is_err() {
                 let (free, of) = file.room();
                 let asked = must.iter().map(|(_, len)| len.next_multiple_of(PAGE)).sum();
-                let hint = "remove files there, or use a larger tmpfs (--dir)";
-                return Err(Error::NoSpace { asked, free, bound: "file system of", of, largest_holders: vec![], hint });
+                let bound = Bound::FileSystem;
+                return Err(Error::NoSpace { asked, free, bound, of, largest_holders: vec![] });
             }
         }
         let posix = Posix::map(file, geo, true)?;

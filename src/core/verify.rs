@@ -85,7 +85,7 @@ impl<E: Load + Sys> Tables<E> {
             Err(e) => report("word", e.to_string()),
         }
         for owner in &silent {
-            report("V5", format!("seat {} is taken by a process that is dead (run `faretra recover`)", owner.seat));
+            report("V5", format!("seat {} is taken by a process that is dead (recovery takes it back)", owner.seat));
         }
         let nobody = |word: Life| word.owner().is_some_and(|o| !alive.contains(&o));
         for index in 0..self.geo.params.permits {

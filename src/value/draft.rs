@@ -12,7 +12,7 @@
 
 use arrow_schema::{DataType, SchemaRef};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Missing, Result};
 use crate::value::array::Element;
 use crate::value::layout::{ALIGN, element_of, fixed_width};
 use crate::value::skeleton::Skeleton;
@@ -109,9 +109,10 @@ impl DraftLayout {
     /// The index of a column.
     pub(crate) fn column(&self, name: &str) -> Result<usize> {
         self.schema.index_of(name).map_err(|_| Error::NotFound {
-            what: "column",
+            what: Missing::Column,
             name: name.to_owned(),
-            hint: format!("; the draft has {}", names(&self.schema)),
+            within: String::new(),
+            detail: format!("it has {}", names(&self.schema)),
         })
     }
 

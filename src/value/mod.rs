@@ -24,6 +24,7 @@ pub mod check;
 pub mod draft;
 pub mod layout;
 pub mod message;
+pub mod parts;
 pub mod plan;
 pub mod schema;
 pub mod skeleton;

@@ -24,8 +24,21 @@ const LAYERS: &[&[&str]] = &[
     &["broadcast", "account"],
     &["verify", "recover"],
     &["lock", "end"],
-    &["check", "view", "unchecked", "array", "layout", "schema", "message", "skeleton", "plan", "batch", "draft"],
-    &["reader", "writer", "report", "arena"],
+    &[
+        "check",
+        "view",
+        "unchecked",
+        "array",
+        "layout",
+        "schema",
+        "message",
+        "skeleton",
+        "plan",
+        "batch",
+        "draft",
+        "parts",
+    ],
+    &["held", "reader", "writer", "report", "arena"],
 ];
 
 /// The folders of `src/`, and the rows of [`LAYERS`] whose files are in each.
@@ -39,6 +52,9 @@ const NOT_IN_CORE: &[&str] = &["arrow_array", "arrow_buffer", "arrow_data", "arr
 
 /// The only files of `src/` that may say `unsafe`.
 const UNSAFE: &[&str] = &["mem", "sys", "segment", "view", "unchecked"];
+
+/// Above the core, the only file that may ask whether this process is a forked child: the core is reached through it.
+const FORK_CHECK: &str = "view";
 
 /// Contracts that users sign: a declaration like this one does nothing unsafe itself.
 const UNSAFE_SIGNATURES: &[&str] = &["unsafe fn trust_others(", "unsafe fn vouch_for_values("];
@@ -69,6 +85,20 @@ fn unsafe_stays_in_its_files() {
         }
     }
     assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+/// Above the core one place asks whether this process is a forked child: `Attachment::core`, the only way to the core.
+#[test]
+fn one_accessor_checks_for_fork() {
+    let mut found = BTreeMap::<String, usize>::new();
+    for file in rust_files("src").iter().filter(|file| !file.starts_with(root().join("src/core"))) {
+        let code = blank(&read(file));
+        let checks = words(&code).filter(|(_, word)| *word == "check_fork").count();
+        if checks > 0 {
+            found.insert(module(file), checks);
+        }
+    }
+    assert_eq!(found, BTreeMap::from([(FORK_CHECK.to_owned(), 1)]), "call `Attachment::core` instead");
 }
 
 #[test]

@@ -114,8 +114,8 @@ pub const BUGS: &[Bug] = &[
     Bug {
         what: "a subscriber is told of one more than it missed",
         breaks: "F2",
-        file: "feed.rs",
-        edits: &[("RecvError::Lagged(oldest - position)", "RecvError::Lagged(oldest - position + 1)")],
+        file: "feed/subscriber.rs",
+        edits: &[("SubscriberError::Lagged(oldest - position)", "SubscriberError::Lagged(oldest - position + 1)")],
         test: FEEDS,
     },
     Bug {
@@ -128,7 +128,7 @@ pub const BUGS: &[Bug] = &[
     Bug {
         what: "a subscriber says that it has read what it has not",
         breaks: "F4",
-        file: "feed.rs",
+        file: "feed/subscriber.rs",
         edits: &[(
             "show_position(self.port.ring, self.lease, position);",
             "show_position(self.port.ring, self.lease, position + 2);",
