@@ -466,3 +466,10 @@ fn view<'a, T: Element, D: Dimension>(stretch: &'a Stretch, dim: &D) -> Result<A
 fn no_elements<T: Element>(why: &dyn std::fmt::Display) -> Error {
     Error::damaged(format!("the rows of a mutable array are no {}: {why}", T::TYPE))
 }
+
+const _: fn() = || {
+    fn shared<T: Send + Sync>() {}
+    shared::<MutableArray<f64, ndarray::Ix2>>();
+    shared::<Rows<f64, ndarray::Ix2>>();
+    shared::<RowsMut<f64, ndarray::Ix2>>();
+};

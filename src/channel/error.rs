@@ -31,7 +31,7 @@ pub enum SendError<'a> {
     /// The channel is full, and [`Sender::try_send`](crate::Sender::try_send) does not wait.
     #[error("the channel is full")]
     Full(Value<'a>),
-    /// The channel is closed (`clean`), or it or the arena is full and no receiver is left to make room.
+    /// The channel is closed (`clean`), or it or the arena is full and the last receiver, who could make room, left.
     #[error("{}", if *.clean { "the channel is closed" } else { "the last receiver left or died" })]
     Closed {
         /// The value that was not sent.
@@ -115,7 +115,7 @@ pub enum RecvError {
     /// No item is in the channel, and [`Receiver::try_recv`](crate::Receiver::try_recv) does not wait.
     #[error("the channel is empty")]
     Empty,
-    /// The channel is closed and drained (`clean`), or it is empty and no sender is left.
+    /// The channel is closed and drained (`clean`), or it is empty and its last sender left.
     #[error("{}", if *.clean { "the channel is closed" } else { "the last sender left or died" })]
     Closed {
         /// `true`: somebody called [`Sender::close`](crate::Sender::close), and every item was acknowledged. `false`: the
@@ -157,7 +157,7 @@ impl From<Ended> for RecvError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ForwardError {
-    /// The other channel is closed (`clean`), or it is full and no receiver is left to make room.
+    /// The other channel is closed (`clean`), or it is full and its last receiver left.
     #[error("not sent on: {}", if *.clean { "the channel is closed" } else { "the last receiver left or died" })]
     Closed {
         /// The lease of the item that was not forwarded.

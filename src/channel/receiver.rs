@@ -60,8 +60,8 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// [`RecvError::Closed`] if the channel is closed and every item was acknowledged, or if it is empty and no sender is
-    /// left.
+    /// [`RecvError::Closed`] if the channel is closed and every item was acknowledged, or if it is empty and its last sender
+    /// left or died.
     pub fn recv(&self) -> Result<Lease, RecvError> {
         self.recv_by(None)
     }

@@ -33,8 +33,9 @@ impl Writer {
     /// values. Fails with [`Error::Mismatch`] if the channel exists with other contents or another capacity.
     pub fn sender_with(&self, name: &str, capacity: usize, contents: Contents) -> Result<Sender> {
         let form = RingForm { capacity: capacity as u64, contents };
-        let draft = |core: &crate::core::seat::Core<_>| core.draft_ring(form.capacity, contents == Contents::Mixed);
-        let port = Port::open_or_make(self.attachment(), name, Kind::Channel, form, draft)?;
+        let port = Port::open_or_make(self.attachment(), name, Kind::Channel, form, |core| {
+            core.draft_ring(form.capacity, contents == Contents::Mixed)
+        })?;
         Ok(Sender { port: Arc::new(port), writer: self.clone() })
     }
 }
@@ -68,7 +69,7 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// * [`SendError::Closed`] if the channel is closed, or full without a receiver;
+    /// * [`SendError::Closed`] if the channel is closed, or if it is full and its last receiver left or died;
     /// * [`SendError::NoSpace`] if the arena could never hold the value;
     /// * [`SendError::Failed`] with [`Error::Mismatch`] for a batch of another schema than the channel's.
     pub fn send<'a>(&self, value: impl Into<Value<'a>>) -> Result<(), SendError<'a>> {

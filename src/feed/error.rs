@@ -110,7 +110,7 @@ pub enum SubscriberError {
     /// No new item is there, and [`Subscriber::try_recv`](crate::Subscriber::try_recv) does not wait.
     #[error("the feed has no new item")]
     Empty,
-    /// The feed is closed and the subscriber has read all of it (`clean`), or nothing new is there and no producer is left.
+    /// The feed is closed and the subscriber has read all of it (`clean`), or it has nothing new and its last producer left.
     #[error("{}", if *.clean { "the feed is closed" } else { "the last producer left or died" })]
     Closed {
         /// `true`: somebody called [`Feed::close`](crate::Feed::close), and no item is left to read. `false`: the last

@@ -36,3 +36,12 @@ pub use crate::port::Contents;
 pub const MAX_CAPACITY: usize = crate::core::cell::MAX_CELLS as usize;
 /// The most subscribers that a feed can have at a time.
 pub const MAX_SUBSCRIBERS: usize = 64;
+
+const _: fn() = || {
+    fn shared<T: Send + Sync>() {}
+    shared::<Feed>();
+    shared::<Subscriber>();
+    shared::<Iter<'_>>();
+    shared::<BatchReader>();
+    shared::<SubscriberError>();
+};

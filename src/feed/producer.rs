@@ -57,9 +57,9 @@ impl Writer {
     /// Fails with [`Error::Mismatch`](crate::Error::Mismatch) if the feed exists with other contents or another capacity.
     pub fn feed_with(&self, name: &str, capacity: usize, when_full: WhenFull, contents: Contents) -> Result<Feed> {
         let form = RingForm { capacity: capacity as u64, contents };
-        let mixed = contents == Contents::Mixed;
-        let draft = |core: &crate::core::seat::Core<_>| core.draft_feed(form.capacity, MAX_SUBSCRIBERS as u64, mixed);
-        let port = Port::open_or_make(self.attachment(), name, Kind::Feed, form, draft)?;
+        let port = Port::open_or_make(self.attachment(), name, Kind::Feed, form, |core| {
+            core.draft_feed(form.capacity, MAX_SUBSCRIBERS as u64, contents == Contents::Mixed)
+        })?;
         Ok(Feed { port: Arc::new(port), writer: self.clone(), when_full })
     }
 }

@@ -191,7 +191,8 @@ impl Subscriber {
     ///
     /// * [`SubscriberError::Lagged`] if items were replaced before the subscriber read them. The next call goes on with the
     ///   oldest item that the feed keeps.
-    /// * [`SubscriberError::Closed`] if the feed was closed and all of it was read, or if no producer is left.
+    /// * [`SubscriberError::Closed`] if the feed was closed and all of it was read, or if it has nothing new and its last
+    ///   producer left or died.
     pub fn recv(&mut self) -> Result<Object, SubscriberError> {
         self.recv_by(None)
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use arrow_array::{Int64Array, RecordBatch, RecordBatchIterator, RecordBatchReader, StringArray};
 use arrow_schema::{DataType, Field, Schema};
 use faretra::channel::Contents;
-use faretra::{Arena, Batch, Bundle, Bundled, Error, MIB, Object, RecvError, SendError, Table, Value};
+use faretra::{Arena, Batch, Bundle, Bundled, Error, ForwardError, MIB, Object, RecvError, SendError, Table, Value};
 use ndarray::{Ix1, array};
 
 use crate::support::{DEADLINE, TestArena, until};
@@ -146,13 +146,18 @@ fn a_forward_that_fails_gives_the_lease_back() {
     let rx = t.arena.receiver("a").expect("there");
     let lease = rx.recv().expect("sent");
     let failed = lease.send_timeout(&b, SOON).expect_err("full");
+    assert!(matches!(failed, ForwardError::TimedOut(_)), "{failed}");
     let lease = failed.into_lease().expect("given back");
     assert_eq!(lease.column::<i64>("n").expect("a column")[0], 1);
     drop(lease);
     let lease = rx.recv().expect("back where it came from");
     assert_eq!(lease.attempts(), 1);
+    drop(t.arena.receiver("b").expect("there"));
+    let failed = lease.send(&b).expect_err("nobody receives");
+    assert!(matches!(failed, ForwardError::Closed { clean: false, .. }), "{failed}");
     b.close();
-    let failed = lease.send(&b).expect_err("closed");
+    let failed = failed.into_lease().expect("given back").send(&b).expect_err("closed");
+    assert!(matches!(failed, ForwardError::Closed { clean: true, .. }), "{failed}");
     assert!(failed.to_string().contains("closed"), "{failed}");
     failed.into_lease().expect("given back").ack();
     assert!(matches!(rx.try_recv(), Err(RecvError::Empty)));

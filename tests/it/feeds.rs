@@ -316,6 +316,33 @@ fn a_feed_without_items_ends() {
     assert!(matches!(ended, Err(SubscriberError::Closed { clean: false })), "{ended:?}");
 }
 
+/// The items of a feed by an iterator: what was missed is told and passed, what ended is told once.
+#[test]
+fn a_feed_is_iterated() {
+    let t = TestArena::new(64 * MIB);
+    let w = t.arena.writer().expect("a permit");
+    let feed = w.feed("f", 4, WhenFull::DropOldest).expect("made");
+    let mut closed = t.arena.subscribe("f", Start::Oldest).expect("there");
+    let mut deserted = t.arena.subscribe("f", Start::Oldest).expect("there");
+    (0..6).for_each(|i| feed.append(&batch(i, 1)).expect("room"));
+    let other = feed.clone();
+    drop(feed);
+    let mut items = deserted.iter();
+    assert!(matches!(items.next(), Some(Err(SubscriberError::Lagged(2)))));
+    let kept: Vec<i64> = items.by_ref().take(4).map(|item| first(&item.expect("kept"))).collect();
+    assert_eq!(kept, [2, 3, 4, 5]);
+    assert_eq!(first(&closed.iter().nth(1).expect("there").expect("kept")), 2, "behind what it missed");
+    other.close().expect("room");
+    assert_eq!(closed.iter().map(|item| first(&item.expect("kept"))).collect::<Vec<_>>(), [3, 4, 5]);
+    assert!(items.next().is_none(), "closed, before its producer left");
+    drop(other);
+    drop(w.feed("g", 4, WhenFull::DropOldest).expect("made"));
+    let mut nothing = t.arena.subscribe("g", Start::Oldest).expect("there");
+    let mut items = nothing.iter();
+    assert!(matches!(items.next(), Some(Err(SubscriberError::Closed { clean: false }))));
+    assert!(items.next().is_none(), "told once");
+}
+
 /// The stream of a feed whose producers left tells that once and ends; what it missed, and what is no batch, it passes.
 #[test]
 fn a_stream_of_a_deserted_feed_ends() {

@@ -7,7 +7,7 @@ use arrow_array::{Int64Array, RecordBatch, RecordBatchIterator};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use faretra::channel::Contents;
 use faretra::feed::{Start, WhenFull};
-use faretra::{Error, MIB, Value};
+use faretra::{Error, ForwardError, MIB, Value};
 
 use crate::support::TestArena;
 
@@ -69,6 +69,7 @@ fn channels_and_feeds_compare_metadata() {
         from.send(other).expect("a channel of mixed contents takes it");
         let lease = leases.recv().expect("sent");
         let failed = lease.send(&channel).expect_err("another schema");
+        assert!(matches!(&failed, ForwardError::Failed { error, .. } if matches!(**error, Error::Mismatch { .. })));
         failed.into_lease().expect("given back").ack();
     }
     assert_eq!((channel.len(), feed.position()), (1, 1), "nothing of that was sent");
