@@ -55,8 +55,9 @@ mod writer;
 
 pub use crate::core::recover::{Recovered, Violation};
 pub use crate::core::tables::Kind;
-pub use crate::value::array::{AnyView, Array, ArrayInfo, Element, ElementType};
+pub use crate::value::array::{AnyView, Array, ArrayInfo, Order};
 pub use crate::value::draft::{Bits, Text};
+pub use crate::value::element::{Element, ElementType};
 pub use crate::value::schema::MAX_DEPTH;
 pub use arena::{Arena, GIB, KIB, MIB, Options};
 pub use channel::{Lease, Receiver, RecvError, SendError, Sender};
