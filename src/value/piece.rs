@@ -17,6 +17,7 @@ pub(crate) enum Source<'a> {
 impl Deref for Source<'_> {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         match self {
             Source::Lent(bytes) => bytes,
@@ -69,6 +70,7 @@ fn map_words(out: &mut [u8], from: &[u8], width: usize, f32: impl Fn(u32) -> u32
 
 impl Piece<'_> {
     /// Writes the stored buffer.
+    #[inline]
     pub(crate) fn write(&self, out: &mut [u8], copy: CopyBytes<'_>) {
         match self {
             Piece::Zeros => out.fill(0),

@@ -77,6 +77,13 @@ fn speed() {
             plan.write_root(64, &[], &mut out, &|to, from| to.copy_from_slice(from));
         });
     }
+    let every = batch_of(every_type(100));
+    let of_every = store(&every);
+    time("batch of every type x 100", &mut || drop(std::hint::black_box(of_every.read(Trust::Writers))));
+    let slice = every.slice(3, 90);
+    for (what, batch) in [("every type x 100", &every), ("slices of every type x 90", &slice)] {
+        time(&format!("plan of {what}"), &mut || drop(std::hint::black_box(Plan::new(batch, Locate::NOWHERE))));
+    }
     let source: Vec<u8> = vec![1; 80_000];
     let mut plain = vec![0_u8; 80_000];
     time("memcpy of 80 000 bytes", &mut || {
