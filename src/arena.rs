@@ -24,8 +24,9 @@ use crate::reader::{Batch, Bundled, Object, Table, unreadable};
 use crate::report::{
     ArenaInfo, ChannelInfo, Entry, Holder, Observer, Stats, channels, entries, holders, living, stats,
 };
-use crate::value::array::{Array, Element};
+use crate::value::array::Array;
 use crate::value::check::Values;
+use crate::value::element::Element;
 use crate::value::view::{Attachment, Pin};
 use crate::writer::Writer;
 

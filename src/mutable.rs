@@ -15,7 +15,8 @@ use crate::core::word::Id;
 use crate::error::{Error, Result, in_time};
 use crate::held::{Held, Keeper};
 use crate::sync::Handle;
-use crate::value::array::{Array, ArrayInfo, Element};
+use crate::value::array::{Array, ArrayInfo, Order};
+use crate::value::element::Element;
 use crate::value::view::{Pin, Sheet, Stretch};
 use crate::writer::Writer;
 
@@ -106,7 +107,7 @@ impl Writer {
                 rows.clamp(1, MAX_PARTITIONS)
             )));
         }
-        let info = ArrayInfo::new(T::TYPE, shape.slice(), false);
+        let info = ArrayInfo::new(T::TYPE, shape.slice(), Order::C);
         let bytes = info.object_bytes()?;
         let at = self.attachment();
         let core = at.core()?;
@@ -150,7 +151,7 @@ impl Arena {
         let part = pin.part(pin.id(), 0)?;
         let info = pin.array_info(part)?;
         info.dimension::<T, D>(name)?;
-        if info.fortran || info.shape.is_empty() || partitions == 0 {
+        if info.order != Order::C || info.shape.is_empty() || partitions == 0 {
             return Err(Error::damaged(format!("`{name}` cannot be divided: {info:?}, {partitions} partitions")));
         }
         let handle = Handle { pin: Arc::new(pin) };
@@ -280,8 +281,8 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
             }
         }
         let pin = &self.handle.pin;
-        let (at, _) = pin.extent(self.part);
-        Array::from_buffer(&self.name, pin.region().slice_with_length(at as usize, pin.nbytes(self.part)? as usize))
+        let at = pin.offset(self.part) as usize;
+        Array::from_buffer(&self.name, pin.region().slice_with_length(at, pin.nbytes(self.part)? as usize))
     }
 
     fn one(&self, partition: usize) -> Result<Range<usize>> {
