@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stdout, reason = "a command line tool talks to its user")]
 
+mod api;
 mod python;
 mod stages;
 
@@ -29,6 +30,12 @@ enum Chore {
         /// Run the other stages too after one failed
         #[arg(long)]
         keep_going: bool,
+    },
+    /// Compare the library's public API with the committed list, `api.txt`
+    Api {
+        /// Write the list anew instead
+        #[arg(long)]
+        write: bool,
     },
     /// Kill and stop random processes that share an arena, and check it, for some time
     Torture {
@@ -67,6 +74,19 @@ fn main() -> ExitCode {
     let root = root();
     match Arguments::parse().chore {
         Chore::Test { keep_going } => stages::test(&root, keep_going),
+        Chore::Api { write } => {
+            let done = match write {
+                true => api::write(&root).map(|items| println!("api.txt lists {items} items")),
+                false => api::check(&root).map(|()| println!("the public API is the one that api.txt lists")),
+            };
+            match done {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(why) => {
+                    eprintln!("cargo xtask: {why}");
+                    ExitCode::FAILURE
+                }
+            }
+        }
         Chore::Torture { seconds, seed } => {
             proof(&root, "torture", &["--seconds", &seconds.to_string(), "--seed", &seed.to_string()])
         }

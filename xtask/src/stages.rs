@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::{cargo, python};
+use crate::{api, cargo, python};
 
 /// How a stage ended.
 pub enum Outcome {
@@ -158,8 +158,12 @@ fn tests(root: &Path, keep_going: bool) -> Outcome {
     run(&mut command)
 }
 
-/// Their links, private ones too, and their tests.
+/// The list of what they describe, their links, private ones too, and their tests.
 fn docs(root: &Path, _: bool) -> Outcome {
+    println!("  $ cargo xtask api");
+    if let Err(why) = api::check(root) {
+        return Outcome::Failed(why);
+    }
     let mut links = cargo(root);
     links.args(["doc", "--workspace", "--all-features", "--no-deps", "--lib", "--document-private-items"]);
     links.env("RUSTDOCFLAGS", "-Dwarnings -Arustdoc::private_intra_doc_links");
