@@ -5,6 +5,7 @@ mod basics;
 mod channel_kills;
 mod channel_puppet;
 mod channels;
+mod circles;
 mod columns;
 mod damage;
 mod damaged_values;

@@ -9,11 +9,14 @@
 mod api;
 mod python;
 mod stages;
+mod tool;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use tool::cargo;
 
 /// The project's chores.
 #[derive(Parser)]
@@ -114,13 +117,6 @@ fn proof(root: &Path, binary: &str, arguments: &[&str]) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// The cargo that runs us, at the workspace's root, whatever directory the user is in.
-fn cargo(root: &Path) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root);
-    command
 }
 
 /// The workspace's root. Cargo tells where this package lies each time it runs it; a binary that
