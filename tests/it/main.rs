@@ -7,6 +7,7 @@ mod channel_puppet;
 mod channels;
 mod circles;
 mod columns;
+mod course;
 mod damage;
 mod damaged_values;
 mod deadlines;

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use faretra::{Arena, ChannelInfo, Options, Writer};
+use faretra::{Arena, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -88,6 +88,42 @@ impl TestArena {
     #[track_caller]
     pub fn assert_sound(&self, live: u64) {
         assert_sound(&self.arena, live);
+    }
+
+    /// Ends the children, takes all names away, and demands that nothing is left, to the byte.
+    #[track_caller]
+    pub fn assert_nothing_left(&self, children: Vec<Child>) {
+        for mut child in children {
+            child.finish();
+        }
+        let w = self.arena.writer().expect("a permit");
+        for entry in self.arena.names().expect("names") {
+            assert!(w.remove(&entry.name).expect("remove"));
+        }
+        drop(w);
+        self.assert_sound(0);
+        let s = self.arena.stats().expect("stats");
+        assert_eq!((s.names, s.objects, s.participants, s.writers_busy), (0, 0, 1, 0), "{s:?}");
+    }
+
+    /// Publishes so many bytes, which leave no room for others.
+    pub fn occupy(&self, bytes: u64) {
+        let w = self.arena.writer().expect("a permit");
+        w.publish("large", vec![0_u8; bytes as usize].as_slice()).expect("room");
+    }
+
+    /// Removes what [`TestArena::occupy`] published.
+    pub fn vacate(&self) {
+        assert!(self.arena.writer().expect("a permit").remove("large").expect("remove"));
+    }
+
+    /// Has a puppet fork a child that looks at what it inherited. The child is refused everything, and the puppet keeps
+    /// what it has.
+    #[track_caller]
+    pub fn fork(&self, parent: &mut Child, line: &str) {
+        let end = parent.ask(line);
+        assert!(end.starts_with("Exited(") && end.ends_with(", 0)"), "{end}");
+        assert_eq!(self.arena.recover().expect("recover").participants, 0, "the child left, the parent did not");
     }
 }
 
@@ -226,6 +262,40 @@ impl Child {
         }
     }
 
+    /// Waits until a process that was told to wait for something does: all its threads are in futex calls, and none
+    /// listens to us.
+    #[track_caller]
+    pub fn until_waiting(&self) {
+        let sleeps = |task: std::io::Result<std::fs::DirEntry>| {
+            let call = task.and_then(|task| std::fs::read_to_string(task.path().join("syscall")));
+            call.is_ok_and(|call| call.split(' ').next() == Some(&libc::SYS_futex.to_string()))
+        };
+        let tasks = || std::fs::read_dir(format!("/proc/{}/task", self.pid)).expect("it lives");
+        until("a waiter to sleep", || tasks().all(sleeps).then_some(()));
+    }
+
+    /// Interrupts it a thousand times a second, until [`Child::assert_interrupted`].
+    pub fn interrupt(&mut self) {
+        self.ask("alarms 1000");
+    }
+
+    /// Ends the interruptions, and demands that there were at least so many.
+    #[track_caller]
+    pub fn assert_interrupted(&mut self, least: u64) {
+        let alarms: u64 = self.ask("alarms 0").parse().expect("a number");
+        assert!(alarms > least, "{alarms} signals");
+    }
+
+    /// Has it wait in vain in the ways that `what` lists, and demands that each costs next to nothing.
+    #[track_caller]
+    pub fn assert_idle(&mut self, line: &str, what: &str) {
+        let costs = self.ask(line);
+        eprintln!("parts per million of a processor for one who waits for {what}: {costs}");
+        for cost in costs.split(' ') {
+            assert!(cost.parse::<u64>().expect("a number") < 20_000, "{costs}: more than 2 %");
+        }
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.process.id() as i32), signal).expect("it was not reaped");
     }
@@ -336,6 +406,11 @@ pub fn forked(f: impl FnOnce() -> i32) -> Pid {
     }
 }
 
+/// How a forked child ended, in words.
+pub fn end_of(child: Pid) -> String {
+    format!("{:?}", nix::sys::wait::waitpid(child, None).expect("a child"))
+}
+
 /// Tries to change a byte that is only lent for reading: the process has to die of it.
 pub fn write_where_forbidden(at: *const u8) {
     // SAFETY: none; that is what the test is about. The page is read-only, so that this faults.
@@ -369,56 +444,4 @@ pub fn close_from(first: u32) {
     // SAFETY: that is what some programs do; what owned the numbers must cope.
     let closed = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
     assert_eq!(closed, 0, "{}", std::io::Error::last_os_error());
-}
-
-/// An arena with channels or feeds, and the history of all that happens to them.
-pub struct Course {
-    pub t: TestArena,
-    /// Beside the arena's directory, which has nothing but arenas.
-    _dir: Dir,
-    pub history: PathBuf,
-    /// How the verbs of its puppets begin.
-    verbs: &'static str,
-}
-
-impl Course {
-    pub fn new(limit: u64, verbs: &'static str, make: fn(&Writer) -> faretra::Result<()>) -> Course {
-        let t = TestArena::new(limit);
-        make(&t.arena.writer().expect("a permit")).expect("room");
-        let dir = Dir::new();
-        Course { history: dir.0.join("history"), _dir: dir, t, verbs }
-    }
-
-    /// A process that takes part.
-    pub fn puppet(&self) -> Child {
-        let mut child = self.t.puppet();
-        child.ask(&format!("{}-begin {}", self.verbs, self.history.display()));
-        child
-    }
-
-    /// What the arena tells of a channel or feed.
-    pub fn info(&self, name: &str) -> ChannelInfo {
-        let all = self.t.arena.channels().expect("sound");
-        all.into_iter().find(|c| c.name == name).expect("made")
-    }
-
-    /// Ends the children, takes what is left and looks at the history with `check`, and demands that nothing is left
-    /// when the names are gone, to the byte.
-    #[track_caller]
-    pub fn end<T>(self, children: Vec<Child>, check: impl FnOnce(&Course) -> T) -> T {
-        for mut child in children {
-            child.ask(&format!("{}-end", self.verbs));
-            child.finish();
-        }
-        let told = check(&self);
-        let w = self.t.arena.writer().expect("a permit");
-        for entry in self.t.arena.names().expect("names") {
-            assert!(w.remove(&entry.name).expect("remove"));
-        }
-        drop(w);
-        self.t.assert_sound(0);
-        let s = self.t.arena.stats().expect("stats");
-        assert_eq!((s.names, s.objects, s.participants, s.writers_busy), (0, 0, 1, 0), "{s:?}");
-        told
-    }
 }
