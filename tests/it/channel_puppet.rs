@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use faretra::{Arena, Error, RecvError, Result};
 
 use crate::flow::{Flow, Got, Part, Went};
-use crate::puppet::{cost, limit, number, until_stopped};
-use crate::support::{DEADLINE, end_of, forked, say};
+use crate::obey::{cost, end_of, forked, limit, number, say, until_stopped};
+use crate::support::DEADLINE;
 use crate::values::Random;
 
 /// What a puppet holds.

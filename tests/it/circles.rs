@@ -1,4 +1,5 @@
-//! Shows that no two modules of the command and of the chores need each other: what both need stands below both.
+//! Shows that no two modules of the command, of the chores, of the tests and of a bench need each other: what both need
+//! stands below both.
 //!
 //! A module is a file. It needs the files of the modules that its code names by `crate::`, `super::`, `self::` or the
 //! name of a child, in `use` or elsewhere; `mod child;` alone needs nothing. A folder is looked at as a whole, too.
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::tidy::{blank, is_word, read, root, rust_files, without_tests, words};
 
 /// Where the modules of a crate are, whose root is `main.rs` or `lib.rs`.
-const CRATES: &[&str] = &["cli/src", "xtask/src"];
+const CRATES: &[&str] = &["cli/src", "cli/tests/it", "xtask/src", "tests/it", "benches/ratios"];
 
 /// A module by the names of those that it is in and its own.
 type Module = Vec<String>;

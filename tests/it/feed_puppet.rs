@@ -8,8 +8,7 @@ use faretra::{Arena, Result};
 
 use crate::feed_flow::{FeedFlow, Got, Part};
 use crate::flow::Went;
-use crate::puppet::{limit, number, until_stopped};
-use crate::support::{end_of, forked, say};
+use crate::obey::{end_of, forked, limit, number, say, until_stopped};
 use crate::values::Random;
 
 /// What a puppet holds.

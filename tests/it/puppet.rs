@@ -6,11 +6,10 @@ use std::time::Duration;
 use faretra::arrow::arrow_schema::{DataType, Field, Schema};
 use faretra::{Arena, Batch, Bundle, Error, Object, Options, Result, Table, Writer};
 use ndarray::Ix1;
-use nix::sys::resource::{UsageWho, getrusage};
 
 use crate::channel_puppet::ChannelHands;
 use crate::feed_puppet::FeedHands;
-use crate::support::{alarms, close_from, end_of, forked, hear, say, write_where_forbidden};
+use crate::obey::{alarms, close_from, end_of, forked, hear, number, say, write_where_forbidden};
 use crate::sync_puppet::SyncHands;
 use crate::values;
 
@@ -40,38 +39,6 @@ pub fn run() {
             }
         }
     }
-}
-
-pub fn number(args: &[&str], i: usize) -> u64 {
-    args.get(i).and_then(|a| a.parse().ok()).unwrap_or_else(|| panic!("argument {i} of {args:?} is no number"))
-}
-
-/// How long to wait: argument `i` in milliseconds, or for ever.
-pub fn limit(args: &[&str], i: usize) -> Option<Duration> {
-    (args.len() > i).then(|| Duration::from_millis(number(args, i)))
-}
-
-/// Goes on, by steps of some kind, until something is named `stop`.
-pub fn until_stopped(arena: &Arena, mut step: impl FnMut() -> Result<(), String>) -> Result<(), String> {
-    say("ok");
-    while arena.get("stop").is_err() {
-        for _ in 0..20 {
-            step()?;
-        }
-    }
-    Ok(())
-}
-
-/// Parts per million of a processor that this thread used during a wait of that long.
-pub fn cost(limit: Duration, wait: impl FnOnce()) -> u64 {
-    let used = || {
-        let usage = getrusage(UsageWho::RUSAGE_THREAD).expect("ourselves");
-        let time = usage.user_time() + usage.system_time();
-        time.tv_sec() as f64 * 1e6 + time.tv_usec() as f64
-    };
-    let before = used();
-    wait();
-    ((used() - before) * 1e6 / limit.as_micros() as f64) as u64
 }
 
 /// `limit=N mode=OCTAL writers=N ephemeral untrusted trust`, in any order.

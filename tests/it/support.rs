@@ -1,15 +1,14 @@
 //! Shows nothing by itself: arenas that clean up after themselves, and real processes to kill.
 //!
-//! A child is this test binary again, running [`role`] alone. A **puppet** is a child that
+//! A child is this test binary again, running `role` of `roles.rs` alone. A **puppet** is a child that
 //! does what it is told, line by line, and answers each line; see `puppet.rs` for what it understands.
 //! Children die with the test that started them.
-#![allow(unsafe_code, reason = "fork, timers, and the forbidden write that must fault have no safe form")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -167,10 +166,12 @@ pub struct Child {
     last: String,
 }
 
-const ROLE: &str = "FARETRA_TEST_ROLE";
-const PARENT: &str = "FARETRA_TEST_PARENT";
+/// What a child is to do.
+pub const ROLE: &str = "FARETRA_TEST_ROLE";
+/// Whose child it is.
+pub const PARENT: &str = "FARETRA_TEST_PARENT";
 /// Tells our lines from those of the test harness, which come on the same pipe.
-const MARK: &str = "@@";
+pub const MARK: &str = "@@";
 
 impl Child {
     /// A child that does what it is told, in this directory of arenas.
@@ -190,7 +191,7 @@ impl Child {
             }
         };
         command
-            .args(["--exact", "support::role", "--ignored", "--nocapture", "--test-threads=1"])
+            .args(["--exact", "roles::role", "--ignored", "--nocapture", "--test-threads=1"])
             .env(ROLE, role)
             .env("FARETRA_DIR", dir)
             .env("RUST_BACKTRACE", "0")
@@ -355,93 +356,4 @@ impl Drop for Child {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-/// What a child runs. As a test by itself it does nothing.
-#[test]
-#[ignore = "run by other tests, in processes of their own"]
-fn role() {
-    let Ok(role) = std::env::var(ROLE) else { return };
-    // In a PID namespace of its own the parent has no number; there the wrapping command sees to it.
-    if let Ok(parent) = std::env::var(PARENT) {
-        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).expect("a signal");
-        if nix::unistd::getppid().to_string() != parent {
-            return;
-        }
-    }
-    say(&std::process::id().to_string());
-    match role.as_str() {
-        "puppet" => crate::puppet::run(),
-        "damage" => crate::damage::flip_bits(),
-        _ => panic!("no role `{role}`"),
-    }
-}
-
-/// Answers the parent.
-pub fn say(line: &str) {
-    let mut out = std::io::stdout().lock();
-    let line = line.replace('\n', " ");
-    writeln!(out, "{MARK}{line}").and_then(|()| out.flush()).expect("the parent listens");
-}
-
-/// The next line from the parent. `None`: there is nothing more to do.
-pub fn hear() -> Option<String> {
-    let mut line = String::new();
-    let n = std::io::stdin().lock().read_line(&mut line).expect("a line");
-    (n != 0).then(|| line.trim_end().to_owned())
-}
-
-/// Runs `f` in a forked child, which then ends with its result as exit code (101: panicked). Only in
-/// children, whose other thread, the test harness's, sleeps.
-pub fn forked(f: impl FnOnce() -> i32) -> Pid {
-    // SAFETY: the other thread of this process waits for this one (children run one test alone), so nothing
-    // that the child needs is locked by a thread that it does not have.
-    match unsafe { nix::unistd::fork() }.expect("fork") {
-        nix::unistd::ForkResult::Parent { child } => child,
-        nix::unistd::ForkResult::Child => {
-            let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).unwrap_or(101);
-            // SAFETY: ends the process, and runs nothing of the parent's on the way.
-            unsafe { libc::_exit(code) }
-        }
-    }
-}
-
-/// How a forked child ended, in words.
-pub fn end_of(child: Pid) -> String {
-    format!("{:?}", nix::sys::wait::waitpid(child, None).expect("a child"))
-}
-
-/// Tries to change a byte that is only lent for reading: the process has to die of it.
-pub fn write_where_forbidden(at: *const u8) {
-    // SAFETY: none; that is what the test is about. The page is read-only, so that this faults.
-    unsafe { at.cast_mut().write_volatile(1) };
-}
-
-static ALARMS: AtomicU64 = AtomicU64::new(0);
-
-extern "C" fn on_alarm(_: i32) {
-    ALARMS.fetch_add(1, Ordering::Relaxed);
-}
-
-/// Interrupts this process a thousand times a second (0: no more). Returns how often it was so far.
-pub fn alarms(per_second: u32) -> u64 {
-    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, sigaction};
-    // Without SA_RESTART: every interrupted call returns EINTR.
-    let action = SigAction::new(SigHandler::Handler(on_alarm), SaFlags::empty(), SigSet::empty());
-    // SAFETY: the handler only adds to an atomic.
-    unsafe { sigaction(Signal::SIGALRM, &action) }.expect("a handler");
-    let every = 1_000_000_u32.checked_div(per_second).unwrap_or(0);
-    let every = libc::timeval { tv_sec: 0, tv_usec: i64::from(every) };
-    let timer = libc::itimerval { it_interval: every, it_value: every };
-    // SAFETY: reads `timer`, and writes nothing where the old value is not asked for.
-    let set = unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) };
-    assert_eq!(set, 0);
-    ALARMS.load(Ordering::Relaxed)
-}
-
-/// Closes every descriptor from `first` on, as some daemons do.
-pub fn close_from(first: u32) {
-    // SAFETY: that is what some programs do; what owned the numbers must cope.
-    let closed = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
-    assert_eq!(closed, 0, "{}", std::io::Error::last_os_error());
 }

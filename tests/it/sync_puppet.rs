@@ -10,8 +10,8 @@ use faretra::sync::{Event, Mutex, MutexGuard, Permit, Reset, SharedValue};
 use faretra::{Arena, Error, MutableArray, Result, Rows, RowsMut};
 use ndarray::Ix1;
 
-use crate::puppet::{cost, limit, number};
-use crate::support::{DEADLINE, end_of, forked, say};
+use crate::obey::{cost, end_of, forked, limit, number, say};
+use crate::support::DEADLINE;
 
 /// Words of a large value: 256 bytes.
 pub const WORDS: usize = 32;
