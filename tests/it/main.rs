@@ -39,3 +39,4 @@ mod system;
 mod tidy;
 mod value_damage;
 mod values;
+mod walks;
