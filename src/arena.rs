@@ -13,8 +13,8 @@ use crate::core::mem::Mem;
 use crate::core::name;
 use crate::core::recover::Recovered;
 use crate::core::seat::Core;
-use crate::core::segment::Posix;
-use crate::core::sys::{Process, Sys, directory_room, is_tmpfs, os_error};
+use crate::core::segment::{Posix, Trust};
+use crate::core::sys::{Access, Process, Sys, directory_room, is_tmpfs, os_error};
 use crate::core::tables::Tables;
 use crate::core::verify::Violation;
 use crate::core::wait::SLICE;
@@ -51,7 +51,7 @@ pub struct Options {
     keep: bool,
     warm: Option<u64>,
     values: Values,
-    trust_others: bool,
+    trust: Trust,
     spare_seat: bool,
     spin: u32,
 }
@@ -67,7 +67,7 @@ impl Default for Options {
             keep: true,
             warm: None,
             values: Values::Checked,
-            trust_others: false,
+            trust: Trust::OurFilesOnly,
             spare_seat: false,
             spin: 256,
         }
@@ -172,7 +172,7 @@ impl Options {
     #[allow(unsafe_code, reason = "states a contract; does nothing by itself")]
     #[must_use]
     pub unsafe fn trust_others(mut self) -> Options {
-        self.trust_others = true;
+        self.trust = Trust::Others;
         self
     }
 
@@ -274,7 +274,7 @@ impl Options {
 
     fn open_now(&self, name: &str) -> Result<Arena> {
         let path = self.path(name)?;
-        let (posix, geo) = match Posix::open(&path, true, self.trust_others) {
+        let (posix, geo) = match Posix::open(&path, Access::ReadWrite, self.trust) {
             Err(Error::Os { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                 return Err(self.missing(name, ""));
             }
@@ -395,7 +395,7 @@ impl Options {
     /// Looks at an arena without taking a seat: everything is mapped read-only, nothing can be pinned.
     pub fn observe(self, name: &str) -> Result<Observer> {
         let path = self.path(name)?;
-        match Posix::open(&path, false, self.trust_others) {
+        match Posix::open(&path, Access::Read, self.trust) {
             Ok((env, geo)) => {
                 let tables = Tables { env, geo };
                 match tables.impossible_marks() {
