@@ -56,8 +56,11 @@ mod value;
 
 mod arena;
 pub mod channel;
+mod drafted;
 pub mod feed;
 mod held;
+mod input;
+mod kind;
 mod mutable;
 mod port;
 mod reader;
@@ -66,18 +69,20 @@ pub mod sync;
 mod writer;
 
 pub use crate::core::recover::{Recovered, Violation};
-pub use crate::core::tables::Kind;
-pub use crate::value::array::{AnyView, Array, ArrayInfo, Element, ElementType};
+pub use crate::value::array::{Array, ArrayInfo, Element, ElementType};
 pub use crate::value::draft::{Bits, Text};
 pub use crate::value::schema::MAX_DEPTH;
 pub use arena::{Arena, GIB, KIB, MIB, Options};
 pub use channel::{ForwardError, Lease, Receiver, RecvError, SendError, Sender};
+pub use drafted::{ArrayDraft, Draft, Drafted};
 pub use error::{Bound, Counted, Error, HolderBytes, Missing, Result};
 pub use feed::{AppendError, Feed, Subscriber, SubscriberError};
+pub use input::{Bundle, Value};
+pub use kind::Kind;
 pub use mutable::{MAX_PARTITIONS, MutableArray, Rows, RowsMut};
 pub use reader::{Batch, Bundled, Column, IpcMessages, Object, Table};
-pub use report::{ArenaInfo, ChannelInfo, Entry, Holder, Observer, Stats};
-pub use writer::{ArrayDraft, Bundle, Draft, Drafted, Value, Writer};
+pub use report::{ArenaInfo, ChannelInfo, Entry, Holder, Observer, Room, Stats};
+pub use writer::Writer;
 
 /// Whose `Pod` says which values can be shared: derive it with this version.
 pub use bytemuck;
@@ -103,7 +108,7 @@ pub mod proof {
     pub use crate::core::seat::{Core, Env, info};
     pub use crate::core::segment::{closer, closing, life};
     pub use crate::core::sys::{Full, Process, Sys};
-    pub use crate::core::tables::{Entry, Tables};
+    pub use crate::core::tables::{Entry, Kind, Tables};
     pub use crate::core::word::{Bell, Id, Life, Owner, Place, Seat, SeatState, State, Ticket, Turn};
     pub use crate::core::zone::Draft;
 }

@@ -17,10 +17,11 @@ use crate::core::wait::SLICE;
 use crate::core::word::Id;
 use crate::core::zone::Draft;
 use crate::error::{Error, Result};
+use crate::input::Value;
 use crate::reader::{Object, Table};
 use crate::value::schema::empty_batch;
 use crate::value::view::{Attachment, Pin, Sheet};
-use crate::writer::{Value, Writer};
+use crate::writer::Writer;
 
 /// What is left of a wait; `None`: it has no end.
 pub(crate) fn time_left(until: Option<Instant>) -> Option<Duration> {
@@ -361,7 +362,7 @@ impl Port {
                 return if same { Ok(()) } else { Err(self.wrong_schema(&known, schema)) };
             }
             let empty = empty_batch(schema)?;
-            let mut sheet = self.build_borrowed(writer, &Value::Batch(&empty), until)?;
+            let mut sheet = self.build_borrowed(writer, &Value::from(&empty), until)?;
             sheet.put_in(self.ring.id)?;
             // Receivers may wait for just that.
             core.ring(self.ring.bell(End::Receive));

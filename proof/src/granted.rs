@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use faretra::Kind;
+use faretra::proof::Kind;
 use faretra::proof::{Form, Id, Lease, Leases, Life, Load, Mem, PARTITION, SLOTS, Slots, State, Tables, lock};
 
 use crate::script::{Act, May, Script};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use faretra::Kind;
+use faretra::proof::Kind;
 use faretra::proof::{Draft, End, Found, Id, Outcome, Ring, Taken, meta};
 
 use crate::script::{Act, May, Script, Stage};

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use faretra::Kind;
+use faretra::proof::Kind;
 use faretra::proof::{Core, Draft, Id, Life, Load, Mem, PAGE, Process, Set, Sys, Tables, header, meta};
 
 use crate::sim::{Hook, Image, Killed, Op, Quiet, Sim, Site, tiny};

@@ -2,8 +2,8 @@
 
 use crate::channel::Lease;
 use crate::error::Error;
+use crate::input::Value;
 use crate::port::{Ended, NotBuilt};
-use crate::writer::Value;
 
 /// Why a channel did not take a value.
 ///

@@ -11,9 +11,10 @@ use crate::core::ring::{Outcome, Ring};
 use crate::core::sys::Sys;
 use crate::core::tables::Kind;
 use crate::error::{Error, Result};
+use crate::input::Value;
 use crate::port::{Contents, NotBuilt, Port, RingForm, Waited, time_left};
 use crate::value::view::Sheet;
-use crate::writer::{Value, Writer};
+use crate::writer::Writer;
 
 impl Writer {
     /// Returns a sending end of the channel `name`. If there is no object of that name, makes a channel with room for
@@ -95,16 +96,16 @@ impl Sender {
     pub fn send_all(&self, reader: impl RecordBatchReader) -> Result<u64, SendError<'static>> {
         let schema = reader.schema();
         if let Err(e) = self.port.check_schema(&self.writer, &schema, None) {
-            return Err(self.port.not_built(Value::RecordBatches(schema, vec![]), e).into());
+            return Err(self.port.not_built(Value::batches(schema, vec![]), e).into());
         }
         let mut rows = 0;
         for batch in reader {
             let batch = batch.map_err(Error::from)?;
             rows += batch.num_rows() as u64;
-            match self.port.build(&self.writer, Value::Batch(&batch), None) {
+            match self.port.build(&self.writer, Value::from(&batch), None) {
                 Ok((sheet, schema)) => self.send_by(Value::copied(sheet, schema), None)?,
                 Err(NotBuilt::NoSpace { error, .. }) => {
-                    let value = Value::RecordBatches(batch.schema(), vec![batch.clone()]);
+                    let value = Value::from(batch.clone());
                     return Err(self.port.not_built(value, *error).into());
                 }
                 Err(NotBuilt::Failed(error)) => return Err(error.into()),

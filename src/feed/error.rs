@@ -1,8 +1,8 @@
 //! Why something was not appended, or nothing came.
 
 use crate::error::Error;
+use crate::input::Value;
 use crate::port::{Ended, NotBuilt};
-use crate::writer::Value;
 
 /// Why a feed did not take a value.
 ///

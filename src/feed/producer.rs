@@ -9,8 +9,9 @@ use crate::core::sys::Sys;
 use crate::core::tables::Kind;
 use crate::error::Result;
 use crate::feed::{AppendError, MAX_SUBSCRIBERS};
+use crate::input::Value;
 use crate::port::{Contents, Port, RingForm, Waited, time_left};
-use crate::writer::{Value, Writer};
+use crate::writer::Writer;
 
 /// What [`Feed::append`] does when a subscriber has not read yet what the new item would replace.
 ///

@@ -16,7 +16,7 @@ use std::mem::size_of;
 use std::ops::Deref;
 
 use arrow_buffer::Buffer;
-use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Axis, Dimension, IxDyn, ShapeBuilder, StrideShape};
+use ndarray::{ArrayBase, ArrayRef, ArrayView, ArrayViewMut, Axis, Data, Dimension, IxDyn, ShapeBuilder, StrideShape};
 
 use crate::error::{Error, Result};
 use crate::value::unchecked::Held;
@@ -343,8 +343,11 @@ trait Gather: Send + Sync {
     fn gather(&self, out: &mut [u8], copy: CopyBytes<'_>);
 }
 
-impl<T: Element> Gather for ArrayView<'_, T, IxDyn> {
+impl<T: Element, S: Data<Elem = T> + Send + Sync> Gather for ArrayBase<S, IxDyn> {
     fn gather(&self, out: &mut [u8], copy: CopyBytes<'_>) {
+        if let Some(values) = self.as_slice() {
+            return copy(out, bytemuck::cast_slice(values));
+        }
         let mut rest = out;
         // Rows that are contiguous are copied whole; views cut out of larger arrays have such rows.
         let last = Axis(self.ndim().saturating_sub(1));
@@ -373,6 +376,22 @@ impl<'a, T: Element, D: Dimension> From<ArrayView<'a, T, D>> for AnyView<'a> {
         } else {
             AnyView { info: info(false), source: Source::Strided(Box::new(view.into_dyn())) }
         }
+    }
+}
+
+impl AnyView<'static> {
+    /// An array that goes with the view.
+    pub(crate) fn owned<T, S, D>(array: ArrayBase<S, D>) -> AnyView<'static>
+    where
+        T: Element,
+        S: Data<Elem = T> + Send + Sync + 'static,
+        D: Dimension,
+    {
+        let fortran = !array.is_standard_layout() && array.t().is_standard_layout();
+        let info = ArrayInfo::new(T::TYPE, array.shape(), fortran);
+        // Elements in Fortran order are those of the transposed array in C order.
+        let array = if fortran { array.reversed_axes().into_dyn() } else { array.into_dyn() };
+        AnyView { info, source: Source::Strided(Box::new(array)) }
     }
 }
 

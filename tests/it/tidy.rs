@@ -31,7 +31,7 @@ const LAYERS: &[&[&str]] = &[
         "draft",
         "parts",
     ],
-    &["held", "reader", "writer", "report", "arena"],
+    &["kind", "held", "reader", "drafted", "input", "writer", "report", "arena"],
 ];
 
 /// The folders of `src/`, and the rows of [`LAYERS`] whose files are in each.
