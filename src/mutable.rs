@@ -222,7 +222,7 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
         self.take(self.one(partition)?, None)?.ok_or(Error::TimedOut(Duration::MAX))
     }
 
-    /// Returns the right to read a partition, or `None` if somebody writes that partition now.
+    /// Returns the right to read a partition, or `None` if somebody writes that partition now or 7 read it.
     pub fn try_read(&self, partition: usize) -> Result<Option<Rows<T, D>>> {
         self.take(self.one(partition)?, Some(Duration::ZERO))
     }
@@ -470,10 +470,3 @@ fn view<'a, T: Element, D: Dimension>(stretch: &'a Stretch, dim: &D) -> Result<A
 fn no_elements<T: Element>(why: &dyn std::fmt::Display) -> Error {
     Error::damaged(format!("the rows of a mutable array are no {}: {why}", T::TYPE))
 }
-
-const _: fn() = || {
-    fn shared<T: Send + Sync>() {}
-    shared::<MutableArray<f64, ndarray::Ix2>>();
-    shared::<Rows<f64, ndarray::Ix2>>();
-    shared::<RowsMut<f64, ndarray::Ix2>>();
-};

@@ -36,8 +36,8 @@ pub(crate) fn time_left(until: Option<Instant>) -> Option<Duration> {
 /// # let name = format!("doc-contents-{}", std::process::id());
 /// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
 /// let any = arena.writer()?.sender_with("any", 8, Contents::Mixed)?;
-/// any.send(ndarray::arr1(&[1.0, 2.0]).view())?;
-/// any.send(b"text".as_slice())?;
+/// any.send(ndarray::arr1(&[1.0, 2.0]))?;
+/// any.send("text")?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

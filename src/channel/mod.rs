@@ -22,7 +22,7 @@
 //! # let name = format!("doc-channel-{}", std::process::id());
 //! # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
 //! let jobs = arena.writer()?.sender("jobs", 16)?;          // made with room for 16 items if there is none
-//! jobs.send(b"hello".as_slice())?;
+//! jobs.send("hello")?;
 //!
 //! let receiver = arena.receiver("jobs")?;                  // in any process
 //! let lease = receiver.recv()?;
@@ -47,14 +47,3 @@ pub use crate::port::Contents;
 
 /// The most items that a channel can have room for.
 pub const MAX_CAPACITY: usize = crate::core::ring::MAX_CELLS as usize;
-
-const _: fn() = || {
-    fn shared<T: Send + Sync>() {}
-    shared::<Sender>();
-    shared::<Receiver>();
-    shared::<Iter<'_>>();
-    shared::<BatchReader>();
-    shared::<Lease>();
-    shared::<RecvError>();
-    shared::<ForwardError>();
-};

@@ -12,7 +12,7 @@ use crate::core::sys::Sys;
 use crate::core::tables::Kind;
 use crate::error::{Error, Result};
 use crate::input::Value;
-use crate::port::{Contents, NotBuilt, Port, RingForm, Waited, time_left};
+use crate::port::{Contents, Port, RingForm, Waited, time_left};
 use crate::value::view::Sheet;
 use crate::writer::Writer;
 
@@ -48,10 +48,10 @@ impl Writer {
 /// # let name = format!("doc-sender-{}", std::process::id());
 /// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
 /// let jobs = arena.writer()?.sender("jobs", 2)?;
-/// jobs.send(b"first".as_slice())?;
-/// jobs.send(b"second".as_slice())?;
+/// jobs.send("first")?;
+/// jobs.send("second")?;
 /// assert_eq!((jobs.len(), jobs.capacity()), (2, 2));
-/// assert!(jobs.try_send(b"third".as_slice()).is_err());     // the channel is full
+/// assert!(jobs.try_send("third").is_err());     // the channel is full
 /// jobs.close();
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -102,14 +102,7 @@ impl Sender {
         for batch in reader {
             let batch = batch.map_err(Error::from)?;
             rows += batch.num_rows() as u64;
-            match self.port.build(&self.writer, Value::from(&batch), None) {
-                Ok((sheet, schema)) => self.send_by(Value::copied(sheet, schema), None)?,
-                Err(NotBuilt::NoSpace { error, .. }) => {
-                    let value = Value::from(batch.clone());
-                    return Err(self.port.not_built(value, *error).into());
-                }
-                Err(NotBuilt::Failed(error)) => return Err(error.into()),
-            }
+            self.send_by(batch.into(), None)?;
         }
         Ok(rows)
     }

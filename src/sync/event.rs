@@ -111,8 +111,3 @@ impl Event {
         core.wait(bell, timeout, || {}, || Ok(core.pass_event(id, resets).then_some(())))
     }
 }
-
-const _: fn() = || {
-    fn shared<T: Send + Sync>() {}
-    shared::<Event>();
-};

@@ -142,9 +142,13 @@ fn everything_owned_is_send_and_sync() {
     owned::<faretra::Array<f64, Ix2>>();
     owned::<faretra::Sender>();
     owned::<faretra::Receiver>();
+    owned::<faretra::channel::Iter<'static>>();
+    owned::<faretra::channel::BatchReader>();
     owned::<faretra::Lease>();
     owned::<faretra::Feed>();
     owned::<faretra::Subscriber>();
+    owned::<faretra::feed::Iter<'static>>();
+    owned::<faretra::feed::BatchReader>();
     owned::<faretra::MutableArray<f64, Ix2>>();
     owned::<faretra::Rows<f64, Ix2>>();
     owned::<faretra::RowsMut<f64, Ix2>>();
