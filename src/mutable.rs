@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use ndarray::{ArrayView, ArrayViewMut, Dimension};
 
 use crate::arena::Arena;
-use crate::core::lock::{Form, Leases, PARTITION};
+use crate::core::geometry::meta;
+use crate::core::lock::{Form, Lease, Leases, PARTITION};
 use crate::core::tables::Kind;
 use crate::core::word::Id;
 use crate::error::{Error, Result};
@@ -107,16 +108,17 @@ impl Writer {
         }
         let info = ArrayInfo::new(T::TYPE, shape.slice(), false);
         let bytes = info.object_bytes()?;
+        let len = info.shape.iter().product::<usize>() as u64;
         let at = self.attachment();
         let core = at.core()?;
         at.with_room(|| {
             let mut elements = Sheet::new(at, Kind::Array, bytes)?;
             elements.bytes()?.fill(0);
             info.write_header(elements.bytes()?)?;
-            elements.set_rows(info.shape.iter().product::<usize>() as u64);
+            elements.set_rows(len);
             let root = core.draft_lock(form(partitions))?;
             let made = elements.give_to(root, 0).and_then(|()| {
-                core.set_meta(root.id, crate::core::geometry::meta::ROWS, info.shape.iter().product::<usize>() as u64);
+                core.set_meta(root.id, meta::ROWS, len);
                 core.publish(name, root, Some(0))
             });
             made.inspect_err(|_| core.drop_draft(root))
@@ -318,7 +320,7 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
         &self,
         partitions: Range<usize>,
         timeout: Option<Duration>,
-        take: impl Fn(Leases, Option<Duration>) -> Result<Option<crate::core::lock::Lease>>,
+        take: impl Fn(Leases, Option<Duration>) -> Result<Option<Lease>>,
     ) -> Result<Option<Vec<Held<Handle>>>> {
         let started = Instant::now();
         let mut held = Vec::with_capacity(partitions.len());

@@ -70,7 +70,7 @@ impl Sender {
     /// # Errors
     ///
     /// * [`SendError::Closed`] if the channel is closed, or if it is full and its last receiver left or died;
-    /// * [`SendError::NoSpace`] if the arena could never hold the value;
+    /// * [`SendError::NoSpace`] if the arena could never hold the value with its limit;
     /// * [`SendError::Failed`] with [`Error::Mismatch`] for a batch of another schema than the channel's.
     pub fn send<'a>(&self, value: impl Into<Value<'a>>) -> Result<(), SendError<'a>> {
         self.send_by(value.into(), None)

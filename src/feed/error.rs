@@ -50,7 +50,8 @@ pub enum AppendError<'a> {
         /// An [`Error::NoSpace`].
         error: Box<Error>,
     },
-    /// Anything else that can go wrong, such as an [`Error::Mismatch`] for a batch of another schema. The value is dropped.
+    /// Anything else that can go wrong: an [`Error::Mismatch`] for a batch of another schema, an [`Error::TooLarge`] for a
+    /// value that no limit makes room for. The value is dropped.
     #[error(transparent)]
     Failed(#[from] Error),
 }

@@ -101,7 +101,7 @@ impl Feed {
     ///
     /// * [`AppendError::Full`], with [`WhenFull::Fail`] only;
     /// * [`AppendError::Closed`] if the feed is closed;
-    /// * [`AppendError::NoSpace`] if the arena could never hold the value beside the feed's items;
+    /// * [`AppendError::NoSpace`] if the arena could never hold the value beside the feed's items with its limit;
     /// * [`AppendError::Failed`] with [`Error::Mismatch`](crate::Error::Mismatch) for a batch of another schema than the
     ///   feed's.
     pub fn append<'a>(&self, value: impl Into<Value<'a>>) -> Result<(), AppendError<'a>> {

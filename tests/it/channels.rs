@@ -404,3 +404,24 @@ fn streams_end() {
     let none = t.arena.receiver("mixed").expect("there").reader().map(drop);
     assert!(none.is_err_and(|e| e.to_string().contains("mixed contents")));
 }
+
+/// `?` takes errors of owned values out of a function that returns any error, and those of borrowed ones as the crate's own.
+#[test]
+fn refused_values_go_through_question_marks() {
+    type Anything = Box<dyn std::error::Error + Send + Sync>;
+    fn owned(t: &TestArena) -> Result<(), Anything> {
+        let w = t.arena.writer()?;
+        let sender = w.sender("c", 1)?;
+        sender.send(batch(1, 1))?;
+        t.arena.receiver("c")?.recv()?.send(&w.sender("d", 1)?)?;
+        sender.close();
+        Ok(sender.send(String::from("late"))?)
+    }
+    fn borrowed(t: &TestArena) -> faretra::Result<()> {
+        Ok(t.arena.writer()?.sender("c", 1)?.send(&batch(1, 1))?)
+    }
+    let t = TestArena::new(64 * MIB);
+    let late = owned(&t).expect_err("closed");
+    assert!(matches!(late.downcast_ref::<SendError<'static>>(), Some(SendError::Closed { clean: true, .. })), "{late}");
+    assert!(matches!(borrowed(&t), Err(Error::NotSent("the channel is closed"))));
+}
