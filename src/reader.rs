@@ -11,14 +11,14 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arrow_array::{RecordBatch, RecordBatchIterator, RecordBatchReader};
-use arrow_schema::{ArrowError, SchemaRef};
+use arrow_schema::SchemaRef;
 use ndarray::{Dimension, Ix1};
 
 use crate::core::geometry::meta;
-use crate::core::recover::Violation;
 use crate::core::tables::Kind;
+use crate::core::verify::Violation;
 use crate::core::word::{Id, State};
-use crate::error::{Error, Result};
+use crate::error::{Error, Missing, Result};
 use crate::value::array::{Array, ArrayInfo};
 use crate::value::batch::{Layout, Region};
 use crate::value::check::{Ask, Key, Trust, Values};
@@ -43,14 +43,13 @@ impl Object {
     }
 
     fn part_of(pin: Arc<Pin>, id: Id, name: Arc<str>) -> Result<Object> {
-        let kind = pin.attachment().core.kind(id)?;
+        let kind = pin.attachment().core()?.kind(id)?;
         Ok(Object { pin, id, name, kind })
     }
 
     /// 0 in a forked child, which does not have the records.
     fn meta(&self, id: Id, word: u64) -> u64 {
-        let core = &self.pin.attachment().core;
-        core.env.check_fork().map_or(0, |()| core.meta(id, word))
+        self.pin.attachment().core().map_or(0, |core| core.meta(id, word))
     }
 
     /// Where ids mean the same.
@@ -99,8 +98,7 @@ impl Object {
     /// Bytes of it and of its parts in the arena, descriptors included. What it shares with other objects
     /// is counted in each.
     pub fn nbytes(&self) -> u64 {
-        let core = &self.pin.attachment().core;
-        core.env.check_fork().map_or(0, |()| bytes_below(core, self.id, 4))
+        self.pin.attachment().core().map_or(0, |core| bytes_below(core, self.id, 4))
     }
 
     /// The bytes, if that is what was published.
@@ -139,8 +137,8 @@ impl Object {
 
     fn no_column(&self, name: &str, schema: &SchemaRef) -> Error {
         let names: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
-        let hint = format!(" in `{}`; it has {}", self.name, names.join(", "));
-        Error::NotFound { what: "column", name: name.to_owned(), hint }
+        let detail = format!("it has {}", names.join(", "));
+        Error::NotFound { what: Missing::Column, name: name.to_owned(), within: self.name.to_string(), detail }
     }
 
     fn expect(&self, kind: Kind) -> Result<()> {
@@ -151,8 +149,7 @@ impl Object {
     }
 
     fn parts(&self) -> u64 {
-        let core = &self.pin.attachment().core;
-        core.env.check_fork().map_or(0, |()| core.entries(self.id))
+        self.pin.attachment().core().map_or(0, |core| core.entries(self.id))
     }
 
     fn part(&self, index: u64) -> Result<Object> {
@@ -192,10 +189,11 @@ impl Object {
             Values::Vouched => layout.batch(&region, Trust::Writers),
             Values::Untrusted => layout.batch(&region, Trust::Nobody),
             Values::Checked => {
+                let core = at.core()?;
                 let key = Cell::new(None);
                 let known = || {
                     // Pinned: this word is of the object's life that is read here.
-                    key.set(Key::new(self.id, self.pin.id(), at.core.life(self.pin.id(), SeqCst)));
+                    key.set(Key::new(self.id, self.pin.id(), core.life(self.pin.id(), SeqCst)));
                     key.get().is_some_and(|key| at.known.has(key))
                 };
                 let ask = Ask::new(&known);
@@ -233,7 +231,7 @@ impl Object {
 /// What a pinned root stands for, and what that is: an alias for its only part, a mutable array that is frozen
 /// for its elements, everything else for itself.
 fn resolve(pin: &Pin) -> Result<(Id, Kind)> {
-    let core = &pin.attachment().core;
+    let core = pin.attachment().core()?;
     let root = pin.id();
     let kind = core.kind(root)?;
     let stands_for_a_part = kind == Kind::Alias || kind == Kind::MutableArray && core.is_frozen(root);
@@ -249,8 +247,7 @@ fn resolve(pin: &Pin) -> Result<(Id, Kind)> {
 
 /// Reads every object of the arena that somebody keeps, whole, and tells which cannot be read.
 pub(crate) fn unreadable(at: &Arc<Attachment>) -> Result<Vec<Violation>> {
-    let core = &at.core;
-    core.env.check_fork()?;
+    let core = at.core()?;
     let names: HashMap<Id, String> = core.names()?.into_iter().map(|named| (named.id, named.name)).collect();
     let title = |id: Id| match (names.get(&id), core.life(id, SeqCst).state()) {
         (Some(name), _) => format!("`{name}`"),
@@ -304,7 +301,7 @@ impl Batch {
             schema: messages.schema.to_vec(),
             dictionaries: messages.dictionaries.into_iter().map(<[u8]>::to_vec).collect(),
             batch: messages.batch.to_vec(),
-            body_offset: self.object.pin.attachment().core.geo.data,
+            body_offset: self.object.pin.attachment().core()?.geo.data,
         })
     }
 }
@@ -417,7 +414,8 @@ impl Table {
         let none = || Error::invalid(format!("the table has {} batches: there is no {index}", self.num_batches()));
         match &self.batches {
             Batches::Stored(object) => {
-                object.pin.attachment().core.env.check_fork()?;
+                // In a forked child the numbers are 0, and the answer is not that there is no such batch.
+                object.pin.attachment().core()?;
                 match object.kind {
                     _ if index >= self.num_batches() => Err(none()),
                     Kind::Batch => object.clone().try_into(),
@@ -431,10 +429,7 @@ impl Table {
     /// All batches in order, each built when asked for.
     pub fn reader(&self) -> impl RecordBatchReader + Send + use<> {
         let table = self.clone();
-        let batches = (0..self.num_batches()).map(move |i| {
-            let batch = table.batch(i).map_err(|e| ArrowError::ExternalError(Box::new(e)))?;
-            Ok(batch.record)
-        });
+        let batches = (0..self.num_batches()).map(move |i| Ok(table.batch(i)?.record));
         RecordBatchIterator::new(batches, self.schema())
     }
 
@@ -495,8 +490,8 @@ impl Bundled {
     /// A member. It keeps the pin of the whole bundle.
     pub fn get(&self, name: &str) -> Result<Object> {
         let Some(index) = self.names.index_of(name) else {
-            let hint = format!(" in the bundle `{}`; it has {}", self.object.name, self.names.joined());
-            return Err(Error::NotFound { what: "member", name: name.to_owned(), hint });
+            let (within, detail) = (self.object.name.to_string(), format!("it has {}", self.names.joined()));
+            return Err(Error::NotFound { what: Missing::Member, name: name.to_owned(), within, detail });
         };
         let mut part = self.object.part(index)?;
         part.name = format!("{}/{name}", self.object.name).into();

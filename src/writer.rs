@@ -11,10 +11,11 @@ use arrow_schema::SchemaRef;
 use ndarray::{ArrayView, ArrayViewMut, Dimension, StrideShape};
 
 use crate::core::geometry::Set;
-use crate::core::lock::Lease;
+use crate::core::lease::Lease;
 use crate::core::name;
 use crate::core::tables::Kind;
 use crate::error::{Error, Result};
+use crate::held::Held;
 use crate::reader::{Batch, Bundled, Object, Table};
 use crate::value::array::{AnyView, ArrayDraftLayout};
 use crate::value::draft::{Bits, DraftLayout, DraftMemory, Text};
@@ -30,26 +31,9 @@ use crate::value::view::{Attachment, Copying, Sheet, copy};
 #[derive(Clone, Debug)]
 pub struct Writer {
     at: Arc<Attachment>,
-    permit: Arc<Held>,
+    permit: Arc<Held<Arc<Attachment>>>,
     /// Makes room when memory runs out, for another try.
     makes_room: bool,
-}
-
-#[derive(Debug)]
-struct Held {
-    at: Arc<Attachment>,
-    permit: Lease,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        if self.at.core.env.check_fork().is_ok() {
-            // Who takes permits in a loop would have it again before the woken are awake.
-            if self.at.core.give_back(self.permit, true) {
-                std::thread::yield_now();
-            }
-        }
-    }
 }
 
 /// Something to publish. Made by `From` from batches, arrays, bytes, drafts, bundles, readers, and from
@@ -304,7 +288,7 @@ enum Unfinished {
 
 impl Writer {
     pub(crate) fn new(at: &Arc<Attachment>, permit: Lease) -> Writer {
-        Writer { at: at.clone(), permit: Arc::new(Held { at: at.clone(), permit }), makes_room: true }
+        Writer { at: at.clone(), permit: Arc::new(Held::permit(at.clone(), permit)), makes_room: true }
     }
 
     pub(crate) fn attachment(&self) -> &Arc<Attachment> {
@@ -318,7 +302,7 @@ impl Writer {
     /// Whether the process that held this permit before died with it. Nothing is broken by that:
     /// what it had not published is gone, what it had is whole.
     pub fn recovered(&self) -> bool {
-        self.permit.permit.recovered
+        self.permit.recovered()
     }
 
     /// Makes `value` the current object under `name`, and returns its version.
@@ -338,7 +322,7 @@ impl Writer {
 
     fn put(&self, name: &str, value: Value<'_>, expected: Option<u64>) -> Result<u64> {
         name::check(name)?;
-        self.at.core.env.check_fork()?;
+        self.at.core()?;
         let mut sheet = self.build(value)?;
         // The directory may need memory of its own, so that this too is worth a second try.
         self.with_room(|| sheet.publish(name, expected))
@@ -346,8 +330,7 @@ impl Writer {
 
     /// Removes what is published under a name; readers that have it keep it. `false`: nothing was.
     pub fn remove(&self, name: &str) -> Result<bool> {
-        self.at.core.env.check_fork()?;
-        self.at.core.remove(name)
+        self.at.core()?.remove(name)
     }
 
     /// A batch to be written in place: publishing it copies nothing. Numbers start arbitrary, so write
@@ -383,7 +366,7 @@ impl Writer {
     /// Copies a value into the arena now, to be published, sent or put in a bundle later. What it takes is known from
     /// then on ([`Drafted::nbytes`]), also where the name is somebody else's a moment after it was published.
     pub fn prepare<'a>(&self, value: impl Into<Value<'a>>) -> Result<Drafted> {
-        self.at.core.env.check_fork()?;
+        self.at.core()?;
         let value = value.into();
         let schema = value.schema()?;
         Ok(Drafted(Unfinished::Whole(self.build(value)?, schema)))
@@ -485,7 +468,7 @@ impl Writer {
     /// Whether the object is one of this arena. What a forked child has from its parent is kept by nobody
     /// whom the child could ask, so that it can be no part of anything.
     fn shares(&self, object: &Object) -> Result<bool> {
-        object.attachment().core.env.check_fork()?;
+        object.attachment().core()?;
         Ok(self.at.is_same_arena(object.attachment()))
     }
 
@@ -656,7 +639,7 @@ impl DraftMemory for Memory {
 pub struct Draft {
     layout: DraftLayout,
     memory: Memory,
-    _permit: Arc<Held>,
+    _permit: Arc<Held<Arc<Attachment>>>,
 }
 
 impl std::fmt::Debug for Draft {
@@ -677,7 +660,7 @@ impl Draft {
     }
 
     fn column(&self, name: &str) -> Result<usize> {
-        self._permit.at.core.env.check_fork()?;
+        self._permit.keeper.core()?;
         self.layout.column(name)
     }
 
@@ -730,7 +713,7 @@ impl Draft {
 pub struct ArrayDraft<T: Element, D: Dimension> {
     layout: ArrayDraftLayout<T, D>,
     sheet: Sheet,
-    _permit: Arc<Held>,
+    _permit: Arc<Held<Arc<Attachment>>>,
 }
 
 impl<T: Element, D: Dimension> ArrayDraft<T, D> {

@@ -271,7 +271,7 @@ fn open(arena: &Arena, writer: &Writer, args: &Send) -> Result<(Sender, bool)> {
         let (capacity, mixed) =
             known.as_ref().map_or((args.capacity.unwrap_or(CAPACITY), false), |known| (known.capacity, known.mixed));
         let contents = if mixed { Contents::Mixed } else { Contents::OneSchema };
-        match writer.sender_of(&args.channel, capacity as usize, contents) {
+        match writer.sender_with(&args.channel, capacity as usize, contents) {
             Ok(sender) => return Ok((sender, known.is_none())),
             // Made, or removed and made, since we looked.
             Err(Error::Mismatch { .. }) => {}
@@ -398,7 +398,8 @@ impl Sending<'_> {
                     }
                     if begun.elapsed() >= PATIENCE && !std::mem::replace(&mut self.told.memory, true) {
                         bar.suspend(|| {
-                            failure::note(format_args!("waiting for memory, Ctrl-C ends this: {error}"));
+                            let why = failure::library_text(&error);
+                            failure::note(format_args!("waiting for memory, Ctrl-C ends this: {why}"));
                         });
                     }
                     value

@@ -215,10 +215,12 @@ impl ArrayInfo {
 /// Bytes of the elements of an array, or why there can be no such array.
 fn data_bytes(element: ElementType, shape: &[usize]) -> Result<u64> {
     if shape.len() > MAX_RANK {
-        return Err(Error::invalid(format!(
-            "an array of {} axes cannot be stored: {MAX_RANK} are the most; merge some with into_shape_with_order",
-            shape.len()
-        )));
+        return Err(Error::TooLarge {
+            what: "axes of an array",
+            asked: shape.len() as u64,
+            most: MAX_RANK as u64,
+            hint: "merge some with `into_shape_with_order`",
+        });
     }
     // An axis of length 0 empties the array, but ndarray and numpy still refuse shapes whose
     // other axes overflow: so the product leaves zeros out.

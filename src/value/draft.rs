@@ -14,7 +14,7 @@ use std::fmt;
 
 use arrow_schema::{DataType, SchemaRef};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Missing, Result};
 use crate::value::element::Element;
 use crate::value::layout::ALIGN;
 use crate::value::shape::{self, Fixed, Offsets, Shape};
@@ -117,9 +117,10 @@ impl DraftLayout {
     /// The index of a column.
     pub(crate) fn column(&self, name: &str) -> Result<usize> {
         self.schema.index_of(name).map_err(|_| Error::NotFound {
-            what: "column",
+            what: Missing::Column,
             name: name.to_owned(),
-            hint: format!("; the draft has {}", names(&self.schema)),
+            within: String::new(),
+            detail: format!("it has {}", names(&self.schema)),
         })
     }
 

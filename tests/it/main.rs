@@ -9,6 +9,7 @@ mod columns;
 mod damage;
 mod damaged_values;
 mod deadlines;
+mod errors;
 mod feed_flow;
 mod feed_history;
 mod feed_kills;
