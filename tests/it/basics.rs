@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use faretra::arrow::arrow_array::{Float64Array, RecordBatch, RecordBatchIterator, RecordBatchReader, StringArray};
 use faretra::arrow::arrow_schema::{DataType, Field, Schema};
-use faretra::{Arena, Bundle, Error, Kind, MIB, Missing, Value};
+use faretra::{Arena, Bundle, Error, Kind, MIB, Missing, Order, Value};
 use ndarray::{Array2, Ix2, IxDyn, ShapeBuilder, array};
 
 use crate::support::TestArena;
@@ -97,7 +97,7 @@ fn arrays_round_trip() {
     assert!(matches!(t.arena.array::<f32, ndarray::Ix1>("c"), Err(Error::Mismatch { .. })));
     assert!(matches!(t.arena.batch("c"), Err(Error::Mismatch { .. })));
     let info = t.arena.get("f").expect("f").array_info().expect("an array");
-    assert_eq!((info.shape, info.fortran), (vec![40, 30], true));
+    assert_eq!((info.shape, info.order), (vec![40, 30], Order::Fortran));
 }
 
 /// Drafts are written in place and published without a copy.
