@@ -48,10 +48,13 @@
 //! * Batches, columns, arrays and bytes that the parent had read stay readable, for as long as the parent keeps them.
 //!
 //! [`Arena::open`] in the child takes part in the arena anew.
+#![warn(missing_debug_implementations, unreachable_pub)]
 #![cfg_attr(feature = "proof", allow(missing_docs))]
 
+#[allow(unreachable_pub, reason = "`pub` in a lower storey says what a file offers to the files above it")]
 mod core;
 mod error;
+#[allow(unreachable_pub, reason = "`pub` in a lower storey says what a file offers to the files above it")]
 mod value;
 
 mod arena;
