@@ -1,43 +1,32 @@
 //! The arena: creating, opening, ending, and asking about it.
-//!
-//! # The life of an arena
-//!
-//! A kept arena stays until it is removed. An ephemeral one (`keep(false)`) goes with its last
-//! participant, also when all were killed: the next `open` or `list` prunes it. All of that races on one
-//! word of the header, `OPEN -> CLOSING(who) -> GONE`:
-//!
-//! * A1: only who holds CLOSING takes the name away; while that one lives, nobody else does. So a slow
-//!   unlink cannot hit a new arena of the same name.
-//! * A2: a joiner shows itself (JOINING, then LIVE) before it reads the word; a closer sets CLOSING
-//!   before it looks at the seats. One of them sees the other: a closer that meets a participant goes
-//!   back to OPEN, a joiner that meets CLOSING waits for the outcome.
-//! * A3: a CLOSING left by a dead closer is taken over by the next who meets it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ndarray::Dimension;
 
+use crate::core::end::PATIENCE;
 use crate::core::geometry::{Geometry, MAX_CAPACITY, Params, header};
-use crate::core::mem::{Load, Mem};
+use crate::core::mem::Mem;
 use crate::core::name;
-use crate::core::recover::{Recovered, Violation};
+use crate::core::recover::Recovered;
 use crate::core::seat::Core;
-use crate::core::segment::{Posix, closer, closing, is_kept, life};
+use crate::core::segment::Posix;
 use crate::core::sys::{Process, Sys, directory_room, is_tmpfs, os_error};
 use crate::core::tables::Tables;
+use crate::core::verify::Violation;
 use crate::core::wait::SLICE;
-use crate::core::word::SeatState;
-use crate::error::{Error, Missing, Result};
+use crate::core::word::ArenaLife;
+use crate::error::{Error, Missing, Result, in_time};
 use crate::reader::{Batch, Bundled, Object, Table, unreadable};
 use crate::report::{
-    ArenaInfo, ChannelInfo, Entry, Holder, Observer, Room, Stats, channels, entries, holders, largest_holders, living,
-    stats,
+    ArenaInfo, ChannelInfo, Entry, Holder, Observer, Room, Stats, channels, entries, holders, living, stats,
 };
-use crate::value::array::{Array, Element};
+use crate::value::array::Array;
 use crate::value::check::Values;
+use crate::value::element::Element;
 use crate::value::view::{Attachment, Pin};
 use crate::writer::Writer;
 
@@ -50,8 +39,6 @@ pub const GIB: u64 = 1 << 30;
 
 const PREFIX: &str = "faretra.";
 const DEFAULT_DIR: &str = "/dev/shm";
-/// How long a joiner waits for a closer to finish or to change its mind.
-const CLOSING_PATIENCE: Duration = Duration::from_millis(500);
 
 /// How arenas are created, opened, listed and removed: set what differs from the default, then call one of the methods
 /// that do something. Those take `&self`, so that one `Options` serves many calls.
@@ -285,7 +272,7 @@ impl Options {
         let posix = Posix::create(&dir, path.clone(), self.mode, &geo)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
         for (off, value) in [
-            (header::LIFE, life::OPEN),
+            (header::LIFE, ArenaLife::OPEN.0),
             (header::LIMIT, self.limit),
             (header::WARM_LIMIT, self.warm.unwrap_or(self.limit / 2)),
             (header::KEEP, u64::from(self.keep)),
@@ -293,7 +280,10 @@ impl Options {
         ] {
             posix.store(off, value, Relaxed);
         }
-        let core = self.attach(Tables { env: posix, geo }, |_| Ok(()))?;
+        let (seats, process) = (self.seats(&geo), Process::current());
+        let command = process.command().unwrap_or_default();
+        let core = Core::attach(Tables { env: posix, geo }, seats, process, &command, |_| Ok(true))?
+            .expect("nobody is refused");
         // Seat first, name last: an arena that can be seen has a participant.
         if !core.env.publish()? {
             core.detach();
@@ -331,15 +321,11 @@ impl Options {
         if let Some(reason) = tables.impossible_marks() {
             return Err(Error::NotAnArena { path, reason });
         }
-        let core = self.attach(tables, |core| match admit(core)? {
-            true => Ok(()),
-            false => Err(self.missing(name, "it has just ended or is being removed")),
-        })?;
-        // A2: we were seen, or see that it is over.
-        if !outlives_closing(&core)? {
-            core.detach();
-            return Err(self.missing(name, "it has just been removed"));
-        }
+        let (seats, process) = (self.seats(&tables.geo), Process::current());
+        let command = process.command().unwrap_or_default();
+        let Some(core) = Core::enter(tables, seats, process, &command)? else {
+            return Err(self.missing(name, "it has just ended or is being removed"));
+        };
         // What the dead left is settled by whoever comes next.
         core.recover(false)?;
         Ok(self.arena(core, name))
@@ -361,18 +347,15 @@ impl Options {
         self.open(name)
     }
 
-    fn attach(&self, tables: Tables<Posix>, admit: impl FnOnce(&Core<Posix>) -> Result<()>) -> Result<Core<Posix>> {
-        let process = Process::current();
-        let command = process.command().unwrap_or_default();
-        let spare = u64::from(!self.spare_seat);
-        let seats = tables.geo.params.seats.saturating_sub(spare).max(1);
-        Core::attach(tables, seats, process, &command, admit)
+    /// How many of an arena's seats may be taken.
+    fn seats(&self, geo: &Geometry) -> u64 {
+        geo.params.seats.saturating_sub(u64::from(!self.spare_seat)).max(1)
     }
 
     fn arena(&self, core: Core<Posix>, name: &str) -> Arena {
         core.env.close_lock_fd();
         core.env.set_spin(self.spin);
-        Arena { at: Arc::new(Attachment::new(core, name, self.values, leave)) }
+        Arena { at: Arc::new(Attachment::new(core, name, self.values)) }
     }
 
     /// Takes an arena's name away. Processes that have the arena open go on; its memory goes with the last of them.
@@ -391,17 +374,10 @@ impl Options {
             }
             Err(e) => return Err(e),
         };
-        let core = arena.at.core()?;
-        let deadline = Instant::now() + CLOSING_PATIENCE;
-        loop {
-            if close(core, |_| false)? || core.env.load(header::LIFE, SeqCst) == life::GONE {
-                return Ok(());
-            }
-            if Instant::now() > deadline {
-                return Err(Error::TimedOut(CLOSING_PATIENCE));
-            }
-            std::thread::sleep(Duration::from_millis(1));
+        if arena.at.core()?.remove_arena()? {
+            return Ok(());
         }
+        Err(Error::TimedOut(Duration::from_millis(PATIENCE.into())))
     }
 
     /// Returns all arenas of the directory, by name. Removes ephemeral ones whose participants are all gone on the way. One
@@ -440,7 +416,7 @@ impl Options {
     fn info(&self, name: &str) -> Result<ArenaInfo> {
         let seen = self.observe(name)?;
         let t = &seen.tables;
-        let keep = is_kept(&t.env);
+        let keep = t.is_kept();
         let alive = living(t)?;
         if !keep && alive.is_empty() {
             // Opening finds nobody there and prunes it; if somebody came meanwhile, it stays.
@@ -496,73 +472,6 @@ fn check_arena_name(name: &str) -> Result<()> {
     }
     let rule = "1 to 200 bytes without `/`, spaces and control characters, not beginning with a dot";
     Err(Error::invalid(format!("{name:?} is no name for an arena: {rule}")))
-}
-
-fn others_in(core: &Core<Posix>, states: &[SeatState]) -> Result<bool> {
-    let occupants = core.occupants()?;
-    let mut others = occupants.iter().filter(|o| o.owner != core.me() && states.contains(&o.state));
-    Ok(others.any(|o| !core.env.is_gone(o.owner, o.process)))
-}
-
-/// A2, as a joiner that is JOINING: whether there is an arena to join.
-fn admit(core: &Core<Posix>) -> Result<bool> {
-    if !outlives_closing(core)? {
-        return Ok(false);
-    }
-    if is_kept(&core.env) || others_in(core, &[SeatState::Live])? {
-        return Ok(true);
-    }
-    // Everybody is gone: its time is over, unless somebody became LIVE just now.
-    Ok(!close(core, |core| others_in(core, &[SeatState::Live]).unwrap_or(true))?)
-}
-
-/// Waits while the arena is CLOSING. `false`: it is gone.
-fn outlives_closing(core: &Core<Posix>) -> Result<bool> {
-    let deadline = Instant::now() + CLOSING_PATIENCE;
-    loop {
-        let word = core.env.load(header::LIFE, SeqCst);
-        let Some(owner) = closer(word) else { return Ok(word == life::OPEN) };
-        if core.is_gone(owner) {
-            // A3: finish what the dead one began.
-            if core.env.cas(header::LIFE, word, closing(core.me()), SeqCst).is_ok() {
-                finish_closing(core)?;
-                return Ok(false);
-            }
-        } else if Instant::now() > deadline {
-            return Ok(false);
-        } else {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-}
-
-/// Takes the name away, unless `object` finds a reason not to. `true`: it is gone by us.
-fn close(core: &Core<Posix>, objects: impl FnOnce(&Core<Posix>) -> bool) -> Result<bool> {
-    if core.env.cas(header::LIFE, life::OPEN, closing(core.me()), SeqCst).is_err() {
-        return Ok(false);
-    }
-    if objects(core) {
-        core.env.store(header::LIFE, life::OPEN, SeqCst);
-        return Ok(false);
-    }
-    finish_closing(core)?;
-    Ok(true)
-}
-
-fn finish_closing(core: &Core<Posix>) -> Result<()> {
-    core.env.file().unlink()?;
-    core.env.store(header::LIFE, life::GONE, SeqCst);
-    Ok(())
-}
-
-/// The last to leave an ephemeral arena takes its name away.
-fn leave(core: &Core<Posix>) {
-    if is_kept(&core.env) {
-        return;
-    }
-    let present = [SeatState::Claim, SeatState::Joining, SeatState::Live, SeatState::Leaving];
-    // If the unlink fails, the next `list` or `open` prunes it.
-    let _ = close(core, |core| others_in(core, &present).unwrap_or(true));
 }
 
 /// An arena that this process takes part in. Clones share the seat; it is left with the last handle,
@@ -651,7 +560,7 @@ impl Arena {
             let found = core.lookup(name)?;
             let bell = found.map_or(header::NAME_BELL, |id| core.name_bell(id));
             let left = timeout.saturating_sub(start.elapsed());
-            let got = core.wait(bell, Some(left.min(SLICE)), || {}, newer);
+            let got = in_time(core.wait(bell, Some(left.min(SLICE)), || {}, newer));
             if let Some(id) = found {
                 core.unpin(id);
             }
@@ -684,24 +593,23 @@ impl Arena {
 
     /// A writer, as soon as one of the arena's permits is free. A permit whose holder died comes back.
     pub fn writer(&self) -> Result<Writer> {
-        let permit = self.permit(None)?;
-        permit.ok_or(Error::TimedOut(Duration::MAX))
+        self.permit(None)
     }
 
     /// A writer, if a permit is free now.
     pub fn try_writer(&self) -> Result<Option<Writer>> {
-        self.permit(Some(Duration::ZERO))
+        in_time(self.permit(Some(Duration::ZERO)))
     }
 
     /// A writer, if a permit becomes free in time.
     pub fn writer_timeout(&self, timeout: Duration) -> Result<Writer> {
-        self.permit(Some(timeout))?.ok_or(Error::TimedOut(timeout))
+        self.permit(Some(timeout))
     }
 
-    fn permit(&self, timeout: Option<Duration>) -> Result<Option<Writer>> {
+    fn permit(&self, timeout: Option<Duration>) -> Result<Writer> {
         let core = self.at.core()?;
         let permit = core.lease(core.permits(), timeout)?;
-        Ok(permit.map(|permit| Writer::new(&self.at, permit)))
+        Ok(Writer::new(&self.at, permit))
     }
 
     /// Bytes that the arena may use now.
@@ -762,36 +670,5 @@ impl Arena {
     /// Who takes part, and what each keeps.
     pub fn who(&self) -> Result<Vec<Holder>> {
         holders(self.at.core()?)
-    }
-}
-
-impl Attachment {
-    /// Runs `f`; when memory runs out, makes room and tries again: first freed memory, then what the
-    /// dead left. The error that remains names who keeps the most.
-    pub(crate) fn with_room<T>(&self, mut f: impl FnMut() -> Result<T>) -> Result<T> {
-        let mut asked = match f() {
-            Err(Error::NoSpace { asked, .. }) => asked,
-            other => return other,
-        };
-        let core = self.core()?;
-        for thorough in [false, true] {
-            if thorough {
-                // It may need memory itself for some of it; what it freed counts.
-                let _ = core.recover(true);
-                core.return_stash();
-                asked = u64::MAX;
-            }
-            core.trim(asked);
-            match f() {
-                Err(Error::NoSpace { .. }) => {}
-                other => return other,
-            }
-        }
-        match f() {
-            Err(Error::NoSpace { asked, free, bound, of, .. }) => {
-                Err(Error::NoSpace { asked, free, bound, of, largest_holders: largest_holders(core) })
-            }
-            other => other,
-        }
     }
 }

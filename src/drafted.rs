@@ -8,8 +8,9 @@ use ndarray::{ArrayViewMut, Dimension};
 use crate::error::Result;
 use crate::held::Held;
 use crate::kind::Kind;
-use crate::value::array::{ArrayDraftLayout, Element};
+use crate::value::array::ArrayDraftLayout;
 use crate::value::draft::{Bits, DraftLayout, DraftMemory, Text};
+use crate::value::element::Element;
 use crate::value::parts::list_bytes;
 use crate::value::view::{Attachment, Sheet};
 

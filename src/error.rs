@@ -385,6 +385,15 @@ impl From<Error> for ArrowError {
     }
 }
 
+/// `None` where a wait ended before what was waited for came.
+pub(crate) fn in_time<T>(waited: Result<T>) -> Result<Option<T>> {
+    match waited {
+        Ok(done) => Ok(Some(done)),
+        Err(Error::TimedOut(_)) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 fn holders_text(holders: &[HolderBytes]) -> String {
     let mut text = String::new();
     for h in holders {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::core::lock::Lease;
+use crate::core::lease::Lease;
 use crate::core::seat::Core;
 use crate::core::segment::Posix;
 use crate::error::Result;

@@ -11,7 +11,8 @@ use ndarray::{ArcArray, ArrayBase, ArrayView, Data, Dimension};
 use crate::drafted::{ArrayDraft, Draft, Drafted};
 use crate::error::Result;
 use crate::reader::{Batch, Bundled, Object, Table};
-use crate::value::array::{AnyView, Array, Element};
+use crate::value::array::{AnyView, Array};
+use crate::value::element::Element;
 use crate::value::view::Sheet;
 
 /// Something to publish, send or append.

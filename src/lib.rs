@@ -48,10 +48,13 @@
 //! * Batches, columns, arrays and bytes that the parent had read stay readable, for as long as the parent keeps them.
 //!
 //! [`Arena::open`] in the child takes part in the arena anew.
+#![warn(missing_debug_implementations, unreachable_pub)]
 #![cfg_attr(feature = "proof", allow(missing_docs))]
 
+#[allow(unreachable_pub, reason = "`pub` in a lower storey says what a file offers to the files above it")]
 mod core;
 mod error;
+#[allow(unreachable_pub, reason = "`pub` in a lower storey says what a file offers to the files above it")]
 mod value;
 
 mod arena;
@@ -68,9 +71,11 @@ mod report;
 pub mod sync;
 mod writer;
 
-pub use crate::core::recover::{Recovered, Violation};
-pub use crate::value::array::{Array, ArrayInfo, Element, ElementType};
+pub use crate::core::recover::Recovered;
+pub use crate::core::verify::Violation;
+pub use crate::value::array::{Array, ArrayInfo, Order};
 pub use crate::value::draft::{Bits, Text};
+pub use crate::value::element::{Element, ElementType};
 pub use crate::value::schema::MAX_DEPTH;
 pub use arena::{Arena, GIB, KIB, MIB, Options};
 pub use channel::{ForwardError, Lease, Receiver, RecvError, SendError, Sender};
@@ -100,15 +105,16 @@ pub mod arrow {
 #[doc(hidden)]
 pub mod proof {
     pub use crate::core::broadcast::Found;
+    pub use crate::core::cell::{End, Ring};
     pub use crate::core::geometry::{DIRTY, Geometry, PAGE, Params, Set, Zone, header, lock, meta, ring};
-    pub use crate::core::lock::{Form, Lease, Leases, PARTITION, SLOTS, Slots};
+    pub use crate::core::lease::{Lease, Leases};
+    pub use crate::core::list::Named;
+    pub use crate::core::lock::{Form, PARTITION, SLOTS, Slots};
     pub use crate::core::mem::{Load, Mem};
-    pub use crate::core::name::Named;
-    pub use crate::core::ring::{End, Outcome, Ring, Taken};
+    pub use crate::core::ring::{Outcome, Taken};
     pub use crate::core::seat::{Core, Env, info};
-    pub use crate::core::segment::{closer, closing, life};
     pub use crate::core::sys::{Full, Process, Sys};
     pub use crate::core::tables::{Entry, Kind, Tables};
-    pub use crate::core::word::{Bell, Id, Life, Owner, Place, Seat, SeatState, State, Ticket, Turn};
+    pub use crate::core::word::{ArenaLife, Bell, Id, Life, Owner, Place, Seat, SeatState, State, Ticket, Turn};
     pub use crate::core::zone::Draft;
 }

@@ -9,13 +9,15 @@ use ndarray::{ArrayView, ArrayViewMut, Dimension};
 
 use crate::arena::Arena;
 use crate::core::geometry::meta;
-use crate::core::lock::{Form, Lease, Leases, PARTITION};
+use crate::core::lease::{Lease, Leases};
+use crate::core::lock::{Form, PARTITION};
 use crate::core::tables::Kind;
 use crate::core::word::Id;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, in_time};
 use crate::held::{Held, Keeper};
 use crate::sync::Handle;
-use crate::value::array::{Array, ArrayInfo, Element};
+use crate::value::array::{Array, ArrayInfo, Order};
+use crate::value::element::Element;
 use crate::value::view::{Pin, Sheet, Stretch};
 use crate::writer::Writer;
 
@@ -106,7 +108,7 @@ impl Writer {
                 rows.clamp(1, MAX_PARTITIONS)
             )));
         }
-        let info = ArrayInfo::new(T::TYPE, shape.slice(), false);
+        let info = ArrayInfo::new(T::TYPE, shape.slice(), Order::C);
         let bytes = info.object_bytes()?;
         let len = info.shape.iter().product::<usize>() as u64;
         let at = self.attachment();
@@ -151,7 +153,7 @@ impl Arena {
         let part = pin.part(pin.id(), 0)?;
         let info = pin.array_info(part)?;
         info.dimension::<T, D>(name)?;
-        if info.fortran || info.shape.is_empty() || partitions == 0 {
+        if info.order != Order::C || info.shape.is_empty() || partitions == 0 {
             return Err(Error::damaged(format!("`{name}` cannot be divided: {info:?}, {partitions} partitions")));
         }
         let handle = Handle { pin: Arc::new(pin) };
@@ -189,30 +191,30 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
     ///
     /// [`Error::Invalid`] if there is no such partition, or the array is frozen.
     pub fn write(&self, partition: usize) -> Result<RowsMut<T, D>> {
-        self.take_mut(self.one(partition)?, None)?.ok_or(Error::TimedOut(Duration::MAX))
+        self.take_mut(self.one(partition)?, None)
     }
 
     /// Returns the right to write to a partition, or `None` if somebody writes or reads that partition now.
     pub fn try_write(&self, partition: usize) -> Result<Option<RowsMut<T, D>>> {
-        self.take_mut(self.one(partition)?, Some(Duration::ZERO))
+        in_time(self.take_mut(self.one(partition)?, Some(Duration::ZERO)))
     }
 
     /// Returns the right to write to a partition. Fails with [`Error::TimedOut`] if somebody still writes or reads that
     /// partition after `timeout`.
     pub fn write_timeout(&self, partition: usize, timeout: Duration) -> Result<RowsMut<T, D>> {
-        self.take_mut(self.one(partition)?, Some(timeout))?.ok_or(Error::TimedOut(timeout))
+        self.take_mut(self.one(partition)?, Some(timeout))
     }
 
     /// Waits until every partition is free, and returns the right to write to the whole array. Partitions are taken in their
     /// order, so that two processes which ask for all of them do not block each other.
     pub fn write_all(&self) -> Result<RowsMut<T, D>> {
-        self.take_mut(0..self.partitions, None)?.ok_or(Error::TimedOut(Duration::MAX))
+        self.take_mut(0..self.partitions, None)
     }
 
     /// Returns the right to write to the whole array. Fails with [`Error::TimedOut`] if not every partition is free within
     /// `timeout`, which is for all of them together; then this call keeps none.
     pub fn write_all_timeout(&self, timeout: Duration) -> Result<RowsMut<T, D>> {
-        self.take_mut(0..self.partitions, Some(timeout))?.ok_or(Error::TimedOut(timeout))
+        self.take_mut(0..self.partitions, Some(timeout))
     }
 
     /// Waits until nobody writes a partition and fewer than 7 read it, and returns the right to read it.
@@ -221,29 +223,29 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
     ///
     /// [`Error::Invalid`] if there is no such partition.
     pub fn read(&self, partition: usize) -> Result<Rows<T, D>> {
-        self.take(self.one(partition)?, None)?.ok_or(Error::TimedOut(Duration::MAX))
+        self.take(self.one(partition)?, None)
     }
 
     /// Returns the right to read a partition, or `None` if somebody writes that partition now or 7 read it.
     pub fn try_read(&self, partition: usize) -> Result<Option<Rows<T, D>>> {
-        self.take(self.one(partition)?, Some(Duration::ZERO))
+        in_time(self.take(self.one(partition)?, Some(Duration::ZERO)))
     }
 
     /// Returns the right to read a partition. Fails with [`Error::TimedOut`] if somebody still writes that partition after
     /// `timeout`.
     pub fn read_timeout(&self, partition: usize, timeout: Duration) -> Result<Rows<T, D>> {
-        self.take(self.one(partition)?, Some(timeout))?.ok_or(Error::TimedOut(timeout))
+        self.take(self.one(partition)?, Some(timeout))
     }
 
     /// Waits until no partition is written, and returns the right to read the whole array: nobody writes any of it meanwhile.
     pub fn read_all(&self) -> Result<Rows<T, D>> {
-        self.take(0..self.partitions, None)?.ok_or(Error::TimedOut(Duration::MAX))
+        self.take(0..self.partitions, None)
     }
 
     /// Returns the right to read the whole array. Fails with [`Error::TimedOut`] if some partition is still written after
     /// `timeout`, which is for all of them together.
     pub fn read_all_timeout(&self, timeout: Duration) -> Result<Rows<T, D>> {
-        self.take(0..self.partitions, Some(timeout))?.ok_or(Error::TimedOut(timeout))
+        self.take(0..self.partitions, Some(timeout))
     }
 
     /// Waits until nobody writes or reads the array, and makes it an ordinary immutable array, without a copy. From here on
@@ -266,7 +268,7 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
     fn freeze_by(&self, timeout: Option<Duration>) -> Result<Array<T, D>> {
         if !self.is_frozen()? {
             match self.take_mut(0..self.partitions, timeout) {
-                Ok(Some(all)) => {
+                Ok(all) => {
                     if let Some(broken) = all.held.iter().position(|held| !held.is_consistent()) {
                         return Err(Error::invalid(format!(
                             "partition {broken} of `{}` was left half written: write it, and mark it consistent",
@@ -275,15 +277,14 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
                     }
                     self.handle.core()?.set_frozen(self.handle.id());
                 }
-                Ok(None) => return Err(Error::TimedOut(timeout.unwrap_or(Duration::MAX))),
                 // Somebody else froze it meanwhile.
                 Err(_) if self.is_frozen()? => {}
                 Err(e) => return Err(e),
             }
         }
         let pin = &self.handle.pin;
-        let (at, _) = pin.extent(self.part);
-        Array::from_buffer(&self.name, pin.region().slice_with_length(at as usize, pin.nbytes(self.part)? as usize))
+        let at = pin.offset(self.part) as usize;
+        Array::from_buffer(&self.name, pin.region().slice_with_length(at, pin.nbytes(self.part)? as usize))
     }
 
     fn one(&self, partition: usize) -> Result<Range<usize>> {
@@ -293,26 +294,24 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
         Err(Error::invalid(format!("`{}` has {} partitions: there is no {partition}", self.name, self.partitions)))
     }
 
-    fn take_mut(&self, partitions: Range<usize>, timeout: Option<Duration>) -> Result<Option<RowsMut<T, D>>> {
+    fn take_mut(&self, partitions: Range<usize>, timeout: Option<Duration>) -> Result<RowsMut<T, D>> {
         let (rows, stretch) = self.stretch(&partitions)?;
         stretch.map_for_writing()?;
         let core = self.handle.core()?;
         let held = self.leases(partitions, timeout, |leases, left| core.write_partition(leases, left))?;
-        let Some(held) = held else { return Ok(None) };
         // K5.
         if core.is_frozen(self.handle.id()) {
             return Err(Error::invalid(format!("`{}` is frozen: nobody can write it any more", self.name)));
         }
-        Ok(Some(RowsMut { stretch, dim: self.dim(&rows)?, rows, held, types: PhantomData }))
+        Ok(RowsMut { stretch, dim: self.dim(&rows)?, rows, held, types: PhantomData })
     }
 
-    fn take(&self, partitions: Range<usize>, timeout: Option<Duration>) -> Result<Option<Rows<T, D>>> {
+    fn take(&self, partitions: Range<usize>, timeout: Option<Duration>) -> Result<Rows<T, D>> {
         let (rows, stretch) = self.stretch(&partitions)?;
         let core = self.handle.core()?;
         let held = self.leases(partitions, timeout, |leases, left| core.read_partition(leases, left))?;
-        let Some(held) = held else { return Ok(None) };
         let recovered = held.iter().any(Held::recovered);
-        Ok(Some(Rows { stretch, dim: self.dim(&rows)?, rows, recovered, _held: held, types: PhantomData }))
+        Ok(Rows { stretch, dim: self.dim(&rows)?, rows, recovered, _held: held, types: PhantomData })
     }
 
     /// Takes something of each partition in order; all of it, or nothing.
@@ -320,18 +319,16 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
         &self,
         partitions: Range<usize>,
         timeout: Option<Duration>,
-        take: impl Fn(Leases, Option<Duration>) -> Result<Option<Lease>>,
-    ) -> Result<Option<Vec<Held<Handle>>>> {
+        take: impl Fn(Leases, Option<Duration>) -> Result<Lease>,
+    ) -> Result<Vec<Held<Handle>>> {
         let started = Instant::now();
         let mut held = Vec::with_capacity(partitions.len());
         for partition in partitions {
             let left = timeout.map(|t| t.saturating_sub(started.elapsed()));
-            let Some(lease) = take(self.leases.part(partition as u64 * PARTITION, PARTITION), left)? else {
-                return Ok(None);
-            };
+            let lease = take(self.leases.part(partition as u64 * PARTITION, PARTITION), left)?;
             held.push(Held::guard(self.handle.clone(), lease));
         }
-        Ok(Some(held))
+        Ok(held)
     }
 
     /// The rows of some partitions, and where their elements lie.

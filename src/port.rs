@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use arrow_schema::{Schema, SchemaRef};
 
 use crate::arena::Arena;
+use crate::core::cell::{End, MAX_CELLS, Ring};
 use crate::core::geometry::meta;
-use crate::core::ring::{End, MAX_CELLS, Outcome, Ring};
+use crate::core::ring::Outcome;
 use crate::core::seat::Core;
 use crate::core::segment::Posix;
 use crate::core::sys::Sys;
@@ -16,7 +17,7 @@ use crate::core::tables::Kind;
 use crate::core::wait::SLICE;
 use crate::core::word::Id;
 use crate::core::zone::Draft;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, in_time};
 use crate::input::Value;
 use crate::reader::{Object, Table};
 use crate::value::schema::empty_batch;
@@ -206,7 +207,7 @@ impl Port {
             }
         };
         let something = || Ok(Some(attempt()?).filter(|came| !matches!(came, Waited::NotYet)));
-        Ok(core.wait(self.ring.bell(self.end), timeout, look, something)?.unwrap_or(Waited::NotYet))
+        Ok(in_time(core.wait(self.ring.bell(self.end), timeout, look, something))?.unwrap_or(Waited::NotYet))
     }
 
     /// Waits until `put` has put an item in, or never will.

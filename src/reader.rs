@@ -15,14 +15,16 @@ use arrow_schema::SchemaRef;
 use ndarray::{Dimension, Ix1};
 
 use crate::core::geometry::meta;
-use crate::core::recover::Violation;
 use crate::core::tables::Kind as Stored;
+use crate::core::verify::Violation;
 use crate::core::word::{Id, State};
 use crate::error::{Error, Missing, Result};
 use crate::kind::Kind;
-use crate::value::array::{Array, ArrayInfo, Element};
+use crate::value::array::{Array, ArrayInfo};
 use crate::value::batch::{Layout, Region};
 use crate::value::check::{Ask, Key, Trust, Values};
+use crate::value::element::Element;
+use crate::value::extent::Extent;
 use crate::value::parts::{self, MemberNames};
 use crate::value::view::{Attachment, Pin, bytes_below};
 
@@ -134,9 +136,9 @@ impl Object {
     /// Returns the array. Fails with [`Error::Mismatch`] for an object of another kind, element type or rank.
     pub fn array<T: Element, D: Dimension>(&self) -> Result<Array<T, D>> {
         self.expect(Stored::Array)?;
-        let (at, _) = self.pin.extent(self.id);
+        let at = self.pin.offset(self.id) as usize;
         let len = self.body()?.len();
-        Array::from_buffer(&self.name, self.pin.region().slice_with_length(at as usize, len))
+        Array::from_buffer(&self.name, self.pin.region().slice_with_length(at, len))
     }
 
     /// One column of a batch as an array, without building the others: the fast way to plain numbers.
@@ -148,9 +150,9 @@ impl Object {
             return Err(self.no_column(name, &layout.schema()?));
         };
         let region = self.pin.region();
-        let (at, len) = layout.values(index, T::TYPE, &region, |k| self.extent(k.into()))?;
-        let bytes = region.slice_with_length(at as usize, len as usize * size_of::<T>());
-        Column::from_values(name, bytes, Ix1(len as usize))
+        let at = layout.values(index, T::TYPE, &region, |k| self.extent(k.into()))?;
+        let bytes = region.slice_with_length(at.offset as usize, at.len as usize);
+        Column::from_values(name, bytes, Ix1(at.len as usize / size_of::<T>()))
     }
 
     fn no_column(&self, name: &str, schema: &SchemaRef) -> Error {
@@ -181,17 +183,17 @@ impl Object {
         parts::body(bytes, self.parts()).ok_or_else(|| Error::damaged(format!("{} has more parts than bytes", self.id)))
     }
 
-    /// Where buffers of a batch may lie: in its body (extent 0) and in its columns' objects.
-    fn extent(&self, k: u64) -> Result<(u64, u64)> {
+    /// Where buffers of a batch may lie: in its body (extent 0) and in its parts.
+    fn extent(&self, k: u64) -> Result<Extent> {
         let Some(part) = k.checked_sub(1) else {
-            let from = parts::list_bytes(self.parts());
-            return Ok((self.pin.extent(self.id).0 + from, self.body()?.len() as u64));
+            let offset = self.pin.offset(self.id) + parts::list_bytes(self.parts());
+            return Ok(Extent { offset, len: self.body()?.len() as u64 });
         };
         let part = self.pin.part(self.id, part)?;
-        Ok((self.pin.extent(part).0, self.pin.bytes(part)?.len() as u64))
+        Ok(Extent { offset: self.pin.offset(part), len: self.pin.bytes(part)?.len() as u64 })
     }
 
-    fn extents(&self) -> Result<Vec<(u64, u64)>> {
+    fn extents(&self) -> Result<Vec<Extent>> {
         let mut all = vec![self.extent(0)?];
         all.append(&mut self.pin.part_extents(self.id)?);
         Ok(all)
@@ -314,11 +316,11 @@ impl Batch {
     /// slice at multiples of 64 rows.
     pub fn ipc(&self) -> Result<IpcMessages> {
         let layout = Layout::parse(self.object.body()?)?;
-        let (schema, dictionaries, batch) = layout.ipc()?;
+        let messages = layout.ipc()?;
         Ok(IpcMessages {
-            schema: schema.to_vec(),
-            dictionaries: dictionaries.into_iter().map(<[u8]>::to_vec).collect(),
-            batch: batch.to_vec(),
+            schema: messages.schema.to_vec(),
+            dictionaries: messages.dictionaries.into_iter().map(<[u8]>::to_vec).collect(),
+            batch: messages.batch.to_vec(),
             body_offset: self.object.pin.attachment().core()?.geo.data,
         })
     }

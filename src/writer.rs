@@ -12,7 +12,7 @@ use arrow_schema::SchemaRef;
 use ndarray::{Dimension, StrideShape};
 
 use crate::core::geometry::Set;
-use crate::core::lock::Lease;
+use crate::core::lease::Lease;
 use crate::core::name;
 use crate::core::tables::Kind;
 use crate::drafted::{ArrayDraft, Draft, Drafted, Permit};
@@ -20,12 +20,14 @@ use crate::error::{Error, Result};
 use crate::held::Held;
 use crate::input::{Bundle, Source, Value};
 use crate::reader::{Batch, Bundled, Object, Table};
-use crate::value::array::{AnyView, ArrayDraftLayout, CopyBytes, Element};
+use crate::value::array::{AnyView, ArrayDraftLayout};
 use crate::value::draft::DraftLayout;
+use crate::value::element::Element;
 use crate::value::parts::{MemberNames, TableBody, list_bytes};
+use crate::value::piece::CopyBytes;
 use crate::value::plan::{Locate, Plan};
 use crate::value::schema::empty_batch;
-use crate::value::view::{Attachment, STREAM_FROM, Sheet, copy};
+use crate::value::view::{Attachment, Copying, Sheet, copy};
 
 /// The right to write: one of the arena's permits, given back when the last of the writer and its
 /// drafts is dropped, or when the process dies.
@@ -261,14 +263,14 @@ impl Writer {
 
     fn build_bytes(&self, kind: Kind, bytes: &[u8], rows: u64) -> Result<Sheet> {
         let mut sheet = self.with_room(|| Sheet::new(&self.at, kind, bytes.len() as u64))?;
-        copy(sheet.bytes()?, bytes, bytes.len() >= STREAM_FROM);
+        copy(sheet.bytes()?, bytes, Copying::of(bytes.len() as u64));
         sheet.set_rows(rows);
         Ok(sheet)
     }
 
     fn plan<T>(&self, batch: &RecordBatch, f: impl FnOnce(&Plan<'_>) -> Result<T>) -> Result<T> {
         let find = |bytes: &[u8]| self.at.find(bytes);
-        f(&Plan::new(batch, Locate { region: self.at.region(), find: &find })?)
+        f(&Plan::new(batch, Locate { addresses: self.at.addresses(), find: &find })?)
     }
 
     fn build_batch(&self, batch: &RecordBatch) -> Result<Sheet> {
@@ -278,8 +280,8 @@ impl Writer {
     fn build_plan(&self, plan: &Plan<'_>) -> Result<Sheet> {
         let parts = plan.part_bytes();
         let front = list_bytes((parts.len() + plan.held().len()) as u64);
-        let streaming = plan.total_bytes() >= STREAM_FROM as u64;
-        let put: CopyBytes<'_> = &|to, from| copy(to, from, streaming);
+        let how = Copying::of(plan.total_bytes());
+        let put: CopyBytes<'_> = &|to, from| copy(to, from, how);
         self.with_room(|| {
             let mut root = Sheet::new(&self.at, Kind::Batch, front + plan.root_bytes())?;
             let mut offsets = Vec::with_capacity(parts.len());
@@ -358,7 +360,8 @@ impl Writer {
 
     fn build_array(&self, view: &AnyView<'_>) -> Result<Sheet> {
         let len = view.bytes()?;
-        let put: CopyBytes<'_> = &|to, from| copy(to, from, len >= STREAM_FROM as u64);
+        let how = Copying::of(len);
+        let put: CopyBytes<'_> = &|to, from| copy(to, from, how);
         self.with_room(|| {
             let mut sheet = Sheet::new(&self.at, Kind::Array, len)?;
             view.write(sheet.bytes()?, put)?;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::channel::{ForwardError, SendError, Sender};
+use crate::core::cell::Ring;
 use crate::core::geometry::meta;
-use crate::core::ring::{Ring, Taken};
+use crate::core::ring::Taken;
 use crate::core::seat::Core;
 use crate::core::segment::Posix;
 use crate::core::sys::Sys;

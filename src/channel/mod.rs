@@ -46,4 +46,15 @@ pub use sender::Sender;
 pub use crate::port::Contents;
 
 /// The most items that a channel can have room for.
-pub const MAX_CAPACITY: usize = crate::core::ring::MAX_CELLS as usize;
+pub const MAX_CAPACITY: usize = crate::core::cell::MAX_CELLS as usize;
+
+const _: fn() = || {
+    fn shared<T: Send + Sync>() {}
+    shared::<Sender>();
+    shared::<Receiver>();
+    shared::<Iter<'_>>();
+    shared::<BatchReader>();
+    shared::<Lease>();
+    shared::<RecvError>();
+    shared::<ForwardError>();
+};

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use arrow_array::RecordBatchReader;
 
 use crate::channel::SendError;
+use crate::core::cell::Ring;
 use crate::core::geometry::meta;
-use crate::core::ring::{Outcome, Ring};
+use crate::core::ring::Outcome;
 use crate::core::sys::Sys;
 use crate::core::tables::Kind;
 use crate::error::{Error, Result};

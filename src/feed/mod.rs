@@ -33,6 +33,6 @@ pub use subscriber::{BatchReader, Iter, Start, Subscriber};
 pub use crate::port::Contents;
 
 /// The most items that a feed can keep.
-pub const MAX_CAPACITY: usize = crate::core::ring::MAX_CELLS as usize;
+pub const MAX_CAPACITY: usize = crate::core::cell::MAX_CELLS as usize;
 /// The most subscribers that a feed can have at a time.
 pub const MAX_SUBSCRIBERS: usize = 64;

@@ -7,8 +7,8 @@ use arrow_schema::{ArrowError, SchemaRef};
 
 use crate::arena::Arena;
 use crate::core::broadcast::Found;
-use crate::core::lock::Lease;
-use crate::core::ring::End;
+use crate::core::cell::End;
+use crate::core::lease::Lease;
 use crate::core::tables::Kind;
 use crate::core::word::Id;
 use crate::error::{Counted, Error, Missing, Result};

@@ -6,7 +6,7 @@ use crate::arena::Arena;
 use crate::core::geometry::lock;
 use crate::core::lock::Form;
 use crate::core::tables::Kind;
-use crate::error::{Error, Result};
+use crate::error::{Result, in_time};
 use crate::held::Keeper;
 use crate::sync::Handle;
 
@@ -90,21 +90,21 @@ impl Event {
 
     /// Waits until the event is set. Resets an event of [`Reset::Auto`].
     pub fn wait(&self) -> Result<()> {
-        self.pass(None)?.ok_or(Error::TimedOut(Duration::MAX))
+        self.pass(None)
     }
 
     /// Returns whether the event is set now. Resets an event of [`Reset::Auto`] that is set.
     pub fn try_wait(&self) -> Result<bool> {
-        Ok(self.pass(Some(Duration::ZERO))?.is_some())
+        Ok(in_time(self.pass(Some(Duration::ZERO)))?.is_some())
     }
 
     /// Waits until the event is set, as [`Event::wait`] does. Fails with [`Error::TimedOut`] if the event is not set after
     /// `timeout`.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<()> {
-        self.pass(Some(timeout))?.ok_or(Error::TimedOut(timeout))
+        self.pass(Some(timeout))
     }
 
-    fn pass(&self, timeout: Option<Duration>) -> Result<Option<()>> {
+    fn pass(&self, timeout: Option<Duration>) -> Result<()> {
         let core = self.handle.core()?;
         let (id, resets) = (self.handle.id(), self.reset == Reset::Auto);
         let bell = core.lock_word(id, lock::BELL);

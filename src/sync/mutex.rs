@@ -10,7 +10,7 @@ use crate::arena::Arena;
 use crate::core::lock::{Form, Slots};
 use crate::core::tables::Kind;
 use crate::core::word::State;
-use crate::error::{Error, Result};
+use crate::error::{Result, in_time};
 use crate::held::{Held, Keeper};
 use crate::sync::words::{fill, from_words, to_words, value_fits, with_words};
 use crate::sync::{Handle, Lent, keep};
@@ -74,29 +74,26 @@ impl<T: Pod> Mutex<T> {
     /// Waits until the mutex is free, and locks it.
     #[inline]
     pub fn lock(&self) -> Result<MutexGuard<'_, T>> {
-        self.take(None)?.ok_or(Error::TimedOut(Duration::MAX))
+        self.take(None)
     }
 
     /// Locks the mutex if it is free now, and returns `None` if it is not.
     #[inline]
     pub fn try_lock(&self) -> Result<Option<MutexGuard<'_, T>>> {
-        self.take(Some(Duration::ZERO))
+        in_time(self.take(Some(Duration::ZERO)))
     }
 
     /// Waits until the mutex is free, and locks it. Fails with [`Error::TimedOut`] if the mutex is not free after `timeout`.
     pub fn lock_timeout(&self, timeout: Duration) -> Result<MutexGuard<'_, T>> {
-        self.take(Some(timeout))?.ok_or(Error::TimedOut(timeout))
+        self.take(Some(timeout))
     }
 
     #[inline]
-    fn take(&self, timeout: Option<Duration>) -> Result<Option<MutexGuard<'_, T>>> {
+    fn take(&self, timeout: Option<Duration>) -> Result<MutexGuard<'_, T>> {
         let core = self.handle.core()?;
         let lease = match core.lease_free(self.slots.leases) {
             Some(lease) => lease,
-            None => match core.lease(self.slots.leases, timeout)? {
-                Some(lease) => lease,
-                None => return Ok(None),
-            },
+            None => core.lease(self.slots.leases, timeout)?,
         };
         // From here on it is given back whatever happens.
         let held = Held::guard(Lent::Here(&self.handle), lease);
@@ -104,7 +101,7 @@ impl<T: Pod> Mutex<T> {
             0 => T::zeroed(),
             _ => with_words::<T, _>(|words| core.load_slots(self.slots, words).map(|_| from_words(words)))?,
         };
-        Ok(Some(MutexGuard { held: Some(held), value, changed: false }))
+        Ok(MutexGuard { held: Some(held), value, changed: false })
     }
 
     /// Returns whether somebody holds the mutex at this moment.

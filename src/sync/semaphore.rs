@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use crate::arena::Arena;
-use crate::core::lock::{Form, Leases};
+use crate::core::lease::Leases;
+use crate::core::lock::Form;
 use crate::core::tables::Kind;
 use crate::core::word::State;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, in_time};
 use crate::held::{Held, Keeper};
 use crate::sync::{Handle, Lent, MAX_PERMITS, keep};
 
@@ -71,28 +72,28 @@ impl Semaphore {
     /// Waits until a permit is free, and takes it.
     #[inline]
     pub fn acquire(&self) -> Result<Permit<'_>> {
-        self.take(None)?.ok_or(Error::TimedOut(Duration::MAX))
+        self.take(None)
     }
 
     /// Takes a permit if one is free now, and returns `None` if not.
     #[inline]
     pub fn try_acquire(&self) -> Result<Option<Permit<'_>>> {
-        self.take(Some(Duration::ZERO))
+        in_time(self.take(Some(Duration::ZERO)))
     }
 
     /// Waits until a permit is free, and takes it. Fails with [`Error::TimedOut`] if no permit is free after `timeout`.
     pub fn acquire_timeout(&self, timeout: Duration) -> Result<Permit<'_>> {
-        self.take(Some(timeout))?.ok_or(Error::TimedOut(timeout))
+        self.take(Some(timeout))
     }
 
     #[inline]
-    fn take(&self, timeout: Option<Duration>) -> Result<Option<Permit<'_>>> {
+    fn take(&self, timeout: Option<Duration>) -> Result<Permit<'_>> {
         let core = self.handle.core()?;
         let lease = match core.lease_free(self.leases) {
-            Some(lease) => Some(lease),
+            Some(lease) => lease,
             None => core.lease(self.leases, timeout)?,
         };
-        Ok(lease.map(|lease| Permit { held: Held::permit(Lent::Here(&self.handle), lease) }))
+        Ok(Permit { held: Held::permit(Lent::Here(&self.handle), lease) })
     }
 
     /// Makes a permit free that was used up.

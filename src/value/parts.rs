@@ -189,7 +189,8 @@ mod tests {
         let mut out = vec![0xaa; table.bytes() as usize];
         table.write(128, &mut out);
         assert_eq!(schema_of(&out).unwrap(), schema);
-        for end in 0..out.len() {
+        // Behind the descriptor are the buffers of columns without rows, which say nothing of the schema.
+        for end in 0..out.len() - 64 {
             assert!(schema_of(&out[..end]).is_err());
         }
         for bit in 0..8 * out.len() {

@@ -31,6 +31,7 @@ use crate::core::zone::Draft;
 use crate::error::{Error, Result};
 use crate::value::array::ArrayInfo;
 use crate::value::check::{Known, Values};
+use crate::value::extent::{Addresses, Extent, Located};
 
 /// This process's attachment to an arena: left when the last handle, pin and draft are gone.
 pub struct Attachment {
@@ -42,8 +43,6 @@ pub struct Attachment {
     pub values: Values,
     /// The batches whose values were checked.
     pub known: Known,
-    /// Runs when the attachment ends, before the seat is left: takes an ephemeral arena's name away.
-    on_leave: fn(&Core<Posix>),
 }
 
 /// Its name only: everything that is open has it, and the whole geometry would be 100 KB.
@@ -56,20 +55,15 @@ impl std::fmt::Debug for Attachment {
 impl Drop for Attachment {
     fn drop(&mut self) {
         if let Ok(core) = self.core() {
-            (self.on_leave)(core);
-            // A name that is dead and still listed, for want of memory: whoever comes next would not look for it.
-            if core.was_putting(core.me()) {
-                let _ = core.recover(true);
-            }
-            core.detach();
+            core.depart();
         }
     }
 }
 
 impl Attachment {
     /// An attachment whose seat was taken already.
-    pub fn new(core: Core<Posix>, name: &str, values: Values, on_leave: fn(&Core<Posix>)) -> Attachment {
-        Attachment { core, name: name.into(), values, known: Known::default(), on_leave }
+    pub fn new(core: Core<Posix>, name: &str, values: Values) -> Attachment {
+        Attachment { core, name: name.into(), values, known: Known::default() }
     }
 
     /// The core, to the process that took the seat. A forked child does not have the control region and gets
@@ -80,39 +74,43 @@ impl Attachment {
         Ok(&self.core)
     }
 
+    /// Runs `f`; when memory runs out, makes room and tries again, as [`Core::with_room`] does.
+    pub fn with_room<T>(&self, f: impl FnMut() -> Result<T>) -> Result<T> {
+        self.core()?.with_room(f)
+    }
+
     /// The arena's file.
     pub fn path(&self) -> &Path {
         self.core.env.file().path()
     }
 
-    /// Address and length of the data region's read-only mapping.
+    /// Where the data region is mapped for reading.
     #[inline]
-    pub fn region(&self) -> (usize, usize) {
+    pub fn addresses(&self) -> Addresses {
         let (data, len) = self.core.env.data();
-        (data.addr(), len as usize)
+        Addresses { start: data.addr(), len: len as usize }
     }
 
-    /// Where bytes lie, if that is inside one object of this arena that a batch may have its buffers in:
-    /// the object, and their offset in the data region. Nobody has such bytes without the pin that they
-    /// were lent from (M1), so the object is kept for as long as they are borrowed.
-    pub fn find(&self, bytes: &[u8]) -> Option<(Id, u64)> {
-        let (data, len) = self.region();
-        let at = bytes.as_ptr().addr().wrapping_sub(data);
+    /// Where bytes lie, if that is inside one object of this arena that a batch may have its buffers in. Nobody
+    /// has such bytes without the pin that they were lent from (M1), so the object is kept for as long as they
+    /// are borrowed.
+    pub fn find(&self, bytes: &[u8]) -> Option<Located> {
+        let offset = self.addresses().offset_of(bytes)?;
         // Nothing at all may lie anywhere, also where no object ever was: whose record must not be read.
-        if at >= len || bytes.is_empty() {
+        if bytes.is_empty() {
             return None;
         }
-        self.find_at(at as u64, bytes.len() as u64)
+        self.find_at(Extent { offset, len: bytes.len() as u64 })
     }
 
-    fn find_at(&self, at: u64, len: u64) -> Option<(Id, u64)> {
+    fn find_at(&self, Extent { offset, len }: Extent) -> Option<Located> {
         let core = self.core().ok()?;
-        let id = core.geo.locate(core.geo.data + at)?;
+        let id = core.geo.locate(core.geo.data + offset)?;
         let (zone, slot) = core.slot(id);
         let end = zone.offset(slot) - core.geo.data + core.meta(id, meta::LEN).min(zone.size());
-        // Roots have small columns only. To keep one is to keep all that it has entries for.
+        // Roots have small columns only. To keep one is to keep all its parts.
         let apart = matches!(core.kind(id), Ok(Kind::Column | Kind::Array | Kind::Bytes));
-        (apart && at + len <= end).then_some((id, at))
+        (apart && offset + len <= end).then_some(Located { object: id, offset })
     }
 
     /// Whether both are attachments to one arena, so that ids mean the same to both.
@@ -214,8 +212,8 @@ impl Pin {
         core.object(core.entry(parent, index).part())
     }
 
-    /// Where each part of the pinned object lies in the data region, and how long it is.
-    pub fn part_extents(&self, parent: Id) -> Result<Vec<(u64, u64)>> {
+    /// Where each part of the pinned object lies in the data region.
+    pub fn part_extents(&self, parent: Id) -> Result<Vec<Extent>> {
         let core = self.at.core()?;
         let extent = |index| {
             let part = core.object(core.entry(parent, index).part())?;
@@ -224,7 +222,7 @@ impl Pin {
             if zone.set != Set::Payload || len > zone.size() {
                 return Err(too_long(part, len, zone.size()));
             }
-            Ok((zone.offset(slot) - core.geo.data, len))
+            Ok(Extent { offset: zone.offset(slot) - core.geo.data, len })
         };
         (0..core.entries(parent)).map(extent).collect()
     }
@@ -269,12 +267,12 @@ impl Pin {
         Ok(core.meta(id, meta::LEN).min(core.slot(id).0.size()))
     }
 
-    /// Where an object's slot lies in the data region: offset and size.
+    /// Where an object begins in the data region.
     #[inline]
-    pub fn extent(&self, id: Id) -> (u64, u64) {
+    pub fn offset(&self, id: Id) -> u64 {
         let core = &self.at.core;
         let (zone, slot) = core.slot(id);
-        (zone.offset(slot).saturating_sub(core.geo.data), zone.size())
+        zone.offset(slot).saturating_sub(core.geo.data)
     }
 
     /// The whole data region as one buffer that keeps this pin. Only slices inside the pinned object's
@@ -469,12 +467,26 @@ pub fn bytes_below(core: &Core<Posix>, id: Id, depth: u32) -> u64 {
 
 /// From this size on a copy goes around the cache: 0.6 to 0.8 of the time of memcpy, and the reader's
 /// cache stays as it was. Below, the copy is likely to be read from the cache.
-pub const STREAM_FROM: usize = 8 << 20;
+const STREAM_FROM: u64 = 8 << 20;
 
-/// Copies `src` to `dst`, which have the same length; around the cache if `streaming`.
-pub fn copy(dst: &mut [u8], src: &[u8], streaming: bool) {
+/// How bytes are copied into the arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copying {
+    Cached,
+    AroundTheCache,
+}
+
+impl Copying {
+    /// The better way for a value of so many bytes.
+    pub fn of(bytes: u64) -> Copying {
+        if bytes >= STREAM_FROM { Copying::AroundTheCache } else { Copying::Cached }
+    }
+}
+
+/// Copies `src` to `dst`, which have the same length.
+pub fn copy(dst: &mut [u8], src: &[u8], how: Copying) {
     #[cfg(target_arch = "x86_64")]
-    if streaming && src.len() >= 4096 && std::arch::is_x86_feature_detected!("avx") {
+    if how == Copying::AroundTheCache && src.len() >= 4096 && std::arch::is_x86_feature_detected!("avx") {
         // SAFETY: AVX is there.
         return unsafe { stream(dst, src) };
     }
@@ -514,7 +526,7 @@ mod tests {
         let src: Vec<u8> = (0..20_000u32).map(|i| ((i * 31) >> 3) as u8).collect();
         for (from, to, len) in [(0, 0, 20_000), (1, 3, 19_000), (7, 31, 4096), (5, 0, 4097), (0, 1, 100)] {
             let mut dst = vec![0xAA; 20_100];
-            copy(&mut dst[to..to + len], &src[from..from + len], true);
+            copy(&mut dst[to..to + len], &src[from..from + len], Copying::AroundTheCache);
             assert!(dst[..to].iter().all(|b| *b == 0xAA));
             assert_eq!(dst[to..to + len], src[from..from + len]);
             assert!(dst[to + len..].iter().all(|b| *b == 0xAA));
