@@ -13,8 +13,8 @@ use crate::core::mem::Mem;
 use crate::core::name;
 use crate::core::recover::Recovered;
 use crate::core::seat::Core;
-use crate::core::segment::Posix;
-use crate::core::sys::{Process, Sys, directory_room, is_tmpfs, os_error};
+use crate::core::segment::{Posix, Trust};
+use crate::core::sys::{Access, Process, Sys, directory_room, is_tmpfs, os_error};
 use crate::core::tables::Tables;
 use crate::core::verify::Violation;
 use crate::core::wait::SLICE;
@@ -68,7 +68,7 @@ pub struct Options {
     keep: bool,
     warm: Option<u64>,
     values: Values,
-    trust_others: bool,
+    trust: Trust,
     spare_seat: bool,
     spin: u32,
 }
@@ -84,7 +84,7 @@ impl Default for Options {
             keep: true,
             warm: None,
             values: Values::Checked,
-            trust_others: false,
+            trust: Trust::OurFilesOnly,
             spare_seat: false,
             spin: 256,
         }
@@ -199,7 +199,7 @@ impl Options {
     #[allow(unsafe_code, reason = "states a contract; does nothing by itself")]
     #[must_use]
     pub unsafe fn trust_others(mut self) -> Options {
-        self.trust_others = true;
+        self.trust = Trust::Others;
         self
     }
 
@@ -311,7 +311,7 @@ impl Options {
 
     fn open_now(&self, name: &str) -> Result<Arena> {
         let path = self.path(name)?;
-        let (posix, geo) = match Posix::open(&path, true, self.trust_others) {
+        let (posix, geo) = match Posix::open(&path, Access::ReadWrite, self.trust) {
             Err(Error::Os { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                 return Err(self.missing(name, ""));
             }
@@ -327,7 +327,7 @@ impl Options {
             return Err(self.missing(name, "it has just ended or is being removed"));
         };
         // What the dead left is settled by whoever comes next.
-        core.recover(false)?;
+        core.recover()?;
         Ok(self.arena(core, name))
     }
 
@@ -443,7 +443,7 @@ impl Options {
     /// [`Error::NotFound`]; [`Error::NotAnArena`]; [`Error::Os`].
     pub fn observe(&self, name: &str) -> Result<Observer> {
         let path = self.path(name)?;
-        match Posix::open(&path, false, self.trust_others) {
+        match Posix::open(&path, Access::Read, self.trust) {
             Ok((env, geo)) => {
                 let tables = Tables { env, geo };
                 match tables.impossible_marks() {
@@ -633,14 +633,14 @@ impl Arena {
     /// Gives the memory of freed objects back to the system. Returns how many bytes that were.
     pub fn trim(&self) -> Result<u64> {
         let core = self.at.core()?;
-        core.recover(true)?;
+        core.sweep()?;
         core.return_stash();
         Ok(core.trim(u64::MAX))
     }
 
     /// Settles what dead participants left. Others do that too, when they come or run short.
     pub fn recover(&self) -> Result<Recovered> {
-        self.at.core()?.recover(true)
+        self.at.core()?.sweep()
     }
 
     /// Checks every rule of the arena; an empty list means that it is sound.

@@ -1,14 +1,7 @@
-//! What is granted: leased words, in the arena's semaphore and in the objects of [`crate::sync`].
+//! Locks, values and partitions: objects made of leases, and how leases are waited for.
 //!
-//! A **lease** is a [`Life`] word that says LEASED(me,t). There is one protocol for the writers' permits, a
-//! mutex, a semaphore's permits, a partition's writer and readers, and the slots of a value:
-//!
-//! ```text
-//! take       FREE or BACK -> LEASED(me,t)      BACK: the holder before died, or left its data inconsistent: told
-//! give back  LEASED(me,t) -> FREE, or BACK if told and not made consistent;   ring
-//! recover    LEASED(dead) -> BACK;   ring
-//! semaphore  LEASED(me,t) -> LOOSE: used up, nobody holds it;    LOOSE -> FREE: one more;   ring
-//! ```
+//! A [`crate::core::lease`] is taken and given back there. Who waits for one waits for a process that may be dead; so it
+//! looks for deaths, and settles what the dead had: that is why this file stands above recovery.
 //!
 //! Objects that lock lie in shared zones:
 //!
@@ -48,8 +41,6 @@
 //!
 //! # Invariants
 //!
-//! * K1: a lease is never taken from the living and never handed over: nobody writes another's ticket.
-//! * K2: what a dead holder left is taken by one who is told, until somebody says that it is consistent.
 //! * K3: the slot that `state` names is written by nobody. A lease of it may be held, but is given back unused.
 //! * K4: of a writer and a reader who take at the same time one sees the other; the reader gives way.
 //! * K5: a frozen array is never written again: `state` is set by one who has all its partitions, and looked at
@@ -60,7 +51,7 @@
 //! LEASED(dead) becomes BACK. A slot half written is not current, so nothing is repaired: it is written
 //! over. In a mutex the value changes as a whole when it is unlocked, or not at all.
 //!
-//! Models: `permit` (1 M states); values, partitions and freezing by the sweeps and races here.
+//! Values, partitions and freezing have no model: the sweeps and races show them.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::time::Duration;
@@ -205,7 +196,7 @@ impl<E: Env> Core<E> {
             looks += 1;
             if self.take_back_some(leases, looks) {
                 // A failure here only means that this waiter did not help with the rest.
-                let _ = self.recover(false);
+                let _ = self.recover();
             }
         };
         self.wait(leases.bell, timeout, look, attempt)
@@ -241,7 +232,7 @@ impl<E: Env> Core<E> {
                 break Ok(Some(()));
             }
         };
-        self.give_back(lease, true);
+        self.give_back(lease);
         stored
     }
 
@@ -253,7 +244,7 @@ impl<E: Env> Core<E> {
         while let Err(found) = self.env.cas(slots.state, current.0, current.next(slot).0, SeqCst) {
             current = Current(found);
         }
-        self.give_back(lease, true);
+        self.give_back(lease);
         Ok(())
     }
 
@@ -265,7 +256,7 @@ impl<E: Env> Core<E> {
             if Current(self.env.load(slots.state, SeqCst)).slot() != slot {
                 return Ok(Some((lease, slot)));
             }
-            self.give_back(lease, true);
+            self.give_back(lease);
         }
         Ok(None)
     }
@@ -328,7 +319,11 @@ impl<E: Env> Core<E> {
         match self.wait_for_lessees(readers, left, none) {
             Ok(()) => Ok(lease),
             Err(e) => {
-                self.give_back(lease, !lease.recovered);
+                if lease.recovered {
+                    self.give_back_unmended(lease)
+                } else {
+                    self.give_back(lease)
+                };
                 Err(e)
             }
         }
@@ -347,7 +342,7 @@ impl<E: Env> Core<E> {
                 return Ok(None);
             };
             if writing() {
-                self.give_back(lease, true);
+                self.give_back(lease);
                 return Ok(None);
             }
             Ok(Some(Lease { recovered: matches!(writer(), Some(State::Back(_))), ..lease }))
@@ -360,10 +355,14 @@ impl<E: Env> Core<E> {
         self.ring(self.lock_word(id, lock::BELL));
     }
 
-    /// Whether an event is set; one that resets itself is not any more then.
-    pub fn pass_event(&self, id: Id, resets: bool) -> bool {
-        let state = self.lock_word(id, lock::STATE);
-        self.env.load(state, SeqCst) == 1 && (!resets || self.env.cas(state, 1, 0, SeqCst).is_ok())
+    /// Whether an event is set.
+    pub fn is_event_set(&self, id: Id) -> bool {
+        self.env.load(self.lock_word(id, lock::STATE), SeqCst) == 1
+    }
+
+    /// Resets an event, and says whether it was set, and reset by us.
+    pub fn take_event(&self, id: Id) -> bool {
+        self.is_event_set(id) && self.env.cas(self.lock_word(id, lock::STATE), 1, 0, SeqCst).is_ok()
     }
 
     /// K5: no partition of an array is written to from here on. The caller has all of them.

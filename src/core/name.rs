@@ -1,12 +1,9 @@
-//! The directory: names, versions, publishing and removing.
+//! The directory: names, versions, publishing and removing. Its words are in [`crate::core::list`].
 //!
-//! A **bucket** is a place that names an immutable LIST of entries. A **name** is an object too: its
-//! record's place names its current object, its block holds the text. To insert or drop a name, copy
-//! the list and put it in the bucket; that is an ordinary `put` with an ordinary recovery.
+//! To insert or drop a name, copy the bucket's list and put it in the bucket; that is an ordinary `put` with an ordinary
+//! recovery.
 //!
 //! ```text
-//! bucket (a place) --> LIST [n | hash+id | hash+id ..] --> NAME [bell | length | text ..]
-//!                                                            record.place --> current object
 //! lookup   read bucket, list; pin the name; bucket unchanged? else again
 //! publish  name found: put(object, its place)        name missing: insert it, then put
 //! remove   CAS place -> dead  <- here it is gone     then drop the name from its list
@@ -36,6 +33,14 @@ use crate::core::tables::Kind;
 use crate::core::word::{Id, Life, Place, State, TURNS, Turn};
 use crate::core::zone::Draft;
 use crate::error::{Error, Result};
+
+/// Which names go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Removes {
+    Anything,
+    /// Names that were left without an object.
+    NamesOfNothing,
+}
 
 /// Checks a name of an object.
 pub fn check(name: &str) -> Result<()> {
@@ -242,7 +247,7 @@ impl<E: Env> Core<E> {
             return Ok(false);
         };
         let removed = self.putting(|| {
-            let removed = self.remove_at(found, true);
+            let removed = self.remove_at(found, Removes::Anything);
             self.ring(self.name_bell(found));
             // If that fails for want of memory, the dead name is dropped by whoever meets it, or by a later recovery.
             let _ = self.drop_name(self.bucket_of(name), found);
@@ -252,8 +257,8 @@ impl<E: Env> Core<E> {
         removed
     }
 
-    /// Makes a pinned name dead. `even_current`: also if an object is published under it.
-    pub(super) fn remove_at(&self, found: Id, even_current: bool) -> Result<bool> {
+    /// Makes a pinned name dead, and says whether an object was published under it.
+    pub(super) fn remove_at(&self, found: Id, removes: Removes) -> Result<bool> {
         let off = self.geo.meta(found, meta::PLACE);
         loop {
             let place = self.place(off);
@@ -262,7 +267,7 @@ impl<E: Env> Core<E> {
             };
             let current = place.object();
             if let Some(id) = current {
-                if !even_current {
+                if removes == Removes::NamesOfNothing {
                     return Ok(false);
                 }
                 // N4: before the removal. If the place changed, the swap fails and this was only a gap.

@@ -60,7 +60,7 @@ pub const BUGS: &[Bug] = &[
         what: "a lease that could not be forwarded goes back where it was aimed at",
         breaks: "Q1",
         file: "core/ring.rs",
-        edits: &[("let ticket = self.ticket().forwarded(true);", "let ticket = self.ticket().forwarded(false);")],
+        edits: &[("let ticket = self.ticket().forwarded();", "let ticket = self.ticket();")],
         test: CHANNELS,
     },
     Bug {
@@ -108,7 +108,7 @@ pub const BUGS: &[Bug] = &[
         what: "producers do not wait for subscribers",
         breaks: "F4",
         file: "core/broadcast.rs",
-        edits: &[(".filter(|_| wait_for_all)", ".filter(|_| false && wait_for_all)")],
+        edits: &[(".filter(|_| oldest == Oldest::MustBeSeen)", ".filter(|_| false && oldest == Oldest::MustBeSeen)")],
         test: KILL,
     },
     Bug {
