@@ -3,8 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use faretra::Kind;
-use faretra::proof::{Form, Id, Lease, Leases, Load, Mem, PARTITION, Slots, lock};
+use faretra::proof::{Form, Id, Kind, Lease, Leases, Load, Mem, PARTITION, Slots, lock};
 
 use crate::locks::{ALL, ARRAY, EVENT, MUTEX, SEMAPHORE, VALUE, value};
 use crate::sim::{in_time, ok};

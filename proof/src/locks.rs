@@ -2,8 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use faretra::Kind;
-use faretra::proof::{Form, Id, Life, Load, PARTITION, SLOTS, State, Tables, lock};
+use faretra::proof::{Form, Id, Kind, Life, Load, PARTITION, SLOTS, State, Tables, lock};
 
 use crate::sim::{Sim, ok};
 

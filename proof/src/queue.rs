@@ -1,7 +1,6 @@
 //! Channels and feeds: what participants do with them.
 
-use faretra::Kind;
-use faretra::proof::{End, Id, Oldest, Outcome};
+use faretra::proof::{End, Id, Kind, Oldest, Outcome};
 
 use crate::check::Expect;
 use crate::items::{acknowledge, make, make_feed, number, read_feed, say, take, try_send, with};

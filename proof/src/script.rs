@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use faretra::Error;
+use faretra::proof::Kind;
 use faretra::proof::{Id, Load, Mem, Set, Sys, header, info};
-use faretra::{Error, Kind};
 use std::sync::atomic::Ordering;
 
 use crate::check::Expect;

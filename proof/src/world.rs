@@ -4,8 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use faretra::Kind;
-use faretra::proof::{Core, Draft, Id, Life, Load, Mem, Process, Tables, header, meta};
+use faretra::proof::{Core, Draft, Id, Kind, Life, Load, Mem, Process, Tables, header, meta};
 
 use crate::locks;
 use crate::sim::{Hook, Killed, Op, Quiet, Sim, Site, ok, tiny};

@@ -27,7 +27,7 @@ const LAYERS: &[&[&str]] = &[
     &["extent", "element", "shape", "layout", "piece", "check", "unchecked"],
     &["schema", "message", "skeleton", "array"],
     &["plan", "batch", "draft", "parts", "view"],
-    &["held", "reader", "writer", "report", "arena"],
+    &["kind", "held", "reader", "drafted", "input", "writer", "report", "arena"],
 ];
 
 /// The folders of `src/`, and the rows of [`LAYERS`] whose files are in each.
