@@ -15,7 +15,7 @@
 #[allow(dead_code, reason = "shared with `ratios`")]
 #[path = "ratios/measure.rs"]
 mod measure;
-#[allow(dead_code, reason = "shared with `peers`")]
+#[allow(dead_code, reason = "shared with `sync` and `peers`")]
 #[path = "ratios/pair.rs"]
 mod pair;
 
@@ -35,7 +35,8 @@ use ndarray::{ArrayView1, Ix1};
 
 use measure::{load, size, time};
 use pair::{
-    Ends, LARGEST, Outcome, Partner, Used, WAITS, Wait, Word, Words, clock, part, pin_to_processor, sum, until,
+    Ends, LARGEST, Outcome, Partner, Used, WAITS, Wait, Word, Words, clock, futex_set, futex_wait, half, part,
+    pin_to_processor, sum, told, until,
 };
 
 fn main() -> Outcome {
@@ -133,8 +134,7 @@ impl Floor {
     }
 
     fn half(&self, word: Word) -> &AtomicU32 {
-        // SAFETY: the low half of such a word, of which only the half is used.
-        unsafe { AtomicU32::from_ptr(self.word(word).as_ptr().cast()) }
+        half(self.word(word))
     }
 
     /// Both open the pipes in the same order, as each open waits for the other.
@@ -144,22 +144,6 @@ impl Floor {
         // SAFETY: sets a size; a smaller pipe is no error.
         unsafe { libc::fcntl(to.as_raw_fd(), libc::F_SETPIPE_SZ, MIB as libc::c_int) };
         Ok((to, fro))
-    }
-}
-
-/// Sets a word and wakes who sleeps on it.
-fn futex_set(word: &AtomicU32) {
-    word.store(1, SeqCst);
-    // SAFETY: the kernel only uses the address of a word that is mapped.
-    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, 1) };
-}
-
-/// Sleeps until a word is set, and takes it back.
-fn futex_wait(word: &AtomicU32) {
-    while word.swap(0, SeqCst) == 0 {
-        let forever = std::ptr::null::<libc::timespec>();
-        // SAFETY: the word is mapped, and the kernel only reads it.
-        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, 0, forever) };
     }
 }
 
@@ -550,12 +534,7 @@ fn run_crowd(senders: usize, receivers: usize, bytes: usize, count: usize) -> Ou
     floor.word(Word::Go).store(1, SeqCst);
     let mut cpu = 0.0;
     let mut finish = |child: &mut Child| -> Outcome {
-        let mut text = String::new();
-        child.stdout.take().ok_or("piped")?.read_to_string(&mut text)?;
-        if !child.wait()?.success() {
-            return Err(format!("one of the crowd failed: {text}").into());
-        }
-        cpu += text.trim().parse::<f64>()?;
+        cpu += told(child)?.trim().parse::<f64>()?;
         Ok(())
     };
     sending.iter_mut().try_for_each(&mut finish)?;

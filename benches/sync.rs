@@ -13,9 +13,10 @@
 #[allow(dead_code, reason = "shared with `ratios`")]
 #[path = "ratios/measure.rs"]
 mod measure;
+#[allow(dead_code, reason = "shared with `channel` and `peers`")]
+#[path = "ratios/pair.rs"]
+mod pair;
 
-use std::error::Error;
-use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicU32, AtomicU64};
@@ -24,16 +25,12 @@ use std::time::{Duration, Instant};
 use faretra::sync::{Event, Mutex, Reset, Semaphore};
 use faretra::{Arena, MIB};
 use memmap2::{MmapOptions, MmapRaw};
-use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::time::TimeValLike;
 
 use measure::{Table, Times, block, in_turn, load, time};
-
-type Outcome = Result<(), Box<dyn Error>>;
+use pair::{DEADLINE, Outcome, Used, clock, futex_set, futex_wait, half, told, until};
 
 /// Processes that want one lock.
 const CROWD: usize = 8;
-const DEADLINE: Duration = Duration::from_secs(60);
 
 fn main() -> Outcome {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -69,17 +66,17 @@ struct Everything {
 }
 
 impl Everything {
-    fn make() -> Result<Everything, Box<dyn Error>> {
+    fn make() -> Outcome<Everything> {
         let name = format!("bench-sync-{}", std::process::id());
         let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
         Everything::of(arena, Floor::make(&format!("/dev/shm/{name}"))?)
     }
 
-    fn open(arena: &str, floor: &str) -> Result<Everything, Box<dyn Error>> {
+    fn open(arena: &str, floor: &str) -> Outcome<Everything> {
         Everything::of(Arena::options().keep(false).open(arena)?, Floor::open(floor)?)
     }
 
-    fn of(arena: Arena, floor: Floor) -> Result<Everything, Box<dyn Error>> {
+    fn of(arena: Arena, floor: Floor) -> Outcome<Everything> {
         Ok(Everything {
             mutex: arena.mutex("mutex")?,
             semaphore: arena.semaphore("semaphore", 1)?,
@@ -89,7 +86,7 @@ impl Everything {
         })
     }
 
-    fn start(&self, role: &str, rest: &[String]) -> Result<Child, Box<dyn Error>> {
+    fn start(&self, role: &str, rest: &[String]) -> Outcome<Child> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args([role, self.arena.name(), &self.floor.path]).args(rest).stdout(Stdio::piped());
         Ok(command.spawn()?)
@@ -119,7 +116,7 @@ impl Floor {
     /// Words on cache lines of their own.
     const WORDS: usize = 128;
 
-    fn make(path: &str) -> Result<Floor, Box<dyn Error>> {
+    fn make(path: &str) -> Outcome<Floor> {
         std::fs::File::create_new(path)?.set_len(4096)?;
         let mut floor = Floor::open(path)?;
         floor.ours = true;
@@ -137,7 +134,7 @@ impl Floor {
         Ok(floor)
     }
 
-    fn open(path: &str) -> Result<Floor, Box<dyn Error>> {
+    fn open(path: &str) -> Outcome<Floor> {
         let file = std::fs::OpenOptions::new().read(true).write(true).open(path)?;
         Ok(Floor { map: MmapOptions::new().len(4096).map_raw(&file)?, path: path.to_owned(), ours: false })
     }
@@ -158,8 +155,7 @@ impl Floor {
     }
 
     fn half(&self, index: usize) -> &AtomicU32 {
-        // SAFETY: the low half of such a word, of which only the half is used.
-        unsafe { AtomicU32::from_ptr(self.word(index).as_ptr().cast()) }
+        half(self.word(index))
     }
 
     fn lock(&self) {
@@ -191,22 +187,6 @@ fn check(result: i32) -> std::io::Result<()> {
     match result {
         0 => Ok(()),
         code => Err(std::io::Error::from_raw_os_error(code)),
-    }
-}
-
-/// Sets a word and wakes who sleeps on it.
-fn futex_set(word: &AtomicU32) {
-    word.store(1, SeqCst);
-    // SAFETY: the kernel only uses the address of a word that is mapped.
-    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, 1) };
-}
-
-/// Sleeps until a word is set, and takes it back.
-fn futex_wait(word: &AtomicU32) {
-    while word.swap(0, SeqCst) == 0 {
-        let forever = std::ptr::null::<libc::timespec>();
-        // SAFETY: the word is mapped, and the kernel only reads it.
-        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, 0, forever) };
     }
 }
 
@@ -321,7 +301,7 @@ fn handed_over(all: &Everything, hurry: u64) -> Outcome {
 }
 
 /// One round of side 0 (measures) or 1. `Some`: only this part of it counts.
-fn turn(all: &Everything, which: usize, side: usize) -> Result<Option<Duration>, Box<dyn Error>> {
+fn turn(all: &Everything, which: usize, side: usize) -> Outcome<Option<Duration>> {
     let Everything { mutex, turns, floor, .. } = all;
     match (which, side) {
         (0, 0) => {
@@ -386,15 +366,6 @@ fn partner(all: &Everything, blocks: u64) -> Outcome {
     Ok(())
 }
 
-/// Nanoseconds of a clock that all processes share.
-fn clock() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: writes `now`.
-    let read = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    assert_eq!(read, 0);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
-}
-
 /// What one of the crowd did.
 #[derive(Clone, Default)]
 struct Report {
@@ -445,28 +416,18 @@ fn contended(all: &Everything, hurry: u64) -> Outcome {
 }
 
 /// All of them together, and the rounds of the one with the fewest and the most.
-fn run_crowd(all: &Everything, lock: &str, ms: u64, work: u64) -> Result<(Report, u64, u64), Box<dyn Error>> {
+fn run_crowd(all: &Everything, lock: &str, ms: u64, work: u64) -> Outcome<(Report, u64, u64)> {
     let go = all.floor.word(13);
     let ready = all.floor.word(14);
     go.store(0, SeqCst);
     ready.store(0, SeqCst);
     let args = [lock.to_owned(), ms.to_string(), work.to_string()];
     let mut crowd = (0..CROWD).map(|_| all.start("crowd", &args)).collect::<Result<Vec<_>, _>>()?;
-    let start = Instant::now();
-    while ready.load(SeqCst) < CROWD as u64 {
-        if start.elapsed() > DEADLINE {
-            return Err("the crowd does not gather".into());
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    until("the crowd to gather", || ready.load(SeqCst) == CROWD as u64)?;
     go.store(1, SeqCst);
     let mut reports = vec![];
     for child in &mut crowd {
-        let mut text = String::new();
-        child.stdout.take().ok_or("piped")?.read_to_string(&mut text)?;
-        if !child.wait()?.success() {
-            return Err(format!("one of the crowd failed: {text}").into());
-        }
+        let text = told(child)?;
         let numbers: Vec<u64> = text.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
         let [rounds, median, longest, cpu_us] = numbers[..] else { return Err(text.into()) };
         reports.push(Report { rounds, median, longest, cpu_us });
@@ -494,10 +455,8 @@ fn crowd(all: &Everything, lock: &str, ms: u64, work: u64) -> Outcome {
     let mut rounds = 0_u64;
     let mut longest = 0;
     floor.word(14).fetch_add(1, SeqCst);
-    while floor.word(13).load(SeqCst) == 0 {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    let cpu = cpu_us()?;
+    until("the start", || floor.word(13).load(SeqCst) == 1)?;
+    let before = Used::now()?;
     let end = Instant::now() + Duration::from_millis(ms);
     loop {
         let start = Instant::now();
@@ -539,15 +498,9 @@ fn crowd(all: &Everything, lock: &str, ms: u64, work: u64) -> Outcome {
             waits.push(waited.as_nanos().min(u128::from(u32::MAX)) as u32);
         }
     }
-    let cpu = cpu_us()? - cpu;
+    let cpu = Used::since(before)?.cpu_us;
     waits.sort_unstable();
     let median = waits.get(waits.len() / 2).copied().unwrap_or(0);
     println!("{rounds} {median} {longest} {cpu}");
     Ok(())
-}
-
-/// Microseconds of processors that this process has used.
-fn cpu_us() -> Result<u64, Box<dyn Error>> {
-    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
-    Ok((usage.user_time() + usage.system_time()).num_microseconds() as u64)
 }

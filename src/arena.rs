@@ -290,7 +290,7 @@ impl Options {
             return Err(self.missing(name, "it has just ended or is being removed"));
         };
         // What the dead left is settled by whoever comes next.
-        core.recover(false)?;
+        core.recover()?;
         Ok(self.arena(core, name))
     }
 
@@ -584,14 +584,14 @@ impl Arena {
     /// Gives the memory of freed objects back to the system. Returns how many bytes that were.
     pub fn trim(&self) -> Result<u64> {
         let core = self.at.core()?;
-        core.recover(true)?;
+        core.sweep()?;
         core.return_stash();
         Ok(core.trim(u64::MAX))
     }
 
     /// Settles what dead participants left. Others do that too, when they come or run short.
     pub fn recover(&self) -> Result<Recovered> {
-        self.at.core()?.recover(true)
+        self.at.core()?.sweep()
     }
 
     /// Checks every rule of the arena; an empty list means that it is sound.

@@ -96,7 +96,8 @@ impl<K: Keeper> Drop for Held<K> {
                 Behind::Unsure => false,
             };
             // Who takes leases in a loop would have one again before the woken are awake.
-            if core.give_back(self.lease, consistent) {
+            let woke = if consistent { core.give_back(self.lease) } else { core.give_back_unmended(self.lease) };
+            if woke {
                 std::thread::yield_now();
             }
         }

@@ -96,8 +96,8 @@ pub mod arrow {
 #[cfg(feature = "proof")]
 #[doc(hidden)]
 pub mod proof {
-    pub use crate::core::broadcast::Found;
-    pub use crate::core::cell::{End, Ring};
+    pub use crate::core::broadcast::{Found, Oldest};
+    pub use crate::core::cell::{End, Ring, RingForm};
     pub use crate::core::geometry::{DIRTY, Geometry, PAGE, Params, Set, Zone, header, lock, meta, ring};
     pub use crate::core::lease::{Lease, Leases};
     pub use crate::core::list::Named;

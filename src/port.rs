@@ -51,7 +51,7 @@ pub enum Contents {
 
 /// What a channel or feed was made as, and what opening it again has to ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RingForm {
+pub(crate) struct PortForm {
     pub capacity: u64,
     pub contents: Contents,
 }
@@ -127,7 +127,7 @@ impl Port {
         at: &Arc<Attachment>,
         name: &str,
         kind: Kind,
-        form: RingForm,
+        form: PortForm,
         draft: impl Fn(&Core<Posix>) -> Result<Draft>,
     ) -> Result<Port> {
         crate::core::name::check(name)?;
@@ -136,9 +136,9 @@ impl Port {
         }
         let port = Port::new(Pin::named_or_made(at, name, draft)?, kind, End::Send, name)?;
         let contents = if port.core()?.is_mixed(port.ring) { Contents::Mixed } else { Contents::OneSchema };
-        let found = RingForm { capacity: port.ring.capacity(), contents };
+        let found = PortForm { capacity: port.ring.capacity(), contents };
         if found != form {
-            let says = |form: RingForm| {
+            let says = |form: PortForm| {
                 let items = if form.contents == Contents::Mixed { "any kind" } else { "one schema" };
                 format!("a {kind} for {} items of {items}", form.capacity)
             };
@@ -202,7 +202,7 @@ impl Port {
             let buried = || ends.iter().any(|end| core.is_somebody_buried(self.ring, *end));
             if buried() || !core.gone_among(present(), looks as usize).is_empty() {
                 // A failure here only means that this waiter did not help.
-                let _ = core.recover(false);
+                let _ = core.recover();
             }
         };
         let something = || Ok(Some(attempt()?).filter(|came| !matches!(came, Waited::NotYet)));

@@ -4,7 +4,7 @@ use faretra::MIB;
 use ndarray::Ix1;
 
 use crate::measure::{Table, block, in_turn};
-use crate::{Outcome, Scale, arena};
+use crate::setting::{Outcome, Scale, arena};
 
 pub fn run(scale: Scale, table: &mut Table) -> Outcome {
     let here = arena("alloc", 2048 * MIB, |o| o.warm(2048 * MIB))?;

@@ -9,7 +9,7 @@ use faretra::{Arena, MIB, Writer};
 use ndarray::{Array2, Ix2};
 
 use crate::measure::{Table, Times, block, in_turn, size};
-use crate::{Outcome, Scale, arena, batch};
+use crate::setting::{Outcome, Scale, arena, batch};
 
 /// Publishes `bytes` in `columns` columns without having them elsewhere first.
 fn put(writer: &Writer, name: &str, bytes: u64, columns: u64) -> Outcome {

@@ -18,27 +18,10 @@ mod measure;
 mod names;
 mod publish;
 mod recovery;
-
-use std::error::Error;
-use std::sync::Arc;
-
-use faretra::arrow::arrow_array::{ArrayRef, Float64Array, RecordBatch};
-use faretra::{Arena, Options};
+mod setting;
 
 use measure::Table;
-
-type Outcome = Result<(), Box<dyn Error>>;
-
-/// How much is measured.
-#[derive(Clone, Copy)]
-struct Scale {
-    /// The largest value, in bytes.
-    largest: u64,
-    /// The most names.
-    names: u64,
-    /// Divides the number of rounds.
-    hurry: usize,
-}
+use setting::{Outcome, Scale};
 
 type Section = (&'static str, fn(Scale, &mut Table) -> Outcome);
 
@@ -75,20 +58,4 @@ fn main() -> Outcome {
     }
     println!("\nload average after: {}", measure::load());
     Ok(())
-}
-
-/// An arena of this run, which goes with it.
-fn arena(purpose: &str, limit: u64, more: impl FnOnce(Options) -> Options) -> faretra::Result<Arena> {
-    let name = format!("bench-{}-{purpose}", std::process::id());
-    more(Arena::options().limit(limit).keep(false)).create(&name)
-}
-
-/// A batch of `bytes` in `columns` columns `c0`, `c1`, ... of f64.
-fn batch(bytes: u64, columns: u64) -> Result<RecordBatch, Box<dyn Error>> {
-    let rows = bytes / columns / 8;
-    let column = |c: u64| -> (String, ArrayRef) {
-        let values = (0..rows).map(|i| (i + c) as f64);
-        (format!("c{c}"), Arc::new(Float64Array::from_iter_values(values)))
-    };
-    Ok(RecordBatch::try_from_iter((0..columns).map(column))?)
 }

@@ -3,7 +3,7 @@
 use faretra::{Arena, GIB};
 
 use crate::measure::{Table, Times, block};
-use crate::{Outcome, Scale, arena};
+use crate::setting::{Outcome, Scale, arena};
 
 pub fn run(scale: Scale, table: &mut Table) -> Outcome {
     for count in [1_000, 10_000, 100_000, 1_000_000_u64].into_iter().filter(|n| *n <= scale.names) {

@@ -1,10 +1,12 @@
-//! Two processes that hand items to each other: their words, their clock, how they wait, and the channels between them.
+//! Processes that hand something to each other: their words, their clock, what they use, how they wait, and the channels
+//! between them.
 
 use std::error::Error;
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::{Duration, Instant};
 
 use faretra::channel::Contents;
@@ -99,6 +101,28 @@ impl Words {
     }
 }
 
+/// The low half of a word of which only the half is used: what a futex is.
+pub fn half(word: &AtomicU64) -> &AtomicU32 {
+    // SAFETY: a part of the word, as aligned as it is, for as long as it lives.
+    unsafe { AtomicU32::from_ptr(word.as_ptr().cast()) }
+}
+
+/// Sets a word and wakes who sleeps on it.
+pub fn futex_set(word: &AtomicU32) {
+    word.store(1, SeqCst);
+    // SAFETY: the kernel only uses the address of a word that is mapped.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, 1) };
+}
+
+/// Sleeps until a word is set, and takes it back.
+pub fn futex_wait(word: &AtomicU32) {
+    while word.swap(0, SeqCst) == 0 {
+        let forever = std::ptr::null::<libc::timespec>();
+        // SAFETY: the word is mapped, and the kernel only reads it.
+        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, 0, forever) };
+    }
+}
+
 /// Nanoseconds of a clock that all processes share.
 pub fn clock() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -185,6 +209,16 @@ pub fn until(what: &str, mut look: impl FnMut() -> bool) -> Outcome {
 
 pub fn sum(words: &[u64]) -> u64 {
     words.iter().fold(0, |sum, word| sum.wrapping_add(*word))
+}
+
+/// What a process printed that was told once what to do and has ended.
+pub fn told(child: &mut Child) -> Outcome<String> {
+    let mut text = String::new();
+    child.stdout.take().ok_or("piped")?.read_to_string(&mut text)?;
+    match child.wait()?.success() {
+        true => Ok(text),
+        false => Err(format!("one of the crowd failed: {text}").into()),
+    }
 }
 
 /// The other process: told what comes, it does its part, and says what that used.

@@ -10,7 +10,7 @@ use faretra::{Arena, KIB, MIB};
 use memmap2::MmapMut;
 
 use crate::measure::{Table, block, in_turn, size};
-use crate::{Outcome, Scale, arena, batch};
+use crate::setting::{Outcome, Scale, arena, batch};
 
 const COLUMNS: u64 = 4;
 const SIZES: [u64; 7] = [KIB, 8 * KIB, 64 * KIB, MIB, 8 * MIB, 64 * MIB, 1024 * MIB];

@@ -8,7 +8,7 @@ use faretra::{Arena, GIB, KIB};
 use ndarray::Ix1;
 
 use crate::measure::{Table, in_turn};
-use crate::{Outcome, Scale, arena};
+use crate::setting::{Outcome, Scale, arena};
 
 /// The argument that makes this program the one that is killed.
 pub const VICTIM: &str = "--victim";

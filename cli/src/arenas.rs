@@ -3,60 +3,15 @@
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant, SystemTime};
 
-use faretra::{Arena, Entry, Kind, Options, Stats};
+use faretra::{Entry, Kind, Stats};
 use serde_json::json;
 
 use crate::args::{Cli, Create, Ls, Rm, Stat};
-use crate::channels::SLICE;
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, note};
+use crate::open::{open_to_care, options, writer};
 use crate::out::{Grid, Out, Side, bold, path_json};
+use crate::values::unit;
 use crate::{channels, signal, size};
-
-/// Options with the directory that the command line names.
-pub fn options(cli: &Cli) -> Options {
-    match &cli.dir {
-        Some(dir) => Arena::options().dir(dir),
-        None => Arena::options(),
-    }
-}
-
-/// Opens an arena to take part in it.
-pub fn open(cli: &Cli, name: &str) -> Result<Arena> {
-    Ok(options(cli).open(name)?)
-}
-
-/// Opens an arena to look after it: possible also when all its seats but the spare one are taken.
-pub fn open_to_care(cli: &Cli, name: &str) -> Result<Arena> {
-    Ok(options(cli).spare_seat().open(name)?)
-}
-
-/// What an object of this kind has so many of, beside its bytes.
-pub fn unit(kind: Kind) -> Option<&'static str> {
-    match kind {
-        Kind::Bytes => None,
-        Kind::Array | Kind::MutableArray => Some("element"),
-        _ => Some("row"),
-    }
-}
-
-/// Waits for a writer's permit; a signal ends the wait.
-pub fn writer(arena: &Arena) -> Result<faretra::Writer> {
-    let mut told = false;
-    loop {
-        match arena.writer_timeout(SLICE) {
-            Err(faretra::Error::TimedOut(_)) => signal::check()?,
-            other => return Ok(other?),
-        }
-        if !told {
-            told = true;
-            let name = arena.name();
-            eprintln!(
-                "faretra: waiting: all writers' permits of `{name}` are in use; \
-                 `faretra who {name}` shows by whom"
-            );
-        }
-    }
-}
 
 /// `faretra create`
 pub fn create(cli: &Cli, args: &Create) -> Result<()> {
@@ -88,13 +43,13 @@ pub fn create(cli: &Cli, args: &Create) -> Result<()> {
     let room = stats.file_system_free.saturating_add(stats.used);
     let short = stats.limit > room;
     if short {
-        eprintln!(
-            "faretra: warning: the limit of {} is more than the file system holds ({} free in \
-             {}): memory will run out before the limit; give a smaller --limit or a larger tmpfs",
+        note(format_args!(
+            "warning: the limit of {} is more than the file system holds ({} free in {}): memory will run out before \
+             the limit; give a smaller --limit or a larger tmpfs",
             size::bytes(stats.limit),
             size::bytes(stats.file_system_free),
             arena.path().parent().unwrap_or(arena.path()).display()
-        );
+        ));
     }
     let mut out = Out::new();
     if cli.json {

@@ -8,6 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::failure::Failure;
+use crate::format::tables::Options;
 use crate::format::{Format, types};
 use crate::size;
 
@@ -218,6 +219,22 @@ impl Reading {
                 )))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// What this says about reading that file.
+    pub fn options(&self, file: &Path, batch_rows: Option<u64>) -> Options {
+        let name = file.to_string_lossy().to_ascii_lowercase();
+        let tsv = name.ends_with(".tsv") || name.ends_with(".tsv.gz");
+        Options {
+            batch_rows,
+            batch_bytes: None,
+            delimiter: self.delimiter.or(tsv.then_some(b'\t')),
+            no_header: self.no_header,
+            infer_rows: self.infer_rows,
+            text: self.text.clone(),
+            types: self.types.clone(),
+            nulls: self.nulls.clone(),
         }
     }
 }

@@ -5,9 +5,9 @@ use std::cmp::Reverse;
 use faretra::Holder;
 use serde_json::json;
 
-use crate::arenas::{open_to_care, options};
 use crate::args::{Cli, Limit, OneArena, Verify, Who};
 use crate::failure::{Failure, Result};
+use crate::open::{open_to_care, options};
 use crate::out::{Grid, Out, Side, terminal_width};
 use crate::size;
 

@@ -8,14 +8,10 @@ use faretra::feed::WhenFull;
 use faretra::{Arena, ChannelInfo, Error, Kind};
 use serde_json::{Value, json};
 
-use crate::arenas;
 use crate::args::{Cli, Close};
 use crate::failure::{Failure, Result};
 use crate::out::{Grid, Out, Side};
-use crate::size;
-
-/// How long `send` and `recv` wait before they look at signals.
-pub const SLICE: Duration = Duration::from_millis(25);
+use crate::{open, size};
 
 /// A wait of that long is worth to be told.
 pub const PATIENCE: Duration = Duration::from_secs(1);
@@ -53,8 +49,8 @@ pub fn look_instead(arena: &str, name: &str, kind: Kind) -> String {
 
 /// `faretra close`
 pub fn close(cli: &Cli, args: &Close) -> Result<()> {
-    let arena = arenas::open(cli, &args.arena)?;
-    let writer = arenas::writer(&arena)?;
+    let arena = open::open(cli, &args.arena)?;
+    let writer = open::writer(&arena)?;
     let before = loop {
         let Some(found) = arena.channels()?.into_iter().find(|found| found.name == args.name) else {
             let (kind, look) = match arena.get(&args.name)?.kind() {

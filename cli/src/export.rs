@@ -1,82 +1,30 @@
 //! export: a name's value to a file.
 
 use std::io::Write;
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use faretra::{Arena, Batch, Bundled, Error, Kind, Missing, Object, Table};
+use faretra::{Kind, Object};
 use indicatif::ProgressBar;
 use serde_json::json;
 
 use crate::args::{Cli, Export};
 use crate::failure::{Context, Failure, Result};
 use crate::format::{Format, npy, write};
-use crate::out::{self, Out};
-use crate::put::progress;
+use crate::out::{self, Counted, Out, progress};
 use crate::target::Target;
-use crate::{arenas, signal, size};
-
-/// The object of a name, or the item of the bundle there.
-pub fn object(arena: &Arena, name: &str, item: Option<&str>) -> Result<Object> {
-    let object = arena.get(name)?;
-    match (object.kind(), item) {
-        (Kind::Bundle, Some(item)) => Ok(Bundled::try_from(object)?.get(item)?),
-        (Kind::Bundle, None) => {
-            let bundle = Bundled::try_from(object)?;
-            let names: Vec<&str> = bundle.names().collect();
-            Err(Failure::new(format!("`{name}` is a bundle of {}: choose one with --item", names.join(", "))))
-        }
-        (_, None) => Ok(object),
-        (kind, Some(_)) => Err(Failure::new(format!("`{name}` is a {kind}, not a bundle: leave out --item"))),
-    }
-}
-
-/// The schema and batches of a table or batch; no bytes are copied.
-pub fn batches(object: Object) -> Result<(SchemaRef, Vec<RecordBatch>)> {
-    if object.kind() == Kind::Batch {
-        let batch = Batch::try_from(object)?;
-        let batch = RecordBatch::clone(&batch);
-        return Ok((batch.schema(), vec![batch]));
-    }
-    batches_of(&Table::try_from(object)?)
-}
-
-/// The schema and batches that a feed holds now; no bytes are copied.
-pub fn snapshot(arena: &Arena, name: &str) -> Result<(SchemaRef, Vec<RecordBatch>)> {
-    match arena.snapshot(name) {
-        Ok(table) => batches_of(&table),
-        Err(Error::NotFound { what: Missing::Schema, .. }) => Err(Failure::new(format!(
-            "nothing was appended to the feed `{name}` yet, its columns are unknown: `faretra cat {} {name} --follow` \
-             waits for what comes",
-            arena.name()
-        ))),
-        Err(Error::Mismatch { found, expected, .. }) => Err(Failure::new(format!(
-            "the feed `{name}` holds an item that is {found}, not {expected}: its items are no one table; \
-             `faretra cat {} {name} --follow --format jsonl` prints its batches one by one",
-            arena.name()
-        ))),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn batches_of(table: &Table) -> Result<(SchemaRef, Vec<RecordBatch>)> {
-    let batches = (0..table.num_batches()).map(|i| {
-        let batch = table.batch(i)?;
-        Ok(RecordBatch::clone(&batch))
-    });
-    Ok((table.schema(), batches.collect::<Result<_>>()?))
-}
+use crate::values::{batches, object, snapshot, unit};
+use crate::{open, signal, size};
 
 /// `faretra export`
 pub fn export(cli: &Cli, args: &Export) -> Result<()> {
     let format = Format::choose(args.format, &args.file)?;
     Target::check(&args.file, args.force)?;
-    let arena = arenas::open(cli, &args.arena)?;
+    let arena = open::open(cli, &args.arena)?;
     let object = object(&arena, &args.name, args.item.as_deref())?;
     let version = object.version();
-    let unit = arenas::unit(object.kind());
+    let unit = unit(object.kind());
     let (rows, content) = match object.kind() {
         Kind::Feed => {
             let (schema, batches) = snapshot(&arena, &args.name)?;
@@ -85,9 +33,9 @@ pub fn export(cli: &Cli, args: &Export) -> Result<()> {
         }
         _ => (object.rows(), Content::Object(object)),
     };
-    let delimiter = delimiter(&args.file);
+    let delimiter = write::delimiter(&args.file);
     let target = Target::open(&args.file, args.force)?;
-    let bar = if target.is_stdout() { ProgressBar::hidden() } else { progress(&args.name, true) };
+    let bar = if target.is_stdout() { ProgressBar::hidden() } else { progress(&args.name, Counted::Rows) };
     let mut to = target.writer()?;
     content.write(format, delimiter, &mut to, &bar).doing("write", &args.file)?;
     to.flush().doing("write", &args.file)?;
@@ -187,9 +135,4 @@ fn write_batches(
         bar.inc(batch.num_rows() as u64);
     }
     sink.finish()
-}
-
-/// What is between the fields of a file of comma-separated values: of this name, a tab.
-pub fn delimiter(path: &Path) -> u8 {
-    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("tsv")) { b'\t' } else { b',' }
 }

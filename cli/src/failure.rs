@@ -1,18 +1,15 @@
-//! How a verb ends when it does not succeed: exit 1 with one line on standard error, exit 2 for
-//! wrong usage, death by the signal that interrupted it, or exit 0 when the reader of standard
-//! output (`| head`) had enough.
+//! Why a verb does not succeed, in words, and what else is said on standard error: one line each.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io;
 use std::path::Path;
-use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 
 use arrow_schema::ArrowError;
 use faretra::{Bound, Counted, Error, Missing};
 use parquet::errors::ParquetError;
-
-use crate::{out, signal};
 
 /// The result of everything the command does.
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
@@ -45,37 +42,6 @@ impl Failure {
             Failure::Usage(text) | Failure::Failed(text) | Failure::Interrupted(text) => text,
         }
     }
-
-    /// Says the failure on standard error and gives the exit code. Does not return when the
-    /// failure came from a signal: then the process dies of that signal, so that a shell's loop
-    /// around the command ends too.
-    pub fn exit(self) -> ExitCode {
-        if out::stdout_closed() {
-            return ExitCode::SUCCESS;
-        }
-        if let Some(signal) = signal::received() {
-            if let Failure::Interrupted(text) = self {
-                signal::last_words(text);
-            }
-            signal::say_last_words();
-            signal::die_of(signal);
-        }
-        let (text, code) = match self {
-            Failure::Usage(text) => (text, 2),
-            Failure::Failed(text) | Failure::Interrupted(text) => (with_limit(text), 1),
-        };
-        eprintln!("faretra: {}", one_line(&text));
-        ExitCode::from(code)
-    }
-}
-
-/// Names the limit that the system's words for it leave out. (Of writers of other crates the text is all there is.)
-fn with_limit(text: String) -> String {
-    let too_large = io::Error::from_raw_os_error(nix::libc::EFBIG).to_string();
-    match text.contains(&too_large) {
-        true => format!("{text}; this process may not make larger files: `ulimit -f unlimited` lifts that"),
-        false => text,
-    }
 }
 
 /// The text on one line: messages of other crates may have several. What a terminal would obey, and what some
@@ -98,6 +64,15 @@ pub fn one_line(text: &str) -> String {
 /// Says something on standard error that does not end the command.
 pub fn note(text: impl Display) {
     eprintln!("faretra: {}", one_line(&text.to_string()));
+}
+
+/// Says something as [`note`] does, once for each text however often it comes up.
+pub fn note_once(text: impl Display) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let text = text.to_string();
+    if SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(text.clone()) {
+        note(text);
+    }
 }
 
 impl From<Error> for Failure {

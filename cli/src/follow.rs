@@ -8,21 +8,21 @@ use faretra::feed::{Start, Subscriber};
 use faretra::{Arena, Error, Kind, Object, SubscriberError};
 
 use crate::args::{Cat, CatFormat, Cli, From};
-use crate::cat::{chosen, pieces};
-use crate::channels::{Named, SLICE, look_instead};
-use crate::export::batches;
-use crate::failure::{Failure, Result};
+use crate::channels::{Named, look_instead};
+use crate::failure::{Failure, Result, note, note_once};
 use crate::rows::Printer;
-use crate::{arenas, out, signal, size};
+use crate::signal::{self, SLICE};
+use crate::values::{batches, chosen, pieces};
+use crate::{open, out, size};
 
 /// `faretra cat --follow`
 pub fn follow(cli: &Cli, args: &Cat) -> Result<()> {
     let default = if cli.json { CatFormat::Json } else { CatFormat::Table };
     let format = args.format.unwrap_or(default);
-    let arena = arenas::open(cli, &args.arena)?;
+    let arena = open::open(cli, &args.arena)?;
     let subscriber = subscribe(&arena, args)?;
     let named = Named::new(&arena, &args.name, Kind::Feed)?;
-    let mut feed = Followed { args, named, subscriber, told_deserted: false };
+    let mut feed = Followed { args, named, subscriber };
     leave_words(args, feed.subscriber.position());
     follow_from(&arena, &mut feed, format)
 }
@@ -74,7 +74,6 @@ fn subscribe(arena: &Arena, args: &Cat) -> Result<Subscriber> {
         Some(From::Newest) => Start::Newest,
         Some(From::Position(position)) => Start::Position(position),
     };
-    let mut told = false;
     loop {
         match arena.subscribe_timeout(&args.name, start, SLICE) {
             Ok(subscriber) => return Ok(subscriber),
@@ -88,9 +87,7 @@ fn subscribe(arena: &Arena, args: &Cat) -> Result<Subscriber> {
             Err(error) => return Err(error.into()),
         }
         signal::check()?;
-        if !std::mem::replace(&mut told, true) {
-            eprintln!("faretra: waiting: arena `{0}` has no feed `{1}` yet", args.arena, args.name);
-        }
+        note_once(format_args!("waiting: arena `{0}` has no feed `{1}` yet", args.arena, args.name));
     }
 }
 
@@ -105,7 +102,6 @@ struct Followed<'a> {
     args: &'a Cat,
     named: Named,
     subscriber: Subscriber,
-    told_deserted: bool,
 }
 
 impl Followed<'_> {
@@ -116,14 +112,18 @@ impl Followed<'_> {
                 Ok(item) => return Ok(Some(item)),
                 Err(SubscriberError::Closed { clean: true }) => return Ok(None),
                 Err(SubscriberError::Closed { .. }) => {
-                    self.tell_deserted();
+                    note_once(format_args!(
+                        "waiting: the last producer of feed `{}` left or died without closing it; another one may \
+                         come, and Ctrl-C ends this",
+                        self.args.name
+                    ));
                     signal::sleep(Duration::from_millis(50));
                 }
-                Err(SubscriberError::Lagged(items)) => eprintln!(
-                    "faretra: missed {} that the feed `{}` keeps no longer; going on with the oldest that is there",
+                Err(SubscriberError::Lagged(items)) => note(format_args!(
+                    "missed {} that the feed `{}` keeps no longer; going on with the oldest that is there",
                     size::plural(items, "item"),
                     self.args.name
-                ),
+                )),
                 Err(SubscriberError::TimedOut | SubscriberError::Empty) => {}
                 Err(SubscriberError::Failed(error)) => return Err(error.into()),
                 Err(error) => return Err(Failure::new(error)),
@@ -133,16 +133,6 @@ impl Followed<'_> {
                 return Err(Failure::new("nobody reads what is printed"));
             }
             self.named.check()?;
-        }
-    }
-
-    fn tell_deserted(&mut self) {
-        if !std::mem::replace(&mut self.told_deserted, true) {
-            eprintln!(
-                "faretra: waiting: the last producer of feed `{}` left or died without closing it; another one may \
-                 come, and Ctrl-C ends this",
-                self.args.name
-            );
         }
     }
 }

@@ -1,13 +1,16 @@
 //! `faretra`: arenas from the shell.
 //!
-//! - `args`: verbs, options, help. `failure`: exit codes and the one line that says why.
+//! - `args`: verbs, options, help. `failure`: the one line that says why.
 //! - `arenas`: create, ls, stat, rm. `care`: who, recover, limit, trim, verify.
 //! - `put`, `cat`, `export`: files into an arena and out of it, by the formats in `format`.
 //! - `send`, `recv`: files into a channel and out of it. `follow`: a feed as it grows. `rows`: how both print.
+//! - `open`, `values`: arenas as the command line names them, and what a name in one holds.
 //! - `target`, `whole`: where an export goes.
 //! - `channels`: what `stat` says of channels and feeds; close.
 //! - `demo`: the main job with real processes.
 //! - `out`, `size`, `signal`, `panics`: standard output, figures, Ctrl-C, other crates' panics.
+//!
+//! A module needs those below it only; `tests/it/circles.rs` fails otherwise.
 
 #![deny(unsafe_code)]
 
@@ -21,6 +24,7 @@ mod export;
 mod failure;
 mod follow;
 mod format;
+mod open;
 mod out;
 mod panics;
 mod put;
@@ -30,6 +34,7 @@ mod send;
 mod signal;
 mod size;
 mod target;
+mod values;
 mod whole;
 
 use std::process::ExitCode;
@@ -44,7 +49,40 @@ fn main() -> ExitCode {
     panics::install();
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.exit(),
+        Err(failure) => exit(failure),
+    }
+}
+
+/// How a verb ends that did not succeed: exit 1 with one line on standard error, exit 2 for wrong usage, death by the
+/// signal that interrupted it, or exit 0 when the reader of standard output (`| head`) had enough.
+///
+/// Does not return when a signal came: the process dies of that signal, so that a shell's loop around the command ends
+/// too.
+fn exit(failure: Failure) -> ExitCode {
+    if out::stdout_closed() {
+        return ExitCode::SUCCESS;
+    }
+    if let Some(signal) = signal::received() {
+        if let Failure::Interrupted(text) = failure {
+            signal::last_words(text);
+        }
+        signal::say_last_words();
+        signal::die_of(signal);
+    }
+    let (text, code) = match failure {
+        Failure::Usage(text) => (text, 2),
+        Failure::Failed(text) | Failure::Interrupted(text) => (with_limit(text), 1),
+    };
+    failure::note(text);
+    ExitCode::from(code)
+}
+
+/// Names the limit that the system's words for it leave out. (Of writers of other crates the text is all there is.)
+fn with_limit(text: String) -> String {
+    let too_large = std::io::Error::from_raw_os_error(nix::libc::EFBIG).to_string();
+    match text.contains(&too_large) {
+        true => format!("{text}; this process may not make larger files: `ulimit -f unlimited` lifts that"),
+        false => text,
     }
 }
 
@@ -62,6 +100,7 @@ fn run(cli: &Cli) -> Result<()> {
         Verb::Close(args) => channels::close(cli, args),
         Verb::Rm(rm) => arenas::rm(cli, rm),
         Verb::Put(put) => put::put(cli, put),
+        Verb::Cat(cat) if cat.follow => follow::follow(cli, cat),
         Verb::Cat(cat) => cat::cat(cli, cat),
         Verb::Export(export) => export::export(cli, export),
         Verb::Send(args) => send::send(cli, args),

@@ -1,6 +1,6 @@
-//! Standard output: buffered, aware of a reader that went away, and of people.
+//! Standard output: buffered, aware of a reader that went away, and of people. What people see meanwhile on standard
+//! error: progress.
 
-use std::collections::BTreeSet;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::failure::{self, Result};
+use crate::failure::Result;
 use crate::signal;
 
 static CLOSED: AtomicBool = AtomicBool::new(false);
@@ -136,14 +137,6 @@ impl<W: Write> Write for Watched<W> {
     }
 }
 
-/// Says something on standard error, once for each text however often it comes up.
-pub fn note(text: &str) {
-    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    if SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(text.to_owned()) {
-        failure::note(text);
-    }
-}
-
 /// A path in JSON: its text, or if it is no UTF-8, a `file://` URI that has its bytes.
 pub fn path_json(path: &Path) -> serde_json::Value {
     if let Some(text) = path.to_str() {
@@ -188,6 +181,33 @@ pub fn terminal_width() -> Option<usize> {
     }
     let columns = Table::new().width()?;
     Some(usize::from(columns).max(20))
+}
+
+/// What a progress bar counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// Bytes of a file.
+    Bytes,
+    /// Rows of a table.
+    Rows,
+}
+
+/// A progress bar on standard error, if that is a terminal.
+pub fn progress(name: &str, counted: Counted) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    let figures = match counted {
+        Counted::Rows => "{human_pos} of {human_len} rows",
+        Counted::Bytes => "{binary_bytes} of {binary_total_bytes}",
+    };
+    let template = format!("{{prefix}} {{wide_bar}} {{percent:>3}} %  {figures}  {{msg}}");
+    if let Ok(style) = ProgressStyle::with_template(&template) {
+        bar.set_style(style.progress_chars("━╸ "));
+    }
+    bar.set_prefix(name.to_owned());
+    bar
 }
 
 /// On which side a column is aligned.

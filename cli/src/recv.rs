@@ -11,17 +11,16 @@ use faretra::{Arena, ChannelInfo, Error, Kind, Lease, Receiver, RecvError};
 use serde_json::json;
 
 use crate::args::{CatFormat, Cli, Recv, RecvFormat};
-use crate::cat::pieces;
-use crate::channels::{self, Named, PATIENCE, SLICE};
-use crate::export::{batches, delimiter};
-use crate::failure::{Context, Failure, Result};
+use crate::channels::{self, Named, PATIENCE};
+use crate::failure::{Context, Failure, Result, note, note_once};
 use crate::format::Format;
 use crate::format::write::{self, Sink};
-use crate::out::{self, Out, Shared};
-use crate::put::progress;
+use crate::out::{self, Counted, Out, Shared, progress};
 use crate::rows::{Printer, check_schema};
+use crate::signal::{self, SLICE};
 use crate::target::Target;
-use crate::{arenas, signal, size};
+use crate::values::{batches, pieces};
+use crate::{open, size};
 
 /// Where an item is that could not be written.
 const STAYS: &str = ": it stays in the channel";
@@ -38,7 +37,7 @@ pub fn recv(cli: &Cli, args: &Recv) -> Result<()> {
     if let Some((path, _)) = file {
         Target::check(path, args.force)?;
     }
-    let arena = arenas::open(cli, &args.arena)?;
+    let arena = open::open(cli, &args.arena)?;
     // Before anything is received: a directory that is not there should not cost a wait.
     let target = match file {
         Some((path, format)) => Some((Target::open(path, args.force)?, path, format)),
@@ -47,17 +46,16 @@ pub fn recv(cli: &Cli, args: &Recv) -> Result<()> {
     let receiver = join(&arena, args)?;
     let before = channels::find(&arena, &args.channel)?;
     if before.is_some_and(|channel| channel.closed && channel.depth + channel.leased + channel.returned == 0) {
-        eprintln!(
-            "faretra: channel `{1}` was closed before, and holds nothing; `faretra rm {0} {1}` makes the name free",
+        note(format_args!(
+            "channel `{1}` was closed before, and holds nothing; `faretra rm {0} {1}` makes the name free",
             args.arena, args.channel
-        );
+        ));
     }
     let from = From {
         args,
         arena: &arena,
         receiver: &receiver,
         named: Named::new(&arena, &args.channel, Kind::Channel)?,
-        told_deserted: false,
         to_stdout: target.as_ref().is_none_or(|(target, _, _)| target.is_stdout()),
         stalled: None,
     };
@@ -100,7 +98,6 @@ fn print_format(cli: &Cli, args: &Recv) -> Result<CatFormat> {
 
 /// The receiving end, as soon as there is such a channel.
 fn join(arena: &Arena, args: &Recv) -> Result<Receiver> {
-    let mut told = false;
     loop {
         match arena.receiver_timeout(&args.channel, SLICE) {
             Ok(receiver) => return Ok(receiver),
@@ -116,12 +113,10 @@ fn join(arena: &Arena, args: &Recv) -> Result<Receiver> {
             Err(error) => return Err(error.into()),
         }
         signal::check()?;
-        if !std::mem::replace(&mut told, true) {
-            eprintln!(
-                "faretra: waiting: arena `{0}` has no channel `{1}` yet; `faretra send {0} {1} FILE` makes it",
-                args.arena, args.channel
-            );
-        }
+        note_once(format_args!(
+            "waiting: arena `{0}` has no channel `{1}` yet; `faretra send {0} {1} FILE` makes it",
+            args.arena, args.channel
+        ));
     }
 }
 
@@ -138,7 +133,6 @@ struct From<'a> {
     arena: &'a Arena,
     receiver: &'a Receiver,
     named: Named,
-    told_deserted: bool,
     to_stdout: bool,
     /// Since when nothing comes because a sender waits for memory, and what was sent until then.
     stalled: Option<(Instant, u64)>,
@@ -191,14 +185,12 @@ impl From<'_> {
         Ok(self.arena.channels()?.into_iter().find(|channel| channel.name == self.args.channel))
     }
 
-    fn tell_deserted(&mut self) {
-        if !std::mem::replace(&mut self.told_deserted, true) {
-            eprintln!(
-                "faretra: waiting: the last sender of channel `{1}` left or died without closing it; \
-                 `faretra send {0} {1} FILE` goes on, and Ctrl-C ends this",
-                self.args.arena, self.args.channel
-            );
-        }
+    fn tell_deserted(&self) {
+        note_once(format_args!(
+            "waiting: the last sender of channel `{1}` left or died without closing it; `faretra send {0} {1} FILE` \
+             goes on, and Ctrl-C ends this",
+            self.args.arena, self.args.channel
+        ));
     }
 
     /// A sender that waits for the memory of what we keep would wait for ever.
@@ -278,10 +270,10 @@ impl Count {
 
     fn tell(&self) {
         if self.again > 0 {
-            eprintln!(
-                "faretra: {} had been received before, and not acknowledged: its rows may have been written twice",
+            note(format_args!(
+                "{} had been received before, and not acknowledged: its rows may have been written twice",
                 size::plural(self.again, "batch")
-            );
+            ));
         }
     }
 }
@@ -336,7 +328,7 @@ impl Exported<'_> {
     }
 
     fn open(&mut self, schema: &SchemaRef) -> Result<()> {
-        self.sink = Some(write::sink(self.file.again(), self.format, schema, delimiter(self.path))?);
+        self.sink = Some(write::sink(self.file.again(), self.format, schema, write::delimiter(self.path))?);
         Ok(())
     }
 
@@ -386,7 +378,7 @@ fn to_file(cli: &Cli, args: &Recv, mut from: From<'_>, target: Target, (path, fo
         leases: vec![],
         kept: Kept::default(),
     };
-    let bar = progress(&args.channel, true);
+    let bar = progress(&args.channel, Counted::Rows);
     let mut count = Count::new(args);
     signal::last_words(format!(
         "{} is not finished, and everything is in channel `{}` again: the same command receives it",

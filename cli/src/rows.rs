@@ -1,17 +1,23 @@
-//! Rows printed as they come: those of a channel, and of a feed.
+//! Rows printed for people, in aligned columns, and those of a channel or feed as they come.
 
 use std::io::Write;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_schema::{Schema, SchemaRef};
+use arrow_schema::{DataType, Schema, SchemaRef};
 
 use crate::args::CatFormat;
-use crate::cat::{Grids, pieces};
 use crate::failure::{Failure, Result};
-use crate::format::write::{self, Sink};
-use crate::out::{Out, Shared};
+use crate::format::write::{self, Sink, text};
+use crate::out::{Grid, Out, Shared, Side, terminal_width};
+use crate::values::pieces;
 use crate::{signal, size};
+
+/// Rows that are laid out together: the column widths are theirs.
+const GRID_ROWS: usize = 10_000;
+
+/// The widest cell that is printed whole.
+const CELL: usize = 48;
 
 /// Where printed rows go.
 enum To {
@@ -116,5 +122,147 @@ pub fn check_schema(known: Option<&SchemaRef>, schema: &SchemaRef, stays: &str) 
              columns"
         ))),
         _ => Ok(()),
+    }
+}
+
+/// Rows in aligned columns, laid out at most [`GRID_ROWS`] at a time.
+#[derive(Debug, Default)]
+pub struct Grids {
+    waiting: Vec<Vec<String>>,
+    /// Rows so far.
+    pub rows: usize,
+    /// Columns that the terminal had no room for.
+    pub hidden: usize,
+}
+
+impl Grids {
+    /// More rows, some thousand at most.
+    pub fn write(&mut self, batch: &RecordBatch, out: &mut Out) -> Result<()> {
+        signal::check()?;
+        cells(batch, &mut self.waiting)?;
+        self.rows += batch.num_rows();
+        if self.waiting.len() >= GRID_ROWS {
+            self.hidden = grid(batch.schema_ref(), std::mem::take(&mut self.waiting), out)?;
+        }
+        Ok(())
+    }
+
+    /// Prints what was not printed yet; of no rows at all, the names of the columns.
+    pub fn lay_out(&mut self, schema: &Schema, out: &mut Out) -> Result<()> {
+        if !self.waiting.is_empty() || self.rows == 0 {
+            self.hidden = grid(schema, std::mem::take(&mut self.waiting), out)?;
+        }
+        Ok(())
+    }
+}
+
+fn cells(batch: &RecordBatch, rows: &mut Vec<Vec<String>>) -> Result<()> {
+    let printers = batch.columns().iter().map(|column| text::Column::new(column.as_ref(), "-"));
+    let printers = printers.collect::<Result<Vec<_>, _>>()?;
+    for row in 0..batch.num_rows() {
+        let cells = printers.iter().map(|printer| Ok(cell(&printer.text(row)?)));
+        rows.push(cells.collect::<Result<_>>()?);
+    }
+    Ok(())
+}
+
+/// A cell on one line, not wider than [`CELL`].
+fn cell(text: &str) -> String {
+    let mut cell = String::new();
+    for (count, character) in text.chars().enumerate() {
+        if count == CELL - 1 && text.chars().nth(CELL).is_some() {
+            cell.push('…');
+            return cell;
+        }
+        match character.is_control() {
+            true => cell.extend(character.escape_default()),
+            false => cell.push(character),
+        }
+    }
+    cell
+}
+
+/// Prints rows below the names and types of their columns, as many columns as the terminal has
+/// room for. Gives the number of those that it has none for.
+fn grid(schema: &Schema, rows: Vec<Vec<String>>, out: &mut Out) -> Result<usize> {
+    let types: Vec<String> = schema.fields().iter().map(|f| type_name(f.data_type())).collect();
+    let mut shown = schema.fields().len();
+    if let Some(room) = terminal_width() {
+        let mut width = 0;
+        for (i, field) in schema.fields().iter().enumerate() {
+            let cells = rows.iter().map(|row| row[i].chars().count());
+            let captions = [field.name().chars().count(), types[i].chars().count()];
+            width += cells.chain(captions).max().unwrap_or(0) + if i > 0 { 2 } else { 0 };
+            // One column always.
+            if width > room && i > 0 {
+                shown = i;
+                break;
+            }
+        }
+    }
+    let captions: Vec<String> = schema.fields().iter().map(|f| cell(f.name())).collect();
+    let columns: Vec<(&str, Side)> = schema
+        .fields()
+        .iter()
+        .zip(&captions)
+        .take(shown)
+        .map(|(field, caption)| (caption.as_str(), side(field.data_type())))
+        .collect();
+    let mut grid = Grid::new(&columns);
+    grid.faint(types);
+    for row in rows {
+        grid.row(row);
+    }
+    grid.print(out, 0)?;
+    Ok(schema.fields().len() - shown)
+}
+
+fn side(data_type: &DataType) -> Side {
+    match data_type.is_numeric() {
+        true => Side::Right,
+        false => Side::Left,
+    }
+}
+
+/// A short name of a type, as a caption.
+fn type_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "text".to_owned(),
+        DataType::Timestamp(unit, None) => format!("timestamp[{}]", unit_name(unit)),
+        DataType::Timestamp(unit, Some(zone)) => format!("timestamp[{}, {zone}]", unit_name(unit)),
+        DataType::Dictionary(_, values) => format!("dictionary[{}]", type_name(values)),
+        DataType::List(field) | DataType::LargeList(field) => {
+            format!("list[{}]", type_name(field.data_type()))
+        }
+        DataType::Struct(_) => "struct".to_owned(),
+        DataType::Map(..) => "map".to_owned(),
+        DataType::Decimal32(precision, scale)
+        | DataType::Decimal64(precision, scale)
+        | DataType::Decimal128(precision, scale)
+        | DataType::Decimal256(precision, scale) => format!("decimal({precision}, {scale})"),
+        other => cell(&other.to_string().to_lowercase()),
+    }
+}
+
+fn unit_name(unit: &arrow_schema::TimeUnit) -> &'static str {
+    match unit {
+        arrow_schema::TimeUnit::Second => "s",
+        arrow_schema::TimeUnit::Millisecond => "ms",
+        arrow_schema::TimeUnit::Microsecond => "us",
+        arrow_schema::TimeUnit::Nanosecond => "ns",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CELL, cell};
+
+    #[test]
+    fn a_cell_stays_on_its_line_and_in_its_width() {
+        assert_eq!(cell("a\nb\tc"), "a\\nb\\tc");
+        assert_eq!(cell(&"x".repeat(CELL)), "x".repeat(CELL));
+        let long = cell(&"ä".repeat(CELL + 1));
+        assert_eq!(long.chars().count(), CELL);
+        assert!(long.ends_with('…'));
     }
 }

@@ -13,14 +13,15 @@ use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde_json::json;
 
 use crate::args::{Cli, Send};
-use crate::channels::{self, Named, PATIENCE, SLICE};
-use crate::failure::{self, Context, Failure, Result};
+use crate::channels::{self, Named, PATIENCE};
+use crate::failure::{Context, Failure, Result, library_text, note};
 use crate::format::csv::Csv;
 use crate::format::pipe::{self, Input, Patience};
+use crate::format::tables::{Options, Tables};
 use crate::format::{Format, read};
-use crate::out::Out;
-use crate::put::{options, progress};
-use crate::{arenas, signal, size};
+use crate::out::{Counted, Out, progress};
+use crate::signal::{self, SLICE};
+use crate::{open, size};
 
 /// Items of a channel, if nobody says.
 const CAPACITY: u64 = 16;
@@ -31,7 +32,7 @@ const BATCH_BYTES: u64 = 64 << 20;
 /// A file that is open, with the schema that it is sent with.
 struct Source<'a> {
     path: &'a Path,
-    tables: read::Tables,
+    tables: Tables,
     bar: ProgressBar,
     /// Whether its batches depend on when its rows come, so that nobody can say which to skip.
     live: bool,
@@ -42,7 +43,7 @@ struct Source<'a> {
 /// `faretra send`
 pub fn send(cli: &Cli, args: &Send) -> Result<()> {
     let formats = formats(args)?;
-    let arena = arenas::open(cli, &args.arena)?;
+    let arena = open::open(cli, &args.arena)?;
     if let Some(known) = channels::find(&arena, &args.channel)? {
         if known.closed {
             return Err(closed(&args.arena, &args.channel));
@@ -50,11 +51,11 @@ pub fn send(cli: &Cli, args: &Send) -> Result<()> {
         if let Some(asked) = args.capacity
             && asked != known.capacity
         {
-            eprintln!(
-                "faretra: channel `{}` is there, with room for {}: --capacity {asked} changes nothing",
+            note(format_args!(
+                "channel `{}` is there, with room for {}: --capacity {asked} changes nothing",
                 known.name,
                 size::plural(known.capacity, "batch")
-            );
+            ));
         }
     }
     // All of them, before anything is sent of the first.
@@ -64,14 +65,15 @@ pub fn send(cli: &Cli, args: &Send) -> Result<()> {
     };
     let schema = first.tables.reader.schema();
     let first = first.path;
-    let writer = arenas::writer(&arena)?;
-    let (sender, made) = open(&arena, &writer, args)?;
+    let writer = open::writer(&arena)?;
+    let (sender, made) = join(&arena, &writer, args)?;
     let mut sending = Sending {
         args,
         arena: &arena,
         named: Named::new(&arena, &args.channel, Kind::Channel)?,
         sender: &sender,
-        told: Told::default(),
+        told_deserted: false,
+        told_memory: false,
         skip: args.skip,
         live: false,
         batches: 0,
@@ -161,7 +163,7 @@ fn there(named: &Named, arena: &Arena, channel: &str) -> Result<()> {
 
 /// A file that is open, of which a CSV's types may change by other files yet.
 enum Opened {
-    Tables(read::Tables),
+    Tables(Tables),
     Csv(Box<Csv>),
 }
 
@@ -184,11 +186,11 @@ fn sources<'a>(cli: &Cli, args: &'a Send, formats: &[Format]) -> Result<Vec<Sour
             )));
         }
         let bar = match input {
-            Input::File(_) => progress(&name(path), *format == Format::Parquet),
+            Input::File(_) if *format == Format::Parquet => progress(&name(path), Counted::Rows),
+            Input::File(_) => progress(&name(path), Counted::Bytes),
             Input::Pipe(_) => ProgressBar::hidden(),
         };
-        let options =
-            read::Options { batch_bytes: Some(BATCH_BYTES), ..options(&args.reading, path, Some(args.batch_rows)) };
+        let options = Options { batch_bytes: Some(BATCH_BYTES), ..args.reading.options(path, Some(args.batch_rows)) };
         let file = match (input, format) {
             (input, Format::Csv) => Csv::open(input, &options, &bar).map(|csv| Opened::Csv(Box::new(csv))),
             (Input::File(file), format) => read::tables(file, *format, &options, &bar).map(Opened::Tables),
@@ -215,10 +217,10 @@ fn sources<'a>(cli: &Cli, args: &'a Send, formats: &[Format]) -> Result<Vec<Sour
             Opened::Tables(tables) => tables,
             Opened::Csv(csv) => csv.tables().doing("read", path)?,
         };
-        if let Some(note) = &tables.note
+        if let Some(assumed) = &tables.note
             && !cli.json
         {
-            failure::note(format_args!("{}: {note}", path.display()));
+            note(format_args!("{}: {assumed}", path.display()));
         }
         if let Some(first) = sources.first()
             && let Some(how) = difference(&first.tables.reader.schema(), &tables.reader.schema())
@@ -264,7 +266,7 @@ fn difference(first: &Schema, other: &Schema) -> Option<String> {
 }
 
 /// The sending end: of the channel that is there, or of a new one.
-fn open(arena: &Arena, writer: &Writer, args: &Send) -> Result<(Sender, bool)> {
+fn join(arena: &Arena, writer: &Writer, args: &Send) -> Result<(Sender, bool)> {
     loop {
         signal::check()?;
         let known = channels::find(arena, &args.channel)?;
@@ -280,19 +282,15 @@ fn open(arena: &Arena, writer: &Writer, args: &Send) -> Result<(Sender, bool)> {
     }
 }
 
-/// What was said on standard error, once each.
-#[derive(Debug, Default)]
-struct Told {
-    deserted: bool,
-    memory: bool,
-}
-
 struct Sending<'a> {
     args: &'a Send,
     arena: &'a Arena,
     named: Named,
     sender: &'a Sender,
-    told: Told,
+    /// Whether it was said that there are no receivers.
+    told_deserted: bool,
+    /// Whether it was said that memory is waited for.
+    told_memory: bool,
     /// Batches to be left out still.
     skip: u64,
     /// Whether what is sent now is [`Source::live`].
@@ -380,13 +378,13 @@ impl Sending<'_> {
                 Ok(()) => break,
                 Err(SendError::Closed { clean: true, .. }) => return Err(closed(&self.args.arena, &self.args.channel)),
                 Err(SendError::Closed { value, .. }) => {
-                    if !std::mem::replace(&mut self.told.deserted, true) {
+                    if !std::mem::replace(&mut self.told_deserted, true) {
                         let text = format!(
                             "waiting: channel `{1}` is full, and its receivers left or died; \
                              `faretra recv {0} {1}` is another one, and Ctrl-C ends this",
                             self.args.arena, self.args.channel
                         );
-                        bar.suspend(|| failure::note(text));
+                        bar.suspend(|| note(text));
                     }
                     signal::sleep(Duration::from_millis(50));
                     value
@@ -396,11 +394,9 @@ impl Sending<'_> {
                     if matches!(*error, Error::NoSpace { asked, .. } if asked > self.arena.limit()) {
                         return Err((*error).into());
                     }
-                    if begun.elapsed() >= PATIENCE && !std::mem::replace(&mut self.told.memory, true) {
-                        bar.suspend(|| {
-                            let why = failure::library_text(&error);
-                            failure::note(format_args!("waiting for memory, Ctrl-C ends this: {why}"));
-                        });
+                    if begun.elapsed() >= PATIENCE && !std::mem::replace(&mut self.told_memory, true) {
+                        let why = library_text(&error);
+                        bar.suspend(|| note(format_args!("waiting for memory, Ctrl-C ends this: {why}")));
                     }
                     value
                 }

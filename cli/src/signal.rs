@@ -22,6 +22,9 @@ use signal_hook::iterator::Signals;
 
 use crate::failure::{Failure, one_line};
 
+/// How long a verb waits for something before it asks [`check`] again.
+pub const SLICE: Duration = Duration::from_millis(25);
+
 /// How long a verb has to end by itself.
 const GRACE: Duration = Duration::from_millis(50);
 

@@ -12,10 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-use crate::channels::SLICE;
-use crate::failure::{Context, Failure, Result};
+use crate::failure::{Context, Failure, Result, note_once};
 use crate::out::{Out, Watched};
-use crate::signal;
+use crate::signal::{self, SLICE};
 use crate::whole::{Whole, exists};
 
 /// Links that are followed at most, as the kernel does.
@@ -105,7 +104,6 @@ impl Target {
 
 /// Opens what is no regular file. As long as nobody reads a FIFO, that waits, and listens to signals.
 fn open_special(path: &Path, options: &mut OpenOptions) -> Result<File> {
-    let mut told = false;
     loop {
         match options.custom_flags(OFlag::O_NONBLOCK.bits()).open(path) {
             Ok(file) => {
@@ -115,9 +113,7 @@ fn open_special(path: &Path, options: &mut OpenOptions) -> Result<File> {
                 return Ok(file);
             }
             Err(error) if error.raw_os_error() == Some(Errno::ENXIO as i32) && is_fifo(path) => {
-                if !std::mem::replace(&mut told, true) {
-                    eprintln!("faretra: waiting: nobody reads the FIFO {} yet", path.display());
-                }
+                note_once(format_args!("waiting: nobody reads the FIFO {} yet", path.display()));
                 signal::sleep(SLICE);
                 signal::check()?;
             }

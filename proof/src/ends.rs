@@ -46,7 +46,7 @@ fn has_its_name(sim: &Sim) {
 fn open_and_leave(sim: &Sim) {
     if let Some(actor) = open(sim) {
         has_its_name(sim);
-        ok(actor.recover(false));
+        ok(actor.recover());
         has_its_name(sim);
         actor.depart();
     }

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use faretra::proof::{End, Found, Outcome, PAGE};
+use faretra::proof::{End, Found, Oldest, Outcome, PAGE};
 
 use crate::oracle::Random;
 use crate::script::{acting_stage, acts, stage_after_death};
@@ -62,10 +62,10 @@ fn everything(a: &Actor, budget: &Budget, seen: &mut Flips) {
     rings(a, budget, seen);
     budget.renew();
     if let Some(permit) = tried(seen, a.try_lease(a.permits())).flatten() {
-        a.give_back(permit, true);
+        a.give_back(permit);
     }
     budget.renew();
-    tried(seen, a.recover(true));
+    tried(seen, a.sweep());
     budget.renew();
     tried(seen, a.remove("x"));
     budget.renew();
@@ -86,7 +86,7 @@ fn granted(a: &Actor, budget: &Budget, seen: &mut Flips) {
             if leases.count > 0
                 && let Some(lease) = tried(seen, a.try_lease(leases)).flatten()
             {
-                a.give_back(lease, true);
+                a.give_back(lease);
             }
             a.add_permit(leases);
         }
@@ -113,7 +113,7 @@ fn rings(a: &Actor, budget: &Budget, seen: &mut Flips) {
             budget.renew();
             if let Some(item) = tried(seen, draft(a, 5, 0)) {
                 let sent = match ring.is_feed() {
-                    true => a.try_append(ring, item, true),
+                    true => a.try_append(ring, item, Oldest::MustBeSeen),
                     false => a.try_send(ring, item),
                 };
                 if tried(seen, sent) != Some(Outcome::Done(())) {

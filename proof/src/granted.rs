@@ -117,7 +117,7 @@ pub fn lock_and_add(a: &Actor) -> Option<u64> {
         a.store_locked(s, &[next; 2]);
         // No two holders may make the same of it.
         a.env.state().counted.push(("m", next));
-        a.give_back(lease, true);
+        a.give_back(lease);
         Some(next)
     })?
 }
@@ -159,7 +159,7 @@ fn use_up_and_release(a: &Actor) {
 fn take_and_return(a: &Actor) {
     with(a, "s", |_, leases| {
         if let Some(lease) = ok(a.try_lease(leases)) {
-            a.give_back(lease, true);
+            a.give_back(lease);
         }
     });
 }
@@ -184,7 +184,7 @@ pub fn write(a: &Actor, p: u64, to: u64) -> bool {
                 a.env.store(cell(a, id, p, w), to, Ordering::Relaxed);
             }
         }
-        a.give_back(lease, true);
+        a.give_back(lease);
         !frozen
     });
     done.unwrap_or(false)
@@ -196,7 +196,7 @@ pub fn look(a: &Actor, p: u64) -> Option<u64> {
         let lease = in_time(a.read_partition(partition(leases, p), NOW))?;
         let [x, y] = [0, 1].map(|w| a.env.load(cell(a, id, p, w), Ordering::Relaxed));
         assert!(x == y || lease.recovered, "K2, K4: half written, and nobody says so");
-        a.give_back(lease, true);
+        a.give_back(lease);
         Some(x)
     })?
 }
@@ -211,7 +211,11 @@ pub fn freeze(a: &Actor) -> Option<u64> {
             a.set_frozen(id);
         }
         for lease in held {
-            a.give_back(lease, !lease.recovered);
+            if lease.recovered {
+                a.give_back_unmended(lease)
+            } else {
+                a.give_back(lease)
+            };
         }
         whole.then(|| {
             let all = || [0, 1, 2, 3].map(|w| a.env.load(cell(a, id, 0, w), Ordering::Relaxed));
@@ -226,7 +230,7 @@ pub fn freeze(a: &Actor) -> Option<u64> {
 fn signal(a: &Actor) {
     with(a, "e", |id, _| {
         a.set_event(id);
-        a.pass_event(id, true);
+        a.take_event(id);
     });
 }
 
@@ -344,7 +348,11 @@ pub fn scripts() -> Vec<Script> {
                         let lease = ok(a.try_lease(leases)).expect("free");
                         assert!(ok(a.try_lease(leases)).is_none(), "K1: two holders");
                         assert_eq!(lease.recovered, told, "K2");
-                        a.give_back(lease, consistent);
+                        if consistent {
+                            a.give_back(lease)
+                        } else {
+                            a.give_back_unmended(lease)
+                        };
                     }
                 });
             },
@@ -375,7 +383,7 @@ pub fn scripts() -> Vec<Script> {
                     assert_eq!(all.len(), 2);
                     assert!(a.add_permit(leases) && !a.add_permit(leases), "bounded");
                     a.use_up(all[0]);
-                    a.give_back(all[1], true);
+                    a.give_back(all[1]);
                 });
             },
             &[("s", Some(1)), ("s", Some(2)), ("s", Some(3))],
@@ -418,19 +426,19 @@ pub fn scripts() -> Vec<Script> {
             "what a dead process had been granted",
             die_with_all,
             |a| {
-                let done = ok(a.recover(false));
+                let done = ok(a.recover());
                 assert_eq!(done.locks, 5, "{done:?}");
                 for name in ["m", "s"] {
                     with(a, name, |_, leases| {
                         let lease = ok(a.try_lease(leases)).expect("back");
                         assert!(lease.recovered, "K2: `{name}`");
-                        a.give_back(lease, true);
+                        a.give_back(lease);
                     });
                 }
                 with(a, "g", |_, leases| {
                     let told = |p| {
                         let lease = ok(a.read_partition(partition(leases, p), NOW));
-                        a.give_back(lease, true);
+                        a.give_back(lease);
                         lease.recovered
                     };
                     assert!(told(0) && !told(1), "K2: a reader that died breaks nothing");
@@ -449,7 +457,7 @@ pub fn scripts() -> Vec<Script> {
                     ok(a.remove("m"));
                     one(a, "m", MUTEX);
                     a.store_locked(slots(a, id, &MUTEX), &[7; 2]);
-                    a.give_back(lease, true);
+                    a.give_back(lease);
                 });
                 assert_eq!(ok(read(a, "m")), Some(0));
             },

@@ -122,7 +122,7 @@ pub fn play(seed: u64, operations: u64) -> History {
                 seen.deaths += 1;
                 sim.state().kill(*process);
                 let other = &actors[(who + 1) % 3].1;
-                ok(other.recover(false));
+                ok(other.recover());
                 settle(&mut model, name, step, other);
                 actors[who] = join();
             }

@@ -200,8 +200,8 @@ const BUGS: &[Bug] = &[
         file: "core/name.rs",
         edits: &[
             (
-                "let removed = self.remove_at(found, true);",
-                "let _ = self.drop_name(self.bucket_of(name), found); let removed = self.remove_at(found, true);",
+                "let removed = self.remove_at(found, Removes::Anything);",
+                "let _ = self.drop_name(self.bucket_of(name), found); let removed = self.remove_at(found, Removes::Anything);",
             ),
             ("if !self.place(self.geo.meta(name, meta::PLACE)).is_dead() { return Ok(()); }", ""),
         ],
@@ -390,7 +390,7 @@ const BUGS: &[Bug] = &[
         what: "a lock that is not marked consistent is free",
         breaks: "K2",
         file: "core/lease.rs",
-        edits: &[("let next = if consistent { Life::FREE }", "let next = if true { Life::FREE }")],
+        edits: &[("self.end_lease(lease, Life::back(lease.ticket))", "self.end_lease(lease, Life::FREE)")],
         test: KILL,
     },
     Bug {
@@ -435,7 +435,7 @@ const BUGS: &[Bug] = &[
         what: "a reader of rows does not look again for a writer",
         breaks: "K4",
         file: "core/lock.rs",
-        edits: &[("if writing() { self.give_back(lease, true); return Ok(None); }", "")],
+        edits: &[("if writing() { self.give_back(lease); return Ok(None); }", "")],
         test: CORE,
     },
     Bug {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use faretra::Kind;
-use faretra::proof::{Draft, End, Found, Id, Outcome, Ring, Taken, meta};
+use faretra::proof::{Draft, End, Found, Id, Oldest, Outcome, Ring, RingForm, Taken, meta};
 
 use crate::script::{Act, May, Script, Stage};
 use crate::sim::Image;
@@ -38,7 +38,7 @@ pub(crate) fn say(a: &Actor, said: Said, item: u64) {
 
 /// Publishes a channel of so many cells.
 pub(crate) fn make(a: &Actor, name: &str, cells: u64) {
-    let draft = ok(a.draft_ring(cells, true));
+    let draft = ok(a.draft_ring(RingForm::channel(cells)));
     a.set_meta(draft.id, meta::ROWS, crate::world::tag(name));
     ok(a.publish(name, draft, Some(0)).inspect_err(|_| a.drop_draft(draft)));
 }
@@ -146,18 +146,18 @@ fn come_and_go(a: &Actor) {
 }
 
 fn make_feed(a: &Actor) {
-    let draft = ok(a.draft_feed(2, 2, true));
+    let draft = ok(a.draft_ring(RingForm::feed(2, 2)));
     a.set_meta(draft.id, meta::ROWS, crate::world::tag("F"));
     ok(a.publish("F", draft, Some(0)).inspect_err(|_| a.drop_draft(draft)));
 }
 
 /// Appends to the feed, if that may be.
-fn append(a: &Actor, wait_for_all: bool) -> bool {
+fn append(a: &Actor, oldest: Oldest) -> bool {
     with(a, "F", |ring| {
         let number = number(a);
         let item = ok(draft(a, number, 1));
         say(a, Said::Appending, number);
-        let done = ok(a.try_append(ring, item, wait_for_all)) == Outcome::Done(());
+        let done = ok(a.try_append(ring, item, oldest)) == Outcome::Done(());
         match done {
             true => say(a, Said::Appended, number),
             false => a.drop_draft(item),
@@ -169,7 +169,7 @@ fn append(a: &Actor, wait_for_all: bool) -> bool {
 fn end_feed(a: &Actor) {
     with(a, "F", |ring| {
         let end = ok(a.draft_end());
-        if ok(a.try_append(ring, end, false)) != Outcome::Done(()) {
+        if ok(a.try_append(ring, end, Oldest::MayGo)) != Outcome::Done(()) {
             a.drop_draft(end);
         }
     });
@@ -198,7 +198,7 @@ fn read_feed(a: &Actor) -> (Vec<u64>, u64) {
             }
             a.show_position(ring, lease, position);
         }
-        a.give_back(lease, true);
+        a.give_back(lease);
     });
     (all, missed)
 }
@@ -213,7 +213,7 @@ pub fn queue_stage() -> Stage {
     refuse(&a, "C");
     send(&a, "C");
     make_feed(&a);
-    append(&a, false);
+    append(&a, Oldest::MayGo);
     Stage { expect: Expect::default(), image: sim.image() }
 }
 
@@ -259,7 +259,7 @@ pub fn acts() -> Vec<Act> {
             }
         }),
         act("recover, receive twice, send twice", |a| {
-            ok(a.recover(true));
+            ok(a.sweep());
             (0..2).for_each(|_| receive(a, "C"));
             (0..2).for_each(|_| send(a, "C"));
         }),
@@ -277,20 +277,20 @@ pub fn acts() -> Vec<Act> {
         act("remove C", |a| remove(a, "C")),
         act("come and go", come_and_go),
         act("append to F", |a| {
-            append(a, false);
+            append(a, Oldest::MayGo);
         }),
         act("append to F twice", |a| {
-            append(a, false);
-            append(a, false);
+            append(a, Oldest::MayGo);
+            append(a, Oldest::MayGo);
         }),
         act("append to F five times", |a| {
             for _ in 0..5 {
-                append(a, false);
+                append(a, Oldest::MayGo);
             }
         }),
         act("append to F when all have read", |a| {
-            append(a, true);
-            append(a, true);
+            append(a, Oldest::MustBeSeen);
+            append(a, Oldest::MustBeSeen);
         }),
         act("read F", |a| {
             read_feed(a);
@@ -298,7 +298,7 @@ pub fn acts() -> Vec<Act> {
         // The memory of its first item becomes an end's, as large as an item, which is not appended.
         act("append to F three times, and think of closing it", |a| {
             for _ in 0..3 {
-                append(a, false);
+                append(a, Oldest::MayGo);
             }
             let end = ok(a.alloc(Kind::End, 300));
             a.drop_draft(end);
@@ -317,7 +317,7 @@ pub fn acts() -> Vec<Act> {
             ok(a.remove("F"));
         }),
         act("sweep", |a| {
-            ok(a.recover(true));
+            ok(a.sweep());
         }),
     ]
 }
@@ -460,7 +460,7 @@ pub fn scripts() -> Vec<Script> {
                 a.env.state().kill(50);
             },
             |a| {
-                ok(a.recover(false));
+                ok(a.recover());
                 (0..2).for_each(|_| receive(a, "C"));
             },
         ),
@@ -475,13 +475,13 @@ pub fn scripts() -> Vec<Script> {
             },
             |a| {
                 remove(a, "C");
-                ok(a.recover(false));
+                ok(a.recover());
             },
         ),
         plain("come and go", empty_channels, come_and_go),
         plain("make a feed", |_| {}, make_feed),
         plain("append, twice round", make_feed, |a| {
-            (0..7).for_each(|_| assert!(append(a, false)));
+            (0..7).for_each(|_| assert!(append(a, Oldest::MayGo)));
             assert_eq!(read_feed(a).0.len(), 2);
             let loose = a.look_for_violations();
             assert!(loose.is_empty(), "what was replaced was not let go: {loose:?}");
@@ -489,20 +489,26 @@ pub fn scripts() -> Vec<Script> {
         plain("wait for a subscriber", make_feed, |a| {
             with(a, "F", |ring| {
                 let (lease, start) = ok(a.try_subscribe(ring, |oldest, _| oldest)).expect("room");
-                assert!(append(a, true) && append(a, true) && !append(a, true), "F4");
+                assert!(
+                    append(a, Oldest::MustBeSeen) && append(a, Oldest::MustBeSeen) && !append(a, Oldest::MustBeSeen),
+                    "F4"
+                );
                 a.show_position(ring, lease, start + 1);
-                assert!(append(a, true), "F4: it has read one");
-                a.give_back(lease, true);
-                assert!(append(a, true) && append(a, true), "nobody is waited for who left");
+                assert!(append(a, Oldest::MustBeSeen), "F4: it has read one");
+                a.give_back(lease);
+                assert!(
+                    append(a, Oldest::MustBeSeen) && append(a, Oldest::MustBeSeen),
+                    "nobody is waited for who left"
+                );
             });
         }),
         plain("close a feed, full and waited for", make_feed, |a| {
             with(a, "F", |ring| {
                 let (lease, _) = ok(a.try_subscribe(ring, |oldest, _| oldest)).expect("room");
-                assert!(append(a, true) && append(a, true));
+                assert!(append(a, Oldest::MustBeSeen) && append(a, Oldest::MustBeSeen));
                 end_feed(a);
-                assert!(!append(a, false), "F3");
-                a.give_back(lease, true);
+                assert!(!append(a, Oldest::MayGo), "F3");
+                a.give_back(lease);
             });
             assert_eq!(read_feed(a).0.len(), 2, "the end replaced nothing");
         }),
@@ -513,11 +519,13 @@ pub fn scripts() -> Vec<Script> {
                 let dead = quiet(&a.env, 50);
                 with(&dead, "F", |ring| ok(dead.try_subscribe(ring, |_, newest| newest)).expect("room"));
                 a.env.state().kill(50);
-                assert!(append(a, true) && append(a, true) && !append(a, true));
+                assert!(
+                    append(a, Oldest::MustBeSeen) && append(a, Oldest::MustBeSeen) && !append(a, Oldest::MustBeSeen)
+                );
             },
             |a| {
-                ok(a.recover(false));
-                assert!(append(a, true), "F4: the dead are not waited for");
+                ok(a.recover());
+                assert!(append(a, Oldest::MustBeSeen), "F4: the dead are not waited for");
             },
         ),
     ]

@@ -9,7 +9,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use faretra::proof::{End, Found, Id, Life, Outcome, Ring, State, Taken, meta, ring};
+use faretra::proof::{End, Found, Id, Life, Oldest, Outcome, Ring, RingForm, State, Taken, meta, ring};
 
 use crate::pairs::FIRST_SEAT;
 use crate::queue::{Said, acknowledge, make, number, say, take, try_send, with};
@@ -34,7 +34,7 @@ fn lay(name: &str, items: u64) -> Laid {
     let sim = world();
     let parent = quiet(&sim, PARENT);
     if name == "F" {
-        let feed = ok(parent.draft_feed(1, 1, true));
+        let feed = ok(parent.draft_ring(RingForm::feed(1, 1)));
         parent.set_meta(feed.id, meta::ROWS, crate::world::tag(name));
         ok(parent.publish(name, feed, Some(0)));
     } else {
@@ -134,7 +134,7 @@ fn give(a: &Actor, name: &str) -> bool {
         let item = ok(draft(a, number, 0));
         let done = if ring.is_feed() {
             say(a, Said::Appending, number);
-            let done = ok(a.try_append(ring, item, false)) == Outcome::Done(());
+            let done = ok(a.try_append(ring, item, Oldest::MayGo)) == Outcome::Done(());
             if done {
                 say(a, Said::Appended, number);
             }
@@ -214,7 +214,7 @@ pub fn rings() -> Vec<Pair> {
     let end: Part = |a, _, reached| {
         with(a, "F", |ring| {
             let end = ok(a.draft_end());
-            let ended = ok(a.try_append(ring, end, false)) == Outcome::Done(());
+            let ended = ok(a.try_append(ring, end, Oldest::MayGo)) == Outcome::Done(());
             if !ended {
                 a.drop_draft(end);
             }

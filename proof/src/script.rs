@@ -209,7 +209,7 @@ pub fn object_acts() -> Vec<Act> {
             ok(publish(a, "z", 10, 1));
         }),
         act("recover, sit down, publish z", &[("z", Some(11))], |a| {
-            ok(a.recover(true));
+            ok(a.sweep());
             if let Ok(guest) = try_attach(&a.env, a.env.number(), a.env.hook()) {
                 ok(publish(&guest, "z", 11, 0));
                 guest.detach();
@@ -224,7 +224,7 @@ pub fn object_acts() -> Vec<Act> {
             }
         }),
         act("recover, then pin x while it is replaced", &[("x", Some(12)), ("x", Some(13))], |a| {
-            ok(a.recover(true));
+            ok(a.sweep());
             ok(publish(a, "x", 12, 1));
             if let Some(id) = ok(a.pin_named("x")) {
                 let before = value(a, id);
@@ -248,7 +248,7 @@ pub fn object_acts() -> Vec<Act> {
         }),
         act("take a permit", &[], |a| {
             if let Some(p) = ok(a.try_lease(a.permits())) {
-                a.give_back(p, true);
+                a.give_back(p);
             }
         }),
         act("drop a draft", &[], |a| {
@@ -264,7 +264,7 @@ pub fn object_acts() -> Vec<Act> {
             a.trim(u64::MAX);
         }),
         act("recover", &[], |a| {
-            ok(a.recover(true));
+            ok(a.sweep());
         }),
         act("attach, detach", &[], |a| {
             if let Ok(guest) = try_attach(&a.env, a.env.number(), a.env.hook()) {
@@ -503,7 +503,7 @@ fn object_scripts() -> Vec<Script> {
             |a| {
                 let refused = alias(a, "a", "x", 2);
                 assert!(matches!(refused, Err(Error::Limit { .. })), "{refused:?}");
-                ok(a.recover(true));
+                ok(a.sweep());
                 ok(alias(a, "a", "x", 2));
             },
             &[("x", Some(1)), ("a", Some(1)), ("a", Some(2)), ("b", Some(1))],
@@ -516,8 +516,8 @@ fn object_scripts() -> Vec<Script> {
                 let p = ok(a.try_lease(a.permits())).expect("free");
                 let q = ok(a.try_lease(a.permits())).expect("free");
                 assert!(!p.recovered && !q.recovered && ok(a.try_lease(a.permits())).is_none());
-                a.give_back(p, true);
-                a.give_back(q, true);
+                a.give_back(p);
+                a.give_back(q);
             },
             &[],
         ),
@@ -528,12 +528,12 @@ fn object_scripts() -> Vec<Script> {
                 leave_a_dead_process(a);
             },
             |a| {
-                ok(a.recover(false));
+                ok(a.recover());
                 let taken = [0, 1].map(|_| ok(a.try_lease(a.permits())).expect("two permits"));
                 let told = taken.iter().filter(|p| p.recovered).count();
                 assert_eq!(told, 1, "the next holder is told, once");
                 for p in taken {
-                    a.give_back(p, true);
+                    a.give_back(p);
                 }
             },
             &[("x", Some(1))],
@@ -612,7 +612,7 @@ fn object_scripts() -> Vec<Script> {
                 let wakes = a.env.state().wakes;
                 ok(publish(a, "x", 2, 0));
                 ok(publish(a, "y", 2, 0));
-                a.give_back(ok(a.try_lease(a.permits())).expect("free"), true);
+                a.give_back(ok(a.try_lease(a.permits())).expect("free"));
                 assert_eq!(a.env.state().wakes, wakes + 3, "B2: somebody was not woken");
                 let found = in_time(a.wait(header::NAME_BELL, Some(Duration::ZERO), || {}, || read(a, "z")));
                 assert_eq!(found, None);
@@ -684,7 +684,7 @@ fn object_scripts() -> Vec<Script> {
                 ok(publish(a, "x", 2, 1));
             },
             |a| {
-                let done = ok(a.recover(true));
+                let done = ok(a.sweep());
                 assert_eq!((done.participants, done.permits), (1, 1));
             },
             &[("x", Some(2))],

@@ -82,7 +82,7 @@ pub fn second_order_sweep(script: &Script, every: usize) -> (u64, u64) {
         let sim = Sim::of(image);
         sim.state().room = crate::world::ROOM;
         let recover = |r: &Actor| {
-            ok(r.recover(step % 2 == 0));
+            ok(if step % 2 == 0 { r.sweep() } else { r.recover() });
         };
         for (second, image) in deaths(&sim, 60, recover).into_iter().enumerate() {
             pairs += 1;
@@ -299,7 +299,7 @@ fn others(troupe: &Troupe, act: &Act, sim: &Sim, budget: &Arc<Budget>) -> (Expec
     expect.may("own", Some(5));
     // Loose ends of the stopped one are tied up by a sweep: it leaves nothing that breaks a rule.
     budget.renew();
-    ok(actors[1].recover(true));
+    ok(actors[1].sweep());
     let found = actors[0].look_for_violations();
     assert!(found.is_empty(), "with one process stopped: {found:?}");
     for actor in actors {
@@ -324,11 +324,11 @@ pub fn a_stopped_holder_keeps_its_permit() {
     let stopped = quiet(&sim, VICTIM);
     let held = ok(stopped.try_lease(stopped.permits())).expect("free");
     let other = quiet(&sim, 31);
-    ok(other.recover(true));
+    ok(other.sweep());
     let mine = ok(other.try_lease(other.permits())).expect("the second permit");
     assert!(!mine.recovered);
     assert!(ok(other.try_lease(other.permits())).is_none(), "taken from a living holder");
-    stopped.give_back(held, true);
+    stopped.give_back(held);
     let again = ok(other.try_lease(other.permits())).expect("given back");
     assert!(!again.recovered);
     assert!(other.env.in_memory() > 0);

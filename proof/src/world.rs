@@ -239,10 +239,10 @@ pub fn check(image: Image, expect: &Expect) {
     sim.state().room = ROOM;
     let r = quiet(&sim, CHECKER);
     // What any waiter does, and then what is only done when memory runs out or somebody asks for it.
-    ok(r.recover(false));
+    ok(r.recover());
     let (found, left) = (r.look_for_violations(), in_use(&r));
     assert!(found.is_empty(), "after a quick recovery: {found:?}");
-    ok(r.recover(true));
+    ok(r.sweep());
     let found = ok(r.verify());
     assert!(found.is_empty(), "after recovery: {found:?}");
     assert_eq!(in_use(&r), left, "a quick recovery left something for a sweep");
@@ -261,12 +261,12 @@ pub fn check(image: Image, expect: &Expect) {
     }
     // With everybody dead and every name removed, every word is free and every page given back.
     sim.state().kill_all_but(CHECKER);
-    ok(r.recover(true));
+    ok(r.sweep());
     let permits: Vec<_> =
         (0..r.geo.params.permits).map(|_| ok(r.try_lease(r.permits())).expect("a permit is missing")).collect();
     assert!(ok(r.try_lease(r.permits())).is_none(), "more permits than there are");
     for p in permits {
-        r.give_back(p, true);
+        r.give_back(p);
     }
     // Every seat is taken: a predecessor's pins would count for its successor.
     let guests: Vec<_> = (0..r.geo.params.seats - 1).map(|i| quiet(&sim, CHECKER + 1 + i as usize)).collect();

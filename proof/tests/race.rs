@@ -195,7 +195,7 @@ fn no_wake_up_is_lost() {
         }),
         Racer::attached(|a| {
             if let Some(permit) = ok(a.try_lease(a.permits())) {
-                a.give_back(permit, true);
+                a.give_back(permit);
             }
         }),
     ];
@@ -256,7 +256,7 @@ fn channels_race() {
 fn recovery_races_with_the_living() {
     let (stage, acts) = (queue_stage(), queue::acts());
     fn recover(a: &Actor) {
-        ok(a.recover(false));
+        ok(a.recover());
     }
     let recover = Act { name: "recover as waiters do", run: recover, may: &[] };
     let mut all = Searched { complete: true, ..Searched::default() };
@@ -297,10 +297,10 @@ fn a_channel_that_may_live_keeps_its_items() {
     assert!(ok(user.remove("C")));
     let dying = Life::dying(dropper.ticket());
     assert!(dropper.turn_life(channel, Life::LOOSE, dying));
-    ok(recoverer.recover(false));
+    ok(recoverer.recover());
     assert_eq!(leased().len(), 2, "they are still the dead one's");
     assert!(dropper.turn_life(channel, dying, Life::LOOSE), "somebody has it pinned");
-    ok(recoverer.recover(false));
+    ok(recoverer.recover());
     assert!(leased().iter().all(|(_, word)| matches!(word.state(), Some(State::Back(_)))), "{:?}", leased());
     assert_eq!(leased().len(), 2);
 }

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use arrow_array::RecordBatchReader;
 
 use crate::channel::SendError;
-use crate::core::cell::Ring;
+use crate::core::cell::{Ring, RingForm};
 use crate::core::geometry::meta;
 use crate::core::ring::Outcome;
 use crate::core::sys::Sys;
 use crate::core::tables::Kind;
 use crate::error::{Error, Result};
-use crate::port::{Contents, NotBuilt, Port, RingForm, Waited, time_left};
+use crate::port::{Contents, NotBuilt, Port, PortForm, Waited, time_left};
 use crate::value::view::Sheet;
 use crate::writer::{Value, Writer};
 
@@ -32,9 +32,9 @@ impl Writer {
     /// Returns a sending end of the channel `name`, as [`Writer::sender`] does, for batches of one schema or for any
     /// values. Fails with [`Error::Mismatch`] if the channel exists with other contents or another capacity.
     pub fn sender_with(&self, name: &str, capacity: usize, contents: Contents) -> Result<Sender> {
-        let form = RingForm { capacity: capacity as u64, contents };
+        let form = PortForm { capacity: capacity as u64, contents };
         let port = Port::open_or_make(self.attachment(), name, Kind::Channel, form, |core| {
-            core.draft_ring(form.capacity, contents == Contents::Mixed)
+            core.draft_ring(RingForm::channel(form.capacity).mixed(contents == Contents::Mixed))
         })?;
         Ok(Sender { port: Arc::new(port), writer: self.clone() })
     }

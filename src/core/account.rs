@@ -26,6 +26,14 @@ pub struct Kept {
     pub leases: Vec<(Id, u64)>,
 }
 
+/// Which parts of an object are counted with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Parts {
+    /// Those that go with it.
+    Own,
+    SharedToo,
+}
+
 impl<E: Load + Sys> Tables<E> {
     /// Bytes in memory that are nobody's values: names, lists, words, records, pins.
     pub fn records_bytes(&self) -> u64 {
@@ -96,11 +104,11 @@ impl<E: Load + Sys> Tables<E> {
                 if word == Life::FREE {
                     continue;
                 }
-                let bytes = |shared| self.bytes_with_parts(zone, id, word, shared);
+                let bytes = |which| self.bytes_with_parts(zone, id, word, which);
                 if let Some(State::Draft(t)) = word.state() {
                     let kept = all.entry(t.owner()).or_default();
                     kept.drafts += 1;
-                    kept.draft_bytes += bytes(false);
+                    kept.draft_bytes += bytes(Parts::Own);
                 }
                 let page = self.geo.row_page(id);
                 for (seat, state) in &seats {
@@ -109,9 +117,9 @@ impl<E: Load + Sys> Tables<E> {
                         let owner = Owner { seat: *seat as u8, incarnation: state.incarnation() };
                         let kept = all.entry(owner).or_default();
                         kept.pins += pins;
-                        kept.pinned_bytes += bytes(true);
+                        kept.pinned_bytes += bytes(Parts::SharedToo);
                         if word == Life::LOOSE {
-                            kept.only_pinned_bytes += bytes(false);
+                            kept.only_pinned_bytes += bytes(Parts::Own);
                         }
                     }
                 }
@@ -136,30 +144,30 @@ impl<E: Load + Sys> Tables<E> {
         all
     }
 
-    /// Bytes in memory of an object and of its parts: `shared` ones too, or only those that go with it.
-    fn bytes_with_parts(&self, zone: &Zone, id: Id, word: Life, shared: bool) -> u64 {
+    /// Bytes in memory of an object and of its parts.
+    fn bytes_with_parts(&self, zone: &Zone, id: Id, word: Life, which: Parts) -> u64 {
         let own = |z: &Zone, id| (self.meta(id, meta::COMMITTED) & !DIRTY).min(z.size());
         let mut bytes = own(zone, id);
         let whole = matches!(word.state(), Some(State::Home(_) | State::Loose | State::Draft(_)));
         if whole && zone.set == Set::Payload {
-            bytes += self.sum_parts(id, 4, shared, &|part| own(self.slot(part).0, part));
+            bytes += self.sum_parts(id, 4, which, &|part| own(self.slot(part).0, part));
         }
         bytes
     }
 
     /// Payload bytes of the parts of an object, shared ones included, `depth` levels down.
     pub fn bytes_of_parts(&self, id: Id, depth: u32) -> u64 {
-        self.sum_parts(id, depth, true, &|part| self.meta(part, meta::LEN))
+        self.sum_parts(id, depth, Parts::SharedToo, &|part| self.meta(part, meta::LEN))
     }
 
-    fn sum_parts(&self, id: Id, depth: u32, shared: bool, of: &dyn Fn(Id) -> u64) -> u64 {
+    fn sum_parts(&self, id: Id, depth: u32, which: Parts, of: &dyn Fn(Id) -> u64) -> u64 {
         // Only what says itself that it is a part: damage must not send us round in circles.
         let is_part = |entry: &Entry| match entry.is_held() {
-            true => shared && self.holds(id, entry.part()),
+            true => which == Parts::SharedToo && self.holds(id, entry.part()),
             false => self.life(entry.part(), Acquire) == Life::part(id),
         };
         let parts = self.glimpse_parts(id).into_iter().filter(is_part).map(Entry::part);
-        let with_own = |part| of(part) + if depth > 1 { self.sum_parts(part, depth - 1, shared, of) } else { 0 };
+        let with_own = |part| of(part) + if depth > 1 { self.sum_parts(part, depth - 1, which, of) } else { 0 };
         parts.map(with_own).sum()
     }
 

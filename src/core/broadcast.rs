@@ -60,6 +60,15 @@ pub enum Found {
     End,
 }
 
+/// Whether an item may take the place of the oldest one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Oldest {
+    /// Also when a subscriber has not come to it yet.
+    MayGo,
+    /// Not before every subscriber has come to it.
+    MustBeSeen,
+}
+
 impl<E: Load> Tables<E> {
     fn position_word(&self, ring: Ring, lease: u64) -> u64 {
         lease + ring.subscriber_count() * 8
@@ -73,8 +82,8 @@ impl<E: Load> Tables<E> {
 }
 
 impl<E: Env> Core<E> {
-    /// e1-e4. `wait_for_all`: not before every subscriber has seen what would go.
-    pub fn try_append(&self, ring: Ring, item: Draft, wait_for_all: bool) -> Result<Outcome<()>> {
+    /// e1-e4.
+    pub fn try_append(&self, ring: Ring, item: Draft, oldest: Oldest) -> Result<Outcome<()>> {
         loop {
             let tail = self.sent(ring);
             let off = ring.cell(tail);
@@ -95,7 +104,7 @@ impl<E: Env> Core<E> {
                     return Ok(Outcome::Closed);
                 }
             }
-            let must_stay = tail.checked_sub(ring.capacity()).filter(|_| wait_for_all);
+            let must_stay = tail.checked_sub(ring.capacity()).filter(|_| oldest == Oldest::MustBeSeen);
             if must_stay.is_some_and(|oldest| self.slowest(ring).is_some_and(|at| at <= oldest)) {
                 return Ok(Outcome::NotNow);
             }
@@ -167,10 +176,5 @@ impl<E: Env> Core<E> {
     /// A draft of the end of a feed.
     pub fn draft_end(&self) -> Result<Draft> {
         self.alloc(Kind::End, 8)
-    }
-
-    /// A draft of a feed with nothing in it.
-    pub fn draft_feed(&self, capacity: u64, subscribers: u64, mixed: bool) -> Result<Draft> {
-        self.draft_ring_of(Kind::Feed, capacity + 1, subscribers, mixed)
     }
 }

@@ -51,6 +51,35 @@ pub struct Ring {
     is_feed: bool,
 }
 
+/// What a channel or feed is made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingForm {
+    pub kind: Kind,
+    pub cells: u64,
+    /// Of a channel: none.
+    pub subscribers: u64,
+    /// Its batches may have different schemas.
+    pub mixed: bool,
+}
+
+impl RingForm {
+    /// A channel with room for so many items of any schema.
+    pub fn channel(capacity: u64) -> RingForm {
+        RingForm { kind: Kind::Channel, cells: capacity, subscribers: 0, mixed: true }
+    }
+
+    /// A feed with room for so many items of any schema, and one cell more for its end.
+    pub fn feed(capacity: u64, subscribers: u64) -> RingForm {
+        RingForm { kind: Kind::Feed, cells: capacity + 1, subscribers, mixed: true }
+    }
+
+    /// Whether its batches may have different schemas.
+    #[must_use]
+    pub fn mixed(self, mixed: bool) -> RingForm {
+        RingForm { mixed, ..self }
+    }
+}
+
 impl Ring {
     pub(super) fn word(&self, word: u64) -> u64 {
         self.at + word * 8

@@ -78,7 +78,7 @@ impl<E: Env> Core<E> {
         }
         // A name that is dead and still listed, for want of memory: whoever comes next would not look for it.
         if self.was_putting(self.me()) {
-            let _ = self.recover(true);
+            let _ = self.sweep();
         }
         self.detach();
     }

@@ -42,7 +42,7 @@
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use crate::core::geometry::{Set, meta};
-use crate::core::part::{KNOT, KNOTS, swap};
+use crate::core::part::{Halves, KNOT, KNOTS, swap};
 use crate::core::seat::{Core, Env};
 use crate::core::tables::{Entry, Kind};
 use crate::core::word::{Id, Life};
@@ -71,7 +71,7 @@ impl<E: Env> Core<E> {
         loop {
             let taken = self.walk_holds(part, |off| {
                 let mut now = self.env.load(off, SeqCst);
-                while let Some(next) = swap(now, 0, holder.0, false) {
+                while let Some(next) = swap(now, 0, holder.0, Halves::First) {
                     match self.env.cas(off, now, next, SeqCst) {
                         Ok(_) => return true,
                         Err(found) => now = found,

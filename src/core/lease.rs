@@ -185,11 +185,17 @@ impl<E: Env> Core<E> {
         asked.copied().filter(|owner| self.env.is_gone(*owner, facts(*owner))).collect()
     }
 
-    /// K2: gives a lease back, and says whether somebody was waiting. `consistent`: nobody need be told.
+    /// Gives a lease back, and says whether somebody was waiting.
     #[inline]
-    pub fn give_back(&self, lease: Lease, consistent: bool) -> bool {
-        let next = if consistent { Life::FREE } else { Life::back(lease.ticket) };
-        self.end_lease(lease, next)
+    pub fn give_back(&self, lease: Lease) -> bool {
+        self.end_lease(lease, Life::FREE)
+    }
+
+    /// K2: gives a lease back whose next holder is told that things are not consistent, and says whether somebody was
+    /// waiting.
+    #[inline]
+    pub fn give_back_unmended(&self, lease: Lease) -> bool {
+        self.end_lease(lease, Life::back(lease.ticket))
     }
 
     #[inline]

@@ -205,7 +205,7 @@ impl<E: Env> Core<E> {
             looks += 1;
             if self.take_back_some(leases, looks) {
                 // A failure here only means that this waiter did not help with the rest.
-                let _ = self.recover(false);
+                let _ = self.recover();
             }
         };
         self.wait(leases.bell, timeout, look, attempt)
@@ -241,7 +241,7 @@ impl<E: Env> Core<E> {
                 break Ok(Some(()));
             }
         };
-        self.give_back(lease, true);
+        self.give_back(lease);
         stored
     }
 
@@ -253,7 +253,7 @@ impl<E: Env> Core<E> {
         while let Err(found) = self.env.cas(slots.state, current.0, current.next(slot).0, SeqCst) {
             current = Current(found);
         }
-        self.give_back(lease, true);
+        self.give_back(lease);
         Ok(())
     }
 
@@ -265,7 +265,7 @@ impl<E: Env> Core<E> {
             if Current(self.env.load(slots.state, SeqCst)).slot() != slot {
                 return Ok(Some((lease, slot)));
             }
-            self.give_back(lease, true);
+            self.give_back(lease);
         }
         Ok(None)
     }
@@ -328,7 +328,11 @@ impl<E: Env> Core<E> {
         match self.wait_for_lessees(readers, left, none) {
             Ok(()) => Ok(lease),
             Err(e) => {
-                self.give_back(lease, !lease.recovered);
+                if lease.recovered {
+                    self.give_back_unmended(lease)
+                } else {
+                    self.give_back(lease)
+                };
                 Err(e)
             }
         }
@@ -347,7 +351,7 @@ impl<E: Env> Core<E> {
                 return Ok(None);
             };
             if writing() {
-                self.give_back(lease, true);
+                self.give_back(lease);
                 return Ok(None);
             }
             Ok(Some(Lease { recovered: matches!(writer(), Some(State::Back(_))), ..lease }))
@@ -360,10 +364,14 @@ impl<E: Env> Core<E> {
         self.ring(self.lock_word(id, lock::BELL));
     }
 
-    /// Whether an event is set; one that resets itself is not any more then.
-    pub fn pass_event(&self, id: Id, resets: bool) -> bool {
-        let state = self.lock_word(id, lock::STATE);
-        self.env.load(state, SeqCst) == 1 && (!resets || self.env.cas(state, 1, 0, SeqCst).is_ok())
+    /// Whether an event is set.
+    pub fn is_event_set(&self, id: Id) -> bool {
+        self.env.load(self.lock_word(id, lock::STATE), SeqCst) == 1
+    }
+
+    /// Resets an event, and says whether it was set, and reset by us.
+    pub fn take_event(&self, id: Id) -> bool {
+        self.is_event_set(id) && self.env.cas(self.lock_word(id, lock::STATE), 1, 0, SeqCst).is_ok()
     }
 
     /// K5: no partition of an array is written to from here on. The caller has all of them.

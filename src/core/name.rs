@@ -37,6 +37,14 @@ use crate::core::word::{Id, Life, Place, State, TURNS, Turn};
 use crate::core::zone::Draft;
 use crate::error::{Error, Result};
 
+/// Which names go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Removes {
+    Anything,
+    /// Names that were left without an object.
+    NamesOfNothing,
+}
+
 /// Checks a name of an object.
 pub fn check(name: &str) -> Result<()> {
     let len = name.len();
@@ -242,7 +250,7 @@ impl<E: Env> Core<E> {
             return Ok(false);
         };
         let removed = self.putting(|| {
-            let removed = self.remove_at(found, true);
+            let removed = self.remove_at(found, Removes::Anything);
             self.ring(self.name_bell(found));
             // If that fails for want of memory, the dead name is dropped by whoever meets it, or by a later recovery.
             let _ = self.drop_name(self.bucket_of(name), found);
@@ -252,8 +260,8 @@ impl<E: Env> Core<E> {
         removed
     }
 
-    /// Makes a pinned name dead. `even_current`: also if an object is published under it.
-    pub(super) fn remove_at(&self, found: Id, even_current: bool) -> Result<bool> {
+    /// Makes a pinned name dead, and says whether an object was published under it.
+    pub(super) fn remove_at(&self, found: Id, removes: Removes) -> Result<bool> {
         let off = self.geo.meta(found, meta::PLACE);
         loop {
             let place = self.place(off);
@@ -262,7 +270,7 @@ impl<E: Env> Core<E> {
             };
             let current = place.object();
             if let Some(id) = current {
-                if !even_current {
+                if removes == Removes::NamesOfNothing {
                     return Ok(false);
                 }
                 // N4: before the removal. If the place changed, the swap fails and this was only a gap.

@@ -25,11 +25,18 @@ fn halves(word: u64) -> [u32; 2] {
     [word as u32, (word >> 32) as u32]
 }
 
-/// The word with `old` replaced by `new` in every half that has it, or in the first that does.
-pub(super) fn swap(word: u64, old: u32, new: u32, every: bool) -> Option<u64> {
+/// Which halves of a word are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Halves {
+    First,
+    All,
+}
+
+/// The word with `old` replaced by `new` in the halves that have it. `None`: none has.
+pub(super) fn swap(word: u64, old: u32, new: u32, which: Halves) -> Option<u64> {
     let mut changed = false;
     let next = halves(word).map(|half| {
-        let swapped = half == old && (every || !changed);
+        let swapped = half == old && (which == Halves::All || !changed);
         changed |= swapped;
         if swapped { new } else { half }
     });
@@ -124,7 +131,7 @@ impl<E: Env> Core<E> {
     pub(crate) fn erase_holds(&self, part: Id, holder: Id) {
         let erase = |off, still: &dyn Fn() -> bool| {
             let mut now = self.env.load(off, SeqCst);
-            while let Some(next) = swap(now, holder.0, 0, true) {
+            while let Some(next) = swap(now, holder.0, 0, Halves::All) {
                 if !still() {
                     return false;
                 }
@@ -191,11 +198,11 @@ mod tests {
     /// H2: one half is taken at a time, and all halves of one holder are erased together.
     #[test]
     fn halves_are_swapped() {
-        assert_eq!(swap(0, 0, 7, false), Some(7));
-        assert_eq!(swap(7, 0, 8, false), Some(8 << 32 | 7));
-        assert_eq!(swap(8 << 32 | 7, 0, 9, false), None);
-        assert_eq!(swap(7 << 32 | 7, 7, 0, true), Some(0));
-        assert_eq!(swap(8 << 32 | 7, 7, 0, true), Some(8 << 32));
-        assert_eq!(swap(8, 7, 0, true), None);
+        assert_eq!(swap(0, 0, 7, Halves::First), Some(7));
+        assert_eq!(swap(7, 0, 8, Halves::First), Some(8 << 32 | 7));
+        assert_eq!(swap(8 << 32 | 7, 0, 9, Halves::First), None);
+        assert_eq!(swap(7 << 32 | 7, 7, 0, Halves::All), Some(0));
+        assert_eq!(swap(8 << 32 | 7, 7, 0, Halves::All), Some(8 << 32));
+        assert_eq!(swap(8, 7, 0, Halves::All), None);
     }
 }

@@ -35,6 +35,7 @@ use std::sync::atomic::Ordering::{Acquire, SeqCst};
 use crate::core::cell::{End, Ring};
 use crate::core::geometry::{Set, meta, ring};
 use crate::core::lease::Leases;
+use crate::core::name::Removes;
 use crate::core::seat::{Core, Env};
 use crate::core::tables::Kind;
 use crate::core::word::{Id, Life, Owner, State, Ticket, Turn};
@@ -89,20 +90,30 @@ impl From<Error> for Unsettled {
 }
 
 impl<E: Env> Core<E> {
-    /// Settles what the dead left. `sweep`: also looks for loose ends when nobody died.
-    ///
-    /// What it costs: a load of each object's word, twice; of each record too in a sweep, or when somebody died in the
-    /// middle of a put.
-    pub fn recover(&self, sweep: bool) -> Result<Recovered> {
+    /// Settles what the dead left, if somebody died. That takes a load of each object's word, twice; of each record too
+    /// when somebody died in the middle of a put.
+    pub fn recover(&self) -> Result<Recovered> {
         let dead = self.bury_the_dead();
-        let mut done = Recovered { participants: dead.len() as u32, ..Recovered::default() };
-        if dead.is_empty() && !sweep {
-            return Ok(done);
+        if dead.is_empty() {
+            return Ok(Recovered::default());
         }
-        let thorough = sweep || dead.iter().any(|owner| self.was_putting(*owner));
+        self.settle_deaths(dead, Look::Loose)
+    }
+
+    /// Settles what the dead left, and looks for loose ends also when nobody died. That takes a load of each object's word
+    /// and record, twice.
+    pub fn sweep(&self) -> Result<Recovered> {
+        let before = self.bytes_in_use();
+        let done = self.settle_deaths(self.bury_the_dead(), Look::Everything)?;
+        Ok(Recovered { bytes: before.saturating_sub(self.bytes_in_use()), ..done })
+    }
+
+    /// r1-r4. `look`: how far the first pass looks at least.
+    fn settle_deaths(&self, dead: Vec<Owner>, look: Look) -> Result<Recovered> {
+        let mut done = Recovered { participants: dead.len() as u32, ..Recovered::default() };
+        let thorough = look == Look::Everything || dead.iter().any(|owner| self.was_putting(*owner));
         let locked = dead.iter().any(|owner| self.had_leases(*owner));
         let take_back_locks = || if locked { self.take_back_locks(&dead) } else { Ok(0) };
-        let before = if sweep { self.bytes_in_use() } else { 0 };
         done.permits = self.take_back(self.permits(), &dead);
         // Some of it needs memory for a pin. What fails for that is tried again when the rest is settled, which
         // frees some; if it fails then too, the seats stay for the next recovery. So they do for what must wait.
@@ -138,9 +149,6 @@ impl<E: Env> Core<E> {
         }
         for owner in dead.into_iter().filter(|_| settled_all) {
             self.free_seat(owner);
-        }
-        if sweep {
-            done.bytes = before.saturating_sub(self.bytes_in_use());
         }
         Ok(done)
     }
@@ -366,7 +374,10 @@ impl<E: Env> Core<E> {
                 self.raise_pin(name)?;
                 let current = self.list_of(Id(bucket))?.1.contains(&listed);
                 if current {
-                    self.putting(|| self.remove_at(name, false).and_then(|_| self.drop_name(Id(bucket), name))).ok();
+                    self.putting(|| {
+                        self.remove_at(name, Removes::NamesOfNothing).and_then(|_| self.drop_name(Id(bucket), name))
+                    })
+                    .ok();
                 }
                 self.unpin(name);
             }
@@ -384,7 +395,7 @@ impl<E: Env> Core<E> {
         for thorough in [false, true] {
             if thorough {
                 // It may need memory itself for some of it; what it freed counts.
-                let _ = self.recover(true);
+                let _ = self.sweep();
                 self.return_stash();
                 asked = u64::MAX;
             }

@@ -61,10 +61,9 @@
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use crate::core::cell::{End, RING, Ring, TARGET_BITS};
+use crate::core::cell::{End, RING, Ring, RingForm, TARGET_BITS};
 use crate::core::geometry::{meta, ring};
 use crate::core::seat::{Core, Env};
-use crate::core::tables::Kind;
 use crate::core::word::{Id, Life, Place, State, Ticket, Turn};
 use crate::core::zone::Draft;
 use crate::error::{Error, Result};
@@ -89,12 +88,9 @@ pub enum Outcome<T> {
 }
 
 impl<E: Env> Core<E> {
-    /// A draft of a ring with nothing in it.
-    pub fn draft_ring(&self, cells: u64, mixed: bool) -> Result<Draft> {
-        self.draft_ring_of(Kind::Channel, cells, 0, mixed)
-    }
-
-    pub(crate) fn draft_ring_of(&self, kind: Kind, cells: u64, subscribers: u64, mixed: bool) -> Result<Draft> {
+    /// A draft of a channel or feed with nothing in it.
+    pub fn draft_ring(&self, form: RingForm) -> Result<Draft> {
+        let RingForm { kind, cells, subscribers, mixed } = form;
         let bytes = Ring::bytes(cells, subscribers, self.geo.params.seats);
         let draft = self.alloc(kind, bytes)?;
         let at = self.payload(draft.id);

@@ -31,6 +31,12 @@ pub struct Violation {
     pub what: String,
 }
 
+impl Violation {
+    fn new(rule: &'static str, what: String) -> Violation {
+        Violation { rule, what }
+    }
+}
+
 impl std::fmt::Display for Violation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}", self.rule, self.what)
@@ -124,8 +130,8 @@ impl<E: Load + Sys> Tables<E> {
                     }
                     _ => Ok(()),
                 });
-                if let Err(what) = sound {
-                    report(what.0, what.1);
+                if let Err(broken) = sound {
+                    report(broken.rule, broken.what);
                 }
             }
             let committed = self.committed(zone);
@@ -175,33 +181,33 @@ impl<E: Load + Sys> Tables<E> {
         }
     }
 
-    fn verify_object(&self, id: Id, word: Life, listed: &HashSet<(Id, Entry)>) -> Result<(), (&'static str, String)> {
-        let damaged = |e: Error| ("word", e.to_string());
+    fn verify_object(&self, id: Id, word: Life, listed: &HashSet<(Id, Entry)>) -> Result<(), Violation> {
+        let damaged = |e: Error| Violation::new("word", e.to_string());
         let Some(state) = word.state() else {
-            return Err(("word", format!("{id} has the impossible word {:#x}", word.0)));
+            return Err(Violation::new("word", format!("{id} has the impossible word {:#x}", word.0)));
         };
         match state {
             State::Home(at) if !self.is_home(id, at).map_err(damaged)? => {
                 let what = format!("{id} is at home in {} at turn {}, which does not name it", at.container, at.turn);
-                return Err(("V2", what));
+                return Err(Violation::new("V2", what));
             }
             State::Part(parent) => {
                 let parent = self.object(parent).map_err(damaged)?;
                 if self.life(parent, SeqCst) == Life::FREE {
-                    return Err(("V3", format!("{id} is a part of {parent}, which is free")));
+                    return Err(Violation::new("V3", format!("{id} is a part of {parent}, which is free")));
                 }
                 if !listed.contains(&(parent, Entry::own(id))) {
-                    return Err(("V3", format!("{id} is a part of {parent}, which does not list it")));
+                    return Err(Violation::new("V3", format!("{id} is a part of {parent}, which does not list it")));
                 }
             }
             State::Loose if !self.is_pinned(id) && !self.is_held(id) => {
-                return Err(("V4", format!("{id} is loose, and nobody keeps it")));
+                return Err(Violation::new("V4", format!("{id} is loose, and nobody keeps it")));
             }
             State::Leased(_) | State::Back(_) if self.slot(id).0.set == Set::Shared => {
-                return Err(("word", format!("{id} is {word:?}, which no object of its kind is")));
+                return Err(Violation::new("word", format!("{id} is {word:?}, which no object of its kind is")));
             }
             State::Leased(t) | State::Back(t) if !self.has_a_channel(id, t) => {
-                return Err(("V1", format!("{id} is {word:?}, and came from no channel")));
+                return Err(Violation::new("V1", format!("{id} is {word:?}, and came from no channel")));
             }
             _ => {}
         }
@@ -209,22 +215,31 @@ impl<E: Load + Sys> Tables<E> {
             self.kind(id).map_err(damaged)?;
             let parts = self.glimpse_parts(id);
             if parts.len() as u64 != self.entries(id) {
-                return Err(("word", format!("{id} lists {} parts, not all of which are objects", self.entries(id))));
+                return Err(Violation::new(
+                    "word",
+                    format!("{id} lists {} parts, not all of which are objects", self.entries(id)),
+                ));
             }
             for entry in parts {
                 let part = entry.part();
                 if entry.is_held() && !self.holds(id, part) {
-                    return Err(("V7", format!("{id} lists the shared part {part}, and does not hold it")));
+                    return Err(Violation::new(
+                        "V7",
+                        format!("{id} lists the shared part {part}, and does not hold it"),
+                    ));
                 }
                 if !entry.is_held() && self.life(part, SeqCst) != Life::part(id) {
-                    return Err(("V3", format!("{id} lists the part {part}, which is {:?}", self.life(part, SeqCst))));
+                    return Err(Violation::new(
+                        "V3",
+                        format!("{id} lists the part {part}, which is {:?}", self.life(part, SeqCst)),
+                    ));
                 }
             }
         }
         if state != State::Free && self.slot(id).0.set == Set::Payload {
             for holder in self.holders(id) {
                 if !listed.contains(&(holder, Entry::held(id))) {
-                    return Err(("V7", format!("{id} is held by {holder}, which does not list it")));
+                    return Err(Violation::new("V7", format!("{id} is held by {holder}, which does not list it")));
                 }
             }
         }
@@ -234,33 +249,33 @@ impl<E: Load + Sys> Tables<E> {
 
 impl<E: Load> Tables<E> {
     /// What leases an object's kind says it has, for `verify`: a broken rule in words.
-    pub fn verify_leases(&self, id: Id, alive: &[Owner]) -> Result<(), (&'static str, String)> {
-        let leases = self.leases_of(id).map_err(|e| ("word", e.to_string()))?;
+    pub fn verify_leases(&self, id: Id, alive: &[Owner]) -> Result<(), Violation> {
+        let leases = self.leases_of(id).map_err(|e| Violation::new("word", e.to_string()))?;
         let Some(leases) = leases else { return Ok(()) };
         for index in 0..leases.count {
             let word = Life(self.env.load(leases.word(index), SeqCst));
             match word.state() {
                 Some(State::Leased(t)) if !alive.contains(&t.owner()) => {
-                    return Err(("V5", format!("lease {index} of {id} is held by nobody alive")));
+                    return Err(Violation::new("V5", format!("lease {index} of {id} is held by nobody alive")));
                 }
                 Some(State::Leased(_) | State::Back(_) | State::Free) => {}
                 Some(State::Loose) if self.kind(id).is_ok_and(|k| k == Kind::Semaphore) => {}
-                _ => return Err(("word", format!("lease {index} of {id} is {word:?}"))),
+                _ => return Err(Violation::new("word", format!("lease {index} of {id} is {word:?}"))),
             }
         }
         Ok(())
     }
 
     /// What is wrong with a ring's cells, for `verify`.
-    pub fn verify_ring(&self, id: Id) -> Result<(), (&'static str, String)> {
+    pub fn verify_ring(&self, id: Id) -> Result<(), Violation> {
         if !self.kind(id).is_ok_and(Kind::is_ring) {
             return Ok(());
         }
-        let ring = self.ring_of(id).map_err(|e| ("word", e.to_string()))?;
+        let ring = self.ring_of(id).map_err(|e| Violation::new("word", e.to_string()))?;
         for index in 0..ring.cells {
             let cell = self.place(ring.cell(index));
             let Some(item) = cell.object() else { continue };
-            let item = self.object(item).map_err(|e| ("word", e.to_string()))?;
+            let item = self.object(item).map_err(|e| Violation::new("word", e.to_string()))?;
             let fits = match self.life(item, SeqCst).state() {
                 Some(State::Home(at)) => at.container == id && at.turn & RING != 0,
                 Some(State::Draft(_)) => true,
@@ -269,10 +284,8 @@ impl<E: Load> Tables<E> {
                 _ => false,
             };
             if !fits && self.place(ring.cell(index)) == cell {
-                return Err((
-                    "V1",
-                    format!("cell {index} of {id} names {item}, which is {:?}", self.life(item, SeqCst)),
-                ));
+                let found = self.life(item, SeqCst);
+                return Err(Violation::new("V1", format!("cell {index} of {id} names {item}, which is {found:?}")));
             }
         }
         Ok(())

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::core::broadcast::Oldest;
+use crate::core::cell::RingForm;
 use crate::core::geometry::meta;
 use crate::core::ring::Outcome;
 use crate::core::sys::Sys;
 use crate::core::tables::Kind;
 use crate::error::Result;
 use crate::feed::{AppendError, MAX_SUBSCRIBERS};
-use crate::port::{Contents, Port, RingForm, Waited, time_left};
+use crate::port::{Contents, Port, PortForm, Waited, time_left};
 use crate::writer::{Value, Writer};
 
 /// What [`Feed::append`] does when a subscriber has not read yet what the new item would replace.
@@ -56,9 +58,9 @@ impl Writer {
     /// Returns a producing end of the feed `name`, as [`Writer::feed`] does, for batches of one schema or for any values.
     /// Fails with [`Error::Mismatch`](crate::Error::Mismatch) if the feed exists with other contents or another capacity.
     pub fn feed_with(&self, name: &str, capacity: usize, when_full: WhenFull, contents: Contents) -> Result<Feed> {
-        let form = RingForm { capacity: capacity as u64, contents };
+        let form = PortForm { capacity: capacity as u64, contents };
         let port = Port::open_or_make(self.attachment(), name, Kind::Feed, form, |core| {
-            core.draft_feed(form.capacity, MAX_SUBSCRIBERS as u64, contents == Contents::Mixed)
+            core.draft_ring(RingForm::feed(form.capacity, MAX_SUBSCRIBERS as u64).mixed(contents == Contents::Mixed))
         })?;
         Ok(Feed { port: Arc::new(port), writer: self.clone(), when_full })
     }
@@ -118,10 +120,14 @@ impl Feed {
         let timeout = if self.when_full == WhenFull::Fail { Some(Duration::ZERO) } else { timeout };
         let until = timeout.and_then(|t| Instant::now().checked_add(t));
         let (mut sheet, schema) = self.port.build(&self.writer, value, until)?;
+        let oldest = match self.when_full {
+            WhenFull::DropOldest => Oldest::MayGo,
+            WhenFull::Block | WhenFull::Fail => Oldest::MustBeSeen,
+        };
         let appended = self.port.wait_to_put(time_left(until), || {
             sheet.offer(|core, draft| {
                 core.set_meta(draft.id, meta::TIME, core.env.now());
-                let outcome = core.try_append(ring, draft, self.when_full != WhenFull::DropOldest)?;
+                let outcome = core.try_append(ring, draft, oldest)?;
                 Ok((outcome == Outcome::Done(()), outcome))
             })
         })?;
@@ -145,7 +151,7 @@ impl Feed {
         core.env.map_for_writing()?;
         at.with_room(|| {
             let end = core.draft_end()?;
-            match core.try_append(self.port.ring, end, false) {
+            match core.try_append(self.port.ring, end, Oldest::MayGo) {
                 Ok(Outcome::Done(())) => Ok(()),
                 other => {
                     core.drop_draft(end);

@@ -63,7 +63,7 @@ impl Arena {
         // The leases of the dead come back first.
         let mut taken = core.try_subscribe(port.ring, from)?;
         if taken.is_none() {
-            core.recover(false)?;
+            core.recover()?;
             taken = core.try_subscribe(port.ring, from)?;
         }
         let full = Error::Limit { what: Counted::Subscribers, limit: MAX_SUBSCRIBERS as u64 };
@@ -179,7 +179,7 @@ pub struct Subscriber {
 impl Drop for Subscriber {
     fn drop(&mut self) {
         if let Ok(core) = self.port.core() {
-            core.give_back(self.lease, true);
+            core.give_back(self.lease);
         }
     }
 }

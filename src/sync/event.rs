@@ -85,7 +85,7 @@ impl Event {
     #[inline]
     pub fn is_set(&self) -> Result<bool> {
         let core = self.handle.core()?;
-        Ok(core.pass_event(self.handle.id(), false))
+        Ok(core.is_event_set(self.handle.id()))
     }
 
     /// Waits until the event is set. Resets an event of [`Reset::Auto`].
@@ -106,9 +106,12 @@ impl Event {
 
     fn pass(&self, timeout: Option<Duration>) -> Result<()> {
         let core = self.handle.core()?;
-        let (id, resets) = (self.handle.id(), self.reset == Reset::Auto);
-        let bell = core.lock_word(id, lock::BELL);
-        core.wait(bell, timeout, || {}, || Ok(core.pass_event(id, resets).then_some(())))
+        let id = self.handle.id();
+        let passes = || match self.reset {
+            Reset::Auto => core.take_event(id),
+            Reset::Manual => core.is_event_set(id),
+        };
+        core.wait(core.lock_word(id, lock::BELL), timeout, || {}, || Ok(passes().then_some(())))
     }
 }
 

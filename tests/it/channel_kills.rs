@@ -1,61 +1,48 @@
 //! Shows that channels outlive whoever sends, receives or sends on: killed, stopped, interrupted or forked. Nothing
 //! is lost, seen twice, or seen by halves.
 
-use std::ops::Deref;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use faretra::{MIB, RecvError, SendError};
+use faretra::{Arena, MIB, RecvError, SendError, Writer};
 
+use crate::course::{self, Workers};
 use crate::flow::{CHANNELS, Flow, Got, Went, make_channels, sender};
 use crate::history::{self, Told};
-use crate::support::{self, Child, DEADLINE, until};
+use crate::support::{Child, DEADLINE, until};
 use crate::values::{self, Random};
 
 /// Longer than it takes to find out that somebody is dead.
 const A_WHILE: Duration = Duration::from_millis(400);
 
 /// An arena with its channels.
-struct Course(support::Course);
+type Course = course::Course<Flow>;
 
-impl Deref for Course {
-    type Target = support::Course;
-    fn deref(&self) -> &support::Course {
-        &self.0
+impl course::Flow for Flow {
+    type Told = Told;
+    const VERBS: &'static str = "c";
+
+    fn make(writer: &Writer) -> faretra::Result<()> {
+        make_channels(writer)
+    }
+
+    fn begin(arena: &Arena, history: &Path) -> Result<Flow, String> {
+        Flow::new(arena, history)
+    }
+
+    fn drain(self) -> Result<(), String> {
+        Flow::drain(self)
+    }
+
+    fn check(history: &Path) -> Result<Told, String> {
+        history::check(&history::read(history).map_err(|e| e.to_string())?)
     }
 }
 
 impl Course {
-    fn new(limit: u64) -> Course {
-        Course(support::Course::new(limit, "c", make_channels))
-    }
-
-    /// This process.
-    fn flow(&self) -> Flow {
-        Flow::new(&self.t.arena, &self.history).expect("a file")
-    }
-
     fn depth(&self, channel: u8) -> u64 {
         self.info(CHANNELS[usize::from(channel)].0).depth
     }
-
-    #[track_caller]
-    fn end(self, children: Vec<Child>) -> Told {
-        self.0.end(children, |course| {
-            Flow::new(&course.t.arena, &course.history).expect("a file").drain().expect("what is left");
-            history::check(&history::read(&course.history).expect("a history")).expect("in order")
-        })
-    }
-}
-
-/// Waits until a process that was told to wait for something does: all its threads are in futex calls, and none
-/// listens to us.
-fn until_waiting(child: &Child) {
-    let sleeps = |task: std::io::Result<std::fs::DirEntry>| {
-        let call = task.and_then(|task| std::fs::read_to_string(task.path().join("syscall")));
-        call.is_ok_and(|call| call.split(' ').next() == Some(&libc::SYS_futex.to_string()))
-    };
-    let tasks = || std::fs::read_dir(format!("/proc/{}/task", child.pid)).expect("it lives");
-    until("a waiter to sleep", || tasks().all(sleeps).then_some(()));
 }
 
 /// Sends so many items, and returns their ids.
@@ -88,7 +75,7 @@ fn leases_of_the_killed_come_to_another() {
             assert_eq!(victim.ask("c-take 0 30000"), format!("{id} attempts=0"));
         }
         other.tell("c-take 0");
-        until_waiting(&other);
+        other.until_waiting();
         victim.kill();
         assert_eq!(other.answer(), Ok(format!("{} attempts=1", ids[0])), "to one who waits already");
         assert_eq!(course.t.arena.recover().expect("recover").participants, 0, "the waiter did it");
@@ -113,19 +100,11 @@ fn leases_of_the_killed_come_to_another() {
 
 /// A worker in its loop, killed as often as said and replaced each time, while the others go on. Returns the last.
 fn kill_often(course: &Course, verb: &str, kills: u64, longest_ms: u64) -> Child {
-    let mut random = Random(kills + longest_ms);
-    let start = || {
-        let mut child = course.puppet();
-        child.ask(verb);
-        child
-    };
-    let mut victim = start();
+    let mut workers = Workers::start(course, kills + longest_ms, 1, |_, _| verb.to_owned());
     for _ in 0..kills {
-        std::thread::sleep(Duration::from_micros(random.below(longest_ms * 1000)));
-        victim.kill();
-        victim = start();
+        workers.kill_one(longest_ms * 1000);
     }
-    victim
+    workers.into_all().remove(0)
 }
 
 /// Receivers that are killed in the middle of their work: each item is acknowledged once.
@@ -192,7 +171,7 @@ fn blocked_senders_that_die_leave_nothing() {
         let mut blocked: Vec<Child> = (0..3).map(|_| course.puppet()).collect();
         for b in &mut blocked {
             b.tell("c-send 0 1000");
-            until_waiting(b);
+            b.until_waiting();
         }
         blocked.iter_mut().for_each(Child::kill);
     }
@@ -217,7 +196,7 @@ fn senders_are_told_when_the_last_receiver_dies() {
         assert!(sends.ask("c-send 2 100 30000").starts_with("sent"));
     }
     sends.tell("c-send 2 100");
-    until_waiting(&sends);
+    sends.until_waiting();
     let w = course.t.arena.writer().expect("a permit");
     let here = sender(&w, 2).expect("made");
     let words = values::payload(77, 1000);
@@ -300,16 +279,14 @@ fn waiting_for_memory_finds_the_dead() {
     let course = Course::new(16 * MIB);
     let (mut receives, mut sends) = (course.puppet(), course.puppet());
     receives.ask("c-join 0 receive");
-    let w = course.t.arena.writer().expect("a permit");
-    w.publish("large", vec![0_u8; 13 * MIB as usize].as_slice()).expect("room");
-    drop(w);
+    course.t.occupy(13 * MIB);
     sends.tell("c-send 0 524288");
-    until_waiting(&sends);
+    sends.until_waiting();
     let start = Instant::now();
     receives.kill();
     assert_eq!(sends.answer(), Ok("closed clean=false".into()));
     eprintln!("told after {:?}", start.elapsed());
-    assert!(course.t.arena.writer().expect("a permit").remove("large").expect("remove"));
+    course.t.vacate();
     course.end(vec![sends]);
 }
 
@@ -391,7 +368,7 @@ fn the_end_comes_after_what_comes_back() {
     here.sender(0).expect("sound").expect("room").close();
     for c in &mut children[1..] {
         c.tell("c-take 0");
-        until_waiting(c);
+        c.until_waiting();
     }
     assert_eq!(here.receive(0, Some(A_WHILE)), Ok(Got::Nothing), "two leases are out");
     children.remove(0).kill();
@@ -429,7 +406,7 @@ fn the_end_comes_after_what_is_being_sent_on() {
         sends.ask("c-end");
         sends.finish();
         relay.tell("c-forward 1");
-        until_waiting(&relay);
+        relay.until_waiting();
         let shown = course.t.arena.channels().expect("sound").into_iter().find(|c| c.name == "in").expect("made");
         assert_eq!((shown.leased, shown.returned), (1, 0), "closed: {closed}");
         let got = here.receive(0, Some(A_WHILE));
@@ -465,11 +442,11 @@ fn the_end_comes_after_who_sends_on_is_killed() {
         for other in &mut others {
             other.tell("c-consume 0");
             other.answer().expect("it begins");
-            until_waiting(other);
+            other.until_waiting();
         }
         relay.tell("c-forward 1");
         match round % 3 {
-            1 => until_waiting(&relay),
+            1 => relay.until_waiting(),
             _ => std::thread::sleep(Duration::from_micros(random.below(600))),
         }
         relay.kill();
@@ -543,7 +520,7 @@ fn a_full_arena_makes_senders_wait() {
         assert!(sends.ask("c-send-kind 0 bytes 524288").starts_with("sent"));
     }
     sends.tell("c-send-kind 0 bytes 524288");
-    until_waiting(&sends);
+    sends.until_waiting();
     assert_eq!(sends.try_answer(A_WHILE), None, "the channel has room, the arena has not");
     receive(&mut here, 0);
     assert_eq!(sends.try_answer(A_WHILE), None, "what is leased is there still");
@@ -599,7 +576,7 @@ fn waiting_for_memory_ends_when_nobody_receives() {
             assert!(sends.ask("c-send-kind 0 bytes 524288").starts_with("sent"));
         }
         sends.tell("c-send 0 524288");
-        until_waiting(&sends);
+        sends.until_waiting();
         if closed {
             receives.ask("c-close 0");
         } else {
@@ -616,9 +593,7 @@ fn signals_disturb_no_hand_over() {
     const ROUNDS: u64 = 8000;
     let course = Course::new(16 * MIB);
     let mut two = [course.puppet(), course.puppet()];
-    for c in &mut two {
-        c.ask("alarms 1000");
-    }
+    two.iter_mut().for_each(Child::interrupt);
     two[0].ask("c-join 0 send");
     two[1].ask("c-join 1 send");
     // Interrupted for long in a wait that is in vain.
@@ -631,10 +606,7 @@ fn signals_disturb_no_hand_over() {
         c.answer().expect("in time");
     }
     eprintln!("{ROUNDS} items to and fro with alarms: {:?}", start.elapsed());
-    for c in &mut two {
-        let alarms: u64 = c.ask("alarms 0").parse().expect("a number");
-        assert!(alarms > 100, "{alarms} signals");
-    }
+    two.iter_mut().for_each(|c| c.assert_interrupted(100));
     let told = course.end(two.into());
     assert_eq!((told.acked, told.received_again), (told.sent, 0), "{told:?}");
 }
@@ -648,11 +620,7 @@ fn waiters_are_idle() {
     here.sender(0).expect("sound").expect("room");
     send_some(&mut here, 2, CHANNELS[2].1 as u64);
     let mut idle = course.puppet();
-    let costs = idle.ask("c-idle 2000");
-    eprintln!("parts per million of a processor for one who waits for an item, for room: {costs}");
-    for cost in costs.split(' ') {
-        assert!(cost.parse::<u64>().expect("a number") < 20_000, "{costs}: more than 2 %");
-    }
+    idle.assert_idle("c-idle 2000", "an item, for room");
     here.leave().expect("in order");
     course.end(vec![idle]);
 }
@@ -668,9 +636,7 @@ fn forked_children_hold_nothing() {
     for id in &ids[..2] {
         assert_eq!(parent.ask("c-take 0 30000"), format!("{id} attempts=0"));
     }
-    let end = parent.ask("c-fork");
-    assert!(end.starts_with("Exited(") && end.ends_with(", 0)"), "{end}");
-    assert_eq!(course.t.arena.recover().expect("recover").participants, 0, "the child left, the parent did not");
+    course.t.fork(&mut parent, "c-fork");
     let all = course.t.arena.channels().expect("sound");
     let one = all.iter().find(|c| c.name == "in").expect("made");
     assert_eq!((one.depth, one.leased, one.returned, one.closed), (1, 2, 0, false));
@@ -685,7 +651,7 @@ fn forked_children_hold_nothing() {
 }
 
 #[track_caller]
-fn assert_is_another_schema(w: &faretra::Writer) {
+fn assert_is_another_schema(w: &Writer) {
     let batch = values::drafted_batch(w, &[1, 2]).expect("room");
     let refused = sender(w, 2).expect("made").send_timeout(batch, DEADLINE);
     assert!(matches!(refused, Err(SendError::Failed(faretra::Error::Mismatch { .. }))), "{refused:?}");
@@ -699,7 +665,7 @@ fn schemas_are_one_or_many() {
     let (mut sends, mut receives, mut here) = (course.puppet(), course.puppet(), course.flow());
     sends.ask("c-join 2 send");
     receives.tell("c-schema 2");
-    until_waiting(&receives);
+    receives.until_waiting();
     // Asking for the schema does not make one; a batch does, also where its sender dies.
     assert_eq!(receives.try_answer(A_WHILE), None);
     assert!(sends.ask("c-send-kind 2 batch 100").starts_with("sent"));
@@ -721,7 +687,7 @@ fn schemas_are_one_or_many() {
     assert_eq!(late.ask("c-schema 1"), "the last sender left or died");
     here.sender(1).expect("sound").expect("room");
     late.tell("c-schema 1");
-    until_waiting(&late);
+    late.until_waiting();
     here.sender(1).expect("sound").expect("room").close();
     assert_eq!(late.answer().as_deref(), Ok("the channel is closed"));
     here.leave().expect("in order");
@@ -735,36 +701,13 @@ fn histories_are_in_order() {
     for seed in [1, 2] {
         let course = Course::new(64 * MIB);
         let parts = ["produce", "produce", "consume", "consume", "all", "all"];
-        let mut random = Random(seed);
-        let start = |i: usize, seed: u64| {
-            let mut child = course.puppet();
-            child.ask(&format!("c-flow {} {seed}", parts[i]));
-            child
-        };
-        let mut all: Vec<Child> = (0..parts.len()).map(|i| start(i, random.next())).collect();
+        let mut workers = Workers::start(&course, seed, parts.len(), |i, seed| format!("c-flow {} {seed}", parts[i]));
         let end = Instant::now() + Duration::from_secs(3);
         while Instant::now() < end {
-            std::thread::sleep(Duration::from_micros(random.below(12_000)));
-            let i = random.below(parts.len() as u64) as usize;
-            match random.below(3) {
-                0 => {
-                    all[i].stop();
-                    std::thread::sleep(Duration::from_micros(random.below(20_000)));
-                    all[i].resume();
-                }
-                _ => {
-                    all[i].kill();
-                    all[i] = start(i, random.next());
-                }
-            }
+            workers.disturb_one(12_000);
         }
-        let w = course.t.arena.writer().expect("a permit");
-        w.publish("stop", &b"now"[..]).expect("room");
-        for child in &mut all {
-            child.answer().expect("in order");
-        }
-        w.remove("stop").expect("sound");
-        drop(w);
+        let mut all = workers.into_all();
+        course.stop(&mut all);
         let told = course.end(all);
         eprintln!("seed {seed}: {told:?}");
         assert!(told.dead > 20 && told.acked > 100 && told.forwarded > 10, "{told:?}");

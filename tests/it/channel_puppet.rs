@@ -4,22 +4,16 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use faretra::{Arena, Error, RecvError, Result};
-use nix::sys::resource::{UsageWho, getrusage};
 
-use crate::flow::{Flow, Got, Part, Patience, Went};
-use crate::puppet::number;
-use crate::support::{DEADLINE, forked, say};
+use crate::flow::{Flow, Got, Part, Went};
+use crate::obey::{cost, end_of, forked, limit, number, say, until_stopped};
+use crate::support::DEADLINE;
 use crate::values::Random;
 
 /// What a puppet holds.
 #[derive(Default)]
 pub struct ChannelHands {
     flow: Option<Flow>,
-}
-
-/// How long to wait: argument `i` in milliseconds, or for ever.
-fn limit(args: &[&str], i: usize) -> Patience {
-    (args.len() > i).then(|| Duration::from_millis(number(args, i)))
 }
 
 fn channel(args: &[&str], i: usize) -> u8 {
@@ -149,12 +143,7 @@ impl ChannelHands {
                     _ => Part::All,
                 };
                 let mut random = Random(number(args, 1));
-                say("ok");
-                while arena.get("stop").is_err() {
-                    for _ in 0..20 {
-                        self.flow().step(&mut random, part, 2000)?;
-                    }
-                }
+                until_stopped(arena, || self.flow().step(&mut random, part, 2000).map(drop))?;
             }
             // ROUNDS 0|1: one sends to channel 0 and receives from 1, the other the other way round.
             "rounds" => {
@@ -182,30 +171,26 @@ impl ChannelHands {
     /// Waits in vain for an item of channel 0 and for room in channel 2, which is full: parts per million of a
     /// processor that each used.
     fn idle(&mut self, limit: Duration) -> Result<String, String> {
-        let used = || {
-            let usage = getrusage(UsageWho::RUSAGE_THREAD).expect("ourselves");
-            let time = usage.user_time() + usage.system_time();
-            time.tv_sec() as f64 * 1e6 + time.tv_usec() as f64
-        };
         let mut costs = vec![];
         for sends in [false, true] {
-            let (before, start) = (used(), Instant::now());
-            let waited = match sends {
-                false => self.flow().receive(0, Some(limit))? == Got::Nothing,
-                true => self.flow().send(2, "drafted-batch", 4, Some(limit))? == Went::Full,
-            };
-            assert!(waited && start.elapsed() >= limit);
-            costs.push((((used() - before) * 1e6 / limit.as_micros() as f64) as u64).to_string());
+            let mut waited = Ok(false);
+            let start = Instant::now();
+            let cost = cost(limit, || {
+                waited = match sends {
+                    false => self.flow().receive(0, Some(limit)).map(|got| got == Got::Nothing),
+                    true => self.flow().send(2, "drafted-batch", 4, Some(limit)).map(|went| went == Went::Full),
+                };
+            });
+            assert!(waited? && start.elapsed() >= limit);
+            costs.push(cost.to_string());
         }
         Ok(costs.join(" "))
     }
 
     /// What a forked child may and may not do with what it inherited.
     fn fork(&mut self) -> String {
-        let flow = self.flow.take();
-        let from = flow.as_ref().map(|_| ());
-        assert!(from.is_some(), "told to begin first");
-        let mut flow = flow;
+        let mut flow = self.flow.take();
+        assert!(flow.is_some(), "told to begin first");
         let child = forked(|| {
             let Some(mut inherited) = flow.take() else { return 1 };
             if let Ok(Some(sender)) = inherited.sender(1) {
@@ -215,6 +200,6 @@ impl ChannelHands {
             i32::from(inherited.forget_inherited().is_err())
         });
         self.flow = flow;
-        format!("{:?}", nix::sys::wait::waitpid(child, None).expect("a child"))
+        end_of(child)
     }
 }

@@ -9,7 +9,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use crate::support::{Child, Dir, forked, hear, say};
+use crate::obey::{forked, hear, say};
+use crate::support::{Child, Dir};
 use crate::values::{self, KINDS, Random};
 
 fn options(dir: &Dir) -> Options {

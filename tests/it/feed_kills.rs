@@ -1,41 +1,47 @@
 //! Shows that feeds outlive whoever appends to them or reads them: killed, stopped or forked. Nobody who lives misses
 //! anything that he is not told of, sees anything twice or by halves, or waits for the dead.
 
-use std::ops::Deref;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use faretra::MIB;
 use faretra::feed::Start;
+use faretra::{Arena, MIB, Writer};
 
+use crate::course::{self, Workers};
 use crate::feed_flow::{FEEDS, FeedFlow, Got, check, make_feeds};
 use crate::feed_history::Told;
 use crate::flow::Went;
-use crate::support::{self, Child, DEADLINE, until};
+use crate::support::{Child, DEADLINE, until};
 use crate::values::Random;
 
 const WHOLE: u8 = 0;
 const RECENT: u8 = 1;
 
 /// An arena with its feeds.
-struct Course(support::Course);
+type Course = course::Course<FeedFlow>;
 
-impl Deref for Course {
-    type Target = support::Course;
-    fn deref(&self) -> &support::Course {
-        &self.0
+impl course::Flow for FeedFlow {
+    type Told = Told;
+    const VERBS: &'static str = "f";
+
+    fn make(writer: &Writer) -> faretra::Result<()> {
+        make_feeds(writer)
+    }
+
+    fn begin(arena: &Arena, history: &Path) -> Result<FeedFlow, String> {
+        FeedFlow::new(arena, history)
+    }
+
+    fn drain(self) -> Result<(), String> {
+        FeedFlow::drain(self)
+    }
+
+    fn check(history: &Path) -> Result<Told, String> {
+        check(history)
     }
 }
 
 impl Course {
-    fn new(limit: u64) -> Course {
-        Course(support::Course::new(limit, "f", make_feeds))
-    }
-
-    /// This process.
-    fn flow(&self) -> FeedFlow {
-        FeedFlow::new(&self.t.arena, &self.history).expect("a file")
-    }
-
     /// Waits until a process waits at a feed.
     fn until_waiting(&self, child: &Child, feed: u8) {
         let name = FEEDS[usize::from(feed)].0;
@@ -45,14 +51,6 @@ impl Course {
     /// How many items a feed has had.
     fn position(&self, feed: u8) -> u64 {
         self.info(FEEDS[usize::from(feed)].0).sent
-    }
-
-    #[track_caller]
-    fn end(self, children: Vec<Child>) -> Told {
-        self.0.end(children, |course| {
-            FeedFlow::new(&course.t.arena, &course.history).expect("a file").drain().expect("what is left");
-            check(&course.history).expect("in order")
-        })
     }
 }
 
@@ -87,28 +85,10 @@ fn histories_are_in_order() {
     for seed in [1, 2] {
         let course = Course::new(64 * MIB);
         let parts = ["produce", "produce", "subscribe", "subscribe", "all", "all"];
-        let mut random = Random(seed);
-        let start = |i: usize, seed: u64| {
-            let mut child = course.puppet();
-            child.ask(&format!("f-flow {} {seed}", parts[i]));
-            child
-        };
-        let mut all: Vec<Child> = (0..parts.len()).map(|i| start(i, random.next())).collect();
+        let mut workers = Workers::start(&course, seed, parts.len(), |i, seed| format!("f-flow {} {seed}", parts[i]));
         let begun = Instant::now();
         for step in 0..STEPS {
-            std::thread::sleep(Duration::from_micros(random.below(8_000)));
-            let i = random.below(parts.len() as u64) as usize;
-            match random.below(3) {
-                0 => {
-                    all[i].stop();
-                    std::thread::sleep(Duration::from_micros(random.below(20_000)));
-                    all[i].resume();
-                }
-                _ => {
-                    all[i].kill();
-                    all[i] = start(i, random.next());
-                }
-            }
+            workers.disturb_one(8_000);
             // Two of them are closed while all is going on.
             if let Some(feed) = closed_at(step).filter(|feed| (seed + u64::from(*feed)).is_multiple_of(2)) {
                 let mut flow = course.flow();
@@ -116,13 +96,8 @@ fn histories_are_in_order() {
                 flow.leave().expect("in order");
             }
         }
-        let w = course.t.arena.writer().expect("a permit");
-        w.publish("stop", &b"now"[..]).expect("room");
-        for child in &mut all {
-            child.answer().expect("in order");
-        }
-        w.remove("stop").expect("sound");
-        drop(w);
+        let mut all = workers.into_all();
+        course.stop(&mut all);
         let told = course.end(all);
         eprintln!("seed {seed}: {STEPS} steps in {:?}: {told:?}", begun.elapsed());
         let enough = told.dead > 20 && told.appended > 100 && told.read > 100;
@@ -140,19 +115,11 @@ fn busy_producers_lose_nothing() {
         follows.ask(&format!("f-follow {feed}"));
         let [a, b] = words.map(|words| format!("f-produce {feed} {words}"));
         let verbs = [a, b, format!("f-follow {feed}")];
-        let start = |i: usize| {
-            let mut child = course.puppet();
-            child.ask(&verbs[i]);
-            child
-        };
-        let mut all: Vec<Child> = (0..verbs.len()).map(start).collect();
-        let mut random = Random(3);
+        let mut workers = Workers::start(&course, 3, verbs.len(), |i, _| verbs[i].clone());
         for _ in 0..40 {
-            std::thread::sleep(Duration::from_micros(random.below(8_000)));
-            let i = random.below(verbs.len() as u64) as usize;
-            all[i].kill();
-            all[i] = start(i);
+            workers.kill_one(8_000);
         }
+        let mut all = workers.into_all();
         let mut here = course.flow();
         assert!(here.close(feed).expect("sound"), "no room");
         here.leave().expect("in order");
@@ -255,14 +222,12 @@ fn waiting_for_memory_ends_with_the_feed() {
     let course = Course::new(16 * MIB);
     let (mut reads, mut sends) = (course.puppet(), course.puppet());
     reads.ask(&format!("f-subscribe {WHOLE} oldest"));
-    let w = course.t.arena.writer().expect("a permit");
-    w.publish("large", vec![0_u8; 13 * MIB as usize].as_slice()).expect("room");
-    drop(w);
+    course.t.occupy(13 * MIB);
     sends.tell(&format!("f-append {WHOLE} 100000"));
     course.until_waiting(&sends, WHOLE);
     reads.ask(&format!("f-close {WHOLE}"));
     assert_eq!(sends.answer().as_deref(), Ok("Closed { clean: true }"));
-    assert!(course.t.arena.writer().expect("a permit").remove("large").expect("remove"));
+    course.t.vacate();
     course.end(vec![reads, sends]);
 }
 
@@ -273,9 +238,7 @@ fn forked_children_hold_nothing() {
     let (mut here, mut parent) = (course.flow(), course.puppet());
     parent.ask(&format!("f-join {WHOLE}"));
     parent.ask(&format!("f-subscribe {WHOLE} oldest"));
-    let end = parent.ask("f-fork");
-    assert!(end.starts_with("Exited(") && end.ends_with(", 0)"), "{end}");
-    assert_eq!(course.t.arena.recover().expect("recover").participants, 0, "the child left, the parent did not");
+    course.t.fork(&mut parent, "f-fork");
     let id = append(&mut here, WHOLE);
     assert_eq!(parent.ask(&format!("f-next {WHOLE} 30000")), id.to_string());
     here.leave().expect("in order");

@@ -7,20 +7,14 @@ use faretra::feed::Start;
 use faretra::{Arena, Result};
 
 use crate::feed_flow::{FeedFlow, Got, Part};
-use crate::flow::{Patience, Went};
-use crate::puppet::number;
-use crate::support::{forked, say};
+use crate::flow::Went;
+use crate::obey::{end_of, forked, limit, number, say, until_stopped};
 use crate::values::Random;
 
 /// What a puppet holds.
 #[derive(Default)]
 pub struct FeedHands {
     flow: Option<FeedFlow>,
-}
-
-/// How long to wait: argument `i` in milliseconds, or for ever.
-fn limit(args: &[&str], i: usize) -> Patience {
-    (args.len() > i).then(|| Duration::from_millis(number(args, i)))
 }
 
 fn feed(args: &[&str]) -> u8 {
@@ -99,12 +93,7 @@ impl FeedHands {
                     _ => Part::All,
                 };
                 let mut random = Random(number(args, 1));
-                say("ok");
-                while arena.get("stop").is_err() {
-                    for _ in 0..20 {
-                        self.flow().step(&mut random, part, 1000)?;
-                    }
-                }
+                until_stopped(arena, || self.flow().step(&mut random, part, 1000).map(drop))?;
             }
             "fork" => {
                 let mut flow = self.flow.take();
@@ -114,7 +103,7 @@ impl FeedHands {
                     i32::from(inherited.forget_inherited().is_err())
                 });
                 self.flow = flow;
-                done = format!("{:?}", nix::sys::wait::waitpid(child, None).expect("a child"));
+                done = end_of(child);
             }
             _ => return Err(format!("no verb {args:?}")),
         }

@@ -7,7 +7,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use crate::support::{DEADLINE, Dir, TestArena, forked, until};
+use crate::obey::forked;
+use crate::support::{DEADLINE, Dir, TestArena, until};
 
 /// Seats of an arena, one of which is spare.
 const SEATS: usize = 256;

@@ -9,7 +9,7 @@ use ndarray::Ix1;
 
 use crate::channel_puppet::ChannelHands;
 use crate::feed_puppet::FeedHands;
-use crate::support::{alarms, close_from, forked, hear, say, write_where_forbidden};
+use crate::obey::{alarms, close_from, end_of, forked, hear, number, say, write_where_forbidden};
 use crate::sync_puppet::SyncHands;
 use crate::values;
 
@@ -39,10 +39,6 @@ pub fn run() {
             }
         }
     }
-}
-
-pub fn number(args: &[&str], i: usize) -> u64 {
-    args.get(i).and_then(|a| a.parse().ok()).unwrap_or_else(|| panic!("argument {i} of {args:?} is no number"))
 }
 
 /// `limit=N mode=OCTAL writers=N ephemeral untrusted trust`, in any order.
@@ -327,8 +323,7 @@ impl Hands {
             0
         });
         *self = taken;
-        let status = nix::sys::wait::waitpid(child, None).expect("a child");
-        Ok(format!("{status:?}"))
+        Ok(end_of(child))
     }
 }
 

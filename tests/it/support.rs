@@ -1,19 +1,18 @@
 //! Shows nothing by itself: arenas that clean up after themselves, and real processes to kill.
 //!
-//! A child is this test binary again, running [`role`] alone. A **puppet** is a child that
+//! A child is this test binary again, running `role` of `roles.rs` alone. A **puppet** is a child that
 //! does what it is told, line by line, and answers each line; see `puppet.rs` for what it understands.
 //! Children die with the test that started them.
-#![allow(unsafe_code, reason = "fork, timers, and the forbidden write that must fault have no safe form")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use faretra::{Arena, ChannelInfo, Options, Writer};
+use faretra::{Arena, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -89,6 +88,42 @@ impl TestArena {
     pub fn assert_sound(&self, live: u64) {
         assert_sound(&self.arena, live);
     }
+
+    /// Ends the children, takes all names away, and demands that nothing is left, to the byte.
+    #[track_caller]
+    pub fn assert_nothing_left(&self, children: Vec<Child>) {
+        for mut child in children {
+            child.finish();
+        }
+        let w = self.arena.writer().expect("a permit");
+        for entry in self.arena.names().expect("names") {
+            assert!(w.remove(&entry.name).expect("remove"));
+        }
+        drop(w);
+        self.assert_sound(0);
+        let s = self.arena.stats().expect("stats");
+        assert_eq!((s.names, s.objects, s.participants, s.writers_busy), (0, 0, 1, 0), "{s:?}");
+    }
+
+    /// Publishes so many bytes, which leave no room for others.
+    pub fn occupy(&self, bytes: u64) {
+        let w = self.arena.writer().expect("a permit");
+        w.publish("large", vec![0_u8; bytes as usize].as_slice()).expect("room");
+    }
+
+    /// Removes what [`TestArena::occupy`] published.
+    pub fn vacate(&self) {
+        assert!(self.arena.writer().expect("a permit").remove("large").expect("remove"));
+    }
+
+    /// Has a puppet fork a child that looks at what it inherited. The child is refused everything, and the puppet keeps
+    /// what it has.
+    #[track_caller]
+    pub fn fork(&self, parent: &mut Child, line: &str) {
+        let end = parent.ask(line);
+        assert!(end.starts_with("Exited(") && end.ends_with(", 0)"), "{end}");
+        assert_eq!(self.arena.recover().expect("recover").participants, 0, "the child left, the parent did not");
+    }
 }
 
 /// See [`TestArena::assert_sound`].
@@ -131,10 +166,12 @@ pub struct Child {
     last: String,
 }
 
-const ROLE: &str = "FARETRA_TEST_ROLE";
-const PARENT: &str = "FARETRA_TEST_PARENT";
+/// What a child is to do.
+pub const ROLE: &str = "FARETRA_TEST_ROLE";
+/// Whose child it is.
+pub const PARENT: &str = "FARETRA_TEST_PARENT";
 /// Tells our lines from those of the test harness, which come on the same pipe.
-const MARK: &str = "@@";
+pub const MARK: &str = "@@";
 
 impl Child {
     /// A child that does what it is told, in this directory of arenas.
@@ -154,7 +191,7 @@ impl Child {
             }
         };
         command
-            .args(["--exact", "support::role", "--ignored", "--nocapture", "--test-threads=1"])
+            .args(["--exact", "roles::role", "--ignored", "--nocapture", "--test-threads=1"])
             .env(ROLE, role)
             .env("FARETRA_DIR", dir)
             .env("RUST_BACKTRACE", "0")
@@ -226,6 +263,40 @@ impl Child {
         }
     }
 
+    /// Waits until a process that was told to wait for something does: all its threads are in futex calls, and none
+    /// listens to us.
+    #[track_caller]
+    pub fn until_waiting(&self) {
+        let sleeps = |task: std::io::Result<std::fs::DirEntry>| {
+            let call = task.and_then(|task| std::fs::read_to_string(task.path().join("syscall")));
+            call.is_ok_and(|call| call.split(' ').next() == Some(&libc::SYS_futex.to_string()))
+        };
+        let tasks = || std::fs::read_dir(format!("/proc/{}/task", self.pid)).expect("it lives");
+        until("a waiter to sleep", || tasks().all(sleeps).then_some(()));
+    }
+
+    /// Interrupts it a thousand times a second, until [`Child::assert_interrupted`].
+    pub fn interrupt(&mut self) {
+        self.ask("alarms 1000");
+    }
+
+    /// Ends the interruptions, and demands that there were at least so many.
+    #[track_caller]
+    pub fn assert_interrupted(&mut self, least: u64) {
+        let alarms: u64 = self.ask("alarms 0").parse().expect("a number");
+        assert!(alarms > least, "{alarms} signals");
+    }
+
+    /// Has it wait in vain in the ways that `what` lists, and demands that each costs next to nothing.
+    #[track_caller]
+    pub fn assert_idle(&mut self, line: &str, what: &str) {
+        let costs = self.ask(line);
+        eprintln!("parts per million of a processor for one who waits for {what}: {costs}");
+        for cost in costs.split(' ') {
+            assert!(cost.parse::<u64>().expect("a number") < 20_000, "{costs}: more than 2 %");
+        }
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.process.id() as i32), signal).expect("it was not reaped");
     }
@@ -284,141 +355,5 @@ impl Drop for Child {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
-    }
-}
-
-/// What a child runs. As a test by itself it does nothing.
-#[test]
-#[ignore = "run by other tests, in processes of their own"]
-fn role() {
-    let Ok(role) = std::env::var(ROLE) else { return };
-    // In a PID namespace of its own the parent has no number; there the wrapping command sees to it.
-    if let Ok(parent) = std::env::var(PARENT) {
-        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).expect("a signal");
-        if nix::unistd::getppid().to_string() != parent {
-            return;
-        }
-    }
-    say(&std::process::id().to_string());
-    match role.as_str() {
-        "puppet" => crate::puppet::run(),
-        "damage" => crate::damage::flip_bits(),
-        _ => panic!("no role `{role}`"),
-    }
-}
-
-/// Answers the parent.
-pub fn say(line: &str) {
-    let mut out = std::io::stdout().lock();
-    let line = line.replace('\n', " ");
-    writeln!(out, "{MARK}{line}").and_then(|()| out.flush()).expect("the parent listens");
-}
-
-/// The next line from the parent. `None`: there is nothing more to do.
-pub fn hear() -> Option<String> {
-    let mut line = String::new();
-    let n = std::io::stdin().lock().read_line(&mut line).expect("a line");
-    (n != 0).then(|| line.trim_end().to_owned())
-}
-
-/// Runs `f` in a forked child, which then ends with its result as exit code (101: panicked). Only in
-/// children, whose other thread, the test harness's, sleeps.
-pub fn forked(f: impl FnOnce() -> i32) -> Pid {
-    // SAFETY: the other thread of this process waits for this one (children run one test alone), so nothing
-    // that the child needs is locked by a thread that it does not have.
-    match unsafe { nix::unistd::fork() }.expect("fork") {
-        nix::unistd::ForkResult::Parent { child } => child,
-        nix::unistd::ForkResult::Child => {
-            let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).unwrap_or(101);
-            // SAFETY: ends the process, and runs nothing of the parent's on the way.
-            unsafe { libc::_exit(code) }
-        }
-    }
-}
-
-/// Tries to change a byte that is only lent for reading: the process has to die of it.
-pub fn write_where_forbidden(at: *const u8) {
-    // SAFETY: none; that is what the test is about. The page is read-only, so that this faults.
-    unsafe { at.cast_mut().write_volatile(1) };
-}
-
-static ALARMS: AtomicU64 = AtomicU64::new(0);
-
-extern "C" fn on_alarm(_: i32) {
-    ALARMS.fetch_add(1, Ordering::Relaxed);
-}
-
-/// Interrupts this process a thousand times a second (0: no more). Returns how often it was so far.
-pub fn alarms(per_second: u32) -> u64 {
-    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, sigaction};
-    // Without SA_RESTART: every interrupted call returns EINTR.
-    let action = SigAction::new(SigHandler::Handler(on_alarm), SaFlags::empty(), SigSet::empty());
-    // SAFETY: the handler only adds to an atomic.
-    unsafe { sigaction(Signal::SIGALRM, &action) }.expect("a handler");
-    let every = 1_000_000_u32.checked_div(per_second).unwrap_or(0);
-    let every = libc::timeval { tv_sec: 0, tv_usec: i64::from(every) };
-    let timer = libc::itimerval { it_interval: every, it_value: every };
-    // SAFETY: reads `timer`, and writes nothing where the old value is not asked for.
-    let set = unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) };
-    assert_eq!(set, 0);
-    ALARMS.load(Ordering::Relaxed)
-}
-
-/// Closes every descriptor from `first` on, as some daemons do.
-pub fn close_from(first: u32) {
-    // SAFETY: that is what some programs do; what owned the numbers must cope.
-    let closed = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
-    assert_eq!(closed, 0, "{}", std::io::Error::last_os_error());
-}
-
-/// An arena with channels or feeds, and the history of all that happens to them.
-pub struct Course {
-    pub t: TestArena,
-    /// Beside the arena's directory, which has nothing but arenas.
-    _dir: Dir,
-    pub history: PathBuf,
-    /// How the verbs of its puppets begin.
-    verbs: &'static str,
-}
-
-impl Course {
-    pub fn new(limit: u64, verbs: &'static str, make: fn(&Writer) -> faretra::Result<()>) -> Course {
-        let t = TestArena::new(limit);
-        make(&t.arena.writer().expect("a permit")).expect("room");
-        let dir = Dir::new();
-        Course { history: dir.0.join("history"), _dir: dir, t, verbs }
-    }
-
-    /// A process that takes part.
-    pub fn puppet(&self) -> Child {
-        let mut child = self.t.puppet();
-        child.ask(&format!("{}-begin {}", self.verbs, self.history.display()));
-        child
-    }
-
-    /// What the arena tells of a channel or feed.
-    pub fn info(&self, name: &str) -> ChannelInfo {
-        let all = self.t.arena.channels().expect("sound");
-        all.into_iter().find(|c| c.name == name).expect("made")
-    }
-
-    /// Ends the children, takes what is left and looks at the history with `check`, and demands that nothing is left
-    /// when the names are gone, to the byte.
-    #[track_caller]
-    pub fn end<T>(self, children: Vec<Child>, check: impl FnOnce(&Course) -> T) -> T {
-        for mut child in children {
-            child.ask(&format!("{}-end", self.verbs));
-            child.finish();
-        }
-        let told = check(&self);
-        let w = self.t.arena.writer().expect("a permit");
-        for entry in self.t.arena.names().expect("names") {
-            assert!(w.remove(&entry.name).expect("remove"));
-        }
-        drop(w);
-        self.t.assert_sound(0);
-        let s = self.t.arena.stats().expect("stats");
-        assert_eq!((s.names, s.objects, s.participants, s.writers_busy), (0, 0, 1, 0), "{s:?}");
-        told
     }
 }

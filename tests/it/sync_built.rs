@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use faretra::sync::{Mutex, MutexGuard, Semaphore, SharedValue};
 use faretra::{Arena, Error, MIB, Result};
 
-use crate::puppet::number;
+use crate::obey::number;
 use crate::support::{Child, DEADLINE, TestArena, until};
 
 /// Most who wait for one condition.

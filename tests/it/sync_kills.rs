@@ -11,35 +11,8 @@ use crate::support::{Child, DEADLINE, TestArena, until};
 use crate::sync_puppet::{COUNTERS, Counts, WORDS, expected, stop, whole};
 use crate::values::Random;
 
-/// Waits until a process that was told to wait for something does: all its threads are in futex calls, and none
-/// listens to us.
-fn until_waiting(child: &Child) {
-    let sleeps = |task: std::io::Result<std::fs::DirEntry>| {
-        let call = task.and_then(|task| std::fs::read_to_string(task.path().join("syscall")));
-        call.is_ok_and(|call| call.split(' ').next() == Some(&libc::SYS_futex.to_string()))
-    };
-    let tasks = || std::fs::read_dir(format!("/proc/{}/task", child.pid)).expect("it lives");
-    until("a waiter to sleep", || tasks().all(sleeps).then_some(()));
-}
-
 fn array(t: &TestArena, len: usize, partitions: usize) -> MutableArray<u64, Ix1> {
     t.arena.writer().expect("a permit").mutable_array("a", len, partitions).expect("room")
-}
-
-/// Ends them, takes the names away, and demands that nothing is left.
-#[track_caller]
-fn assert_nothing_left(t: &TestArena, children: Vec<Child>) {
-    for mut child in children {
-        child.finish();
-    }
-    let w = t.arena.writer().expect("a permit");
-    for entry in t.arena.names().expect("names") {
-        assert!(w.remove(&entry.name).expect("remove"));
-    }
-    drop(w);
-    t.assert_sound(0);
-    let s = t.arena.stats().expect("stats");
-    assert_eq!((s.names, s.participants, s.writers_busy), (0, 1, 0), "{s:?}");
 }
 
 /// The mutex of a killed holder goes to a waiter, who is told, like all after it until one says that things are
@@ -56,7 +29,7 @@ fn the_mutex_of_a_killed_holder_comes_back() {
             holder.ask("consistent");
         }
         waiter.tell("lock m");
-        until_waiting(&waiter);
+        waiter.until_waiting();
         holder.kill();
         for _ in 0..3 {
             assert_eq!(waiter.answer(), Ok(format!("recovered=true {round}")), "round {round}");
@@ -69,7 +42,7 @@ fn the_mutex_of_a_killed_holder_comes_back() {
         waiter.ask("unlock");
     }
     assert_eq!(waiter.ask("lock m 0"), "recovered=false 6");
-    assert_nothing_left(&t, vec![waiter]);
+    t.assert_nothing_left(vec![waiter]);
 }
 
 /// All permits come back when all their holders are killed at once, and none is lost with waiters that are killed.
@@ -89,7 +62,7 @@ fn permits_of_the_killed_come_back() {
         let mut waiters: Vec<Child> = (0..3).map(|_| t.puppet()).collect();
         for w in &mut waiters {
             w.tell(&format!("acquire s {PERMITS}"));
-            until_waiting(w);
+            w.until_waiting();
         }
         waiters[0].kill();
         holders.iter_mut().for_each(Child::kill);
@@ -106,7 +79,7 @@ fn permits_of_the_killed_come_back() {
         assert_eq!(s.available().expect("sound"), PERMITS as u32);
     }
     drop(s);
-    assert_nothing_left(&t, vec![]);
+    t.assert_nothing_left(vec![]);
 }
 
 /// Waiters that are killed take nothing with them: whoever waits still gets it, in turn.
@@ -131,7 +104,7 @@ fn killed_waiters_lose_nothing() {
         let mut waiters: Vec<Child> = (0..4).map(|_| t.puppet()).collect();
         for w in &mut waiters {
             w.tell(wait);
-            until_waiting(w);
+            w.until_waiting();
         }
         let mut alive = waiters.split_off(2);
         waiters.iter_mut().for_each(Child::kill);
@@ -152,7 +125,7 @@ fn killed_waiters_lose_nothing() {
             (went_on == 2).then_some(())
         });
     }
-    assert_nothing_left(&t, vec![holder]);
+    t.assert_nothing_left(vec![holder]);
 }
 
 /// A killed writer's partition is told to the next writers and readers, until it is consistent; a killed
@@ -170,7 +143,7 @@ fn partitions_of_the_killed_come_back() {
         assert_eq!(other.ask("write a 2 0"), "recovered=false", "others are not concerned");
         other.ask("rows-drop");
         other.tell("rows-read a 1");
-        until_waiting(&other);
+        other.until_waiting();
         victim.kill();
         assert_eq!(other.answer().as_deref(), Ok("recovered=true"), "a reader is told");
         other.ask("rows-unread");
@@ -194,7 +167,7 @@ fn partitions_of_the_killed_come_back() {
         }
         assert!(a.try_write(1).expect("sound").is_none());
         other.tell("write a 1");
-        until_waiting(&other);
+        other.until_waiting();
         assert_eq!(other.try_answer(Duration::from_millis(20)), None);
         reader.kill();
         assert_eq!(other.answer().as_deref(), Ok("recovered=false"), "a reader breaks nothing");
@@ -204,7 +177,7 @@ fn partitions_of_the_killed_come_back() {
     drop(a);
     other.ask("close");
     t.assert_sound(live);
-    assert_nothing_left(&t, vec![other]);
+    t.assert_nothing_left(vec![other]);
 }
 
 /// The stopped keep what they have, and only that: stopped waiters, readers of values and writers hold up nobody.
@@ -237,7 +210,7 @@ fn the_stopped_keep_what_they_have() {
     let mut waiters: Vec<Child> = (0..3).map(|_| t.puppet()).collect();
     for w in &mut waiters {
         w.tell("lock m");
-        until_waiting(w);
+        w.until_waiting();
     }
     waiters[..2].iter().for_each(Child::stop);
     holder.ask("unlock");
@@ -251,7 +224,7 @@ fn the_stopped_keep_what_they_have() {
     }
     drop((a, m, s));
     waiters.push(holder);
-    assert_nothing_left(&t, waiters);
+    t.assert_nothing_left(waiters);
 }
 
 /// Writers of values that are stopped in the middle of storing block nobody, several of them at once.
@@ -280,7 +253,7 @@ fn stopped_writers_of_values_block_nobody() {
     writers.iter_mut().for_each(Child::kill);
     whole(&large).expect("sound");
     drop(large);
-    assert_nothing_left(&t, vec![]);
+    t.assert_nothing_left(vec![]);
 }
 
 /// Eight workers in one of their loops, some of which are killed at random and replaced. Returns what each did:
@@ -352,7 +325,7 @@ fn a_mutex_excludes() {
         assert!((each..=each + killed).contains(&split), "{split} in two steps, {each} in one");
         eprintln!("{each} rounds under one mutex, {kills} killed");
         drop((all, counts));
-        assert_nothing_left(&t, vec![]);
+        t.assert_nothing_left(vec![]);
     }
 }
 
@@ -371,7 +344,7 @@ fn values_are_whole_whoever_dies() {
         assert_eq!(t.arena.recover().expect("recover").participants, 0, "or the kills above found them");
         eprintln!("{acknowledged} updates by 8 processes, {kills} killed");
         drop((word, large));
-        assert_nothing_left(&t, vec![]);
+        t.assert_nothing_left(vec![]);
     }
 }
 
@@ -425,7 +398,7 @@ fn an_array_is_filled_whoever_dies() {
     assert_eq!(again.len(), LEN);
     drop((frozen, again, a));
     t.assert_sound(live);
-    assert_nothing_left(&t, vec![]);
+    t.assert_nothing_left(vec![]);
 }
 
 /// Signals at 1 kHz in both end no wait and lose no wake-up: a lost one costs a slice, so one in a hundred lost would
@@ -435,9 +408,7 @@ fn signals_lose_no_wake_up() {
     const ROUNDS: u64 = 60_000;
     let t = TestArena::new(16 * MIB);
     let mut two = [t.puppet(), t.puppet()];
-    for c in &mut two {
-        c.ask("alarms 1000");
-    }
+    two.iter_mut().for_each(Child::interrupt);
     // Interrupted for long in a wait that is in vain.
     two[0].ask("lock m");
     assert!(two[1].refuse("lock m 300").starts_with("TimedOut"));
@@ -461,11 +432,8 @@ fn signals_lose_no_wake_up() {
         c.answer().expect("in time");
     }
     eprintln!("{ROUNDS} rounds of an event with alarms: {:?}", start.elapsed());
-    for c in &mut two {
-        let alarms: u64 = c.ask("alarms 0").parse().expect("a number");
-        assert!(alarms > 100, "{alarms} signals");
-    }
-    assert_nothing_left(&t, two.into());
+    two.iter_mut().for_each(|c| c.assert_interrupted(100));
+    t.assert_nothing_left(two.into());
 }
 
 /// Waiting costs next to nothing.
@@ -478,13 +446,9 @@ fn waiters_are_idle() {
     let owned = (m.lock().expect("free").into_owned(), s.acquire().expect("free").into_owned());
     let held = (owned, a.write(0).expect("free"));
     let mut idle = t.puppet();
-    let costs = idle.ask("idle 3000");
-    eprintln!("parts per million of a processor for a waiter of a mutex, semaphore, event, partition: {costs}");
-    for cost in costs.split(' ') {
-        assert!(cost.parse::<u64>().expect("a number") < 20_000, "{costs}: more than 2 %");
-    }
+    idle.assert_idle("idle 3000", "a mutex, semaphore, event, partition");
     drop((held, a, m, s));
-    assert_nothing_left(&t, vec![idle]);
+    t.assert_nothing_left(vec![idle]);
 }
 
 /// A forked child is told so by every call, and what it inherited it cannot give back.
@@ -496,9 +460,7 @@ fn forked_children_hold_nothing() {
     for line in ["lock m", "set 3", "acquire s 2", "write a 0", "rows-fill 4", "rows-read a 1"] {
         parent.ask(line);
     }
-    let end = parent.ask("sync-fork");
-    assert!(end.starts_with("Exited(") && end.ends_with(", 0)"), "{end}");
-    assert_eq!(t.arena.recover().expect("recover").participants, 0, "the child left, the parent did not");
+    t.fork(&mut parent, "sync-fork");
     let m = t.arena.mutex_with("m", 0_u64).expect("made");
     let s = t.arena.semaphore("s", 2).expect("made");
     assert!(m.try_lock().expect("sound").is_none());
@@ -513,7 +475,7 @@ fn forked_children_hold_nothing() {
     assert!(!all.recovered());
     assert_eq!(all.view().expect("ours").sum(), 20);
     drop((all, a, m, s));
-    assert_nothing_left(&t, vec![parent]);
+    t.assert_nothing_left(vec![parent]);
 }
 
 /// Whoever has an object open goes on when its name is removed, or given to another; its memory comes back with
@@ -533,7 +495,7 @@ fn removed_names_take_nothing_away() {
     let mut waiters: Vec<Child> = (0..4).map(|_| t.puppet()).collect();
     for (w, line) in waiters.iter_mut().zip(["lock m", "acquire s 1", "write a 0", "event-wait e auto"]) {
         w.tell(line);
-        until_waiting(w);
+        w.until_waiting();
     }
     let objects = t.arena.stats().expect("stats").objects;
     let w = t.arena.writer().expect("a permit");
@@ -563,7 +525,7 @@ fn removed_names_take_nothing_away() {
     drop(w);
     let left = t.arena.stats().expect("stats").objects;
     assert!(left < objects, "{left} objects of {objects}");
-    assert_nothing_left(&t, waiters);
+    t.assert_nothing_left(waiters);
     assert_eq!(t.arena.stats().expect("stats").objects, 0, "memory and names are back");
 }
 
@@ -591,11 +553,11 @@ fn the_dead_are_found_in_the_busiest_place() {
     let (mut holder, mut waiter) = (t.puppet(), t.puppet());
     holder.ask("write a 1");
     waiter.tell("write a 1");
-    until_waiting(&waiter);
+    waiter.until_waiting();
     holder.kill();
     assert_eq!(waiter.answer().as_deref(), Ok("recovered=true"));
     busy.iter_mut().for_each(Child::kill);
-    assert_nothing_left(&t, vec![waiter]);
+    t.assert_nothing_left(vec![waiter]);
 }
 
 /// One of two holders is found dead however many permits the other has: each is asked about once.
@@ -609,12 +571,12 @@ fn the_dead_are_found_among_many_permits() {
     assert_eq!(victim.ask(&format!("acquire s {PERMITS}")), "recovered=false");
     let mut waiter = t.puppet();
     waiter.tell(&format!("acquire s {PERMITS}"));
-    until_waiting(&waiter);
+    waiter.until_waiting();
     victim.kill();
     assert_eq!(waiter.answer().as_deref(), Ok("recovered=true"));
     assert_eq!(s.available().expect("sound"), 0);
     drop(s);
-    assert_nothing_left(&t, vec![other, waiter]);
+    t.assert_nothing_left(vec![other, waiter]);
 }
 
 /// An update that panics gives its slot back, as often as it does.
@@ -637,5 +599,5 @@ fn panicking_updates_keep_no_slot() {
     assert_eq!(stored.recv_timeout(DEADLINE), Ok(true), "as many panics as slots, and none is free");
     assert_eq!(whole(&v).expect("sound"), 2);
     drop(v);
-    assert_nothing_left(&t, vec![]);
+    t.assert_nothing_left(vec![]);
 }

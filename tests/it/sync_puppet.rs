@@ -9,10 +9,9 @@ use faretra::feed::{Contents, Start, WhenFull};
 use faretra::sync::{Event, Mutex, MutexGuard, Permit, Reset, SharedValue};
 use faretra::{Arena, Error, MutableArray, Result, Rows, RowsMut};
 use ndarray::Ix1;
-use nix::sys::resource::{UsageWho, getrusage};
 
-use crate::puppet::number;
-use crate::support::{DEADLINE, forked, say};
+use crate::obey::{cost, end_of, forked, limit, number, say};
+use crate::support::DEADLINE;
 
 /// Words of a large value: 256 bytes.
 pub const WORDS: usize = 32;
@@ -60,11 +59,6 @@ fn reset(word: &str) -> Reset {
         "manual" => Reset::Manual,
         _ => panic!("an event resets by `auto` or `manual`, not `{word}`"),
     }
-}
-
-/// How long to wait: argument `i`, or for ever.
-fn limit(args: &[&str], i: usize) -> Option<Duration> {
-    (args.len() > i).then(|| Duration::from_millis(number(args, i)))
 }
 
 /// Takes something at once (0), in time, or whenever. `None`: it was not free at once.
@@ -287,8 +281,7 @@ impl SyncHands {
             0
         });
         *self = held;
-        let status = nix::sys::wait::waitpid(child, None).expect("a child");
-        Ok(format!("{status:?}"))
+        Ok(end_of(child))
     }
 }
 
@@ -412,15 +405,10 @@ fn event_rounds(arena: &Arena, rounds: u64, side: u64) -> Result<String> {
 /// A thread in each kind of wait, all in vain: parts per million of a processor that each of them used.
 fn idle(arena: &Arena, limit: Duration) -> Result<String> {
     let cost = |wait: &dyn Fn() -> Option<Error>| {
-        let used = || {
-            let usage = getrusage(UsageWho::RUSAGE_THREAD).expect("ourselves");
-            (usage.user_time() + usage.system_time()).tv_sec() as f64 * 1e6
-                + (usage.user_time() + usage.system_time()).tv_usec() as f64
-        };
-        let before = used();
-        let ended = wait();
-        assert!(matches!(ended, Some(Error::TimedOut(_))), "{ended:?}");
-        ((used() - before) * 1e6 / limit.as_micros() as f64) as u64
+        cost(limit, || {
+            let ended = wait();
+            assert!(matches!(ended, Some(Error::TimedOut(_))), "{ended:?}");
+        })
     };
     let m = arena.mutex_with("m", 0_u64)?;
     let s = arena.semaphore("s", 1)?;

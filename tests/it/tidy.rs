@@ -447,7 +447,7 @@ fn reexports(lib: &str) -> BTreeMap<String, String> {
 }
 
 /// Code up to the unit tests, which may reach upwards for what they need.
-fn without_tests(code: &str) -> &str {
+pub(super) fn without_tests(code: &str) -> &str {
     let tests = code.match_indices("#[cfg(test)]").find(|(at, mark)| {
         let rest = code[at + mark.len()..].trim_start();
         rest.starts_with("mod ") || rest.starts_with("pub(crate) mod ")
@@ -456,7 +456,7 @@ fn without_tests(code: &str) -> &str {
 }
 
 /// Source with comments and literals turned to blanks; every line keeps its number.
-fn blank(source: &str) -> String {
+pub(super) fn blank(source: &str) -> String {
     let s: Vec<char> = source.chars().collect();
     let at = |i: usize| s.get(i).copied().unwrap_or('\0');
     let mut out = String::with_capacity(source.len());
@@ -510,12 +510,12 @@ fn quoted(s: &[char], open: usize, quote: char) -> usize {
     j + 1
 }
 
-fn is_word(c: char) -> bool {
+pub(super) fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
 /// Names and numbers with their places.
-fn words(code: &str) -> impl Iterator<Item = (usize, &str)> {
+pub(super) fn words(code: &str) -> impl Iterator<Item = (usize, &str)> {
     let start = code.as_ptr() as usize;
     let words = code.split(|c| !is_word(c)).filter(|word| !word.is_empty());
     words.map(move |word| (word.as_ptr() as usize - start, word))
@@ -526,14 +526,14 @@ fn line_of(code: &str, at: usize) -> usize {
 }
 
 /// The module of a file below `src/`: the first component of its path below its storey.
-fn module(file: &Path) -> String {
+pub(super) fn module(file: &Path) -> String {
     let below = file.strip_prefix(root().join("src")).unwrap();
     let is_storey = |part: &Component<'_>| STOREYS.iter().any(|(folder, _)| part.as_os_str() == *folder);
     let first = below.components().find(|part| !is_storey(part)).unwrap();
     Path::new(first.as_os_str()).file_stem().unwrap().to_string_lossy().into_owned()
 }
 
-fn rust_files(folder: &str) -> Vec<PathBuf> {
+pub(super) fn rust_files(folder: &str) -> Vec<PathBuf> {
     let (mut folders, mut files) = (vec![root().join(folder)], Vec::new());
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).into_iter().flatten() {
@@ -549,7 +549,7 @@ fn rust_files(folder: &str) -> Vec<PathBuf> {
     files
 }
 
-fn root() -> &'static Path {
+pub(super) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -557,6 +557,6 @@ fn show(file: &Path) -> String {
     file.strip_prefix(root()).unwrap_or(file).display().to_string()
 }
 
-fn read(file: &Path) -> String {
+pub(super) fn read(file: &Path) -> String {
     std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }

@@ -13,7 +13,8 @@ use nix::sys::wait::WaitStatus;
 
 use crate::arrow_types::samples::{batch_of, every_type};
 use crate::damage::{end_of, extents};
-use crate::support::{Dir, TestArena, forked};
+use crate::obey::forked;
+use crate::support::{Dir, TestArena};
 use crate::values::Random;
 
 /// How many changes are tried.

@@ -6,13 +6,17 @@
 
 #![allow(clippy::print_stdout, reason = "a command line tool talks to its user")]
 
+mod api;
 mod python;
 mod stages;
+mod tool;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use tool::cargo;
 
 /// The project's chores.
 #[derive(Parser)]
@@ -29,6 +33,12 @@ enum Chore {
         /// Run the other stages too after one failed
         #[arg(long)]
         keep_going: bool,
+    },
+    /// Compare the library's public API with the committed list, `api.txt`
+    Api {
+        /// Write the list anew instead
+        #[arg(long)]
+        write: bool,
     },
     /// Kill and stop random processes that share an arena, and check it, for some time
     Torture {
@@ -67,6 +77,19 @@ fn main() -> ExitCode {
     let root = root();
     match Arguments::parse().chore {
         Chore::Test { keep_going } => stages::test(&root, keep_going),
+        Chore::Api { write } => {
+            let done = match write {
+                true => api::write(&root).map(|items| println!("api.txt lists {items} items")),
+                false => api::check(&root).map(|()| println!("the public API is the one that api.txt lists")),
+            };
+            match done {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(why) => {
+                    eprintln!("cargo xtask: {why}");
+                    ExitCode::FAILURE
+                }
+            }
+        }
         Chore::Torture { seconds, seed } => {
             proof(&root, "torture", &["--seconds", &seconds.to_string(), "--seed", &seed.to_string()])
         }
@@ -94,13 +117,6 @@ fn proof(root: &Path, binary: &str, arguments: &[&str]) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// The cargo that runs us, at the workspace's root, whatever directory the user is in.
-fn cargo(root: &Path) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root);
-    command
 }
 
 /// The workspace's root. Cargo tells where this package lies each time it runs it; a binary that

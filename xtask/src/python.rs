@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::stages::{Outcome, run};
+use crate::tool::{Outcome, run};
 
 const SCRIPT: &str = "tests/pyarrow_read.py";
 const FIELD: &str = "tests/field/run.py";

@@ -3,21 +3,12 @@
 //! All of them build the same selection (`--workspace --all-features`) in the dev profile, because
 //! cargo unifies features over what is selected: another selection would compile arrow twice.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::path::Path;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use crate::{cargo, python};
-
-/// How a stage ended.
-pub enum Outcome {
-    /// It ran, and all is well.
-    Passed,
-    /// This machine lacks what it needs.
-    Skipped(String),
-    /// What went wrong; the details are in the output above.
-    Failed(String),
-}
+use crate::tool::{Outcome, cargo, has, run, target};
+use crate::{api, python};
 
 type Stage = (&'static str, fn(&Path, bool) -> Outcome);
 
@@ -72,34 +63,6 @@ fn line(name: &str, outcome: &Outcome, time: Duration) -> String {
         Outcome::Failed(why) => ("FAILED", format!("  {why}")),
     };
     format!("{verdict:8} {name:10} {:7.1} s{why}", time.as_secs_f64())
-}
-
-/// Runs a command with our terminal, and says it before.
-pub fn run(command: &mut Command) -> Outcome {
-    let words: Vec<_> = command.get_args().map(|a| a.to_string_lossy()).collect();
-    let program = Path::new(command.get_program()).file_name();
-    let program = program.unwrap_or_default().to_string_lossy().into_owned();
-    println!("  $ {program} {}", words.join(" "));
-    match command.status() {
-        Ok(status) if status.success() => Outcome::Passed,
-        Ok(status) => Outcome::Failed(format!("`{program}`: {status}")),
-        Err(error) => Outcome::Failed(format!("`{program}` does not start: {error}")),
-    }
-}
-
-/// Whether `cargo COMPONENT` exists here.
-fn has(root: &Path, component: &str) -> bool {
-    let mut command = cargo(root);
-    command.args([component, "--version"]);
-    let quiet = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
-    quiet.is_ok_and(|status| status.success())
-}
-
-/// The directory of what this profile builds: where this very program lies.
-fn target(root: &Path) -> PathBuf {
-    let here = std::env::current_exe().ok();
-    let parent = here.as_deref().and_then(Path::parent);
-    parent.map_or_else(|| root.join("target/debug"), Path::to_owned)
 }
 
 fn format(root: &Path, _: bool) -> Outcome {
@@ -158,8 +121,12 @@ fn tests(root: &Path, keep_going: bool) -> Outcome {
     run(&mut command)
 }
 
-/// Their links, private ones too, and their tests.
+/// The list of what they describe, their links, private ones too, and their tests.
 fn docs(root: &Path, _: bool) -> Outcome {
+    println!("  $ cargo xtask api");
+    if let Err(why) = api::check(root) {
+        return Outcome::Failed(why);
+    }
     let mut links = cargo(root);
     links.args(["doc", "--workspace", "--all-features", "--no-deps", "--lib", "--document-private-items"]);
     links.env("RUSTDOCFLAGS", "-Dwarnings -Arustdoc::private_intra_doc_links");

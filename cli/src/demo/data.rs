@@ -1,6 +1,8 @@
-//! The demo's table: made from row numbers, and checked by a checksum of its bytes.
+//! What the demo's processes agree on: the names, and the table, which is made from row numbers and checked by a
+//! checksum of its bytes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::types::{Float32Type, Float64Type, Int32Type, Int64Type};
 use arrow_array::{
@@ -9,6 +11,15 @@ use arrow_array::{
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
 use crate::failure::{Failure, Result};
+
+/// The name of the table in the demo's arena.
+pub const TABLE: &str = "table";
+
+/// The name of the batches that are handed over.
+pub const BATCH: &str = "batch";
+
+/// No step of the demo takes that long, on any machine.
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Bytes of a row.
 pub const ROW: u64 = 24;

@@ -1,7 +1,7 @@
 //! demo: the main job with real processes, and what came of it.
 //!
 //! - `stage`: the processes and the arena, and that nothing of them stays.
-//! - `part`: what each process does. `data`: the table and its checksum.
+//! - `part`: what each process does. `data`: what they agree on: names, the table and its checksum.
 //! - `report`: what is printed.
 
 mod data;
@@ -20,15 +20,6 @@ use stage::{Child, Stage, number, text};
 use crate::args::{Cli, Demo, Role};
 use crate::failure::{Failure, Result};
 use crate::out::Out;
-
-/// The name of the table in the demo's arena.
-const TABLE: &str = "table";
-
-/// The name of the batches that are handed over.
-const BATCH: &str = "batch";
-
-/// No step of the demo takes that long, on any machine.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Batches of the table, and hand-overs that are measured.
 const BATCHES: u64 = 16;
@@ -128,7 +119,7 @@ fn recover(stage: &Stage<'_>, died: u32) -> Result<Duration> {
         if stage.pins_of(died)?.is_none() {
             return Ok(begin.elapsed());
         }
-        if begin.elapsed() > PATIENCE {
+        if begin.elapsed() > data::PATIENCE {
             return Err(Failure::new(format!(
                 "process {died} is dead, and the arena still lists it: please report this"
             )));

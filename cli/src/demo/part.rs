@@ -18,11 +18,10 @@ use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{Pid, getppid};
 use serde_json::{Value, json};
 
-use super::data::{self, Checksum};
-use super::{BATCH, PATIENCE, TABLE};
-use crate::arenas;
+use super::data::{self, BATCH, Checksum, PATIENCE, TABLE};
 use crate::args::{Cli, DemoPart, Role};
 use crate::failure::{Failure, Result};
+use crate::open;
 
 /// `faretra demo-part`
 pub fn part(cli: &Cli, args: &DemoPart) -> Result<()> {
@@ -32,10 +31,10 @@ pub fn part(cli: &Cli, args: &DemoPart) -> Result<()> {
         return Err(Failure::new("the demo that started this process is gone"));
     }
     let work = || match args.role {
-        Role::Produce => produce(&arenas::open(cli, &args.arena)?, args),
-        Role::Read => read(&arenas::open(cli, &args.arena)?),
-        Role::Victim => victim(&arenas::open(cli, &args.arena)?),
-        Role::Consume => consume(&arenas::open(cli, &args.arena)?, args),
+        Role::Produce => produce(&open::open(cli, &args.arena)?, args),
+        Role::Read => read(&open::open(cli, &args.arena)?),
+        Role::Victim => victim(&open::open(cli, &args.arena)?),
+        Role::Consume => consume(&open::open(cli, &args.arena)?, args),
         Role::PipeOut => pipe_out(args),
         Role::PipeIn => pipe_in(args),
     };

@@ -12,10 +12,10 @@ use clap::ValueEnum;
 use faretra::Arena;
 use serde_json::Value;
 
-use super::PATIENCE;
+use super::data::PATIENCE;
 use crate::args::{Cli, Role};
 use crate::failure::{Failure, Result, one_line};
-use crate::{arenas, signal};
+use crate::{open, signal};
 
 /// The arena and what its processes need to know.
 pub struct Stage<'a> {
@@ -32,7 +32,7 @@ impl<'a> Stage<'a> {
     /// An arena of this demo's own, which goes with its last participant.
     pub fn new(cli: &'a Cli, limit: u64, rows: u64, batches: u64) -> Result<Stage<'a>> {
         let name = format!("demo-{}", std::process::id());
-        let options = arenas::options(cli).keep(false).limit(limit);
+        let options = open::options(cli).keep(false).limit(limit);
         let arena = options.create(&name)?;
         let _leftover = signal::leftover(arena.path());
         Ok(Stage { cli, name, arena, rows, batches, _leftover })
@@ -111,7 +111,7 @@ impl<'a> Stage<'a> {
 impl Drop for Stage<'_> {
     fn drop(&mut self) {
         // Not there is what we want; nothing else can be done about a failure here.
-        let _ = arenas::options(self.cli).remove(&self.name);
+        let _ = open::options(self.cli).remove(&self.name);
     }
 }
 

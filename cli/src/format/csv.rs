@@ -17,8 +17,8 @@ use indicatif::ProgressBar;
 
 use super::infer::Seen;
 use super::pipe::{Input, Patience};
-use super::read::{BATCH_BYTES, BATCH_ROWS, Counted, Options, Tables};
 use super::records::{Next, ROW_BYTES, Records, Row};
+use super::tables::{BATCH_BYTES, BATCH_ROWS, Counted, Options, Tables};
 use super::types::{self, Column};
 use crate::failure::{Failure, Result};
 use crate::{signal, size};

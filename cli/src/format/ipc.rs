@@ -23,13 +23,15 @@ use arrow_schema::{ArrowError, SchemaRef};
 use flatbuffers::InvalidFlatbuffer;
 use indicatif::ProgressBar;
 
-use super::read::Counted;
+use super::tables::Counted;
 use crate::failure::{Failure, Result, arrow_text};
 use crate::{panics, signal};
 
 mod again;
+mod damage;
 
 use again::{again, idle_offsets, old_compression};
+use damage::{affordable, cut, parse, unreadable};
 
 /// Bytes of a message's metadata, or of a footer, at most.
 const METADATA: u64 = 1 << 30;
@@ -81,34 +83,6 @@ pub fn stream(source: impl Read + Send + 'static) -> Result<Batches> {
 
 fn foreign() -> Failure {
     Failure::new("it is not Arrow IPC: neither a file nor a stream begins so")
-}
-
-fn cut(what: impl std::fmt::Display) -> Failure {
-    Failure::new(format!("the Arrow IPC file is cut or damaged: {what}"))
-}
-
-fn unreadable(what: &str, error: &InvalidFlatbuffer) -> Failure {
-    match error {
-        InvalidFlatbuffer::DepthLimitReached => Failure::new(format!(
-            "its columns nest more than {} levels deep, which is the limit: flatten them first",
-            faretra::MAX_DEPTH
-        )),
-        InvalidFlatbuffer::TooManyTables => Failure::new("its schema has more fields than Arrow's readers take"),
-        error => cut(format!("{what} cannot be read ({error})")),
-    }
-}
-
-fn parse(bytes: &[u8]) -> Result<Message<'_>> {
-    arrow_ipc::root_as_message(bytes).map_err(|error| unreadable("a message", &error))
-}
-
-/// Fails if there is not that much memory, so that a length that nobody meant does not end the process.
-fn affordable(bytes: u64) -> Result<()> {
-    let there = usize::try_from(bytes).is_ok_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok());
-    match there {
-        true => Ok(()),
-        false => Err(Failure::new(format!("it asks for {bytes} bytes of memory at once, and there are not so many"))),
-    }
 }
 
 /// Runs a decoder of arrow's, whose errors do not say what they are about.

@@ -1,7 +1,7 @@
 //! File formats: which one a file is in, and the same few for reading and writing.
 //!
 //! - `pipe`: files, and what comes only once.
-//! - `read`: Parquet, CSV, Arrow IPC file and stream as a `RecordBatchReader`.
+//! - `read`: Parquet, CSV, Arrow IPC file and stream as a `RecordBatchReader`. `tables`: what their readers share.
 //! - `parquet`: Parquet files. `thrift`: how deep their schemas nest. `ipc`: Arrow IPC, message by message.
 //! - `recut`: batches put together and cut.
 //! - `csv`: CSV files. `records`: their rows and fields; `infer`: the types that hold the values of
@@ -18,6 +18,7 @@ pub mod pipe;
 pub mod read;
 mod records;
 pub mod recut;
+pub mod tables;
 mod thrift;
 pub mod types;
 pub mod write;

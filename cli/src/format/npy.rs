@@ -12,7 +12,7 @@ use ndarray_npy::npy::header::{Header, Layout};
 use num_complex::Complex;
 use py_literal::Value as PyValue;
 
-use super::read::Counted;
+use super::tables::Counted;
 use crate::failure::{Failure, Result};
 use crate::signal;
 

@@ -33,7 +33,7 @@ use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
 
-use super::read::{BATCH_BYTES, BATCH_ROWS, guarded};
+use super::tables::{BATCH_BYTES, BATCH_ROWS, guarded};
 use super::thrift;
 use crate::failure::{Failure, Result};
 use crate::{panics, signal};

@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
 
 use arrow_array::{RecordBatch, RecordBatchReader};
-use arrow_schema::{ArrowError, DataType, SchemaRef};
+use arrow_schema::{ArrowError, SchemaRef};
 use indicatif::ProgressBar;
 
 use super::Format;
@@ -14,43 +14,9 @@ use super::ipc::{self, Batches};
 use super::parquet::{self, Parquet};
 use super::pipe::{Input, Pipe};
 use super::recut::{Cut, Recut};
+use super::tables::{Options, Tables, guarded};
 use crate::failure::{Failure, Result, arrow_text};
-use crate::{panics, signal};
-
-/// Rows of a batch at most, where the file does not say.
-pub const BATCH_ROWS: u64 = 1 << 20;
-
-/// Bytes of a batch that are aimed at, so that wide rows do not need gigabytes at once.
-pub const BATCH_BYTES: u64 = 128 << 20;
-
-/// What a user may say about a file.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// Rows in a batch, where we choose.
-    pub batch_rows: Option<u64>,
-    /// CSV: bytes in a batch, about, also where its rows are given.
-    pub batch_bytes: Option<u64>,
-    /// CSV: between fields.
-    pub delimiter: Option<u8>,
-    /// CSV: there is no row of names.
-    pub no_header: bool,
-    /// CSV: rows that decide the types.
-    pub infer_rows: Option<u64>,
-    /// CSV: columns that stay text.
-    pub text: Vec<String>,
-    /// CSV: columns and their types.
-    pub types: Vec<(String, DataType)>,
-    /// CSV: what stands for no value, beside nothing.
-    pub nulls: Vec<String>,
-}
-
-/// A file opened as record batches.
-pub struct Tables {
-    /// The batches. Errors carry text that stands alone.
-    pub reader: Box<dyn RecordBatchReader + Send>,
-    /// What was assumed, to be told.
-    pub note: Option<String>,
-}
+use crate::signal;
 
 /// Opens a file of record batches. The bar counts bytes of the file, or rows for Parquet.
 pub fn tables(file: File, format: Format, options: &Options, bar: &ProgressBar) -> Result<Tables> {
@@ -100,17 +66,8 @@ fn expect_magic(file: &mut File, expected: &[u8; 4], format: Format) -> Result<(
     }
 }
 
-/// Runs a decoder. Damaged files make some of them panic; that becomes an error in words. What the panic said is for
-/// the decoder's programmers.
-pub fn guarded<T>(decode: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
-    panics::caught(decode).unwrap_or_else(|_| {
-        let text = "the file is damaged, or has something in it that is not known here: it cannot be decoded";
-        Err(ArrowError::InvalidArgumentError(text.to_owned()))
-    })
-}
-
 /// What an error of a decoder says, as a sentence: some are the name of a state alone.
-pub fn sentence(error: &ArrowError) -> String {
+fn sentence(error: &ArrowError) -> String {
     let text = arrow_text(error);
     match text.trim_start_matches("Parquet error: ").trim_start_matches("External: ").contains(' ') {
         true => text,
@@ -159,38 +116,5 @@ impl<R: Iterator<Item = Result<RecordBatch, ArrowError>>> Iterator for Careful<R
 impl<R: Iterator<Item = Result<RecordBatch, ArrowError>>> RecordBatchReader for Careful<R> {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
-    }
-}
-
-/// A file whose reading moves the bar and stops at signals.
-pub struct Counted {
-    file: File,
-    at: u64,
-    bar: ProgressBar,
-}
-
-impl Counted {
-    /// Counts from the beginning of the file.
-    pub fn new(file: File, bar: &ProgressBar) -> Counted {
-        Counted { file, at: 0, bar: bar.clone() }
-    }
-}
-
-impl Read for Counted {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if signal::received().is_some() {
-            return Err(std::io::Error::other("interrupted"));
-        }
-        let count = self.file.read(buffer)?;
-        self.at += count as u64;
-        self.bar.set_position(self.at);
-        Ok(count)
-    }
-}
-
-impl Seek for Counted {
-    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
-        self.at = self.file.seek(to)?;
-        Ok(self.at)
     }
 }

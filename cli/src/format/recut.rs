@@ -7,7 +7,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, RecordBatch, RecordBatchReader};
 use arrow_schema::{ArrowError, DataType, SchemaRef};
 
-use super::read::{BATCH_BYTES, BATCH_ROWS, guarded};
+use super::tables::{BATCH_BYTES, BATCH_ROWS, guarded};
 
 /// Bytes of rows that are put together at most, whatever number of rows was asked for: the offsets of text end at
 /// 2 GiB.

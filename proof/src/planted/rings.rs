@@ -108,7 +108,7 @@ pub const BUGS: &[Bug] = &[
         what: "producers do not wait for subscribers",
         breaks: "F4",
         file: "core/broadcast.rs",
-        edits: &[(".filter(|_| wait_for_all)", ".filter(|_| false && wait_for_all)")],
+        edits: &[(".filter(|_| oldest == Oldest::MustBeSeen)", ".filter(|_| false && oldest == Oldest::MustBeSeen)")],
         test: KILL,
     },
     Bug {

@@ -8,7 +8,7 @@ use arrow_ipc::{
 use arrow_schema::{DataType, Schema, UnionMode};
 use flatbuffers::{FlatBufferBuilder, ForwardsUOffset, Vector, WIPOffset};
 
-use super::cut;
+use super::damage::cut;
 use crate::failure::{Failure, Result};
 
 /// The key by which Arrow 0.17 told the compression of a body.

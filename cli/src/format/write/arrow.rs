@@ -8,9 +8,9 @@ use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_ipc::writer::{FileWriter, StreamWriter};
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef};
 
-use super::{Guarded, Sink, contains};
-use crate::failure::Result;
-use crate::{out, panics};
+use super::sink::{Guarded, Sink, contains};
+use crate::failure::{Result, note_once};
+use crate::panics;
 
 /// A sink in the Arrow IPC file format. Its batches have one dictionary for each column.
 pub fn file<'a, W: Write + 'a>(to: W, schema: &SchemaRef) -> Result<Box<dyn Sink + 'a>> {
@@ -61,7 +61,7 @@ pub fn with_one_dictionary(schema: &SchemaRef, mut batches: Vec<RecordBatch>) ->
         }
         let whole = together(&columns)?;
         if whole.data_type() != fields[i].data_type() {
-            out::note(&format!(
+            note_once(format_args!(
                 "column `{}`: its batches have more values together than its dictionary's keys can number: it is \
                  written as {}",
                 fields[i].name(),

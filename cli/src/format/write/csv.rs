@@ -8,9 +8,9 @@ use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow_schema::{DataType, Schema, SchemaRef};
 use arrow_select::take::take;
 
-use super::{Guarded, Sink, contains, text};
-use crate::failure::{Failure, Result};
-use crate::out;
+use super::sink::{Guarded, Sink, contains};
+use super::text;
+use crate::failure::{Failure, Result, note_once};
 
 /// A sink of comma-separated values.
 pub fn csv<'a, W: Write + 'a>(to: W, schema: &SchemaRef, delimiter: u8) -> Result<Box<dyn Sink + 'a>> {
@@ -49,7 +49,7 @@ impl<W: Write> Sink for CsvSink<W> {
         self.empty = false;
         for (field, column) in self.schema.fields().iter().zip(batch.columns()) {
             if has_empty_text(column.as_ref()) {
-                out::note(&format!(
+                note_once(format_args!(
                     "column `{}` has empty texts, which CSV readers take for no value; .parquet and .arrow tell them apart",
                     field.name()
                 ));

@@ -15,10 +15,9 @@ use arrow_json::writer::{
 };
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 
+use super::sink::{Guarded, Sink, contains};
 use super::text::{Column, Printed, Temporal, is_scaled_up};
-use super::{Guarded, Sink, contains};
-use crate::failure::{Failure, Result};
-use crate::out;
+use crate::failure::{Failure, Result, note_once};
 
 /// A sink of JSON: an array with one row on each line, or only the rows.
 pub fn json<'a, W: Write + 'a>(to: W, lines: bool) -> Box<dyn Sink + 'a> {
@@ -83,7 +82,7 @@ fn written_schema(schema: &Schema) -> Result<SchemaRef> {
         let numbered = (2..).map(|number: u64| format!("{}_{number}", field.name()));
         // There are more numbers than columns.
         let name = numbered.into_iter().find(|name| taken.insert(name.clone())).unwrap_or_default();
-        out::note(&format!("JSON: another column `{}` is written as `{name}`", field.name()));
+        note_once(format_args!("JSON: another column `{}` is written as `{name}`", field.name()));
         Arc::new(field.as_ref().clone().with_name(name))
     });
     let fields: Fields = fields.collect();

@@ -22,7 +22,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 
-use super::{Guarded, Sink};
+use super::sink::{Guarded, Sink};
 use crate::failure::{Failure, Result};
 
 /// Milliseconds of a day.

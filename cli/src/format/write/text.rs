@@ -15,7 +15,7 @@ use arrow_cast::display::{ArrayFormatter, ArrayFormatterFactory, DisplayIndex, F
 use arrow_schema::{ArrowError, DataType, Field, TimeUnit};
 use chrono::{DateTime, FixedOffset, NaiveDateTime, Offset, SecondsFormat, TimeZone};
 
-use crate::out;
+use crate::failure::note_once;
 
 /// The values of a column of any type, as text.
 pub struct Column<'a> {
@@ -142,7 +142,7 @@ impl<'a> Temporal<'a> {
         }
         to.truncate(start);
         let (number, unit) = self.number(index);
-        out::note(&format!(
+        note_once(format_args!(
             "values of type {} that are beyond what can be printed are written as numbers, which count {unit}",
             self.array.data_type()
         ));
@@ -214,7 +214,7 @@ fn write_timestamp(utc: Option<NaiveDateTime>, zone: Zone, to: &mut String) -> b
 fn zone_or_utc(name: &str) -> Zone {
     name.parse().map_or_else(
         |_| {
-            out::note(&format!("the time zone `{name}` is not known here: its times are printed in UTC"));
+            note_once(format_args!("the time zone `{name}` is not known here: its times are printed in UTC"));
             Zone::Utc
         },
         Zone::Known,

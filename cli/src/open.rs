@@ -1,0 +1,39 @@
+//! Arenas as the command line names them.
+
+use faretra::{Arena, Options};
+
+use crate::args::Cli;
+use crate::failure::{Result, note_once};
+use crate::signal::{self, SLICE};
+
+/// Options with the directory that the command line names.
+pub fn options(cli: &Cli) -> Options {
+    match &cli.dir {
+        Some(dir) => Arena::options().dir(dir),
+        None => Arena::options(),
+    }
+}
+
+/// Opens an arena to take part in it.
+pub fn open(cli: &Cli, name: &str) -> Result<Arena> {
+    Ok(options(cli).open(name)?)
+}
+
+/// Opens an arena to look after it: possible also when all its seats but the spare one are taken.
+pub fn open_to_care(cli: &Cli, name: &str) -> Result<Arena> {
+    Ok(options(cli).spare_seat().open(name)?)
+}
+
+/// Waits for a writer's permit; a signal ends the wait.
+pub fn writer(arena: &Arena) -> Result<faretra::Writer> {
+    loop {
+        match arena.writer_timeout(SLICE) {
+            Err(faretra::Error::TimedOut(_)) => signal::check()?,
+            other => return Ok(other?),
+        }
+        let name = arena.name();
+        note_once(format_args!(
+            "waiting: all writers' permits of `{name}` are in use; `faretra who {name}` shows by whom"
+        ));
+    }
+}

@@ -1,0 +1,115 @@
+//! Shows nothing by itself: what a child does to hear and answer its parent, and what only a child may do.
+#![allow(unsafe_code, reason = "fork, timers, and the forbidden write that must fault have no safe form")]
+
+use std::io::{BufRead, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use faretra::Arena;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+use crate::support::MARK;
+
+/// Answers the parent.
+pub fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    let line = line.replace('\n', " ");
+    writeln!(out, "{MARK}{line}").and_then(|()| out.flush()).expect("the parent listens");
+}
+
+/// The next line from the parent. `None`: there is nothing more to do.
+pub fn hear() -> Option<String> {
+    let mut line = String::new();
+    let n = std::io::stdin().lock().read_line(&mut line).expect("a line");
+    (n != 0).then(|| line.trim_end().to_owned())
+}
+
+/// Argument `i`, which is a number.
+pub fn number(args: &[&str], i: usize) -> u64 {
+    args.get(i).and_then(|a| a.parse().ok()).unwrap_or_else(|| panic!("argument {i} of {args:?} is no number"))
+}
+
+/// How long to wait: argument `i` in milliseconds, or for ever.
+pub fn limit(args: &[&str], i: usize) -> Option<Duration> {
+    (args.len() > i).then(|| Duration::from_millis(number(args, i)))
+}
+
+/// Goes on, by steps of some kind, until something is named `stop`.
+pub fn until_stopped(arena: &Arena, mut step: impl FnMut() -> Result<(), String>) -> Result<(), String> {
+    say("ok");
+    while arena.get("stop").is_err() {
+        for _ in 0..20 {
+            step()?;
+        }
+    }
+    Ok(())
+}
+
+/// Parts per million of a processor that this thread used during a wait of that long.
+pub fn cost(limit: Duration, wait: impl FnOnce()) -> u64 {
+    let used = || {
+        let usage = getrusage(UsageWho::RUSAGE_THREAD).expect("ourselves");
+        let time = usage.user_time() + usage.system_time();
+        time.tv_sec() as f64 * 1e6 + time.tv_usec() as f64
+    };
+    let before = used();
+    wait();
+    ((used() - before) * 1e6 / limit.as_micros() as f64) as u64
+}
+
+/// Runs `f` in a forked child, which then ends with its result as exit code (101: panicked). Only in
+/// children, whose other thread, the test harness's, sleeps.
+pub fn forked(f: impl FnOnce() -> i32) -> Pid {
+    // SAFETY: the other thread of this process waits for this one (children run one test alone), so nothing
+    // that the child needs is locked by a thread that it does not have.
+    match unsafe { nix::unistd::fork() }.expect("fork") {
+        nix::unistd::ForkResult::Parent { child } => child,
+        nix::unistd::ForkResult::Child => {
+            let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).unwrap_or(101);
+            // SAFETY: ends the process, and runs nothing of the parent's on the way.
+            unsafe { libc::_exit(code) }
+        }
+    }
+}
+
+/// How a forked child ended, in words.
+pub fn end_of(child: Pid) -> String {
+    format!("{:?}", nix::sys::wait::waitpid(child, None).expect("a child"))
+}
+
+/// Tries to change a byte that is only lent for reading: the process has to die of it.
+pub fn write_where_forbidden(at: *const u8) {
+    // SAFETY: none; that is what the test is about. The page is read-only, so that this faults.
+    unsafe { at.cast_mut().write_volatile(1) };
+}
+
+static ALARMS: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn on_alarm(_: i32) {
+    ALARMS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Interrupts this process a thousand times a second (0: no more). Returns how often it was so far.
+pub fn alarms(per_second: u32) -> u64 {
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, sigaction};
+    // Without SA_RESTART: every interrupted call returns EINTR.
+    let action = SigAction::new(SigHandler::Handler(on_alarm), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler only adds to an atomic.
+    unsafe { sigaction(Signal::SIGALRM, &action) }.expect("a handler");
+    let every = 1_000_000_u32.checked_div(per_second).unwrap_or(0);
+    let every = libc::timeval { tv_sec: 0, tv_usec: i64::from(every) };
+    let timer = libc::itimerval { it_interval: every, it_value: every };
+    // SAFETY: reads `timer`, and writes nothing where the old value is not asked for.
+    let set = unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) };
+    assert_eq!(set, 0);
+    ALARMS.load(Ordering::Relaxed)
+}
+
+/// Closes every descriptor from `first` on, as some daemons do.
+pub fn close_from(first: u32) {
+    // SAFETY: that is what some programs do; what owned the numbers must cope.
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+    assert_eq!(closed, 0, "{}", std::io::Error::last_os_error());
+}

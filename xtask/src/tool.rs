@@ -1,0 +1,49 @@
+//! Programs of others: cargo and its subcommands, pip, ours as they were built; run with our terminal.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// How a stage ended.
+pub enum Outcome {
+    /// It ran, and all is well.
+    Passed,
+    /// This machine lacks what it needs.
+    Skipped(String),
+    /// What went wrong; the details are in the output above.
+    Failed(String),
+}
+
+/// The cargo that runs us, at the workspace's root, whatever directory the user is in.
+pub fn cargo(root: &Path) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root);
+    command
+}
+
+/// Runs a command with our terminal, and says it before.
+pub fn run(command: &mut Command) -> Outcome {
+    let words: Vec<_> = command.get_args().map(|a| a.to_string_lossy()).collect();
+    let program = Path::new(command.get_program()).file_name();
+    let program = program.unwrap_or_default().to_string_lossy().into_owned();
+    println!("  $ {program} {}", words.join(" "));
+    match command.status() {
+        Ok(status) if status.success() => Outcome::Passed,
+        Ok(status) => Outcome::Failed(format!("`{program}`: {status}")),
+        Err(error) => Outcome::Failed(format!("`{program}` does not start: {error}")),
+    }
+}
+
+/// Whether `cargo COMPONENT` exists here.
+pub fn has(root: &Path, component: &str) -> bool {
+    let mut command = cargo(root);
+    command.args([component, "--version"]);
+    let quiet = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    quiet.is_ok_and(|status| status.success())
+}
+
+/// The directory of what this profile builds: where this very program lies.
+pub fn target(root: &Path) -> PathBuf {
+    let here = std::env::current_exe().ok();
+    let parent = here.as_deref().and_then(Path::parent);
+    parent.map_or_else(|| root.join("target/debug"), Path::to_owned)
+}
