@@ -1,42 +1,32 @@
 //! The arena: creating, opening, ending, and asking about it.
-//!
-//! # The life of an arena
-//!
-//! A kept arena stays until it is removed. An ephemeral one (`keep(false)`) goes with its last
-//! participant, also when all were killed: the next `open` or `list` prunes it. All of that races on one
-//! word of the header, `OPEN -> CLOSING(who) -> GONE`:
-//!
-//! * A1: only who holds CLOSING takes the name away; while that one lives, nobody else does. So a slow
-//!   unlink cannot hit a new arena of the same name.
-//! * A2: a joiner shows itself (JOINING, then LIVE) before it reads the word; a closer sets CLOSING
-//!   before it looks at the seats. One of them sees the other: a closer that meets a participant goes
-//!   back to OPEN, a joiner that meets CLOSING waits for the outcome.
-//! * A3: a CLOSING left by a dead closer is taken over by the next who meets it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ndarray::Dimension;
 
+use crate::core::end::PATIENCE;
 use crate::core::geometry::{Geometry, MAX_CAPACITY, Params, header};
-use crate::core::mem::{Load, Mem};
+use crate::core::mem::Mem;
 use crate::core::name;
-use crate::core::recover::{Recovered, Violation};
+use crate::core::recover::Recovered;
 use crate::core::seat::Core;
-use crate::core::segment::{Posix, closer, closing, is_kept, life};
+use crate::core::segment::Posix;
 use crate::core::sys::{Process, Sys, directory_room, is_tmpfs, os_error};
 use crate::core::tables::Tables;
+use crate::core::verify::Violation;
 use crate::core::wait::SLICE;
-use crate::core::word::SeatState;
-use crate::error::{Error, Result};
+use crate::core::word::ArenaLife;
+use crate::error::{Error, Missing, Result, in_time};
 use crate::reader::{Batch, Bundled, Object, Table, unreadable};
 use crate::report::{
-    ArenaInfo, ChannelInfo, Entry, Holder, Observer, Stats, channels, entries, holders, largest_holders, living, stats,
+    ArenaInfo, ChannelInfo, Entry, Holder, Observer, Stats, channels, entries, holders, living, stats,
 };
-use crate::value::array::{Array, Element};
-use crate::value::check::{Known, Values};
+use crate::value::array::Array;
+use crate::value::check::Values;
+use crate::value::element::Element;
 use crate::value::view::{Attachment, Pin};
 use crate::writer::Writer;
 
@@ -49,8 +39,6 @@ pub const GIB: u64 = 1 << 30;
 
 const PREFIX: &str = "faretra.";
 const DEFAULT_DIR: &str = "/dev/shm";
-/// How long a joiner waits for a closer to finish or to change its mind.
-const CLOSING_PATIENCE: Duration = Duration::from_millis(500);
 
 /// How an arena is created, opened, listed and removed.
 #[derive(Clone, Debug)]
@@ -199,6 +187,11 @@ impl Options {
         Ok(self.directory().join(format!("{PREFIX}{name}")))
     }
 
+    fn missing(&self, name: &str, detail: &str) -> Error {
+        let within = self.directory().display().to_string();
+        Error::NotFound { what: Missing::Arena, name: name.into(), within, detail: detail.into() }
+    }
+
     fn params(&self) -> Result<Params> {
         if self.limit == 0 {
             return Err(Error::invalid("the limit is 0 bytes; an arena needs some, say 1GiB"));
@@ -206,9 +199,13 @@ impl Options {
         let default = (64 * GIB).max(self.limit.saturating_mul(16)).min(MAX_CAPACITY);
         let capacity = self.capacity.unwrap_or(default);
         if capacity > MAX_CAPACITY {
-            return Err(Error::invalid(format!(
-                "capacity {capacity} is more than the largest, {MAX_CAPACITY} bytes (1 TiB)"
-            )));
+            let what = "bytes of capacity";
+            return Err(Error::TooLarge {
+                what,
+                asked: capacity,
+                most: MAX_CAPACITY,
+                hint: "1 TiB serves any machine",
+            });
         }
         if self.limit > capacity {
             return Err(Error::invalid(format!("limit {} is more than the capacity, {capacity} bytes", self.limit)));
@@ -243,7 +240,7 @@ impl Options {
         let posix = Posix::create(&dir, path.clone(), self.mode, &geo)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
         for (off, value) in [
-            (header::LIFE, life::OPEN),
+            (header::LIFE, ArenaLife::OPEN.0),
             (header::LIMIT, self.limit),
             (header::WARM_LIMIT, self.warm.unwrap_or(self.limit / 2)),
             (header::KEEP, u64::from(self.keep)),
@@ -251,7 +248,10 @@ impl Options {
         ] {
             posix.store(off, value, Relaxed);
         }
-        let core = self.attach(Tables { env: posix, geo }, |_| Ok(()))?;
+        let (seats, process) = (self.seats(&geo), Process::current());
+        let command = process.command().unwrap_or_default();
+        let core = Core::attach(Tables { env: posix, geo }, seats, process, &command, |_| Ok(true))?
+            .expect("nobody is refused");
         // Seat first, name last: an arena that can be seen has a participant.
         if !core.env.publish()? {
             core.detach();
@@ -274,14 +274,9 @@ impl Options {
 
     fn open_now(&self, name: &str) -> Result<Arena> {
         let path = self.path(name)?;
-        let missing = |hint: &str| Error::NotFound {
-            what: "arena",
-            name: name.into(),
-            hint: format!(" in {}{hint}", self.directory().display()),
-        };
         let (posix, geo) = match Posix::open(&path, true, self.trust_others) {
             Err(Error::Os { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                return Err(missing("; create it with `faretra create`, or see `faretra ls`"));
+                return Err(self.missing(name, ""));
             }
             other => other?,
         };
@@ -289,15 +284,11 @@ impl Options {
         if let Some(reason) = tables.impossible_marks() {
             return Err(Error::NotAnArena { path, reason });
         }
-        let core = self.attach(tables, |core| match admit(core)? {
-            true => Ok(()),
-            false => Err(missing("; it has just ended or is being removed")),
-        })?;
-        // A2: we were seen, or see that it is over.
-        if !outlives_closing(&core)? {
-            core.detach();
-            return Err(missing("; it has just been removed"));
-        }
+        let (seats, process) = (self.seats(&tables.geo), Process::current());
+        let command = process.command().unwrap_or_default();
+        let Some(core) = Core::enter(tables, seats, process, &command)? else {
+            return Err(self.missing(name, "it has just ended or is being removed"));
+        };
         // What the dead left is settled by whoever comes next.
         core.recover(false)?;
         Ok(self.arena(core, name))
@@ -318,20 +309,15 @@ impl Options {
         self.open(name)
     }
 
-    fn attach(&self, tables: Tables<Posix>, admit: impl FnOnce(&Core<Posix>) -> Result<()>) -> Result<Core<Posix>> {
-        let process = Process::current();
-        let command = process.command().unwrap_or_default();
-        let spare = u64::from(!self.spare_seat);
-        let seats = tables.geo.params.seats.saturating_sub(spare).max(1);
-        Core::attach(tables, seats, process, &command, admit)
+    /// How many of an arena's seats may be taken.
+    fn seats(&self, geo: &Geometry) -> u64 {
+        geo.params.seats.saturating_sub(u64::from(!self.spare_seat)).max(1)
     }
 
     fn arena(&self, core: Core<Posix>, name: &str) -> Arena {
         core.env.close_lock_fd();
         core.env.set_spin(self.spin);
-        let path = core.env.file().path().to_owned();
-        let at = Attachment { core, name: name.into(), values: self.values, known: Known::default(), on_leave: leave };
-        Arena { at: Arc::new(at), path }
+        Arena { at: Arc::new(Attachment::new(core, name, self.values)) }
     }
 
     /// Takes an arena's name away. Those who have it open go on; its memory goes with the last of them.
@@ -345,17 +331,10 @@ impl Options {
             }
             Err(e) => return Err(e),
         };
-        let core = &arena.at.core;
-        let deadline = Instant::now() + CLOSING_PATIENCE;
-        loop {
-            if close(core, |_| false)? || core.env.load(header::LIFE, SeqCst) == life::GONE {
-                return Ok(());
-            }
-            if Instant::now() > deadline {
-                return Err(Error::TimedOut(CLOSING_PATIENCE));
-            }
-            std::thread::sleep(Duration::from_millis(1));
+        if arena.at.core()?.remove_arena()? {
+            return Ok(());
         }
+        Err(Error::TimedOut(Duration::from_millis(PATIENCE.into())))
     }
 
     /// All arenas of the directory. Ephemeral ones whose participants are all gone are removed on the way.
@@ -393,7 +372,7 @@ impl Options {
     fn info(self, name: &str) -> Result<ArenaInfo> {
         let seen = self.clone().observe(name)?;
         let t = &seen.tables;
-        let keep = is_kept(&t.env);
+        let keep = t.is_kept();
         let alive = living(t)?;
         if !keep && alive.is_empty() {
             // Opening finds nobody there and prunes it; if somebody came meanwhile, it stays.
@@ -425,8 +404,7 @@ impl Options {
                 }
             }
             Err(Error::Os { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                let hint = format!(" in {}; see `faretra ls`", self.directory().display());
-                Err(Error::NotFound { what: "arena", name: name.into(), hint })
+                Err(self.missing(name, ""))
             }
             Err(e) => Err(e),
         }
@@ -447,79 +425,11 @@ fn check_arena_name(name: &str) -> Result<()> {
     Err(Error::invalid(format!("{name:?} is no name for an arena: {rule}")))
 }
 
-fn others_in(core: &Core<Posix>, states: &[SeatState]) -> Result<bool> {
-    let occupants = core.occupants()?;
-    let mut others = occupants.iter().filter(|o| o.owner != core.me() && states.contains(&o.state));
-    Ok(others.any(|o| !core.env.is_gone(o.owner, o.process)))
-}
-
-/// A2, as a joiner that is JOINING: whether there is an arena to join.
-fn admit(core: &Core<Posix>) -> Result<bool> {
-    if !outlives_closing(core)? {
-        return Ok(false);
-    }
-    if is_kept(&core.env) || others_in(core, &[SeatState::Live])? {
-        return Ok(true);
-    }
-    // Everybody is gone: its time is over, unless somebody became LIVE just now.
-    Ok(!close(core, |core| others_in(core, &[SeatState::Live]).unwrap_or(true))?)
-}
-
-/// Waits while the arena is CLOSING. `false`: it is gone.
-fn outlives_closing(core: &Core<Posix>) -> Result<bool> {
-    let deadline = Instant::now() + CLOSING_PATIENCE;
-    loop {
-        let word = core.env.load(header::LIFE, SeqCst);
-        let Some(owner) = closer(word) else { return Ok(word == life::OPEN) };
-        if core.is_gone(owner) {
-            // A3: finish what the dead one began.
-            if core.env.cas(header::LIFE, word, closing(core.me()), SeqCst).is_ok() {
-                finish_closing(core)?;
-                return Ok(false);
-            }
-        } else if Instant::now() > deadline {
-            return Ok(false);
-        } else {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-}
-
-/// Takes the name away, unless `object` finds a reason not to. `true`: it is gone by us.
-fn close(core: &Core<Posix>, objects: impl FnOnce(&Core<Posix>) -> bool) -> Result<bool> {
-    if core.env.cas(header::LIFE, life::OPEN, closing(core.me()), SeqCst).is_err() {
-        return Ok(false);
-    }
-    if objects(core) {
-        core.env.store(header::LIFE, life::OPEN, SeqCst);
-        return Ok(false);
-    }
-    finish_closing(core)?;
-    Ok(true)
-}
-
-fn finish_closing(core: &Core<Posix>) -> Result<()> {
-    core.env.file().unlink()?;
-    core.env.store(header::LIFE, life::GONE, SeqCst);
-    Ok(())
-}
-
-/// The last to leave an ephemeral arena takes its name away.
-fn leave(core: &Core<Posix>) {
-    if is_kept(&core.env) {
-        return;
-    }
-    let present = [SeatState::Claim, SeatState::Joining, SeatState::Live, SeatState::Leaving];
-    // If the unlink fails, the next `list` or `open` prunes it.
-    let _ = close(core, |core| others_in(core, &present).unwrap_or(true));
-}
-
 /// An arena that this process takes part in. Clones share the seat; it is left with the last handle,
 /// pin and draft.
 #[derive(Clone, Debug)]
 pub struct Arena {
     at: Arc<Attachment>,
-    path: PathBuf,
 }
 
 impl Arena {
@@ -544,7 +454,7 @@ impl Arena {
 
     /// Its file.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.at.path()
     }
 
     /// The current object under a name, pinned. No system call, no lock, no copy.
@@ -557,14 +467,13 @@ impl Arena {
     }
 
     pub(crate) fn of(at: &Arc<Attachment>) -> Arena {
-        let path = at.core.env.file().path().to_owned();
-        Arena { at: at.clone(), path }
+        Arena { at: at.clone() }
     }
 
     #[cold]
     pub(crate) fn missing(&self, name: &str) -> Error {
-        let hint = format!(" in arena `{}`; see `faretra ls {}`", self.name(), self.name());
-        Error::NotFound { what: "object", name: name.into(), hint }
+        let within = self.name().to_owned();
+        Error::NotFound { what: Missing::Object, name: name.into(), within, detail: String::new() }
     }
 
     /// The current batch under a name.
@@ -592,18 +501,17 @@ impl Arena {
     pub fn wait_for(&self, name: &str, newer_than: u64, timeout: Duration) -> Result<Object> {
         name::check(name)?;
         let start = Instant::now();
-        let core = &self.at.core;
+        let core = self.at.core()?;
         loop {
             let newer = || match Pin::named(&self.at, name)? {
                 Some(pin) => Ok(Some(Object::pinned(pin, name)?).filter(|o| o.version() > newer_than)),
                 None => Ok(None),
             };
-            core.env.check_fork()?;
             // A name that is there rings its own bell; until then any new name might be it.
             let found = core.lookup(name)?;
             let bell = found.map_or(header::NAME_BELL, |id| core.name_bell(id));
             let left = timeout.saturating_sub(start.elapsed());
-            let got = core.wait(bell, Some(left.min(SLICE)), || {}, newer);
+            let got = in_time(core.wait(bell, Some(left.min(SLICE)), || {}, newer));
             if let Some(id) = found {
                 core.unpin(id);
             }
@@ -631,70 +539,64 @@ impl Arena {
 
     /// Everything that is published, by name.
     pub fn names(&self) -> Result<Vec<Entry>> {
-        self.at.core.env.check_fork()?;
-        entries(&self.at.core)
+        entries(self.at.core()?)
     }
 
     /// A writer, as soon as one of the arena's permits is free. A permit whose holder died comes back.
     pub fn writer(&self) -> Result<Writer> {
-        let permit = self.permit(None)?;
-        permit.ok_or(Error::TimedOut(Duration::MAX))
+        self.permit(None)
     }
 
     /// A writer, if a permit is free now.
     pub fn try_writer(&self) -> Result<Option<Writer>> {
-        self.permit(Some(Duration::ZERO))
+        in_time(self.permit(Some(Duration::ZERO)))
     }
 
     /// A writer, if a permit becomes free in time.
     pub fn writer_timeout(&self, timeout: Duration) -> Result<Writer> {
-        self.permit(Some(timeout))?.ok_or(Error::TimedOut(timeout))
+        self.permit(Some(timeout))
     }
 
-    fn permit(&self, timeout: Option<Duration>) -> Result<Option<Writer>> {
-        let core = &self.at.core;
-        core.env.check_fork()?;
+    fn permit(&self, timeout: Option<Duration>) -> Result<Writer> {
+        let core = self.at.core()?;
         let permit = core.lease(core.permits(), timeout)?;
-        Ok(permit.map(|permit| Writer::new(&self.at, permit)))
+        Ok(Writer::new(&self.at, permit))
     }
 
     /// Bytes that the arena may use now.
     pub fn limit(&self) -> u64 {
-        // 0 in a forked child, which does not have the header.
-        self.at.core.env.check_fork().map_or(0, |()| self.at.core.limit())
+        self.at.core().map_or(0, |core| core.limit())
     }
 
     /// Changes the limit, up to the capacity. Below what is in use, it only stops growth.
     pub fn set_limit(&self, bytes: u64) -> Result<()> {
-        self.at.core.env.check_fork()?;
-        let capacity = self.at.core.geo.params.capacity;
+        let core = self.at.core()?;
+        let capacity = core.geo.params.capacity;
         if bytes == 0 || bytes > capacity {
             return Err(Error::invalid(format!(
                 "the limit must be from 1 to the capacity, {capacity} bytes, not {bytes}"
             )));
         }
-        self.at.core.env.store(header::LIMIT, bytes, Relaxed);
+        core.env.store(header::LIMIT, bytes, Relaxed);
         Ok(())
     }
 
     /// Gives the memory of freed objects back to the system. Returns how many bytes that were.
     pub fn trim(&self) -> Result<u64> {
-        self.at.core.env.check_fork()?;
-        self.at.core.recover(true)?;
-        self.at.core.return_stash();
-        Ok(self.at.core.trim(u64::MAX))
+        let core = self.at.core()?;
+        core.recover(true)?;
+        core.return_stash();
+        Ok(core.trim(u64::MAX))
     }
 
     /// Settles what dead participants left. Others do that too, when they come or run short.
     pub fn recover(&self) -> Result<Recovered> {
-        self.at.core.env.check_fork()?;
-        self.at.core.recover(true)
+        self.at.core()?.recover(true)
     }
 
     /// Checks every rule of the arena; an empty list means that it is sound.
     pub fn verify(&self) -> Result<Vec<Violation>> {
-        self.at.core.env.check_fork()?;
-        self.at.core.verify()
+        self.at.core()?.verify()
     }
 
     /// Checks every rule of the arena, and then reads every object that somebody keeps: batches with all their values,
@@ -708,49 +610,16 @@ impl Arena {
 
     /// What it holds.
     pub fn stats(&self) -> Result<Stats> {
-        self.at.core.env.check_fork()?;
-        stats(&self.at.core)
+        stats(self.at.core()?)
     }
 
     /// Its channels and feeds, by name.
     pub fn channels(&self) -> Result<Vec<ChannelInfo>> {
-        self.at.core.env.check_fork()?;
-        channels(&self.at.core)
+        channels(self.at.core()?)
     }
 
     /// Who takes part, and what each keeps.
     pub fn who(&self) -> Result<Vec<Holder>> {
-        self.at.core.env.check_fork()?;
-        holders(&self.at.core)
-    }
-}
-
-impl Attachment {
-    /// Runs `f`; when memory runs out, makes room and tries again: first freed memory, then what the
-    /// dead left. The error that remains names who keeps the most.
-    pub(crate) fn with_room<T>(&self, mut f: impl FnMut() -> Result<T>) -> Result<T> {
-        let mut asked = match f() {
-            Err(Error::NoSpace { asked, .. }) => asked,
-            other => return other,
-        };
-        for thorough in [false, true] {
-            if thorough {
-                // It may need memory itself for some of it; what it freed counts.
-                let _ = self.core.recover(true);
-                self.core.return_stash();
-                asked = u64::MAX;
-            }
-            self.core.trim(asked);
-            match f() {
-                Err(Error::NoSpace { .. }) => {}
-                other => return other,
-            }
-        }
-        match f() {
-            Err(Error::NoSpace { asked, free, bound, of, hint, .. }) => {
-                Err(Error::NoSpace { asked, free, bound, of, hint, largest_holders: largest_holders(&self.core) })
-            }
-            other => other,
-        }
+        holders(self.at.core()?)
     }
 }

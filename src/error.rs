@@ -3,52 +3,150 @@
 //! Every message says what was wrong, the numbers, and what to do. Bad input, damaged segments
 //! and full memory arrive here; none of them panics.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
+
+use arrow_schema::ArrowError;
 
 /// The result of everything that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// A process that holds memory of the arena, named by [`Error::NoSpace`] and [`crate::Arena::who`].
+/// A process that holds memory of the arena, named by [`Error::NoSpace`].
+///
+/// ```
+/// # use faretra::HolderBytes;
+/// fn largest(holders: &[HolderBytes]) -> Option<u32> {
+///     holders.first().map(|holder| holder.pid)
+/// }
+/// # assert_eq!(largest(&[]), None);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HolderBytes {
-    /// Process id as that process saw it (another PID namespace has other numbers).
+    /// Process id as that process sees it (another PID namespace has other numbers).
     pub pid: u32,
-    /// Bytes that stay in memory because of it: pinned objects no name keeps, and its drafts.
+    /// Bytes that stay in memory because of this process: its drafts, and objects that it pins and no name keeps.
     pub bytes: u64,
-    /// Whether the process is stopped (SIGSTOP, debugger), where this process can see it.
+    /// Whether the process is stopped (SIGSTOP, debugger), where the process that asks can see it.
     pub stopped: bool,
 }
 
+/// What kind of thing was not found; see [`Error::NotFound`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Missing {
+    /// An arena. `within` is the directory.
+    Arena,
+    /// A published object, channel, feed or lock. `within` is the arena's name.
+    Object,
+    /// A column. `within` is the name of the batch, and empty for a draft.
+    Column,
+    /// A member of a bundle. `within` is the bundle's name.
+    Member,
+    /// The schema of a feed to which no batch was appended. `within` is the arena's name.
+    Schema,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Missing::Arena => "arena",
+            Missing::Object => "object",
+            Missing::Column => "column",
+            Missing::Member => "member",
+            Missing::Schema => "schema",
+        })
+    }
+}
+
+/// Which bound left no room for more bytes; see [`Error::NoSpace`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Bound {
+    /// The arena's limit. [`Arena::set_limit`](crate::Arena::set_limit) raises it.
+    Limit,
+    /// The file system that the arena's file lies on.
+    FileSystem,
+    /// Neither: the limit and the file system have room, and the kernel refused. A memory cgroup is full, or a filter of
+    /// system calls forbids what is needed. The numbers are those of the limit.
+    Kernel,
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Bound::Limit | Bound::Kernel => "limit",
+            Bound::FileSystem => "file system",
+        })
+    }
+}
+
+/// What there is a fixed number of; see [`Error::Limit`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Counted {
+    /// Processes that take part in an arena.
+    Participants,
+    /// Objects of one power of two of bytes.
+    Objects,
+    /// Subscribers of one feed.
+    Subscribers,
+}
+
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Counted::Participants => "participants",
+            Counted::Objects => "objects of this size",
+            Counted::Subscribers => "subscribers of one feed",
+        })
+    }
+}
+
 /// Why something could not be done.
-#[derive(Debug, thiserror::Error)]
+///
+/// The variants are sorted by what the caller can do. [`Error::code`] is a stable name of each, [`Error::fact`] and
+/// [`Error::advice`] are the two halves of its message. Every error is `Send + Sync + 'static`, so `?` turns it into
+/// `Box<dyn std::error::Error + Send + Sync>` and its like.
+///
+/// ```
+/// use faretra::{Arena, Error};
+///
+/// match Arena::open("no-such-arena") {
+///     Err(Error::NotFound { name, .. }) => assert_eq!(name, "no-such-arena"),
+///     Err(other) => panic!("{}: {other}", other.code()),
+///     Ok(_) => panic!("nobody made it"),
+/// }
+/// ```
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// A name, size or option is not usable. Nothing was changed: correct the call.
-    #[error("{0}")]
     Invalid(String),
 
-    /// No arena, or no object, of this name. Create it, publish it, or wait for it.
-    #[error("no {what} named `{name}`{hint}")]
+    /// There is nothing of this name. Create it, publish it, or wait for it.
     NotFound {
-        /// `arena` or `object`.
-        what: &'static str,
+        /// What kind of thing was asked for.
+        what: Missing,
         /// The name that was asked for.
         name: String,
-        /// Where it was looked for and what to do, with a leading separator; may be empty.
-        hint: String,
+        /// Where it was looked for: see each kind of [`Missing`].
+        within: String,
+        /// What is there instead, or what happened to it; may be empty.
+        detail: String,
     },
 
     /// An arena of this name exists already. Open it, or remove it first.
-    #[error("arena `{name}` exists already at {path}: open it, or remove it with `faretra rm {name}`")]
     AlreadyExists {
         /// The arena's name.
         name: String,
-        /// Where it lies.
+        /// The arena's file.
         path: PathBuf,
     },
 
-    /// `publish_if` met another version than the one it was to replace.
-    #[error("`{name}` is at version {found}, not {expected}: read it again and retry")]
+    /// [`Writer::publish_if`](crate::Writer::publish_if) met another version than the one that it was to replace. Read the
+    /// object again, and retry.
     Conflict {
         /// The object's name.
         name: String,
@@ -59,48 +157,48 @@ pub enum Error {
     },
 
     /// Memory ran out: the arena's limit, the file system, or a memory cgroup. Nothing was lost,
-    /// and a smaller request still works.
-    #[error(
-        "no room for {asked} bytes: {free} bytes free of the {bound} {of} bytes{}; {hint}",
-        holders_text(.largest_holders)
-    )]
+    /// and a smaller request still works. Remove objects or raise the bound, and retry.
     NoSpace {
         /// Bytes that were asked for.
         asked: u64,
         /// Bytes that could still be had.
         free: u64,
-        /// What ran out: `limit of` or `file system of`.
-        bound: &'static str,
-        /// Its size in bytes.
+        /// What ran out.
+        bound: Bound,
+        /// The size of what ran out, in bytes.
         of: u64,
         /// The processes that hold the most memory that no name keeps, largest first.
         largest_holders: Vec<HolderBytes>,
+    },
+
+    /// One thing is larger than any arena, or this arena, can have it. Waiting does not help: make it smaller.
+    TooLarge {
+        /// What is too large, in what unit.
+        what: &'static str,
+        /// The size that was asked for.
+        asked: u64,
+        /// The largest size that can be.
+        most: u64,
         /// What to do.
         hint: &'static str,
     },
 
-    /// One of the fixed numbers of the arena is used up.
-    #[error("{what}: the arena has {limit} and all are in use; {hint}")]
+    /// All of a fixed number of things are in use. Wait until one is free, or end one.
     Limit {
-        /// What ran out.
-        what: &'static str,
+        /// What all are in use of.
+        what: Counted,
         /// How many there are.
         limit: u64,
-        /// What to do.
-        hint: &'static str,
     },
 
-    /// The wait ended before what was waited for came.
-    #[error("timed out after {0:?}")]
-    TimedOut(std::time::Duration),
+    /// The wait ended before what was waited for came. Wait again, or give up.
+    TimedOut(Duration),
 
     /// A channel or feed did not take a value: what [`crate::SendError`], which gives the value back, becomes where
     /// only the reason matters.
-    #[error("not sent: {0}")]
     NotSent(&'static str),
 
     /// The value is of another kind, element type, shape or schema than was asked for.
-    #[error("`{name}` is {found}, not {expected}")]
     Mismatch {
         /// What was read or written.
         name: String,
@@ -111,7 +209,6 @@ pub enum Error {
     },
 
     /// The file is not an arena that this version can use: foreign, of another version, or cut.
-    #[error("{path} cannot be used as an arena: {reason}")]
     NotAnArena {
         /// The file.
         path: PathBuf,
@@ -120,11 +217,9 @@ pub enum Error {
     },
 
     /// Something in the segment contradicts itself. Other objects may still be fine.
-    #[error("the arena is damaged: {0}; run `faretra verify`")]
     Damaged(String),
 
     /// The arena belongs to somebody else, or others may write it; see [`crate::Options::trust_others`].
-    #[error("{path} is not safe to open: {reason}")]
     Untrusted {
         /// The file.
         path: PathBuf,
@@ -132,12 +227,10 @@ pub enum Error {
         reason: String,
     },
 
-    /// This handle was inherited through fork. The child has to open the arena itself.
-    #[error("this arena handle came through fork (opened by process {0}): open the arena again in the child")]
+    /// This handle was inherited through fork, from the process of this id. The child has to open the arena itself.
     Forked(u32),
 
     /// The operating system refused.
-    #[error("cannot {action} {path}: {source}")]
     Os {
         /// What was tried.
         action: &'static str,
@@ -148,8 +241,157 @@ pub enum Error {
     },
 
     /// arrow could not make sense of a value.
-    #[error("arrow: {0}")]
-    Arrow(#[from] arrow_schema::ArrowError),
+    Arrow(ArrowError),
+}
+
+impl Error {
+    /// Returns the stable name of this kind of error, for programs that tell kinds apart in another language or in a log:
+    /// one of `invalid`, `not_found`, `already_exists`, `conflict`, `no_space`, `too_large`, `limit`, `timed_out`,
+    /// `not_sent`, `mismatch`, `not_an_arena`, `damaged`, `untrusted`, `forked`, `os` and `arrow`. A later version may add
+    /// names and changes none.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Error::Invalid(_) => "invalid",
+            Error::NotFound { .. } => "not_found",
+            Error::AlreadyExists { .. } => "already_exists",
+            Error::Conflict { .. } => "conflict",
+            Error::NoSpace { .. } => "no_space",
+            Error::TooLarge { .. } => "too_large",
+            Error::Limit { .. } => "limit",
+            Error::TimedOut(_) => "timed_out",
+            Error::NotSent(_) => "not_sent",
+            Error::Mismatch { .. } => "mismatch",
+            Error::NotAnArena { .. } => "not_an_arena",
+            Error::Damaged(_) => "damaged",
+            Error::Untrusted { .. } => "untrusted",
+            Error::Forked(_) => "forked",
+            Error::Os { .. } => "os",
+            Error::Arrow(_) => "arrow",
+        }
+    }
+
+    /// Returns the first half of the message: what was wrong, with the numbers. For programs that give advice of their own.
+    pub fn fact(&self) -> String {
+        match self {
+            Error::Invalid(text) => text.clone(),
+            Error::NotFound { what: Missing::Schema, name, .. } => format!("the feed `{name}` has no schema yet"),
+            Error::NotFound { what, name, within, .. } => {
+                let place = match what {
+                    Missing::Arena | Missing::Schema => within.clone(),
+                    Missing::Object => format!("arena `{within}`"),
+                    Missing::Column if within.is_empty() => "the draft".into(),
+                    Missing::Column => format!("`{within}`"),
+                    Missing::Member => format!("the bundle `{within}`"),
+                };
+                format!("no {what} named `{name}` in {place}")
+            }
+            Error::AlreadyExists { name, path } => format!("arena `{name}` exists already at {}", path.display()),
+            Error::Conflict { name, expected, found } => format!("`{name}` is at version {found}, not {expected}"),
+            Error::NoSpace { asked, free, bound, of, largest_holders } => format!(
+                "no room for {asked} bytes: {free} bytes free of the {bound} of {of} bytes{}",
+                holders_text(largest_holders)
+            ),
+            Error::TooLarge { what, asked, most, .. } => format!("{asked} {what} are too many: {most} are the most"),
+            Error::Limit { what, limit } => format!("{what}: all {limit} are in use"),
+            Error::TimedOut(after) => format!("timed out after {after:?}"),
+            Error::NotSent(why) => format!("not sent: {why}"),
+            Error::Mismatch { name, expected, found } => format!("`{name}` is {found}, not {expected}"),
+            Error::NotAnArena { path, reason } => format!("{} cannot be used as an arena: {reason}", path.display()),
+            Error::Damaged(what) => format!("the arena is damaged: {what}"),
+            Error::Untrusted { path, reason } => format!("{} is not safe to open: {reason}", path.display()),
+            Error::Forked(pid) => format!("this arena handle came through fork (opened by process {pid})"),
+            Error::Os { action, path, source } => format!("cannot {action} {}: {source}", path.display()),
+            Error::Arrow(error) => format!("arrow: {error}"),
+        }
+    }
+
+    /// Returns the second half of the message: what to do, in terms of this crate. `None` where the first half says all
+    /// there is.
+    pub fn advice(&self) -> Option<&str> {
+        Some(match self {
+            Error::NotFound { detail, .. } if !detail.is_empty() => detail,
+            Error::NotFound { what: Missing::Arena, .. } => {
+                "make it with `Options::create`; `Options::list` tells which there are"
+            }
+            Error::NotFound { what: Missing::Object, .. } => "`Arena::names` tells which there are",
+            Error::NotFound { what: Missing::Schema, .. } => "nothing was appended to it",
+            Error::AlreadyExists { .. } => "open it with `Options::open`, or remove it first with `Options::remove`",
+            Error::Conflict { .. } => "read it again and retry",
+            Error::NoSpace { bound: Bound::Limit, .. } => {
+                "raise the limit with `Arena::set_limit`, or remove objects; `Arena::who` tells what keeps them"
+            }
+            Error::NoSpace { bound: Bound::FileSystem, .. } => {
+                "remove objects or files there, or use a larger tmpfs with `Options::dir`"
+            }
+            Error::NoSpace { bound: Bound::Kernel, .. } => {
+                "the kernel refused all the same: see the memory cgroup of this process"
+            }
+            Error::TooLarge { hint, .. } => hint,
+            Error::Limit { what: Counted::Participants | Counted::Subscribers, .. } => {
+                "end some; `Arena::who` tells which processes they are"
+            }
+            Error::Limit { what: Counted::Objects, .. } => {
+                "remove some, put several values in one table or bundle, or create the arena with a larger capacity"
+            }
+            Error::Damaged(_) => "`Arena::verify` tells what else is wrong",
+            Error::Forked(_) => "open the arena again in the child",
+            _ => return None,
+        })
+    }
+
+    pub(crate) fn damaged(what: impl Into<String>) -> Error {
+        Error::Damaged(what.into())
+    }
+
+    pub(crate) fn invalid(what: impl Into<String>) -> Error {
+        Error::Invalid(what.into())
+    }
+}
+
+/// The whole message, on one line: [`Error::fact`], and [`Error::advice`] where there is some.
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.fact())?;
+        match self.advice() {
+            Some(advice) => write!(f, "; {advice}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Os { source, .. } => Some(source),
+            Error::Arrow(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<ArrowError> for Error {
+    fn from(error: ArrowError) -> Error {
+        Error::Arrow(error)
+    }
+}
+
+/// For readers of arrow, whose items are arrow's errors.
+impl From<Error> for ArrowError {
+    fn from(error: Error) -> ArrowError {
+        match error {
+            Error::Arrow(error) => error,
+            error => ArrowError::ExternalError(Box::new(error)),
+        }
+    }
+}
+
+/// `None` where a wait ended before what was waited for came.
+pub(crate) fn in_time<T>(waited: Result<T>) -> Result<Option<T>> {
+    match waited {
+        Ok(done) => Ok(Some(done)),
+        Err(Error::TimedOut(_)) => Ok(None),
+        Err(e) => Err(e),
+    }
 }
 
 fn holders_text(holders: &[HolderBytes]) -> String {
@@ -165,14 +407,4 @@ fn holders_text(holders: &[HolderBytes]) -> String {
         text.push(')');
     }
     text
-}
-
-impl Error {
-    pub(crate) fn damaged(what: impl Into<String>) -> Error {
-        Error::Damaged(what.into())
-    }
-
-    pub(crate) fn invalid(what: impl Into<String>) -> Error {
-        Error::Invalid(what.into())
-    }
 }

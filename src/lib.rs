@@ -33,10 +33,21 @@
 //! * Memory runs out: [`Error::NoSpace`] says how much was asked, how much is free, and who keeps the
 //!   most. Nothing is lost, and never SIGBUS from our own writes.
 //! * A reader that does not let go keeps what it reads in memory. [`Arena::who`] names it.
-//! * After `fork`, the child's handles are [`Error::Forked`]: open the arena there anew. Batches,
-//!   columns and arrays that the parent had read stay readable in the child for as long as the parent keeps them.
+//! * After `fork`, the child has to open the arena itself; see below.
 //! * Processes that can write the segment are trusted to run this code. They are not trusted to stay
 //!   alive, or to be fast. See [`Options::trust_others`].
+//!
+//! # In a forked child
+//!
+//! A child of `fork` does not take part in the arenas that its parent has open. One rule says what every handle, guard and
+//! value does there that came through `fork`:
+//!
+//! * A call that can fail returns [`Error::Forked`].
+//! * A call that returns a number which lies in the arena returns 0.
+//! * Dropping a handle, a guard, a lease or a draft does nothing: what it held is the parent's.
+//! * Batches, columns, arrays and bytes that the parent had read stay readable, for as long as the parent keeps them.
+//!
+//! [`Arena::open`] in the child takes part in the arena anew.
 #![cfg_attr(feature = "proof", allow(missing_docs))]
 
 mod core;
@@ -46,6 +57,7 @@ mod value;
 mod arena;
 pub mod channel;
 pub mod feed;
+mod held;
 mod mutable;
 mod port;
 mod reader;
@@ -53,15 +65,17 @@ mod report;
 pub mod sync;
 mod writer;
 
-pub use crate::core::recover::{Recovered, Violation};
+pub use crate::core::recover::Recovered;
 pub use crate::core::tables::Kind;
-pub use crate::value::array::{AnyView, Array, ArrayInfo, Element, ElementType};
+pub use crate::core::verify::Violation;
+pub use crate::value::array::{AnyView, Array, ArrayInfo, Order};
 pub use crate::value::draft::{Bits, Text};
+pub use crate::value::element::{Element, ElementType};
 pub use crate::value::schema::MAX_DEPTH;
 pub use arena::{Arena, GIB, KIB, MIB, Options};
-pub use channel::{Lease, Receiver, RecvError, SendError, Sender};
-pub use error::{Error, HolderBytes, Result};
-pub use feed::{Feed, Subscriber};
+pub use channel::{ForwardError, Lease, Receiver, RecvError, SendError, Sender};
+pub use error::{Bound, Counted, Error, HolderBytes, Missing, Result};
+pub use feed::{AppendError, Feed, Subscriber, SubscriberError};
 pub use mutable::{MAX_PARTITIONS, MutableArray, Rows, RowsMut};
 pub use reader::{Batch, Bundled, Column, IpcMessages, Object, Table};
 pub use report::{ArenaInfo, ChannelInfo, Entry, Holder, Observer, Stats};
@@ -83,15 +97,16 @@ pub mod arrow {
 #[doc(hidden)]
 pub mod proof {
     pub use crate::core::broadcast::Found;
+    pub use crate::core::cell::{End, Ring};
     pub use crate::core::geometry::{DIRTY, Geometry, PAGE, Params, Set, Zone, header, lock, meta, ring};
-    pub use crate::core::lock::{Form, Lease, Leases, PARTITION, SLOTS, Slots};
+    pub use crate::core::lease::{Lease, Leases};
+    pub use crate::core::list::Named;
+    pub use crate::core::lock::{Form, PARTITION, SLOTS, Slots};
     pub use crate::core::mem::{Load, Mem};
-    pub use crate::core::name::Named;
-    pub use crate::core::ring::{End, Outcome, Ring, Taken};
+    pub use crate::core::ring::{Outcome, Taken};
     pub use crate::core::seat::{Core, Env, info};
-    pub use crate::core::segment::{closer, closing, life};
     pub use crate::core::sys::{Full, Process, Sys};
     pub use crate::core::tables::{Entry, Tables};
-    pub use crate::core::word::{Bell, Id, Life, Owner, Place, Seat, SeatState, State, Ticket, Turn};
+    pub use crate::core::word::{ArenaLife, Bell, Id, Life, Owner, Place, Seat, SeatState, State, Ticket, Turn};
     pub use crate::core::zone::Draft;
 }

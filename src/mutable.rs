@@ -8,29 +8,32 @@ use std::time::{Duration, Instant};
 use ndarray::{ArrayView, ArrayViewMut, Dimension};
 
 use crate::arena::Arena;
-use crate::core::lock::{Form, Leases, PARTITION};
+use crate::core::lease::{Lease, Leases};
+use crate::core::lock::{Form, PARTITION};
 use crate::core::tables::Kind;
 use crate::core::word::Id;
-use crate::error::{Error, Result};
-use crate::sync::{Handle, Held};
-use crate::value::array::{Array, ArrayInfo, Element};
+use crate::error::{Error, Result, in_time};
+use crate::held::{Held, Keeper};
+use crate::sync::Handle;
+use crate::value::array::{Array, ArrayInfo, Order};
+use crate::value::element::Element;
 use crate::value::view::{Pin, Sheet, Stretch};
 use crate::writer::Writer;
 
-/// Most partitions of a [`MutableArray`].
+/// The most partitions that a [`MutableArray`] can have.
 pub const MAX_PARTITIONS: usize = 4096;
 
-/// An n-dimensional array, shared for writing.
+/// An n-dimensional array that several processes write.
 ///
-/// It is divided along its first axis into partitions. One process at a time writes a partition, or up to
-/// 7 readers read it; different partitions do not wait for each other. When everything is written,
-/// [`freeze`](MutableArray::freeze) makes it an ordinary immutable array without a copy.
+/// The array is divided along its first axis into partitions. One process at a time writes a partition, or up to
+/// 7 readers read it. Processes that use different partitions do not wait for each other. When everything is written,
+/// [`MutableArray::freeze`] makes the array an ordinary immutable one, without a copy.
 ///
-/// A process that dies while it writes leaves its partition half written. Whoever gets it next is told, by
-/// `recovered()` of the guard, until somebody calls [`RowsMut::mark_consistent`].
+/// A process that dies while it writes leaves its partition half written. Whoever gets the partition next is told by
+/// [`RowsMut::recovered`] or [`Rows::recovered`], until somebody calls [`RowsMut::mark_consistent`].
 ///
-/// Rows are lent for as long as their guard lives; a process that asks for rows that it has already waits
-/// for itself, so use the timed forms where that may happen. Waits notice within 100 ms that a holder died.
+/// Rows are lent for as long as their guard lives. A process that asks for rows that it has already waits for itself: use
+/// the timed forms where that may happen. A wait notices within 100 ms that a holder died.
 ///
 /// ```
 /// use faretra::{Arena, MIB, MutableArray};
@@ -79,12 +82,13 @@ fn form(partitions: usize) -> Form {
 }
 
 impl Writer {
-    /// A new mutable array of zeros, in C order, in so many partitions of nearly equal size.
+    /// Publishes a new mutable array of zeros under `name` and returns it. Its elements lie in C order, in `partitions`
+    /// partitions of nearly equal numbers of rows.
     ///
     /// # Errors
     ///
-    /// [`Error::Conflict`] if something is published under the name; [`Error::Invalid`] for an array without
-    /// axes, or no partitions, or more than it has rows or than [`MAX_PARTITIONS`]; [`Error::NoSpace`].
+    /// [`Error::Conflict`] if something is published under `name`; [`Error::Invalid`] for an array without axes, and for 0
+    /// partitions, more than the array has rows, or more than [`MAX_PARTITIONS`]; [`Error::NoSpace`].
     pub fn mutable_array<T: Element, D: Dimension>(
         &self,
         name: &str,
@@ -103,53 +107,51 @@ impl Writer {
                 rows.clamp(1, MAX_PARTITIONS)
             )));
         }
-        let info = ArrayInfo::new(T::TYPE, shape.slice(), false);
+        let info = ArrayInfo::new(T::TYPE, shape.slice(), Order::C);
         let bytes = info.object_bytes()?;
         let at = self.attachment();
+        let core = at.core()?;
         at.with_room(|| {
             let mut elements = Sheet::new(at, Kind::Array, bytes)?;
             elements.bytes()?.fill(0);
             info.write_header(elements.bytes()?)?;
             elements.set_rows(info.shape.iter().product::<usize>() as u64);
-            let root = at.core.draft_lock(form(partitions))?;
+            let root = core.draft_lock(form(partitions))?;
             let made = elements.give_to(root, 0).and_then(|()| {
-                at.core.set_meta(
-                    root.id,
-                    crate::core::geometry::meta::ROWS,
-                    info.shape.iter().product::<usize>() as u64,
-                );
-                at.core.publish(name, root, Some(0))
+                core.set_meta(root.id, crate::core::geometry::meta::ROWS, info.shape.iter().product::<usize>() as u64);
+                core.publish(name, root, Some(0))
             });
-            made.inspect_err(|_| at.core.drop_draft(root))
+            made.inspect_err(|_| core.drop_draft(root))
         })?;
         Arena::of(at).mutable_array(name)
     }
 }
 
 impl Arena {
-    /// The mutable array of this name, which [`Writer::mutable_array`] made.
+    /// Returns the mutable array `name`, which somebody made with [`Writer::mutable_array`].
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`]; [`Error::Mismatch`] if the name is something else's, or element type or rank
-    /// differ.
+    /// [`Error::NotFound`] if there is no object of that name; [`Error::Mismatch`] if the object is no mutable array (any
+    /// more), or one of another element type or rank.
     pub fn mutable_array<T: Element, D: Dimension>(&self, name: &str) -> Result<MutableArray<T, D>> {
         let at = self.attachment();
         let pin = Pin::named(at, name)?.ok_or_else(|| self.missing(name))?;
-        let found = at.core.kind(pin.id())?;
+        let core = at.core()?;
+        let found = core.kind(pin.id())?;
         if found != Kind::MutableArray {
             let expected = Kind::MutableArray.to_string();
             return Err(Error::Mismatch { name: name.into(), expected, found: found.to_string() });
         }
-        let leases = at.core.leases_of(pin.id())?;
+        let leases = core.leases_of(pin.id())?;
         let leases = leases.ok_or_else(|| Error::damaged(format!("the mutable array `{name}` has no partitions")))?;
         let partitions = (leases.count / PARTITION) as usize;
         let says = |f: &Form| format!("a mutable array of {} partitions", f.size);
-        at.core.check_form(pin.id(), name, &form(partitions), says)?;
+        core.check_form(pin.id(), name, &form(partitions), says)?;
         let part = pin.part(pin.id(), 0)?;
         let info = pin.array_info(part)?;
         info.dimension::<T, D>(name)?;
-        if info.fortran || info.shape.is_empty() || partitions == 0 {
+        if info.order != Order::C || info.shape.is_empty() || partitions == 0 {
             return Err(Error::damaged(format!("`{name}` cannot be divided: {info:?}, {partitions} partitions")));
         }
         let handle = Handle { pin: Arc::new(pin) };
@@ -158,99 +160,99 @@ impl Arena {
 }
 
 impl<T: Element, D: Dimension> MutableArray<T, D> {
-    /// The length of each axis.
+    /// Returns the length of each axis.
     pub fn shape(&self) -> &[usize] {
         &self.info.shape
     }
 
-    /// How many partitions it has.
+    /// Returns the number of partitions.
     pub fn partitions(&self) -> usize {
         self.partitions
     }
 
-    /// The rows (indices of the first axis) of a partition. Empty for one that does not exist.
+    /// Returns the rows (indices of the first axis) that a partition has. The range is empty for a partition that does not
+    /// exist.
     pub fn rows_of(&self, partition: usize) -> Range<usize> {
         let rows = self.info.shape.first().copied().unwrap_or(0) as u128;
         let edge = |i: usize| (rows * i.min(self.partitions) as u128 / self.partitions as u128) as usize;
         edge(partition)..edge(partition.saturating_add(1))
     }
 
-    /// Whether it is frozen: an ordinary array, which nobody can write to.
+    /// Returns whether the array is frozen: then it is an ordinary array, which nobody can write to.
     pub fn is_frozen(&self) -> Result<bool> {
-        let core = &self.handle.at().core;
-        core.env.check_fork()?;
-        Ok(core.is_frozen(self.handle.id()))
+        Ok(self.handle.core()?.is_frozen(self.handle.id()))
     }
 
-    /// The right to write to a partition, as soon as nobody else writes or reads it.
+    /// Waits until nobody else writes or reads a partition, and returns the right to write to it.
     ///
     /// # Errors
     ///
     /// [`Error::Invalid`] if there is no such partition, or the array is frozen.
     pub fn write(&self, partition: usize) -> Result<RowsMut<T, D>> {
-        self.take_mut(self.one(partition)?, None)?.ok_or(Error::TimedOut(Duration::MAX))
+        self.take_mut(self.one(partition)?, None)
     }
 
     /// Returns the right to write to a partition, or `None` if somebody writes or reads that partition now.
     pub fn try_write(&self, partition: usize) -> Result<Option<RowsMut<T, D>>> {
-        self.take_mut(self.one(partition)?, Some(Duration::ZERO))
+        in_time(self.take_mut(self.one(partition)?, Some(Duration::ZERO)))
     }
 
     /// Returns the right to write to a partition. Fails with [`Error::TimedOut`] if somebody still writes or reads that
     /// partition after `timeout`.
     pub fn write_timeout(&self, partition: usize, timeout: Duration) -> Result<RowsMut<T, D>> {
-        self.take_mut(self.one(partition)?, Some(timeout))?.ok_or(Error::TimedOut(timeout))
+        self.take_mut(self.one(partition)?, Some(timeout))
     }
 
-    /// The right to write to the whole array. Partitions are taken in their order, so two who ask for all
-    /// of them do not block each other.
+    /// Waits until every partition is free, and returns the right to write to the whole array. Partitions are taken in their
+    /// order, so that two processes which ask for all of them do not block each other.
     pub fn write_all(&self) -> Result<RowsMut<T, D>> {
-        self.take_mut(0..self.partitions, None)?.ok_or(Error::TimedOut(Duration::MAX))
+        self.take_mut(0..self.partitions, None)
     }
 
     /// Returns the right to write to the whole array. Fails with [`Error::TimedOut`] if not every partition is free within
     /// `timeout`, which is for all of them together; then this call keeps none.
     pub fn write_all_timeout(&self, timeout: Duration) -> Result<RowsMut<T, D>> {
-        self.take_mut(0..self.partitions, Some(timeout))?.ok_or(Error::TimedOut(timeout))
+        self.take_mut(0..self.partitions, Some(timeout))
     }
 
-    /// The right to read a partition, as soon as nobody writes it and fewer than 7 read it.
+    /// Waits until nobody writes a partition and fewer than 7 read it, and returns the right to read it.
     ///
     /// # Errors
     ///
     /// [`Error::Invalid`] if there is no such partition.
     pub fn read(&self, partition: usize) -> Result<Rows<T, D>> {
-        self.take(self.one(partition)?, None)?.ok_or(Error::TimedOut(Duration::MAX))
+        self.take(self.one(partition)?, None)
     }
 
     /// Returns the right to read a partition, or `None` if somebody writes that partition now.
     pub fn try_read(&self, partition: usize) -> Result<Option<Rows<T, D>>> {
-        self.take(self.one(partition)?, Some(Duration::ZERO))
+        in_time(self.take(self.one(partition)?, Some(Duration::ZERO)))
     }
 
     /// Returns the right to read a partition. Fails with [`Error::TimedOut`] if somebody still writes that partition after
     /// `timeout`.
     pub fn read_timeout(&self, partition: usize, timeout: Duration) -> Result<Rows<T, D>> {
-        self.take(self.one(partition)?, Some(timeout))?.ok_or(Error::TimedOut(timeout))
+        self.take(self.one(partition)?, Some(timeout))
     }
 
-    /// The right to read the whole array: nobody writes any of it meanwhile.
+    /// Waits until no partition is written, and returns the right to read the whole array: nobody writes any of it meanwhile.
     pub fn read_all(&self) -> Result<Rows<T, D>> {
-        self.take(0..self.partitions, None)?.ok_or(Error::TimedOut(Duration::MAX))
+        self.take(0..self.partitions, None)
     }
 
     /// Returns the right to read the whole array. Fails with [`Error::TimedOut`] if some partition is still written after
     /// `timeout`, which is for all of them together.
     pub fn read_all_timeout(&self, timeout: Duration) -> Result<Rows<T, D>> {
-        self.take(0..self.partitions, Some(timeout))?.ok_or(Error::TimedOut(timeout))
+        self.take(0..self.partitions, Some(timeout))
     }
 
-    /// Makes it an ordinary immutable array, without a copy, as soon as nobody writes or reads it. Its name is an
-    /// array's from here on. A frozen array is given back as it is.
+    /// Waits until nobody writes or reads the array, and makes it an ordinary immutable array, without a copy. From here on
+    /// its name stands for that array, which [`Arena::array`] returns too. If the array is frozen already, returns it at
+    /// once.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] if a writer died in a partition and nobody marked that consistent.
+    /// [`Error::Invalid`] if a writer died in a partition and nobody has called [`RowsMut::mark_consistent`] since.
     pub fn freeze(&self) -> Result<Array<T, D>> {
         self.freeze_by(None)
     }
@@ -264,24 +266,23 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
     fn freeze_by(&self, timeout: Option<Duration>) -> Result<Array<T, D>> {
         if !self.is_frozen()? {
             match self.take_mut(0..self.partitions, timeout) {
-                Ok(Some(all)) => {
-                    if let Some(broken) = all.held.iter().position(|held| !held.consistent) {
+                Ok(all) => {
+                    if let Some(broken) = all.held.iter().position(|held| !held.is_consistent()) {
                         return Err(Error::invalid(format!(
                             "partition {broken} of `{}` was left half written: write it, and mark it consistent",
                             self.name
                         )));
                     }
-                    self.handle.at().core.set_frozen(self.handle.id());
+                    self.handle.core()?.set_frozen(self.handle.id());
                 }
-                Ok(None) => return Err(Error::TimedOut(timeout.unwrap_or(Duration::MAX))),
                 // Somebody else froze it meanwhile.
                 Err(_) if self.is_frozen()? => {}
                 Err(e) => return Err(e),
             }
         }
         let pin = &self.handle.pin;
-        let (at, _) = pin.extent(self.part);
-        Array::from_buffer(&self.name, pin.region().slice_with_length(at as usize, pin.nbytes(self.part) as usize))
+        let at = pin.offset(self.part) as usize;
+        Array::from_buffer(&self.name, pin.region().slice_with_length(at, pin.nbytes(self.part)? as usize))
     }
 
     fn one(&self, partition: usize) -> Result<Range<usize>> {
@@ -291,26 +292,24 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
         Err(Error::invalid(format!("`{}` has {} partitions: there is no {partition}", self.name, self.partitions)))
     }
 
-    fn take_mut(&self, partitions: Range<usize>, timeout: Option<Duration>) -> Result<Option<RowsMut<T, D>>> {
+    fn take_mut(&self, partitions: Range<usize>, timeout: Option<Duration>) -> Result<RowsMut<T, D>> {
         let (rows, stretch) = self.stretch(&partitions)?;
         stretch.map_for_writing()?;
-        let core = &self.handle.at().core;
+        let core = self.handle.core()?;
         let held = self.leases(partitions, timeout, |leases, left| core.write_partition(leases, left))?;
-        let Some(held) = held else { return Ok(None) };
         // K5.
         if core.is_frozen(self.handle.id()) {
             return Err(Error::invalid(format!("`{}` is frozen: nobody can write it any more", self.name)));
         }
-        Ok(Some(RowsMut { stretch, dim: self.dim(&rows)?, rows, held, types: PhantomData }))
+        Ok(RowsMut { stretch, dim: self.dim(&rows)?, rows, held, types: PhantomData })
     }
 
-    fn take(&self, partitions: Range<usize>, timeout: Option<Duration>) -> Result<Option<Rows<T, D>>> {
+    fn take(&self, partitions: Range<usize>, timeout: Option<Duration>) -> Result<Rows<T, D>> {
         let (rows, stretch) = self.stretch(&partitions)?;
-        let core = &self.handle.at().core;
+        let core = self.handle.core()?;
         let held = self.leases(partitions, timeout, |leases, left| core.read_partition(leases, left))?;
-        let Some(held) = held else { return Ok(None) };
-        let recovered = held.iter().any(|h| h.lease.recovered);
-        Ok(Some(Rows { stretch, dim: self.dim(&rows)?, rows, recovered, _held: held, types: PhantomData }))
+        let recovered = held.iter().any(Held::recovered);
+        Ok(Rows { stretch, dim: self.dim(&rows)?, rows, recovered, _held: held, types: PhantomData })
     }
 
     /// Takes something of each partition in order; all of it, or nothing.
@@ -318,19 +317,16 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
         &self,
         partitions: Range<usize>,
         timeout: Option<Duration>,
-        take: impl Fn(Leases, Option<Duration>) -> Result<Option<crate::core::lock::Lease>>,
-    ) -> Result<Option<Vec<Held<'static>>>> {
-        self.handle.at().core.env.check_fork()?;
+        take: impl Fn(Leases, Option<Duration>) -> Result<Lease>,
+    ) -> Result<Vec<Held<Handle>>> {
         let started = Instant::now();
         let mut held = Vec::with_capacity(partitions.len());
         for partition in partitions {
             let left = timeout.map(|t| t.saturating_sub(started.elapsed()));
-            let Some(lease) = take(self.leases.part(partition as u64 * PARTITION, PARTITION), left)? else {
-                return Ok(None);
-            };
-            held.push(Held::new(&self.handle, lease));
+            let lease = take(self.leases.part(partition as u64 * PARTITION, PARTITION), left)?;
+            held.push(Held::guard(self.handle.clone(), lease));
         }
-        Ok(Some(held))
+        Ok(held)
     }
 
     /// The rows of some partitions, and where their elements lie.
@@ -351,7 +347,24 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
     }
 }
 
-/// Rows of a [`MutableArray`] that this process alone may write, until this is dropped.
+/// Rows of a [`MutableArray`] that only this process may write and read, until the guard is dropped.
+///
+/// ```
+/// # use faretra::{Arena, MIB};
+/// # let name = format!("doc-rows-mut-{}", std::process::id());
+/// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
+/// # let grid = arena.writer()?.mutable_array::<f64, ndarray::Ix2>("grid", (100, 8), 4)?;
+/// let mut rows = grid.write(1)?;
+/// assert_eq!(rows.rows(), 25..50);
+/// if rows.recovered() {
+///     // A writer died here: write all of the rows again.
+///     rows.view_mut()?.fill(0.0);
+///     rows.mark_consistent();
+/// }
+/// rows.view_mut()?[[0, 7]] = 1.5;                  // row 25 of the whole array
+/// assert_eq!(rows.view()?.sum(), 1.5);
+/// # Ok::<(), faretra::Error>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "dropping it gives the rows back at once"]
 pub struct RowsMut<T: Element, D: Dimension> {
@@ -359,29 +372,27 @@ pub struct RowsMut<T: Element, D: Dimension> {
     dim: D,
     rows: Range<usize>,
     // After the stretch: the rows are given back when nobody can look at them any more.
-    held: Vec<Held<'static>>,
+    held: Vec<Held<Handle>>,
     types: PhantomData<T>,
 }
 
 impl<T: Element, D: Dimension> RowsMut<T, D> {
-    /// Which rows of the whole array these are.
+    /// Returns which rows of the whole array these are.
     pub fn rows(&self) -> Range<usize> {
         self.rows.clone()
     }
 
-    /// Whether a writer died here, or panicked, and nobody has said since that the rows are consistent.
+    /// Returns whether a writer died or panicked in these rows, and nobody has called [`RowsMut::mark_consistent`] since.
     pub fn recovered(&self) -> bool {
-        self.held.iter().any(|held| held.lease.recovered)
+        self.held.iter().any(Held::recovered)
     }
 
-    /// Says that the rows are consistent again: the next is not told any more.
+    /// Says that the rows are consistent again: whoever gets them later is not told of the death any more.
     pub fn mark_consistent(&mut self) {
-        for held in &mut self.held {
-            held.consistent = true;
-        }
+        self.held.iter_mut().for_each(Held::mark_consistent);
     }
 
-    /// The elements, to be written.
+    /// Returns the elements, to be written.
     ///
     /// # Errors
     ///
@@ -392,13 +403,30 @@ impl<T: Element, D: Dimension> RowsMut<T, D> {
         ArrayViewMut::from_shape(self.dim.clone(), values).map_err(|e| no_elements::<T>(&e))
     }
 
-    /// The elements.
+    /// Returns the elements.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Forked`] in a forked child; [`Error::Damaged`].
     pub fn view(&self) -> Result<ArrayView<'_, T, D>> {
         view(&self.stretch, &self.dim)
     }
 }
 
-/// Rows of a [`MutableArray`] that nobody writes until this is dropped.
+/// Rows of a [`MutableArray`] that nobody writes until the guard is dropped.
+///
+/// ```
+/// # use faretra::{Arena, MIB};
+/// # let name = format!("doc-rows-{}", std::process::id());
+/// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
+/// # let grid = arena.writer()?.mutable_array::<f64, ndarray::Ix2>("grid", (100, 8), 4)?;
+/// let rows = grid.read(3)?;
+/// assert_eq!(rows.rows(), 75..100);
+/// assert!(!rows.recovered());
+/// assert_eq!(rows.view()?.dim(), (25, 8));
+/// assert!(grid.try_write(3)?.is_none());
+/// # Ok::<(), faretra::Error>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "dropping it gives the rows back at once"]
 pub struct Rows<T: Element, D: Dimension> {
@@ -406,22 +434,22 @@ pub struct Rows<T: Element, D: Dimension> {
     dim: D,
     rows: Range<usize>,
     recovered: bool,
-    _held: Vec<Held<'static>>,
+    _held: Vec<Held<Handle>>,
     types: PhantomData<T>,
 }
 
 impl<T: Element, D: Dimension> Rows<T, D> {
-    /// Which rows of the whole array these are.
+    /// Returns which rows of the whole array these are.
     pub fn rows(&self) -> Range<usize> {
         self.rows.clone()
     }
 
-    /// Whether a writer died here and left rows half written.
+    /// Returns whether a writer died or panicked in these rows and left them half written.
     pub fn recovered(&self) -> bool {
         self.recovered
     }
 
-    /// The elements.
+    /// Returns the elements.
     ///
     /// # Errors
     ///
@@ -439,3 +467,10 @@ fn view<'a, T: Element, D: Dimension>(stretch: &'a Stretch, dim: &D) -> Result<A
 fn no_elements<T: Element>(why: &dyn std::fmt::Display) -> Error {
     Error::damaged(format!("the rows of a mutable array are no {}: {why}", T::TYPE))
 }
+
+const _: fn() = || {
+    fn shared<T: Send + Sync>() {}
+    shared::<MutableArray<f64, ndarray::Ix2>>();
+    shared::<Rows<f64, ndarray::Ix2>>();
+    shared::<RowsMut<f64, ndarray::Ix2>>();
+};

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use arrow_schema::{Schema, SchemaRef};
 
+use crate::arena::Arena;
+use crate::core::cell::{End, MAX_CELLS, Ring};
 use crate::core::geometry::meta;
-use crate::core::ring::{End, Ring};
+use crate::core::ring::Outcome;
 use crate::core::seat::Core;
 use crate::core::segment::Posix;
 use crate::core::sys::Sys;
@@ -15,7 +17,7 @@ use crate::core::tables::Kind;
 use crate::core::wait::SLICE;
 use crate::core::word::Id;
 use crate::core::zone::Draft;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, in_time};
 use crate::reader::{Object, Table};
 use crate::value::schema::empty_batch;
 use crate::value::view::{Attachment, Pin, Sheet};
@@ -26,13 +28,77 @@ pub(crate) fn time_left(until: Option<Instant>) -> Option<Duration> {
     until.map(|until| until.saturating_duration_since(Instant::now()))
 }
 
-/// Which batches a channel takes.
+/// Which values a channel or feed takes.
+///
+/// ```
+/// # use faretra::{Arena, MIB};
+/// use faretra::channel::Contents;
+/// # let name = format!("doc-contents-{}", std::process::id());
+/// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
+/// let any = arena.writer()?.sender_with("any", 8, Contents::Mixed)?;
+/// any.send(ndarray::arr1(&[1.0, 2.0]).view())?;
+/// any.send(b"text".as_slice())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contents {
-    /// Batches and tables have the schema of the first one that was sent; another is [`Error::Mismatch`].
+    /// Batches and tables of one schema, which is that of the first one; another schema is an [`Error::Mismatch`]. Values
+    /// without a schema (arrays, bytes, bundles) are taken too.
     OneSchema,
-    /// Whatever is sent.
+    /// Any values, batches of different schemas among them.
     Mixed,
+}
+
+/// What a channel or feed was made as, and what opening it again has to ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RingForm {
+    pub capacity: u64,
+    pub contents: Contents,
+}
+
+/// Why no more comes, as one end of a channel or feed sees the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Somebody closed it.
+    Closed,
+    /// Nobody is at the other end.
+    Deserted,
+}
+
+impl Ended {
+    pub fn is_clean(self) -> bool {
+        self == Ended::Closed
+    }
+}
+
+/// What an attempt came to; and a wait, which returns what its last attempt came to.
+#[derive(Debug)]
+pub(crate) enum Waited<T> {
+    Came(T),
+    Ended(Ended),
+    /// Not yet; of a wait: not in time.
+    NotYet,
+}
+
+impl<T> From<Option<T>> for Waited<T> {
+    fn from(came: Option<T>) -> Waited<T> {
+        came.map_or(Waited::NotYet, Waited::Came)
+    }
+}
+
+/// Why no item was made of a value.
+#[derive(Debug)]
+pub(crate) enum NotBuilt<'a> {
+    /// There is no room for the value now; `ended`: and nobody will make any.
+    NoSpace { value: Value<'a>, error: Box<Error>, ended: Option<Ended> },
+    /// The value cannot be an item here, or it was used up.
+    Failed(Error),
+}
+
+impl From<Error> for NotBuilt<'_> {
+    fn from(error: Error) -> Self {
+        NotBuilt::Failed(error)
+    }
 }
 
 /// A channel or feed, open in this process at one of its ends.
@@ -49,38 +115,46 @@ pub(crate) struct Port {
 
 impl Drop for Port {
     fn drop(&mut self) {
-        let core = &self.at().core;
-        if core.env.check_fork().is_ok() {
+        if let Ok(core) = self.core() {
             core.leave_end(self.ring, self.end);
         }
     }
 }
 
 impl Port {
-    /// Opens a channel or feed, or makes it with `draft` if there is none. `form`: its capacity, and whether it is
-    /// mixed.
+    /// Opens a channel or feed, or makes it with `draft` if there is none.
     pub fn open_or_make(
         at: &Arc<Attachment>,
         name: &str,
         kind: Kind,
-        end: End,
-        form: (u64, bool),
+        form: RingForm,
         draft: impl Fn(&Core<Posix>) -> Result<Draft>,
     ) -> Result<Port> {
-        let port = Port::new(Pin::named_or_made(at, name, || draft(&at.core))?, kind, end, name)?;
-        let found = (port.ring.capacity(), at.core.is_mixed(port.ring));
+        crate::core::name::check(name)?;
+        if !(1..=MAX_CELLS).contains(&form.capacity) {
+            return Err(Error::invalid(format!("a {kind} has room for 1 to {MAX_CELLS} items, not {}", form.capacity)));
+        }
+        let port = Port::new(Pin::named_or_made(at, name, draft)?, kind, End::Send, name)?;
+        let contents = if port.core()?.is_mixed(port.ring) { Contents::Mixed } else { Contents::OneSchema };
+        let found = RingForm { capacity: port.ring.capacity(), contents };
         if found != form {
-            let says = |(capacity, mixed)| {
-                format!("a {kind} for {capacity} items of {}", if mixed { "any kind" } else { "one schema" })
+            let says = |form: RingForm| {
+                let items = if form.contents == Contents::Mixed { "any kind" } else { "one schema" };
+                format!("a {kind} for {} items of {items}", form.capacity)
             };
             return Err(Error::Mismatch { name: name.into(), expected: says(form), found: says(found) });
         }
         Ok(port)
     }
 
-    /// Fails if the object is of another kind.
-    pub fn new(pin: Pin, expected: Kind, end: End, name: &str) -> Result<Port> {
-        let core = &pin.attachment().core;
+    /// Opens what a name stands for at one end. Fails if that is of another kind.
+    pub fn named(arena: &Arena, name: &str, kind: Kind, end: End) -> Result<Port> {
+        let pin = Pin::named(arena.attachment(), name)?.ok_or_else(|| arena.missing(name))?;
+        Port::new(pin, kind, end, name)
+    }
+
+    fn new(pin: Pin, expected: Kind, end: End, name: &str) -> Result<Port> {
+        let core = pin.attachment().core()?;
         let kind = core.kind(pin.id())?;
         if kind != expected {
             let (expected, found) = (expected.to_string(), kind.to_string());
@@ -96,9 +170,29 @@ impl Port {
         self.pin.attachment()
     }
 
-    /// Waits at this end until `attempt` yields something, and looks for deaths meanwhile.
-    pub fn wait<T>(&self, timeout: Option<Duration>, attempt: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
-        let core = &self.at().core;
+    /// [`Attachment::core`].
+    #[inline]
+    pub fn core(&self) -> Result<&Core<Posix>> {
+        self.at().core()
+    }
+
+    /// How many items there are; 0 in a forked child.
+    pub fn len(&self) -> usize {
+        self.core().map_or(0, |core| core.depth(self.ring) as usize)
+    }
+
+    /// How many items there is room for.
+    pub fn capacity(&self) -> usize {
+        self.ring.capacity() as usize
+    }
+
+    /// Waits at this end until `attempt` comes to something, and looks for deaths meanwhile.
+    pub fn wait<T>(
+        &self,
+        timeout: Option<Duration>,
+        mut attempt: impl FnMut() -> Result<Waited<T>>,
+    ) -> Result<Waited<T>> {
+        let core = self.core()?;
         // Room is made by receivers alone; an item may come from a sender, or back from a receiver.
         let ends: &[End] = if self.end == End::Send { &[End::Receive] } else { &[End::Send, End::Receive] };
         let look = || {
@@ -111,28 +205,68 @@ impl Port {
                 let _ = core.recover(false);
             }
         };
-        core.wait(self.ring.bell(self.end), timeout, look, attempt)
+        let something = || Ok(Some(attempt()?).filter(|came| !matches!(came, Waited::NotYet)));
+        Ok(in_time(core.wait(self.ring.bell(self.end), timeout, look, something))?.unwrap_or(Waited::NotYet))
     }
 
-    /// `Some(true)`: closed. `Some(false)`: nobody is there any more who receives.
-    pub fn ended(&self) -> Option<bool> {
-        let core = &self.at().core;
+    /// Waits until `put` has put an item in, or never will.
+    pub fn wait_to_put(
+        &self,
+        timeout: Option<Duration>,
+        mut put: impl FnMut() -> Result<Outcome<()>>,
+    ) -> Result<Waited<()>> {
+        let core = self.core()?;
+        // A feed needs nobody who reads it.
+        let is_deserted = || !self.ring.is_feed() && core.is_deserted(self.ring, End::Receive);
+        self.wait(timeout, || {
+            Ok(match put()? {
+                Outcome::Done(()) => Waited::Came(()),
+                Outcome::Closed => Waited::Ended(Ended::Closed),
+                Outcome::NotNow if is_deserted() => Waited::Ended(Ended::Deserted),
+                Outcome::NotNow => Waited::NotYet,
+            })
+        })
+    }
+
+    /// Whether it was closed, or nobody is at the other end.
+    pub fn ended(&self) -> Result<Option<Ended>> {
+        let core = self.core()?;
+        let other = if self.end == End::Send { End::Receive } else { End::Send };
+        // First, as the last one may have closed it before it left.
+        let deserted = core.is_deserted(self.ring, other);
         let closed = core.is_closed(self.ring) || core.has_ended(self.ring);
-        (closed || core.is_deserted(self.ring, End::Receive)).then_some(closed)
+        Ok(if closed { Some(Ended::Closed) } else { deserted.then_some(Ended::Deserted) })
     }
 
-    /// Makes an item of a value, waiting for memory while somebody may give some back; and the value, unless that
-    /// is used up. (What has drafts in it does not wait: they keep memory meanwhile.)
+    /// Makes an item of a value, and says its schema. Waits for memory while somebody may give some back, but not for a
+    /// value that has drafts in it: they keep memory meanwhile.
     pub fn build<'a>(
         &self,
         writer: &Writer,
         value: Value<'a>,
         until: Option<Instant>,
-    ) -> (Result<Sheet>, Option<Value<'a>>) {
-        match value.gathered() {
-            Ok(value) if value.is_used_up() => (writer.build(value), None),
-            Ok(value) => (self.build_borrowed(writer, &value, until), Some(value)),
-            Err(e) => (Err(e), None),
+    ) -> Result<(Sheet, Option<SchemaRef>), NotBuilt<'a>> {
+        let schema = value.schema()?;
+        if let Some(schema) = &schema
+            && let Err(e) = self.check_schema(writer, schema, until)
+        {
+            return Err(self.not_built(value, e));
+        }
+        let value = value.gathered()?;
+        if value.is_used_up() {
+            return Ok((writer.build(value)?, schema));
+        }
+        match self.build_borrowed(writer, &value, until) {
+            Ok(sheet) => Ok((sheet, schema)),
+            Err(e) => Err(self.not_built(value, e)),
+        }
+    }
+
+    /// Why a value was not built: memory is waited for as long as somebody may give some back.
+    pub fn not_built<'a>(&self, value: Value<'a>, error: Error) -> NotBuilt<'a> {
+        match (error, self.ended()) {
+            (error @ Error::NoSpace { .. }, Ok(ended)) => NotBuilt::NoSpace { value, error: error.into(), ended },
+            (error, _) => NotBuilt::Failed(error),
         }
     }
 
@@ -142,7 +276,7 @@ impl Port {
         // Most find room at once.
         let mut built = writer.build_borrowed(value);
         let Err(Error::NoSpace { .. }) = built else { return built };
-        let core = &self.at().core;
+        let core = self.core()?;
         let bytes = writer.bytes_of(value)?;
         self.may_fit(bytes)?;
         let bell = self.ring.bell(End::Send);
@@ -153,12 +287,12 @@ impl Port {
                 done => return done,
             };
             let left = time_left(until).map_or(SLICE, |left| left.min(SLICE));
-            if left.is_zero() || self.ended().is_some() {
+            if left.is_zero() || self.ended()?.is_some() {
                 return built;
             }
             // Until it is rung: an item that was acknowledged may have made room.
             let before = core.times_rung(bell);
-            self.wait(Some(left), || Ok((core.times_rung(bell) != before).then_some(())))?;
+            self.wait(Some(left), || Ok((core.times_rung(bell) != before).then_some(()).into()))?;
             // About once a second more is done for it, and what is free is counted.
             built = if made_room.elapsed() >= Duration::from_secs(1) {
                 made_room = Instant::now();
@@ -174,7 +308,7 @@ impl Port {
 
     /// Refuses at once what there could never be room for, instead of waiting for it.
     fn may_fit(&self, bytes: u64) -> Result<()> {
-        let core = &self.at().core;
+        let core = self.core()?;
         // What a feed holds stays until this is appended.
         let stays = core.records_bytes() + if self.ring.is_feed() { core.bytes_kept(self.ring) } else { 0 };
         let (_, file_system) = Sys::room(&core.env);
@@ -186,7 +320,7 @@ impl Port {
 
     /// An error for what has no schema.
     pub fn expect_one_schema(&self) -> Result<()> {
-        if !self.at().core.is_mixed(self.ring) {
+        if !self.core()?.is_mixed(self.ring) {
             return Ok(());
         }
         let (expected, found) = ("of one schema".into(), "of mixed contents".into());
@@ -203,10 +337,22 @@ impl Port {
         Ok(Some(self.schema.get_or_init(|| schema).clone()))
     }
 
+    /// Waits until the schema of its batches is known, or never will be.
+    pub fn wait_for_schema(&self, timeout: Option<Duration>) -> Result<Waited<SchemaRef>> {
+        self.wait(timeout, || {
+            let ended = self.ended()?;
+            // Looked at after that: the first batch may have come in between.
+            Ok(match (self.schema()?, ended) {
+                (Some(schema), _) => Waited::Came(schema),
+                (None, Some(ended)) => Waited::Ended(ended),
+                (None, None) => Waited::NotYet,
+            })
+        })
+    }
+
     /// Its schema is this one, or becomes it; unless its contents are mixed. Waits for memory.
     pub fn check_schema(&self, writer: &Writer, schema: &SchemaRef, until: Option<Instant>) -> Result<()> {
-        let core = &self.at().core;
-        core.env.check_fork()?;
+        let core = self.core()?;
         if core.is_mixed(self.ring) {
             return Ok(());
         }

@@ -11,18 +11,21 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arrow_array::{RecordBatch, RecordBatchIterator, RecordBatchReader};
-use arrow_schema::{ArrowError, SchemaRef};
+use arrow_schema::SchemaRef;
 use ndarray::{Dimension, Ix1};
 
 use crate::core::geometry::meta;
-use crate::core::recover::Violation;
 use crate::core::tables::Kind;
+use crate::core::verify::Violation;
 use crate::core::word::{Id, State};
-use crate::error::{Error, Result};
-use crate::value::array::{Array, ArrayInfo, Element};
+use crate::error::{Error, Missing, Result};
+use crate::value::array::{Array, ArrayInfo};
 use crate::value::batch::{Layout, Region};
 use crate::value::check::{Ask, Key, Trust, Values};
-use crate::value::view::{Attachment, Pin, bytes_below, entries_bytes};
+use crate::value::element::Element;
+use crate::value::extent::Extent;
+use crate::value::parts::{self, MemberNames};
+use crate::value::view::{Attachment, Pin, bytes_below};
 
 /// An object, pinned: it stays unchanged until this and everything read from it is dropped.
 #[derive(Clone, Debug)]
@@ -40,14 +43,13 @@ impl Object {
     }
 
     fn part_of(pin: Arc<Pin>, id: Id, name: Arc<str>) -> Result<Object> {
-        let kind = pin.attachment().core.kind(id)?;
+        let kind = pin.attachment().core()?.kind(id)?;
         Ok(Object { pin, id, name, kind })
     }
 
     /// 0 in a forked child, which does not have the records.
     fn meta(&self, id: Id, word: u64) -> u64 {
-        let core = &self.pin.attachment().core;
-        core.env.check_fork().map_or(0, |()| core.meta(id, word))
+        self.pin.attachment().core().map_or(0, |core| core.meta(id, word))
     }
 
     /// Where ids mean the same.
@@ -63,7 +65,7 @@ impl Object {
     /// The schema, if it is a batch or a table.
     pub(crate) fn value_schema(&self) -> Result<Option<SchemaRef>> {
         match self.kind {
-            Kind::Batch | Kind::Table => Ok(Some(Layout::parse(self.body()?)?.schema()?)),
+            Kind::Batch | Kind::Table => Ok(Some(parts::schema_of(self.body()?)?)),
             _ => Ok(None),
         }
     }
@@ -96,8 +98,7 @@ impl Object {
     /// Bytes of it and of its parts in the arena, descriptors included. What it shares with other objects
     /// is counted in each.
     pub fn nbytes(&self) -> u64 {
-        let core = &self.pin.attachment().core;
-        core.env.check_fork().map_or(0, |()| bytes_below(core, self.id, 4))
+        self.pin.attachment().core().map_or(0, |core| bytes_below(core, self.id, 4))
     }
 
     /// The bytes, if that is what was published.
@@ -115,9 +116,9 @@ impl Object {
     /// The array, if that is what was published.
     pub fn array<T: Element, D: Dimension>(&self) -> Result<Array<T, D>> {
         self.expect(Kind::Array)?;
-        let (at, _) = self.pin.extent(self.id);
+        let at = self.pin.offset(self.id) as usize;
         let len = self.body()?.len();
-        Array::from_buffer(&self.name, self.pin.region().slice_with_length(at as usize, len))
+        Array::from_buffer(&self.name, self.pin.region().slice_with_length(at, len))
     }
 
     /// One column of a batch as an array, without building the others: the fast way to plain numbers.
@@ -129,15 +130,15 @@ impl Object {
             return Err(self.no_column(name, &layout.schema()?));
         };
         let region = self.pin.region();
-        let (at, len) = layout.values(index, T::TYPE, &region, |k| self.extent(k.into()))?;
-        let bytes = region.slice_with_length(at as usize, len as usize * size_of::<T>());
-        Column::from_values(name, bytes, Ix1(len as usize))
+        let at = layout.values(index, T::TYPE, &region, |k| self.extent(k.into()))?;
+        let bytes = region.slice_with_length(at.offset as usize, at.len as usize);
+        Column::from_values(name, bytes, Ix1(at.len as usize / size_of::<T>()))
     }
 
     fn no_column(&self, name: &str, schema: &SchemaRef) -> Error {
         let names: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
-        let hint = format!(" in `{}`; it has {}", self.name, names.join(", "));
-        Error::NotFound { what: "column", name: name.to_owned(), hint }
+        let detail = format!("it has {}", names.join(", "));
+        Error::NotFound { what: Missing::Column, name: name.to_owned(), within: self.name.to_string(), detail }
     }
 
     fn expect(&self, kind: Kind) -> Result<()> {
@@ -148,8 +149,7 @@ impl Object {
     }
 
     fn parts(&self) -> u64 {
-        let core = &self.pin.attachment().core;
-        core.env.check_fork().map_or(0, |()| core.entries(self.id))
+        self.pin.attachment().core().map_or(0, |core| core.entries(self.id))
     }
 
     fn part(&self, index: u64) -> Result<Object> {
@@ -160,21 +160,20 @@ impl Object {
     /// The payload behind the entries.
     pub(crate) fn body(&self) -> Result<&[u8]> {
         let bytes = self.pin.bytes(self.id)?;
-        let from = entries_bytes(self.parts()) as usize;
-        bytes.get(from..).ok_or_else(|| Error::damaged(format!("{} has more parts than bytes", self.id)))
+        parts::body(bytes, self.parts()).ok_or_else(|| Error::damaged(format!("{} has more parts than bytes", self.id)))
     }
 
-    /// Where buffers of a batch may lie: in its body (extent 0) and in its columns' objects.
-    fn extent(&self, k: u64) -> Result<(u64, u64)> {
+    /// Where buffers of a batch may lie: in its body (extent 0) and in its parts.
+    fn extent(&self, k: u64) -> Result<Extent> {
         let Some(part) = k.checked_sub(1) else {
-            let from = entries_bytes(self.parts());
-            return Ok((self.pin.extent(self.id).0 + from, self.body()?.len() as u64));
+            let offset = self.pin.offset(self.id) + parts::list_bytes(self.parts());
+            return Ok(Extent { offset, len: self.body()?.len() as u64 });
         };
         let part = self.pin.part(self.id, part)?;
-        Ok((self.pin.extent(part).0, self.pin.bytes(part)?.len() as u64))
+        Ok(Extent { offset: self.pin.offset(part), len: self.pin.bytes(part)?.len() as u64 })
     }
 
-    fn extents(&self) -> Result<Vec<(u64, u64)>> {
+    fn extents(&self) -> Result<Vec<Extent>> {
         let mut all = vec![self.extent(0)?];
         all.append(&mut self.pin.part_extents(self.id)?);
         Ok(all)
@@ -190,10 +189,11 @@ impl Object {
             Values::Vouched => layout.batch(&region, Trust::Writers),
             Values::Untrusted => layout.batch(&region, Trust::Nobody),
             Values::Checked => {
+                let core = at.core()?;
                 let key = Cell::new(None);
                 let known = || {
                     // Pinned: this word is of the object's life that is read here.
-                    key.set(Key::new(self.id, self.pin.id(), at.core.life(self.pin.id(), SeqCst)));
+                    key.set(Key::new(self.id, self.pin.id(), core.life(self.pin.id(), SeqCst)));
                     key.get().is_some_and(|key| at.known.has(key))
                 };
                 let ask = Ask::new(&known);
@@ -231,7 +231,7 @@ impl Object {
 /// What a pinned root stands for, and what that is: an alias for its only part, a mutable array that is frozen
 /// for its elements, everything else for itself.
 fn resolve(pin: &Pin) -> Result<(Id, Kind)> {
-    let core = &pin.attachment().core;
+    let core = pin.attachment().core()?;
     let root = pin.id();
     let kind = core.kind(root)?;
     let stands_for_a_part = kind == Kind::Alias || kind == Kind::MutableArray && core.is_frozen(root);
@@ -247,8 +247,7 @@ fn resolve(pin: &Pin) -> Result<(Id, Kind)> {
 
 /// Reads every object of the arena that somebody keeps, whole, and tells which cannot be read.
 pub(crate) fn unreadable(at: &Arc<Attachment>) -> Result<Vec<Violation>> {
-    let core = &at.core;
-    core.env.check_fork()?;
+    let core = at.core()?;
     let names: HashMap<Id, String> = core.names()?.into_iter().map(|named| (named.id, named.name)).collect();
     let title = |id: Id| match (names.get(&id), core.life(id, SeqCst).state()) {
         (Some(name), _) => format!("`{name}`"),
@@ -297,12 +296,12 @@ impl Batch {
     /// slice at multiples of 64 rows.
     pub fn ipc(&self) -> Result<IpcMessages> {
         let layout = Layout::parse(self.object.body()?)?;
-        let (schema, dictionaries, batch) = layout.ipc()?;
+        let messages = layout.ipc()?;
         Ok(IpcMessages {
-            schema: schema.to_vec(),
-            dictionaries: dictionaries.into_iter().map(<[u8]>::to_vec).collect(),
-            batch: batch.to_vec(),
-            body_offset: self.object.pin.attachment().core.geo.data,
+            schema: messages.schema.to_vec(),
+            dictionaries: messages.dictionaries.into_iter().map(<[u8]>::to_vec).collect(),
+            batch: messages.batch.to_vec(),
+            body_offset: self.object.pin.attachment().core()?.geo.data,
         })
     }
 }
@@ -377,7 +376,7 @@ impl TryFrom<Object> for Table {
         if object.kind != Kind::Batch {
             object.expect(Kind::Table)?;
         }
-        let schema = Layout::parse(object.body()?)?.schema()?;
+        let schema = parts::schema_of(object.body()?)?;
         Ok(Table { batches: Batches::Stored(object), schema })
     }
 }
@@ -415,7 +414,8 @@ impl Table {
         let none = || Error::invalid(format!("the table has {} batches: there is no {index}", self.num_batches()));
         match &self.batches {
             Batches::Stored(object) => {
-                object.pin.attachment().core.env.check_fork()?;
+                // In a forked child the numbers are 0, and the answer is not that there is no such batch.
+                object.pin.attachment().core()?;
                 match object.kind {
                     _ if index >= self.num_batches() => Err(none()),
                     Kind::Batch => object.clone().try_into(),
@@ -429,10 +429,7 @@ impl Table {
     /// All batches in order, each built when asked for.
     pub fn reader(&self) -> impl RecordBatchReader + Send + use<> {
         let table = self.clone();
-        let batches = (0..self.num_batches()).map(move |i| {
-            let batch = table.batch(i).map_err(|e| ArrowError::ExternalError(Box::new(e)))?;
-            Ok(batch.record)
-        });
+        let batches = (0..self.num_batches()).map(move |i| Ok(table.batch(i)?.record));
         RecordBatchIterator::new(batches, self.schema())
     }
 
@@ -472,14 +469,14 @@ impl<T: Element, D: Dimension> TryFrom<Object> for Array<T, D> {
 #[derive(Clone, Debug)]
 pub struct Bundled {
     object: Object,
-    names: Vec<String>,
+    names: MemberNames,
 }
 
 impl TryFrom<Object> for Bundled {
     type Error = Error;
     fn try_from(object: Object) -> Result<Bundled> {
         object.expect(Kind::Bundle)?;
-        let names = parse_names(object.body()?, object.parts())?;
+        let names = MemberNames::from_body(object.body()?, object.parts())?;
         Ok(Bundled { object, names })
     }
 }
@@ -487,16 +484,16 @@ impl TryFrom<Object> for Bundled {
 impl Bundled {
     /// The members' names, in the order in which they were added.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.names.iter().map(String::as_str)
+        self.names.iter()
     }
 
     /// A member. It keeps the pin of the whole bundle.
     pub fn get(&self, name: &str) -> Result<Object> {
-        let Some(index) = self.names.iter().position(|n| n == name) else {
-            let hint = format!(" in the bundle `{}`; it has {}", self.object.name, self.names.join(", "));
-            return Err(Error::NotFound { what: "member", name: name.to_owned(), hint });
+        let Some(index) = self.names.index_of(name) else {
+            let (within, detail) = (self.object.name.to_string(), format!("it has {}", self.names.joined()));
+            return Err(Error::NotFound { what: Missing::Member, name: name.to_owned(), within, detail });
         };
-        let mut part = self.object.part(index as u64)?;
+        let mut part = self.object.part(index)?;
         part.name = format!("{}/{name}", self.object.name).into();
         Ok(part)
     }
@@ -505,27 +502,4 @@ impl Bundled {
     pub fn object(&self) -> &Object {
         &self.object
     }
-}
-
-/// A bundle's body: for each member the length of its name (u64) and the name.
-pub(crate) fn names_bytes<'a>(names: impl Iterator<Item = &'a str>) -> Vec<u8> {
-    let mut out = vec![];
-    for name in names {
-        out.extend((name.len() as u64).to_le_bytes());
-        out.extend(name.as_bytes());
-    }
-    out
-}
-
-fn parse_names(mut body: &[u8], count: u64) -> Result<Vec<String>> {
-    let short = || Error::damaged(format!("a bundle of {count} members has fewer names"));
-    let mut names = vec![];
-    for _ in 0..count {
-        let (len, rest) = body.split_first_chunk::<8>().ok_or_else(short)?;
-        let len = u64::from_le_bytes(*len);
-        let (name, rest) = usize::try_from(len).ok().and_then(|len| rest.split_at_checked(len)).ok_or_else(short)?;
-        names.push(String::from_utf8_lossy(name).into_owned());
-        body = rest;
-    }
-    Ok(names)
 }

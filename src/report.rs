@@ -4,17 +4,17 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::core::cell::{End, Ring};
 use crate::core::geometry::{Set, header};
+use crate::core::list::Named;
 use crate::core::lock::PARTITION;
-use crate::core::name::Named;
-use crate::core::recover::Violation;
-use crate::core::ring::{End, Ring};
 use crate::core::seat::Occupant;
 use crate::core::segment::Posix;
 use crate::core::sys::{Process, Sys};
 use crate::core::tables::{Kind, Tables};
+use crate::core::verify::Violation;
 use crate::core::word::{Id, Life, Owner, SeatState, State};
-use crate::error::{HolderBytes, Result};
+use crate::error::Result;
 
 /// A read-only look at an arena: takes no seat, changes nothing, and works also for who may not write.
 #[derive(Debug)]
@@ -370,15 +370,4 @@ fn bell_text(t: &Tables<Posix>, names: &Names, bell: u64) -> String {
 pub(crate) fn living(t: &Tables<Posix>) -> Result<Vec<Owner>> {
     let alive = t.occupants()?.into_iter().filter(|o| o.state != SeatState::Dead && !t.env.is_gone(o.owner, o.process));
     Ok(alive.map(|o| o.owner).collect())
-}
-
-/// The processes that keep the most memory that no name keeps.
-pub(crate) fn largest_holders(t: &Tables<Posix>) -> Vec<HolderBytes> {
-    let all = holders(t).unwrap_or_default();
-    let bytes = |h: &Holder| h.only_pinned_bytes + h.draft_bytes;
-    let holder = |h: &Holder| HolderBytes { pid: h.pid, bytes: bytes(h), stopped: h.stopped };
-    let mut all: Vec<HolderBytes> = all.iter().filter(|h| bytes(h) != 0).map(holder).collect();
-    all.sort_by_key(|h| std::cmp::Reverse(h.bytes));
-    all.truncate(3);
-    all
 }

@@ -11,42 +11,29 @@ use arrow_schema::SchemaRef;
 use ndarray::{ArrayView, ArrayViewMut, Dimension, StrideShape};
 
 use crate::core::geometry::Set;
-use crate::core::lock::Lease;
+use crate::core::lease::Lease;
 use crate::core::name;
 use crate::core::tables::Kind;
 use crate::error::{Error, Result};
-use crate::reader::{Batch, Bundled, Object, Table, names_bytes};
-use crate::value::array::{AnyView, ArrayDraftLayout, CopyBytes, Element};
+use crate::held::Held;
+use crate::reader::{Batch, Bundled, Object, Table};
+use crate::value::array::{AnyView, ArrayDraftLayout};
 use crate::value::draft::{Bits, DraftLayout, DraftMemory, Text};
+use crate::value::element::Element;
+use crate::value::parts::{MemberNames, TableBody, list_bytes};
+use crate::value::piece::CopyBytes;
 use crate::value::plan::{Locate, Plan};
 use crate::value::schema::empty_batch;
-use crate::value::view::{Attachment, STREAM_FROM, Sheet, copy, entries_bytes};
+use crate::value::view::{Attachment, Copying, Sheet, copy};
 
 /// The right to write: one of the arena's permits, given back when the last of the writer and its
 /// drafts is dropped, or when the process dies.
 #[derive(Clone, Debug)]
 pub struct Writer {
     at: Arc<Attachment>,
-    permit: Arc<Held>,
+    permit: Arc<Held<Arc<Attachment>>>,
     /// Makes room when memory runs out, for another try.
     makes_room: bool,
-}
-
-#[derive(Debug)]
-struct Held {
-    at: Arc<Attachment>,
-    permit: Lease,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        if self.at.core.env.check_fork().is_ok() {
-            // Who takes permits in a loop would have it again before the woken are awake.
-            if self.at.core.give_back(self.permit, true) {
-                std::thread::yield_now();
-            }
-        }
-    }
 }
 
 /// Something to publish. Made by `From` from batches, arrays, bytes, drafts, bundles, readers, and from
@@ -301,7 +288,7 @@ enum Unfinished {
 
 impl Writer {
     pub(crate) fn new(at: &Arc<Attachment>, permit: Lease) -> Writer {
-        Writer { at: at.clone(), permit: Arc::new(Held { at: at.clone(), permit }), makes_room: true }
+        Writer { at: at.clone(), permit: Arc::new(Held::permit(at.clone(), permit)), makes_room: true }
     }
 
     pub(crate) fn attachment(&self) -> &Arc<Attachment> {
@@ -315,7 +302,7 @@ impl Writer {
     /// Whether the process that held this permit before died with it. Nothing is broken by that:
     /// what it had not published is gone, what it had is whole.
     pub fn recovered(&self) -> bool {
-        self.permit.permit.recovered
+        self.permit.recovered()
     }
 
     /// Makes `value` the current object under `name`, and returns its version.
@@ -335,7 +322,7 @@ impl Writer {
 
     fn put(&self, name: &str, value: Value<'_>, expected: Option<u64>) -> Result<u64> {
         name::check(name)?;
-        self.at.core.env.check_fork()?;
+        self.at.core()?;
         let mut sheet = self.build(value)?;
         // The directory may need memory of its own, so that this too is worth a second try.
         self.with_room(|| sheet.publish(name, expected))
@@ -343,8 +330,7 @@ impl Writer {
 
     /// Removes what is published under a name; readers that have it keep it. `false`: nothing was.
     pub fn remove(&self, name: &str) -> Result<bool> {
-        self.at.core.env.check_fork()?;
-        self.at.core.remove(name)
+        self.at.core()?.remove(name)
     }
 
     /// A batch to be written in place: publishing it copies nothing. Numbers start arbitrary, so write
@@ -359,7 +345,7 @@ impl Writer {
         let layout = DraftLayout::new(schema, rows, &text_bytes)?;
         let parts = layout.part_bytes().to_vec();
         let (root, parts) = self.with_room(|| {
-            let root = Sheet::new(&self.at, Kind::Batch, entries_bytes(parts.len() as u64) + layout.root_bytes())?;
+            let root = Sheet::new(&self.at, Kind::Batch, list_bytes(parts.len() as u64) + layout.root_bytes())?;
             let parts: Result<Vec<Sheet>> = parts.iter().map(|len| Sheet::new(&self.at, Kind::Column, *len)).collect();
             Ok((root, parts?))
         })?;
@@ -380,7 +366,7 @@ impl Writer {
     /// Copies a value into the arena now, to be published, sent or put in a bundle later. What it takes is known from
     /// then on ([`Drafted::nbytes`]), also where the name is somebody else's a moment after it was published.
     pub fn prepare<'a>(&self, value: impl Into<Value<'a>>) -> Result<Drafted> {
-        self.at.core.env.check_fork()?;
+        self.at.core()?;
         let value = value.into();
         let schema = value.schema()?;
         Ok(Drafted(Unfinished::Whole(self.build(value)?, schema)))
@@ -482,7 +468,7 @@ impl Writer {
     /// Whether the object is one of this arena. What a forked child has from its parent is kept by nobody
     /// whom the child could ask, so that it can be no part of anything.
     fn shares(&self, object: &Object) -> Result<bool> {
-        object.attachment().core.env.check_fork()?;
+        object.attachment().core()?;
         Ok(self.at.is_same_arena(object.attachment()))
     }
 
@@ -505,14 +491,14 @@ impl Writer {
 
     fn build_bytes(&self, kind: Kind, bytes: &[u8], rows: u64) -> Result<Sheet> {
         let mut sheet = self.with_room(|| Sheet::new(&self.at, kind, bytes.len() as u64))?;
-        copy(sheet.bytes()?, bytes, bytes.len() >= STREAM_FROM);
+        copy(sheet.bytes()?, bytes, Copying::of(bytes.len() as u64));
         sheet.set_rows(rows);
         Ok(sheet)
     }
 
     fn plan<T>(&self, batch: &RecordBatch, f: impl FnOnce(&Plan<'_>) -> Result<T>) -> Result<T> {
         let find = |bytes: &[u8]| self.at.find(bytes);
-        f(&Plan::new(batch, Locate { region: self.at.region(), find: &find })?)
+        f(&Plan::new(batch, Locate { addresses: self.at.addresses(), find: &find })?)
     }
 
     fn build_batch(&self, batch: &RecordBatch) -> Result<Sheet> {
@@ -521,9 +507,9 @@ impl Writer {
 
     fn build_plan(&self, plan: &Plan<'_>) -> Result<Sheet> {
         let parts = plan.part_bytes();
-        let front = entries_bytes((parts.len() + plan.held().len()) as u64);
-        let streaming = plan.total_bytes() >= STREAM_FROM as u64;
-        let put: CopyBytes<'_> = &|to, from| copy(to, from, streaming);
+        let front = list_bytes((parts.len() + plan.held().len()) as u64);
+        let how = Copying::of(plan.total_bytes());
+        let put: CopyBytes<'_> = &|to, from| copy(to, from, how);
         self.with_room(|| {
             let mut root = Sheet::new(&self.at, Kind::Batch, front + plan.root_bytes())?;
             let mut offsets = Vec::with_capacity(parts.len());
@@ -588,21 +574,22 @@ impl Writer {
     fn join_table(&self, schema: SchemaRef, batches: Vec<Part<'_>>, rows: u64) -> Result<Sheet> {
         // The table's own body is an empty batch: that is its schema.
         let empty = empty_batch(&schema)?;
-        let plan = Plan::new(&empty, Locate::NOWHERE)?;
-        let front = entries_bytes(batches.len() as u64);
-        let mut root = self.with_room(|| Sheet::new(&self.at, Kind::Table, front + plan.root_bytes()))?;
+        let body = TableBody::new(&empty)?;
+        let front = list_bytes(batches.len() as u64);
+        let mut root = self.with_room(|| Sheet::new(&self.at, Kind::Table, front + body.bytes()))?;
         for batch in batches {
             batch.join(&mut root, &self.at)?;
         }
         let at = root.offset() + front;
-        plan.write_root(at, &[], &mut root.bytes()?[front as usize..], &|to, from| to.copy_from_slice(from));
+        body.write(at, &mut root.bytes()?[front as usize..]);
         root.set_rows(rows);
         Ok(root)
     }
 
     fn build_array(&self, view: &AnyView<'_>) -> Result<Sheet> {
         let len = view.bytes()?;
-        let put: CopyBytes<'_> = &|to, from| copy(to, from, len >= STREAM_FROM as u64);
+        let how = Copying::of(len);
+        let put: CopyBytes<'_> = &|to, from| copy(to, from, how);
         self.with_room(|| {
             let mut sheet = Sheet::new(&self.at, Kind::Array, len)?;
             view.write(sheet.bytes()?, put)?;
@@ -617,16 +604,10 @@ impl Writer {
         part: impl Fn(V) -> Result<Part<'a>>,
     ) -> Result<Sheet> {
         let (names, values): (Vec<String>, Vec<V>) = members.into_iter().unzip();
-        for (i, name) in names.iter().enumerate() {
-            name::check(name)?;
-            if names[..i].contains(name) {
-                return Err(Error::invalid(format!("the bundle has two members named `{name}`")));
-            }
-        }
-        let body = names_bytes(names.iter().map(String::as_str));
+        let body = MemberNames::new(names)?.to_body();
         let members = values.into_iter().map(part).collect::<Result<Vec<Part<'_>>>>()?;
         let count = members.len() as u64;
-        let front = entries_bytes(count);
+        let front = list_bytes(count);
         let mut root = self.with_room(|| Sheet::new(&self.at, Kind::Bundle, front + body.len() as u64))?;
         for member in members {
             member.join(&mut root, &self.at)?;
@@ -645,7 +626,7 @@ struct Memory {
 
 impl DraftMemory for Memory {
     fn root(&mut self) -> &mut [u8] {
-        let front = entries_bytes(self.parts.len() as u64) as usize;
+        let front = list_bytes(self.parts.len() as u64) as usize;
         self.root.bytes().ok().and_then(|b| b.get_mut(front..)).unwrap_or_default()
     }
 
@@ -658,7 +639,7 @@ impl DraftMemory for Memory {
 pub struct Draft {
     layout: DraftLayout,
     memory: Memory,
-    _permit: Arc<Held>,
+    _permit: Arc<Held<Arc<Attachment>>>,
 }
 
 impl std::fmt::Debug for Draft {
@@ -679,7 +660,7 @@ impl Draft {
     }
 
     fn column(&self, name: &str) -> Result<usize> {
-        self._permit.at.core.env.check_fork()?;
+        self._permit.keeper.core()?;
         self.layout.column(name)
     }
 
@@ -716,7 +697,7 @@ impl Draft {
 
     fn finish(mut self) -> Result<Sheet> {
         let offsets: Vec<u64> = self.memory.parts.iter().map(Sheet::offset).collect();
-        let at = self.memory.root.offset() + entries_bytes(offsets.len() as u64);
+        let at = self.memory.root.offset() + list_bytes(offsets.len() as u64);
         self.layout.finish(at, &offsets, &mut self.memory)?;
         let Memory { mut root, parts } = self.memory;
         for part in parts {
@@ -732,7 +713,7 @@ impl Draft {
 pub struct ArrayDraft<T: Element, D: Dimension> {
     layout: ArrayDraftLayout<T, D>,
     sheet: Sheet,
-    _permit: Arc<Held>,
+    _permit: Arc<Held<Arc<Attachment>>>,
 }
 
 impl<T: Element, D: Dimension> ArrayDraft<T, D> {

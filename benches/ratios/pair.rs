@@ -145,7 +145,7 @@ impl Ends {
     pub fn of(name: &str, wait: Wait, side: usize) -> Outcome<Ends> {
         let arena = Ends::arena(name, wait)?;
         let writer = arena.writer()?;
-        let channel = |i: usize| writer.sender_of(["to", "fro"][i], 4, Contents::Mixed);
+        let channel = |i: usize| writer.sender_with(["to", "fro"][i], 4, Contents::Mixed);
         let (to, other) = (channel(side)?, channel(1 - side)?);
         let from = arena.receiver(["to", "fro"][1 - side])?;
         drop(other);

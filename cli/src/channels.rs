@@ -67,9 +67,9 @@ pub fn close(cli: &Cli, args: &Close) -> Result<()> {
         let capacity = found.capacity as usize;
         let closed = match found.kind {
             Kind::Feed => {
-                writer.feed_of(&args.name, capacity, WhenFull::DropOldest, contents).and_then(|feed| feed.close())
+                writer.feed_with(&args.name, capacity, WhenFull::DropOldest, contents).and_then(|feed| feed.close())
             }
-            _ => writer.sender_of(&args.name, capacity, contents).map(|sender| sender.close()),
+            _ => writer.sender_with(&args.name, capacity, contents).map(|sender| sender.close()),
         };
         match closed {
             Ok(()) => break found,

@@ -1,5 +1,6 @@
 //! Why a verb does not succeed, in words, and what else is said on standard error: one line each.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io;
@@ -7,6 +8,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use arrow_schema::ArrowError;
+use faretra::{Bound, Counted, Error, Missing};
 use parquet::errors::ParquetError;
 
 /// The result of everything the command does.
@@ -73,12 +75,42 @@ pub fn note_once(text: impl Display) {
     }
 }
 
-impl From<faretra::Error> for Failure {
-    fn from(error: faretra::Error) -> Failure {
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
         match error {
-            faretra::Error::Arrow(error) => error.into(),
-            error => Failure::new(error),
+            Error::Arrow(error) => error.into(),
+            error => Failure::new(library_text(&error)),
         }
+    }
+}
+
+/// What an error of the library says, with the command's own verbs instead of the library's calls.
+pub fn library_text(error: &Error) -> String {
+    let advice: Option<Cow<'_, str>> = match error {
+        Error::NotFound { what: Missing::Arena, name, detail, .. } if detail.is_empty() => {
+            Some(format!("`faretra create {name}` makes it, `faretra ls` lists those that are there").into())
+        }
+        Error::NotFound { what: Missing::Object, within, .. } => {
+            Some(format!("`faretra ls {within}` lists what is there").into())
+        }
+        Error::AlreadyExists { name, .. } => {
+            Some(format!("use it as it is, or remove it first with `faretra rm {name}`").into())
+        }
+        Error::NoSpace { bound: Bound::Limit, .. } => {
+            Some("raise the limit (`faretra limit`), remove objects, or see `faretra who` for what keeps them".into())
+        }
+        Error::NoSpace { bound: Bound::FileSystem, .. } => {
+            Some("remove objects or files there, or use a larger tmpfs (--dir)".into())
+        }
+        Error::Limit { what: Counted::Participants | Counted::Subscribers, .. } => {
+            Some("end some; `faretra who` lists them".into())
+        }
+        Error::Damaged(_) => Some("`faretra verify` tells what else is wrong".into()),
+        error => error.advice().map(Cow::from),
+    };
+    match advice {
+        Some(advice) => format!("{}; {advice}", error.fact()),
+        None => error.fact(),
     }
 }
 
@@ -103,7 +135,10 @@ impl From<io::Error> for Failure {
 /// What an arrow error says, without the prefix of its variant where the text stands alone.
 pub fn arrow_text(error: &ArrowError) -> String {
     match error {
-        ArrowError::ExternalError(cause) => cause.to_string(),
+        ArrowError::ExternalError(cause) => match cause.downcast_ref() {
+            Some(error) => library_text(error),
+            None => cause.to_string(),
+        },
         ArrowError::IoError(_, cause) => cause.to_string(),
         ArrowError::ParseError(text)
         | ArrowError::CsvError(text)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use faretra::feed::{Start, Subscriber};
-use faretra::{Arena, Error, Kind, Object, RecvError};
+use faretra::{Arena, Error, Kind, Object, SubscriberError};
 
 use crate::args::{Cat, CatFormat, Cli, From};
 use crate::channels::{Named, look_instead};
@@ -108,10 +108,10 @@ impl Followed<'_> {
     /// The next item; `None` when the feed is closed, and this was all.
     fn next(&mut self) -> Result<Option<Object>> {
         loop {
-            match self.subscriber.next_timeout(SLICE) {
+            match self.subscriber.recv_timeout(SLICE) {
                 Ok(item) => return Ok(Some(item)),
-                Err(RecvError::Closed { clean: true }) => return Ok(None),
-                Err(RecvError::Closed { .. }) => {
+                Err(SubscriberError::Closed { clean: true }) => return Ok(None),
+                Err(SubscriberError::Closed { .. }) => {
                     note_once(format_args!(
                         "waiting: the last producer of feed `{}` left or died without closing it; another one may \
                          come, and Ctrl-C ends this",
@@ -119,13 +119,13 @@ impl Followed<'_> {
                     ));
                     signal::sleep(Duration::from_millis(50));
                 }
-                Err(RecvError::Lagged(items)) => note(format_args!(
+                Err(SubscriberError::Lagged(items)) => note(format_args!(
                     "missed {} that the feed `{}` keeps no longer; going on with the oldest that is there",
                     size::plural(items, "item"),
                     self.args.name
                 )),
-                Err(RecvError::TimedOut | RecvError::Empty) => {}
-                Err(RecvError::Failed(error)) => return Err(error.into()),
+                Err(SubscriberError::TimedOut | SubscriberError::Empty) => {}
+                Err(SubscriberError::Failed(error)) => return Err(error.into()),
                 Err(error) => return Err(Failure::new(error)),
             }
             signal::check()?;

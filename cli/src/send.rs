@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::args::{Cli, Send};
 use crate::channels::{self, Named, PATIENCE};
-use crate::failure::{Context, Failure, Result, note};
+use crate::failure::{Context, Failure, Result, library_text, note};
 use crate::format::csv::Csv;
 use crate::format::pipe::{self, Input, Patience};
 use crate::format::tables::{Options, Tables};
@@ -273,7 +273,7 @@ fn join(arena: &Arena, writer: &Writer, args: &Send) -> Result<(Sender, bool)> {
         let (capacity, mixed) =
             known.as_ref().map_or((args.capacity.unwrap_or(CAPACITY), false), |known| (known.capacity, known.mixed));
         let contents = if mixed { Contents::Mixed } else { Contents::OneSchema };
-        match writer.sender_of(&args.channel, capacity as usize, contents) {
+        match writer.sender_with(&args.channel, capacity as usize, contents) {
             Ok(sender) => return Ok((sender, known.is_none())),
             // Made, or removed and made, since we looked.
             Err(Error::Mismatch { .. }) => {}
@@ -395,7 +395,8 @@ impl Sending<'_> {
                         return Err((*error).into());
                     }
                     if begun.elapsed() >= PATIENCE && !std::mem::replace(&mut self.told_memory, true) {
-                        bar.suspend(|| note(format_args!("waiting for memory, Ctrl-C ends this: {error}")));
+                        let why = library_text(&error);
+                        bar.suspend(|| note(format_args!("waiting for memory, Ctrl-C ends this: {why}")));
                     }
                     value
                 }

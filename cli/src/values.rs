@@ -2,7 +2,7 @@
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use faretra::{Arena, Batch, Bundled, Error, Kind, Object, Table};
+use faretra::{Arena, Batch, Bundled, Error, Kind, Missing, Object, Table};
 
 use crate::failure::{Failure, Result};
 
@@ -44,7 +44,7 @@ pub fn batches(object: Object) -> Result<(SchemaRef, Vec<RecordBatch>)> {
 pub fn snapshot(arena: &Arena, name: &str) -> Result<(SchemaRef, Vec<RecordBatch>)> {
     match arena.snapshot(name) {
         Ok(table) => batches_of(&table),
-        Err(Error::NotFound { what: "schema", .. }) => Err(Failure::new(format!(
+        Err(Error::NotFound { what: Missing::Schema, .. }) => Err(Failure::new(format!(
             "nothing was appended to the feed `{name}` yet, its columns are unknown: `faretra cat {} {name} --follow` \
              waits for what comes",
             arena.name()

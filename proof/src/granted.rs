@@ -8,7 +8,7 @@ use faretra::proof::{Form, Id, Lease, Leases, Life, Load, Mem, PARTITION, SLOTS,
 
 use crate::script::{Act, May, Script};
 use crate::sim::Sim;
-use crate::world::{Actor, ROOM, ok, quiet, read};
+use crate::world::{Actor, ROOM, in_time, ok, quiet, read};
 
 const NOW: Option<Duration> = Some(Duration::ZERO);
 const MUTEX: Form = Form { kind: Kind::Mutex, leases: 1, size: 16, slots: 2 };
@@ -175,7 +175,7 @@ fn cell(a: &Actor, id: Id, p: u64, w: u64) -> u64 {
 /// Writes a partition of `g`, word by word, if it is free and not frozen.
 pub fn write(a: &Actor, p: u64, to: u64) -> bool {
     let done = with(a, "g", |id, leases| {
-        let Some(lease) = ok(a.write_partition(partition(leases, p), NOW)) else { return false };
+        let Some(lease) = in_time(a.write_partition(partition(leases, p), NOW)) else { return false };
         let frozen = a.is_frozen(id);
         if !frozen {
             let [x, y] = [0, 1].map(|w| a.env.load(cell(a, id, p, w), Ordering::Relaxed));
@@ -193,7 +193,7 @@ pub fn write(a: &Actor, p: u64, to: u64) -> bool {
 /// Reads a partition of `g`, if nobody writes it.
 pub fn look(a: &Actor, p: u64) -> Option<u64> {
     with(a, "g", |id, leases| {
-        let lease = ok(a.read_partition(partition(leases, p), NOW))?;
+        let lease = in_time(a.read_partition(partition(leases, p), NOW))?;
         let [x, y] = [0, 1].map(|w| a.env.load(cell(a, id, p, w), Ordering::Relaxed));
         assert!(x == y || lease.recovered, "K2, K4: half written, and nobody says so");
         a.give_back(lease, true);
@@ -204,7 +204,7 @@ pub fn look(a: &Actor, p: u64) -> Option<u64> {
 /// Freezes `g`, if all of it is free, and says what its first element is; afterwards it never changes.
 pub fn freeze(a: &Actor) -> Option<u64> {
     with(a, "g", |id, leases| {
-        let take = |p| ok(a.write_partition(partition(leases, p), NOW));
+        let take = |p| in_time(a.write_partition(partition(leases, p), NOW));
         let held: Vec<Lease> = (0..2).map_while(take).collect();
         let whole = held.len() == 2 && held.iter().all(|l| !l.recovered);
         if whole {
@@ -294,8 +294,8 @@ fn die_with_all(a: &Actor) {
         with(&dead, name, |_, leases| ok(dead.try_lease(leases)).expect("free"));
     }
     with(&dead, "g", |id, leases| {
-        ok(dead.write_partition(partition(leases, 0), NOW)).expect("free");
-        ok(dead.read_partition(partition(leases, 1), NOW)).expect("free");
+        ok(dead.write_partition(partition(leases, 0), NOW));
+        ok(dead.read_partition(partition(leases, 1), NOW));
         dead.env.store(cell(&dead, id, 0, 0), 9, Ordering::Relaxed);
     });
     with(&dead, "v", |_, leases| ok(dead.try_lease(leases.part(3, 1))).expect("free"));
@@ -429,7 +429,7 @@ pub fn scripts() -> Vec<Script> {
                 }
                 with(a, "g", |_, leases| {
                     let told = |p| {
-                        let lease = ok(a.read_partition(partition(leases, p), NOW)).expect("back");
+                        let lease = ok(a.read_partition(partition(leases, p), NOW));
                         a.give_back(lease, true);
                         lease.recovered
                     };

@@ -5,6 +5,7 @@
 //! * [`world`], [`script`]: participants, what they do, and what is asked of the arena afterwards.
 //! * [`sweep`]: a death at every step, a death of the recoverer at every step, a stop at every step.
 
+pub mod ends;
 pub mod flips;
 pub mod granted;
 pub mod hb;

@@ -18,7 +18,7 @@ use crate::sim::{Image, tiny};
 use crate::weak::Access::{Loads, Updates};
 use crate::weak::Weak::{Relaxed, Unfenced};
 use crate::weak::{Fences, Pair, Part, Word};
-use crate::world::{Actor, Expect, PARENT, draft, extend, ok, publish, quiet, value, world};
+use crate::world::{Actor, Expect, PARENT, draft, extend, in_time, ok, publish, quiet, value, world};
 
 /// The seat of the first of two who attach after the parent; the second has the next.
 pub(crate) const FIRST_SEAT: u64 = 1;
@@ -417,7 +417,7 @@ pub fn granted_pairs() -> Vec<Pair> {
     let wait: Part = |a, _, reached| {
         granted::with(a, "m", |_, leases| {
             // So short that it ends where it would sleep.
-            let got = ok(a.wait(leases.bell, Some(Duration::from_nanos(1)), || {}, || a.try_lease(leases)));
+            let got = in_time(a.wait(leases.bell, Some(Duration::from_nanos(1)), || {}, || a.try_lease(leases)));
             reached.note(if got.is_some() { "got the lease" } else { "would sleep" });
             if got.is_none() {
                 a.env.state().slept = Some(0);

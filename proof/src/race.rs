@@ -84,8 +84,11 @@ impl Hook for Switch {
             return;
         }
         let shared = || locked(&self.sharing.switch)[(off / 8) as usize];
-        if matches!(op, Op::Call | Op::Spin) || shared() {
-            thread::sleep(Duration::ZERO);
+        match op {
+            Op::Pause => thread::yield_now(),
+            Op::Call | Op::Spin => thread::sleep(Duration::ZERO),
+            _ if shared() => thread::sleep(Duration::ZERO),
+            _ => {}
         }
         if op.changes()
             && let Some(left) = &mut *locked(&self.left)
@@ -121,20 +124,32 @@ impl Hook for Switch {
     }
 }
 
+/// What somebody does in a race.
+#[derive(Clone, Copy)]
+pub enum Run {
+    /// As a participant that is attached already.
+    Attached(fn(&Actor)),
+    /// As a process that attaches itself, or does not.
+    Alone(fn(&Sim)),
+}
+
 /// Who takes part in a race.
 pub struct Racer {
     /// What it does.
-    pub run: fn(&Actor),
+    pub run: Run,
     /// Killed before this changing step of it, counted from 0.
     pub dies_at: Option<u64>,
-    /// Whether attaching is part of the race.
-    pub attaches: bool,
 }
 
 impl Racer {
-    /// One that lives and is attached already.
-    pub fn new(run: fn(&Actor)) -> Racer {
-        Racer { run, dies_at: None, attaches: false }
+    /// A participant that is attached already, and lives.
+    pub fn attached(run: fn(&Actor)) -> Racer {
+        Racer { run: Run::Attached(run), dies_at: None }
+    }
+
+    /// A process that attaches itself, or does not, and lives.
+    pub fn alone(run: fn(&Sim)) -> Racer {
+        Racer { run: Run::Alone(run), dies_at: None }
     }
 }
 
@@ -169,7 +184,7 @@ impl Race {
         Race {
             name: names.join(" || "),
             stage,
-            racers: acts.iter().map(|a| Racer::new(a.run)).collect(),
+            racers: acts.iter().map(|a| Racer::attached(a.run)).collect(),
             loose_before: false,
             at_end: None,
         }
@@ -239,7 +254,7 @@ fn execute(race: &Race, search: &Search, watch: &Watch) {
             left: Mutex::new(racer.dies_at),
             inner: watch(who),
         });
-        let actor = (!racer.attaches).then(|| attach(&sim, 10 + who, hook.clone()));
+        let actor = matches!(racer.run, Run::Attached(_)).then(|| attach(&sim, 10 + who, hook.clone()));
         ready.push((who, racer.run, actor, hook));
     }
     let died = Arc::new(AtomicU64::new(0));
@@ -249,16 +264,18 @@ fn execute(race: &Race, search: &Search, watch: &Watch) {
             let (sim, died) = (sim.clone(), died.clone());
             thread::spawn(move || {
                 hook.armed.store(true, Ordering::Relaxed);
-                let done = mortal(|| {
-                    let actor = actor.unwrap_or_else(|| attach(&sim, 10 + who, hook.clone()));
-                    run(&actor);
-                    actor
+                let done = mortal(|| match (run, &actor) {
+                    (Run::Attached(run), Some(actor)) => run(actor),
+                    (Run::Alone(run), _) => run(&sim.process(10 + who, hook.clone())),
+                    (Run::Attached(_), None) => unreachable!("attached above"),
                 });
                 match done {
-                    Some(actor) => {
+                    Some(()) => {
                         // It leaves undisturbed: leaving has races of its own.
                         hook.armed.store(false, Ordering::Relaxed);
-                        actor.detach();
+                        if let Some(actor) = actor {
+                            actor.detach();
+                        }
                     }
                     None => {
                         // Between its last step and the kernel's letting go others run.
@@ -444,13 +461,15 @@ impl Scheduler for Bounded {
         Some(Schedule::new(0))
     }
 
-    fn next_task(&mut self, runnable: &[&Task], current: Option<TaskId>, _: bool) -> Option<TaskId> {
+    fn next_task(&mut self, runnable: &[&Task], current: Option<TaskId>, yields: bool) -> Option<TaskId> {
         // The first task only starts the others and waits for them.
         let first = runnable.iter().find(|t| usize::from(t.id()) == 0);
         if let Some(main) = first {
             return Some(main.id());
         }
-        let here = runnable.iter().find(|t| Some(t.id()) == current);
+        // Who pauses lets another go on, if there is one: no preemption is spent for that.
+        let stays = |t: &&&Task| Some(t.id()) == current && !(yields && runnable.len() > 1);
+        let here = runnable.iter().find(stays);
         let others = runnable.iter().filter(|t| Some(t.id()) != current);
         let mut choices: Vec<TaskId> = here.iter().map(|t| t.id()).collect();
         if here.is_none() || self.spent < self.bound {

@@ -18,7 +18,7 @@ use crate::sim::{Image, Sim, tiny};
 use crate::weak::Access::{Loads, Updates};
 use crate::weak::Weak::{Relaxed, Unfenced};
 use crate::weak::{Class, Fences, Pair, Part, Reached, Word};
-use crate::world::{Actor, Expect, PARENT, draft, ok, quiet, value, world};
+use crate::world::{Actor, Expect, PARENT, draft, in_time, ok, quiet, value, world};
 
 /// A channel for one item, or a feed for one (and its end), with so many items in it, and where things lie.
 struct Laid {
@@ -168,7 +168,7 @@ fn slept_no_longer(image: &Image) {
 fn wait_at(a: &Actor, name: &str, end: End, reached: &Reached, mut done: impl FnMut(Ring) -> bool) {
     with(a, name, |ring| {
         let attempt = || Ok(done(ring).then_some(()));
-        let got = ok(a.wait(ring.bell(end), Some(Duration::from_nanos(1)), || {}, attempt));
+        let got = in_time(a.wait(ring.bell(end), Some(Duration::from_nanos(1)), || {}, attempt));
         reached.note(if got.is_some() { "need not sleep" } else { "would sleep" });
         if got.is_none() {
             a.env.state().slept = Some(0);

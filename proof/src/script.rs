@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering;
 
 use crate::sim::{Image, Sim};
 use crate::world::{
-    Actor, Expect, PARENT, ROOM, alias, attach, draft, extend, ok, publish, publish_if, quiet, read, tag, try_attach,
-    value, world,
+    Actor, Expect, PARENT, ROOM, alias, attach, draft, extend, in_time, ok, publish, publish_if, quiet, read, tag,
+    try_attach, value, world,
 };
 
 /// What a name may say.
@@ -614,7 +614,7 @@ fn object_scripts() -> Vec<Script> {
                 ok(publish(a, "y", 2, 0));
                 a.give_back(ok(a.try_lease(a.permits())).expect("free"), true);
                 assert_eq!(a.env.state().wakes, wakes + 3, "B2: somebody was not woken");
-                let found = ok(a.wait(header::NAME_BELL, Some(Duration::ZERO), || {}, || read(a, "z")));
+                let found = in_time(a.wait(header::NAME_BELL, Some(Duration::ZERO), || {}, || read(a, "z")));
                 assert_eq!(found, None);
             },
             &[("x", Some(1)), ("x", Some(2)), ("y", None), ("y", Some(2))],

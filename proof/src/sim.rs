@@ -26,6 +26,8 @@ pub enum Op {
     Call,
     /// Waiting for others: a retry or a sleep.
     Spin,
+    /// Waiting for others, who all get on meanwhile.
+    Pause,
 }
 
 impl Op {
@@ -86,6 +88,18 @@ pub struct Killed;
 const WORDS: usize = (PAGE / 8) as usize;
 type Page = [u64; WORDS];
 
+/// Whose the arena's name is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Name {
+    /// This arena's.
+    #[default]
+    Ours,
+    /// It was taken away.
+    Nobodys,
+    /// A new arena's, which was made when it was nobody's.
+    Anothers,
+}
+
 /// Everything that is shared: the segment's bytes, and what the kernel knows.
 #[derive(Clone, Debug, Default)]
 pub struct Image {
@@ -111,6 +125,10 @@ pub struct Image {
     pub counted: Vec<(&'static str, u64)>,
     /// Pages are put in memory by touching them, as a kernel would; else that is a bug.
     pub lenient: bool,
+    /// Whose the arena's name is.
+    pub name: Name,
+    /// Somebody removes the arena, whoever takes part in it.
+    pub removed: bool,
     clock: u64,
     print: u64,
 }
@@ -152,7 +170,7 @@ impl Image {
     pub fn fingerprint(&self) -> u64 {
         let locks =
             self.locks.iter().map(|(o, p)| mix(u64::from(o.seat) << 32 | u64::from(o.incarnation), *p as u64 + 1));
-        locks.fold(self.print ^ mix(1, self.count), |a, b| a ^ b)
+        locks.fold(self.print ^ mix(1, self.count) ^ mix(2, self.name as u64), |a, b| a ^ b)
     }
 
     /// Flips a bit, for damage tests.
@@ -443,6 +461,29 @@ impl Sys for Sim {
         if image.get(off) as u32 == expected {
             image.slept = Some(image.wakes);
         }
+    }
+
+    #[track_caller]
+    fn has_name(&self) -> bool {
+        self.hook.step(Op::Call, 0, Location::caller());
+        self.state().name == Name::Ours
+    }
+
+    #[track_caller]
+    fn unlink(&self) -> faretra::Result<()> {
+        // The kernel is asked whose the name is, and then takes it away, whosever it is by then.
+        if self.has_name() {
+            self.hook.step(Op::Call, 0, Location::caller());
+            let mut image = self.state();
+            assert_ne!(image.name, Name::Anothers, "A1: the name of a new arena was taken away");
+            image.name = Name::Nobodys;
+        }
+        Ok(())
+    }
+
+    #[track_caller]
+    fn pause(&self) {
+        self.hook.step(Op::Pause, 0, Location::caller());
     }
 
     fn peek(&self, off: u64) -> u64 {

@@ -30,17 +30,36 @@ impl Hook for Deaths {
     }
 }
 
+impl Deaths {
+    fn of(sim: &Sim, process: usize) -> Arc<Deaths> {
+        Arc::new(Deaths { sim: sim.clone(), process, armed: AtomicBool::new(false), images: Mutex::default() })
+    }
+
+    fn during(&self, f: impl FnOnce()) -> Vec<Image> {
+        self.armed.store(true, Ordering::Relaxed);
+        f();
+        self.armed.store(false, Ordering::Relaxed);
+        let mut images = std::mem::take(&mut *self.images.lock().unwrap_or_else(PoisonError::into_inner));
+        images.push(self.sim.image_without(self.process));
+        images
+    }
+}
+
 /// Every image that a death during `f`, and during the detaching after it, may leave.
 pub fn deaths(sim: &Sim, process: usize, f: impl FnOnce(&Actor)) -> Vec<Image> {
-    let hook = Arc::new(Deaths { sim: sim.clone(), process, armed: AtomicBool::new(false), images: Mutex::default() });
+    let hook = Deaths::of(sim, process);
     let actor = attach(sim, process, hook.clone());
-    hook.armed.store(true, Ordering::Relaxed);
-    f(&actor);
-    actor.detach();
-    hook.armed.store(false, Ordering::Relaxed);
-    let mut images = std::mem::take(&mut *hook.images.lock().unwrap_or_else(PoisonError::into_inner));
-    images.push(sim.image_without(process));
-    images
+    hook.during(|| {
+        f(&actor);
+        actor.detach();
+    })
+}
+
+/// Every image that a death during `f` may leave, which attaches itself if it wants to.
+pub fn deaths_of_a_process(sim: &Sim, process: usize, f: impl FnOnce(&Sim)) -> Vec<Image> {
+    let hook = Deaths::of(sim, process);
+    let own = sim.process(process, hook.clone());
+    hook.during(|| f(&own))
 }
 
 /// Kills the victim of a script before each of its steps. Returns how many there were.
@@ -140,7 +159,7 @@ impl StopAt {
 
 impl Hook for StopAt {
     fn step(&self, op: Op, _: u64, _: Site) {
-        let counts = self.armed.load(Ordering::Relaxed) && op != Op::Spin;
+        let counts = self.armed.load(Ordering::Relaxed) && !matches!(op, Op::Spin | Op::Pause);
         if counts && self.count.fetch_add(1, Ordering::Relaxed) + 1 == self.at {
             self.set(Phase::Stopped);
             self.wait(|p| p == Phase::Resumed);
@@ -212,6 +231,29 @@ pub fn stop_sweep(troupe: &Troupe, act: &Act, every: usize) -> Stops {
 
 fn stop_once(troupe: &Troupe, act: &Act, step: u64, budget: &Arc<Budget>) -> bool {
     let sim = enter(&troupe.stage);
+    let run = act.run;
+    let victim = move |sim: &Sim, armed: &dyn Fn()| {
+        let actor = attach(sim, VICTIM, sim.hook());
+        armed();
+        run(&actor);
+        actor.detach();
+    };
+    let Some((expect, killed)) = while_stopped(&sim, step, victim, || others(troupe, act, &sim, budget)) else {
+        return false;
+    };
+    at(|| "it was killed there".into(), || check(killed, &expect));
+    at(|| "it went on".into(), || check(sim.image_without(VICTIM), &expect));
+    true
+}
+
+/// What `others` do while `victim` is stopped before a step of it, counted from when it calls what it is given; then it
+/// goes on to its end. `None`: it has no such step.
+pub fn while_stopped<T>(
+    sim: &Sim,
+    step: u64,
+    victim: impl FnOnce(&Sim, &dyn Fn()) + Send + 'static,
+    others: impl FnOnce() -> T,
+) -> Option<T> {
     let hook = Arc::new(StopAt {
         at: step,
         armed: AtomicBool::new(false),
@@ -219,32 +261,25 @@ fn stop_once(troupe: &Troupe, act: &Act, step: u64, budget: &Arc<Budget>) -> boo
         phase: Mutex::new(Phase::Running),
         changed: Condvar::new(),
     });
-    let run = act.run;
-    let victim = {
-        let (sim, hook) = (sim.clone(), hook.clone());
+    let running = {
+        let (own, hook) = (sim.process(VICTIM, hook.clone()), hook.clone());
         thread::spawn(move || {
-            let actor = attach(&sim, VICTIM, hook.clone());
-            hook.armed.store(true, Ordering::Relaxed);
-            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                run(&actor);
-                actor.detach();
-            }));
+            let arm = || hook.armed.store(true, Ordering::Relaxed);
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| victim(&own, &arm)));
             hook.set(Phase::Finished);
             done.unwrap_or_else(|why| std::panic::resume_unwind(why));
         })
     };
     if hook.wait(|p| matches!(p, Phase::Stopped | Phase::Finished)) == Phase::Finished {
-        victim.join().expect("it ran undisturbed");
-        return false;
+        running.join().expect("it ran undisturbed");
+        return None;
     }
-    let others = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| others(troupe, act, &sim, budget)));
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(others));
     hook.set(Phase::Resumed);
-    let joined = victim.join();
-    let (expect, killed) = others.unwrap_or_else(|why| std::panic::resume_unwind(why));
+    let joined = running.join();
+    let done = done.unwrap_or_else(|why| std::panic::resume_unwind(why));
     joined.unwrap_or_else(|why| std::panic::resume_unwind(why));
-    at(|| "it was killed there".into(), || check(killed, &expect));
-    at(|| "it went on".into(), || check(sim.image_without(VICTIM), &expect));
-    true
+    Some(done)
 }
 
 /// What two others do while the victim is stopped. Returns the arena as it would be if that were killed now.

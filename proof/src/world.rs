@@ -25,7 +25,8 @@ const CHECKER: usize = 1 << 20;
 pub fn try_attach(sim: &Sim, process: usize, hook: Arc<dyn Hook>) -> faretra::Result<Actor> {
     let tables = Tables { env: sim.process(process, hook), geo: tiny() };
     let seats = tables.geo.params.seats;
-    Core::attach(tables, seats, Process::default(), "sim", |_| Ok(()))
+    let attached = Core::attach(tables, seats, Process::default(), "sim", |_| Ok(true))?;
+    Ok(attached.expect("nobody is refused"))
 }
 
 /// Attaches a process.
@@ -49,6 +50,14 @@ pub fn world() -> Sim {
 /// The result of an operation that a script does not expect to fail.
 pub fn ok<T>(result: faretra::Result<T>) -> T {
     result.expect("an operation of the script")
+}
+
+/// What a wait that may end without it came to.
+pub fn in_time<T>(waited: faretra::Result<T>) -> Option<T> {
+    match waited {
+        Err(faretra::Error::TimedOut(_)) => None,
+        other => Some(ok(other)),
+    }
 }
 
 /// A draft whose words all say `value`, with `parts` parts that do too.

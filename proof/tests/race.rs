@@ -179,7 +179,7 @@ fn no_wake_up_is_lost() {
     let mut race = Race::new(&stage, &[]);
     race.name = "wait for a permit || give it back".into();
     race.racers = vec![
-        Racer::new(|a| {
+        Racer::attached(|a| {
             let mut tries = 0;
             let mut take = || {
                 tries += 1;
@@ -193,7 +193,7 @@ fn no_wake_up_is_lost() {
             };
             ok(a.wait(header::PERMIT_BELL, None, || {}, &mut take));
         }),
-        Racer::new(|a| {
+        Racer::attached(|a| {
             if let Some(permit) = ok(a.try_lease(a.permits())) {
                 a.give_back(permit, true);
             }

@@ -34,17 +34,15 @@
 //! A producer's: as in a put. What it had replaced and not evicted is a stale home, which recovery settles. A
 //! subscriber's: its lease comes back, and nobody waits for its position any more.
 
-use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::atomic::Ordering::SeqCst;
 
-use crate::core::geometry::{meta, ring as ring_words};
-use crate::core::lock::{Lease, Leases};
+use crate::core::cell::{End, Ring};
+use crate::core::geometry::ring as ring_words;
+use crate::core::lease::Lease;
 use crate::core::mem::Load;
-use crate::core::ring::{End, Outcome, Ring};
+use crate::core::ring::Outcome;
 use crate::core::seat::{Core, Env};
-use crate::core::sys::Sys;
-use crate::core::tables::{Entry, Kind, Tables};
+use crate::core::tables::{Kind, Tables};
 use crate::core::word::{Id, Place};
 use crate::core::zone::Draft;
 use crate::error::{Error, Result};
@@ -63,85 +61,14 @@ pub enum Found {
 }
 
 impl<E: Load> Tables<E> {
-    /// The leases of a feed's subscribers.
-    pub fn subscribers(&self, ring: Ring) -> Leases {
-        Leases { bell: ring.bell(End::Send), first: ring.subscribers(), count: ring.subscriber_count() }
-    }
-
     fn position_word(&self, ring: Ring, lease: u64) -> u64 {
         lease + ring.subscriber_count() * 8
-    }
-
-    /// The next position, as far as it is known: never too high.
-    pub fn next_position(&self, ring: Ring) -> u64 {
-        let mut tail = self.sent(ring);
-        // No more than a lap: a damaged word must not keep us.
-        for _ in 0..ring.cells {
-            if ring.ahead(self.place(ring.cell(tail)), tail) < 1 {
-                break;
-            }
-            tail = tail.wrapping_add(1);
-        }
-        tail
-    }
-
-    /// The position behind the last item, which is how many were appended: the next one's, or the end's.
-    pub fn items_end(&self, ring: Ring) -> u64 {
-        let (next, ended) = self.next_and_ended(ring);
-        next - u64::from(ended)
-    }
-
-    /// The positions of what a feed holds, of one moment. The first is the oldest that a subscriber may begin at.
-    pub fn held(&self, ring: Ring) -> Range<u64> {
-        // The end takes no item's place.
-        let end = self.items_end(ring);
-        end.saturating_sub(ring.capacity())..end
-    }
-
-    /// Whether a feed was closed.
-    pub fn has_ended(&self, ring: Ring) -> bool {
-        ring.is_feed() && self.next_and_ended(ring).1
-    }
-
-    /// The next position, and whether the last item is the end.
-    fn next_and_ended(&self, ring: Ring) -> (u64, bool) {
-        let next = self.next_position(ring);
-        let Some(last) = next.checked_sub(1) else { return (next, false) };
-        let cell = self.place(ring.cell(last));
-        let ended = self.is_end(cell);
-        // What has been replaced since was not the end (F3), whatever its memory is by now.
-        (next, ended && self.place(ring.cell(last)) == cell && ring.ahead(cell, last) == 1)
-    }
-
-    /// Whether a cell has the end of its feed: said of the item that it has, and only while it has that.
-    fn is_end(&self, cell: Place) -> bool {
-        let id = cell.object().and_then(|id| self.object(id).ok());
-        id.is_some_and(|id| self.kind(id).is_ok_and(|kind| kind == Kind::End))
     }
 
     /// The position that the slowest subscriber reads next. `None`: there is none.
     fn slowest(&self, ring: Ring) -> Option<u64> {
         let held = self.lessees(self.subscribers(ring)).into_iter();
         held.map(|(index, _)| self.env.load(self.position_word(ring, ring.subscribers() + index * 8), SeqCst)).min()
-    }
-}
-
-impl<E: Load + Sys> Tables<E> {
-    /// Bytes of what a feed keeps until something is appended, what items share counted once. What is replaced meanwhile
-    /// is left out.
-    pub fn bytes_kept(&self, ring: Ring) -> u64 {
-        let mut kept = HashMap::new();
-        for cell in (0..ring.cells).map(|cell| ring.cell(cell)) {
-            let place = self.place(cell);
-            let Some(id) = place.object().and_then(|id| self.object(id).ok()) else { continue };
-            let parts = self.glimpse_parts(id).into_iter().map(Entry::part);
-            let bytes = |id: Id| (id, self.meta(id, meta::LEN).min(self.slot(id).0.size()));
-            let of_item: Vec<_> = parts.chain([id]).map(bytes).collect();
-            if self.place(cell) == place {
-                kept.extend(of_item);
-            }
-        }
-        kept.values().sum()
     }
 }
 

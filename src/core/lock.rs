@@ -65,12 +65,12 @@
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::time::Duration;
 
-use crate::core::geometry::{Set, header, lock};
+use crate::core::geometry::{Set, lock};
+use crate::core::lease::{Lease, Leases};
 use crate::core::mem::Load;
 use crate::core::seat::{Core, Env};
-use crate::core::sys::Process;
 use crate::core::tables::{Kind, Tables};
-use crate::core::word::{Id, Life, Owner, State, Ticket};
+use crate::core::word::{Id, Life, State};
 use crate::core::zone::Draft;
 use crate::error::{Error, Result};
 
@@ -78,36 +78,6 @@ use crate::error::{Error, Result};
 pub const PARTITION: u64 = 8;
 /// Slots of a value that does not fit a word: so many stores less one may be under way at a time.
 pub const SLOTS: u64 = 8;
-
-/// Leases that belong together, and the bell that is rung when one comes back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Leases {
-    pub bell: u64,
-    pub first: u64,
-    pub count: u64,
-}
-
-impl Leases {
-    fn word(&self, index: u64) -> u64 {
-        self.first + index * 8
-    }
-
-    /// Some of them.
-    pub fn part(&self, from: u64, count: u64) -> Leases {
-        debug_assert!(from + count <= self.count);
-        Leases { first: self.word(from), count, ..*self }
-    }
-}
-
-/// A lease that this process has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lease {
-    pub off: u64,
-    pub bell: u64,
-    pub ticket: Ticket,
-    /// The holder before died with it, or said that it left things inconsistent.
-    pub recovered: bool,
-}
 
 /// A value in slots: the word that says which is current, and where they lie.
 #[derive(Clone, Copy, Debug)]
@@ -159,46 +129,6 @@ impl Form {
 }
 
 impl<E: Load> Tables<E> {
-    /// The writers' permits.
-    pub fn permits(&self) -> Leases {
-        Leases { bell: header::PERMIT_BELL, first: self.geo.permit(0), count: self.geo.params.permits }
-    }
-
-    /// Permits that are held now.
-    pub fn permits_held(&self) -> u32 {
-        self.count_leases(self.permits(), |state| matches!(state, State::Leased(_))) as u32
-    }
-
-    /// How many of these words are in a state.
-    pub fn count_leases(&self, leases: Leases, is: impl Fn(State) -> bool) -> u64 {
-        let word = |i| Life(self.env.load(leases.word(i), SeqCst)).state();
-        (0..leases.count).filter_map(word).filter(|state| is(*state)).count() as u64
-    }
-
-    /// Where a word of an object that locks lies.
-    #[inline]
-    pub fn lock_word(&self, id: Id, word: u64) -> u64 {
-        self.payload(id) + word * 8
-    }
-
-    /// The leases of an object, checked against its slot. `None`: its kind has none.
-    pub fn leases_of(&self, id: Id) -> Result<Option<Leases>> {
-        let kind = self.kind(id)?;
-        if kind == Kind::Feed {
-            return Ok(Some(self.subscribers(self.ring_of(id)?)));
-        }
-        if !kind.locks() {
-            return Ok(None);
-        }
-        let (zone, _) = self.slot(id);
-        let count = self.env.load(self.lock_word(id, lock::COUNT), Acquire);
-        if zone.set != Set::Shared || count.saturating_add(lock::LEASES) > zone.size() / 8 {
-            return Err(Error::damaged(format!("{id} says it has {count} leases, its slot {} bytes", zone.size())));
-        }
-        let leases = Leases { bell: self.lock_word(id, lock::BELL), first: self.lock_word(id, lock::LEASES), count };
-        Ok(Some(leases))
-    }
-
     /// The slots of a value of `form`, whose object is pinned and was checked by [`Tables::check_form`].
     pub fn slots_of(&self, id: Id, form: &Form) -> Slots {
         let leases = Leases {
@@ -243,41 +173,6 @@ impl<E: Load> Tables<E> {
             }
         }
     }
-
-    /// What leases an object's kind says it has, for `verify`: a broken rule in words.
-    pub fn verify_leases(&self, id: Id, alive: &[Owner]) -> Result<(), (&'static str, String)> {
-        let leases = self.leases_of(id).map_err(|e| ("word", e.to_string()))?;
-        let Some(leases) = leases else { return Ok(()) };
-        for index in 0..leases.count {
-            let word = Life(self.env.load(leases.word(index), SeqCst));
-            match word.state() {
-                Some(State::Leased(t)) if !alive.contains(&t.owner()) => {
-                    return Err(("V5", format!("lease {index} of {id} is held by nobody alive")));
-                }
-                Some(State::Leased(_) | State::Back(_) | State::Free) => {}
-                Some(State::Loose) if self.kind(id).is_ok_and(|k| k == Kind::Semaphore) => {}
-                _ => return Err(("word", format!("lease {index} of {id} is {word:?}"))),
-            }
-        }
-        Ok(())
-    }
-
-    /// Objects that lock and that anybody may hold: their ids and leases.
-    pub fn locks(&self) -> impl Iterator<Item = (Id, Leases)> {
-        let zones = self.geo.zones.iter().filter(|z| z.set == Set::Shared);
-        let ids = zones.flat_map(|z| (0..self.used(z)).map(|slot| z.id(slot)));
-        let in_use = ids.filter(|id| self.life(*id, SeqCst) != Life::FREE);
-        in_use.filter_map(|id| Some((id, self.leases_of(id).ok()??)))
-    }
-
-    /// Who has which of these.
-    pub fn lessees(&self, leases: Leases) -> Vec<(u64, Owner)> {
-        let owner = |i| match Life(self.env.load(leases.word(i), Acquire)).state() {
-            Some(State::Leased(t)) => Some((i, t.owner())),
-            _ => None,
-        };
-        (0..leases.count).filter_map(owner).collect()
-    }
 }
 
 impl<E: Env> Core<E> {
@@ -293,54 +188,8 @@ impl<E: Env> Core<E> {
         Ok(draft)
     }
 
-    /// Takes one of these if one is free.
-    #[inline]
-    pub fn try_lease(&self, leases: Leases) -> Result<Option<Lease>> {
-        self.show_leases_of(leases);
-        for index in 0..leases.count {
-            let off = leases.word(index);
-            // B2: this may be the second look of one who is about to sleep.
-            let word = Life(self.env.load(off, SeqCst));
-            if matches!(word.state(), Some(State::Leased(_) | State::Loose)) {
-                continue;
-            }
-            let ticket = self.lease_ticket();
-            let Some((leased, recovered)) = word.lease(ticket) else {
-                return Err(Error::damaged(format!("the lease at {off:#x} has the impossible word {:#x}", word.0)));
-            };
-            if self.env.cas(off, word.0, leased.0, SeqCst).is_ok() {
-                return Ok(Some(Lease { off, bell: leases.bell, ticket, recovered }));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Recovery looks at the permits in any case.
-    #[inline]
-    fn show_leases_of(&self, leases: Leases) {
-        if leases.first != self.geo.permit(0) {
-            self.show_leases();
-        }
-    }
-
-    /// Takes one of the first few of these if nobody has it and nobody need be told anything: the fast way.
-    #[inline]
-    pub fn lease_free(&self, leases: Leases) -> Option<Lease> {
-        self.show_leases_of(leases);
-        for index in 0..leases.count.min(4) {
-            let off = leases.word(index);
-            if self.env.load(off, Relaxed) == Life::FREE.0 {
-                let ticket = self.lease_ticket();
-                if self.env.cas(off, Life::FREE.0, Life::leased(ticket).0, SeqCst).is_ok() {
-                    return Some(Lease { off, bell: leases.bell, ticket, recovered: false });
-                }
-            }
-        }
-        None
-    }
-
-    /// Takes one of these, as soon as one is free; `None` after `timeout`.
-    pub fn lease(&self, leases: Leases, timeout: Option<Duration>) -> Result<Option<Lease>> {
+    /// Takes one of these, as soon as one is free; [`Error::TimedOut`] after `timeout`.
+    pub fn lease(&self, leases: Leases, timeout: Option<Duration>) -> Result<Lease> {
         self.wait_for_lessees(leases, timeout, || self.try_lease(leases))
     }
 
@@ -350,7 +199,7 @@ impl<E: Env> Core<E> {
         leases: Leases,
         timeout: Option<Duration>,
         attempt: impl FnMut() -> Result<Option<T>>,
-    ) -> Result<Option<T>> {
+    ) -> Result<T> {
         let mut looks = 0;
         let look = || {
             looks += 1;
@@ -370,90 +219,6 @@ impl<E: Env> Core<E> {
         !dead.is_empty()
     }
 
-    /// Those of some participants that are proved dead. A waiter asks in each of its looks, about others in each if
-    /// they are many; the dearer proof, which is for large processes that take long to go, is asked for now and then.
-    pub fn gone_among(&self, mut owners: Vec<Owner>, look: usize) -> Vec<Owner> {
-        const A_FEW: usize = 64;
-        // A process is asked about once, whatever it has.
-        owners.retain(|owner| *owner != self.me());
-        owners.sort_unstable_by_key(|owner| (owner.seat, owner.incarnation));
-        owners.dedup();
-        let first = (look * A_FEW) % owners.len().max(1);
-        let facts = |owner| if look.is_multiple_of(8) { self.process(owner) } else { Process::default() };
-        let asked = owners.iter().cycle().skip(first).take(A_FEW.min(owners.len()));
-        asked.copied().filter(|owner| self.env.is_gone(*owner, facts(*owner))).collect()
-    }
-
-    /// K2: gives a lease back, and says whether somebody was waiting. `consistent`: nobody need be told.
-    #[inline]
-    pub fn give_back(&self, lease: Lease, consistent: bool) -> bool {
-        let next = if consistent { Life::FREE } else { Life::back(lease.ticket) };
-        self.end_lease(lease, next)
-    }
-
-    #[inline]
-    fn end_lease(&self, lease: Lease, next: Life) -> bool {
-        let ended = self.env.cas(lease.off, Life::leased(lease.ticket).0, next.0, SeqCst);
-        ended.is_ok() && self.ring(lease.bell)
-    }
-
-    /// Uses a permit up: it is nobody's, until [`Core::add_permit`].
-    pub fn use_up(&self, lease: Lease) {
-        let _ = self.env.cas(lease.off, Life::leased(lease.ticket).0, Life::LOOSE.0, SeqCst);
-    }
-
-    /// Makes a permit that was used up free again. `false`: none was.
-    pub fn add_permit(&self, leases: Leases) -> bool {
-        for index in 0..leases.count {
-            let off = leases.word(index);
-            if self.env.load(off, Acquire) == Life::LOOSE.0
-                && self.env.cas(off, Life::LOOSE.0, Life::FREE.0, SeqCst).is_ok()
-            {
-                self.ring(leases.bell);
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Takes back what the dead had of these; the next to take them are told.
-    pub fn take_back(&self, leases: Leases, dead: &[Owner]) -> u32 {
-        let mut back = 0;
-        if dead.is_empty() {
-            return back;
-        }
-        for index in 0..leases.count {
-            let off = leases.word(index);
-            let word = Life(self.env.load(off, Acquire));
-            let next = dead.iter().find_map(|d| word.take_back(*d));
-            if next.is_some_and(|next| self.env.cas(off, word.0, next.0, SeqCst).is_ok()) {
-                back += 1;
-            }
-        }
-        if back != 0 {
-            self.ring(leases.bell);
-        }
-        back
-    }
-
-    /// Takes back what the dead held in every object that locks. Each is pinned meanwhile: a word of its memory must not be taken
-    /// for a lease when it is another object's by then.
-    pub fn take_back_locks(&self, dead: &[Owner]) -> Result<u64> {
-        let mut back = 0;
-        let named = |leases: &Leases| self.lessees(*leases).iter().any(|(_, owner)| dead.contains(owner));
-        let found: Vec<Id> = self.locks().filter(|(_, leases)| named(leases)).map(|(id, _)| id).collect();
-        for id in found {
-            self.raise_pin(id)?;
-            if self.life(id, SeqCst) != Life::FREE
-                && let Ok(Some(leases)) = self.leases_of(id)
-            {
-                back += u64::from(self.take_back(leases, dead));
-            }
-            self.unpin(id);
-        }
-        Ok(back)
-    }
-
     /// Changes a value in slots: `change` makes the next from the current one, again if others were faster, and
     /// may refuse. `None`: it refused. Waits only while as many stores are under way as there are slots.
     pub fn update_slots(
@@ -462,8 +227,7 @@ impl<E: Env> Core<E> {
         value: &mut [u64],
         mut change: impl FnMut(&mut [u64]) -> bool,
     ) -> Result<Option<()>> {
-        let spare = self.wait_for_lessees(slots.leases, None, || self.spare_slot(slots))?;
-        let (lease, slot) = spare.ok_or(Error::TimedOut(Duration::MAX))?;
+        let (lease, slot) = self.wait_for_lessees(slots.leases, None, || self.spare_slot(slots))?;
         let stored = loop {
             let current = match self.load_slots(slots, value) {
                 Ok(current) => Current(current),
@@ -483,8 +247,7 @@ impl<E: Env> Core<E> {
 
     /// Replaces a value in slots, whatever it is.
     pub fn store_slots(&self, slots: Slots, value: &[u64]) -> Result<()> {
-        let spare = self.wait_for_lessees(slots.leases, None, || self.spare_slot(slots))?;
-        let (lease, slot) = spare.ok_or(Error::TimedOut(Duration::MAX))?;
+        let (lease, slot) = self.wait_for_lessees(slots.leases, None, || self.spare_slot(slots))?;
         self.write_slot(slots, slot, value);
         let mut current = Current(self.env.load(slots.state, SeqCst));
         while let Err(found) = self.env.cas(slots.state, current.0, current.next(slot).0, SeqCst) {
@@ -552,12 +315,10 @@ impl<E: Env> Core<E> {
         self.write_slot(slots, 0, value);
     }
 
-    /// K4: the right to write to a partition; `None` after `timeout`.
-    pub fn write_partition(&self, partition: Leases, timeout: Option<Duration>) -> Result<Option<Lease>> {
+    /// K4: the right to write to a partition; [`Error::TimedOut`] after `timeout`.
+    pub fn write_partition(&self, partition: Leases, timeout: Option<Duration>) -> Result<Lease> {
         let started = std::time::Instant::now();
-        let Some(lease) = self.lease(partition.part(0, 1), timeout)? else {
-            return Ok(None);
-        };
+        let lease = self.lease(partition.part(0, 1), timeout)?;
         let left = timeout.map(|t| t.saturating_sub(started.elapsed()));
         let readers = partition.part(1, PARTITION - 1);
         let none = || {
@@ -565,17 +326,17 @@ impl<E: Env> Core<E> {
             Ok((busy == 0).then_some(()))
         };
         match self.wait_for_lessees(readers, left, none) {
-            Ok(Some(())) => Ok(Some(lease)),
-            other => {
+            Ok(()) => Ok(lease),
+            Err(e) => {
                 self.give_back(lease, !lease.recovered);
-                other.map(|_| None)
+                Err(e)
             }
         }
     }
 
-    /// K4: the right to read a partition, together with other readers; `None` after `timeout`. The lease is
-    /// `recovered` if the last writer died.
-    pub fn read_partition(&self, partition: Leases, timeout: Option<Duration>) -> Result<Option<Lease>> {
+    /// K4: the right to read a partition, together with other readers; [`Error::TimedOut`] after `timeout`. The lease
+    /// is `recovered` if the last writer died.
+    pub fn read_partition(&self, partition: Leases, timeout: Option<Duration>) -> Result<Lease> {
         let writer = || Life(self.env.load(partition.word(0), SeqCst)).state();
         let writing = || matches!(writer(), Some(State::Leased(_)));
         self.wait_for_lessees(partition, timeout, || {

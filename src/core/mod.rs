@@ -20,19 +20,26 @@
 //! | 3 | [`seat`], [`zone`] | participants; memory |
 //! | 4 | [`object`], [`hold`], [`name`], [`wait`], [`lock`], [`ring`], [`broadcast`], [`recover`] | the protocols |
 
+pub mod account;
 pub mod broadcast;
+pub mod cell;
+pub mod end;
 pub mod geometry;
 pub mod hold;
+pub mod lease;
+pub mod list;
 pub mod lock;
 pub mod mem;
 pub mod name;
 pub mod object;
+pub mod part;
 pub mod recover;
 pub mod ring;
 pub mod seat;
 pub mod segment;
 pub mod sys;
 pub mod tables;
+pub mod verify;
 pub mod wait;
 pub mod word;
 pub mod zone;

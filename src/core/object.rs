@@ -52,19 +52,15 @@
 //! Checked as models before this code: `one_name` (3.6 M states) and `hold` (9 M states), with these
 //! names for the steps.
 
-use std::sync::atomic::Ordering::{Acquire, SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 
 use crate::core::geometry::meta;
 use crate::core::mem::Load;
-use crate::core::ring::Unsettled;
 use crate::core::seat::{Core, Env};
 use crate::core::tables::{Entry, Kind, Tables};
 use crate::core::word::{Id, Life, Place, State, Turn};
 use crate::core::zone::Draft;
 use crate::error::{Error, Result};
-
-/// Most parts that an object has.
-pub const MAX_PARTS: u64 = 65_535;
 
 impl<E: Load> Tables<E> {
     /// Whether the place names the object at that turn.
@@ -216,7 +212,7 @@ impl<E: Env> Core<E> {
                     break;
                 }
                 // t9: put back because somebody held it; if nobody does by now, it is ours to try again.
-                if self.is_kept(id) {
+                if self.is_held_or_pinned(id) {
                     break;
                 }
             }
@@ -224,29 +220,15 @@ impl<E: Env> Core<E> {
         }
     }
 
-    /// Takes over what a dead process was freeing.
-    pub fn adopt_dying(&self, id: Id, word: Life) {
-        let dying = Life::dying(self.ticket());
-        if self.turn_life(id, word, dying) {
-            let mut todo = vec![];
-            self.finish(id, dying, &mut todo);
-            // If it was put back (t9), or had parts, somebody has to look.
-            self.reclaim(id);
-            for part in todo {
-                self.reclaim(part);
-            }
-        }
-    }
-
-    fn is_kept(&self, id: Id) -> bool {
+    fn is_held_or_pinned(&self, id: Id) -> bool {
         self.is_pinned(id) || self.is_held(id)
     }
 
     /// t2-t9 as the owner of DYING. `false`: it is kept and LOOSE again.
-    fn finish(&self, id: Id, dying: Life, todo: &mut Vec<Id>) -> bool {
+    pub(super) fn finish(&self, id: Id, dying: Life, todo: &mut Vec<Id>) -> bool {
         loop {
             let turn = self.hold_turn(id);
-            if self.is_kept(id) {
+            if self.is_held_or_pinned(id) {
                 self.turn_life(id, dying, Life::LOOSE);
                 return false;
             }
@@ -280,37 +262,5 @@ impl<E: Env> Core<E> {
         }
         self.free(id, dying);
         true
-    }
-
-    /// What recovery makes of a draft whose writer is dead: home if a place names it, loose if not.
-    pub fn settle_for_the_dead(&self, id: Id, word: Life) -> Result<(), Unsettled> {
-        if self.settle_item_for_the_dead(id, word)?.is_some() {
-            return Ok(());
-        }
-        let target = self.env.load(self.geo.meta(id, meta::TARGET), Acquire);
-        let mut next = Life::LOOSE;
-        if let Some(container) = target.checked_sub(1)
-            && let Ok(container) = u32::try_from(container).map(Id)
-            && let Some(off) = self.place_offset(container)
-        {
-            let place = self.place(off);
-            let at = Turn { container, turn: place.turn() };
-            let home = match self.kind(id) {
-                Ok(Kind::Name) => self.is_home(id, at)?,
-                _ => place.object() == Some(id),
-            };
-            if home {
-                next = Life::home(at);
-            }
-        }
-        if self.turn_life(id, word, next) {
-            match next.state() {
-                // u4 for him: the place may have moved on between the look and the step.
-                Some(State::Home(at)) if !self.is_home(id, at)? => self.evict(id, at),
-                Some(State::Loose) => self.reclaim(id),
-                _ => {}
-            }
-        }
-        Ok(())
     }
 }

@@ -30,16 +30,14 @@
 //!
 //! `verify` on an arena in use may meet an operation half done: it looks twice before it reports.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+use std::sync::atomic::Ordering::{Acquire, SeqCst};
 
-use crate::core::geometry::{DIRTY, HEAD_WORDS, META_WORDS, PAGE, SEAT_WORDS, Set, Zone, meta};
-use crate::core::mem::Load;
-use crate::core::ring::Unsettled;
+use crate::core::cell::{End, Ring};
+use crate::core::geometry::{Set, meta, ring};
+use crate::core::lease::Leases;
 use crate::core::seat::{Core, Env};
-use crate::core::sys::Sys;
-use crate::core::tables::{Entry, Tables};
-use crate::core::word::{Id, Life, Owner, SeatState, State};
+use crate::core::tables::Kind;
+use crate::core::word::{Id, Life, Owner, State, Ticket, Turn};
 use crate::error::{Error, Result};
 
 /// What a recovery settled.
@@ -58,37 +56,6 @@ pub struct Recovered {
     pub locks: u64,
 }
 
-/// A rule of the arena that does not hold, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Violation {
-    /// The rule's name in ARCHITECTURE.md: `V1` to `V7`, `word`, or `value` for what cannot be read.
-    pub rule: &'static str,
-    /// What was found.
-    pub what: String,
-}
-
-impl std::fmt::Display for Violation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.rule, self.what)
-    }
-}
-
-/// What one participant keeps.
-#[derive(Clone, Debug, Default)]
-pub struct Kept {
-    pub pins: u64,
-    /// Bytes in memory of objects it pins.
-    pub pinned_bytes: u64,
-    /// Of those, bytes of objects that nothing else keeps.
-    pub only_pinned_bytes: u64,
-    pub drafts: u64,
-    pub draft_bytes: u64,
-    pub permits: u32,
-    /// Its leases: of which object, and which of that one's.
-    pub leases: Vec<(Id, u64)>,
-}
-
 /// What a pass over all words is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Look {
@@ -105,6 +72,20 @@ enum Look {
 struct Left {
     failed: Option<Error>,
     later: bool,
+}
+
+/// Why a word that names the dead was not settled.
+#[derive(Debug)]
+pub enum Unsettled {
+    Failed(Error),
+    /// It depends on what somebody else is in the middle of.
+    Later,
+}
+
+impl From<Error> for Unsettled {
+    fn from(e: Error) -> Unsettled {
+        Unsettled::Failed(e)
+    }
 }
 
 impl<E: Env> Core<E> {
@@ -185,7 +166,7 @@ impl<E: Env> Core<E> {
                 let id = zone.id(slot);
                 let word = self.life(id, SeqCst);
                 let Some(state) = word.state() else { continue };
-                let of_dead = |t: crate::core::word::Ticket| dead.contains(&t.owner());
+                let of_dead = |t: Ticket| dead.contains(&t.owner());
                 match state {
                     State::Free if look != Look::Dead => self.mend_hint(zone, slot),
                     State::Draft(t) if of_dead(t) => {
@@ -212,325 +193,212 @@ impl<E: Env> Core<E> {
         }
         settled
     }
-}
 
-impl<E: Load + Sys> Tables<E> {
-    /// Every rule that does not hold. An empty list means a sound arena.
-    pub fn verify(&self) -> Result<Vec<Violation>> {
-        let mut found = self.look_for_violations();
-        // A step under way looks like a violation until it is done: only what stays is one.
-        for _ in 0..3 {
-            if found.is_empty() {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(20));
-            let again = self.look_for_violations();
-            found.retain(|v| again.contains(v) || v.rule == "V6" && again.iter().any(|a| a.rule == "V6"));
+    /// What recovery makes of a draft whose writer is dead: home if a place names it, loose if not.
+    pub fn settle_for_the_dead(&self, id: Id, word: Life) -> Result<(), Unsettled> {
+        if self.settle_item_for_the_dead(id, word)?.is_some() {
+            return Ok(());
         }
-        Ok(found)
-    }
-
-    /// What is wrong with the zones' `used` marks, if they tell of more words and records than the kernel
-    /// has in memory (Z1). Asked once, at opening: a damaged mark would send every sweep through gigabytes
-    /// of address space that was never touched.
-    pub fn impossible_marks(&self) -> Option<String> {
-        let told: u64 = self.geo.zones.iter().map(|z| self.used(z) * (1 + META_WORDS) * 8).sum();
-        let has = self.env.in_memory();
-        (told > has).then(|| {
-            format!(
-                "it is damaged: its zones tell of {told} bytes of records, and {has} bytes are in memory; remove it"
-            )
-        })
-    }
-
-    /// What breaks a rule at this moment, an operation under way included.
-    pub fn look_for_violations(&self) -> Vec<Violation> {
-        let mut all = vec![];
-        let mut report = |rule, what: String| all.push(Violation { rule, what });
-        let mut alive = vec![];
-        let mut silent = vec![];
-        match self.occupants() {
-            Ok(occupants) => {
-                for o in occupants {
-                    if o.state == SeatState::Dead || self.env.is_gone(o.owner, o.process) {
-                        silent.push(o.owner);
-                    } else {
-                        alive.push(o.owner);
-                    }
-                }
-            }
-            Err(e) => report("word", e.to_string()),
-        }
-        for owner in &silent {
-            report("V5", format!("seat {} is taken by a process that is dead (run `faretra recover`)", owner.seat));
-        }
-        let nobody = |word: Life| word.owner().is_some_and(|o| !alive.contains(&o));
-        for index in 0..self.geo.params.permits {
-            let word = Life(self.env.load(self.geo.permit(index), Acquire));
-            match word.state() {
-                Some(State::Leased(_)) if nobody(word) => {
-                    report("V5", format!("permit {index} is held by nobody alive"))
-                }
-                Some(State::Leased(_) | State::Back(_) | State::Free) => {}
-                _ => report("word", format!("permit {index} is {word:?}")),
+        let target = self.env.load(self.geo.meta(id, meta::TARGET), Acquire);
+        let mut next = Life::LOOSE;
+        if let Some(container) = target.checked_sub(1)
+            && let Ok(container) = u32::try_from(container).map(Id)
+            && let Some(off) = self.place_offset(container)
+        {
+            let place = self.place(off);
+            let at = Turn { container, turn: place.turn() };
+            let home = match self.kind(id) {
+                Ok(Kind::Name) => self.is_home(id, at)?,
+                _ => place.object() == Some(id),
+            };
+            if home {
+                next = Life::home(at);
             }
         }
-        for bucket in 0..self.geo.params.buckets as u32 {
-            if self.place(self.geo.bucket(bucket)).object().is_some() {
-                self.verify_bucket(Id(bucket), &mut report);
-            }
-        }
-        let objects = || self.geo.zones.iter().flat_map(|z| (0..self.used(z)).map(|slot| z.id(slot)));
-        let parents = objects().filter(|id| self.life(*id, Acquire) != Life::FREE);
-        let listed: HashSet<(Id, Entry)> =
-            parents.flat_map(|id| self.glimpse_parts(id).into_iter().map(move |entry| (id, entry))).collect();
-        let mut unsure = 0;
-        let mut bytes = 0;
-        for zone in &self.geo.zones {
-            for slot in 0..self.used(zone) {
-                let id = zone.id(slot);
-                let word = self.life(id, SeqCst);
-                if nobody(word) {
-                    report("V5", format!("{id} is {word:?}, who is not alive"));
-                }
-                let sound = self.verify_object(id, word, &listed);
-                let sound = sound.and_then(|()| match word.state() {
-                    // A draft may not have its words yet.
-                    Some(State::Home(_) | State::Loose) if zone.set == Set::Shared => {
-                        self.verify_leases(id, &alive).and_then(|()| self.verify_ring(id))
-                    }
-                    _ => Ok(()),
-                });
-                if let Err(what) = sound {
-                    report(what.0, what.1);
-                }
-            }
-            let committed = self.committed(zone);
-            bytes += committed.bytes;
-            unsure += committed.dirty;
-        }
-        let control = self.control_bytes();
-        let least = bytes + control.start();
-        let most = bytes + control.end() + unsure * PAGE;
-        let kernel = self.env.in_memory();
-        // A slot that is unsure may have all its pages or none.
-        if kernel < least || kernel > most && unsure == 0 {
-            report("V6", format!("the kernel counts {kernel} bytes, the arena's words {least} to {most}"));
-        }
-        all
-    }
-
-    fn verify_bucket(&self, bucket: Id, report: &mut impl FnMut(&'static str, String)) {
-        let (place, list) = match self.list_of(bucket) {
-            Ok(found) => found,
-            Err(e) => return report("word", e.to_string()),
-        };
-        let names: Vec<Id> = match list.into_iter().map(|l| self.name_object(l)).collect() {
-            Ok(names) => names,
-            Err(e) => return report("word", Error::to_string(&e)),
-        };
-        let mut damage = vec![];
-        let mut named = |id: Id, home_of: Id, turn: Option<u64>| match self.life(id, SeqCst).state() {
-            Some(State::Draft(_)) => {}
-            Some(State::Home(at)) if at.container == home_of && turn.is_none_or(|t| t == at.turn) => {}
-            other => report("V1", format!("{home_of} names {id}, which is {other:?}")),
-        };
-        if let Some(id) = place.object() {
-            named(id, bucket, Some(place.turn()));
-        }
-        for name in names {
-            named(name, bucket, None);
-            let place = self.place(self.geo.meta(name, meta::PLACE));
-            match place.object().map(|id| self.object(id)) {
-                Some(Ok(id)) => named(id, name, Some(place.turn())),
-                Some(Err(e)) => damage.push(e),
-                None => {}
-            }
-        }
-        for e in damage {
-            report("word", e.to_string());
-        }
-    }
-
-    fn verify_object(&self, id: Id, word: Life, listed: &HashSet<(Id, Entry)>) -> Result<(), (&'static str, String)> {
-        let damaged = |e: Error| ("word", e.to_string());
-        let Some(state) = word.state() else {
-            return Err(("word", format!("{id} has the impossible word {:#x}", word.0)));
-        };
-        match state {
-            State::Home(at) if !self.is_home(id, at).map_err(damaged)? => {
-                let what = format!("{id} is at home in {} at turn {}, which does not name it", at.container, at.turn);
-                return Err(("V2", what));
-            }
-            State::Part(parent) => {
-                let parent = self.object(parent).map_err(damaged)?;
-                if self.life(parent, SeqCst) == Life::FREE {
-                    return Err(("V3", format!("{id} is a part of {parent}, which is free")));
-                }
-                if !listed.contains(&(parent, Entry::own(id))) {
-                    return Err(("V3", format!("{id} is a part of {parent}, which does not list it")));
-                }
-            }
-            State::Loose if !self.is_pinned(id) && !self.is_held(id) => {
-                return Err(("V4", format!("{id} is loose, and nobody keeps it")));
-            }
-            State::Leased(_) | State::Back(_) if self.slot(id).0.set == Set::Shared => {
-                return Err(("word", format!("{id} is {word:?}, which no object of its kind is")));
-            }
-            State::Leased(t) | State::Back(t) if !self.has_a_channel(id, t) => {
-                return Err(("V1", format!("{id} is {word:?}, and came from no channel")));
-            }
-            _ => {}
-        }
-        if matches!(state, State::Home(_) | State::Part(_)) {
-            self.kind(id).map_err(damaged)?;
-            let parts = self.glimpse_parts(id);
-            if parts.len() as u64 != self.entries(id) {
-                return Err(("word", format!("{id} lists {} parts, not all of which are objects", self.entries(id))));
-            }
-            for entry in parts {
-                let part = entry.part();
-                if entry.is_held() && !self.holds(id, part) {
-                    return Err(("V7", format!("{id} lists the shared part {part}, and does not hold it")));
-                }
-                if !entry.is_held() && self.life(part, SeqCst) != Life::part(id) {
-                    return Err(("V3", format!("{id} lists the part {part}, which is {:?}", self.life(part, SeqCst))));
-                }
-            }
-        }
-        if state != State::Free && self.slot(id).0.set == Set::Payload {
-            for holder in self.holders(id) {
-                if !listed.contains(&(holder, Entry::held(id))) {
-                    return Err(("V7", format!("{id} is held by {holder}, which does not list it")));
-                }
+        if self.turn_life(id, word, next) {
+            match next.state() {
+                // u4 for him: the place may have moved on between the look and the step.
+                Some(State::Home(at)) if !self.is_home(id, at)? => self.evict(id, at),
+                Some(State::Loose) => self.reclaim(id),
+                _ => {}
             }
         }
         Ok(())
     }
 
-    /// Bytes in memory that are nobody's values: names, lists, words, records, pins.
-    pub fn records_bytes(&self) -> u64 {
-        let shared = self.geo.zones.iter().filter(|zone| zone.set == Set::Shared);
-        shared.map(|zone| self.committed(zone).bytes).sum::<u64>() + self.control_bytes().start()
-    }
-
-    /// Bytes of the control region that are in memory, by what its own words say. The two ends
-    /// differ by what was being put in memory when somebody died: it is used by the next who needs it.
-    pub fn control_bytes(&self) -> std::ops::RangeInclusive<u64> {
-        let mut sure = std::collections::BTreeSet::new();
-        let mut maybe = std::collections::BTreeSet::new();
-        let g = &self.geo;
-        let pages = |off: u64, len: u64| off / PAGE..(off + len).div_ceil(PAGE);
-        sure.extend(pages(0, 2 * PAGE));
-        sure.extend(pages(g.seat_words, g.params.seats * 8));
-        sure.extend(pages(g.seats, g.params.seats * SEAT_WORDS * 8));
-        sure.extend(pages(g.permits, g.params.permits * 8));
-        sure.extend(pages(g.buckets, g.params.buckets * 8));
-        sure.extend(pages(g.heads, g.zones.len() as u64 * HEAD_WORDS * 8));
-        for zone in &g.zones {
-            let used = self.used(zone);
-            if used != 0 {
-                sure.extend(g.control_of(zone, 0, used).into_iter().flat_map(|(off, len)| pages(off, len)));
-            }
-            if self.env.load(zone.extending(), Relaxed) == used + 1 && used < zone.slots {
-                let n = zone.step().min(zone.slots - used);
-                maybe.extend(g.control_of(zone, used, n).into_iter().flat_map(|(off, len)| pages(off, len)));
+    /// Takes over what a dead process was freeing.
+    pub fn adopt_dying(&self, id: Id, word: Life) {
+        let dying = Life::dying(self.ticket());
+        if self.turn_life(id, word, dying) {
+            let mut todo = vec![];
+            self.finish(id, dying, &mut todo);
+            // If it was put back (t9), or had parts, somebody has to look.
+            self.reclaim(id);
+            for part in todo {
+                self.reclaim(part);
             }
         }
-        // A seat's map is in memory once the seat was taken; its row where the map says so.
-        let mut rows = 0;
-        for seat in 0..self.seats_used() {
-            let map = pages(g.row_map(seat, 0), g.row_map_words() * 8);
-            if !self.seat_was_taken(seat) {
-                maybe.extend(map);
+    }
+
+    /// What recovery makes of a lease whose holder is dead: BACK, after its cell is clean (Q2).
+    pub fn return_for_the_dead(&self, id: Id, word: Life) -> Result<bool, Unsettled> {
+        let Some(State::Leased(ticket)) = word.state() else { return Ok(false) };
+        let at = self.target_of(id);
+        let back = self.return_of(id, ticket);
+        let cell = at
+            .and_then(|at| self.ring_position(at))
+            .map(|(ring, position)| (ring.cell(position), self.place(ring.cell(position)), ring, position));
+        // It may have been settled, freed and used again since: then target and cell were another's.
+        if self.life(id, SeqCst) != word {
+            return Ok(false);
+        }
+        if let Some((off, place, ring, position)) = cell
+            && place.object() == Some(id)
+            && ring.ahead(place, position) == 1
+        {
+            self.clean(off, place);
+            self.advance(ring, ring::HEAD, position);
+        }
+        self.give_to_channel(id, word, back.map(|(channel, _)| channel), ticket)
+    }
+
+    /// What `f` says of a channel that is still there, pinned meanwhile: it is there until `f` is done. `None`: it was torn
+    /// down before. Who is about to tear it down may yet find that it is pinned: then nobody knows.
+    fn with_channel<T>(&self, channel: Id, f: impl FnOnce(Ring) -> T) -> Result<Option<T>, Unsettled> {
+        self.raise_pin(channel)?;
+        let told = match self.life(channel, SeqCst).state() {
+            Some(State::Free) | None => Ok(None),
+            Some(State::Dying(_)) => Err(Unsettled::Later),
+            // A draft whose place names it is there too; one that does not has no items.
+            Some(_) => Ok(self.ring_of(channel).ok().map(f)),
+        };
+        self.unpin(channel);
+        told
+    }
+
+    /// Makes an item of a dead process BACK in its channel, or LOOSE if that is gone.
+    fn give_to_channel(&self, id: Id, word: Life, channel: Option<Id>, ticket: Ticket) -> Result<bool, Unsettled> {
+        if let Some(channel) = channel {
+            let turned = self.with_channel(channel, |ring| {
+                let turned = self.turn_life(id, word, Life::back(ticket));
+                if turned {
+                    self.count_return(ring);
+                }
+                turned
+            })?;
+            if let Some(turned) = turned {
+                return Ok(turned);
+            }
+        }
+        if self.turn_life(id, word, Life::LOOSE) {
+            self.reclaim(id);
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// What recovery makes of a draft whose writer is dead, if it was on its way into or out of a ring.
+    /// `None`: it was not.
+    pub fn settle_item_for_the_dead(&self, id: Id, word: Life) -> Result<Option<()>, Unsettled> {
+        let Some(State::Draft(ticket)) = word.state() else { return Ok(None) };
+        let at = self.target_of(id);
+        let from = self.env.load(self.geo.meta(id, meta::FROM), Acquire);
+        if let Some(at) = at.filter(|at| self.is_in_cell(id, *at) == Some(true)) {
+            if self.turn_life(id, word, Life::home(at)) {
+                // It may have been replaced, or its channel torn down, by those who saw the draft of the dead.
+                if self.is_in_cell(id, at) != Some(true) {
+                    self.evict(id, at);
+                }
+                // The sender may have died before the receivers were told.
+                if let Ok(ring) = self.ring_of(at.container) {
+                    self.ring(ring.bell(End::Receive));
+                }
+            }
+            return Ok(Some(()));
+        }
+        let from = from.checked_sub(1).and_then(|id| u32::try_from(id).ok()).map(Id);
+        let Some(from) = from.and_then(|id| self.object(id).ok()) else { return Ok(None) };
+        self.give_to_channel(id, word, Some(from), ticket.forwarded(true))?;
+        Ok(Some(()))
+    }
+
+    /// Q5: what is BACK is counted once more, in case its owner died before it did so.
+    pub fn announce(&self, id: Id, word: Life) -> Result<(), Unsettled> {
+        let Some(State::Back(ticket)) = word.state() else { return Ok(()) };
+        let Some((channel, _)) = self.return_of(id, ticket) else { return Ok(()) };
+        self.with_channel(channel, |ring| {
+            if self.life(id, SeqCst) == word {
+                self.count_return(ring);
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Takes back what the dead held in every object that locks. Each is pinned meanwhile: a word of its memory must not be taken
+    /// for a lease when it is another object's by then.
+    pub fn take_back_locks(&self, dead: &[Owner]) -> Result<u64> {
+        let mut back = 0;
+        let named = |leases: &Leases| self.lessees(*leases).iter().any(|(_, owner)| dead.contains(owner));
+        let found: Vec<Id> = self.locks().filter(|(_, leases)| named(leases)).map(|(id, _)| id).collect();
+        for id in found {
+            self.raise_pin(id)?;
+            if self.life(id, SeqCst) != Life::FREE
+                && let Ok(Some(leases)) = self.leases_of(id)
+            {
+                back += u64::from(self.take_back(leases, dead));
+            }
+            self.unpin(id);
+        }
+        Ok(back)
+    }
+
+    /// Removes names that are dead, or were left without an object by one who died.
+    pub fn drop_dead_names(&self) -> Result<()> {
+        for bucket in 0..self.geo.params.buckets as u32 {
+            if self.place(self.geo.bucket(bucket)).object().is_none() {
                 continue;
             }
-            sure.extend(map);
-            rows += (0..g.row_map_words())
-                .map(|w| u64::from(self.env.load(g.row_map(seat, w * 64), Relaxed).count_ones()))
-                .sum::<u64>();
-            maybe.extend(self.row_is_unsure(seat).then(|| g.total / PAGE + seat));
-        }
-        let most = sure.union(&maybe).count() as u64 + rows;
-        (sure.len() as u64 + rows) * PAGE..=most * PAGE
-    }
-
-    /// What each participant keeps.
-    pub fn kept(&self) -> HashMap<Owner, Kept> {
-        let mut all: HashMap<Owner, Kept> = HashMap::new();
-        for index in 0..self.geo.params.permits {
-            let word = Life(self.env.load(self.geo.permit(index), Acquire));
-            if let Some(owner) = word.owner() {
-                all.entry(owner).or_default().permits += 1;
-            }
-        }
-        for (id, leases) in self.locks() {
-            for (index, owner) in self.lessees(leases) {
-                all.entry(owner).or_default().leases.push((id, index));
-            }
-        }
-        let seats: Vec<_> = (0..self.seats_used()).map(|s| (s, self.seat(s))).filter(|(_, w)| w.may_pin()).collect();
-        for zone in &self.geo.zones {
-            for slot in 0..self.used(zone) {
-                let id = zone.id(slot);
-                let word = self.life(id, Acquire);
-                if word == Life::FREE {
+            for listed in self.list_of(Id(bucket))?.1 {
+                let name = self.name_object(listed)?;
+                if self.place(self.geo.meta(name, meta::PLACE)).object().is_some() {
                     continue;
                 }
-                let bytes = |shared| self.bytes_with_parts(zone, id, word, shared);
-                if let Some(State::Draft(t)) = word.state() {
-                    let kept = all.entry(t.owner()).or_default();
-                    kept.drafts += 1;
-                    kept.draft_bytes += bytes(false);
+                self.raise_pin(name)?;
+                let current = self.list_of(Id(bucket))?.1.contains(&listed);
+                if current {
+                    self.putting(|| self.remove_at(name, false).and_then(|_| self.drop_name(Id(bucket), name))).ok();
                 }
-                let page = self.geo.row_page(id);
-                for (seat, state) in &seats {
-                    let pins = self.pins_of(*seat, page, id);
-                    if pins != 0 && zone.set == Set::Payload {
-                        let owner = Owner { seat: *seat as u8, incarnation: state.incarnation() };
-                        let kept = all.entry(owner).or_default();
-                        kept.pins += pins;
-                        kept.pinned_bytes += bytes(true);
-                        if word == Life::LOOSE {
-                            kept.only_pinned_bytes += bytes(false);
-                        }
-                    }
-                }
+                self.unpin(name);
             }
         }
-        all
+        Ok(())
     }
 
-    /// Bytes in memory of an object and of its parts: `shared` ones too, or only those that go with it.
-    fn bytes_with_parts(&self, zone: &Zone, id: Id, word: Life, shared: bool) -> u64 {
-        let own = |z: &Zone, id| (self.meta(id, meta::COMMITTED) & !DIRTY).min(z.size());
-        let mut bytes = own(zone, id);
-        let whole = matches!(word.state(), Some(State::Home(_) | State::Loose | State::Draft(_)));
-        if whole && zone.set == Set::Payload {
-            bytes += self.sum_parts(id, 4, shared, &|part| own(self.slot(part).0, part));
-        }
-        bytes
-    }
-
-    /// Payload bytes of the parts of an object, shared ones included, `depth` levels down.
-    pub fn bytes_of_parts(&self, id: Id, depth: u32) -> u64 {
-        self.sum_parts(id, depth, true, &|part| self.meta(part, meta::LEN))
-    }
-
-    fn sum_parts(&self, id: Id, depth: u32, shared: bool, of: &dyn Fn(Id) -> u64) -> u64 {
-        // Only what says itself that it is a part: damage must not send us round in circles.
-        let is_part = |entry: &Entry| match entry.is_held() {
-            true => shared && self.holds(id, entry.part()),
-            false => self.life(entry.part(), Acquire) == Life::part(id),
+    /// Runs `f`; when memory runs out, makes room and tries again: first freed memory, then what the
+    /// dead left. The error that remains names who keeps the most.
+    pub fn with_room<T>(&self, mut f: impl FnMut() -> Result<T>) -> Result<T> {
+        let mut asked = match f() {
+            Err(Error::NoSpace { asked, .. }) => asked,
+            other => return other,
         };
-        let parts = self.glimpse_parts(id).into_iter().filter(is_part).map(Entry::part);
-        let with_own = |part| of(part) + if depth > 1 { self.sum_parts(part, depth - 1, shared, of) } else { 0 };
-        parts.map(with_own).sum()
-    }
-
-    /// How many slots of a zone are not free.
-    pub fn in_use(&self, zone: &Zone) -> u64 {
-        let free = |slot: &u64| self.life(zone.id(*slot), Relaxed) == Life::FREE;
-        (0..self.used(zone)).filter(|slot| !free(slot)).count() as u64
+        for thorough in [false, true] {
+            if thorough {
+                // It may need memory itself for some of it; what it freed counts.
+                let _ = self.recover(true);
+                self.return_stash();
+                asked = u64::MAX;
+            }
+            self.trim(asked);
+            match f() {
+                Err(Error::NoSpace { .. }) => {}
+                other => return other,
+            }
+        }
+        match f() {
+            Err(Error::NoSpace { asked, free, bound, of, .. }) => {
+                Err(Error::NoSpace { asked, free, bound, of, largest_holders: self.largest_holders() })
+            }
+            other => other,
+        }
     }
 }

@@ -59,100 +59,15 @@
 //! Models: `one_chan_fix` (2.6 M states), `fwd` (9.4 M), which found that recovery must read the word again after
 //! target and cell, and that forwarding must go through DRAFT.
 
-use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use crate::core::geometry::{Set, meta, ring};
-use crate::core::mem::Load;
+use crate::core::cell::{End, RING, Ring, TARGET_BITS};
+use crate::core::geometry::{meta, ring};
 use crate::core::seat::{Core, Env};
-use crate::core::tables::{Kind, Tables};
-use crate::core::word::{Id, Life, Owner, Place, SeatState, State, TURNS, Ticket, Turn};
+use crate::core::tables::Kind;
+use crate::core::word::{Id, Life, Place, State, Ticket, Turn};
 use crate::core::zone::Draft;
 use crate::error::{Error, Result};
-
-/// Most cells of a ring.
-pub const MAX_CELLS: u64 = 1 << 16;
-/// In the turn of a [`Life`] word: it is a position of a ring, modulo this.
-const RING: u64 = TURNS / 2;
-
-/// The two ends of a ring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    Send,
-    Receive,
-}
-
-/// A ring whose object is pinned and was checked.
-#[derive(Clone, Copy, Debug)]
-pub struct Ring {
-    pub id: Id,
-    at: u64,
-    seats: u64,
-    pub cells: u64,
-    /// A feed has subscribers, each with a lease and a position; a channel has none.
-    subscribers: u64,
-    is_feed: bool,
-}
-
-impl Ring {
-    fn word(&self, word: u64) -> u64 {
-        self.at + word * 8
-    }
-
-    /// The bell that is rung for those who wait at an end.
-    pub fn bell(&self, end: End) -> u64 {
-        self.word(match end {
-            End::Send => ring::SENDERS_BELL,
-            End::Receive => ring::RECEIVERS_BELL,
-        })
-    }
-
-    fn presence(&self, end: End, seat: u64) -> u64 {
-        self.word(ring::PRESENCE + end as u64 * self.seats + seat)
-    }
-
-    pub fn is_feed(&self) -> bool {
-        self.is_feed
-    }
-
-    /// How many items it has room for. In a feed, one cell is left for the end.
-    pub fn capacity(&self) -> u64 {
-        self.cells - u64::from(self.is_feed)
-    }
-
-    pub fn subscriber_count(&self) -> u64 {
-        self.subscribers
-    }
-
-    /// The first of the leases of a feed's subscribers; behind them lie their positions.
-    pub fn subscribers(&self) -> u64 {
-        self.word(ring::PRESENCE + 2 * self.seats)
-    }
-
-    pub fn cell(&self, position: u64) -> u64 {
-        self.word(ring::PRESENCE + 2 * (self.seats + self.subscribers) + position % self.cells)
-    }
-
-    fn lap(&self, position: u64) -> u64 {
-        position / self.cells
-    }
-
-    /// How far a cell's turn is from that of the empty cell of a position's lap: negative before it.
-    pub fn ahead(&self, cell: Place, position: u64) -> i64 {
-        // In a feed nothing is taken: a cell changes once a lap.
-        let first = if self.is_feed { self.lap(position) } else { 2 * self.lap(position) };
-        let distance = cell.turn().wrapping_sub(first) % TURNS;
-        if distance < RING { distance as i64 } else { distance as i64 - TURNS as i64 }
-    }
-
-    pub fn at(&self, position: u64) -> Turn {
-        Turn { container: self.id, turn: RING | (position % RING) }
-    }
-
-    /// Bytes of a ring of so many cells and subscribers in an arena of so many seats.
-    fn bytes(cells: u64, subscribers: u64, seats: u64) -> u64 {
-        (ring::PRESENCE + 2 * (seats + subscribers) + cells) * 8
-    }
-}
 
 /// An item that was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,209 +87,6 @@ pub enum Outcome<T> {
     /// Closed for good.
     Closed,
 }
-
-/// Why a word that names the dead was not settled.
-#[derive(Debug)]
-pub enum Unsettled {
-    Failed(Error),
-    /// It depends on what somebody else is in the middle of.
-    Later,
-}
-
-impl From<Error> for Unsettled {
-    fn from(e: Error) -> Unsettled {
-        Unsettled::Failed(e)
-    }
-}
-
-impl<E: Load> Tables<E> {
-    /// The ring of an object, checked against its slot.
-    pub fn ring_of(&self, id: Id) -> Result<Ring> {
-        let at = self.payload(id);
-        let cells = self.env.load(at + ring::CELLS * 8, Acquire);
-        let subscribers = self.env.load(at + ring::SUBSCRIBERS * 8, Acquire);
-        let seats = self.geo.params.seats;
-        let (zone, _) = self.slot(id);
-        let kind = self.kind(id)?;
-        let fits = (1..=MAX_CELLS + 1).contains(&cells)
-            && subscribers <= MAX_CELLS
-            && Ring::bytes(cells, subscribers, seats) <= zone.size();
-        if !kind.is_ring() || zone.set != Set::Shared || !fits {
-            return Err(Error::damaged(format!("{id} is no channel or feed, or says it has {cells} cells")));
-        }
-        Ok(Ring { id, at, seats, cells, subscribers, is_feed: kind == Kind::Feed })
-    }
-
-    fn ring_word(&self, ring: Ring, word: u64) -> u64 {
-        self.env.load(ring.word(word), SeqCst)
-    }
-
-    /// The position that an item's word or target speaks of: the last one that looks like that.
-    fn position(&self, ring: Ring, turn: u64) -> u64 {
-        // The tail may be behind by as many as are sending.
-        let last = self.ring_word(ring, ring::TAIL).wrapping_add(self.geo.params.seats * 64);
-        last.wrapping_sub(last.wrapping_sub(turn) % RING)
-    }
-
-    /// The position that a turn speaks of, if its container is a ring.
-    fn ring_position(&self, at: Turn) -> Option<(Ring, u64)> {
-        if at.turn & RING == 0 || at.container.0 < Id::FIRST {
-            return None;
-        }
-        let ring = self.ring_of(self.object(at.container).ok()?).ok()?;
-        Some((ring, self.position(ring, at.turn % RING)))
-    }
-
-    /// Whether the cell of that position has the object. `None`: `at` is no position of a ring.
-    pub fn is_in_cell(&self, id: Id, at: Turn) -> Option<bool> {
-        let (ring, position) = self.ring_position(at)?;
-        let cell = self.place(ring.cell(position));
-        Some(cell.object() == Some(id) && ring.ahead(cell, position) == 1)
-    }
-
-    /// Items that are in cells, or were a moment ago.
-    pub fn depth(&self, ring: Ring) -> u64 {
-        if ring.is_feed {
-            return self.items_end(ring).min(ring.capacity());
-        }
-        let head = self.ring_word(ring, ring::HEAD);
-        self.ring_word(ring, ring::TAIL).saturating_sub(head).min(ring.cells)
-    }
-
-    /// Items that were sent so far.
-    pub fn sent(&self, ring: Ring) -> u64 {
-        self.ring_word(ring, ring::TAIL)
-    }
-
-    /// Whether its batches may have different schemas.
-    pub fn is_mixed(&self, ring: Ring) -> bool {
-        self.ring_word(ring, ring::MIXED) != 0
-    }
-
-    pub fn is_closed(&self, ring: Ring) -> bool {
-        self.ring_word(ring, ring::CLOSED) != 0
-    }
-
-    /// Who is at an end: participants that are not known to be dead.
-    pub fn present(&self, ring: Ring, end: End) -> Vec<Owner> {
-        let seats = 0..self.seats_used();
-        seats.filter_map(|seat| self.is_present(ring, end, seat)).collect()
-    }
-
-    fn is_present(&self, ring: Ring, end: End, seat: u64) -> Option<Owner> {
-        let word = self.env.load(ring.presence(end, seat), SeqCst);
-        let state = self.seat(seat);
-        let owner = Owner { seat: seat as u8, incarnation: (word >> 32) as u32 };
-        let is = word as u32 != 0 && state.may_pin() && state.incarnation() == owner.incarnation;
-        is.then_some(owner)
-    }
-
-    /// Whether there was anybody at an end, ever, and nobody is now.
-    pub fn is_deserted(&self, ring: Ring, end: End) -> bool {
-        let ever = self.ring_word(ring, ring::EVER) >> end as u64 & 1 != 0;
-        ever && !(0..self.seats_used()).any(|seat| self.is_present(ring, end, seat).is_some())
-    }
-
-    /// Whether somebody at an end was found dead, and what it had is not settled yet.
-    pub fn is_somebody_buried(&self, ring: Ring, end: End) -> bool {
-        (0..self.seats_used()).any(|seat| {
-            let word = self.env.load(ring.presence(end, seat), SeqCst);
-            let state = self.seat(seat);
-            let same = state.incarnation() == (word >> 32) as u32;
-            word as u32 != 0 && same && state.state() == Some(SeatState::Dead)
-        })
-    }
-
-    /// Whether the next item has no room: that of the lap before is in its cell, and was not taken.
-    pub fn is_full(&self, ring: Ring) -> bool {
-        let tail = self.ring_word(ring, ring::TAIL);
-        let cell = self.place(ring.cell(tail));
-        let waits = |id| self.is_waiting(id, ring.at(tail.wrapping_sub(ring.cells)));
-        let item = cell.object().and_then(|id| self.object(id).ok());
-        !cell.is_dead() && ring.ahead(cell, tail) < 0 && item.is_some_and(waits)
-    }
-
-    /// Whether an item that a cell names was not taken: at home there, or a draft whose sender has not settled.
-    fn is_waiting(&self, id: Id, at: Turn) -> bool {
-        let word = self.life(id, SeqCst);
-        word == Life::home(at) || matches!(word.state(), Some(State::Draft(_)))
-    }
-
-    /// What is wrong with a ring's cells, for `verify`.
-    pub fn verify_ring(&self, id: Id) -> Result<(), (&'static str, String)> {
-        if !self.kind(id).is_ok_and(Kind::is_ring) {
-            return Ok(());
-        }
-        let ring = self.ring_of(id).map_err(|e| ("word", e.to_string()))?;
-        for index in 0..ring.cells {
-            let cell = self.place(ring.cell(index));
-            let Some(item) = cell.object() else { continue };
-            let item = self.object(item).map_err(|e| ("word", e.to_string()))?;
-            let fits = match self.life(item, SeqCst).state() {
-                Some(State::Home(at)) => at.container == id && at.turn & RING != 0,
-                Some(State::Draft(_)) => true,
-                // Taken, and its cell not cleaned yet.
-                Some(State::Leased(_)) => !ring.is_feed,
-                _ => false,
-            };
-            if !fits && self.place(ring.cell(index)) == cell {
-                return Err((
-                    "V1",
-                    format!("cell {index} of {id} names {item}, which is {:?}", self.life(item, SeqCst)),
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether an item that is leased or BACK has a channel to go back to.
-    pub fn has_a_channel(&self, id: Id, ticket: Ticket) -> bool {
-        let channel = self.return_of(id, ticket).map(|(channel, _)| channel);
-        channel.is_some_and(|c| self.ring_of(c).is_ok() && self.life(c, SeqCst) != Life::FREE)
-    }
-
-    /// The channel that an item goes back to, and its position there or 0.
-    fn return_of(&self, id: Id, ticket: Ticket) -> Option<(Id, u64)> {
-        let target = self.env.load(self.geo.meta(id, meta::TARGET), Acquire);
-        let (channel, at) = match ticket.is_forwarded() {
-            true => (self.env.load(self.geo.meta(id, meta::FROM), Acquire), 0),
-            false => (target & TARGET, target >> TARGET_BITS),
-        };
-        let channel = u32::try_from(channel.checked_sub(1)?).ok().map(Id)?;
-        Some((self.object(channel).ok()?, at))
-    }
-
-    /// Items that came out of a ring and may come back: leased, BACK, or on their way elsewhere. With the words
-    /// that say so, whose tickets make a swap against them exact.
-    pub fn outstanding(&self, ring: Ring) -> Vec<(Id, Life)> {
-        let zones = self.geo.zones.iter().filter(|z| z.set == Set::Payload);
-        let ids = zones.flat_map(|z| (0..self.used(z)).map(|slot| z.id(slot)));
-        let of_ring = |id: Id| {
-            let word = self.life(id, SeqCst);
-            let is = match word.state() {
-                Some(State::Leased(t) | State::Back(t)) => self.return_of(id, t).is_some_and(|(c, _)| c == ring.id),
-                Some(State::Draft(t)) => {
-                    self.return_of(id, t.forwarded(true)).is_some_and(|(c, _)| c == ring.id)
-                        && self.target_of(id).is_none_or(|at| self.is_in_cell(id, at) != Some(true))
-                }
-                _ => false,
-            };
-            is.then_some((id, word))
-        };
-        ids.filter_map(of_ring).collect()
-    }
-
-    /// The position that an object is aimed at.
-    fn target_of(&self, id: Id) -> Option<Turn> {
-        let target = self.env.load(self.geo.meta(id, meta::TARGET), Acquire);
-        let container = u32::try_from((target & TARGET).checked_sub(1)?).ok().map(Id)?;
-        Some(Turn { container, turn: target >> TARGET_BITS })
-    }
-}
-
-/// The low bits of an object's target: its container, plus one. Above them, the turn of a position.
-const TARGET_BITS: u32 = Id::BITS + 1;
-const TARGET: u64 = (1 << TARGET_BITS) - 1;
 
 impl<E: Env> Core<E> {
     /// A draft of a ring with nothing in it.
@@ -445,7 +157,7 @@ impl<E: Env> Core<E> {
         }
     }
 
-    fn clean(&self, off: u64, cell: Place) {
+    pub(super) fn clean(&self, off: u64, cell: Place) {
         let empty = Place::at(None, cell.turn() + 1);
         let _ = self.env.cas(off, cell.0, empty.0, SeqCst);
     }
@@ -459,7 +171,7 @@ impl<E: Env> Core<E> {
         self.advance(ring, ring::TAIL, from);
     }
 
-    fn advance(&self, ring: Ring, word: u64, from: u64) {
+    pub(super) fn advance(&self, ring: Ring, word: u64, from: u64) {
         let _ = self.env.cas(ring.word(word), from, from.wrapping_add(1), SeqCst);
     }
 
@@ -577,7 +289,7 @@ impl<E: Env> Core<E> {
         }
     }
 
-    fn count_return(&self, ring: Ring) {
+    pub(super) fn count_return(&self, ring: Ring) {
         self.env.fetch_add(ring.word(ring::RETURNED), 1, SeqCst);
         self.ring(ring.bell(End::Receive));
     }
@@ -636,125 +348,5 @@ impl<E: Env> Core<E> {
         debug_assert!(before as u32 != 0, "left more often than joined");
         let other = if end == End::Send { End::Receive } else { End::Send };
         self.ring(ring.bell(other));
-    }
-
-    /// What recovery makes of a lease whose holder is dead: BACK, after its cell is clean (Q2).
-    pub fn return_for_the_dead(&self, id: Id, word: Life) -> Result<bool, Unsettled> {
-        let Some(State::Leased(ticket)) = word.state() else { return Ok(false) };
-        let at = self.target_of(id);
-        let back = self.return_of(id, ticket);
-        let cell = at
-            .and_then(|at| self.ring_position(at))
-            .map(|(ring, position)| (ring.cell(position), self.place(ring.cell(position)), ring, position));
-        // It may have been settled, freed and used again since: then target and cell were another's.
-        if self.life(id, SeqCst) != word {
-            return Ok(false);
-        }
-        if let Some((off, place, ring, position)) = cell
-            && place.object() == Some(id)
-            && ring.ahead(place, position) == 1
-        {
-            self.clean(off, place);
-            self.advance(ring, ring::HEAD, position);
-        }
-        self.give_to_channel(id, word, back.map(|(channel, _)| channel), ticket)
-    }
-
-    /// What `f` says of a channel that is still there, pinned meanwhile: it is there until `f` is done. `None`: it was torn
-    /// down before. Who is about to tear it down may yet find that it is pinned: then nobody knows.
-    fn with_channel<T>(&self, channel: Id, f: impl FnOnce(Ring) -> T) -> Result<Option<T>, Unsettled> {
-        self.raise_pin(channel)?;
-        let told = match self.life(channel, SeqCst).state() {
-            Some(State::Free) | None => Ok(None),
-            Some(State::Dying(_)) => Err(Unsettled::Later),
-            // A draft whose place names it is there too; one that does not has no items.
-            Some(_) => Ok(self.ring_of(channel).ok().map(f)),
-        };
-        self.unpin(channel);
-        told
-    }
-
-    /// Makes an item of a dead process BACK in its channel, or LOOSE if that is gone.
-    fn give_to_channel(&self, id: Id, word: Life, channel: Option<Id>, ticket: Ticket) -> Result<bool, Unsettled> {
-        if let Some(channel) = channel {
-            let turned = self.with_channel(channel, |ring| {
-                let turned = self.turn_life(id, word, Life::back(ticket));
-                if turned {
-                    self.count_return(ring);
-                }
-                turned
-            })?;
-            if let Some(turned) = turned {
-                return Ok(turned);
-            }
-        }
-        if self.turn_life(id, word, Life::LOOSE) {
-            self.reclaim(id);
-            return Ok(true);
-        }
-        Ok(false)
-    }
-
-    /// What recovery makes of a draft whose writer is dead, if it was on its way into or out of a ring.
-    /// `None`: it was not.
-    pub fn settle_item_for_the_dead(&self, id: Id, word: Life) -> Result<Option<()>, Unsettled> {
-        let Some(State::Draft(ticket)) = word.state() else { return Ok(None) };
-        let at = self.target_of(id);
-        let from = self.env.load(self.geo.meta(id, meta::FROM), Acquire);
-        if let Some(at) = at.filter(|at| self.is_in_cell(id, *at) == Some(true)) {
-            if self.turn_life(id, word, Life::home(at)) {
-                // It may have been replaced, or its channel torn down, by those who saw the draft of the dead.
-                if self.is_in_cell(id, at) != Some(true) {
-                    self.evict(id, at);
-                }
-                // The sender may have died before the receivers were told.
-                if let Ok(ring) = self.ring_of(at.container) {
-                    self.ring(ring.bell(End::Receive));
-                }
-            }
-            return Ok(Some(()));
-        }
-        let from = from.checked_sub(1).and_then(|id| u32::try_from(id).ok()).map(Id);
-        let Some(from) = from.and_then(|id| self.object(id).ok()) else { return Ok(None) };
-        self.give_to_channel(id, word, Some(from), ticket.forwarded(true))?;
-        Ok(Some(()))
-    }
-
-    /// Q5: what is BACK is counted once more, in case its owner died before it did so.
-    pub fn announce(&self, id: Id, word: Life) -> Result<(), Unsettled> {
-        let Some(State::Back(ticket)) = word.state() else { return Ok(()) };
-        let Some((channel, _)) = self.return_of(id, ticket) else { return Ok(()) };
-        self.with_channel(channel, |ring| {
-            if self.life(id, SeqCst) == word {
-                self.count_return(ring);
-            }
-        })?;
-        Ok(())
-    }
-
-    /// Q6: what is in the cells of a channel that we free, and what came from it and is nobody's.
-    pub(crate) fn drop_items(&self, dying: Id, todo: &mut Vec<Id>) {
-        let Ok(ring) = self.ring_of(dying) else { return };
-        self.putting(|| {
-            for index in 0..ring.cells {
-                let off = ring.cell(index);
-                let cell = self.place(off);
-                let Some(id) = cell.object().and_then(|id| self.object(id).ok()) else { continue };
-                if !cell.is_dead() && self.env.cas(off, cell.0, Place::at(None, cell.turn() + 1).0, SeqCst).is_ok() {
-                    let word = self.life(id, SeqCst);
-                    if matches!(word.state(), Some(State::Home(at)) if at.container == dying && at.turn & RING != 0) {
-                        self.turn_life(id, word, Life::LOOSE);
-                    }
-                    todo.push(id);
-                }
-            }
-        });
-        // Who lives and has a lease of it pins it: these are of the dead.
-        for (id, word) in self.outstanding(ring) {
-            if self.turn_life(id, word, Life::LOOSE) {
-                todo.push(id);
-            }
-        }
-        self.drop_place(dying, todo);
     }
 }

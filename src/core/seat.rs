@@ -37,7 +37,7 @@ use crate::core::mem::{Load, Mem};
 use crate::core::sys::{Process, Sys};
 use crate::core::tables::Tables;
 use crate::core::word::{Owner, Seat, SeatState, Ticket};
-use crate::error::{Error, Result};
+use crate::error::{Counted, Error, Result};
 
 /// Everything that the protocols run on.
 pub trait Env: Mem + Sys {}
@@ -173,13 +173,14 @@ impl<E: Load + Sys> Tables<E> {
 
 impl<E: Env> Core<E> {
     /// Takes one of the first `seats` seats. `LIVE` only after `admit` agreed, which sees the participant JOINING.
+    /// `None`: it did not agree.
     pub fn attach(
         tables: Tables<E>,
         seats: u64,
         process: Process,
         command: &str,
-        admit: impl FnOnce(&Core<E>) -> Result<()>,
-    ) -> Result<Core<E>> {
+        admit: impl FnOnce(&Core<E>) -> Result<bool>,
+    ) -> Result<Option<Core<E>>> {
         let mut core = Core {
             me: Owner { seat: 0, incarnation: 0 },
             tickets: AtomicU64::new(0),
@@ -211,17 +212,20 @@ impl<E: Env> Core<E> {
             };
             core.me = me;
             core.introduce(process, command);
-            if let Err(e) = core.prepare_row().and_then(|()| admit(&core)) {
-                core.leave(joining);
-                return Err(e);
+            match core.prepare_row().and_then(|()| admit(&core)) {
+                Ok(true) => {}
+                refused => {
+                    core.leave(joining);
+                    return refused.map(|_| None);
+                }
             }
             let live = joining.step(SeatState::Joining, SeatState::Live);
             if !live.is_some_and(|live| core.turn_seat(seat, joining, live)) {
                 return Err(Error::damaged(format!("seat {seat} was taken from a living participant")));
             }
-            return Ok(core);
+            return Ok(Some(core));
         }
-        Err(Error::Limit { what: "participants", limit: seats, hint: "end some of them; `faretra who` lists them" })
+        Err(Error::Limit { what: Counted::Participants, limit: seats })
     }
 
     fn turn_seat(&self, seat: u64, old: Seat, new: Seat) -> bool {
@@ -373,12 +377,11 @@ impl<E: Env> Core<E> {
         now.wrapping_sub(last) >= EVERY_MS && self.looked.compare_exchange(last, now, Relaxed, Relaxed).is_ok()
     }
 
-    /// Leaves: everything that this participant held must have been let go before.
-    pub fn detach(&self) {
+    /// Gives the seat back: everything that this participant held must have been let go before.
+    pub fn leave_seat(&self) {
         let live = Seat::new(SeatState::Live, self.me.incarnation);
         let leaving = Seat::new(SeatState::Leaving, self.me.incarnation);
         if self.turn_seat(u64::from(self.me.seat), live, leaving) {
-            self.return_stash();
             self.leave(leaving);
         }
     }

@@ -17,14 +17,12 @@
 //!
 //! * G1: the first page never changes after the file has its name.
 //! * G2: the file never shrinks, so no access inside the mappings can be out of it.
-//! * G3: an arena's name is taken away only by who holds its life word CLOSING; while that one lives,
-//!   nobody else does, so a late unlink cannot hit a new arena of the same name.
 #![allow(unsafe_code, reason = "maps the file and lends out the addresses")]
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError, Weak};
 use std::time::Duration;
 
@@ -35,7 +33,7 @@ use crate::core::geometry::{Geometry, PAGE, Params, header};
 use crate::core::mem::{Load, Mapped, Mem};
 use crate::core::sys::{File, Full, Process, Sys, address_space_limit, futex_wait, futex_wake_all};
 use crate::core::word::Owner;
-use crate::error::{Error, Result};
+use crate::error::{Bound, Error, Result};
 
 /// `faretra` and a line break, so that a text-mode copy is noticed.
 const MAGIC: u64 = u64::from_le_bytes(*b"faretra\n");
@@ -44,25 +42,6 @@ pub const VERSION: u64 = 3;
 /// Features that this version knows.
 const KNOWN_INCOMPATIBLE: u64 = 0;
 const PARAM_COUNT: u64 = 7;
-
-/// Life of an arena, in [`header::LIFE`]: OPEN, or CLOSING by a ticket's owner, or gone.
-pub mod life {
-    pub const OPEN: u64 = 0;
-    /// Set in the word beside the owner's seat and incarnation.
-    pub const CLOSING: u64 = 1 << 63;
-    pub const GONE: u64 = 1 << 62;
-}
-
-/// The word for "this owner takes the arena's name away".
-pub fn closing(owner: Owner) -> u64 {
-    life::CLOSING | u64::from(owner.seat) << 32 | u64::from(owner.incarnation)
-}
-
-/// Who is taking the name away.
-pub fn closer(word: u64) -> Option<Owner> {
-    let owner = Owner { seat: (word >> 32) as u8, incarnation: word as u32 };
-    (word & life::CLOSING != 0).then_some(owner)
-}
 
 /// A segment as one participant or observer sees it.
 #[derive(Debug)]
@@ -192,6 +171,18 @@ impl Sys for Posix {
         unsafe { futex_wait(word, expected, limit) };
     }
 
+    fn has_name(&self) -> bool {
+        self.file.has_name()
+    }
+
+    fn unlink(&self) -> Result<()> {
+        self.file.unlink()
+    }
+
+    fn pause(&self) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+
     fn peek(&self, off: u64) -> u64 {
         self.file.peek(off)
     }
@@ -252,8 +243,8 @@ impl Posix {
             if file.commit(off, len).is_err() {
                 let (free, of) = file.room();
                 let asked = must.iter().map(|(_, len)| len.next_multiple_of(PAGE)).sum();
-                let hint = "remove files there, or use a larger tmpfs (--dir)";
-                return Err(Error::NoSpace { asked, free, bound: "file system of", of, largest_holders: vec![], hint });
+                let bound = Bound::FileSystem;
+                return Err(Error::NoSpace { asked, free, bound, of, largest_holders: vec![] });
             }
         }
         let posix = Posix::map(file, geo, true)?;
@@ -560,9 +551,4 @@ pub fn looks_like_ours(path: &Path) -> bool {
     let mut magic = [0; 8];
     let file = std::fs::File::open(path);
     file.and_then(|f| f.read_exact_at(&mut magic, 0)).is_ok() && u64::from_le_bytes(magic) == MAGIC
-}
-
-/// Whether an arena stays when nobody uses it.
-pub fn is_kept(env: &impl Load) -> bool {
-    env.load(header::KEEP, Acquire) != 0
 }

@@ -68,6 +68,12 @@ pub trait Sys {
     /// The word at `off`, or 0 where the file has a hole: for looks at payloads that nobody keeps in place
     /// meanwhile. (Loading from a hole through a mapping would put a page there.)
     fn peek(&self, off: u64) -> u64;
+    /// Whether the segment's name still is this segment's.
+    fn has_name(&self) -> bool;
+    /// Takes the segment's name away, if it still is this segment's.
+    fn unlink(&self) -> Result<()>;
+    /// Lets a millisecond pass, for those who wait for what no bell tells of.
+    fn pause(&self);
     /// Milliseconds since the Unix epoch, as of the kernel's last tick: a few of them late, and cheap.
     fn now(&self) -> u64 {
         let now = clock_gettime(ClockId::CLOCK_REALTIME_COARSE);
@@ -297,15 +303,19 @@ impl File {
         }
     }
 
+    /// Whether the name is this file's.
+    pub fn has_name(&self) -> bool {
+        stat(&self.path).is_ok_and(|s| s.st_dev == self.device && s.st_ino == self.inode)
+    }
+
     /// Takes the name away, if it is still this file's.
     pub fn unlink(&self) -> Result<()> {
-        match stat(&self.path) {
-            Ok(s) if s.st_dev == self.device && s.st_ino == self.inode => {
-                let gone = |e: &std::io::Error| e.kind() == ErrorKind::NotFound;
-                match std::fs::remove_file(&self.path) {
-                    Err(e) if !gone(&e) => Err(Error::Os { action: "remove", path: self.path.clone(), source: e }),
-                    _ => Ok(()),
-                }
+        if !self.has_name() {
+            return Ok(());
+        }
+        match std::fs::remove_file(&self.path) {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                Err(Error::Os { action: "remove", path: self.path.clone(), source: e })
             }
             _ => Ok(()),
         }

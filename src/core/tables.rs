@@ -9,7 +9,7 @@ use crate::core::geometry::{Geometry, Set, Zone, header, lock, meta};
 use crate::core::mem::{Load, Mem};
 use crate::core::sys::Sys;
 use crate::core::word::{Id, Life, Place, Seat};
-use crate::error::{Error, Result};
+use crate::error::{Bound, Error, Result};
 
 /// What an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -304,20 +304,14 @@ impl<E: Load + Sys> Tables<E> {
         let (room, of) = self.env.room();
         let limit = self.limit();
         let left = limit.saturating_sub(self.env.in_memory());
-        let (bound, of, free, hint) = if left.min(room) >= asked {
-            // A memory cgroup is full, or a filter forbids fallocate or madvise.
-            (
-                "limit of",
-                limit,
-                left.min(room),
-                "the kernel refused all the same: see the memory cgroup of this process",
-            )
+        let (bound, of, free) = if left.min(room) >= asked {
+            (Bound::Kernel, limit, left.min(room))
         } else if left <= room {
-            ("limit of", limit, left, "raise the limit, remove objects, or see `faretra who` for what keeps them")
+            (Bound::Limit, limit, left)
         } else {
-            ("file system of", of, room, "remove objects or files there, or use a larger tmpfs (--dir)")
+            (Bound::FileSystem, of, room)
         };
-        Error::NoSpace { asked, free, bound, of, largest_holders: vec![], hint }
+        Error::NoSpace { asked, free, bound, of, largest_holders: vec![] }
     }
 }
 

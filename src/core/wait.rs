@@ -24,10 +24,17 @@ use crate::core::seat::{Core, Env, info};
 use crate::core::sys::Sys;
 use crate::core::tables::Tables;
 use crate::core::word::Bell;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Longest sleep before a waiter looks by itself, and asks whether somebody died.
 pub const SLICE: Duration = Duration::from_millis(90);
+
+/// When a wait ends.
+struct End {
+    at: Instant,
+    /// How long that was from its beginning.
+    after: Duration,
+}
 
 impl<E: Load> Tables<E> {
     /// The bells that a seat's occupant sleeps on, as far as there was room to show them.
@@ -66,7 +73,7 @@ impl<E: Mem + Sys> Tables<E> {
 }
 
 impl<E: Env> Core<E> {
-    /// Tries `attempt` until it yields something, sleeping on `bell` in between; `None` after
+    /// Tries `attempt` until it yields something, sleeping on `bell` in between; [`Error::TimedOut`] after
     /// `timeout`. `slice_over` runs after each slice, and after a sleep that something else than the bell ended.
     pub fn wait<T>(
         &self,
@@ -74,33 +81,35 @@ impl<E: Env> Core<E> {
         timeout: Option<Duration>,
         mut slice_over: impl FnMut(),
         mut attempt: impl FnMut() -> Result<Option<T>>,
-    ) -> Result<Option<T>> {
+    ) -> Result<T> {
         if let Some(done) = attempt()? {
-            return Ok(Some(done));
+            return Ok(done);
         }
         if timeout.is_some_and(|t| t.is_zero()) {
             // Who polls looks for the dead now and then, as who sleeps does.
-            if !self.is_time_to_look() {
-                return Ok(None);
+            if self.is_time_to_look() {
+                slice_over();
+                if let Some(done) = attempt()? {
+                    return Ok(done);
+                }
             }
-            slice_over();
-            return attempt();
+            return Err(Error::TimedOut(Duration::ZERO));
         }
         // What is beyond the clock's end never comes.
-        let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
+        let end = timeout.and_then(|after| Some(End { at: Instant::now().checked_add(after)?, after }));
         let looks = self.env.spins();
         for look in 0..looks {
             self.env.spin();
             if let Some(done) = attempt()? {
                 self.env.spun(Some(look));
-                return Ok(Some(done));
+                return Ok(done);
             }
         }
         if looks != 0 {
             self.env.spun(None);
         }
         let shown = self.show_wait(bell);
-        let done = self.sleep_until(bell, deadline, &mut slice_over, &mut attempt);
+        let done = self.sleep_until(bell, end, &mut slice_over, &mut attempt);
         if let Some(off) = shown {
             self.env.store(off, 0, Relaxed);
         }
@@ -110,10 +119,10 @@ impl<E: Env> Core<E> {
     fn sleep_until<T>(
         &self,
         bell: u64,
-        deadline: Option<Instant>,
+        end: Option<End>,
         slice_over: &mut dyn FnMut(),
         attempt: &mut dyn FnMut() -> Result<Option<T>>,
-    ) -> Result<Option<T>> {
+    ) -> Result<T> {
         let mut looked = Instant::now();
         loop {
             // Where another sleeper set the flag, this load is all that comes before the second try (B2).
@@ -125,13 +134,16 @@ impl<E: Env> Core<E> {
                 }
             }
             if let Some(done) = attempt()? {
-                return Ok(Some(done));
+                return Ok(done);
             }
-            let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|l| l.is_zero()) {
-                return Ok(None);
-            }
-            self.env.sleep(bell, now.futex(), left.map_or(SLICE, |l| l.min(SLICE)));
+            let slice = match &end {
+                Some(end) => match end.at.saturating_duration_since(Instant::now()) {
+                    Duration::ZERO => return Err(Error::TimedOut(end.after)),
+                    left => left.min(SLICE),
+                },
+                None => SLICE,
+            };
+            self.env.sleep(bell, now.futex(), slice);
             // A bell is shared: what others do may ring it all the time, while he who is waited for is dead.
             if Bell(self.env.load(bell, SeqCst)) == now || looked.elapsed() >= SLICE {
                 slice_over();

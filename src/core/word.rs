@@ -274,6 +274,33 @@ pub enum SeatState {
     Dead,
 }
 
+/// The life of the arena itself, in the header: OPEN, CLOSING by a participant, or GONE.
+///
+/// ```text
+/// OPEN <--> CLOSING(owner) -> GONE
+///           CLOSING(dead) -> CLOSING(another)
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArenaLife(pub u64);
+
+impl ArenaLife {
+    pub const OPEN: ArenaLife = ArenaLife(0);
+    pub const GONE: ArenaLife = ArenaLife(1 << 62);
+    /// Set beside the owner's seat and incarnation.
+    const CLOSING: u64 = 1 << 63;
+
+    /// This owner takes the arena's name away.
+    pub fn closing(owner: Owner) -> ArenaLife {
+        ArenaLife(ArenaLife::CLOSING | u64::from(owner.seat) << 32 | u64::from(owner.incarnation))
+    }
+
+    /// Who is taking the name away.
+    pub fn closer(self) -> Option<Owner> {
+        let owner = Owner { seat: (self.0 >> 32) as u8, incarnation: self.0 as u32 };
+        (self.0 & ArenaLife::CLOSING != 0).then_some(owner)
+    }
+}
+
 /// A seat of the registry: `state:3 | incarnation:20`.
 ///
 /// ```text
@@ -403,6 +430,15 @@ mod tests {
             assert!(seen.insert(Life::part(container).0));
         }
         assert!(seen.insert(Life::FREE.0) && seen.insert(Life::LOOSE.0));
+    }
+
+    /// A1: who is CLOSING comes out of the word as it went in, and neither OPEN nor GONE names anybody.
+    #[test]
+    fn a_closer_survives_packing() {
+        for owner in owners() {
+            assert_eq!(ArenaLife::closing(owner).closer(), Some(owner));
+        }
+        assert_eq!([ArenaLife::OPEN, ArenaLife::GONE].map(ArenaLife::closer), [None; 2]);
     }
 
     /// L1, L3: walks every permit word that two owners can reach; a dead holder's permit comes back

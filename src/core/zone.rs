@@ -41,7 +41,7 @@ use crate::core::mem::Load;
 use crate::core::seat::{Core, Env};
 use crate::core::tables::{Kind, Tables};
 use crate::core::word::{Id, Life, Ticket};
-use crate::error::{Error, Result};
+use crate::error::{Counted, Error, Result};
 
 /// An object that is ours alone: its word is DRAFT with this ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,9 +108,10 @@ pub struct Committed {
 impl<E: Env> Core<E> {
     /// A draft of `len` bytes, its pages in memory. Contents are arbitrary. On error nothing is kept.
     pub fn alloc(&self, kind: Kind, len: u64) -> Result<Draft> {
-        let too_large = || Error::Limit {
+        let too_large = || Error::TooLarge {
             what: "bytes of one object",
-            limit: self.geo.params.capacity,
+            asked: len,
+            most: self.geo.params.capacity,
             hint: "publish it in pieces, or create the arena with a larger capacity",
         };
         let zone = self.geo.zone(kind.set(), len).ok_or_else(too_large)?;
@@ -159,12 +160,7 @@ impl<E: Env> Core<E> {
             }
             // Hints found nothing and every slot is in use at some time: look at each word.
             let found = (0..self.used(zone)).find_map(|slot| self.claim(zone, slot));
-            let full = Error::Limit {
-                what: "objects of this size",
-                limit: zone.slots,
-                hint: "remove some, put several values in one table or bundle, or create the arena with a larger capacity",
-            };
-            return found.ok_or(full);
+            return found.ok_or(Error::Limit { what: Counted::Objects, limit: zone.slots });
         }
     }
 

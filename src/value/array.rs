@@ -19,10 +19,9 @@ use arrow_buffer::Buffer;
 use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Axis, Dimension, IxDyn, ShapeBuilder, StrideShape};
 
 use crate::error::{Error, Result};
-use crate::value::unchecked::Held;
-
-/// How bytes are copied into the arena: plain, or past the caches for large pieces.
-pub(crate) type CopyBytes<'a> = &'a dyn Fn(&mut [u8], &[u8]);
+use crate::value::element::{Element, ElementType};
+use crate::value::piece::CopyBytes;
+use crate::value::unchecked::KeptView;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"FaNd");
 const FORMAT: u32 = 1;
@@ -30,124 +29,56 @@ const FIXED: usize = 32;
 /// Arrays of more axes are refused; numpy's limit is 64, nobody was seen to need more than 8.
 pub(crate) const MAX_RANK: usize = 32;
 
-mod sealed {
-    pub trait Sealed {}
-}
-
-/// A type that an [`Array`] may be made of: its values are plain bytes, the same in every process.
+/// Element type, shape and order of an array, for programs that learn them at run time.
 ///
-/// Implemented for the integers, `f32`, `f64`, `bool`, and with the features `f16` and `complex`
-/// for `half::f16` and `num_complex::Complex`.
-pub trait Element:
-    bytemuck::NoUninit + bytemuck::CheckedBitPattern + fmt::Debug + Send + Sync + sealed::Sealed + 'static
-{
-    /// How the type is named in the arena.
-    const TYPE: ElementType;
-}
-
-macro_rules! elements {
-    ($( $(#[$gate:meta])* $variant:ident = $code:literal, $type:ty, $text:literal, $size:literal, $descr:literal; )*) => {
-        /// The type of an array's elements, known at run time.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[non_exhaustive]
-        #[repr(u16)]
-        pub enum ElementType {
-            $(
-                #[doc = concat!("`", $text, "`")]
-                $variant = $code,
-            )*
-        }
-
-        impl ElementType {
-            /// Every element type.
-            pub const ALL: &[ElementType] = &[$(ElementType::$variant),*];
-
-            /// The type that a stored code stands for.
-            pub(crate) fn from_code(code: u64) -> Option<ElementType> {
-                match code {
-                    $($code => Some(ElementType::$variant),)*
-                    _ => None,
-                }
-            }
-
-            /// The size of one element, in bytes.
-            pub const fn size(self) -> usize {
-                match self {
-                    $(ElementType::$variant => $size,)*
-                }
-            }
-
-            /// The name: `f32`, `u8`, `complex64`.
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(ElementType::$variant => $text,)*
-                }
-            }
-
-            /// What numpy writes into the header of an `.npy` file: `<f4`, `|u1`. numpy has no
-            /// 128-bit integers: those are 16 raw bytes, `|V16`.
-            pub const fn numpy_descr(self) -> &'static str {
-                match self {
-                    $(ElementType::$variant => $descr,)*
-                }
-            }
-        }
-
-        $(
-            $(#[$gate])*
-            const _: () = assert!(size_of::<$type>() == $size);
-            $(#[$gate])*
-            impl sealed::Sealed for $type {}
-            $(#[$gate])*
-            impl Element for $type {
-                const TYPE: ElementType = ElementType::$variant;
-            }
-        )*
-    };
-}
-
-elements! {
-    U8 = 1, u8, "u8", 1, "|u1";
-    U16 = 2, u16, "u16", 2, "<u2";
-    U32 = 3, u32, "u32", 4, "<u4";
-    U64 = 4, u64, "u64", 8, "<u8";
-    U128 = 5, u128, "u128", 16, "|V16";
-    I8 = 6, i8, "i8", 1, "|i1";
-    I16 = 7, i16, "i16", 2, "<i2";
-    I32 = 8, i32, "i32", 4, "<i4";
-    I64 = 9, i64, "i64", 8, "<i8";
-    I128 = 10, i128, "i128", 16, "|V16";
-    #[cfg(feature = "f16")]
-    F16 = 11, half::f16, "f16", 2, "<f2";
-    F32 = 12, f32, "f32", 4, "<f4";
-    F64 = 13, f64, "f64", 8, "<f8";
-    Bool = 14, bool, "bool", 1, "|b1";
-    #[cfg(feature = "complex")]
-    Complex64 = 15, num_complex::Complex<f32>, "complex64", 8, "<c8";
-    #[cfg(feature = "complex")]
-    Complex128 = 16, num_complex::Complex<f64>, "complex128", 16, "<c16";
-}
-
-impl fmt::Display for ElementType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// What an array is, without its type being known when the program was compiled.
+/// ```
+/// use faretra::{Arena, ElementType, MIB, Order};
+/// use ndarray::Array2;
+///
+/// # let arena = Arena::options().limit(64 * MIB).keep(false).create(&format!("doc-info-{}", std::process::id()))?;
+/// arena.writer()?.publish("weights", Array2::<f32>::zeros((3, 4)).t())?;
+///
+/// let info = arena.get("weights")?.array_info()?;
+/// assert_eq!((info.element, info.order), (ElementType::F32, Order::Fortran));
+/// assert_eq!(info.shape, [4, 3]);
+/// # Ok::<(), faretra::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArrayInfo {
     /// The type of the elements.
     pub element: ElementType,
-    /// The length of each axis.
+    /// The length of each axis, in elements. An array of one element and no axes has none.
     pub shape: Vec<usize>,
-    /// Whether the first axis is the contiguous one (Fortran order) instead of the last (C order).
-    pub fortran: bool,
+    /// The order in which the elements lie in the arena.
+    pub order: Order,
+}
+
+/// The order in which the elements of an array lie in memory. Arrays in the arena have no other strides.
+///
+/// ```
+/// use faretra::{Arena, MIB, Order};
+/// use ndarray::{Ix2, ShapeBuilder};
+///
+/// # let arena = Arena::options().limit(64 * MIB).keep(false).create(&format!("doc-order-{}", std::process::id()))?;
+/// let writer = arena.writer()?;
+/// let mut draft = writer.draft_array::<f64, Ix2>((2, 3).f())?;
+/// draft.view_mut()?.fill(1.0);
+/// writer.publish("columns first", draft)?;
+/// assert_eq!(arena.array::<f64, Ix2>("columns first")?.info().order, Order::Fortran);
+/// # Ok::<(), faretra::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// The last axis is contiguous: an array of two axes lies row by row. `ndarray` and numpy make such arrays
+    /// unless they are asked for others.
+    C,
+    /// The first axis is contiguous: an array of two axes lies column by column.
+    Fortran,
 }
 
 impl ArrayInfo {
-    pub(crate) fn new(element: ElementType, shape: &[usize], fortran: bool) -> ArrayInfo {
-        ArrayInfo { element, shape: shape.to_vec(), fortran }
+    pub(crate) fn new(element: ElementType, shape: &[usize], order: Order) -> ArrayInfo {
+        ArrayInfo { element, shape: shape.to_vec(), order }
     }
 
     /// Bytes of the elements alone, or why there can be no such array.
@@ -167,7 +98,7 @@ impl ArrayInfo {
 
     /// Writes everything in front of the elements; `out` is the whole object.
     pub(crate) fn write_header(&self, out: &mut [u8]) -> Result<()> {
-        write_header(out, self.element, &self.shape, self.fortran, self.data_bytes()?);
+        write_header(out, self.element, &self.shape, self.order, self.data_bytes()?);
         Ok(())
     }
 
@@ -203,9 +134,9 @@ impl ArrayInfo {
         }
         let element = ElementType::from_code(u64::from(word(8)))
             .ok_or_else(|| damaged(format!("names the element type {}, which does not exist", word(8))))?;
-        let fortran = match word(12) {
-            0 => false,
-            1 => true,
+        let order = match word(12) {
+            0 => Order::C,
+            1 => Order::Fortran,
             other => {
                 return Err(damaged(format!("names the order {other}, which does not exist")));
             }
@@ -223,7 +154,7 @@ impl ArrayInfo {
             let n = n.iter().rev().fold(0, |sum, &b| sum << 8 | u64::from(b));
             shape.push(usize::try_from(n).map_err(|_| damaged(format!("has an axis of length {n}")))?);
         }
-        let info = ArrayInfo { element, shape, fortran };
+        let info = ArrayInfo { element, shape, order };
         let data = info.data_bytes().map_err(|e| damaged(e.to_string()))?;
         if data != long(24) {
             return Err(damaged(format!("says {} bytes of data, its shape {:?} says {data}", long(24), info.shape)));
@@ -252,7 +183,7 @@ impl ArrayInfo {
         let dim = self.dimension::<T, D>(name)?;
         let values: &[T] = bytemuck::checked::try_cast_slice(self.data(bytes)?)
             .map_err(|e| Error::damaged(format!("the elements of array `{name}` are no {}: {e}", T::TYPE)))?;
-        ArrayView::from_shape(dim.set_f(self.fortran), values)
+        ArrayView::from_shape(dim.set_f(self.order == Order::Fortran), values)
             .map_err(|e| Error::damaged(format!("array `{name}` of shape {:?}: {e}", self.shape)))
     }
 
@@ -284,10 +215,12 @@ impl ArrayInfo {
 /// Bytes of the elements of an array, or why there can be no such array.
 fn data_bytes(element: ElementType, shape: &[usize]) -> Result<u64> {
     if shape.len() > MAX_RANK {
-        return Err(Error::invalid(format!(
-            "an array of {} axes cannot be stored: {MAX_RANK} are the most; merge some with into_shape_with_order",
-            shape.len()
-        )));
+        return Err(Error::TooLarge {
+            what: "axes of an array",
+            asked: shape.len() as u64,
+            most: MAX_RANK as u64,
+            hint: "merge some with `into_shape_with_order`",
+        });
     }
     // An axis of length 0 empties the array, but ndarray and numpy still refuse shapes whose
     // other axes overflow: so the product leaves zeros out.
@@ -305,13 +238,13 @@ fn data_at(rank: usize) -> usize {
     (FIXED + 8 * rank).next_multiple_of(64)
 }
 
-fn write_header(out: &mut [u8], element: ElementType, shape: &[usize], fortran: bool, data_bytes: u64) {
+fn write_header(out: &mut [u8], element: ElementType, shape: &[usize], order: Order, data_bytes: u64) {
     let head = &mut out[..data_at(shape.len())];
     head.fill(0);
     head[0..4].copy_from_slice(&MAGIC.to_le_bytes());
     head[4..8].copy_from_slice(&FORMAT.to_le_bytes());
     head[8..12].copy_from_slice(&(element as u32).to_le_bytes());
-    head[12..16].copy_from_slice(&u32::from(fortran).to_le_bytes());
+    head[12..16].copy_from_slice(&u32::from(order == Order::Fortran).to_le_bytes());
     head[16..24].copy_from_slice(&(shape.len() as u64).to_le_bytes());
     head[24..32].copy_from_slice(&data_bytes.to_le_bytes());
     for (to, &n) in head[FIXED..].chunks_exact_mut(8).zip(shape) {
@@ -323,8 +256,28 @@ fn axes(n: usize) -> String {
     if n == 1 { "1 axis".into() } else { format!("{n} axes") }
 }
 
-/// Any array on its way into the arena: type and rank are forgotten, the elements still lie where
-/// the caller has them.
+/// A borrowed view of an array of any element type, rank and strides, to be published as
+/// [`Value::Array`](crate::Value::Array).
+///
+/// The view is made by `From` from any `ndarray` view and copies nothing: the elements are copied once, when they
+/// are published. A view that is contiguous in C or Fortran order is stored in that order; any other is stored in
+/// C order.
+///
+/// ```
+/// use faretra::{AnyView, Arena, MIB, Value};
+/// use ndarray::{Ix1, Ix2, array};
+///
+/// # let arena = Arena::options().limit(64 * MIB).keep(false).create(&format!("doc-view-{}", std::process::id()))?;
+/// let (weights, names) = (array![[1.0_f32, 2.0], [3.0, 4.0]], array![7_u64, 8, 9]);
+/// let views: [(&str, AnyView<'_>); 2] = [("weights", weights.view().into()), ("names", names.view().into())];
+/// let writer = arena.writer()?;
+/// for (name, view) in views {
+///     writer.publish(name, Value::Array(view))?;
+/// }
+/// assert_eq!(arena.array::<f32, Ix2>("weights")?.view(), weights);
+/// assert_eq!(arena.array::<u64, Ix1>("names")?.view(), names);
+/// # Ok::<(), faretra::Error>(())
+/// ```
 pub struct AnyView<'a> {
     info: ArrayInfo,
     source: Source<'a>,
@@ -363,14 +316,21 @@ impl<T: Element> Gather for ArrayView<'_, T, IxDyn> {
 
 impl<'a, T: Element, D: Dimension> From<ArrayView<'a, T, D>> for AnyView<'a> {
     fn from(view: ArrayView<'a, T, D>) -> AnyView<'a> {
-        let info = |fortran| ArrayInfo::new(T::TYPE, view.shape(), fortran);
+        let info = |order| ArrayInfo::new(T::TYPE, view.shape(), order);
         if let Some(values) = view.to_slice() {
-            AnyView { info: info(false), source: Source::Contiguous(bytemuck::cast_slice(values)) }
+            AnyView { info: info(Order::C), source: Source::Contiguous(bytemuck::cast_slice(values)) }
         } else if let Some(values) = view.clone().reversed_axes().to_slice() {
-            AnyView { info: info(true), source: Source::Contiguous(bytemuck::cast_slice(values)) }
+            AnyView { info: info(Order::Fortran), source: Source::Contiguous(bytemuck::cast_slice(values)) }
         } else {
-            AnyView { info: info(false), source: Source::Strided(Box::new(view.into_dyn())) }
+            AnyView { info: info(Order::C), source: Source::Strided(Box::new(view.into_dyn())) }
         }
+    }
+}
+
+impl fmt::Debug for AnyView<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ArrayInfo { element, shape, .. } = &self.info;
+        write!(f, "AnyView({element} of shape {shape:?})")
     }
 }
 
@@ -398,39 +358,56 @@ impl AnyView<'_> {
     }
 }
 
-/// An array in the arena: owned, read-only, `ndarray` by deref, and pinned for as long as any clone
-/// lives. Nothing is copied.
+/// An array whose elements lie in the arena: owned, read-only, and used like any `ndarray` array, to which it derefs.
+///
+/// An array keeps the object that it was read from: the elements stay as they are until the last clone is dropped,
+/// whatever happens to the name. A clone copies no elements. Arrays can be sent to other threads.
+///
+/// ```
+/// use faretra::{Arena, MIB};
+/// use ndarray::{Axis, Ix2, array};
+///
+/// # let arena = Arena::options().limit(64 * MIB).keep(false).create(&format!("doc-array-{}", std::process::id()))?;
+/// let writer = arena.writer()?;
+/// writer.publish("weights", array![[1.0_f32, 2.0], [3.0, 4.0]].view())?;
+///
+/// let weights = arena.array::<f32, Ix2>("weights")?;
+/// writer.publish("weights", array![[0.0_f32]].view())?;
+/// assert_eq!(weights.sum_axis(Axis(0)), array![4.0, 6.0]);
+/// assert_eq!(weights.nbytes(), 16);
+/// # Ok::<(), faretra::Error>(())
+/// ```
 pub struct Array<T: Element, D: Dimension> {
-    held: Held<T, D>,
-    fortran: bool,
+    view: KeptView<T, D>,
+    order: Order,
 }
 
 impl<T: Element, D: Dimension> Array<T, D> {
     /// The array whose object `bytes` is; the owner of `bytes` is the pin.
     pub(crate) fn from_buffer(name: &str, bytes: Buffer) -> Result<Array<T, D>> {
         let info = ArrayInfo::parse(&bytes)?;
-        let held = Held::new(bytes, |bytes| info.view(name, bytes))?;
-        Ok(Array { held, fortran: info.fortran })
+        let view = KeptView::new(bytes, |bytes| info.view(name, bytes))?;
+        Ok(Array { view, order: info.order })
     }
 
     /// Bare elements without a header: a column of a batch.
     pub(crate) fn from_values(name: &str, bytes: Buffer, shape: D) -> Result<Array<T, D>> {
         let mismatch = |why: String| Error::damaged(format!("`{name}` is no array of {}: {why}", T::TYPE));
-        let held = Held::new(bytes, |bytes| {
+        let view = KeptView::new(bytes, |bytes| {
             let values: &[T] = bytemuck::checked::try_cast_slice(bytes).map_err(|e| mismatch(e.to_string()))?;
             ArrayView::from_shape(shape, values).map_err(|e| mismatch(e.to_string()))
         })?;
-        Ok(Array { held, fortran: false })
+        Ok(Array { view, order: Order::C })
     }
 
-    /// Element type, shape and order.
+    /// Returns element type, shape and order.
     pub fn info(&self) -> ArrayInfo {
-        ArrayInfo::new(T::TYPE, self.held.shape(), self.fortran)
+        ArrayInfo::new(T::TYPE, self.view.shape(), self.order)
     }
 
-    /// Bytes of the elements.
+    /// Returns how many bytes the elements take, without the header that they have in the arena.
     pub fn nbytes(&self) -> u64 {
-        (self.held.len() * size_of::<T>()) as u64
+        (self.view.len() * size_of::<T>()) as u64
     }
 }
 
@@ -438,13 +415,13 @@ impl<T: Element, D: Dimension> Deref for Array<T, D> {
     type Target = ArrayRef<T, D>;
 
     fn deref(&self) -> &ArrayRef<T, D> {
-        &self.held
+        &self.view
     }
 }
 
 impl<T: Element, D: Dimension> Clone for Array<T, D> {
     fn clone(&self) -> Self {
-        Array { held: self.held.clone(), fortran: self.fortran }
+        Array { view: self.view.clone(), order: self.order }
     }
 }
 
@@ -454,7 +431,7 @@ impl<T: Element, D: Dimension> fmt::Debug for Array<T, D> {
     }
 }
 
-/// An array that is written where it will be read: what [`crate::value::array::AnyView`] is to a copy.
+/// An array that is written where it will be read, without its memory.
 #[derive(Debug)]
 pub(crate) struct ArrayDraftLayout<T, D: Dimension> {
     shape: StrideShape<D>,
@@ -490,16 +467,16 @@ impl<T: Element, D: Dimension> ArrayDraftLayout<T, D> {
         }
         let view = self.view_mut(out)?;
         let elements = view.len() as u64;
-        let fortran = if view.is_standard_layout() {
-            false
+        let order = if view.is_standard_layout() {
+            Order::C
         } else if view.t().is_standard_layout() {
-            true
+            Order::Fortran
         } else {
             return Err(Error::invalid(
                 "an array draft with custom strides cannot be stored: ask for C order (the shape alone) or Fortran order (shape.f())",
             ));
         };
-        write_header(out, T::TYPE, self.shape.raw_dim().slice(), fortran, self.bytes);
+        write_header(out, T::TYPE, self.shape.raw_dim().slice(), order, self.bytes);
         Ok(elements)
     }
 
@@ -576,23 +553,11 @@ mod tests {
     }
 
     #[test]
-    fn codes_and_names_are_told_apart() {
-        for &e in ElementType::ALL {
-            assert_eq!(ElementType::from_code(e as u64), Some(e));
-            assert_eq!(ElementType::ALL.iter().filter(|o| o.name() == e.name()).count(), 1);
-            assert!(e.numpy_descr().ends_with(&e.size().to_string()));
-        }
-        assert_eq!(ElementType::from_code(0), None);
-        assert_eq!(ElementType::F32.to_string(), "f32");
-        assert_eq!(ElementType::F32.numpy_descr(), "<f4");
-    }
-
-    #[test]
     fn every_order_and_stride_round_trips() {
         let a = cube();
-        assert!(!assert_round_trip(a.view()).info().fortran);
-        assert!(assert_round_trip(a.t()).info().fortran);
-        assert!(!assert_round_trip(a.slice(s![..;2, 1..;2, ..])).info().fortran);
+        assert_eq!(assert_round_trip(a.view()).info().order, Order::C);
+        assert_eq!(assert_round_trip(a.t()).info().order, Order::Fortran);
+        assert_eq!(assert_round_trip(a.slice(s![..;2, 1..;2, ..])).info().order, Order::C);
         assert_round_trip(a.slice(s![..;-1, .., ..;-1]));
         assert_round_trip(a.slice(s![.., .., ..;-3]));
         assert_round_trip(a.slice(s![1.., 2.., 3..]));
@@ -733,7 +698,7 @@ mod tests {
         let (layout, mut memory) = draft::<f64, Ix2>((3, 4).f()).unwrap();
         layout.view_mut(&mut memory).unwrap().assign(&Array2::from_shape_fn((3, 4), |(i, j)| (10 * i + j) as f64));
         let array = Array::<f64, Ix2>::from_buffer("x", memory.into()).unwrap();
-        assert!(array.t().is_standard_layout() && array.info().fortran);
+        assert!(array.t().is_standard_layout() && array.info().order == Order::Fortran);
         assert_eq!(array[[2, 1]], 21.);
 
         let (_, memory) = draft::<bool, Ix1>(5).unwrap();

@@ -17,13 +17,15 @@ use arrow_data::{ArrayData, ArrayDataBuilder};
 use arrow_schema::{DataType, SchemaRef, UnionMode};
 
 use crate::error::{Error, Result};
-use crate::value::array::ElementType;
-use crate::value::check::{Trust, falls, is_variable, not_utf8};
+use crate::value::check::{Trust, falls, not_utf8};
+use crate::value::element::ElementType;
+use crate::value::extent::Extent;
 use crate::value::layout::{
-    BUFFER_BYTES, BufferEntry, COLUMN_BYTES, ColumnEntry, Header, NODE_BYTES, Node, Sections, alignment, damaged,
-    fixed_width, has_validity, u32_at, u64_at,
+    BUFFER_BYTES, COLUMN_BYTES, Header, NODE_BYTES, Sections, StoredBuffer, StoredColumn, StoredNode, damaged, u32_at,
+    u64_at,
 };
 use crate::value::schema::decoded_schema;
+use crate::value::shape::{Fixed, Offsets, Shape};
 use crate::value::unchecked;
 
 /// What the inner steps of reading return. Boxed, because moving an [`Error`] by value through
@@ -41,8 +43,8 @@ impl From<Box<Error>> for Error {
 pub(crate) struct Region<'a> {
     /// The whole data region; its owner is the pin. 64-aligned.
     pub bytes: &'a Buffer,
-    /// Offset and length of the root's body, then of each entry in order.
-    pub extents: &'a [(u64, u64)],
+    /// The root's body, then each part in order.
+    pub extents: &'a [Extent],
 }
 
 /// A descriptor whose sections lie inside its bytes (A1). Cheap: the tables are read when asked.
@@ -89,7 +91,7 @@ impl<'a> Layout<'a> {
         self.header.columns as usize
     }
 
-    /// How many entries the root has.
+    /// How many parts the root has.
     #[cfg(test)]
     pub(crate) fn num_parts(&self) -> usize {
         self.header.parts as usize
@@ -98,47 +100,47 @@ impl<'a> Layout<'a> {
     /// Bytes of all buffers, without padding and descriptor.
     #[cfg(test)]
     pub(crate) fn nbytes(&self) -> u64 {
-        (0..self.header.buffers).fold(0, |sum, i| self.buffer_entry(i).len.saturating_add(sum))
+        (0..self.header.buffers).fold(0, |sum, i| self.stored_buffer(i).len.saturating_add(sum))
     }
 
     #[inline]
-    fn column_entry(&self, i: usize) -> Checked<ColumnEntry> {
+    fn stored_column(&self, i: usize) -> Checked<StoredColumn> {
         let Some(row) = self.columns.get(i) else {
             let have = self.num_columns();
             return Err(Box::new(Error::invalid(format!("there is no column {i}: the batch has {have}"))));
         };
-        Ok(ColumnEntry { node: u32_at(row, 0), buffer: u32_at(row, 4), element: u32_at(row, 8) })
+        Ok(StoredColumn { node: u32_at(row, 0), buffer: u32_at(row, 4), element: u32_at(row, 8) })
     }
 
     /// `i` is in the table: a cursor's range was checked, so nobody sees what else comes back.
     #[inline]
-    fn node_entry(&self, i: u32) -> Node {
+    fn stored_node(&self, i: u32) -> StoredNode {
         let row = self.nodes.get(i as usize).unwrap_or(&[0; NODE_BYTES as usize]);
-        Node { len: u64_at(row, 0), nulls: u64_at(row, 8), buffers: u32_at(row, 16), children: u32_at(row, 20) }
+        StoredNode { len: u64_at(row, 0), nulls: u64_at(row, 8), buffers: u32_at(row, 16), children: u32_at(row, 20) }
     }
 
     /// A row of the buffer table; as with nodes, `i` is in it.
     #[inline]
-    fn buffer_entry(&self, i: u32) -> BufferEntry {
-        self.buffers.get(i as usize).map(|row| BufferEntry::parse(row)).unwrap_or_default()
+    fn stored_buffer(&self, i: u32) -> StoredBuffer {
+        self.buffers.get(i as usize).map(|row| StoredBuffer::parse(row)).unwrap_or_default()
     }
 
     /// Nulls among the rows of a column (what a `Null` column has instead of values included).
     #[cfg(test)]
     pub(crate) fn null_count(&self, column: usize) -> Result<u64> {
-        let entry = self.column_entry(column)?;
+        let entry = self.stored_column(column)?;
         if entry.node >= self.header.nodes {
             return Err(damaged(format!("says column {column} is node {} of {}", entry.node, self.header.nodes)));
         }
-        Ok(self.node_entry(entry.node).nulls)
+        Ok(self.stored_node(entry.node).nulls)
     }
 
     /// A reader of one column's nodes and buffers and of no others (A2).
     #[inline]
     fn cursor<'r>(&self, i: usize, region: &Region<'r>, trust: Trust<'r>) -> Checked<Cursor<'_, 'a, 'r>> {
-        let entry = self.column_entry(i)?;
+        let entry = self.stored_column(i)?;
         let (node_end, buffer_end) = if i + 1 < self.num_columns() {
-            let next = self.column_entry(i + 1)?;
+            let next = self.stored_column(i + 1)?;
             (next.node, next.buffer)
         } else {
             (self.header.nodes, self.header.buffers)
@@ -197,18 +199,17 @@ impl<'a> Layout<'a> {
         Ok(unchecked::record_batch(schema, columns, self.header.rows as usize))
     }
 
-    /// The fast way to one column of plain numbers: offset in the data region (`bytes`) of the
-    /// first value, and the number of values. Nulls do not matter here: the values under them are
-    /// there too. `extent` is asked for the one extent that the values are in; the range is inside
-    /// it and aligned for the values.
+    /// The fast way to one column of plain numbers: where its values lie in the data region (`bytes`). Nulls do not
+    /// matter here: the values under them are there too. `extent` is asked for the one extent that the values are
+    /// in; what is returned is inside it, aligned for the values, and as long as the column.
     pub(crate) fn values(
         &self,
         i: usize,
         element: ElementType,
         bytes: &Buffer,
-        extent: impl FnOnce(u32) -> Result<(u64, u64)>,
-    ) -> Result<(u64, u64)> {
-        if self.column_entry(i)?.element != element as u32 {
+        extent: impl FnOnce(u32) -> Result<Extent>,
+    ) -> Result<Extent> {
+        if self.stored_column(i)?.element != element as u32 {
             return Err(self.no_values(i, element));
         }
         let mut cursor = self.cursor(i, &Region { bytes, extents: &[] }, Trust::Writers)?;
@@ -217,14 +218,13 @@ impl<'a> Layout<'a> {
         cursor.next_buffer()?; // The validity, wherever it is.
         let values = cursor.next_buffer()?;
         if values.len == 0 {
-            return if node.len == 0 { Ok((0, 0)) } else { Err(*cursor.short("values", 0, node.len)) };
+            return if node.len == 0 { Ok(Extent::default()) } else { Err(*cursor.short("values", 0, node.len)) };
         }
         cursor.place(&values, Some(extent(values.extent)?), element.size().min(16) as u64)?;
-        let need = node.len.checked_mul(element.size() as u64);
-        if need.is_none_or(|need| need > values.len) {
-            return Err(*cursor.short("values", values.len, node.len));
+        match node.len.checked_mul(element.size() as u64) {
+            Some(len) if len <= values.len => Ok(Extent { offset: values.at, len }),
+            _ => Err(*cursor.short("values", values.len, node.len)),
         }
-        Ok((values.at, node.len))
     }
 
     #[cold]
@@ -284,19 +284,35 @@ impl<'a> Layout<'a> {
             dictionaries.push(message);
             rest = tail;
         }
-        Ok((self.schema_bytes(), dictionaries, &self.root[s.batch as usize..s.dictionaries as usize]))
+        Ok(Messages {
+            schema: self.schema_bytes(),
+            dictionaries,
+            batch: &self.root[s.batch as usize..s.dictionaries as usize],
+        })
     }
 }
 
-/// Schema message, dictionary messages, batch message.
-pub(crate) type Messages<'a> = (&'a [u8], Vec<&'a [u8]>, &'a [u8]);
+/// The Arrow IPC messages of a batch.
+pub(crate) struct Messages<'a> {
+    pub schema: &'a [u8],
+    /// In the order in which they must be read.
+    pub dictionaries: Vec<&'a [u8]>,
+    pub batch: &'a [u8],
+}
+
+/// How many entries of a child its parent needs.
+#[derive(Clone, Copy, Debug)]
+enum Need {
+    AtLeast(u64),
+    Exactly(u64),
+}
 
 /// Reads one column, front to back.
 struct Cursor<'l, 'a, 'r> {
     layout: &'l Layout<'a>,
     column: usize,
     bytes: &'r Buffer,
-    extents: &'r [(u64, u64)],
+    extents: &'r [Extent],
     nodes: Range<u32>,
     buffers: Range<u32>,
     trust: Trust<'r>,
@@ -314,9 +330,9 @@ impl Cursor<'_, '_, '_> {
     }
 
     #[inline]
-    fn node(&mut self) -> Checked<Node> {
+    fn node(&mut self) -> Checked<StoredNode> {
         let i = self.nodes.next().ok_or_else(|| self.damaged("has too few nodes for its type"))?;
-        let node = self.layout.node_entry(i);
+        let node = self.layout.stored_node(i);
         if node.nulls > node.len || node.len > isize::MAX as u64 {
             return Err(self.damaged(format!("has {} nulls among {} entries", node.nulls, node.len)));
         }
@@ -324,7 +340,7 @@ impl Cursor<'_, '_, '_> {
     }
 
     #[inline]
-    fn row_count(&self, node: &Node) -> Checked<()> {
+    fn row_count(&self, node: &StoredNode) -> Checked<()> {
         if node.len != self.layout.header.rows {
             return Err(self.damaged(format!("has {} entries, its batch {} rows", node.len, self.layout.header.rows)));
         }
@@ -332,18 +348,18 @@ impl Cursor<'_, '_, '_> {
     }
 
     #[inline]
-    fn next_buffer(&mut self) -> Checked<BufferEntry> {
+    fn next_buffer(&mut self) -> Checked<StoredBuffer> {
         let i = self.buffers.next().ok_or_else(|| self.damaged("has too few buffers for its type"))?;
-        Ok(self.layout.buffer_entry(i))
+        Ok(self.layout.stored_buffer(i))
     }
 
     /// Checks that a buffer lies inside its extent, at a multiple of `align` (A3).
     #[inline]
-    fn place(&self, buffer: &BufferEntry, extent: Option<(u64, u64)>, align: u64) -> Checked<()> {
-        let &BufferEntry { at, len, .. } = buffer;
-        if let Some((start, size)) = extent
-            && let (Some(end), Some(limit)) = (at.checked_add(len), start.checked_add(size))
-            && at >= start
+    fn place(&self, buffer: &StoredBuffer, extent: Option<Extent>, align: u64) -> Checked<()> {
+        let &StoredBuffer { at, len, .. } = buffer;
+        if let Some(extent) = extent
+            && let (Some(end), Some(limit)) = (at.checked_add(len), extent.offset.checked_add(extent.len))
+            && at >= extent.offset
             && end <= limit
             && limit <= self.bytes.len() as u64
             && at & (align - 1) == 0
@@ -354,51 +370,51 @@ impl Cursor<'_, '_, '_> {
     }
 
     #[cold]
-    fn misplaced(&self, buffer: &BufferEntry, extent: Option<(u64, u64)>, align: u64) -> Box<Error> {
-        let &BufferEntry { at, len, extent: k } = buffer;
+    fn misplaced(&self, buffer: &StoredBuffer, extent: Option<Extent>, align: u64) -> Box<Error> {
+        let &StoredBuffer { at, len, extent: k } = buffer;
         match extent {
             None => self.damaged(format!("has a buffer in extent {k}; there are {}", self.extents.len())),
-            Some((start, size)) => self.damaged(format!(
-                "has a buffer of {len} bytes at {at}, not at a multiple of {align} in extent {k}: {start} and {size} on, of {}",
+            Some(Extent { offset, len: size }) => self.damaged(format!(
+                "has a buffer of {len} bytes at {at}, not at a multiple of {align} in extent {k}: {offset} and {size} on, of {}",
                 self.bytes.len()
             )),
         }
     }
 
-    /// The next buffer's offset and length: inside its extent and aligned (A3), or empty.
+    /// Where the next buffer lies: inside the extent that it names and aligned (A3), or nowhere if it is empty.
     #[inline]
-    fn buffer(&mut self, align: u64) -> Checked<(u64, u64)> {
+    fn buffer(&mut self, align: u64) -> Checked<Extent> {
         let buffer = self.next_buffer()?;
         if buffer.len == 0 {
-            return Ok((0, 0));
+            return Ok(Extent::default());
         }
         self.place(&buffer, self.extents.get(buffer.extent as usize).copied(), align)?;
-        Ok((buffer.at, buffer.len))
+        Ok(Extent { offset: buffer.at, len: buffer.len })
     }
 
     /// The next buffer, cut to the `count` entries of `width` bytes that it must at least have.
     #[inline]
     fn entries(&mut self, what: &str, count: u64, width: u64, align: u64) -> Checked<Buffer> {
-        let (at, len) = self.buffer(align)?;
+        let found = self.buffer(align)?;
         match count.checked_mul(width) {
-            Some(need) if need <= len => Ok(self.slice(at, need)),
-            _ => Err(self.short(what, len, count)),
+            Some(len) if len <= found.len => Ok(self.slice(Extent { len, ..found })),
+            _ => Err(self.short(what, found.len, count)),
         }
     }
 
     fn whole(&mut self) -> Checked<Buffer> {
-        let (at, len) = self.buffer(1)?;
-        Ok(self.slice(at, len))
+        let found = self.buffer(1)?;
+        Ok(self.slice(found))
     }
 
     #[inline]
-    fn slice(&self, at: u64, len: u64) -> Buffer {
-        self.bytes.slice_with_length(at as usize, len as usize)
+    fn slice(&self, at: Extent) -> Buffer {
+        self.bytes.slice_with_length(at.offset as usize, at.len as usize)
     }
 
     /// Validity, for types that have one.
     #[inline]
-    fn validity(&mut self, node: &Node) -> Checked<Option<NullBuffer>> {
+    fn validity(&mut self, node: &StoredNode) -> Checked<Option<NullBuffer>> {
         if node.nulls == 0 {
             self.buffer(1)?;
             return Ok(None);
@@ -450,7 +466,7 @@ impl Cursor<'_, '_, '_> {
                 if data.len() as u64 != self.layout.header.rows {
                     return Err(self.damaged(format!("has {} entries, its batch {} rows", data.len(), self.layout.header.rows)));
                 }
-                if matches!(self.trust, Trust::Nobody) || is_variable(t) && self.trust.look() {
+                if matches!(self.trust, Trust::Nobody) || has_variable_values(t) && self.trust.look() {
                     data.validate_full().map_err(|e| self.damaged(format!("is not valid: {e}")))?;
                 }
                 Ok(make_array(data))
@@ -511,11 +527,28 @@ impl Cursor<'_, '_, '_> {
         Ok(Arc::new(unchecked::byte_array::<T>(offsets, values, nulls)))
     }
 
-    /// A child of which the parent needs at least `need` entries (exactly, where `exact`).
-    fn child(&mut self, t: &DataType, need: u64, exact: bool) -> Checked<ArrayData> {
+    /// Offsets as in [`Cursor::offsets`], of a type that is known at run time.
+    fn offset_buffer(&mut self, offsets: Offsets, len: u64) -> Checked<(Buffer, u64)> {
+        match offsets {
+            Offsets::I32 => self.offsets::<i32>(len).map(|(offsets, end)| (offsets.into_inner(), end)),
+            Offsets::I64 => self.offsets::<i64>(len).map(|(offsets, end)| (offsets.into_inner(), end)),
+        }
+    }
+
+    /// Values of one size.
+    fn fixed(&mut self, what: &str, len: u64, fixed: Fixed) -> Checked<Buffer> {
+        self.entries(what, len, fixed.width, fixed.align)
+    }
+
+    /// A child that is as long as its parent needs.
+    fn child(&mut self, t: &DataType, need: Need) -> Checked<ArrayData> {
         let child = self.data(t)?;
         let len = child.len() as u64;
-        if len < need || exact && len != need {
+        let (fits, need) = match need {
+            Need::AtLeast(need) => (len >= need, need),
+            Need::Exactly(need) => (len == need, need),
+        };
+        if !fits {
             return Err(self.damaged(format!("has a child of {len} entries where {need} are needed")));
         }
         Ok(child)
@@ -524,68 +557,54 @@ impl Cursor<'_, '_, '_> {
     /// An array and its children as `ArrayData`, for every type. Recursion is as deep as the
     /// schema, whose depth flatbuffers' verifier limits to 64 tables.
     fn data(&mut self, t: &DataType) -> Checked<ArrayData> {
+        let shape = Shape::of(t).ok_or_else(|| self.damaged(format!("is of type {t}, which is not known here")))?;
         let node = self.node()?;
         let len = node.len;
         let mut parts = ArrayDataBuilder::new(t.clone()).len(len as usize);
-        if has_validity(t) {
+        if shape.has_validity() {
             parts = parts.nulls(self.validity(&node)?);
         }
-        if let Some(width) = fixed_width(t) {
-            let values = self.entries("values", len, width, alignment(t))?;
-            return Ok(unchecked::array_data(parts.add_buffer(values)));
-        }
-        parts = match t {
-            DataType::Null => parts,
-            DataType::Boolean => parts.add_buffer(self.entries("bits", len.div_ceil(8), 1, 1)?),
-            DataType::Utf8 | DataType::Binary => {
-                let (offsets, end) = self.offsets::<i32>(len)?;
-                parts.add_buffer(offsets.into_inner()).add_buffer(self.entries("text", end, 1, 1)?)
+        parts = match shape {
+            Shape::Null => parts,
+            Shape::Bits => parts.add_buffer(self.entries("bits", len.div_ceil(8), 1, 1)?),
+            Shape::Fixed(fixed) => parts.add_buffer(self.fixed("values", len, fixed)?),
+            Shape::Text { offsets, .. } => {
+                let (offsets, end) = self.offset_buffer(offsets, len)?;
+                parts.add_buffer(offsets).add_buffer(self.entries("text", end, 1, 1)?)
             }
-            DataType::LargeUtf8 | DataType::LargeBinary => {
-                let (offsets, end) = self.offsets::<i64>(len)?;
-                parts.add_buffer(offsets.into_inner()).add_buffer(self.entries("text", end, 1, 1)?)
-            }
-            DataType::Utf8View | DataType::BinaryView => {
+            Shape::Views => {
                 parts = parts.add_buffer(self.entries("views", len, 16, 16)?);
                 for _ in 2..node.buffers {
                     parts = parts.add_buffer(self.whole()?);
                 }
                 parts
             }
-            DataType::List(field) | DataType::Map(field, _) => {
-                let (offsets, end) = self.offsets::<i32>(len)?;
-                parts.add_buffer(offsets.into_inner()).add_child_data(self.child(field.data_type(), end, false)?)
+            Shape::List { offsets, child } => {
+                let (offsets, end) = self.offset_buffer(offsets, len)?;
+                parts.add_buffer(offsets).add_child_data(self.child(child, Need::AtLeast(end))?)
             }
-            DataType::LargeList(field) => {
-                let (offsets, end) = self.offsets::<i64>(len)?;
-                parts.add_buffer(offsets.into_inner()).add_child_data(self.child(field.data_type(), end, false)?)
+            Shape::ListView { offsets, child } => {
+                let width = offsets.width() as u64;
+                parts = parts.add_buffer(self.entries("offsets", len, width, width)?);
+                parts = parts.add_buffer(self.entries("sizes", len, width, width)?);
+                parts.add_child_data(self.child(child, Need::AtLeast(0))?)
             }
-            DataType::ListView(field) => {
-                parts = parts.add_buffer(self.entries("offsets", len, 4, 4)?);
-                parts = parts.add_buffer(self.entries("sizes", len, 4, 4)?);
-                parts.add_child_data(self.child(field.data_type(), 0, false)?)
-            }
-            DataType::LargeListView(field) => {
-                parts = parts.add_buffer(self.entries("offsets", len, 8, 8)?);
-                parts = parts.add_buffer(self.entries("sizes", len, 8, 8)?);
-                parts.add_child_data(self.child(field.data_type(), 0, false)?)
-            }
-            DataType::FixedSizeList(field, size) => {
-                let need = u64::try_from(*size).ok().and_then(|size| size.checked_mul(len));
+            Shape::FixedList { size, child } => {
+                let need = size.checked_mul(len);
                 let need = need.ok_or_else(|| self.damaged(format!("has {len} lists of {size} entries")))?;
-                parts.add_child_data(self.child(field.data_type(), need, true)?)
+                parts.add_child_data(self.child(child, Need::Exactly(need))?)
             }
-            DataType::Struct(fields) => {
+            Shape::Struct(fields) => {
                 for field in fields {
-                    parts = parts.add_child_data(self.child(field.data_type(), len, true)?);
+                    parts = parts.add_child_data(self.child(field.data_type(), Need::Exactly(len))?);
                 }
                 parts
             }
-            DataType::Union(fields, mode) => {
+            Shape::Union { fields, mode } => {
                 let ids = self.entries("type ids", len, 1, 1)?;
-                let offsets = match mode {
-                    UnionMode::Sparse => None,
-                    UnionMode::Dense => Some(self.entries("offsets", len, 4, 4)?),
+                let (offsets, need) = match mode {
+                    UnionMode::Sparse => (None, Need::Exactly(len)),
+                    UnionMode::Dense => (Some(self.entries("offsets", len, 4, 4)?), Need::AtLeast(0)),
                 };
                 let mut lengths = [None; 128];
                 parts = parts.add_buffer(ids.clone());
@@ -593,10 +612,7 @@ impl Cursor<'_, '_, '_> {
                     parts = parts.add_buffer(offsets.clone());
                 }
                 for (id, field) in fields.iter() {
-                    let child = match mode {
-                        UnionMode::Sparse => self.child(field.data_type(), len, true)?,
-                        UnionMode::Dense => self.child(field.data_type(), 0, false)?,
-                    };
+                    let child = self.child(field.data_type(), need)?;
                     lengths[usize::from(id as u8 & 127)] = Some(child.len());
                     parts = parts.add_child_data(child);
                 }
@@ -605,8 +621,8 @@ impl Cursor<'_, '_, '_> {
                 }
                 parts
             }
-            DataType::RunEndEncoded(ends, values) => {
-                let ends = self.data(ends.data_type())?;
+            Shape::Runs { ends, values, .. } => {
+                let ends = self.data(ends)?;
                 let last = match (ends.data_type(), ends.buffers()) {
                     (DataType::Int16, [b]) => b.typed_data::<i16>().last().map(|&n| i64::from(n)),
                     (DataType::Int32, [b]) => b.typed_data::<i32>().last().map(|&n| i64::from(n)),
@@ -617,15 +633,11 @@ impl Cursor<'_, '_, '_> {
                     return Err(self.damaged(format!("has runs that end at {last:?} of {len}")));
                 }
                 let runs = ends.len() as u64;
-                parts.add_child_data(ends).add_child_data(self.child(values.data_type(), runs, true)?)
+                parts.add_child_data(ends).add_child_data(self.child(values, Need::Exactly(runs))?)
             }
-            DataType::Dictionary(keys, values) => {
-                let width = fixed_width(keys).ok_or_else(|| self.damaged(format!("has keys of {keys}")))?;
-                let keys = self.entries("keys", len, width, alignment(keys))?;
-                parts.add_buffer(keys).add_child_data(self.child(values, 0, false)?)
-            }
-            other => {
-                return Err(self.damaged(format!("is of type {other}, which is not known here")));
+            Shape::Dictionary { keys, values } => {
+                let keys = self.fixed("keys", len, keys)?;
+                parts.add_buffer(keys).add_child_data(self.child(values, Need::AtLeast(0))?)
             }
         };
         Ok(unchecked::array_data(parts))
@@ -650,6 +662,11 @@ impl Cursor<'_, '_, '_> {
         }
         Ok(())
     }
+}
+
+/// Whether values of this type have to be checked before arrow follows them.
+fn has_variable_values(t: &DataType) -> bool {
+    Shape::of(t).is_none_or(|shape| shape.is_variable())
 }
 
 #[cfg(test)]

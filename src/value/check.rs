@@ -20,7 +20,6 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use arrow_buffer::ArrowNativeType;
-use arrow_schema::DataType;
 
 use crate::core::word::{Id, Life, State};
 
@@ -130,16 +129,6 @@ impl Known {
         let [object, word] = self.slot(key);
         object.store(key.object, Relaxed);
         word.store(key.word ^ key.mixed(), Relaxed);
-    }
-}
-
-/// Whether values of this type say where others lie, or are text: what has to be checked.
-pub(crate) fn is_variable(t: &DataType) -> bool {
-    match t {
-        DataType::FixedSizeList(field, _) => is_variable(field.data_type()),
-        DataType::Struct(fields) => fields.iter().any(|field| is_variable(field.data_type())),
-        DataType::Null | DataType::Boolean | DataType::FixedSizeBinary(_) => false,
-        t => !t.is_primitive(),
     }
 }
 

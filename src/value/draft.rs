@@ -4,18 +4,21 @@
 //! [`DraftLayout`] is the same descriptor as a copied batch has ([`Skeleton`]), made before there
 //! are values: every buffer gets as much room as it can need. The memory is the caller's
 //! ([`DraftMemory`]): it allocates the root and the parts, calls [`DraftLayout::prepare`] once, lends
-//! columns, and [`DraftLayout::finish`] settles what only the end knows: how many nulls there are
+//! columns, and [`DraftLayout::finish`] writes what only the end knows: how many nulls there are
 //! and how long the text is.
 //!
 //! A draft keeps the promises that readers rely on without looking, by lending nothing that could
 //! break them: text comes in as `&str` and offsets are written here alone.
 
+use std::fmt;
+
 use arrow_schema::{DataType, SchemaRef};
 
-use crate::error::{Error, Result};
-use crate::value::array::Element;
-use crate::value::layout::{ALIGN, element_of, fixed_width};
-use crate::value::skeleton::Skeleton;
+use crate::error::{Error, Missing, Result};
+use crate::value::element::Element;
+use crate::value::layout::ALIGN;
+use crate::value::shape::{self, Fixed, Offsets, Shape};
+use crate::value::skeleton::{ColumnPlace, Skeleton};
 
 /// The objects of a draft, writable for its author alone.
 pub(crate) trait DraftMemory {
@@ -40,11 +43,16 @@ struct Written {
     bytes: usize,
 }
 
-/// Width of the offsets, for text and binary types.
-fn offset_width(t: &DataType) -> Option<usize> {
-    match t {
-        DataType::Utf8 | DataType::Binary => Some(4),
-        DataType::LargeUtf8 | DataType::LargeBinary => Some(8),
+/// A buffer of a draft, as long as was reserved for it, and the padding behind it.
+struct Reserved<'m> {
+    bytes: &'m mut [u8],
+    padding: &'m mut [u8],
+}
+
+/// The offsets of a column of strings or binary values.
+fn offsets_of(t: &DataType) -> Option<Offsets> {
+    match Shape::of(t) {
+        Some(Shape::Text { offsets, .. }) => Some(offsets),
         _ => None,
     }
 }
@@ -60,29 +68,29 @@ impl DraftLayout {
                 Error::invalid(format!("column `{}` of {rows} rows of {t} is larger than memory can be", field.name()))
             };
             let validity = if field.is_nullable() { rows.div_ceil(8) } else { 0 };
-            if let Some(width) = fixed_width(t) {
-                let bytes = rows.checked_mul(width).filter(|&b| b <= isize::MAX as u64);
-                return Ok(vec![validity, bytes.ok_or_else(too_large)?]);
-            }
-            if *t == DataType::Boolean {
-                return Ok(vec![validity, rows.div_ceil(8)]);
-            }
-            let Some(width) = offset_width(t) else {
-                return Err(Error::invalid(format!(
+            match Shape::of(t) {
+                Some(Shape::Fixed(fixed)) => {
+                    let bytes = rows.checked_mul(fixed.width).filter(|&b| b <= isize::MAX as u64);
+                    Ok(vec![validity, bytes.ok_or_else(too_large)?])
+                }
+                Some(Shape::Bits) => Ok(vec![validity, rows.div_ceil(8)]),
+                Some(Shape::Text { offsets, .. }) => {
+                    let text = text_bytes(i) as u64;
+                    if offsets == Offsets::I32 && text > i32::MAX as u64 {
+                        return Err(Error::invalid(format!(
+                            "column `{}` of type {t} cannot have {text} bytes of text, {} are the most: make it Large{t}",
+                            field.name(),
+                            i32::MAX
+                        )));
+                    }
+                    let offsets = rows.checked_add(1).and_then(|n| n.checked_mul(offsets.width() as u64));
+                    Ok(vec![validity, offsets.filter(|&b| b <= isize::MAX as u64).ok_or_else(too_large)?, text])
+                }
+                _ => Err(Error::invalid(format!(
                     "column `{}` of type {t} cannot be drafted in place: build it with arrow and publish the batch, or draft it as a fixed-width, string or binary type",
                     field.name()
-                )));
-            };
-            let text = text_bytes(i) as u64;
-            if width == 4 && text > i32::MAX as u64 {
-                return Err(Error::invalid(format!(
-                    "column `{}` of type {t} cannot have {text} bytes of text, {} are the most: make it Large{t}",
-                    field.name(),
-                    i32::MAX
-                )));
+                ))),
             }
-            let offsets = rows.checked_add(1).and_then(|n| n.checked_mul(width as u64));
-            Ok(vec![validity, offsets.filter(|&b| b <= isize::MAX as u64).ok_or_else(too_large)?, text])
         })?;
         let text = vec![Written::default(); schema.fields().len()];
         Ok(DraftLayout { schema: schema.clone(), skeleton, rows, text })
@@ -109,9 +117,10 @@ impl DraftLayout {
     /// The index of a column.
     pub(crate) fn column(&self, name: &str) -> Result<usize> {
         self.schema.index_of(name).map_err(|_| Error::NotFound {
-            what: "column",
+            what: Missing::Column,
             name: name.to_owned(),
-            hint: format!("; the draft has {}", names(&self.schema)),
+            within: String::new(),
+            detail: format!("it has {}", names(&self.schema)),
         })
     }
 
@@ -120,9 +129,8 @@ impl DraftLayout {
     pub(crate) fn prepare(&self, memory: &mut impl DraftMemory) -> Result<()> {
         for i in 0..self.schema.fields().len() {
             let t = self.schema.field(i).data_type();
-            let plain = fixed_width(t).is_some();
-            for (k, buffer) in self.buffers(i, memory)?.into_iter().enumerate() {
-                let (bytes, padding) = buffer;
+            let plain = Fixed::of(t).is_some();
+            for (k, Reserved { bytes, padding }) in self.buffers(i, memory)?.into_iter().enumerate() {
                 padding.fill(0);
                 match k {
                     0 => fill_ones(bytes, self.rows),
@@ -135,13 +143,8 @@ impl DraftLayout {
         Ok(())
     }
 
-    /// The buffers of a column, each with the padding behind it.
-    fn buffers<'m>(
-        &self,
-        column: usize,
-        memory: &'m mut impl DraftMemory,
-    ) -> Result<Vec<(&'m mut [u8], &'m mut [u8])>> {
-        let Some((part, slots)) = self.skeleton.column_place(column) else {
+    fn buffers<'m>(&self, column: usize, memory: &'m mut impl DraftMemory) -> Result<Vec<Reserved<'m>>> {
+        let Some(ColumnPlace { part, buffers }) = self.skeleton.column_place(column) else {
             return Err(Error::invalid(format!("there is no column {column}: the draft has {}", names(&self.schema))));
         };
         let (object, inline) = match part {
@@ -149,21 +152,22 @@ impl DraftLayout {
             Some(part) => (memory.part(part), 0),
         };
         let have = object.len();
-        let first = inline + slots.first().map_or(0, |s| s.at as usize);
+        let first = inline + buffers.first().map_or(0, |b| b.at as usize);
         let mut rest = object.get_mut(first..).unwrap_or_default();
-        let mut buffers = Vec::with_capacity(slots.len());
-        for slot in slots {
-            let len = slot.reserved as usize;
+        let mut all = Vec::with_capacity(buffers.len());
+        for buffer in buffers {
+            let len = buffer.reserved as usize;
             let padded = len.next_multiple_of(ALIGN as usize);
             let Some((buffer, tail)) = rest.split_at_mut_checked(padded) else {
                 return Err(Error::damaged(format!(
                     "a draft of column {column} does not fit its object of {have} bytes"
                 )));
             };
-            buffers.push(buffer.split_at_mut(len));
+            let (bytes, padding) = buffer.split_at_mut(len);
+            all.push(Reserved { bytes, padding });
             rest = tail;
         }
-        Ok(buffers)
+        Ok(all)
     }
 
     fn mismatch(&self, column: usize, expected: impl Into<String>) -> Error {
@@ -188,7 +192,7 @@ impl DraftLayout {
         column: usize,
         memory: &'m mut impl DraftMemory,
     ) -> Result<&'m mut [T]> {
-        if element_of(self.type_of(column)?) != Some(T::TYPE) {
+        if Fixed::of(self.type_of(column)?).and_then(|fixed| fixed.element) != Some(T::TYPE) {
             return Err(self.mismatch(column, format!("a column of {}", T::TYPE)));
         }
         let bytes = self.bytes_mut(column, memory)?;
@@ -199,11 +203,11 @@ impl DraftLayout {
     /// The bytes of a column of any fixed width, row after row: for fixed-size binary, intervals
     /// and 256-bit decimals, which no Rust number stands for.
     pub(crate) fn bytes_mut<'m>(&self, column: usize, memory: &'m mut impl DraftMemory) -> Result<&'m mut [u8]> {
-        if fixed_width(self.type_of(column)?).is_none() {
+        if Fixed::of(self.type_of(column)?).is_none() {
             return Err(self.mismatch(column, "a column of fixed width"));
         }
         let last = self.buffers(column, memory)?.pop();
-        Ok(last.map(|(bytes, _)| bytes).unwrap_or_default())
+        Ok(last.map(|last| last.bytes).unwrap_or_default())
     }
 
     /// The bits of a boolean column.
@@ -212,39 +216,38 @@ impl DraftLayout {
             return Err(self.mismatch(column, "a column of Boolean"));
         }
         let last = self.buffers(column, memory)?.pop();
-        Ok(Bits { bits: last.map(|(bits, _)| bits).unwrap_or_default(), rows: self.rows })
+        Ok(Bits { bits: last.map(|last| last.bytes).unwrap_or_default(), rows: self.rows })
     }
 
     /// Which rows of a column are null. Text says so itself, with [`Text::push_null`].
     pub(crate) fn validity_mut<'m>(&self, column: usize, memory: &'m mut impl DraftMemory) -> Result<Bits<'m>> {
         let t = self.type_of(column)?;
         let field = self.schema.field(column);
-        if offset_width(t).is_some() {
+        if offsets_of(t).is_some() {
             return Err(self.mismatch(column, "a column of fixed width (for strings, push_null)"));
         }
         if !field.is_nullable() {
             return Err(not_nullable(field.name()));
         }
         let first = self.buffers(column, memory)?.into_iter().next();
-        Ok(Bits { bits: first.map(|(bits, _)| bits).unwrap_or_default(), rows: self.rows })
+        Ok(Bits { bits: first.map(|first| first.bytes).unwrap_or_default(), rows: self.rows })
     }
 
     /// The text of a string or binary column, from the first row on. Asked again, it goes on where
     /// it was.
     pub(crate) fn text_mut<'m>(&'m mut self, column: usize, memory: &'m mut impl DraftMemory) -> Result<Text<'m>> {
         let t = self.type_of(column)?;
-        let Some(width) = offset_width(t) else {
+        let Some(Shape::Text { offsets: integers, text: kind }) = Shape::of(t) else {
             return Err(self.mismatch(column, "a column of strings or binary values"));
         };
-        let utf8 = matches!(t, DataType::Utf8 | DataType::LargeUtf8);
-        let mut buffers = self.buffers(column, memory)?.into_iter().map(|(bytes, _)| bytes);
+        let mut buffers = self.buffers(column, memory)?.into_iter().map(|buffer| buffer.bytes);
         let (validity, offsets, text) = (buffers.next(), buffers.next(), buffers.next());
         let field = self.schema.field(column);
         Ok(Text {
             name: field.name(),
             nullable: field.is_nullable(),
-            utf8,
-            width,
+            kind,
+            width: integers.width(),
             rows: self.rows,
             validity: validity.unwrap_or_default(),
             offsets: offsets.unwrap_or_default(),
@@ -261,7 +264,7 @@ impl DraftLayout {
             let written = self.text[i];
             let mut buffers = self.buffers(i, memory)?;
             let mut last = None;
-            if let Some(width) = offset_width(t) {
+            if let Some(integers) = offsets_of(t) {
                 if written.rows != self.rows {
                     return Err(Error::invalid(format!(
                         "column `{}` has {} of {} rows: push the others, or push_null",
@@ -270,15 +273,15 @@ impl DraftLayout {
                         self.rows
                     )));
                 }
-                check_offsets(self.schema.field(i).name(), buffers[1].0, width, written.bytes)?;
-                let text = &mut buffers[2].0;
+                check_offsets(self.schema.field(i).name(), buffers[1].bytes, integers.width(), written.bytes)?;
+                let text = &mut buffers[2].bytes;
                 let end = written.bytes.next_multiple_of(ALIGN as usize).min(text.len());
                 text[written.bytes..end].fill(0);
                 last = Some(written.bytes as u64);
             }
-            let valid: u64 = buffers[0].0.iter().map(|b| u64::from(b.count_ones())).sum();
-            let nulls = if buffers[0].0.is_empty() { 0 } else { (self.rows as u64).saturating_sub(valid) };
-            self.skeleton.settle(i, nulls, last);
+            let valid: u64 = buffers[0].bytes.iter().map(|b| u64::from(b.count_ones())).sum();
+            let nulls = if buffers[0].bytes.is_empty() { 0 } else { (self.rows as u64).saturating_sub(valid) };
+            self.skeleton.complete(i, nulls, last);
         }
         self.skeleton.write(at, parts, memory.root());
         Ok(())
@@ -318,14 +321,39 @@ fn fill_ones(bits: &mut [u8], rows: usize) {
     }
 }
 
-/// One bit for each row: the values of a boolean column, or which rows are not null.
+/// One bit for each row of a column that is being drafted: the values of a boolean column
+/// ([`Draft::bits_mut`](crate::Draft::bits_mut)), or which rows of a column are not null
+/// ([`Draft::validity_mut`](crate::Draft::validity_mut)).
+///
+/// ```
+/// use std::sync::Arc;
+/// use faretra::arrow::arrow_schema::{DataType, Field, Schema};
+/// use faretra::{Arena, MIB};
+///
+/// # let arena = Arena::options().limit(64 * MIB).keep(false).create(&format!("doc-bits-{}", std::process::id()))?;
+/// let schema = Arc::new(Schema::new(vec![Field::new("late", DataType::Boolean, true)]));
+/// let writer = arena.writer()?;
+/// let mut draft = writer.draft(&schema, 3)?;
+/// draft.bits_mut("late")?.set(1, true)?;
+/// draft.validity_mut("late")?.set_null(2)?;
+/// writer.publish("flights", draft)?;
+/// assert_eq!(arena.batch("flights")?.num_rows(), 3);
+/// # Ok::<(), faretra::Error>(())
+/// ```
 pub struct Bits<'a> {
     bits: &'a mut [u8],
     rows: usize,
 }
 
+/// Without the bits, which may be millions.
+impl fmt::Debug for Bits<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Bits({} rows)", self.rows)
+    }
+}
+
 impl Bits<'_> {
-    /// Sets or clears the bit of a row.
+    /// Sets the bit of a row to `value`. Fails with [`Error::Invalid`] if the draft has no such row; rows count from 0.
     pub fn set(&mut self, row: usize, value: bool) -> Result<()> {
         if row >= self.rows {
             return Err(Error::invalid(format!("there is no row {row}: the draft has {}", self.rows)));
@@ -338,17 +366,42 @@ impl Bits<'_> {
         Ok(())
     }
 
-    /// Makes a row null, where these bits are a validity.
+    /// Makes a row null, where these bits are the validity of a column: clears the row's bit. Fails with
+    /// [`Error::Invalid`] if the draft has no such row.
     pub fn set_null(&mut self, row: usize) -> Result<()> {
         self.set(row, false)
     }
 }
 
-/// Writes strings or binary values, row after row.
+/// Writes the values of a column of strings or binary values that is being drafted, row after row from the first on.
+///
+/// [`Draft::text_mut`](crate::Draft::text_mut) makes a writer that goes on behind the last row that was written. Every
+/// row has to be written before the draft is published. The room for text was chosen with the draft
+/// ([`Writer::draft_with`](crate::Writer::draft_with)); a value that does not fit any more is an error that changes
+/// nothing.
+///
+/// ```
+/// use std::sync::Arc;
+/// use faretra::arrow::arrow_schema::{DataType, Field, Schema};
+/// use faretra::{Arena, MIB};
+///
+/// # let arena = Arena::options().limit(64 * MIB).keep(false).create(&format!("doc-text-{}", std::process::id()))?;
+/// let schema = Arc::new(Schema::new(vec![Field::new("airport", DataType::Utf8, true)]));
+/// let writer = arena.writer()?;
+/// let mut draft = writer.draft(&schema, 3)?;
+/// let mut airports = draft.text_mut("airport")?;
+/// airports.push("TXL")?;
+/// airports.push_null()?;
+/// airports.push("Zürich")?;
+/// writer.publish("airports", draft)?;
+/// assert_eq!(arena.batch("airports")?.column_by_name("airport").unwrap().null_count(), 1);
+/// # Ok::<(), faretra::Error>(())
+/// ```
 pub struct Text<'a> {
     name: &'a str,
     nullable: bool,
-    utf8: bool,
+    kind: shape::Text,
+    /// Bytes of one offset.
     width: usize,
     rows: usize,
     validity: &'a mut [u8],
@@ -357,15 +410,24 @@ pub struct Text<'a> {
     written: &'a mut Written,
 }
 
+impl fmt::Debug for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Written { rows, bytes } = *self.written;
+        write!(f, "Text(`{}`, {rows} of {} rows, {bytes} of {} bytes)", self.name, self.rows, self.text.len())
+    }
+}
+
 impl Text<'_> {
-    /// The next row.
+    /// Writes the value of the next row. Fails with [`Error::Invalid`] if all rows are written, or if the text does not
+    /// fit the room that the draft has for this column.
     pub fn push(&mut self, text: &str) -> Result<()> {
         self.append(text.as_bytes())
     }
 
-    /// The next row of a binary column.
+    /// Writes the value of the next row of a binary column. Fails with [`Error::Mismatch`] if the column is one of
+    /// strings, and otherwise as [`Text::push`] does.
     pub fn push_bytes(&mut self, bytes: &[u8]) -> Result<()> {
-        if self.utf8 {
+        if self.kind == shape::Text::Utf8 {
             return Err(Error::Mismatch {
                 name: self.name.to_owned(),
                 expected: "a column of binary values".into(),
@@ -375,7 +437,8 @@ impl Text<'_> {
         self.append(bytes)
     }
 
-    /// The next row is null.
+    /// Makes the next row null. Fails with [`Error::Invalid`] if the column's field is not nullable, or if all rows are
+    /// written.
     pub fn push_null(&mut self) -> Result<()> {
         if !self.nullable {
             return Err(not_nullable(self.name));
@@ -421,6 +484,7 @@ mod tests {
     use super::*;
     use crate::value::batch::{Layout, Region};
     use crate::value::check::Trust;
+    use crate::value::extent::Extent;
 
     struct Memory(Vec<MutableBuffer>);
 
@@ -439,18 +503,18 @@ mod tests {
         }
 
         /// What a reader sees: the root at 64, the parts after it.
-        fn publish(&mut self, layout: &mut DraftLayout) -> Result<(Buffer, Vec<(u64, u64)>)> {
+        fn publish(&mut self, layout: &mut DraftLayout) -> Result<(Buffer, Vec<Extent>)> {
             let mut at = 64;
             let mut extents = Vec::new();
             for memory in &self.0 {
-                extents.push((at, memory.len() as u64));
+                extents.push(Extent { offset: at, len: memory.len() as u64 });
                 at += memory.len().next_multiple_of(64) as u64 + 64;
             }
-            let parts: Vec<u64> = extents[1..].iter().map(|e| e.0).collect();
+            let parts: Vec<u64> = extents[1..].iter().map(|e| e.offset).collect();
             layout.finish(64, &parts, self)?;
             let mut region = MutableBuffer::from_len_zeroed(at as usize);
-            for (memory, &(at, len)) in self.0.iter().zip(&extents) {
-                region[at as usize..][..len as usize].copy_from_slice(memory);
+            for (memory, extent) in self.0.iter().zip(&extents) {
+                region[extent.range()].copy_from_slice(memory);
             }
             Ok((region.into(), extents))
         }
@@ -458,8 +522,7 @@ mod tests {
         fn read(&mut self, layout: &mut DraftLayout) -> Result<RecordBatch> {
             let (region, extents) = self.publish(layout)?;
             let region = Region { bytes: &region, extents: &extents };
-            let (at, len) = extents[0];
-            let root = &region.bytes[at as usize..][..len as usize];
+            let root = &region.bytes[extents[0].range()];
             let trusted = Layout::parse(root)?.batch(&region, Trust::Writers)?;
             let checked = Layout::parse(root)?.batch(&region, Trust::Nobody)?;
             assert_eq!(trusted, checked);
@@ -555,7 +618,7 @@ mod tests {
         let mut root = vec![0; plan.root_bytes() as usize];
         plan.write_root(64, &[], &mut root, &|to, from| to.copy_from_slice(from));
         let (copied, drafted) = (Layout::parse(&root).unwrap(), Layout::parse(&memory.0[0]).unwrap());
-        assert_eq!(copied.ipc().unwrap().0, drafted.ipc().unwrap().0);
+        assert_eq!(copied.ipc().unwrap().schema, drafted.ipc().unwrap().schema);
         assert_eq!(copied.nbytes(), drafted.nbytes());
         assert_eq!(copied.null_count(3).unwrap(), drafted.null_count(3).unwrap());
     }
@@ -583,7 +646,7 @@ mod tests {
         for text in ["a", "bb", "c"] {
             layout.text_mut(0, &mut memory).unwrap().push(text).unwrap();
         }
-        layout.buffers(0, &mut memory).unwrap()[1].0[4] = 9;
+        layout.buffers(0, &mut memory).unwrap()[1].bytes[4] = 9;
         assert!(matches!(memory.read(&mut layout), Err(Error::Damaged(_))));
     }
 
@@ -592,7 +655,7 @@ mod tests {
         let (mut layout, mut memory) = mixed(13);
         fill(&mut layout, &mut memory, 13);
         let (region, extents) = memory.publish(&mut layout).unwrap();
-        let root = &region[extents[0].0 as usize..][..extents[0].1 as usize];
+        let root = &region[extents[0].range()];
         let layout = Layout::parse(root).unwrap();
         // Whatever lies between the end of a buffer and the next multiple of 64 is zero.
         let region = Region { bytes: &region, extents: &extents };

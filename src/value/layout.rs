@@ -1,17 +1,16 @@
 //! A record batch as it lies in the segment: what the writer (`plan.rs`, `skeleton.rs`) and the
 //! reader (`batch.rs`) agree on.
 //!
-//! A batch is a *root* object and its *entries*, other objects. The root holds the descriptor and
-//! every small column. What a top-level column of [`PART_BYTES`] and more has to store is a part, an
-//! object of its own; what lies in the arena already, in a part of an older batch, is held there and
-//! not stored again. All offsets count from the start of the data region, so they mean the same in
-//! every process.
+//! A batch is a *root* object and its *parts*, other objects. The root has the descriptor and every small column.
+//! What a top-level column of [`PART_BYTES`] and more has to store is an *own* part, made for this batch; what lies
+//! in the arena already, in an own part of an older batch, is not stored again: that object is *held* as one more
+//! part. All offsets count from the start of the data region, so they mean the same in every process.
 //!
 //! ```text
-//!  root:    | own parts, then held objects: 8 each | pad to 64 | body |
+//!  root:    | own parts, then held parts: 8 each | pad to 64 | body |
 //!  body:    | header 64 | columns 16 each | nodes 24 each | buffers 16 each | message lengths 8 each |
 //!           | schema message | batch message | dictionary messages | pad to 64 | small buffers ... |
-//!  entry:   | buffer | pad to 64 | buffer | pad to 64 | ...
+//!  part:    | buffer | pad to 64 | buffer | pad to 64 | ...
 //!
 //!  a column:  node 32 | buffer 32 | element 32 | 0
 //!  a buffer:  offset 64 | length 48, extent 16
@@ -21,21 +20,20 @@
 //! * A **node** is an array: length, nulls, number of buffers and of children; children follow
 //!   their parent, and the values of a dictionary are a child.
 //! * A **buffer** is an offset, a length, and the extent that both lie in (0: the root's body, k:
-//!   entry k-1), so that the buffers of one column may lie in several objects. Validity comes first
+//!   part k-1), so that the buffers of one column may lie in several objects. Validity comes first
 //!   where the type can have one (length 0: no nulls); then as in the Arrow format. A buffer that was
 //!   copied starts at a multiple of 64; one that is held at a multiple of what its values need
-//!   ([`alignment`]), because it may be a slice.
+//!   ([`Fixed::align`]), because it may be a slice.
 //! * The **messages** are Arrow IPC metadata (flatbuffers, no length prefix). They say the same as
 //!   the tables for anybody else's Arrow: buffer offsets are offsets in the data region, which is
 //!   the body. Nothing here reads them but the schema.
 //!
+//! [`Fixed::align`]: crate::value::shape::Fixed::align
+//!
 //! Stored arrays have offset 0 everywhere: slices are normalised when they are written (`plan.rs`).
 //! Text and views that are held may look at less than their buffers hold: offsets may begin above 0.
 
-use arrow_schema::{DataType, IntervalUnit};
-
 use crate::error::{Error, Result};
-use crate::value::array::ElementType;
 
 /// Columns from this size are objects of their own.
 pub(crate) const PART_BYTES: u64 = 64 * 1024;
@@ -150,16 +148,16 @@ impl Sections {
 
 /// A row of the column table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ColumnEntry {
+pub(crate) struct StoredColumn {
     pub node: u32,
     pub buffer: u32,
-    /// Code of the [`ElementType`] whose values the column is made of, or 0.
+    /// Code of the [`ElementType`](crate::value::element::ElementType) whose values the column is made of, or 0.
     pub element: u32,
 }
 
 /// A row of the node table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Node {
+pub(crate) struct StoredNode {
     pub len: u64,
     pub nulls: u64,
     pub buffers: u32,
@@ -168,15 +166,15 @@ pub(crate) struct Node {
 
 /// A row of the buffer table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct BufferEntry {
+pub(crate) struct StoredBuffer {
     /// Offset in the data region.
     pub at: u64,
     pub len: u64,
-    /// 0: the root's body; k: entry k-1.
+    /// 0: the root's body; k: part k-1.
     pub extent: u32,
 }
 
-impl BufferEntry {
+impl StoredBuffer {
     /// `len` is below 2^48 and `extent` below 2^16: the writer has checked it.
     #[inline]
     pub(crate) fn words(self) -> [u64; 2] {
@@ -184,9 +182,9 @@ impl BufferEntry {
     }
 
     #[inline]
-    pub(crate) fn parse(row: &[u8]) -> BufferEntry {
+    pub(crate) fn parse(row: &[u8]) -> StoredBuffer {
         let word = u64_at(row, 8);
-        BufferEntry { at: u64_at(row, 0), len: word & ((1 << LEN_BITS) - 1), extent: (word >> LEN_BITS) as u32 }
+        StoredBuffer { at: u64_at(row, 0), len: word & ((1 << LEN_BITS) - 1), extent: (word >> LEN_BITS) as u32 }
     }
 }
 
@@ -208,82 +206,5 @@ pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     match bytes.get(at..).and_then(|b| b.first_chunk()) {
         Some(word) => u64::from_le_bytes(*word),
         None => 0,
-    }
-}
-
-/// The element type that a column of this type shows as an `ndarray` view: dates, times and
-/// decimals are shown as the integers they are stored as.
-pub(crate) fn element_of(t: &DataType) -> Option<ElementType> {
-    Some(match t {
-        DataType::Int8 => ElementType::I8,
-        DataType::Int16 => ElementType::I16,
-        DataType::Int32 | DataType::Date32 | DataType::Time32(_) | DataType::Decimal32(..) => ElementType::I32,
-        DataType::Interval(IntervalUnit::YearMonth) => ElementType::I32,
-        DataType::Int64 | DataType::Date64 | DataType::Time64(_) | DataType::Decimal64(..) => ElementType::I64,
-        DataType::Timestamp(..) | DataType::Duration(_) => ElementType::I64,
-        DataType::UInt8 => ElementType::U8,
-        DataType::UInt16 => ElementType::U16,
-        DataType::UInt32 => ElementType::U32,
-        DataType::UInt64 => ElementType::U64,
-        DataType::Float16 => ElementType::F16,
-        DataType::Float32 => ElementType::F32,
-        DataType::Float64 => ElementType::F64,
-        DataType::Decimal128(..) => ElementType::I128,
-        _ => return None,
-    })
-}
-
-/// Bytes of one value, for the types that have one size.
-pub(crate) fn fixed_width(t: &DataType) -> Option<u64> {
-    match t {
-        DataType::FixedSizeBinary(n) => u64::try_from(*n).ok(),
-        t => t.primitive_width().map(|n| n as u64),
-    }
-}
-
-/// What the address of a buffer of such values must be a multiple of, for arrow.
-pub(crate) fn alignment(t: &DataType) -> u64 {
-    match t {
-        DataType::FixedSizeBinary(_) => 1,
-        // Structs of narrower integers.
-        DataType::Interval(IntervalUnit::DayTime) => 4,
-        DataType::Interval(IntervalUnit::MonthDayNano) => 8,
-        t => t.primitive_width().map_or(1, |n| n.min(16)) as u64,
-    }
-}
-
-/// Whether arrays of this type have a validity buffer (possibly empty) in the table.
-pub(crate) fn has_validity(t: &DataType) -> bool {
-    !matches!(t, DataType::Null | DataType::Union(..) | DataType::RunEndEncoded(..))
-}
-
-#[cfg(test)]
-mod tests {
-    use arrow_data::{BufferSpec, layout};
-    use arrow_schema::TimeUnit;
-
-    use super::*;
-
-    #[test]
-    fn alignment_is_what_arrow_asks() {
-        let intervals = [IntervalUnit::YearMonth, IntervalUnit::DayTime, IntervalUnit::MonthDayNano];
-        let types = [
-            DataType::Int8,
-            DataType::UInt16,
-            DataType::Float16,
-            DataType::Date32,
-            DataType::Timestamp(TimeUnit::Second, None),
-            DataType::Float64,
-            DataType::Decimal32(9, 2),
-            DataType::Decimal64(18, 2),
-            DataType::Decimal128(38, 2),
-            DataType::Decimal256(76, 2),
-        ];
-        for t in types.into_iter().chain(intervals.map(DataType::Interval)) {
-            match layout(&t).buffers[..] {
-                [BufferSpec::FixedWidth { alignment: asked, .. }] => assert_eq!(alignment(&t), asked as u64, "{t}"),
-                ref other => panic!("{t}: {other:?}"),
-            }
-        }
     }
 }

@@ -1,46 +1,53 @@
 //! The Arrow IPC messages of a batch, laid down by hand: what they say is known, where they go is
 //! the root object itself, and nothing is allocated.
 
-use crate::value::layout::Node;
+use crate::value::layout::StoredNode;
 
 /// The object that a buffer lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Extent {
+pub(crate) enum Within {
     Root,
     /// An own part, by its index among them.
-    Part(u32),
-    /// An object that is held, by its index among them.
+    Own(u32),
+    /// A part that is held, by its index among them.
     Held(u32),
 }
 
-/// A buffer of the batch, before its extent has an address.
+/// A buffer of the batch, before the object that it lies in has an offset.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Slot {
-    /// Offset from the start of the part, or from the end of the root's descriptor; of what is held, in the
+pub(crate) struct PlannedBuffer {
+    /// Offset from the start of the own part, or from the end of the root's descriptor; of what is held, in the
     /// data region.
     pub at: u64,
     pub len: u64,
-    /// What `len` was when places were given; a draft may use less (`Skeleton::settle`).
+    /// What `len` was when places were given; a draft may use less (`Skeleton::complete`).
     pub reserved: u64,
-    pub extent: Extent,
-    /// 0: belongs to the batch message; k: to dictionary k-1.
+    pub within: Within,
+    /// The message that it belongs to: 0 is that of the batch, k that of dictionary k-1.
     pub group: u32,
 }
 
 /// An array of the batch.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct NodeIn {
-    pub node: Node,
+pub(crate) struct PlannedNode {
+    pub node: StoredNode,
+    pub group: u32,
+}
+
+/// How many buffers the views of an array look into.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DataBuffers {
+    pub count: u64,
     pub group: u32,
 }
 
 /// What messages are made of.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tables<'a> {
-    pub nodes: &'a [NodeIn],
-    pub slots: &'a [Slot],
-    /// Group and number of data buffers of the view arrays.
-    pub variadic: &'a [(u32, u64)],
+    pub nodes: &'a [PlannedNode],
+    pub buffers: &'a [PlannedBuffer],
+    /// One for each array of views.
+    pub variadic: &'a [DataBuffers],
 }
 
 /// Writes integers, little-endian, one after the other.
@@ -125,8 +132,8 @@ impl<'a> Message<'a> {
             all,
             group,
             nodes: all.nodes.iter().filter(|n| n.group == group).count() as u64,
-            buffers: all.slots.iter().filter(|s| s.group == group).count() as u64,
-            variadic: all.variadic.iter().filter(|v| v.0 == group).count() as u64,
+            buffers: all.buffers.iter().filter(|b| b.group == group).count() as u64,
+            variadic: all.variadic.iter().filter(|v| v.group == group).count() as u64,
         }
     }
 
@@ -142,7 +149,7 @@ impl<'a> Message<'a> {
         rows: u64,
         body: u64,
         id: Option<i64>,
-        address: impl Fn(&Slot) -> u64,
+        address: impl Fn(&PlannedBuffer) -> u64,
     ) {
         let group = self.group;
         let kind = if id.is_some() { DICTIONARY_BATCH } else { RECORD_BATCH };
@@ -171,12 +178,12 @@ impl<'a> Message<'a> {
             w.u64s([n.node.len, n.node.nulls]);
         }
         w.u32s([0, self.buffers as u32]);
-        for slot in self.all.slots.iter().filter(|s| s.group == group) {
-            w.u64s([address(slot), slot.len]);
+        for buffer in self.all.buffers.iter().filter(|b| b.group == group) {
+            w.u64s([address(buffer), buffer.len]);
         }
         if self.variadic != 0 {
             w.u32s([0, self.variadic as u32]);
-            for (_, count) in self.all.variadic.iter().filter(|v| v.0 == group) {
+            for DataBuffers { count, .. } in self.all.variadic.iter().filter(|v| v.group == group) {
                 w.u64s([*count]);
             }
         }

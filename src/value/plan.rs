@@ -27,185 +27,52 @@
 //! object that several columns share is held once.
 
 use std::collections::BTreeMap;
-use std::ops::{Deref, Range};
+use std::ops::Range;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{ArrowPrimitiveType, BinaryType, ByteArrayType, LargeBinaryType, LargeUtf8Type, Utf8Type};
 use arrow_array::{Array, GenericByteArray, RecordBatch, downcast_primitive};
 use arrow_buffer::{ArrowNativeType, Buffer, NullBuffer};
 use arrow_data::ArrayData;
-use arrow_schema::{DataType, UnionMode};
+use arrow_schema::{DataType, UnionFields, UnionMode};
 
 use crate::core::word::Id;
 use crate::error::{Error, Result};
-use crate::value::array::CopyBytes;
-use crate::value::layout::{ALIGN, Node, PART_BYTES, alignment, fixed_width, has_validity};
-use crate::value::message::Extent;
+use crate::value::extent::{Addresses, Located};
+use crate::value::layout::{ALIGN, PART_BYTES, StoredNode};
+use crate::value::message::{DataBuffers, Within};
+use crate::value::piece::{CopyBytes, Piece, Source, ViewOf, word_at};
+use crate::value::shape::{Fixed, Offsets, Shape};
 use crate::value::skeleton::{Dictionary, Skeleton, table_len};
 
-/// An object that may be held for bytes that lie in it, and their offset in the data region.
-type Lies = (Id, u64);
-
-/// Finds bytes that lie in the arena.
+/// Finds bytes that lie in the arena, in objects that may be held for them.
 #[derive(Clone, Copy)]
 pub(crate) struct Locate<'a> {
-    /// Where the data region is mapped, so that most bytes cost one comparison: address and length.
-    pub region: (usize, usize),
+    /// So that bytes that lie elsewhere cost one comparison.
+    pub addresses: Addresses,
     /// Where bytes lie, if all of them are inside one object.
-    pub find: &'a dyn Fn(&[u8]) -> Option<Lies>,
+    pub find: &'a dyn Fn(&[u8]) -> Option<Located>,
 }
 
 impl Locate<'static> {
     /// For what is copied wherever it lies.
-    pub(crate) const NOWHERE: Locate<'static> = Locate { region: (0, 0), find: &|_| None };
+    pub(crate) const NOWHERE: Locate<'static> = Locate { addresses: Addresses::NOWHERE, find: &|_| None };
 }
 
 impl Locate<'_> {
     #[inline]
-    fn find(&self, bytes: &[u8]) -> Option<Lies> {
-        let (from, len) = self.region;
-        if bytes.as_ptr().addr().wrapping_sub(from) < len { (self.find)(bytes) } else { None }
-    }
-}
-
-/// Bytes that are copied: those of a plain column are lent by the batch; what was taken apart as
-/// `ArrayData` has only its buffers left to live from.
-enum Source<'a> {
-    Lent(&'a [u8]),
-    Kept(Buffer),
-}
-
-impl Deref for Source<'_> {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Source::Lent(bytes) => bytes,
-            Source::Kept(buffer) => buffer,
-        }
-    }
-}
-
-/// How the bytes of one stored buffer come from the source.
-enum Piece<'a> {
-    /// Nothing, or `len` zeros.
-    Zeros,
-    /// As they are.
-    Bytes(Source<'a>),
-    /// `len` bits from bit `from` on.
-    Bits { bits: Source<'a>, from: usize, len: usize },
-    /// Offsets less the first one.
-    Offsets { offsets: Source<'a>, width: usize, first: u64 },
-    /// Offsets of list views, less `base`; 0 where the list is empty.
-    ListViews { offsets: Buffer, sizes: Buffer, width: usize, base: u64 },
-    /// Views into buffers that were cut by `bases` at the front.
-    Views { views: Buffer, bases: Vec<u32> },
-    /// Offsets of a dense union, less the base of the row's child.
-    Dense { ids: Buffer, offsets: Buffer, bases: Box<[u32; 128]> },
-    /// Run ends less `skip`, at most `len`.
-    Runs { ends: Buffer, width: usize, skip: u64, len: u64 },
-}
-
-fn read(bytes: &[u8], width: usize, i: usize) -> u64 {
-    let mut word = [0; 8];
-    if let Some(b) = bytes.get(i * width..(i + 1) * width) {
-        word[..width].copy_from_slice(b);
-    }
-    u64::from_le_bytes(word)
-}
-
-/// Maps the words of `from` into `out`. The compiler turns the two widths into vector loops.
-fn map_words(out: &mut [u8], from: &[u8], width: usize, f32: impl Fn(u32) -> u32, f64: impl Fn(u64) -> u64) {
-    if width == 4 {
-        for (out, b) in out.as_chunks_mut::<4>().0.iter_mut().zip(from.as_chunks::<4>().0) {
-            *out = f32(u32::from_le_bytes(*b)).to_le_bytes();
-        }
-    } else {
-        for (out, b) in out.as_chunks_mut::<8>().0.iter_mut().zip(from.as_chunks::<8>().0) {
-            *out = f64(u64::from_le_bytes(*b)).to_le_bytes();
-        }
-    }
-}
-
-impl Piece<'_> {
-    fn write(&self, out: &mut [u8], copy: CopyBytes<'_>) {
-        match self {
-            Piece::Zeros => out.fill(0),
-            Piece::Bytes(bytes) => copy(out, bytes),
-            Piece::Bits { bits, from, len } => write_bits(out, bits, *from, *len, copy),
-            Piece::Offsets { offsets, width, first } => {
-                let first = *first;
-                map_words(out, offsets, *width, |o| o.wrapping_sub(first as u32), |o| o.wrapping_sub(first));
-            }
-            Piece::ListViews { offsets, sizes, width, base } => {
-                for (i, out) in out.chunks_exact_mut(*width).enumerate() {
-                    let empty = read(sizes, *width, i) == 0;
-                    let at = if empty { 0 } else { read(offsets, *width, i).wrapping_sub(*base) };
-                    out.copy_from_slice(&at.to_le_bytes()[..*width]);
-                }
-            }
-            Piece::Views { views, bases } => {
-                for (out, view) in out.as_chunks_mut::<16>().0.iter_mut().zip(views.as_chunks::<16>().0) {
-                    let view = u128::from_le_bytes(*view);
-                    let (len, buffer, at) = split_view(view);
-                    let base = if len > 12 { bases.get(buffer).copied().unwrap_or(0) } else { 0 };
-                    let moved = view & !(u128::from(u32::MAX) << 96) | u128::from(at.wrapping_sub(base)) << 96;
-                    *out = (if len > 12 { moved } else { view }).to_le_bytes();
-                }
-            }
-            Piece::Dense { ids, offsets, bases } => {
-                let offsets = offsets.as_chunks::<4>().0;
-                for ((out, at), &id) in out.as_chunks_mut::<4>().0.iter_mut().zip(offsets).zip(ids.as_slice()) {
-                    let base = bases.get(usize::from(id)).copied().unwrap_or(0);
-                    *out = u32::from_le_bytes(*at).wrapping_sub(base).to_le_bytes();
-                }
-            }
-            Piece::Runs { ends, width, skip, len } => {
-                for (i, out) in out.chunks_exact_mut(*width).enumerate() {
-                    let end = read(ends, *width, i).saturating_sub(*skip).min(*len);
-                    out.copy_from_slice(&end.to_le_bytes()[..*width]);
-                }
-            }
-        }
-    }
-}
-
-/// Length, buffer and offset of a view.
-fn split_view(view: u128) -> (u32, usize, u32) {
-    (view as u32, (view >> 64) as u32 as usize, (view >> 96) as u32)
-}
-
-fn write_bits(out: &mut [u8], bits: &[u8], from: usize, len: usize, copy: CopyBytes<'_>) {
-    let shift = from % 8;
-    let source = bits.get(from / 8..).unwrap_or_default();
-    if shift == 0 {
-        copy(out, source.get(..out.len()).unwrap_or_default());
-    } else {
-        // Eight output bytes need nine input bytes; the end goes byte by byte.
-        let mut i = 0;
-        while let (Some(to), Some(b)) = (out.get_mut(i..i + 8), source.get(i..i + 9)) {
-            let low = u64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]);
-            let word = low >> shift | u64::from(b[8]) << (64 - shift);
-            to.copy_from_slice(&word.to_le_bytes());
-            i += 8;
-        }
-        for (i, to) in out.iter_mut().enumerate().skip(i) {
-            let low = source.get(i).copied().unwrap_or(0) >> shift;
-            *to = low | source.get(i + 1).copied().unwrap_or(0) << (8 - shift);
-        }
-    }
-    if let (Some(last), 1..) = (out.last_mut(), len % 8) {
-        *last &= (1 << (len % 8)) - 1;
+    fn find(&self, bytes: &[u8]) -> Option<Located> {
+        self.addresses.offset_of(bytes).and_then(|_| (self.find)(bytes))
     }
 }
 
 /// A record batch on its way in: sizes, and where the bytes come from.
 pub(crate) struct Plan<'a> {
     skeleton: Skeleton,
-    /// One for each slot.
+    /// One for each buffer of the skeleton.
     pieces: Vec<Piece<'a>>,
     locate: Locate<'a>,
-    /// Which slots of the column that is being planned could be held.
+    /// Which buffers of the column that is being planned could be held.
     found: Vec<Found>,
     /// The objects to hold, and the number of each among them.
     held: Vec<Id>,
@@ -215,9 +82,9 @@ pub(crate) struct Plan<'a> {
 /// A buffer that lies in the arena already.
 #[derive(Clone, Copy, Debug)]
 struct Found {
-    id: Id,
-    slot: usize,
-    at: u64,
+    /// Its index in the skeleton.
+    buffer: usize,
+    at: Located,
 }
 
 impl<'a> Plan<'a> {
@@ -242,12 +109,12 @@ impl<'a> Plan<'a> {
     fn end_column(&mut self) -> Result<()> {
         if !self.found.is_empty() {
             let mut found = std::mem::take(&mut self.found);
-            found.sort_unstable_by_key(|f| (f.id, f.slot));
-            for same in found.chunk_by(|a, b| a.id == b.id) {
-                let bytes: u64 = same.iter().map(|f| self.skeleton.slots[f.slot].len).sum();
+            found.sort_unstable_by_key(|f| (f.at.object, f.buffer));
+            for same in found.chunk_by(|a, b| a.at.object == b.at.object) {
+                let bytes: u64 = same.iter().map(|f| self.skeleton.buffers[f.buffer].len).sum();
                 if bytes >= PART_BYTES {
-                    let number = self.number(same[0].id)?;
-                    same.iter().for_each(|f| self.skeleton.hold(f.slot, number, f.at));
+                    let number = self.number(same[0].at.object)?;
+                    same.iter().for_each(|f| self.skeleton.hold(f.buffer, number, f.at.offset));
                 }
             }
         }
@@ -264,7 +131,7 @@ impl<'a> Plan<'a> {
         Ok(number)
     }
 
-    /// The objects to hold, in the order of their entries, which follow those of the parts.
+    /// The objects to hold, in the order in which they are listed behind the own parts.
     pub(crate) fn held(&self) -> &[Id] {
         &self.held
     }
@@ -272,18 +139,18 @@ impl<'a> Plan<'a> {
     /// Remembers that the next piece could be held, if it could.
     #[inline]
     fn look(&mut self, bytes: &[u8], align: u64) {
-        if let Some((id, at)) = self.locate.find(bytes)
-            && at.is_multiple_of(align)
+        if let Some(at) = self.locate.find(bytes)
+            && at.offset.is_multiple_of(align)
         {
-            self.found.push(Found { id, slot: self.pieces.len(), at });
+            self.found.push(Found { buffer: self.pieces.len(), at });
         }
     }
 
     /// Whether all of these lie in one object; what is empty lies anywhere.
     fn lie_together<'b>(&self, first: &[u8], align: u64, mut rest: impl Iterator<Item = &'b [u8]>) -> bool {
         match self.locate.find(first) {
-            Some((id, at)) if at.is_multiple_of(align) => {
-                rest.all(|bytes| bytes.is_empty() || self.locate.find(bytes).is_some_and(|found| found.0 == id))
+            Some(Located { object, offset }) if offset.is_multiple_of(align) => {
+                rest.all(|bytes| bytes.is_empty() || self.locate.find(bytes).is_some_and(|at| at.object == object))
             }
             _ => false,
         }
@@ -295,9 +162,7 @@ impl<'a> Plan<'a> {
         macro_rules! primitive {
             ($t:ty, $self:ident, $column:ident) => {
                 match $column.as_primitive_opt::<$t>() {
-                    Some(array) => {
-                        $self.numbers(array, array.values().inner(), size_of::<<$t as ArrowPrimitiveType>::Native>())
-                    }
+                    Some(array) => $self.numbers::<<$t as ArrowPrimitiveType>::Native>(array, array.values().inner()),
                     None => Ok(false),
                 }
             };
@@ -334,7 +199,7 @@ impl<'a> Plan<'a> {
     fn plain_node(&mut self, array: &'a dyn Array, buffers: u32) -> Result<()> {
         let nulls = array.nulls().filter(|nulls| nulls.null_count() != 0);
         let count = nulls.map_or(0, NullBuffer::null_count) as u64;
-        self.skeleton.node(Node { len: array.len() as u64, nulls: count, buffers, children: 0 }, 0);
+        self.skeleton.node(StoredNode { len: array.len() as u64, nulls: count, buffers, children: 0 }, 0);
         match nulls {
             None => self.piece(0, Piece::Zeros, 0),
             Some(nulls) => self.bits(Source::Lent(nulls.buffer()), nulls.offset(), array.len(), 0)?,
@@ -342,9 +207,9 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    fn numbers(&mut self, array: &'a dyn Array, values: &'a Buffer, width: usize) -> Result<bool> {
+    fn numbers<T>(&mut self, array: &'a dyn Array, values: &'a Buffer) -> Result<bool> {
         self.plain_node(array, 2)?;
-        self.lend(values, 0, array.len().saturating_mul(width), alignment(array.data_type()))?;
+        self.lend(values, 0..array.len().saturating_mul(size_of::<T>()), align_of::<T>() as u64)?;
         Ok(true)
     }
 
@@ -365,17 +230,17 @@ impl<'a> Plan<'a> {
         let values = array.values().get(..last).ok_or_else(|| short(last, array.values().len()))?;
         if first == 0 || enough && self.lie_together(source, width as u64, [values].into_iter()) {
             self.unaltered(offsets, width as u64, 0);
-            self.lend(array.values(), 0, last, 1)?;
+            self.lend(array.values(), 0..last, 1)?;
         } else {
             self.piece(need, Piece::Offsets { offsets, width, first: first as u64 }, 0);
-            self.lend(array.values(), first, last, 1)?;
+            self.lend(array.values(), first..last, 1)?;
         }
         Ok(true)
     }
 
-    /// Bytes `from..to` of a buffer of the batch.
-    fn lend(&mut self, buffer: &'a Buffer, from: usize, to: usize, align: u64) -> Result<()> {
-        let bytes = buffer.get(from..to).ok_or_else(|| short(to, buffer.len()))?;
+    /// Some bytes of a buffer of the batch.
+    fn lend(&mut self, buffer: &'a Buffer, bytes: Range<usize>, align: u64) -> Result<()> {
+        let bytes = buffer.get(bytes.clone()).ok_or_else(|| short(bytes.end, buffer.len()))?;
         self.unaltered(Source::Lent(bytes), align, 0);
         Ok(())
     }
@@ -385,12 +250,12 @@ impl<'a> Plan<'a> {
         self.skeleton.root_bytes()
     }
 
-    /// Bytes of each part.
+    /// Bytes of each own part.
     pub(crate) fn part_bytes(&self) -> &[u64] {
         self.skeleton.part_bytes()
     }
 
-    /// Bytes of the root and all parts.
+    /// Bytes of the root and all own parts.
     pub(crate) fn total_bytes(&self) -> u64 {
         self.root_bytes() + self.part_bytes().iter().sum::<u64>()
     }
@@ -404,23 +269,23 @@ impl<'a> Plan<'a> {
     pub(crate) fn write_root(&self, at: u64, parts: &[u64], out: &mut [u8], copy: CopyBytes<'_>) {
         self.skeleton.write(at, parts, out);
         let inline = &mut out[self.skeleton.sections.inline as usize..][..self.skeleton.inline_bytes as usize];
-        self.write_slots(0..self.pieces.len(), Extent::Root, inline, copy);
+        self.write_buffers(0..self.pieces.len(), Within::Root, inline, copy);
     }
 
-    /// Writes part `i`; `out` is the whole object, at least `part_bytes()[i]` long.
+    /// Writes own part `i`; `out` is the whole object, at least `part_bytes()[i]` long.
     pub(crate) fn write_part(&self, i: usize, out: &mut [u8], copy: CopyBytes<'_>) {
         let out = &mut out[..self.skeleton.parts[i] as usize];
-        let slots = self.skeleton.column_slots(self.skeleton.part_columns[i]).unwrap_or_default();
-        self.write_slots(slots, Extent::Part(i as u32), out, copy);
+        let buffers = self.skeleton.column_buffers(self.skeleton.part_columns[i]).unwrap_or_default();
+        self.write_buffers(buffers, Within::Own(i as u32), out, copy);
     }
 
-    /// Writes those of the slots that lie in one extent.
-    fn write_slots(&self, slots: Range<usize>, extent: Extent, out: &mut [u8], copy: CopyBytes<'_>) {
-        for (slot, piece) in self.skeleton.slots[slots.clone()].iter().zip(&self.pieces[slots]) {
-            if slot.extent != extent {
+    /// Writes those of the buffers that lie in one object.
+    fn write_buffers(&self, buffers: Range<usize>, within: Within, out: &mut [u8], copy: CopyBytes<'_>) {
+        for (buffer, piece) in self.skeleton.buffers[buffers.clone()].iter().zip(&self.pieces[buffers]) {
+            if buffer.within != within {
                 continue;
             }
-            let (from, len) = (slot.at as usize, slot.len as usize);
+            let (from, len) = (buffer.at as usize, buffer.len as usize);
             let (to, rest) = out[from..].split_at_mut(len);
             piece.write(to, copy);
             rest[..len.next_multiple_of(ALIGN as usize) - len].fill(0);
@@ -428,7 +293,7 @@ impl<'a> Plan<'a> {
     }
 
     fn piece(&mut self, len: usize, piece: Piece<'a>, group: u32) {
-        self.skeleton.slot(len as u64, group);
+        self.skeleton.buffer(len as u64, group);
         self.pieces.push(piece);
     }
 
@@ -458,10 +323,10 @@ impl<'a> Plan<'a> {
     /// `data.offset()` is in `from` already), and its children.
     fn array(&mut self, data: &ArrayData, from: usize, len: usize, group: u32) -> Result<()> {
         let t = data.data_type();
-        let index = self.skeleton.node(Node { len: len as u64, nulls: 0, buffers: 0, children: 0 }, group);
-        let first_slot = self.pieces.len();
-        let mut children = data.child_data().len();
-        if has_validity(t) {
+        let shape = Shape::of(t).ok_or_else(|| unknown(t))?;
+        let index = self.skeleton.node(StoredNode { len: len as u64, nulls: 0, buffers: 0, children: 0 }, group);
+        let first_buffer = self.pieces.len();
+        if shape.has_validity() {
             let nulls = window(data, from, len)?.filter(|n| n.null_count() != 0);
             match nulls {
                 None => self.piece(0, Piece::Zeros, group),
@@ -471,69 +336,58 @@ impl<'a> Plan<'a> {
                 }
             }
         }
-        // The node's own buffers come before anything of its children, so count them as we go.
+        // The node's own buffers come before anything of its children, so they are counted when all are there.
         let own = |plan: &mut Plan<'_>| {
-            let count = (plan.pieces.len() - first_slot) as u32;
+            let count = (plan.pieces.len() - first_buffer) as u32;
             plan.skeleton.nodes[index].node.buffers = count;
         };
-        if let Some(width) = fixed_width(t) {
-            self.bytes(cut(buffer(data, 0)?, from, len, width as usize)?, alignment(t), group);
-            own(self);
-            return Ok(());
-        }
-        match t {
-            DataType::Null => self.skeleton.nodes[index].node.nulls = len as u64,
-            DataType::Boolean => self.bits(Source::Kept(buffer(data, 0)?.clone()), from, len, group)?,
-            DataType::Utf8 | DataType::Binary => {
-                let (first, last) = self.offsets(data, from, len, 4, group)?;
-                self.bytes(cut(buffer(data, 1)?, first, last - first, 1)?, 1, group);
+        match shape {
+            Shape::Null => {
+                self.skeleton.nodes[index].node.nulls = len as u64;
+                own(self);
             }
-            DataType::LargeUtf8 | DataType::LargeBinary => {
-                let (first, last) = self.offsets(data, from, len, 8, group)?;
-                self.bytes(cut(buffer(data, 1)?, first, last - first, 1)?, 1, group);
+            Shape::Bits => {
+                self.bits(Source::Kept(buffer(data, 0)?.clone()), from, len, group)?;
+                own(self);
             }
-            DataType::Utf8View | DataType::BinaryView => self.views(data, from, len, group)?,
-            DataType::List(_) | DataType::Map(..) | DataType::LargeList(_) => {
-                let width = if matches!(t, DataType::LargeList(_)) { 8 } else { 4 };
-                let (first, last) = self.offsets(data, from, len, width, group)?;
+            Shape::Fixed(fixed) => {
+                self.values(data, from, len, fixed, group)?;
+                own(self);
+            }
+            Shape::Text { offsets, .. } => {
+                let used = self.offsets(data, from, len, offsets, group)?;
+                self.bytes(cut(buffer(data, 1)?, used.start, used.len(), 1)?, 1, group);
+                own(self);
+            }
+            Shape::Views => {
+                self.views(data, from, len, group)?;
+                own(self);
+            }
+            Shape::List { offsets, .. } => {
+                let used = self.offsets(data, from, len, offsets, group)?;
                 own(self);
                 let child = child(data, 0)?;
-                self.array(child, child.offset() + first, last - first, group)?;
+                self.array(child, child.offset() + used.start, used.len(), group)?;
             }
-            DataType::ListView(_) | DataType::LargeListView(_) => {
-                let width = if matches!(t, DataType::ListView(_)) { 4 } else { 8 };
-                let offsets = cut(buffer(data, 0)?, from, len, width)?;
-                let sizes = cut(buffer(data, 1)?, from, len, width)?;
-                let (mut used, mut settled) = (Used::default(), true);
-                for i in 0..len {
-                    let (at, size) = (read(&offsets, width, i), read(&sizes, width, i));
-                    used.add(at, size);
-                    settled &= size != 0 || at == 0;
-                }
-                if settled && used.start() == 0 {
-                    self.bytes(offsets, width as u64, group);
-                } else {
-                    let piece = Piece::ListViews { offsets, sizes: sizes.clone(), width, base: used.start() };
-                    self.piece(len * width, piece, group);
-                }
-                self.bytes(sizes, width as u64, group);
+            Shape::ListView { offsets, .. } => {
+                let used = self.list_views(data, from, len, offsets, group)?;
                 own(self);
                 let child = child(data, 0)?;
                 self.array(child, child.offset() + used.start() as usize, used.len() as usize, group)?;
             }
-            DataType::FixedSizeList(_, size) => {
-                let size = *size as usize;
+            Shape::FixedList { size, .. } => {
+                let size = size as usize;
                 own(self);
                 let child = child(data, 0)?;
                 self.array(child, child.offset() + from * size, len * size, group)?;
             }
-            DataType::Struct(_) => {
+            Shape::Struct(_) => {
                 own(self);
                 for child in data.child_data() {
                     self.array(child, child.offset() + from, len, group)?;
                 }
             }
-            DataType::Union(fields, UnionMode::Sparse) => {
+            Shape::Union { fields, mode: UnionMode::Sparse } => {
                 self.bytes(cut(buffer(data, 0)?, from, len, 1)?, 1, group);
                 own(self);
                 for i in 0..fields.len() {
@@ -541,48 +395,28 @@ impl<'a> Plan<'a> {
                     self.array(child, child.offset() + from, len, group)?;
                 }
             }
-            DataType::Union(fields, UnionMode::Dense) => {
-                let ids = cut(buffer(data, 0)?, from, len, 1)?;
-                let offsets = cut(buffer(data, 1)?, from, len, 4)?;
-                let mut used = vec![Used::default(); 128];
-                for (&id, at) in ids.as_slice().iter().zip(offsets.as_chunks::<4>().0) {
-                    if let Some(used) = used.get_mut(usize::from(id)) {
-                        used.add(u64::from(u32::from_le_bytes(*at)), 1);
-                    }
-                }
-                let mut bases = Box::new([0; 128]);
-                for (base, used) in bases.iter_mut().zip(&used) {
-                    *base = used.start() as u32;
-                }
-                self.bytes(ids.clone(), 1, group);
-                if bases.iter().all(|&base| base == 0) {
-                    self.bytes(offsets, 4, group);
-                } else {
-                    self.piece(len * 4, Piece::Dense { ids, offsets, bases }, group);
-                }
+            Shape::Union { fields, mode: UnionMode::Dense } => {
+                let used = self.dense(data, from, len, group)?;
                 own(self);
-                for (i, (id, _)) in fields.iter().enumerate() {
-                    let (child, used) = (child(data, i)?, &used[usize::from(id as u8 & 127)]);
-                    self.array(child, child.offset() + used.start() as usize, used.len() as usize, group)?;
-                }
+                self.used_children(data, fields, &used, group)?;
             }
-            DataType::RunEndEncoded(..) => {
+            Shape::Runs { width, .. } => {
                 own(self);
-                self.runs(data, from, len, group)?;
+                self.runs(data, from, len, width as usize, group)?;
             }
-            DataType::Dictionary(keys, _) => {
-                let width = fixed_width(keys).ok_or_else(|| unknown(t))?;
-                self.bytes(cut(buffer(data, 0)?, from, len, width as usize)?, alignment(keys), group);
+            Shape::Dictionary { keys, .. } => {
+                self.values(data, from, len, keys, group)?;
                 own(self);
                 self.dictionary(child(data, 0)?)?;
             }
-            other => return Err(unknown(other)),
         }
-        if children == 0 {
-            own(self);
-        }
-        children = children.min(u32::MAX as usize);
-        self.skeleton.nodes[index].node.children = children as u32;
+        self.skeleton.nodes[index].node.children = data.child_data().len().min(u32::MAX as usize) as u32;
+        Ok(())
+    }
+
+    /// Plans the first buffer of an array, of values of one size.
+    fn values(&mut self, data: &ArrayData, from: usize, len: usize, fixed: Fixed, group: u32) -> Result<()> {
+        self.bytes(cut(buffer(data, 0)?, from, len, fixed.width as usize)?, fixed.align, group);
         Ok(())
     }
 
@@ -592,17 +426,17 @@ impl<'a> Plan<'a> {
         data: &ArrayData,
         from: usize,
         len: usize,
-        width: usize,
+        offsets: Offsets,
         group: u32,
-    ) -> Result<(usize, usize)> {
-        let all = buffer(data, 0)?;
+    ) -> Result<Range<usize>> {
+        let (all, width) = (buffer(data, 0)?, offsets.width());
         if len == 0 {
             // Arrow allows an empty array to have no offsets at all; one zero is always right.
             self.piece(width, Piece::Zeros, group);
-            return Ok((0, 0));
+            return Ok(0..0);
         }
         let offsets = cut(all, from, len + 1, width)?;
-        let (first, last) = (read(&offsets, width, 0), read(&offsets, width, len));
+        let (first, last) = (word_at(&offsets, width, 0), word_at(&offsets, width, len));
         if first > last || last > isize::MAX as u64 {
             return Err(Error::invalid(format!(
                 "an array's offsets go from {first} to {last}: it is not valid, validate it where it was made"
@@ -614,7 +448,61 @@ impl<'a> Plan<'a> {
             let offsets = Source::Kept(offsets);
             self.piece((len + 1) * width, Piece::Offsets { offsets, width, first }, group);
         }
-        Ok((first as usize, last as usize))
+        Ok(first as usize..last as usize)
+    }
+
+    /// Plans the offsets and sizes of list views; returns which range of the child they use.
+    fn list_views(&mut self, data: &ArrayData, from: usize, len: usize, offsets: Offsets, group: u32) -> Result<Used> {
+        let width = offsets.width();
+        let offsets = cut(buffer(data, 0)?, from, len, width)?;
+        let sizes = cut(buffer(data, 1)?, from, len, width)?;
+        // Stored, an empty list is at 0.
+        let (mut used, mut as_stored) = (Used::default(), true);
+        for i in 0..len {
+            let (at, size) = (word_at(&offsets, width, i), word_at(&sizes, width, i));
+            used.add(at, size);
+            as_stored &= size != 0 || at == 0;
+        }
+        if as_stored && used.start() == 0 {
+            self.bytes(offsets, width as u64, group);
+        } else {
+            let piece = Piece::ListViews { offsets, sizes: sizes.clone(), width, base: used.start() };
+            self.piece(len * width, piece, group);
+        }
+        self.bytes(sizes, width as u64, group);
+        Ok(used)
+    }
+
+    /// Plans the type ids and offsets of a dense union; returns which range each id uses of its child.
+    fn dense(&mut self, data: &ArrayData, from: usize, len: usize, group: u32) -> Result<Vec<Used>> {
+        let ids = cut(buffer(data, 0)?, from, len, 1)?;
+        let offsets = cut(buffer(data, 1)?, from, len, 4)?;
+        let mut used = vec![Used::default(); 128];
+        for (&id, at) in ids.as_slice().iter().zip(offsets.as_chunks::<4>().0) {
+            if let Some(used) = used.get_mut(usize::from(id)) {
+                used.add(u64::from(u32::from_le_bytes(*at)), 1);
+            }
+        }
+        let mut bases = Box::new([0; 128]);
+        for (base, used) in bases.iter_mut().zip(&used) {
+            *base = used.start() as u32;
+        }
+        self.bytes(ids.clone(), 1, group);
+        if bases.iter().all(|&base| base == 0) {
+            self.bytes(offsets, 4, group);
+        } else {
+            self.piece(len * 4, Piece::Dense { ids, offsets, bases }, group);
+        }
+        Ok(used)
+    }
+
+    /// Plans what is used of the children of a dense union.
+    fn used_children(&mut self, data: &ArrayData, fields: &UnionFields, used: &[Used], group: u32) -> Result<()> {
+        for (i, (id, _)) in fields.iter().enumerate() {
+            let (child, used) = (child(data, i)?, &used[usize::from(id as u8 & 127)]);
+            self.array(child, child.offset() + used.start() as usize, used.len() as usize, group)?;
+        }
+        Ok(())
     }
 
     fn views(&mut self, data: &ArrayData, from: usize, len: usize, group: u32) -> Result<()> {
@@ -623,11 +511,10 @@ impl<'a> Plan<'a> {
         let mut used = vec![Used::default(); buffers.len()];
         if !buffers.is_empty() {
             for view in views.as_chunks::<16>().0 {
-                let (len, buffer, at) = split_view(u128::from_le_bytes(*view));
-                if len > 12
-                    && let Some(used) = used.get_mut(buffer)
+                if let Some(view) = ViewOf::word(u128::from_le_bytes(*view))
+                    && let Some(used) = used.get_mut(view.buffer)
                 {
-                    used.add(u64::from(at), u64::from(len));
+                    used.add(u64::from(view.at), u64::from(view.len));
                 }
             }
         }
@@ -647,18 +534,18 @@ impl<'a> Plan<'a> {
         } else {
             self.bytes(views, 16, group);
         }
-        self.skeleton.variadic.push((group, buffers.len() as u64));
+        self.skeleton.variadic.push(DataBuffers { count: buffers.len() as u64, group });
         for (buffer, used) in buffers.iter().zip(&used) {
             self.bytes(cut(buffer, used.start() as usize, used.len() as usize, 1)?, 1, group);
         }
         Ok(())
     }
 
-    fn runs(&mut self, data: &ArrayData, from: usize, len: usize, group: u32) -> Result<()> {
+    /// Plans the children of a run-end encoded array, whose run ends have `width` bytes.
+    fn runs(&mut self, data: &ArrayData, from: usize, len: usize, width: usize, group: u32) -> Result<()> {
         let (ends, values) = (child(data, 0)?, child(data, 1)?);
-        let width = fixed_width(ends.data_type()).ok_or_else(|| unknown(data.data_type()))? as usize;
         let all = cut(buffer(ends, 0)?, ends.offset(), ends.len(), width)?;
-        let end_of = |i: usize| read(&all, width, i) as usize;
+        let end_of = |i: usize| word_at(&all, width, i) as usize;
         let (mut start, mut stop) = (0, 0);
         if len != 0 {
             start = partition(ends.len(), |i| end_of(i) <= from);
@@ -668,7 +555,7 @@ impl<'a> Plan<'a> {
             }
         }
         let runs = stop - start;
-        self.skeleton.node(Node { len: runs as u64, nulls: 0, buffers: 2, children: 0 }, group);
+        self.skeleton.node(StoredNode { len: runs as u64, nulls: 0, buffers: 2, children: 0 }, group);
         self.piece(0, Piece::Zeros, group);
         let ends = cut(&all, start, runs, width)?;
         if from == 0 && runs.checked_sub(1).is_none_or(|last| end_of(last) <= len) {

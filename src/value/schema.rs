@@ -14,6 +14,7 @@ use arrow_schema::{DataType, Schema, SchemaRef};
 
 use crate::error::{Error, Result};
 use crate::value::layout::{damaged, u64_at};
+use crate::value::shape::Shape;
 
 pub(crate) struct EncodedSchema {
     pub schema: SchemaRef,
@@ -51,10 +52,12 @@ pub(crate) fn encode_schema(schema: &SchemaRef) -> Result<Arc<EncodedSchema>> {
     )
 }
 
-/// How many fields deep a column may nest, itself counted: a list of numbers is 2 deep, a map 3.
+/// The most fields that the type of a column may nest in each other, the column's own counted: a list of numbers nests
+/// 2, a map 3. A batch with a deeper column cannot be stored; publishing it fails with
+/// [`Error::Invalid`](crate::Error::Invalid).
 ///
-/// Every process reads a stored schema through a verifier that allows 64 tables inside each other. The message and
-/// the schema are two of them, the keys of a dictionary are up to two below their field.
+/// The number follows from Arrow's format. Whoever reads a stored schema verifies it first, and verifiers allow 64
+/// tables inside each other: the message, the schema, and up to two below the field of a dictionary are among them.
 pub const MAX_DEPTH: usize = 60;
 
 /// A batch of no rows; only of a schema that can be stored, because arrow panics on some others.
@@ -92,40 +95,37 @@ fn check_type(t: &DataType, depth: usize) -> Result<(), String> {
         // Without its type, which would be as long as it is deep.
         return Err(format!("it nests more than {MAX_DEPTH} fields deep, which is the limit; flatten it first"));
     }
-    let check_type = |t: &DataType| check_type(t, depth + 1);
     match t {
-        DataType::FixedSizeBinary(n) if *n < 0 => Err(format!("{t} has a negative size")),
-        DataType::FixedSizeList(_, n) if *n < 0 => Err(format!("{t} has a negative size")),
-        DataType::List(f)
-        | DataType::LargeList(f)
-        | DataType::ListView(f)
-        | DataType::LargeListView(f)
-        | DataType::FixedSizeList(f, _) => check_type(f.data_type()),
-        DataType::Struct(fields) => fields.iter().try_for_each(|f| check_type(f.data_type())),
+        DataType::FixedSizeBinary(n) | DataType::FixedSizeList(_, n) if *n < 0 => {
+            return Err(format!("{t} has a negative size"));
+        }
         // It could have no value, and arrow makes no empty array of it.
         DataType::Union(fields, _) if fields.is_empty() => {
-            Err("a union without children holds nothing; leave it out".into())
+            return Err("a union without children holds nothing; leave it out".into());
         }
-        DataType::Union(fields, _) => fields.iter().try_for_each(|(_, f)| check_type(f.data_type())),
-        DataType::Map(entries, _) => match entries.data_type() {
-            DataType::Struct(pair) if pair.len() == 2 => check_type(entries.data_type()),
-            other => Err(format!("the entries of a map are a struct of two fields, not {other}")),
-        },
+        DataType::Map(entries, _) if !matches!(entries.data_type(), DataType::Struct(pair) if pair.len() == 2) => {
+            return Err(format!("the entries of a map are a struct of two fields, not {}", entries.data_type()));
+        }
         DataType::Dictionary(_, values) if matches!(**values, DataType::Dictionary(..)) => {
-            Err("the values of a dictionary are a dictionary themselves; cast the values to their plain type first"
-                .into())
+            return Err(
+                "the values of a dictionary are a dictionary themselves; cast the values to their plain type first"
+                    .into(),
+            );
         }
         DataType::Dictionary(keys, _) if !keys.is_dictionary_key_type() => {
-            Err(format!("{keys} cannot be the keys of a dictionary"))
+            return Err(format!("{keys} cannot be the keys of a dictionary"));
         }
-        // The values have no field of their own.
-        DataType::Dictionary(_, values) => self::check_type(values, depth),
-        DataType::RunEndEncoded(ends, values) => match ends.data_type() {
-            DataType::Int16 | DataType::Int32 | DataType::Int64 => check_type(values.data_type()),
-            other => Err(format!("run ends are int16, int32 or int64, not {other}")),
-        },
-        _ => Ok(()),
+        DataType::RunEndEncoded(ends, _)
+            if !matches!(ends.data_type(), DataType::Int16 | DataType::Int32 | DataType::Int64) =>
+        {
+            return Err(format!("run ends are int16, int32 or int64, not {}", ends.data_type()));
+        }
+        _ => {}
     }
+    let shape = Shape::of(t).ok_or_else(|| format!("{t} is not known here"))?;
+    // The values of a dictionary have no field of their own.
+    let below = if matches!(shape, Shape::Dictionary { .. }) { depth } else { depth + 1 };
+    shape.children().try_for_each(|child| check_type(child, below))
 }
 
 struct Decoded {
@@ -202,7 +202,7 @@ pub(crate) fn decode_schema(bytes: &[u8]) -> Result<Schema, String> {
         return Err("it is big-endian".into());
     }
     for field in schema.fields().ok_or("it has no list of fields")? {
-        check_field(&field, true)?;
+        check_field(&field)?;
     }
     let schema = arrow_ipc::convert::fb_to_schema(schema);
     schema.fields().iter().try_for_each(|f| check_type(f.data_type(), 1))?;
@@ -210,13 +210,13 @@ pub(crate) fn decode_schema(bytes: &[u8]) -> Result<Schema, String> {
 }
 
 /// `Err` for whatever `arrow_ipc::convert` would panic on (59.3: `get_data_type`).
-fn check_field(field: &arrow_ipc::Field<'_>, may_be_dictionary: bool) -> Result<(), String> {
+fn check_field(field: &arrow_ipc::Field<'_>) -> Result<(), String> {
     use arrow_ipc::{DateUnit, IntervalUnit, Precision, TimeUnit, Type, UnionMode};
 
     let int = |int: Option<arrow_ipc::Int<'_>>| int.is_some_and(|i| matches!(i.bitWidth(), 8 | 16 | 32 | 64));
     let unit = |unit: TimeUnit| TimeUnit::ENUM_VALUES.contains(&unit);
     let children = field.children().map_or(0, |c| c.len());
-    if may_be_dictionary && field.dictionary().is_some_and(|d| !int(d.indexType())) {
+    if field.dictionary().is_some_and(|d| !int(d.indexType())) {
         return Err("a dictionary has keys of no integer type".into());
     }
     let fine = match field.type_type() {
@@ -270,7 +270,7 @@ fn check_field(field: &arrow_ipc::Field<'_>, may_be_dictionary: bool) -> Result<
         ));
     }
     for child in field.children().into_iter().flatten() {
-        check_field(&child, true)?;
+        check_field(&child)?;
     }
     Ok(())
 }

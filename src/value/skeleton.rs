@@ -7,9 +7,10 @@ use std::sync::Arc;
 use arrow_schema::{DataType, SchemaRef};
 
 use crate::error::{Error, Result};
-use crate::value::layout::{ALIGN, BufferEntry, ColumnEntry, Header, LEN_BITS, Node, PART_BYTES, Sections, element_of};
-use crate::value::message::{Extent, Message, NodeIn, Slot, Tables, Words};
+use crate::value::layout::{ALIGN, Header, LEN_BITS, PART_BYTES, Sections, StoredBuffer, StoredColumn, StoredNode};
+use crate::value::message::{DataBuffers, Message, PlannedBuffer, PlannedNode, Tables, Within, Words};
 use crate::value::schema::{EncodedSchema, encode_schema};
+use crate::value::shape::Fixed;
 
 /// The values of a dictionary, which are a message of their own.
 pub(crate) struct Dictionary {
@@ -18,20 +19,28 @@ pub(crate) struct Dictionary {
     pub len: u64,
 }
 
+/// The object that a column lies in, and its buffers there.
+pub(crate) struct ColumnPlace<'a> {
+    /// The own part, by its index; `None`: the root.
+    pub part: Option<usize>,
+    pub buffers: &'a [PlannedBuffer],
+}
+
 /// A batch's descriptor: everything but the values.
 pub(crate) struct Skeleton {
     rows: u64,
     schema: Arc<EncodedSchema>,
-    pub columns: Vec<ColumnEntry>,
-    pub nodes: Vec<NodeIn>,
-    pub slots: Vec<Slot>,
+    pub columns: Vec<StoredColumn>,
+    pub nodes: Vec<PlannedNode>,
+    pub buffers: Vec<PlannedBuffer>,
     pub dictionaries: Vec<Dictionary>,
-    /// Numbers of data buffers of the view arrays, for the messages.
-    pub variadic: Vec<(u32, u64)>,
+    /// One for each array of views, for the messages.
+    pub variadic: Vec<DataBuffers>,
+    /// Bytes of each own part.
     pub parts: Vec<u64>,
-    /// The column that each part is.
+    /// The column that each own part is.
     pub part_columns: Vec<usize>,
-    /// How many objects are held, and where the last byte used of any of them ends in the data region.
+    /// How many parts are held, and where the last byte used of any of them ends in the data region.
     held: u32,
     held_end: u64,
     pub inline_bytes: u64,
@@ -46,7 +55,7 @@ impl Skeleton {
             schema: encode_schema(schema)?,
             columns: Vec::with_capacity(schema.fields().len()),
             nodes: Vec::with_capacity(schema.fields().len()),
-            slots: Vec::with_capacity(2 * schema.fields().len()),
+            buffers: Vec::with_capacity(2 * schema.fields().len()),
             dictionaries: Vec::new(),
             variadic: Vec::new(),
             parts: Vec::new(),
@@ -70,9 +79,9 @@ impl Skeleton {
         for (i, field) in schema.fields().iter().enumerate() {
             skeleton.begin_column(field.data_type())?;
             let sizes = buffers(i, field.data_type())?;
-            skeleton.node(Node { len: rows, nulls: 0, buffers: sizes.len() as u32, children: 0 }, 0);
+            skeleton.node(StoredNode { len: rows, nulls: 0, buffers: sizes.len() as u32, children: 0 }, 0);
             for len in sizes {
-                skeleton.slot(len, 0);
+                skeleton.buffer(len, 0);
             }
             skeleton.end_column()?;
         }
@@ -81,30 +90,31 @@ impl Skeleton {
     }
 
     pub(crate) fn begin_column(&mut self, t: &DataType) -> Result<()> {
-        self.columns.push(ColumnEntry {
+        self.columns.push(StoredColumn {
             node: table_len(self.nodes.len())?,
-            buffer: table_len(self.slots.len())?,
-            element: element_of(t).map_or(0, |e| e as u32),
+            buffer: table_len(self.buffers.len())?,
+            element: Fixed::of(t).and_then(|fixed| fixed.element).map_or(0, |element| element as u32),
         });
         Ok(())
     }
 
-    pub(crate) fn node(&mut self, node: Node, group: u32) -> usize {
-        self.nodes.push(NodeIn { node, group });
+    /// Adds an array, and returns its index among the nodes.
+    pub(crate) fn node(&mut self, node: StoredNode, group: u32) -> usize {
+        self.nodes.push(PlannedNode { node, group });
         self.nodes.len() - 1
     }
 
-    pub(crate) fn slot(&mut self, len: u64, group: u32) {
-        self.slots.push(Slot { at: 0, len, reserved: len, extent: Extent::Root, group });
+    pub(crate) fn buffer(&mut self, len: u64, group: u32) {
+        self.buffers.push(PlannedBuffer { at: 0, len, reserved: len, within: Within::Root, group });
     }
 
-    /// Says of a buffer of the last column that it lies at `at` in the data region, in the held object
+    /// Says of a buffer of the last column that it lies at `at` in the data region, in the held part
     /// number `held`, so that it needs no place.
-    pub(crate) fn hold(&mut self, slot: usize, held: u32, at: u64) {
-        let slot = &mut self.slots[slot];
-        (slot.at, slot.extent) = (at, Extent::Held(held));
+    pub(crate) fn hold(&mut self, buffer: usize, held: u32, at: u64) {
+        let buffer = &mut self.buffers[buffer];
+        (buffer.at, buffer.within) = (at, Within::Held(held));
         self.held = self.held.max(held + 1);
-        self.held_end = self.held_end.max(at + slot.len);
+        self.held_end = self.held_end.max(at + buffer.len);
     }
 
     /// Gives what the last column has to store its place: in the root, or a part of its own.
@@ -113,25 +123,25 @@ impl Skeleton {
         let Some(column) = self.columns.last() else {
             return Ok(());
         };
-        let slots = &mut self.slots[column.buffer as usize..];
+        let buffers = &mut self.buffers[column.buffer as usize..];
         let mut size = 0_u64;
-        for slot in slots.iter().filter(|s| s.extent == Extent::Root) {
-            let len = Some(slot.len).filter(|len| len >> LEN_BITS == 0).and_then(padded);
+        for buffer in buffers.iter().filter(|b| b.within == Within::Root) {
+            let len = Some(buffer.len).filter(|len| len >> LEN_BITS == 0).and_then(padded);
             size = len.and_then(|len| size.checked_add(len)).ok_or_else(too_large)?;
         }
-        let (mut at, extent) = if size >= PART_BYTES {
+        let (mut at, within) = if size >= PART_BYTES {
             let part = table_len(self.parts.len())?;
             self.parts.push(size);
             self.part_columns.push(index);
-            (0, Extent::Part(part))
+            (0, Within::Own(part))
         } else {
             let at = self.inline_bytes;
             self.inline_bytes += size;
-            (at, Extent::Root)
+            (at, Within::Root)
         };
-        for slot in slots.iter_mut().filter(|s| s.extent == Extent::Root) {
-            (slot.at, slot.extent) = (at, extent);
-            at += slot.len.next_multiple_of(ALIGN);
+        for buffer in buffers.iter_mut().filter(|b| b.within == Within::Root) {
+            (buffer.at, buffer.within) = (at, within);
+            at += buffer.len.next_multiple_of(ALIGN);
         }
         Ok(())
     }
@@ -146,7 +156,7 @@ impl Skeleton {
             rows: self.rows,
             columns: table_len(self.columns.len())?,
             nodes: table_len(self.nodes.len())?,
-            buffers: table_len(self.slots.len())?,
+            buffers: table_len(self.buffers.len())?,
             dictionaries: table_len(self.dictionaries.len())?,
             schema_print: self.schema.print,
             schema_len: length(self.schema.bytes.len() as u64)?,
@@ -174,15 +184,14 @@ impl Skeleton {
         self.rows
     }
 
-    /// The part that a column without held buffers is, or `None` for the root, and where its buffers are in
-    /// that object.
-    pub(crate) fn column_place(&self, column: usize) -> Option<(Option<usize>, &[Slot])> {
-        let slots = &self.slots[self.column_slots(column)?];
-        let part = match slots.first().map(|s| s.extent) {
-            Some(Extent::Part(part)) => Some(part as usize),
+    /// Where a column without held buffers lies.
+    pub(crate) fn column_place(&self, column: usize) -> Option<ColumnPlace<'_>> {
+        let buffers = &self.buffers[self.column_buffers(column)?];
+        let part = match buffers.first().map(|b| b.within) {
+            Some(Within::Own(part)) => Some(part as usize),
             _ => None,
         };
-        Some((part, slots))
+        Some(ColumnPlace { part, buffers })
     }
 
     /// Where in the root the small columns start.
@@ -190,56 +199,57 @@ impl Skeleton {
         self.sections.inline
     }
 
-    pub(crate) fn column_slots(&self, column: usize) -> Option<std::ops::Range<usize>> {
+    /// The indices of a column's buffers.
+    pub(crate) fn column_buffers(&self, column: usize) -> Option<std::ops::Range<usize>> {
         let start = self.columns.get(column)?.buffer as usize;
-        let end = self.columns.get(column + 1).map_or(self.slots.len(), |next| next.buffer as usize);
+        let end = self.columns.get(column + 1).map_or(self.buffers.len(), |next| next.buffer as usize);
         Some(start..end)
     }
 
-    /// What a draft knows only at the end: how many nulls a flat column has and how much of its
+    /// Says what a draft knows only at the end: how many nulls a flat column has and how much of its
     /// last buffer is used. Places and sizes of the objects stay as they were reserved.
-    pub(crate) fn settle(&mut self, column: usize, nulls: u64, last: Option<u64>) {
-        let Some(range) = self.column_slots(column) else {
+    pub(crate) fn complete(&mut self, column: usize, nulls: u64, last: Option<u64>) {
+        let Some(range) = self.column_buffers(column) else {
             return;
         };
         let node = self.columns[column].node as usize;
         self.nodes[node].node.nulls = nulls;
-        let slots = &mut self.slots[range];
+        let buffers = &mut self.buffers[range];
         // Without nulls there is no bitmap for the reader, though its place is there.
-        slots[0].len = if nulls == 0 { 0 } else { slots[0].reserved };
-        if let (Some(slot), Some(last)) = (slots.last_mut(), last) {
-            slot.len = last.min(slot.reserved);
+        buffers[0].len = if nulls == 0 { 0 } else { buffers[0].reserved };
+        if let (Some(buffer), Some(last)) = (buffers.last_mut(), last) {
+            buffer.len = last.min(buffer.reserved);
         }
     }
 
     /// Writes the descriptor into `out`, the root object; `at` is its offset in the data region and
-    /// `parts` those of the parts. The small columns behind it are left alone.
+    /// `parts` those of its own parts. The small columns behind it are left alone.
     pub(crate) fn write(&self, at: u64, parts: &[u64], out: &mut [u8]) {
         let s = &self.sections;
-        // All extents end before this, and the body of the messages is the region up to here.
+        // All objects end before this, and the body of the messages is the region up to here.
         let own = parts.iter().zip(&self.parts).map(|(at, len)| at + len).fold(at + self.root_bytes(), u64::max);
         let body = own.max(self.held_end);
-        let address = |slot: &Slot| match slot.extent {
-            Extent::Root => at + s.inline + slot.at,
-            Extent::Part(part) => parts[part as usize] + slot.at,
-            Extent::Held(_) => slot.at,
+        let address = |buffer: &PlannedBuffer| match buffer.within {
+            Within::Root => at + s.inline + buffer.at,
+            Within::Own(part) => parts[part as usize] + buffer.at,
+            Within::Held(_) => buffer.at,
         };
-        // Entries are the own parts, then what is held.
-        let entry = |slot: &Slot| match slot.extent {
-            Extent::Root => 0,
-            Extent::Part(part) => part + 1,
-            Extent::Held(held) => self.parts.len() as u32 + held + 1,
+        // The root lists its own parts, then the held ones.
+        let extent = |buffer: &PlannedBuffer| match buffer.within {
+            Within::Root => 0,
+            Within::Own(part) => part + 1,
+            Within::Held(held) => self.parts.len() as u32 + held + 1,
         };
         self.header.write(out);
         let mut w = Words::new(&mut out[s.columns as usize..s.inline as usize]);
         for c in &self.columns {
             w.u32s([c.node, c.buffer, c.element, 0]);
         }
-        for NodeIn { node, .. } in &self.nodes {
+        for PlannedNode { node, .. } in &self.nodes {
             w.u64s([node.len, node.nulls]).u32s([node.buffers, node.children]);
         }
-        for slot in &self.slots {
-            w.u64s(BufferEntry { at: address(slot), len: slot.len, extent: entry(slot) }.words());
+        for buffer in &self.buffers {
+            w.u64s(StoredBuffer { at: address(buffer), len: buffer.len, extent: extent(buffer) }.words());
         }
         for d in &self.dictionaries {
             w.u64s([self.message(d.group).size()]);
@@ -253,7 +263,7 @@ impl Skeleton {
     }
 
     fn message(&self, group: u32) -> Message<'_> {
-        Message::of(Tables { nodes: &self.nodes, slots: &self.slots, variadic: &self.variadic }, group)
+        Message::of(Tables { nodes: &self.nodes, buffers: &self.buffers, variadic: &self.variadic }, group)
     }
 }
 

@@ -9,7 +9,7 @@
 #![allow(unsafe_code, reason = "arrow's constructors without validation; a view kept alive by its owner")]
 #![allow(
     clippy::disallowed_methods,
-    reason = "`Held` lengthens the life of a slice whose owner it keeps; bounds are the buffer's own"
+    reason = "`KeptView` lengthens the life of a slice whose owner it keeps; bounds are the buffer's own"
 )]
 
 use std::ops::Deref;
@@ -60,13 +60,13 @@ pub(crate) fn record_batch(schema: SchemaRef, columns: Vec<Arc<dyn Array>>, rows
 ///
 /// The view says `'static` but is lent only for as long as `self` lives.
 #[derive(Debug)]
-pub(crate) struct Held<T: 'static, D: Dimension> {
+pub(crate) struct KeptView<T: 'static, D: Dimension> {
     // Declared first: dropped before the memory's owner.
     view: ArrayView<'static, T, D>,
     owner: Buffer,
 }
 
-impl<T: 'static, D: Dimension> Held<T, D> {
+impl<T: 'static, D: Dimension> KeptView<T, D> {
     /// Keeps `owner` for as long as the view that `make` makes of its bytes.
     pub(crate) fn new<E>(
         owner: Buffer,
@@ -78,17 +78,17 @@ impl<T: 'static, D: Dimension> Held<T, D> {
         // borrows from the slice or from nothing, and no copy of it leaves `self` with this
         // lifetime: `deref` shortens it to the borrow of `self`.
         let bytes: &'static [u8] = unsafe { std::slice::from_raw_parts(start, len) };
-        Ok(Held { view: make(bytes)?, owner })
+        Ok(KeptView { view: make(bytes)?, owner })
     }
 }
 
-impl<T: 'static, D: Dimension> Clone for Held<T, D> {
+impl<T: 'static, D: Dimension> Clone for KeptView<T, D> {
     fn clone(&self) -> Self {
-        Held { view: self.view.clone(), owner: self.owner.clone() }
+        KeptView { view: self.view.clone(), owner: self.owner.clone() }
     }
 }
 
-impl<T: 'static, D: Dimension> Deref for Held<T, D> {
+impl<T: 'static, D: Dimension> Deref for KeptView<T, D> {
     type Target = ArrayRef<T, D>;
 
     fn deref(&self) -> &ArrayRef<T, D> {

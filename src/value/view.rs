@@ -16,6 +16,7 @@
 #![allow(unsafe_code, reason = "lends out slices of the mappings")]
 #![allow(clippy::disallowed_methods, reason = "the one file that makes slices of shared bytes")]
 
+use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -30,18 +31,18 @@ use crate::core::zone::Draft;
 use crate::error::{Error, Result};
 use crate::value::array::ArrayInfo;
 use crate::value::check::{Known, Values};
+use crate::value::extent::{Addresses, Extent, Located};
 
 /// This process's attachment to an arena: left when the last handle, pin and draft are gone.
 pub struct Attachment {
-    pub core: Core<Posix>,
+    /// Reached through [`Attachment::core`] only.
+    core: Core<Posix>,
     /// The arena's name.
     pub name: String,
     /// Whose values the batches are.
     pub values: Values,
     /// The batches whose values were checked.
     pub known: Known,
-    /// Runs when the attachment ends, before the seat is left: takes an ephemeral arena's name away.
-    pub on_leave: fn(&Core<Posix>),
 }
 
 /// Its name only: everything that is open has it, and the whole geometry would be 100 KB.
@@ -53,46 +54,63 @@ impl std::fmt::Debug for Attachment {
 
 impl Drop for Attachment {
     fn drop(&mut self) {
-        if self.core.env.check_fork().is_ok() {
-            (self.on_leave)(&self.core);
-            // A name that is dead and still listed, for want of memory: whoever comes next would not look for it.
-            if self.core.was_putting(self.core.me()) {
-                let _ = self.core.recover(true);
-            }
-            self.core.detach();
+        if let Ok(core) = self.core() {
+            core.depart();
         }
     }
 }
 
 impl Attachment {
-    /// Address and length of the data region's read-only mapping.
-    #[inline]
-    pub fn region(&self) -> (usize, usize) {
-        let (data, len) = self.core.env.data();
-        (data.addr(), len as usize)
+    /// An attachment whose seat was taken already.
+    pub fn new(core: Core<Posix>, name: &str, values: Values) -> Attachment {
+        Attachment { core, name: name.into(), values, known: Known::default() }
     }
 
-    /// Where bytes lie, if that is inside one object of this arena that a batch may have its buffers in:
-    /// the object, and their offset in the data region. Nobody has such bytes without the pin that they
-    /// were lent from (M1), so the object is kept for as long as they are borrowed.
-    pub fn find(&self, bytes: &[u8]) -> Option<(Id, u64)> {
-        let (data, len) = self.region();
-        let at = bytes.as_ptr().addr().wrapping_sub(data);
+    /// The core, to the process that took the seat. A forked child does not have the control region and gets
+    /// [`Error::Forked`]: this is the one place above the core that asks, and the only way to it.
+    #[inline]
+    pub fn core(&self) -> Result<&Core<Posix>> {
+        self.core.env.check_fork()?;
+        Ok(&self.core)
+    }
+
+    /// Runs `f`; when memory runs out, makes room and tries again, as [`Core::with_room`] does.
+    pub fn with_room<T>(&self, f: impl FnMut() -> Result<T>) -> Result<T> {
+        self.core()?.with_room(f)
+    }
+
+    /// The arena's file.
+    pub fn path(&self) -> &Path {
+        self.core.env.file().path()
+    }
+
+    /// Where the data region is mapped for reading.
+    #[inline]
+    pub fn addresses(&self) -> Addresses {
+        let (data, len) = self.core.env.data();
+        Addresses { start: data.addr(), len: len as usize }
+    }
+
+    /// Where bytes lie, if that is inside one object of this arena that a batch may have its buffers in. Nobody
+    /// has such bytes without the pin that they were lent from (M1), so the object is kept for as long as they
+    /// are borrowed.
+    pub fn find(&self, bytes: &[u8]) -> Option<Located> {
+        let offset = self.addresses().offset_of(bytes)?;
         // Nothing at all may lie anywhere, also where no object ever was: whose record must not be read.
-        if at >= len || bytes.is_empty() {
+        if bytes.is_empty() {
             return None;
         }
-        self.find_at(at as u64, bytes.len() as u64)
+        self.find_at(Extent { offset, len: bytes.len() as u64 })
     }
 
-    fn find_at(&self, at: u64, len: u64) -> Option<(Id, u64)> {
-        let core = &self.core;
-        let id = core.geo.locate(core.geo.data + at)?;
+    fn find_at(&self, Extent { offset, len }: Extent) -> Option<Located> {
+        let core = self.core().ok()?;
+        let id = core.geo.locate(core.geo.data + offset)?;
         let (zone, slot) = core.slot(id);
         let end = zone.offset(slot) - core.geo.data + core.meta(id, meta::LEN).min(zone.size());
-        // Roots have small columns only. To keep one is to keep all that it has entries for.
+        // Roots have small columns only. To keep one is to keep all its parts.
         let apart = matches!(core.kind(id), Ok(Kind::Column | Kind::Array | Kind::Bytes));
-        (apart && at + len <= end).then_some((id, at))
+        (apart && offset + len <= end).then_some(Located { object: id, offset })
     }
 
     /// Whether both are attachments to one arena, so that ids mean the same to both.
@@ -111,8 +129,8 @@ pub struct Pin {
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        if self.at.core.env.check_fork().is_ok() {
-            self.at.core.unpin(self.id);
+        if let Ok(core) = self.at.core() {
+            core.unpin(self.id);
         }
     }
 }
@@ -121,20 +139,24 @@ impl Pin {
     /// Pins the current object of a name. `None`: there is none.
     #[inline]
     pub fn named(at: &Arc<Attachment>, name: &str) -> Result<Option<Pin>> {
-        at.core.env.check_fork()?;
-        let id = at.core.pin_named(name)?;
+        let id = at.core()?.pin_named(name)?;
         Ok(id.map(|id| Pin { at: at.clone(), id }))
     }
 
     /// Pins the current object of a name, or publishes what `make` drafts if there is none.
-    pub fn named_or_made(at: &Arc<Attachment>, name: &str, make: impl Fn() -> Result<Draft>) -> Result<Pin> {
+    pub fn named_or_made(
+        at: &Arc<Attachment>,
+        name: &str,
+        make: impl Fn(&Core<Posix>) -> Result<Draft>,
+    ) -> Result<Pin> {
+        let core = at.core()?;
         loop {
             if let Some(pin) = Pin::named(at, name)? {
                 return Ok(pin);
             }
             let made = at.with_room(|| {
-                let draft = make()?;
-                at.core.publish(name, draft, Some(0)).inspect_err(|_| at.core.drop_draft(draft))
+                let draft = make(core)?;
+                core.publish(name, draft, Some(0)).inspect_err(|_| core.drop_draft(draft))
             });
             match made {
                 // Somebody may have made it meanwhile, or removed ours by now.
@@ -146,15 +168,15 @@ impl Pin {
 
     /// Pins what the place of an object that is pinned names. `None`: nothing.
     pub fn in_place(at: &Arc<Attachment>, container: Id) -> Result<Option<Pin>> {
-        at.core.env.check_fork()?;
-        let pinned = at.core.pin(at.core.geo.meta(container, meta::PLACE))?;
+        let core = at.core()?;
+        let pinned = core.pin(core.geo.meta(container, meta::PLACE))?;
         Ok(pinned.map(|(id, _)| Pin { at: at.clone(), id }))
     }
 
     /// Pins an object that was met by its id. `None`: nobody keeps it.
     pub fn kept(at: &Arc<Attachment>, id: Id) -> Result<Option<Pin>> {
-        at.core.env.check_fork()?;
-        let pinned = at.with_room(|| at.core.pin_kept(id))?;
+        let core = at.core()?;
+        let pinned = at.with_room(|| core.pin_kept(id))?;
         Ok(pinned.then(|| Pin { at: at.clone(), id }))
     }
 
@@ -165,8 +187,8 @@ impl Pin {
 
     /// Pins an object that this process has leased, so that what is read from it outlives the lease.
     pub fn leased(at: &Arc<Attachment>, id: Id) -> Result<Pin> {
-        at.core.env.check_fork()?;
-        at.with_room(|| at.core.raise_pin(id))?;
+        let core = at.core()?;
+        at.with_room(|| core.raise_pin(id))?;
         Ok(Pin { at: at.clone(), id })
     }
 
@@ -182,8 +204,7 @@ impl Pin {
     /// A part of the pinned object, or of one of its parts, by its entry; owned or held.
     #[inline]
     pub fn part(&self, parent: Id, index: u64) -> Result<Id> {
-        let core = &self.at.core;
-        core.env.check_fork()?;
+        let core = self.at.core()?;
         let entries = core.entries(parent);
         if index >= entries {
             return Err(Error::damaged(format!("{parent} has {entries} parts, not {}", index + 1)));
@@ -191,10 +212,9 @@ impl Pin {
         core.object(core.entry(parent, index).part())
     }
 
-    /// Where each part of the pinned object lies in the data region, and how long it is.
-    pub fn part_extents(&self, parent: Id) -> Result<Vec<(u64, u64)>> {
-        let core = &self.at.core;
-        core.env.check_fork()?;
+    /// Where each part of the pinned object lies in the data region.
+    pub fn part_extents(&self, parent: Id) -> Result<Vec<Extent>> {
+        let core = self.at.core()?;
         let extent = |index| {
             let part = core.object(core.entry(parent, index).part())?;
             let (zone, slot) = core.slot(part);
@@ -202,7 +222,7 @@ impl Pin {
             if zone.set != Set::Payload || len > zone.size() {
                 return Err(too_long(part, len, zone.size()));
             }
-            Ok((zone.offset(slot) - core.geo.data, len))
+            Ok(Extent { offset: zone.offset(slot) - core.geo.data, len })
         };
         (0..core.entries(parent)).map(extent).collect()
     }
@@ -210,22 +230,18 @@ impl Pin {
     /// The bytes of the pinned object or of a part of it.
     #[inline]
     pub fn bytes(&self, id: Id) -> Result<&[u8]> {
-        let core = &self.at.core;
-        // The length is a word of the control region, which a forked child does not have.
-        core.env.check_fork()?;
+        let core = self.at.core()?;
         let (zone, _) = core.slot(id);
         let len = core.meta(id, meta::LEN);
         if zone.set != Set::Payload || len > zone.size() {
             return Err(too_long(id, len, zone.size()));
         }
-        self.bytes_at(id, 0, len)
+        self.bytes_at(core, id, 0, len)
     }
 
     /// `len` bytes from `from` on of the pinned object or of a part of it: of a mutable array, some that
     /// nobody else writes.
-    fn bytes_at(&self, id: Id, from: u64, len: u64) -> Result<&[u8]> {
-        let core = &self.at.core;
-        core.env.check_fork()?;
+    fn bytes_at(&self, core: &Core<Posix>, id: Id, from: u64, len: u64) -> Result<&[u8]> {
         let (zone, slot) = core.slot(id);
         let size = zone.size();
         if zone.set != Set::Payload || from.checked_add(len).is_none_or(|end| end > size) {
@@ -240,21 +256,23 @@ impl Pin {
 
     /// What the header of a mutable array's elements says; the elements, which may change, are not looked at.
     pub fn array_info(&self, part: Id) -> Result<ArrayInfo> {
-        let head = ArrayInfo::head_bytes(self.bytes_at(part, 0, ArrayInfo::LEAST_HEAD)?);
-        ArrayInfo::parse_head(self.bytes_at(part, 0, head)?, self.nbytes(part))
+        let core = self.at.core()?;
+        let head = ArrayInfo::head_bytes(self.bytes_at(core, part, 0, ArrayInfo::LEAST_HEAD)?);
+        ArrayInfo::parse_head(self.bytes_at(core, part, 0, head)?, self.nbytes(part)?)
     }
 
     /// Bytes of the pinned object or of a part of it.
-    pub fn nbytes(&self, id: Id) -> u64 {
-        self.at.core.meta(id, meta::LEN).min(self.at.core.slot(id).0.size())
+    pub fn nbytes(&self, id: Id) -> Result<u64> {
+        let core = self.at.core()?;
+        Ok(core.meta(id, meta::LEN).min(core.slot(id).0.size()))
     }
 
-    /// Where an object's slot lies in the data region: offset and size.
+    /// Where an object begins in the data region.
     #[inline]
-    pub fn extent(&self, id: Id) -> (u64, u64) {
+    pub fn offset(&self, id: Id) -> u64 {
         let core = &self.at.core;
         let (zone, slot) = core.slot(id);
-        (zone.offset(slot).saturating_sub(core.geo.data), zone.size())
+        zone.offset(slot).saturating_sub(core.geo.data)
     }
 
     /// The whole data region as one buffer that keeps this pin. Only slices inside the pinned object's
@@ -287,9 +305,9 @@ pub struct Sheet {
 impl Drop for Sheet {
     fn drop(&mut self) {
         if let Some(draft) = self.draft.take()
-            && self.at.core.env.check_fork().is_ok()
+            && let Ok(core) = self.at.core()
         {
-            self.at.core.drop_draft(draft);
+            core.drop_draft(draft);
         }
     }
 }
@@ -297,10 +315,10 @@ impl Drop for Sheet {
 impl Sheet {
     /// A draft of `len` bytes, its pages in memory, its contents arbitrary.
     pub fn new(at: &Arc<Attachment>, kind: Kind, len: u64) -> Result<Sheet> {
-        at.core.env.check_fork()?;
-        at.core.env.map_for_writing()?;
-        let draft = at.core.alloc(kind, len)?;
-        let from = at.core.payload(draft.id) - at.core.geo.data;
+        let core = at.core()?;
+        core.env.map_for_writing()?;
+        let draft = core.alloc(kind, len)?;
+        let from = core.payload(draft.id) - core.geo.data;
         Ok(Sheet { at: at.clone(), draft: Some(draft), from, len: len as usize, parts: 0 })
     }
 
@@ -319,8 +337,7 @@ impl Sheet {
 
     /// The draft's bytes.
     pub fn bytes(&mut self) -> Result<&mut [u8]> {
-        let env = &self.at.core.env;
-        env.check_fork()?;
+        let env = &self.at.core()?.env;
         assert!(self.draft.is_some(), "a sheet that was published has no bytes");
         let base = env.data_for_writing().expect("mapped when the sheet was made");
         let at = base.wrapping_add(self.from as usize);
@@ -332,7 +349,7 @@ impl Sheet {
 
     /// Makes another draft a part of this one. Parts come before everything else in the payload.
     pub fn adopt(&mut self, mut part: Sheet) -> Result<()> {
-        self.at.core.adopt_part(self.draft(), self.parts, part.draft())?;
+        self.at.core()?.adopt_part(self.draft(), self.parts, part.draft())?;
         self.parts += 1;
         part.draft = None;
         Ok(())
@@ -340,8 +357,7 @@ impl Sheet {
 
     /// Offers the draft to `take`, which says whether it took it, and what came of that.
     pub fn offer<T>(&mut self, take: impl FnOnce(&Core<Posix>, Draft) -> Result<(bool, T)>) -> Result<T> {
-        self.at.core.env.check_fork()?;
-        let (taken, told) = take(&self.at.core, self.draft())?;
+        let (taken, told) = take(self.at.core()?, self.draft())?;
         if taken {
             self.draft = None;
         }
@@ -350,14 +366,14 @@ impl Sheet {
 
     /// Makes it a part of another draft of ours, which is no sheet.
     pub fn give_to(mut self, parent: Draft, index: u64) -> Result<()> {
-        self.at.core.adopt_part(parent, index, self.draft())?;
+        self.at.core()?.adopt_part(parent, index, self.draft())?;
         self.draft = None;
         Ok(())
     }
 
     /// Makes an object that is kept meanwhile a part of this one too, without taking it from anybody.
     pub fn hold(&mut self, part: Id) -> Result<()> {
-        self.at.core.hold(self.draft(), self.parts, part)?;
+        self.at.core()?.hold(self.draft(), self.parts, part)?;
         self.parts += 1;
         Ok(())
     }
@@ -365,35 +381,35 @@ impl Sheet {
     /// A draft that stands for an object that is kept meanwhile, and has no payload of its own.
     pub fn alias(at: &Arc<Attachment>, target: Id, kind: Kind) -> Result<Sheet> {
         let mut sheet = Sheet::new(at, Kind::Alias, size_of::<Entry>() as u64)?;
-        at.core.set_alias_kind(sheet.draft().id, kind);
+        at.core()?.set_alias_kind(sheet.draft().id, kind);
         sheet.hold(target)?;
         Ok(sheet)
     }
 
     /// What kind of object the draft becomes.
     pub fn kind(&self) -> Result<Kind> {
-        self.at.core.seen_kind(self.draft().id)
+        self.at.core()?.seen_kind(self.draft().id)
     }
 
     /// What [`Sheet::set_rows`] set.
     pub fn rows(&self) -> u64 {
-        self.at.core.meta(self.draft().id, meta::ROWS)
+        self.at.core().map_or(0, |core| core.meta(self.draft().id, meta::ROWS))
     }
 
     /// Bytes of the draft and of its parts.
     pub fn nbytes(&self) -> u64 {
-        let core = &self.at.core;
-        core.env.check_fork().map_or(0, |()| bytes_below(core, self.draft().id, 4))
+        self.at.core().map_or(0, |core| bytes_below(core, self.draft().id, 4))
     }
 
     pub fn set_rows(&self, rows: u64) {
-        self.at.core.set_meta(self.draft().id, meta::ROWS, rows);
+        if let Ok(core) = self.at.core() {
+            core.set_meta(self.draft().id, meta::ROWS, rows);
+        }
     }
 
     /// Publishes it under a name; on error it still is a draft. Afterwards it has no memory any more.
     pub fn publish(&mut self, name: &str, expected: Option<u64>) -> Result<u64> {
-        self.at.core.env.check_fork()?;
-        let version = self.at.core.publish(name, self.draft(), expected)?;
+        let version = self.at.core()?.publish(name, self.draft(), expected)?;
         self.draft = None;
         Ok(version)
     }
@@ -411,8 +427,7 @@ pub struct Stretch {
 impl Stretch {
     /// `from..from + len` of a part of the pinned object. Whoever has it must have the leases (M5).
     pub fn new(pin: &Arc<Pin>, part: Id, from: u64, len: u64) -> Result<Stretch> {
-        pin.at.core.env.check_fork()?;
-        let have = pin.nbytes(part);
+        let have = pin.nbytes(part)?;
         match from.checked_add(len) {
             Some(end) if end <= have => Ok(Stretch { pin: pin.clone(), part, from, len }),
             _ => Err(Error::damaged(format!("{part} has {have} bytes, not {len} from {from} on"))),
@@ -421,18 +436,15 @@ impl Stretch {
 
     /// Makes [`Stretch::bytes_mut`] possible.
     pub fn map_for_writing(&self) -> Result<()> {
-        let env = &self.pin.attachment().core.env;
-        env.check_fork()?;
-        env.map_for_writing()
+        self.pin.at.core()?.env.map_for_writing()
     }
 
     pub fn bytes(&self) -> Result<&[u8]> {
-        self.pin.bytes_at(self.part, self.from, self.len)
+        self.pin.bytes_at(self.pin.at.core()?, self.part, self.from, self.len)
     }
 
     pub fn bytes_mut(&mut self) -> Result<&mut [u8]> {
-        let core = &self.pin.attachment().core;
-        core.env.check_fork()?;
+        let core = self.pin.at.core()?;
         let (zone, slot) = core.slot(self.part);
         let base = core.env.data_for_writing().expect("mapped by `map_for_writing`");
         let at = base.wrapping_add((zone.offset(slot) - core.geo.data + self.from) as usize);
@@ -453,19 +465,28 @@ pub fn bytes_below(core: &Core<Posix>, id: Id, depth: u32) -> u64 {
     bytes
 }
 
-/// Bytes that entries take in front of an object's body, padded so that the body is 64-aligned.
-pub fn entries_bytes(parts: u64) -> u64 {
-    (parts * size_of::<Entry>() as u64).next_multiple_of(64)
-}
-
 /// From this size on a copy goes around the cache: 0.6 to 0.8 of the time of memcpy, and the reader's
 /// cache stays as it was. Below, the copy is likely to be read from the cache.
-pub const STREAM_FROM: usize = 8 << 20;
+const STREAM_FROM: u64 = 8 << 20;
 
-/// Copies `src` to `dst`, which have the same length; around the cache if `streaming`.
-pub fn copy(dst: &mut [u8], src: &[u8], streaming: bool) {
+/// How bytes are copied into the arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copying {
+    Cached,
+    AroundTheCache,
+}
+
+impl Copying {
+    /// The better way for a value of so many bytes.
+    pub fn of(bytes: u64) -> Copying {
+        if bytes >= STREAM_FROM { Copying::AroundTheCache } else { Copying::Cached }
+    }
+}
+
+/// Copies `src` to `dst`, which have the same length.
+pub fn copy(dst: &mut [u8], src: &[u8], how: Copying) {
     #[cfg(target_arch = "x86_64")]
-    if streaming && src.len() >= 4096 && std::arch::is_x86_feature_detected!("avx") {
+    if how == Copying::AroundTheCache && src.len() >= 4096 && std::arch::is_x86_feature_detected!("avx") {
         // SAFETY: AVX is there.
         return unsafe { stream(dst, src) };
     }
@@ -505,7 +526,7 @@ mod tests {
         let src: Vec<u8> = (0..20_000u32).map(|i| ((i * 31) >> 3) as u8).collect();
         for (from, to, len) in [(0, 0, 20_000), (1, 3, 19_000), (7, 31, 4096), (5, 0, 4097), (0, 1, 100)] {
             let mut dst = vec![0xAA; 20_100];
-            copy(&mut dst[to..to + len], &src[from..from + len], true);
+            copy(&mut dst[to..to + len], &src[from..from + len], Copying::AroundTheCache);
             assert!(dst[..to].iter().all(|b| *b == 0xAA));
             assert_eq!(dst[to..to + len], src[from..from + len]);
             assert!(dst[to + len..].iter().all(|b| *b == 0xAA));

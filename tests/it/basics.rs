@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use faretra::arrow::arrow_array::{Float64Array, RecordBatch, RecordBatchIterator, RecordBatchReader, StringArray};
 use faretra::arrow::arrow_schema::{DataType, Field, Schema};
-use faretra::{Arena, Bundle, Error, Kind, MIB, Value};
+use faretra::{Arena, Bundle, Error, Kind, MIB, Missing, Order, Value};
 use ndarray::{Array2, Ix2, IxDyn, ShapeBuilder, array};
 
 use crate::support::TestArena;
@@ -97,7 +97,7 @@ fn arrays_round_trip() {
     assert!(matches!(t.arena.array::<f32, ndarray::Ix1>("c"), Err(Error::Mismatch { .. })));
     assert!(matches!(t.arena.batch("c"), Err(Error::Mismatch { .. })));
     let info = t.arena.get("f").expect("f").array_info().expect("an array");
-    assert_eq!((info.shape, info.fortran), (vec![40, 30], true));
+    assert_eq!((info.shape, info.order), (vec![40, 30], Order::Fortran));
 }
 
 /// Drafts are written in place and published without a copy.
@@ -189,17 +189,19 @@ fn errors_say_what_is_wrong() {
     let t = TestArena::new(MIB);
     let o = || t.options();
     assert!(matches!(o().create(&t.name), Err(Error::AlreadyExists { .. })));
-    assert!(matches!(o().open("no-such-arena"), Err(Error::NotFound { what: "arena", .. })));
+    assert!(matches!(o().open("no-such-arena"), Err(Error::NotFound { what: Missing::Arena, .. })));
     for bad in ["", "a/b", ".x", "a b", &"x".repeat(300)] {
         assert!(matches!(o().create(bad), Err(Error::Invalid(_))), "{bad:?}");
     }
     assert!(matches!(o().limit(0).create("zero"), Err(Error::Invalid(_))));
     assert!(matches!(o().writers(0).create("zero"), Err(Error::Invalid(_))));
-    assert!(matches!(o().limit(2).capacity(1 << 50).create("huge"), Err(Error::Invalid(_))));
+    assert!(matches!(o().limit(2).capacity(1 << 50).create("huge"), Err(Error::TooLarge { .. })));
     let w = t.arena.writer().expect("a permit");
-    for bad in ["", "a\nb", &"x".repeat(201)] {
+    for bad in ["", "a\nb"] {
         assert!(matches!(w.publish(bad, &b"x"[..]), Err(Error::Invalid(_))), "{bad:?}");
     }
+    let refused = w.publish(&"x".repeat(201), &b"x"[..]);
+    assert!(matches!(refused, Err(Error::TooLarge { asked: 201, most: 200, .. })), "{refused:?}");
     let long = "ü".repeat(100);
     w.publish(&long, &b"x"[..]).expect("200 bytes are a name");
     assert_eq!(t.arena.get(&long).expect("published").bytes().expect("bytes"), b"x");

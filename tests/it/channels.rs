@@ -6,7 +6,7 @@ use std::time::Duration;
 use arrow_array::{Int64Array, RecordBatch, RecordBatchIterator, RecordBatchReader, StringArray};
 use arrow_schema::{DataType, Field, Schema};
 use faretra::channel::Contents;
-use faretra::{Arena, Batch, Bundle, Bundled, Error, MIB, Object, RecvError, SendError, Table, Value};
+use faretra::{Arena, Batch, Bundle, Bundled, Error, ForwardError, MIB, Object, RecvError, SendError, Table, Value};
 use ndarray::{Ix1, array};
 
 use crate::support::{DEADLINE, TestArena, until};
@@ -24,7 +24,7 @@ fn batch(from: i64, rows: i64) -> RecordBatch {
 fn items_come_in_their_order() {
     let t = TestArena::new(64 * MIB);
     let w = t.arena.writer().expect("a permit");
-    let tx = w.sender_of("c", 3, Contents::Mixed).expect("made");
+    let tx = w.sender_with("c", 3, Contents::Mixed).expect("made");
     let rx = t.open().receiver("c").expect("there");
     assert!(matches!(rx.try_recv(), Err(RecvError::Empty)));
     tx.send(&batch(0, 10)).expect("room");
@@ -146,13 +146,18 @@ fn a_forward_that_fails_gives_the_lease_back() {
     let rx = t.arena.receiver("a").expect("there");
     let lease = rx.recv().expect("sent");
     let failed = lease.send_timeout(&b, SOON).expect_err("full");
+    assert!(matches!(failed, ForwardError::TimedOut(_)), "{failed}");
     let lease = failed.into_lease().expect("given back");
     assert_eq!(lease.column::<i64>("n").expect("a column")[0], 1);
     drop(lease);
     let lease = rx.recv().expect("back where it came from");
     assert_eq!(lease.attempts(), 1);
+    drop(t.arena.receiver("b").expect("there"));
+    let failed = lease.send(&b).expect_err("nobody receives");
+    assert!(matches!(failed, ForwardError::Closed { clean: false, .. }), "{failed}");
     b.close();
-    let failed = lease.send(&b).expect_err("closed");
+    let failed = failed.into_lease().expect("given back").send(&b).expect_err("closed");
+    assert!(matches!(failed, ForwardError::Closed { clean: true, .. }), "{failed}");
     assert!(failed.to_string().contains("closed"), "{failed}");
     failed.into_lease().expect("given back").ack();
     assert!(matches!(rx.try_recv(), Err(RecvError::Empty)));
@@ -260,7 +265,7 @@ fn what_could_never_fit_is_not_waited_for() {
 fn tables_and_bundles_that_could_never_fit_are_not_waited_for() {
     let t = TestArena::new(16 * MIB);
     let w = t.arena.writer().expect("a permit");
-    let tx = w.sender_of("c", 3, Contents::Mixed).expect("made");
+    let tx = w.sender_with("c", 3, Contents::Mixed).expect("made");
     let large = batch(0, 1 << 20);
     let table = || RecordBatchIterator::new([(); 3].map(|()| Ok(large.clone())), large.schema());
     let (done, end) = std::sync::mpsc::channel();
@@ -302,7 +307,7 @@ fn a_full_arena_is_waited_for() {
 fn tables_and_bundles_wait_for_memory() {
     let t = TestArena::with(|o| o.limit(24 * MIB).warm(0));
     let w = t.arena.writer().expect("a permit");
-    let tx = w.sender_of("c", 8, Contents::Mixed).expect("made");
+    let tx = w.sender_with("c", 8, Contents::Mixed).expect("made");
     let rx = t.arena.receiver("c").expect("there");
     let part = batch(0, 3 << 18);
     let table = || Value::table(RecordBatchIterator::new([(); 2].map(|()| Ok(part.clone())), part.schema()));
@@ -335,8 +340,8 @@ fn tables_and_bundles_wait_for_memory() {
 fn drafts_stay_in_their_arena() {
     let (here, there) = (TestArena::new(16 * MIB), TestArena::new(16 * MIB));
     let (w, v) = (here.arena.writer().expect("a permit"), there.arena.writer().expect("a permit"));
-    let tx = v.sender_of("c", 2, Contents::Mixed).expect("made");
-    let feed = v.feed_of("f", 2, faretra::feed::WhenFull::Fail, Contents::Mixed).expect("made");
+    let tx = v.sender_with("c", 2, Contents::Mixed).expect("made");
+    let feed = v.feed_with("f", 2, faretra::feed::WhenFull::Fail, Contents::Mixed).expect("made");
     let draft = || w.draft_array::<u8, Ix1>(5).expect("room");
     let refused = [
         tx.send(draft()).expect_err("another arena's").to_string(),
@@ -395,7 +400,7 @@ fn streams_end() {
     let left = rx.recv().expect("it is still there");
     assert_eq!((left.bytes().expect("bytes"), left.attempts()), (b"no batch".as_slice(), 1));
     left.ack();
-    w.sender_of("mixed", 1, Contents::Mixed).expect("made").close();
+    w.sender_with("mixed", 1, Contents::Mixed).expect("made").close();
     let none = t.arena.receiver("mixed").expect("there").reader().map(drop);
     assert!(none.is_err_and(|e| e.to_string().contains("mixed contents")));
 }

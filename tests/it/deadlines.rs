@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use arrow_array::{Int64Array, RecordBatch};
 use faretra::channel::Contents;
 use faretra::feed::{Start, WhenFull};
-use faretra::{ArrayDraft, Error, MIB, MutableArray, SendError, Writer};
+use faretra::{AppendError, ArrayDraft, Error, MIB, MutableArray, SendError, Writer};
 use ndarray::Ix1;
 
 use crate::support::{TestArena, until};
@@ -115,8 +115,15 @@ fn of_memory_and_room() {
                     let mut subscriber = t.arena.subscribe("q", Start::Oldest).expect("there");
                     feed.append(&batch(1)).expect("room");
                     hog();
-                    let read = || drop(subscriber.next().expect("appended"));
-                    in_two_steps(|| is_timed_out(feed.append_timeout(&large, LIMIT)), free, read)
+                    let read = || drop(subscriber.recv().expect("appended"));
+                    in_two_steps(
+                        || match feed.append_timeout(&large, LIMIT) {
+                            Err(AppendError::TimedOut(_)) => Ok(()),
+                            other => Err(format!("{other:?}")),
+                        },
+                        free,
+                        read,
+                    )
                 } else {
                     let sender = w.sender("q", 1).expect("made");
                     let receiver = t.arena.receiver("q").expect("there");
@@ -151,7 +158,7 @@ fn fill(w: &Writer) -> Vec<ArrayDraft<u8, Ix1>> {
 fn of_a_forward() {
     let t = TestArena::new(8 * MIB);
     let w = t.arena.writer().expect("a permit");
-    let from = w.sender_of("from", 1, Contents::Mixed).expect("made");
+    let from = w.sender_with("from", 1, Contents::Mixed).expect("made");
     let to = w.sender("to", 1).expect("made");
     let receiver = t.arena.receiver("to").expect("there");
     to.send(b"no batch".as_slice()).expect("room");

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use faretra::feed::{Contents, Start, WhenFull};
-use faretra::{Arena, Error, Feed, Object, RecvError, SendError, Subscriber, Writer};
+use faretra::{AppendError, Arena, Error, Feed, Missing, Object, Subscriber, SubscriberError, Value, Writer};
 
 use crate::feed_history::{self, Did, Rules, Told};
-use crate::flow::{KINDS, Patience, Went, allowed, offer, try_to, went};
+use crate::flow::{KINDS, Patience, Refused, Went, allowed, offer, try_to, went};
 use crate::history::{self, Log};
 use crate::values::{self, Random};
 
@@ -24,7 +24,7 @@ pub const FEEDS: [(&str, usize, WhenFull, Contents); 4] = [
 /// The producing end of a feed.
 pub fn producer(w: &Writer, feed: u8) -> faretra::Result<Feed> {
     let (name, capacity, when_full, contents) = FEEDS[usize::from(feed)];
-    w.feed_of(name, capacity, when_full, contents)
+    w.feed_with(name, capacity, when_full, contents)
 }
 
 /// Makes all of them.
@@ -125,6 +125,7 @@ impl FeedFlow {
                 Some(limit) => to.append_timeout(value, limit),
                 None => to.append(value),
             };
+            let append = |value| append(value).map_err(not_appended);
             try_to(&append, value, id.is_multiple_of(2))
         });
         let went = went(id, done)?;
@@ -178,25 +179,25 @@ impl FeedFlow {
         let Some(subscriber) = &mut self.subscribers[usize::from(feed)] else { return Ok(Got::Nothing) };
         let position = subscriber.position();
         let next = match patience {
-            Some(Duration::ZERO) => subscriber.try_next(),
-            Some(limit) => subscriber.next_timeout(limit),
-            None => subscriber.next(),
+            Some(Duration::ZERO) => subscriber.try_recv(),
+            Some(limit) => subscriber.recv_timeout(limit),
+            None => subscriber.recv(),
         };
         let after = subscriber.position();
         let object = match next {
             Ok(object) => object,
-            Err(RecvError::Empty | RecvError::TimedOut) => return Ok(Got::Nothing),
-            Err(RecvError::Lagged(missed)) => {
+            Err(SubscriberError::Empty | SubscriberError::TimedOut) => return Ok(Got::Nothing),
+            Err(SubscriberError::Lagged(missed)) => {
                 self.log.did_at(Did::Lagged, feed, after, missed);
                 return Ok(Got::Lagged(missed));
             }
-            Err(RecvError::Closed { clean }) => {
+            Err(SubscriberError::Closed { clean }) => {
                 if clean {
                     self.log.did_at(Did::Ended, feed, 0, position);
                 }
                 return Ok(Got::Closed { clean });
             }
-            Err(RecvError::Failed(e)) => return allowed(Err(e)).map(|none| none.unwrap_or(Got::Nothing)),
+            Err(SubscriberError::Failed(e)) => return allowed(Err(e)).map(|none| none.unwrap_or(Got::Nothing)),
             Err(e) => return Err(e.to_string()),
         };
         let id = values::check(&object)?;
@@ -250,7 +251,7 @@ impl FeedFlow {
                 }
                 table.num_batches()
             }
-            Err(Error::NotFound { what: "schema", .. }) => 0,
+            Err(Error::NotFound { what: Missing::Schema, .. }) => 0,
             Err(e) => return allowed(Err(e)),
         };
         self.log.did_at(Did::SnapEnd, feed, 0, count);
@@ -371,7 +372,7 @@ impl FeedFlow {
     pub fn forget_inherited(mut self) -> Result<(), String> {
         let e = |what: &str| Err(format!("an inherited {what} does not say that it is"));
         for to in self.producers.iter().flatten() {
-            if !matches!(to.append(b"x".as_slice()), Err(SendError::Failed(Error::Forked(_)))) || to.position() != 0 {
+            if !matches!(to.append(b"x".as_slice()), Err(AppendError::Failed(Error::Forked(_)))) || to.position() != 0 {
                 return e("producer");
             }
             if !matches!(to.close(), Err(Error::Forked(_))) {
@@ -379,10 +380,21 @@ impl FeedFlow {
             }
         }
         for from in self.subscribers.iter_mut().flatten() {
-            if !matches!(from.try_next(), Err(RecvError::Failed(Error::Forked(_)))) {
+            if !matches!(from.try_recv(), Err(SubscriberError::Failed(Error::Forked(_)))) {
                 return e("subscriber");
             }
         }
         Ok(())
+    }
+}
+
+/// What a refused append comes to, and the value.
+fn not_appended(e: AppendError<'_>) -> (Refused, Option<Value<'_>>) {
+    match e {
+        AppendError::Failed(e) => (Refused::Failed(e.into()), None),
+        AppendError::NoSpace { value, error } => (Refused::Failed(error), Some(value)),
+        AppendError::Full(value) | AppendError::TimedOut(value) => (Refused::Full, Some(value)),
+        AppendError::Closed(value) => (Refused::Closed(true), Some(value)),
+        e => unreachable!("{e}"),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use arrow_array::{Int64Array, RecordBatch, RecordBatchReader};
 use arrow_schema::{DataType, Field, Schema};
 use faretra::feed::{Contents, Start, WhenFull};
-use faretra::{Error, MIB, Object, RecvError, SendError};
+use faretra::{AppendError, Error, MIB, Object, SubscriberError};
 
 use crate::support::{DEADLINE, TestArena, until};
 
@@ -37,28 +37,28 @@ fn every_subscriber_sees_everything() {
         feed.append(&batch(i, 1)).expect("room");
     }
     for i in 0..4 {
-        assert_eq!(first(&a.next().expect("appended")), i);
-        assert_eq!(first(&c.next_timeout(SOON).expect("appended")), i);
+        assert_eq!(first(&a.recv().expect("appended")), i);
+        assert_eq!(first(&c.recv_timeout(SOON).expect("appended")), i);
     }
     for i in 1..4 {
-        assert_eq!(first(&b.try_next().expect("appended")), i);
+        assert_eq!(first(&b.try_recv().expect("appended")), i);
     }
-    assert!(matches!(b.try_next(), Err(RecvError::Empty)));
-    assert!(matches!(a.next_timeout(SOON), Err(RecvError::TimedOut)));
+    assert!(matches!(b.try_recv(), Err(SubscriberError::Empty)));
+    assert!(matches!(a.recv_timeout(SOON), Err(SubscriberError::TimedOut)));
     assert_eq!(first(&t.arena.latest("f").expect("sound").expect("appended")), 3);
     feed.close().expect("room");
-    assert!(matches!(a.next(), Err(RecvError::Closed { clean: true })));
-    assert!(matches!(a.next(), Err(RecvError::Closed { clean: true })), "it stays closed");
+    assert!(matches!(a.recv(), Err(SubscriberError::Closed { clean: true })));
+    assert!(matches!(a.recv(), Err(SubscriberError::Closed { clean: true })), "it stays closed");
     // The end is no item: neither counted nor passed over.
     assert_eq!(feed.position(), 4);
     let info = &other.channels().expect("sound")[0];
     assert_eq!((info.depth, info.sent, info.closed), (4, 4, true));
     let mut d = other.subscribe("f", Start::Newest).expect("there");
-    assert!(matches!(d.try_next(), Err(RecvError::Closed { clean: true })));
+    assert!(matches!(d.try_recv(), Err(SubscriberError::Closed { clean: true })));
     assert!(matches!(other.subscribe("f", Start::Position(5)), Err(Error::Invalid(_))));
     let late = batch(9, 1);
     let refused = feed.append(&late);
-    assert!(matches!(refused, Err(SendError::Closed { clean: true, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(AppendError::Closed(_))), "{refused:?}");
     drop(refused);
     assert_eq!(first(&t.arena.latest("f").expect("sound").expect("before the end")), 3);
     drop((a, b, c, d, feed));
@@ -75,20 +75,20 @@ fn the_slow_are_told() {
     let feed = w.feed("f", 3, WhenFull::DropOldest).expect("made");
     let mut slow = t.arena.subscribe("f", Start::Oldest).expect("there");
     feed.append(&batch(0, 1000)).expect("room");
-    let kept = slow.next().expect("appended");
+    let kept = slow.recv().expect("appended");
     for i in 1..10 {
         feed.append(&batch(i, 1)).expect("room");
     }
-    let lagged = slow.next();
-    assert!(matches!(lagged, Err(RecvError::Lagged(6))), "{lagged:?}");
+    let lagged = slow.recv();
+    assert!(matches!(lagged, Err(SubscriberError::Lagged(6))), "{lagged:?}");
     for i in 7..10 {
-        assert_eq!(first(&slow.next().expect("there")), i);
+        assert_eq!(first(&slow.recv().expect("there")), i);
     }
     assert_eq!(kept.rows(), 1000);
     assert_eq!(first(&kept), 0);
     assert_eq!((feed.position(), feed.capacity(), slow.position()), (10, 3, 10));
     drop(feed);
-    assert!(matches!(slow.next(), Err(RecvError::Closed { clean: false })), "its producer left");
+    assert!(matches!(slow.recv(), Err(SubscriberError::Closed { clean: false })), "its producer left");
 }
 
 /// Producers that wait are held up by the slowest subscriber, and only as long as it is there.
@@ -102,13 +102,13 @@ fn producers_wait_or_fail() {
     wait.append(&batch(0, 1)).expect("room");
     wait.append(&batch(1, 1)).expect("room");
     let two = batch(2, 1);
-    assert!(matches!(fail.append(&two), Err(SendError::Full(_))));
+    assert!(matches!(fail.append(&two), Err(AppendError::Full(_))));
     let late = wait.append_timeout(&two, SOON).expect_err("full");
-    assert!(matches!(late, SendError::TimedOut(_)), "{late:?}");
+    assert!(matches!(late, AppendError::TimedOut(_)), "{late:?}");
     std::thread::scope(|s| {
         assert!(late.into_value().is_some());
         let waiting = s.spawn(|| wait.append(&two).expect("as soon as there is room"));
-        assert_eq!(first(&reader.next().expect("there")), 0);
+        assert_eq!(first(&reader.recv().expect("there")), 0);
         waiting.join().expect("no panic");
     });
     drop(reader);
@@ -116,7 +116,7 @@ fn producers_wait_or_fail() {
         fail.append(&batch(i, 1)).expect("nobody is waited for");
     }
     assert!(w.feed("f", 3, WhenFull::Block).is_err_and(|e| matches!(e, Error::Mismatch { .. })));
-    assert!(w.feed_of("f", 2, WhenFull::Block, Contents::Mixed).is_err());
+    assert!(w.feed_with("f", 2, WhenFull::Block, Contents::Mixed).is_err());
 }
 
 /// A feed whose own items fill the arena has nobody to wait for: that is told at once, and what it has stays.
@@ -136,7 +136,7 @@ fn a_feed_that_fills_the_arena_is_told() {
     let (appended, refused) = end.recv_timeout(DEADLINE).expect("in time");
     assert!((3..=5).contains(&appended), "{appended} of 3 MiB in 16");
     assert_eq!(refused, Err(true), "it gives the value back");
-    (0..appended).for_each(|_| drop(reader.next().expect("kept")));
+    (0..appended).for_each(|_| drop(reader.recv().expect("kept")));
 }
 
 /// What a feed holds is a table, without a copy; followed, it is a stream.
@@ -273,8 +273,8 @@ fn places_of_dead_subscribers_come_back() {
     assert!(matches!(refused, Err(Error::Limit { .. })), "{refused:?}");
     // Those who have a place are waited for, as if nothing had been.
     (0..4).for_each(|i| feed.append(&batch(i, 1)).expect("room"));
-    assert!(matches!(feed.append_timeout(&batch(4, 1), SOON), Err(SendError::TimedOut(_))));
-    assert_eq!(first(&own.next().expect("appended")), 0);
+    assert!(matches!(feed.append_timeout(&batch(4, 1), SOON), Err(AppendError::TimedOut(_))));
+    assert_eq!(first(&own.recv().expect("appended")), 0);
     drop((places, own, feed));
     dies.kill();
     stays.ask("close");
@@ -293,13 +293,54 @@ fn a_feed_without_items_ends() {
     let left = std::thread::spawn(move || waiting.reader().map(drop));
     feed.close().expect("room");
     let ended = left.join().expect("no panic");
-    assert!(matches!(ended, Err(RecvError::Closed { clean: true })), "{ended:?}");
+    assert!(matches!(ended, Err(SubscriberError::Closed { clean: true })), "{ended:?}");
     drop(feed);
     let ended = t.arena.subscribe("f", Start::Newest).expect("there").reader().map(drop);
-    assert!(matches!(ended, Err(RecvError::Closed { clean: true })), "closed, and deserted too: {ended:?}");
+    assert!(matches!(ended, Err(SubscriberError::Closed { clean: true })), "closed, and deserted too: {ended:?}");
+    // Neither is there a schema where nothing but bytes was appended, whatever the subscriber missed of them.
+    for (name, appended) in [("one", 1), ("two", 2), ("lap", 5)] {
+        let feed = w.feed(name, 1, WhenFull::DropOldest).expect("made");
+        let from_the_start = t.arena.subscribe(name, Start::Oldest).expect("there");
+        (0..appended).for_each(|_| feed.append(b"no batch".as_slice()).expect("room"));
+        let in_the_middle = t.arena.subscribe(name, Start::Newest).expect("there");
+        feed.close().expect("room");
+        drop(feed);
+        w.remove(name).expect("removed");
+        for subscriber in [from_the_start, in_the_middle] {
+            let ended = subscriber.reader().map(drop);
+            assert!(matches!(ended, Err(SubscriberError::Closed { clean: true })), "{name}: {ended:?}");
+        }
+    }
     drop(w.feed("g", 4, WhenFull::DropOldest).expect("made"));
     let ended = t.arena.subscribe("g", Start::Oldest).expect("there").reader().map(drop);
-    assert!(matches!(ended, Err(RecvError::Closed { clean: false })), "{ended:?}");
+    assert!(matches!(ended, Err(SubscriberError::Closed { clean: false })), "{ended:?}");
+}
+
+/// The items of a feed by an iterator: what was missed is told and passed, what ended is told once.
+#[test]
+fn a_feed_is_iterated() {
+    let t = TestArena::new(64 * MIB);
+    let w = t.arena.writer().expect("a permit");
+    let feed = w.feed("f", 4, WhenFull::DropOldest).expect("made");
+    let mut closed = t.arena.subscribe("f", Start::Oldest).expect("there");
+    let mut deserted = t.arena.subscribe("f", Start::Oldest).expect("there");
+    (0..6).for_each(|i| feed.append(&batch(i, 1)).expect("room"));
+    let other = feed.clone();
+    drop(feed);
+    let mut items = deserted.iter();
+    assert!(matches!(items.next(), Some(Err(SubscriberError::Lagged(2)))));
+    let kept: Vec<i64> = items.by_ref().take(4).map(|item| first(&item.expect("kept"))).collect();
+    assert_eq!(kept, [2, 3, 4, 5]);
+    assert_eq!(first(&closed.iter().nth(1).expect("there").expect("kept")), 2, "behind what it missed");
+    other.close().expect("room");
+    assert_eq!(closed.iter().map(|item| first(&item.expect("kept"))).collect::<Vec<_>>(), [3, 4, 5]);
+    assert!(items.next().is_none(), "closed, before its producer left");
+    drop(other);
+    drop(w.feed("g", 4, WhenFull::DropOldest).expect("made"));
+    let mut nothing = t.arena.subscribe("g", Start::Oldest).expect("there");
+    let mut items = nothing.iter();
+    assert!(matches!(items.next(), Some(Err(SubscriberError::Closed { clean: false }))));
+    assert!(items.next().is_none(), "told once");
 }
 
 /// The stream of a feed whose producers left tells that once and ends; what it missed, and what is no batch, it passes.
@@ -330,7 +371,7 @@ fn a_stream_of_a_deserted_feed_ends() {
     let missed = "External error: 3 items are gone: the feed went on without this subscriber";
     assert!(said[0] == missed && said[3].contains("bytes, not batch"), "{said:?}");
     assert_eq!([&said[1], &said[2], &said[4]], ["1", "1", "1"], "{said:?}");
-    assert_eq!(said[5..], ["External error: the last sender left or died", "end", "end"]);
+    assert_eq!(said[5..], ["External error: the last producer left or died", "end", "end"]);
     // What takes the good and leaves the rest comes to an end.
     let (done, end) = std::sync::mpsc::channel();
     std::thread::spawn(move || done.send(b.reader().expect("a schema").filter_map(Result::ok).count()));

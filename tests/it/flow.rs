@@ -21,7 +21,7 @@ pub const KINDS: [&str; 5] = ["bytes", "array", "batch", "drafted-array", "draft
 /// The sending end of a channel.
 pub fn sender(w: &Writer, channel: u8) -> faretra::Result<Sender> {
     let (name, capacity, contents) = CHANNELS[usize::from(channel)];
-    w.sender_of(name, capacity, contents)
+    w.sender_with(name, capacity, contents)
 }
 
 /// Makes all of them.
@@ -100,34 +100,40 @@ pub fn offer<T>(w: &Writer, kind: &str, words: &[u64], take: impl FnOnce(Value<'
 pub enum Refused {
     Full,
     Closed(bool),
-    Failed(Error),
+    Failed(Box<Error>),
 }
 
 /// Offers a value to a channel or feed; twice, if it is given back and `again`: what comes back is as good as before.
 pub fn try_to<'a>(
-    send: &dyn Fn(Value<'a>) -> Result<(), SendError<'a>>,
+    send: &dyn Fn(Value<'a>) -> Result<(), (Refused, Option<Value<'a>>)>,
     value: Value<'a>,
     again: bool,
 ) -> Result<(), Refused> {
     match send(value) {
-        Ok(()) => Ok(()),
-        Err(SendError::Failed(e)) => Err(Refused::Failed(e)),
-        Err(SendError::NoSpace { error, .. }) => Err(Refused::Failed(*error)),
         // What comes back is as good as before.
-        Err(SendError::Full(value) | SendError::TimedOut(value)) if again => try_to(send, value, false),
-        Err(SendError::Full(_) | SendError::TimedOut(_)) => Err(Refused::Full),
-        Err(SendError::Closed { clean, .. }) => Err(Refused::Closed(clean)),
-        Err(e) => unreachable!("{e}"),
+        Err((Refused::Full, Some(value))) if again => try_to(send, value, false),
+        sent => sent.map_err(|(refused, _)| refused),
+    }
+}
+
+/// What a refused send comes to, and the value.
+fn not_sent(e: SendError<'_>) -> (Refused, Option<Value<'_>>) {
+    match e {
+        SendError::Failed(e) => (Refused::Failed(e.into()), None),
+        SendError::NoSpace { value, error } => (Refused::Failed(error), Some(value)),
+        SendError::Full(value) | SendError::TimedOut(value) => (Refused::Full, Some(value)),
+        SendError::Closed { value, clean } => (Refused::Closed(clean), Some(value)),
+        e => unreachable!("{e}"),
     }
 }
 
 /// What became of an item that was offered.
 pub fn went(id: u64, done: faretra::Result<Result<(), Refused>>) -> Result<Went, String> {
-    Ok(match done.unwrap_or_else(|e| Err(Refused::Failed(e))) {
+    Ok(match done.unwrap_or_else(|e| Err(Refused::Failed(e.into()))) {
         Ok(()) => Went::Sent(id),
         Err(Refused::Full) => Went::Full,
         Err(Refused::Closed(clean)) => Went::Closed { clean },
-        Err(Refused::Failed(e)) => allowed(Err(e))?.unwrap_or(Went::NoRoom),
+        Err(Refused::Failed(e)) => allowed(Err(*e))?.unwrap_or(Went::NoRoom),
     })
 }
 
@@ -195,6 +201,7 @@ impl Flow {
                 Some(limit) => to.send_timeout(value, limit),
                 None => to.send(value),
             };
+            let send = |value| send(value).map_err(not_sent);
             try_to(&send, value, id.is_multiple_of(2))
         });
         let went = went(id, done)?;

@@ -11,6 +11,7 @@ mod course;
 mod damage;
 mod damaged_values;
 mod deadlines;
+mod errors;
 mod feed_flow;
 mod feed_history;
 mod feed_kills;

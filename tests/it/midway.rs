@@ -112,7 +112,7 @@ fn a_failed_forward_counts_no_attempt() {
     let elsewhere = TestArena::new(64 * MIB);
     let w = t.arena.writer().expect("a permit");
     let there = elsewhere.arena.writer().expect("a permit");
-    let a = w.sender_of("a", 1, Contents::Mixed).expect("made");
+    let a = w.sender_with("a", 1, Contents::Mixed).expect("made");
     let receiver = t.arena.receiver("a").expect("there");
     let full = w.sender("full", 1).expect("made");
     let closed = w.sender("closed", 1).expect("made");

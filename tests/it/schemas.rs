@@ -7,7 +7,7 @@ use arrow_array::{Int64Array, RecordBatch, RecordBatchIterator};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use faretra::channel::Contents;
 use faretra::feed::{Start, WhenFull};
-use faretra::{Error, MIB, SendError, Value};
+use faretra::{Error, ForwardError, MIB, Value};
 
 use crate::support::TestArena;
 
@@ -36,8 +36,9 @@ fn batches() -> (RecordBatch, Vec<RecordBatch>) {
     (first, others)
 }
 
-fn assert_mismatch(result: Result<(), SendError<'_>>, what: &str) {
-    assert!(matches!(result, Err(SendError::Failed(Error::Mismatch { .. }))), "{what}: {result:?}");
+fn assert_mismatch<'a>(result: Result<(), impl Into<Error> + std::fmt::Debug + 'a>, what: &str) {
+    let result = result.map_err(Into::into);
+    assert!(matches!(result, Err(Error::Mismatch { .. })), "{what}: {result:?}");
 }
 
 /// A channel and a feed of one schema take no batch whose schema says something else in its metadata, however it comes.
@@ -48,7 +49,7 @@ fn channels_and_feeds_compare_metadata() {
     let (first, others) = batches();
     let channel = w.sender("c", 8).expect("made");
     let feed = w.feed("f", 8, WhenFull::DropOldest).expect("made");
-    let from = w.sender_of("from", 8, Contents::Mixed).expect("made");
+    let from = w.sender_with("from", 8, Contents::Mixed).expect("made");
     let leases = t.arena.receiver("from").expect("there");
     channel.send(&first).expect("room");
     feed.append(&first).expect("room");
@@ -68,6 +69,7 @@ fn channels_and_feeds_compare_metadata() {
         from.send(other).expect("a channel of mixed contents takes it");
         let lease = leases.recv().expect("sent");
         let failed = lease.send(&channel).expect_err("another schema");
+        assert!(matches!(&failed, ForwardError::Failed { error, .. } if matches!(**error, Error::Mismatch { .. })));
         failed.into_lease().expect("given back").ack();
     }
     assert_eq!((channel.len(), feed.position()), (1, 1), "nothing of that was sent");
@@ -79,7 +81,7 @@ fn channels_and_feeds_compare_metadata() {
     assert_eq!(*receiver.recv().expect("sent").batch().expect("a batch"), first);
     let mut subscriber = t.arena.subscribe("f", Start::Oldest).expect("there");
     assert_eq!(
-        faretra::Batch::try_from(subscriber.next().expect("appended")).expect("a batch").schema(),
+        faretra::Batch::try_from(subscriber.recv().expect("appended")).expect("a batch").schema(),
         first.schema()
     );
 }
@@ -129,7 +131,7 @@ fn a_snapshot_has_one_schema() {
     let t = TestArena::new(64 * MIB);
     let w = t.arena.writer().expect("a permit");
     let (first, others) = batches();
-    let feed = w.feed_of("f", 2, WhenFull::DropOldest, Contents::Mixed).expect("made");
+    let feed = w.feed_with("f", 2, WhenFull::DropOldest, Contents::Mixed).expect("made");
     for other in &others {
         feed.append(&first).expect("room");
         feed.append(other).expect("mixed contents");

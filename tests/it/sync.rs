@@ -53,6 +53,20 @@ fn a_panic_is_told() {
     assert!(!m.lock().expect("free").recovered());
 }
 
+/// A permit stands for nothing that could be left half done: who panics with it gives it back, and nobody is told of a death.
+#[test]
+fn a_permit_survives_a_panic() {
+    let t = TestArena::new(16 * MIB);
+    let s = t.arena.semaphore("s", 1).expect("made");
+    let other = s.clone();
+    let panicked = std::thread::spawn(move || {
+        let _permit = other.acquire().expect("free");
+        panic!("on purpose");
+    });
+    assert!(panicked.join().is_err());
+    assert!(!s.acquire_timeout(DEADLINE).expect("free").recovered());
+}
+
 /// Permits are bounded, come back, can be used up and released.
 #[test]
 fn a_semaphore_counts() {

@@ -87,7 +87,8 @@ impl SyncHands {
             // NAME CAPACITY block|drop: the producing end
             "feed" => {
                 let when = if args[2] == "block" { WhenFull::Block } else { WhenFull::DropOldest };
-                self.feed = Some(arena.writer()?.feed_of(args[0], number(args, 1) as usize, when, Contents::Mixed)?);
+                self.feed =
+                    Some(arena.writer()?.feed_with(args[0], number(args, 1) as usize, when, Contents::Mixed)?);
             }
             // FIRST HOW_MANY (0: for ever): appends arrays of 1,000 equal numbers, each one more than the last
             "append" => {
@@ -108,7 +109,7 @@ impl SyncHands {
             // MILLISECONDS: the next item
             "next" => {
                 let subscriber = self.subscriber.as_mut().expect("subscribed");
-                done = match subscriber.next_timeout(Duration::from_millis(number(args, 0))) {
+                done = match subscriber.recv_timeout(Duration::from_millis(number(args, 0))) {
                     Ok(object) => {
                         let all: faretra::Array<u64, Ix1> = object.try_into()?;
                         assert!(all.iter().all(|n| *n == all[0]), "a torn item");

@@ -171,8 +171,8 @@ fn arenas_of_one_inode_number_are_two() {
     let refused = v.publish("draft", draft);
     assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
     // What is sent on, too.
-    let from = w.sender_of("c", 8, faretra::channel::Contents::Mixed).expect("made");
-    let to = v.sender_of("c", 8, faretra::channel::Contents::Mixed).expect("made");
+    let from = w.sender_with("c", 8, faretra::channel::Contents::Mixed).expect("made");
+    let to = v.sender_with("c", 8, faretra::channel::Contents::Mixed).expect("made");
     let (leases, arrived) = (here.receiver("c").expect("there"), there.receiver("c").expect("there"));
     for name in &names {
         from.send(&here.get(name).expect("published")).expect("room");

@@ -9,26 +9,41 @@ use std::ops::RangeInclusive;
 use std::path::{Component, Path, PathBuf};
 
 /// The layers of `src/`, lowest first. A file imports from the rows below its own, and from its own
-/// row as long as that makes no circle. A file that no row names (arena.rs, lib.rs, ...) is on top
+/// row as long as that makes no circle; in the first storey, whose files share the methods of two types, it also calls
+/// those rows only. A file that no row names (arena.rs, lib.rs, ...) is on top
 /// and may import anything; nothing in the rows may import it.
 const LAYERS: &[&[&str]] = &[
     &["error"],
     &["word", "mem", "geometry"],
     &["sys", "segment", "tables"],
-    &["seat", "zone"],
-    &["object", "hold", "name", "wait", "lock", "ring", "broadcast", "recover"],
-    &["check", "view", "unchecked", "array", "layout", "schema", "message", "skeleton", "plan", "batch", "draft"],
-    &["reader", "writer", "report", "arena"],
+    &["seat"],
+    &["zone", "wait"],
+    &["part", "cell", "list"],
+    &["object"],
+    &["hold", "name", "lease", "ring"],
+    &["broadcast", "account"],
+    &["verify", "recover"],
+    &["lock", "end"],
+    &["extent", "element", "shape", "layout", "piece", "check", "unchecked"],
+    &["schema", "message", "skeleton", "array"],
+    &["plan", "batch", "draft", "parts", "view"],
+    &["held", "reader", "writer", "report", "arena"],
 ];
 
 /// The folders of `src/`, and the rows of [`LAYERS`] whose files are in each.
-const STOREYS: &[(&str, RangeInclusive<usize>)] = &[("core", 1..=4), ("value", 5..=5)];
+const STOREYS: &[(&str, RangeInclusive<usize>)] = &[("core", 1..=10), ("value", 11..=13)];
+
+/// The types whose methods stand in several files of the first storey.
+const SHARED: &[&str] = &["Core", "Tables"];
 
 /// Crates that the first storey does not know.
 const NOT_IN_CORE: &[&str] = &["arrow_array", "arrow_buffer", "arrow_data", "arrow_ipc", "arrow_schema", "ndarray"];
 
 /// The only files of `src/` that may say `unsafe`.
 const UNSAFE: &[&str] = &["mem", "sys", "segment", "view", "unchecked"];
+
+/// Above the core, the only file that may ask whether this process is a forked child: the core is reached through it.
+const FORK_CHECK: &str = "view";
 
 /// Contracts that users sign: a declaration like this one does nothing unsafe itself.
 const UNSAFE_SIGNATURES: &[&str] = &["unsafe fn trust_others(", "unsafe fn vouch_for_values("];
@@ -61,6 +76,20 @@ fn unsafe_stays_in_its_files() {
     assert!(wrong.is_empty(), "\n{wrong}");
 }
 
+/// Above the core one place asks whether this process is a forked child: `Attachment::core`, the only way to the core.
+#[test]
+fn one_accessor_checks_for_fork() {
+    let mut found = BTreeMap::<String, usize>::new();
+    for file in rust_files("src").iter().filter(|file| !file.starts_with(root().join("src/core"))) {
+        let code = blank(&read(file));
+        let checks = words(&code).filter(|(_, word)| *word == "check_fork").count();
+        if checks > 0 {
+            found.insert(module(file), checks);
+        }
+    }
+    assert_eq!(found, BTreeMap::from([(FORK_CHECK.to_owned(), 1)]), "call `Attachment::core` instead");
+}
+
 #[test]
 fn imports_point_downwards() {
     let reexports = reexports(&blank(&read(&root().join("src/lib.rs"))));
@@ -74,7 +103,43 @@ fn imports_point_downwards() {
             edges.entry(name).or_insert_with(BTreeSet::new).extend(imports);
         }
     }
-    let wrong = judge(&edges);
+    let wrong = judge(&edges, "imports");
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+/// Methods of one type that stand in several files need no import: so their calls are read, too.
+#[test]
+fn calls_point_downwards() {
+    let core: Vec<(String, String)> = rust_files("src/core")
+        .iter()
+        .map(|file| (module(file), without_tests(&blank(&read(file))).to_owned()))
+        .collect();
+    let homes = methods(&core).unwrap_or_else(|twice| panic!("{twice}"));
+    assert!(homes.len() > 200, "only {} methods were found", homes.len());
+    let wrong = judge(&calls(&core, &homes), "calls");
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+/// In every other file with a row, the methods of a type stand where it is defined, so that whoever calls them has imported
+/// that. (Files on top add to what users hold: `Writer::sender` stands in channel.rs.)
+#[test]
+fn methods_stand_with_their_type() {
+    let mut wrong = String::new();
+    for file in rust_files("src") {
+        if !LAYERS.concat().contains(&module(&file).as_str()) {
+            continue;
+        }
+        let code = blank(&read(&file));
+        for (line, owner) in impls(without_tests(&code)) {
+            let here = ["struct", "enum", "union", "trait"].iter().any(|kind| {
+                code.match_indices(&format!("{kind} {owner}"))
+                    .any(|(at, found)| !code[at + found.len()..].starts_with(is_word))
+            });
+            if !here && !SHARED.contains(&owner.as_str()) {
+                writeln!(wrong, "{}:{line}: methods of {owner}, which another file defines", show(&file)).unwrap();
+            }
+        }
+    }
     assert!(wrong.is_empty(), "\n{wrong}");
 }
 
@@ -184,14 +249,102 @@ fn the_reader_sees_what_is_there() {
         }
         edges
     };
-    assert_eq!(judge(&edges(&[("zone", "word"), ("view", "segment"), ("arena", "zone"), ("channel", "arena")])), "");
-    assert!(judge(&edges(&[("word", "zone")])).contains("word.rs imports zone"));
-    assert!(judge(&edges(&[("zone", "arena")])).contains("zone.rs imports arena"));
-    assert!(judge(&edges(&[("object", "name"), ("name", "wait"), ("wait", "object")])).contains("circle"));
+    let judge_imports = |list| judge(&edges(list), "imports");
+    assert_eq!(judge_imports(&[("zone", "word"), ("view", "segment"), ("arena", "zone"), ("channel", "arena")]), "");
+    assert!(judge_imports(&[("word", "zone")]).contains("word.rs imports zone"));
+    assert!(judge_imports(&[("zone", "arena")]).contains("zone.rs imports arena"));
+    assert!(judge_imports(&[("hold", "name"), ("name", "lease"), ("lease", "hold")]).contains("circle"));
+
+    // A call from below to above, by a method of a type that both know.
+    let file = |name: &str, code: &str| (name.to_owned(), code.to_owned());
+    let core = [
+        file("object", "impl<E: Env> Core<E> {\n    pub fn put(&self) { self.recover(true); place.put(1) }\n}\n"),
+        file("recover", "impl<E: Env> Core<E> {\n    pub fn recover(&self, sweep: bool) { self\n        .put() }\n}\n"),
+    ];
+    let found = calls(&core, &methods(&core).unwrap());
+    assert_eq!(found["object"], BTreeSet::from(["recover".to_owned()]));
+    assert_eq!(found["recover"], BTreeSet::from(["object".to_owned()]));
+    assert!(judge(&found, "calls").starts_with("object.rs calls recover"));
+    assert_eq!(impls("impl<T: X<Y>> Z<T> {\n}\nimpl Clone for W {\n}\n"), [(1, "Z".to_owned())]);
 }
 
-/// One line per import that breaks the rule of [`LAYERS`].
-fn judge(edges: &BTreeMap<String, BTreeSet<String>>) -> String {
+/// Inherent impls: their lines, and the types that they are of.
+fn impls(code: &str) -> Vec<(usize, String)> {
+    let mut found = vec![];
+    for (i, line) in code.lines().enumerate() {
+        let Some(rest) = line.strip_prefix("impl").filter(|rest| !rest.starts_with(is_word)) else { continue };
+        // Behind the parameters, whose bounds may have some of their own.
+        let mut depth = 0;
+        let end = rest.find(|c| {
+            depth += i32::from(c == '<') - i32::from(c == '>');
+            depth == 0 && c != '>'
+        });
+        let head = &rest[end.unwrap_or(0)..];
+        if !head.contains(" for ") {
+            found.extend(words(head).next().map(|(_, name)| (i + 1, name.to_owned())));
+        }
+    }
+    found
+}
+
+/// The parts of a file that are methods of [`SHARED`] types.
+fn shared_impls(code: &str) -> String {
+    let mut inside = false;
+    let mut all = String::new();
+    let starts: BTreeSet<usize> =
+        impls(code).into_iter().filter(|(_, owner)| SHARED.contains(&owner.as_str())).map(|(line, _)| line).collect();
+    for (i, line) in code.lines().enumerate() {
+        inside = starts.contains(&(i + 1)) || inside && line != "}";
+        if inside {
+            all.push_str(line);
+            all.push('\n');
+        }
+    }
+    all
+}
+
+/// Which file has each method of the [`SHARED`] types. No two have methods of one name, so that a name tells.
+fn methods(files: &[(String, String)]) -> Result<BTreeMap<String, String>, String> {
+    let mut homes = BTreeMap::new();
+    for (file, code) in files {
+        for line in shared_impls(code).lines().filter(|line| line.starts_with("    ") && !line.starts_with("     ")) {
+            let mut names = words(line).map(|(_, word)| word).skip_while(|word| *word != "fn");
+            let Some(name) = names.nth(1) else { continue };
+            if let Some(other) = homes.insert(name.to_owned(), file.clone()) {
+                return Err(format!("`{name}` is a method in {other}.rs and in {file}.rs"));
+            }
+        }
+    }
+    Ok(homes)
+}
+
+/// Which files each file of the first storey calls methods of.
+fn calls(files: &[(String, String)], homes: &BTreeMap<String, String>) -> BTreeMap<String, BTreeSet<String>> {
+    let mut edges = BTreeMap::new();
+    for (file, code) in files {
+        // Spaces out, so that a call that is broken over lines looks like one that is not.
+        let code: String =
+            shared_impls(code).split_whitespace().collect::<Vec<_>>().join("\u{0}").replace("\u{0}.", ".");
+        let mut found = BTreeSet::new();
+        for receiver in ["self.", "core.", "self.tables.", "Core::", "Tables::", "Self::"] {
+            for (at, _) in code.match_indices(receiver) {
+                let rest = &code[at + receiver.len()..];
+                if code[..at].ends_with(is_word) || code[..at].ends_with('.') {
+                    continue;
+                }
+                let name: String = rest.chars().take_while(|c| is_word(*c)).collect();
+                // What is behind a path may be given away instead of called.
+                let called = rest[name.len()..].starts_with(['(', ':']) || receiver.ends_with(':');
+                found.extend(homes.get(&name).filter(|_| called).cloned());
+            }
+        }
+        edges.insert(file.clone(), found);
+    }
+    edges
+}
+
+/// One line per import, or call, that breaks the rule of [`LAYERS`].
+fn judge(edges: &BTreeMap<String, BTreeSet<String>>, does: &str) -> String {
     let row = |name: &str| LAYERS.iter().position(|row| row.contains(&name));
     let mut wrong = String::new();
     for (from, imports) in edges {
@@ -200,10 +353,10 @@ fn judge(edges: &BTreeMap<String, BTreeSet<String>>) -> String {
             match row(to) {
                 Some(theirs) if theirs <= mine => {}
                 Some(theirs) => {
-                    writeln!(wrong, "{from}.rs imports {to}, row {mine} from row {theirs} above it").unwrap();
+                    writeln!(wrong, "{from}.rs {does} {to}, row {mine} from row {theirs} above it").unwrap();
                 }
                 None => {
-                    writeln!(wrong, "{from}.rs imports {to}, which no row of LAYERS names: give it one if it is low")
+                    writeln!(wrong, "{from}.rs {does} {to}, which no row of LAYERS names: give it one if it is low")
                         .unwrap();
                 }
             }
@@ -220,7 +373,7 @@ fn judge(edges: &BTreeMap<String, BTreeSet<String>>) -> String {
             left.remove(free);
         }
         if !left.is_empty() {
-            writeln!(wrong, "a circle of imports among {left:?}").unwrap();
+            writeln!(wrong, "a circle of {does} among {left:?}").unwrap();
         }
     }
     wrong

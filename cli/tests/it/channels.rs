@@ -493,7 +493,7 @@ fn what_cannot_be_printed_stays_in_the_channel() {
         let file = lab.write(name, text);
         lab.ok(["put", "a", name, &file, "--format", "csv"]);
     }
-    let sender = writer.sender_of("c", 8, Contents::Mixed).unwrap();
+    let sender = writer.sender_with("c", 8, Contents::Mixed).unwrap();
     let fill = || {
         sender.send(&arena.table("x").unwrap()).unwrap();
         sender.send(&arena.table("y").unwrap()).unwrap();

@@ -261,7 +261,7 @@ fn a_feed_is_seen_by_the_other_verbs() {
 fn what_is_no_batch_is_said_and_passed_over_by_position() {
     let lab = Lab::with_arena();
     let (arena, writer) = opened(&lab);
-    let feed = writer.feed_of("f", 8, WhenFull::DropOldest, Contents::Mixed).unwrap();
+    let feed = writer.feed_with("f", 8, WhenFull::DropOldest, Contents::Mixed).unwrap();
     feed.append(&batch(0..2)).unwrap();
     feed.append(&b"bytes"[..]).unwrap();
     feed.append(&batch(2..4)).unwrap();

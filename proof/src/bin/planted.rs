@@ -41,15 +41,7 @@ fn run(chosen: &str) -> std::io::Result<bool> {
         let began = Instant::now();
         let path = copy.join("src").join(bug.file);
         let sound = std::fs::read_to_string(&path)?;
-        let mut text = sound.clone();
-        for (find, replace) in bug.edits {
-            if text.matches(find).count() != 1 {
-                let found = text.matches(find).count();
-                let why = format!("`{}`: {} has {found} times, not once: {find:?}", bug.what, bug.file);
-                return Err(std::io::Error::other(why));
-            }
-            text = text.replacen(find, replace, 1);
-        }
+        let text = bug.plant(&sound).map_err(std::io::Error::other)?;
         std::fs::write(&path, text)?;
         let verdict = verdict(&copy, &target, bug.test);
         std::fs::write(&path, sound)?;

@@ -1,0 +1,222 @@
+//! The arena's own end: who opens it, who leaves it last, who removes it, and whose its name is.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use faretra::proof::{Core, Mem, Process, Sys, Tables, header};
+
+use crate::race::{Race, Racer};
+use crate::script::{Stage, enter};
+use crate::sim::{Image, Name, Sim, tiny};
+use crate::sweep::{Budget, STEP_BUDGET, Stops, deaths_of_a_process, while_stopped};
+use crate::world::{Actor, Expect, PARENT, ROOM, VICTIM, at, check, ok, publish, quiet, world};
+
+const OPENER: usize = 1 << 19;
+
+/// What a process does with an arena that may end.
+#[derive(Clone, Copy)]
+pub struct End {
+    /// Shown when it fails.
+    pub name: &'static str,
+    /// What it does; nobody is attached yet.
+    pub run: fn(&Sim),
+}
+
+/// All of them.
+pub const ENDS: [End; 4] = [
+    End { name: "open, leave", run: open_and_leave },
+    End { name: "open or create, leave", run: open_or_create },
+    End { name: "remove", run: remove },
+    End { name: "open, and stay", run: open_and_stay },
+];
+
+/// Opens the arena. `None`: it has ended.
+fn open(sim: &Sim) -> Option<Actor> {
+    let tables = Tables { env: sim.clone(), geo: tiny() };
+    let seats = tables.geo.params.seats;
+    ok(Core::enter(tables, seats, Process::default(), "sim"))
+}
+
+/// A2: who has joined an arena can rely on its name, unless somebody removes it.
+fn has_its_name(sim: &Sim) {
+    let state = sim.state();
+    assert!(state.removed || state.name == Name::Ours, "A2: the arena was joined, and its name is {:?}", state.name);
+}
+
+fn open_and_leave(sim: &Sim) {
+    if let Some(actor) = open(sim) {
+        has_its_name(sim);
+        ok(actor.recover(false));
+        has_its_name(sim);
+        actor.depart();
+    }
+}
+
+fn open_and_stay(sim: &Sim) {
+    if open(sim).is_some() {
+        has_its_name(sim);
+    }
+}
+
+/// Makes a new arena of that name where this one is over.
+fn open_or_create(sim: &Sim) {
+    match open(sim) {
+        Some(actor) => {
+            has_its_name(sim);
+            actor.depart();
+        }
+        None => {
+            // A step of its own: the file system gives a name to one only.
+            sim.wake(header::NAME_BELL);
+            let mut state = sim.state();
+            if state.name == Name::Nobodys {
+                state.name = Name::Anothers;
+            }
+        }
+    }
+}
+
+fn remove(sim: &Sim) {
+    sim.state().removed = true;
+    if let Some(actor) = open(sim) {
+        ok(actor.remove_arena());
+        actor.depart();
+    }
+}
+
+/// Where an end begins.
+pub struct Beginning {
+    /// Shown when it fails.
+    pub name: &'static str,
+    /// The arena.
+    pub stage: Stage,
+    /// Whether the arena stays when nobody takes part.
+    keep: bool,
+    /// Whether its first participant lives.
+    lives: bool,
+}
+
+/// Kept and ephemeral ones, with one who lives in it, or with nobody but the dead.
+pub fn beginnings() -> Vec<Beginning> {
+    [
+        ("kept, in use", true, true),
+        ("kept, of the dead", true, false),
+        ("in use", false, true),
+        ("of the dead", false, false),
+    ]
+    .map(|(name, keep, lives)| {
+        let sim = world();
+        sim.store(header::KEEP, keep.into(), Ordering::Relaxed);
+        let first = quiet(&sim, PARENT);
+        ok(publish(&first, "x", 1, 1));
+        let expect = Expect::of(&first, &["x"]);
+        let image = if lives { sim.image() } else { sim.image_without(PARENT) };
+        Beginning { name, stage: Stage { image, expect }, keep, lives }
+    })
+    .into()
+}
+
+/// What is asked of an arena after something was killed on the way to its end. Everybody but whoever asks is dead.
+fn check_end(mut image: Image, begin: &Beginning) {
+    image.kill_all_but(OPENER);
+    let sim = Sim::of(image.clone());
+    sim.state().room = ROOM;
+    let own = sim.process(OPENER, sim.hook());
+    let found = open(&own);
+    let name = sim.state().name;
+    match found {
+        Some(actor) => {
+            assert!(begin.keep, "an ephemeral arena of the dead was joined");
+            assert_eq!(name, Name::Ours, "A2: an arena was joined that has no name");
+            actor.depart();
+            assert_eq!(sim.state().name, Name::Ours, "a kept arena went with its last participant");
+        }
+        None => {
+            assert!(!begin.keep || image.removed, "a kept arena has ended, which nobody removed");
+            assert_ne!(name, Name::Ours, "A3: the arena is over, and its name leads nowhere");
+        }
+    }
+    check(image, &begin.stage.expect);
+}
+
+/// Kills a process before each of its steps. Returns how many there were.
+pub fn kill_sweep(begin: &Beginning, end: &End) -> u64 {
+    let images = deaths_of_a_process(&enter(&begin.stage), VICTIM, end.run);
+    let points = images.len() as u64;
+    for (step, image) in images.into_iter().enumerate() {
+        at(|| format!("{}: `{}` killed before step {step}", begin.name, end.name), || check_end(image, begin));
+    }
+    points
+}
+
+/// Kills a process before every `every`-th step, and whoever comes next before each of his.
+pub fn second_order_sweep(begin: &Beginning, end: &End, every: usize) -> u64 {
+    let mut pairs = 0;
+    for (step, image) in
+        deaths_of_a_process(&enter(&begin.stage), VICTIM, end.run).into_iter().enumerate().step_by(every)
+    {
+        for next in [open_and_leave, remove] {
+            for (second, image) in deaths_of_a_process(&Sim::of(image.clone()), 60, next).into_iter().enumerate() {
+                pairs += 1;
+                let place =
+                    || format!("{}: `{}` killed before step {step}, the next before {second}", begin.name, end.name);
+                at(place, || check_end(image, begin));
+            }
+        }
+    }
+    pairs
+}
+
+/// Stops a process before each of its steps; others do everything meanwhile, each within a budget; then it goes on, or is
+/// killed there.
+pub fn stop_sweep(begin: &Beginning, end: &End) -> Stops {
+    let mut seen = Stops::default();
+    for step in 1.. {
+        let sim = enter(&begin.stage);
+        let budget = Arc::new(Budget::new(STEP_BUDGET));
+        let run = end.run;
+        let victim = move |sim: &Sim, arm: &dyn Fn()| {
+            arm();
+            run(sim);
+        };
+        let others = || {
+            for (i, other) in ENDS.iter().enumerate() {
+                budget.renew();
+                at(|| format!("meanwhile `{}`", other.name), || (other.run)(&sim.process(31 + i, budget.clone())));
+            }
+            sim.image()
+        };
+        let place = || format!("{}: `{}` stopped before step {step}", begin.name, end.name);
+        let done = at(place, || while_stopped(&sim, step, victim, others));
+        let Some(killed) = done else { break };
+        at(place, || check_end(killed, begin));
+        at(place, || check_end(sim.image(), begin));
+        seen.points += 1;
+        seen.worst = seen.worst.max(budget.worst());
+    }
+    seen
+}
+
+/// A race of ends, one of which may die.
+pub fn race(begin: &Arc<Beginning>, ends: &[End], dies: Option<(usize, u64)>) -> Race {
+    let names: Vec<_> = ends.iter().map(|end| end.name).collect();
+    let begin = begin.clone();
+    let mut race = Race {
+        name: format!("{}: {}", begin.name, names.join(" || ")),
+        stage: begin.stage.clone(),
+        racers: ends.iter().map(|end| Racer::alone(end.run)).collect(),
+        loose_before: true,
+        at_end: None,
+    };
+    let lives = begin.lives;
+    race.at_end = Some(Arc::new(move |image: &Image| {
+        // Somebody was there all the time.
+        let named = image.name == Name::Ours;
+        assert!(!lives || image.removed || named, "A2: an arena in use lost its name");
+        check_end(image.clone(), &begin);
+    }));
+    match dies {
+        Some((who, step)) => race.killing(who, step),
+        None => race,
+    }
+}

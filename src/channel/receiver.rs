@@ -1,0 +1,309 @@
+//! The receiving end: items one by one, as an iterator, or as one stream of batches.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow_array::{RecordBatch, RecordBatchReader};
+use arrow_schema::{ArrowError, SchemaRef};
+
+use crate::arena::Arena;
+use crate::channel::RecvError;
+use crate::channel::lease::{Lease, Leased};
+use crate::core::cell::End;
+use crate::core::ring::Outcome;
+use crate::core::tables::Kind;
+use crate::error::Result;
+use crate::port::{Ended, Port, Waited};
+use crate::reader::{Object, Table};
+
+impl Arena {
+    /// Returns a receiving end of the channel `name`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`](crate::Error::NotFound) if there is no object of that name;
+    /// [`Error::Mismatch`](crate::Error::Mismatch) if the object is no channel.
+    pub fn receiver(&self, name: &str) -> Result<Receiver> {
+        Ok(Receiver { port: Arc::new(Port::named(self, name, Kind::Channel, End::Receive)?) })
+    }
+
+    /// Waits until the channel `name` exists, and returns a receiving end of it. Fails with
+    /// [`Error::TimedOut`](crate::Error::TimedOut) if no such channel exists after `timeout`.
+    pub fn receiver_timeout(&self, name: &str, timeout: Duration) -> Result<Receiver> {
+        self.when_named(name, timeout, || self.receiver(name))
+    }
+}
+
+/// A receiving end of a channel. A clone is another handle to the same end. The end leaves the channel when its last clone
+/// and the last [`Lease`] that it received are dropped.
+///
+/// ```
+/// # use faretra::{Arena, MIB};
+/// # let name = format!("doc-receiver-{}", std::process::id());
+/// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
+/// # let jobs = arena.writer()?.sender("jobs", 2)?;
+/// # jobs.send(b"job".as_slice())?;
+/// let receiver = arena.receiver("jobs")?;
+/// let lease = receiver.recv()?;
+/// assert_eq!(lease.bytes()?, b"job");
+/// lease.ack();
+/// assert!(receiver.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Receiver {
+    port: Arc<Port>,
+}
+
+impl Receiver {
+    /// Receives the next item. Waits until there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Closed`] if the channel is closed and every item was acknowledged, or if it is empty and its last sender
+    /// left or died.
+    pub fn recv(&self) -> Result<Lease, RecvError> {
+        self.recv_by(None)
+    }
+
+    /// Receives the next item if there is one now, and fails with [`RecvError::Empty`] if not. The other errors are those
+    /// of [`Receiver::recv`].
+    pub fn try_recv(&self) -> Result<Lease, RecvError> {
+        match self.recv_by(Some(Duration::ZERO)) {
+            Err(RecvError::TimedOut) => Err(RecvError::Empty),
+            other => other,
+        }
+    }
+
+    /// Receives the next item. Waits for one, and fails with [`RecvError::TimedOut`] if none came after `timeout`. The
+    /// other errors are those of [`Receiver::recv`].
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<Lease, RecvError> {
+        self.recv_by(Some(timeout))
+    }
+
+    fn recv_by(&self, timeout: Option<Duration>) -> Result<Lease, RecvError> {
+        let (core, ring) = (self.port.core()?, self.port.ring);
+        let mut looks = Looks::default();
+        let taken = self.port.wait(timeout, || {
+            let mut none_out = || looks.look(|| core.outstanding(ring).is_empty());
+            let deserted = || core.is_deserted(ring, End::Send);
+            Ok(match core.try_take(ring)? {
+                Outcome::Done(taken) => Waited::Came(taken),
+                // What others have leased may come back.
+                Outcome::Closed if none_out() => Waited::Ended(Ended::Closed),
+                Outcome::NotNow if deserted() && none_out() => match core.try_take(ring)? {
+                    // The last sender may have sent something just before it left.
+                    Outcome::Done(taken) => Waited::Came(taken),
+                    Outcome::Closed => Waited::Ended(Ended::Closed),
+                    Outcome::NotNow => Waited::Ended(Ended::Deserted),
+                },
+                Outcome::Closed | Outcome::NotNow => Waited::NotYet,
+            })
+        })?;
+        match taken {
+            Waited::Came(taken) => Ok(Lease::new(&self.port, taken)?),
+            Waited::Ended(ended) => Err(ended.into()),
+            Waited::NotYet => Err(RecvError::TimedOut),
+        }
+    }
+
+    /// Returns an iterator over the items that come until the channel is closed. Asking for the next item acknowledges the
+    /// one before. Dropping the iterator returns the last item that it yielded to the channel.
+    pub fn iter(&self) -> Iter<'_> {
+        Iter { receiver: self, before: None, ended: false }
+    }
+
+    /// Returns the schema of the channel's batches. Waits until the schema is known: for ever if `timeout` is `None`.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Closed`] if the channel ended without a batch; [`RecvError::TimedOut`].
+    pub fn schema(&self, timeout: Option<Duration>) -> Result<SchemaRef, RecvError> {
+        match self.port.wait_for_schema(timeout)? {
+            Waited::Came(schema) => Ok(schema),
+            Waited::Ended(ended) => Err(ended.into()),
+            Waited::NotYet => Err(RecvError::TimedOut),
+        }
+    }
+
+    /// Returns the channel's batches as one stream. Waits until their schema is known.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Closed`] if the channel ended without a batch; [`RecvError::Failed`] with
+    /// [`Error::Mismatch`](crate::Error::Mismatch) for a channel of mixed contents, which has no schema.
+    pub fn reader(&self) -> Result<BatchReader, RecvError> {
+        self.port.expect_one_schema()?;
+        let schema = self.schema(None)?;
+        Ok(BatchReader { receiver: self.clone(), schema, item: None, ended: false })
+    }
+
+    /// Returns how many items wait to be received. Items that came back from a receiver are not counted.
+    pub fn len(&self) -> usize {
+        self.port.len()
+    }
+
+    /// Returns whether no item waits to be received. Items that came back from a receiver are not counted.
+    pub fn is_empty(&self) -> bool {
+        self.port.len() == 0
+    }
+
+    /// Returns how many items the channel has room for.
+    pub fn capacity(&self) -> usize {
+        self.port.capacity()
+    }
+}
+
+/// Keeps a waiter from looking at every object all the time.
+#[derive(Debug, Default)]
+struct Looks {
+    /// When the last look ended, and how long it took.
+    last: Option<(Instant, Duration)>,
+}
+
+impl Looks {
+    /// What `look` says, or `false` while a look would be a large part of what is done.
+    fn look(&mut self, look: impl FnOnce() -> bool) -> bool {
+        let begun = Instant::now();
+        if self.last.is_some_and(|(ended, took)| begun.duration_since(ended) < took * 20) {
+            return false;
+        }
+        let found = look();
+        let ended = Instant::now();
+        self.last = Some((ended, ended.duration_since(begun)));
+        found
+    }
+}
+
+/// An iterator over the items of a channel, made by [`Receiver::iter`].
+///
+/// Asking for the next item waits for it, and acknowledges the one before. The iterator ends when the channel is closed and
+/// drained. An error ends it too, after the error was yielded: [`RecvError::Closed`] with `clean: false`, for example, if
+/// the last sender left without closing the channel.
+///
+/// ```
+/// # use faretra::{Arena, MIB};
+/// # let name = format!("doc-channel-iter-{}", std::process::id());
+/// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
+/// # let jobs = arena.writer()?.sender("jobs", 2)?;
+/// # jobs.send(b"one".as_slice())?;
+/// # jobs.send(b"three".as_slice())?;
+/// # jobs.close();
+/// let mut bytes = 0;
+/// for item in arena.receiver("jobs")?.iter() {
+///     bytes += item?.bytes()?.len();
+/// }
+/// assert_eq!(bytes, 8);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Iter<'a> {
+    receiver: &'a Receiver,
+    before: Option<Leased>,
+    ended: bool,
+}
+
+impl Iterator for Iter<'_> {
+    type Item = Result<Object, RecvError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        if let Some(before) = self.before.take() {
+            before.acknowledge();
+        }
+        match self.receiver.recv() {
+            Ok(lease) => {
+                let (object, leased) = lease.into_parts();
+                self.before = Some(leased);
+                Some(Ok(object))
+            }
+            Err(e) => {
+                self.ended = true;
+                Some(Err(e)).filter(|e| !matches!(e, Err(RecvError::Closed { clean: true })))
+            }
+        }
+    }
+}
+
+/// The batches of a channel as one stream, made by [`Receiver::reader`].
+///
+/// Asking for a batch waits for it. When the batches of the next item are asked for, the item before is acknowledged. The
+/// stream ends when the channel is closed and drained. An error ends it too: that the last sender left without closing the
+/// channel, or an item that is no batch or table, which stays in the channel.
+///
+/// ```
+/// # use faretra::{Arena, MIB};
+/// # use faretra::arrow::arrow_array::{ArrayRef, Int64Array, RecordBatch};
+/// # use std::sync::Arc;
+/// # let name = format!("doc-channel-reader-{}", std::process::id());
+/// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
+/// # let jobs = arena.writer()?.sender("jobs", 2)?;
+/// # let column: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
+/// # let batch = RecordBatch::try_from_iter([("n", column)])?;
+/// jobs.send(&batch)?;
+/// jobs.send(&batch)?;
+/// jobs.close();
+///
+/// let mut rows = 0;
+/// for batch in arena.receiver("jobs")?.reader()? {
+///     rows += batch?.num_rows();
+/// }
+/// assert_eq!(rows, 6);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct BatchReader {
+    receiver: Receiver,
+    schema: SchemaRef,
+    /// The item that batches come from, and which of them is next.
+    item: Option<(Lease, Table, u64)>,
+    /// An error ends the stream.
+    ended: bool,
+}
+
+impl BatchReader {
+    fn step(&mut self) -> Result<Option<RecordBatch>, ArrowError> {
+        loop {
+            if let Some((_, table, next)) = &mut self.item
+                && *next < table.num_batches()
+            {
+                let batch = table.batch(*next)?;
+                *next += 1;
+                return Ok(Some(batch.record_batch().clone()));
+            }
+            if let Some((lease, table, _)) = self.item.take() {
+                drop(table);
+                lease.ack();
+            }
+            match self.receiver.recv() {
+                Ok(lease) => {
+                    let table = Table::try_from(Object::clone(&lease))?;
+                    self.item = Some((lease, table, 0));
+                }
+                Err(RecvError::Closed { clean: true }) => return Ok(None),
+                Err(e) => return Err(ArrowError::ExternalError(Box::new(e))),
+            }
+        }
+    }
+}
+
+impl Iterator for BatchReader {
+    type Item = Result<RecordBatch, ArrowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let step = self.step().transpose();
+        self.ended = !matches!(step, Some(Ok(_)));
+        step
+    }
+}
+
+impl RecordBatchReader for BatchReader {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+}

@@ -1,0 +1,173 @@
+//! The sending end.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow_array::RecordBatchReader;
+
+use crate::channel::SendError;
+use crate::core::cell::Ring;
+use crate::core::geometry::meta;
+use crate::core::ring::Outcome;
+use crate::core::sys::Sys;
+use crate::core::tables::Kind;
+use crate::error::{Error, Result};
+use crate::port::{Contents, NotBuilt, Port, RingForm, Waited, time_left};
+use crate::value::view::Sheet;
+use crate::writer::{Value, Writer};
+
+impl Writer {
+    /// Returns a sending end of the channel `name`. If there is no object of that name, makes a channel with room for
+    /// `capacity` items, whose batches have one schema.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Mismatch`] if `name` stands for an object of another kind, or for a channel of another capacity or of
+    /// [`Contents::Mixed`]; [`Error::Invalid`] for a capacity of 0 or above [`MAX_CAPACITY`](crate::channel::MAX_CAPACITY);
+    /// [`Error::NoSpace`].
+    pub fn sender(&self, name: &str, capacity: usize) -> Result<Sender> {
+        self.sender_with(name, capacity, Contents::OneSchema)
+    }
+
+    /// Returns a sending end of the channel `name`, as [`Writer::sender`] does, for batches of one schema or for any
+    /// values. Fails with [`Error::Mismatch`] if the channel exists with other contents or another capacity.
+    pub fn sender_with(&self, name: &str, capacity: usize, contents: Contents) -> Result<Sender> {
+        let form = RingForm { capacity: capacity as u64, contents };
+        let port = Port::open_or_make(self.attachment(), name, Kind::Channel, form, |core| {
+            core.draft_ring(form.capacity, contents == Contents::Mixed)
+        })?;
+        Ok(Sender { port: Arc::new(port), writer: self.clone() })
+    }
+}
+
+/// A sending end of a channel. A clone is another handle to the same end. The end leaves the channel when its last clone
+/// is dropped.
+///
+/// ```
+/// # use faretra::{Arena, MIB};
+/// # let name = format!("doc-sender-{}", std::process::id());
+/// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
+/// let jobs = arena.writer()?.sender("jobs", 2)?;
+/// jobs.send(b"first".as_slice())?;
+/// jobs.send(b"second".as_slice())?;
+/// assert_eq!((jobs.len(), jobs.capacity()), (2, 2));
+/// assert!(jobs.try_send(b"third".as_slice()).is_err());     // the channel is full
+/// jobs.close();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Sender {
+    pub(super) port: Arc<Port>,
+    pub(super) writer: Writer,
+}
+
+impl Sender {
+    /// Sends a value. Waits until there is room in the channel and in the arena.
+    ///
+    /// A `RecordBatchReader` is read to its end before its table is built. A bundle that contains a draft does not wait for
+    /// memory, because the draft already occupies some: the send fails with [`Error::NoSpace`] then.
+    ///
+    /// # Errors
+    ///
+    /// * [`SendError::Closed`] if the channel is closed, or if it is full and its last receiver left or died;
+    /// * [`SendError::NoSpace`] if the arena could never hold the value;
+    /// * [`SendError::Failed`] with [`Error::Mismatch`] for a batch of another schema than the channel's.
+    pub fn send<'a>(&self, value: impl Into<Value<'a>>) -> Result<(), SendError<'a>> {
+        self.send_by(value.into(), None)
+    }
+
+    /// Sends a value if there is room for it now, and fails with [`SendError::Full`] if the channel is full. The other
+    /// errors are those of [`Sender::send`].
+    pub fn try_send<'a>(&self, value: impl Into<Value<'a>>) -> Result<(), SendError<'a>> {
+        match self.send_by(value.into(), Some(Duration::ZERO)) {
+            Err(SendError::TimedOut(value)) => Err(SendError::Full(value)),
+            other => other,
+        }
+    }
+
+    /// Sends a value. Waits for room, and fails with [`SendError::TimedOut`] if the channel is full after `timeout`. The
+    /// other errors are those of [`Sender::send`].
+    pub fn send_timeout<'a>(&self, value: impl Into<Value<'a>>, timeout: Duration) -> Result<(), SendError<'a>> {
+        self.send_by(value.into(), Some(timeout))
+    }
+
+    /// Sends each batch of a reader as an item of its own, waiting for room as [`Sender::send`] does. Returns how many
+    /// rows were sent. The channel has the reader's schema afterwards, even if the reader yields no batch.
+    pub fn send_all(&self, reader: impl RecordBatchReader) -> Result<u64, SendError<'static>> {
+        let schema = reader.schema();
+        if let Err(e) = self.port.check_schema(&self.writer, &schema, None) {
+            return Err(self.port.not_built(Value::RecordBatches(schema, vec![]), e).into());
+        }
+        let mut rows = 0;
+        for batch in reader {
+            let batch = batch.map_err(Error::from)?;
+            rows += batch.num_rows() as u64;
+            match self.port.build(&self.writer, Value::Batch(&batch), None) {
+                Ok((sheet, schema)) => self.send_by(Value::copied(sheet, schema), None)?,
+                Err(NotBuilt::NoSpace { error, .. }) => {
+                    let value = Value::RecordBatches(batch.schema(), vec![batch.clone()]);
+                    return Err(self.port.not_built(value, *error).into());
+                }
+                Err(NotBuilt::Failed(error)) => return Err(error.into()),
+            }
+        }
+        Ok(rows)
+    }
+
+    pub(super) fn send_by<'a>(&self, value: Value<'a>, timeout: Option<Duration>) -> Result<(), SendError<'a>> {
+        let until = timeout.and_then(|t| Instant::now().checked_add(t));
+        // What does not fit now need not be copied first.
+        if timeout.is_some_and(|t| t.is_zero()) && !self.has_room_now()? {
+            return Err(match self.port.ended()? {
+                Some(ended) => SendError::closed(value, ended),
+                None => SendError::Full(value),
+            });
+        }
+        let (mut sheet, schema) = self.port.build(&self.writer, value, until)?;
+        match self.port.wait_to_put(time_left(until), || sheet.send(self.port.ring))? {
+            Waited::Came(()) => Ok(()),
+            Waited::Ended(ended) => Err(SendError::closed(Value::copied(sheet, schema), ended)),
+            Waited::NotYet => Err(SendError::TimedOut(Value::copied(sheet, schema))),
+        }
+    }
+
+    fn has_room_now(&self) -> Result<bool> {
+        let (core, ring) = (self.port.core()?, self.port.ring);
+        let room = || Ok((!core.is_full(ring)).then_some(()).into());
+        Ok(matches!(self.port.wait(Some(Duration::ZERO), room)?, Waited::Came(())))
+    }
+
+    /// Closes the channel: nothing more can be sent, by anybody. Receivers get the items that are there, and then
+    /// [`RecvError::Closed`](crate::RecvError::Closed) with `clean: true`.
+    pub fn close(&self) {
+        if let Ok(core) = self.port.core() {
+            core.close_ring(self.port.ring);
+        }
+    }
+
+    /// Returns how many items wait to be received. Items that came back from a receiver are not counted.
+    pub fn len(&self) -> usize {
+        self.port.len()
+    }
+
+    /// Returns whether no item waits to be received.
+    pub fn is_empty(&self) -> bool {
+        self.port.len() == 0
+    }
+
+    /// Returns how many items the channel has room for.
+    pub fn capacity(&self) -> usize {
+        self.port.capacity()
+    }
+}
+
+impl Sheet {
+    /// Sends it; unless that is done it still is a draft.
+    fn send(&mut self, ring: Ring) -> Result<Outcome<()>> {
+        self.offer(|core, draft| {
+            core.set_meta(draft.id, meta::TIME, Sys::now(&core.env));
+            let outcome = core.try_send(ring, draft)?;
+            Ok((outcome == Outcome::Done(()), outcome))
+        })
+    }
+}

@@ -1,0 +1,350 @@
+//! The words of channels and feeds: cells, positions, who is at the ends. Read here; teardown empties them.
+//!
+//! A channel or feed is an object of a shared zone. Its cells are places; the item at position `p` lies in cell
+//! `p % cells`, and the cell's turn says of which lap it is and whether it is there:
+//!
+//! ```text
+//! channel   cell turn 2*lap        empty, waits for the item of that lap
+//!                     2*lap + 1    has it
+//!                     dead         nothing comes here any more: the channel is closed
+//! feed      cell turn lap          the item of the lap before (none in lap 0): the next may replace it
+//!                     lap + 1      has the item of that lap
+//! an item's word HOME(channel, RING | position)
+//! ```
+//!
+//! Who sends and who receives is written in a word for each participant and end, by that participant: `incarnation
+//! | handles`. A dead participant's words are void.
+//!
+//! What is done with them is in [`crate::core::ring`] (channels, Q1 to Q6) and [`crate::core::broadcast`] (feeds, F1 to F4).
+
+use std::ops::Range;
+use std::sync::atomic::Ordering::{Acquire, SeqCst};
+
+use crate::core::geometry::{Set, meta, ring};
+use crate::core::mem::Load;
+use crate::core::seat::{Core, Env};
+use crate::core::tables::{Kind, Tables};
+use crate::core::word::{Id, Life, Owner, Place, SeatState, State, TURNS, Ticket, Turn};
+use crate::error::{Error, Result};
+
+/// Most cells of a ring.
+pub const MAX_CELLS: u64 = 1 << 16;
+/// In the turn of a [`Life`] word: it is a position of a ring, modulo this.
+pub(super) const RING: u64 = TURNS / 2;
+
+/// The two ends of a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Send,
+    Receive,
+}
+
+/// A ring whose object is pinned and was checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Ring {
+    pub id: Id,
+    at: u64,
+    seats: u64,
+    pub cells: u64,
+    /// A feed has subscribers, each with a lease and a position; a channel has none.
+    subscribers: u64,
+    is_feed: bool,
+}
+
+impl Ring {
+    pub(super) fn word(&self, word: u64) -> u64 {
+        self.at + word * 8
+    }
+
+    /// The bell that is rung for those who wait at an end.
+    pub fn bell(&self, end: End) -> u64 {
+        self.word(match end {
+            End::Send => ring::SENDERS_BELL,
+            End::Receive => ring::RECEIVERS_BELL,
+        })
+    }
+
+    pub(super) fn presence(&self, end: End, seat: u64) -> u64 {
+        self.word(ring::PRESENCE + end as u64 * self.seats + seat)
+    }
+
+    pub fn is_feed(&self) -> bool {
+        self.is_feed
+    }
+
+    /// How many items it has room for. In a feed, one cell is left for the end.
+    pub fn capacity(&self) -> u64 {
+        self.cells - u64::from(self.is_feed)
+    }
+
+    pub fn subscriber_count(&self) -> u64 {
+        self.subscribers
+    }
+
+    /// The first of the leases of a feed's subscribers; behind them lie their positions.
+    pub fn subscribers(&self) -> u64 {
+        self.word(ring::PRESENCE + 2 * self.seats)
+    }
+
+    pub fn cell(&self, position: u64) -> u64 {
+        self.word(ring::PRESENCE + 2 * (self.seats + self.subscribers) + position % self.cells)
+    }
+
+    fn lap(&self, position: u64) -> u64 {
+        position / self.cells
+    }
+
+    /// How far a cell's turn is from that of the empty cell of a position's lap: negative before it.
+    pub fn ahead(&self, cell: Place, position: u64) -> i64 {
+        // In a feed nothing is taken: a cell changes once a lap.
+        let first = if self.is_feed { self.lap(position) } else { 2 * self.lap(position) };
+        let distance = cell.turn().wrapping_sub(first) % TURNS;
+        if distance < RING { distance as i64 } else { distance as i64 - TURNS as i64 }
+    }
+
+    pub fn at(&self, position: u64) -> Turn {
+        Turn { container: self.id, turn: RING | (position % RING) }
+    }
+
+    /// Bytes of a ring of so many cells and subscribers in an arena of so many seats.
+    pub(super) fn bytes(cells: u64, subscribers: u64, seats: u64) -> u64 {
+        (ring::PRESENCE + 2 * (seats + subscribers) + cells) * 8
+    }
+}
+
+/// The low bits of an object's target: its container, plus one. Above them, the turn of a position.
+pub(super) const TARGET_BITS: u32 = Id::BITS + 1;
+const TARGET: u64 = (1 << TARGET_BITS) - 1;
+
+impl<E: Load> Tables<E> {
+    /// The ring of an object, checked against its slot.
+    pub fn ring_of(&self, id: Id) -> Result<Ring> {
+        let at = self.payload(id);
+        let cells = self.env.load(at + ring::CELLS * 8, Acquire);
+        let subscribers = self.env.load(at + ring::SUBSCRIBERS * 8, Acquire);
+        let seats = self.geo.params.seats;
+        let (zone, _) = self.slot(id);
+        let kind = self.kind(id)?;
+        let fits = (1..=MAX_CELLS + 1).contains(&cells)
+            && subscribers <= MAX_CELLS
+            && Ring::bytes(cells, subscribers, seats) <= zone.size();
+        if !kind.is_ring() || zone.set != Set::Shared || !fits {
+            return Err(Error::damaged(format!("{id} is no channel or feed, or says it has {cells} cells")));
+        }
+        Ok(Ring { id, at, seats, cells, subscribers, is_feed: kind == Kind::Feed })
+    }
+
+    pub(super) fn ring_word(&self, ring: Ring, word: u64) -> u64 {
+        self.env.load(ring.word(word), SeqCst)
+    }
+
+    /// The position that an item's word or target speaks of: the last one that looks like that.
+    pub(super) fn position(&self, ring: Ring, turn: u64) -> u64 {
+        // The tail may be behind by as many as are sending.
+        let last = self.ring_word(ring, ring::TAIL).wrapping_add(self.geo.params.seats * 64);
+        last.wrapping_sub(last.wrapping_sub(turn) % RING)
+    }
+
+    /// The position that a turn speaks of, if its container is a ring.
+    pub(super) fn ring_position(&self, at: Turn) -> Option<(Ring, u64)> {
+        if at.turn & RING == 0 || at.container.0 < Id::FIRST {
+            return None;
+        }
+        let ring = self.ring_of(self.object(at.container).ok()?).ok()?;
+        Some((ring, self.position(ring, at.turn % RING)))
+    }
+
+    /// Whether the cell of that position has the object. `None`: `at` is no position of a ring.
+    pub fn is_in_cell(&self, id: Id, at: Turn) -> Option<bool> {
+        let (ring, position) = self.ring_position(at)?;
+        let cell = self.place(ring.cell(position));
+        Some(cell.object() == Some(id) && ring.ahead(cell, position) == 1)
+    }
+
+    /// The position that an object is aimed at.
+    pub(super) fn target_of(&self, id: Id) -> Option<Turn> {
+        let target = self.env.load(self.geo.meta(id, meta::TARGET), Acquire);
+        let container = u32::try_from((target & TARGET).checked_sub(1)?).ok().map(Id)?;
+        Some(Turn { container, turn: target >> TARGET_BITS })
+    }
+
+    /// The channel that an item goes back to, and its position there or 0.
+    pub(super) fn return_of(&self, id: Id, ticket: Ticket) -> Option<(Id, u64)> {
+        let target = self.env.load(self.geo.meta(id, meta::TARGET), Acquire);
+        let (channel, at) = match ticket.is_forwarded() {
+            true => (self.env.load(self.geo.meta(id, meta::FROM), Acquire), 0),
+            false => (target & TARGET, target >> TARGET_BITS),
+        };
+        let channel = u32::try_from(channel.checked_sub(1)?).ok().map(Id)?;
+        Some((self.object(channel).ok()?, at))
+    }
+
+    /// Whether an item that is leased or BACK has a channel to go back to.
+    pub fn has_a_channel(&self, id: Id, ticket: Ticket) -> bool {
+        let channel = self.return_of(id, ticket).map(|(channel, _)| channel);
+        channel.is_some_and(|c| self.ring_of(c).is_ok() && self.life(c, SeqCst) != Life::FREE)
+    }
+
+    /// Items that came out of a ring and may come back: leased, BACK, or on their way elsewhere. With the words
+    /// that say so, whose tickets make a swap against them exact.
+    pub fn outstanding(&self, ring: Ring) -> Vec<(Id, Life)> {
+        let zones = self.geo.zones.iter().filter(|z| z.set == Set::Payload);
+        let ids = zones.flat_map(|z| (0..self.used(z)).map(|slot| z.id(slot)));
+        let of_ring = |id: Id| {
+            let word = self.life(id, SeqCst);
+            let is = match word.state() {
+                Some(State::Leased(t) | State::Back(t)) => self.return_of(id, t).is_some_and(|(c, _)| c == ring.id),
+                Some(State::Draft(t)) => {
+                    self.return_of(id, t.forwarded(true)).is_some_and(|(c, _)| c == ring.id)
+                        && self.target_of(id).is_none_or(|at| self.is_in_cell(id, at) != Some(true))
+                }
+                _ => false,
+            };
+            is.then_some((id, word))
+        };
+        ids.filter_map(of_ring).collect()
+    }
+
+    /// Items that are in cells, or were a moment ago.
+    pub fn depth(&self, ring: Ring) -> u64 {
+        if ring.is_feed {
+            return self.items_end(ring).min(ring.capacity());
+        }
+        let head = self.ring_word(ring, ring::HEAD);
+        self.ring_word(ring, ring::TAIL).saturating_sub(head).min(ring.cells)
+    }
+
+    /// Items that were sent so far.
+    pub fn sent(&self, ring: Ring) -> u64 {
+        self.ring_word(ring, ring::TAIL)
+    }
+
+    /// Whether its batches may have different schemas.
+    pub fn is_mixed(&self, ring: Ring) -> bool {
+        self.ring_word(ring, ring::MIXED) != 0
+    }
+
+    pub fn is_closed(&self, ring: Ring) -> bool {
+        self.ring_word(ring, ring::CLOSED) != 0
+    }
+
+    /// Who is at an end: participants that are not known to be dead.
+    pub fn present(&self, ring: Ring, end: End) -> Vec<Owner> {
+        let seats = 0..self.seats_used();
+        seats.filter_map(|seat| self.is_present(ring, end, seat)).collect()
+    }
+
+    fn is_present(&self, ring: Ring, end: End, seat: u64) -> Option<Owner> {
+        let word = self.env.load(ring.presence(end, seat), SeqCst);
+        let state = self.seat(seat);
+        let owner = Owner { seat: seat as u8, incarnation: (word >> 32) as u32 };
+        let is = word as u32 != 0 && state.may_pin() && state.incarnation() == owner.incarnation;
+        is.then_some(owner)
+    }
+
+    /// Whether there was anybody at an end, ever, and nobody is now.
+    pub fn is_deserted(&self, ring: Ring, end: End) -> bool {
+        let ever = self.ring_word(ring, ring::EVER) >> end as u64 & 1 != 0;
+        ever && !(0..self.seats_used()).any(|seat| self.is_present(ring, end, seat).is_some())
+    }
+
+    /// Whether somebody at an end was found dead, and what it had is not settled yet.
+    pub fn is_somebody_buried(&self, ring: Ring, end: End) -> bool {
+        (0..self.seats_used()).any(|seat| {
+            let word = self.env.load(ring.presence(end, seat), SeqCst);
+            let state = self.seat(seat);
+            let same = state.incarnation() == (word >> 32) as u32;
+            word as u32 != 0 && same && state.state() == Some(SeatState::Dead)
+        })
+    }
+
+    /// Whether the next item has no room: that of the lap before is in its cell, and was not taken.
+    pub fn is_full(&self, ring: Ring) -> bool {
+        let tail = self.ring_word(ring, ring::TAIL);
+        let cell = self.place(ring.cell(tail));
+        let waits = |id| self.is_waiting(id, ring.at(tail.wrapping_sub(ring.cells)));
+        let item = cell.object().and_then(|id| self.object(id).ok());
+        !cell.is_dead() && ring.ahead(cell, tail) < 0 && item.is_some_and(waits)
+    }
+
+    /// Whether an item that a cell names was not taken: at home there, or a draft whose sender has not settled.
+    pub(super) fn is_waiting(&self, id: Id, at: Turn) -> bool {
+        let word = self.life(id, SeqCst);
+        word == Life::home(at) || matches!(word.state(), Some(State::Draft(_)))
+    }
+
+    /// The next position, as far as it is known: never too high.
+    pub fn next_position(&self, ring: Ring) -> u64 {
+        let mut tail = self.sent(ring);
+        // No more than a lap: a damaged word must not keep us.
+        for _ in 0..ring.cells {
+            if ring.ahead(self.place(ring.cell(tail)), tail) < 1 {
+                break;
+            }
+            tail = tail.wrapping_add(1);
+        }
+        tail
+    }
+
+    /// The position behind the last item, which is how many were appended: the next one's, or the end's.
+    pub fn items_end(&self, ring: Ring) -> u64 {
+        let (next, ended) = self.next_and_ended(ring);
+        next - u64::from(ended)
+    }
+
+    /// The positions of what a feed holds, of one moment. The first is the oldest that a subscriber may begin at.
+    pub fn held(&self, ring: Ring) -> Range<u64> {
+        // The end takes no item's place.
+        let end = self.items_end(ring);
+        end.saturating_sub(ring.capacity())..end
+    }
+
+    /// Whether a feed was closed.
+    pub fn has_ended(&self, ring: Ring) -> bool {
+        ring.is_feed() && self.next_and_ended(ring).1
+    }
+
+    /// The next position, and whether the last item is the end.
+    fn next_and_ended(&self, ring: Ring) -> (u64, bool) {
+        let next = self.next_position(ring);
+        let Some(last) = next.checked_sub(1) else { return (next, false) };
+        let cell = self.place(ring.cell(last));
+        let ended = self.is_end(cell);
+        // What has been replaced since was not the end (F3), whatever its memory is by now.
+        (next, ended && self.place(ring.cell(last)) == cell && ring.ahead(cell, last) == 1)
+    }
+
+    /// Whether a cell has the end of its feed: said of the item that it has, and only while it has that.
+    pub(super) fn is_end(&self, cell: Place) -> bool {
+        let id = cell.object().and_then(|id| self.object(id).ok());
+        id.is_some_and(|id| self.kind(id).is_ok_and(|kind| kind == Kind::End))
+    }
+}
+
+impl<E: Env> Core<E> {
+    /// Q6: what is in the cells of a channel that we free, and what came from it and is nobody's.
+    pub(crate) fn drop_items(&self, dying: Id, todo: &mut Vec<Id>) {
+        let Ok(ring) = self.ring_of(dying) else { return };
+        self.putting(|| {
+            for index in 0..ring.cells {
+                let off = ring.cell(index);
+                let cell = self.place(off);
+                let Some(id) = cell.object().and_then(|id| self.object(id).ok()) else { continue };
+                if !cell.is_dead() && self.env.cas(off, cell.0, Place::at(None, cell.turn() + 1).0, SeqCst).is_ok() {
+                    let word = self.life(id, SeqCst);
+                    if matches!(word.state(), Some(State::Home(at)) if at.container == dying && at.turn & RING != 0) {
+                        self.turn_life(id, word, Life::LOOSE);
+                    }
+                    todo.push(id);
+                }
+            }
+        });
+        // Who lives and has a lease of it pins it: these are of the dead.
+        for (id, word) in self.outstanding(ring) {
+            if self.turn_life(id, word, Life::LOOSE) {
+                todo.push(id);
+            }
+        }
+        self.drop_place(dying, todo);
+    }
+}

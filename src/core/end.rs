@@ -1,0 +1,169 @@
+//! The arena's own end: who takes its name away, and who may still join.
+//!
+//! A kept arena stays until it is removed. An ephemeral one goes with its last participant, also when all were killed:
+//! whoever opens or lists it next prunes it. All of that races on one word of the header, [`ArenaLife`]:
+//!
+//! ```text
+//! OPEN --c1--> CLOSING(me) --c3: unlink, c4--> GONE
+//!   ^_____c2: somebody is there____/              ^
+//!    \___c6: it has its name still___ CLOSING(me) _/ c6: it has none
+//!                                         ^___ c5 __ CLOSING(dead)
+//!
+//! leave   c1 CAS OPEN -> CLOSING(me)     c2 look at the seats: somebody? -> OPEN
+//!         c3 take the name away          c4 CLOSING(me) -> GONE
+//! join    o1 show ourselves: JOINING     o2 CLOSING? wait for the outcome; its owner is dead? c5, c6
+//!         o3 nobody LIVE and ephemeral? its time is over: c1 to c4
+//!         o4 LIVE                        o5 as o2: OPEN? we have joined.  Else it is over, and we leave
+//! ```
+//!
+//! # Invariants
+//!
+//! * A1: only who holds CLOSING takes the name away; while that one lives, nobody else does. So a slow unlink
+//!   cannot hit a new arena of the same name.
+//! * A2: a joiner shows itself before it reads the word; a closer sets CLOSING before it looks at the seats. One of them
+//!   sees the other: an arena that somebody has joined loses its name to a removal only.
+//! * A3: a CLOSING left by a dead closer is taken over by the next who meets it. What has its name still is OPEN again:
+//!   the dead one may not have looked at the seats (c2). Whether its time is over is asked anew, in o3.
+//!
+//! # Death
+//!
+//! Before c1: an ephemeral arena without participants, pruned by the next who opens it (o3). At c1 to c4: CLOSING(dead), with
+//! or without its name, which c5 and c6 settle; a removal that was killed before c3 has removed nothing. A stopped closer keeps
+//! joiners waiting for [`PATIENCE`]; then they are told that the arena ends, and it does when he goes on.
+
+use std::sync::atomic::Ordering::{Acquire, SeqCst};
+
+use crate::core::geometry::header;
+use crate::core::mem::Load;
+use crate::core::seat::{Core, Env};
+use crate::core::sys::Process;
+use crate::core::tables::Tables;
+use crate::core::word::{ArenaLife, SeatState};
+use crate::error::Result;
+
+/// Pauses, of a millisecond each, of one who waits for a closer to finish or to change its mind.
+pub const PATIENCE: u32 = 500;
+
+impl<E: Load> Tables<E> {
+    fn arena_life(&self) -> ArenaLife {
+        ArenaLife(self.env.load(header::LIFE, SeqCst))
+    }
+
+    /// Whether the arena stays when nobody uses it.
+    pub fn is_kept(&self) -> bool {
+        self.env.load(header::KEEP, Acquire) != 0
+    }
+}
+
+impl<E: Env> Core<E> {
+    /// o1-o5: attaches to an arena that others may be ending. `None`: it has ended, or is about to.
+    pub fn enter(tables: Tables<E>, seats: u64, process: Process, command: &str) -> Result<Option<Core<E>>> {
+        let Some(core) = Core::attach(tables, seats, process, command, Core::may_enter)? else { return Ok(None) };
+        // A2: we were seen, or see that it is over.
+        match core.outlives_closing() {
+            Ok(true) => Ok(Some(core)),
+            over => {
+                core.detach();
+                over.map(|_| None)
+            }
+        }
+    }
+
+    /// Leaves; the last of an ephemeral arena takes its name away. Everything that was held here must have been let go.
+    pub fn depart(&self) {
+        if !self.is_kept() {
+            let present = [SeatState::Claim, SeatState::Joining, SeatState::Live, SeatState::Leaving];
+            // If the unlink fails, the next who opens it prunes it.
+            let _ = self.close(|core| core.sees_others(&present));
+        }
+        // A name that is dead and still listed, for want of memory: whoever comes next would not look for it.
+        if self.was_putting(self.me()) {
+            let _ = self.recover(true);
+        }
+        self.detach();
+    }
+
+    /// Leaves, and does not look whether others stay. Everything that was held here must have been let go.
+    pub fn detach(&self) {
+        self.return_stash();
+        self.leave_seat();
+    }
+
+    /// Takes the arena's name away, whoever takes part. `false`: a closer was in the way for as long as we had patience.
+    pub fn remove_arena(&self) -> Result<bool> {
+        for _ in 0..PATIENCE {
+            if self.close(|_| Ok(false))? || self.arena_life() == ArenaLife::GONE {
+                return Ok(true);
+            }
+            if !self.outlives_closing()? {
+                return Ok(self.arena_life() == ArenaLife::GONE);
+            }
+        }
+        Ok(false)
+    }
+
+    /// o2, o3, as one who is JOINING: whether there is an arena to join.
+    fn may_enter(&self) -> Result<bool> {
+        if !self.outlives_closing()? {
+            return Ok(false);
+        }
+        if self.is_kept() || self.sees_others(&[SeatState::Live])? {
+            return Ok(true);
+        }
+        // Everybody is gone: its time is over, unless somebody became LIVE just now.
+        Ok(!self.close(|core| core.sees_others(&[SeatState::Live]))?)
+    }
+
+    /// o2: waits while the arena is CLOSING. `false`: it is gone, or a closer keeps it.
+    fn outlives_closing(&self) -> Result<bool> {
+        let mut pauses = 0;
+        loop {
+            let word = self.arena_life();
+            let Some(owner) = word.closer() else { return Ok(word == ArenaLife::OPEN) };
+            if self.is_gone(owner) {
+                // A3: c5, c6.
+                let mine = ArenaLife::closing(self.me());
+                if self.turn_arena(word, mine) {
+                    self.turn_arena(mine, if self.env.has_name() { ArenaLife::OPEN } else { ArenaLife::GONE });
+                }
+            } else if pauses == PATIENCE {
+                return Ok(false);
+            } else {
+                pauses += 1;
+                self.env.pause();
+            }
+        }
+    }
+
+    /// c1-c4: takes the name away, unless `keep` finds a reason not to. Returns whether it is gone by us.
+    fn close(&self, keep: impl FnOnce(&Core<E>) -> Result<bool>) -> Result<bool> {
+        if !self.turn_arena(ArenaLife::OPEN, ArenaLife::closing(self.me())) {
+            return Ok(false);
+        }
+        // What cannot be read may be somebody.
+        if keep(self).unwrap_or(true) {
+            self.turn_arena(ArenaLife::closing(self.me()), ArenaLife::OPEN);
+            return Ok(false);
+        }
+        self.finish_closing()?;
+        Ok(true)
+    }
+
+    /// c3, c4.
+    fn finish_closing(&self) -> Result<()> {
+        self.env.unlink()?;
+        self.turn_arena(ArenaLife::closing(self.me()), ArenaLife::GONE);
+        Ok(())
+    }
+
+    fn turn_arena(&self, old: ArenaLife, new: ArenaLife) -> bool {
+        self.env.cas(header::LIFE, old.0, new.0, SeqCst).is_ok()
+    }
+
+    /// Whether anybody else who is not proved dead has a seat in one of these states.
+    fn sees_others(&self, states: &[SeatState]) -> Result<bool> {
+        let occupants = self.occupants()?;
+        let mut others = occupants.iter().filter(|o| o.owner != self.me() && states.contains(&o.state));
+        Ok(others.any(|o| !self.env.is_gone(o.owner, o.process)))
+    }
+}

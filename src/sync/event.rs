@@ -1,0 +1,118 @@
+//! Flags that processes wait for.
+
+use std::time::Duration;
+
+use crate::arena::Arena;
+use crate::core::geometry::lock;
+use crate::core::lock::Form;
+use crate::core::tables::Kind;
+use crate::error::{Result, in_time};
+use crate::held::Keeper;
+use crate::sync::Handle;
+
+/// How an [`Event`] is reset.
+///
+/// ```
+/// use faretra::sync::Reset;
+/// # let name = format!("doc-reset-{}", std::process::id());
+/// # let arena = faretra::Arena::options().keep(false).create(&name)?;
+/// let (started, ticket) = (arena.event("started", Reset::Manual)?, arena.event("ticket", Reset::Auto)?);
+/// started.set()?;
+/// assert!(started.try_wait()? && started.try_wait()?);
+/// ticket.set()?;
+/// assert!(ticket.try_wait()? && !ticket.try_wait()?);
+/// # Ok::<(), faretra::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reset {
+    /// The event stays set until [`Event::reset`]: everybody who waits goes on.
+    Manual,
+    /// One waiter goes on, and resets the event.
+    Auto,
+}
+
+impl Arena {
+    /// Returns the event `name`. Makes one that is not set if there is no object of that name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Mismatch`] if `name` stands for an object of another kind, or for an event with another [`Reset`].
+    pub fn event(&self, name: &str, reset: Reset) -> Result<Event> {
+        let form = Form { kind: Kind::Event, leases: 0, size: (reset == Reset::Auto).into(), slots: 0 };
+        let says = |f: &Form| format!("an event that {}", if f.size == 1 { "resets itself" } else { "stays set" });
+        let handle = Handle::open_or_make(self, name, form, says, |_, _| {})?;
+        Ok(Event { handle, reset })
+    }
+}
+
+/// A flag that processes wait for.
+///
+/// ```
+/// use faretra::sync::Reset;
+/// # let name = format!("doc-event-{}", std::process::id());
+/// # let arena = faretra::Arena::options().keep(false).create(&name)?;
+/// let ready = arena.event("ready", Reset::Manual)?;        // the same in every process
+/// assert!(!ready.try_wait()?);
+/// ready.set()?;
+/// ready.wait()?;
+/// ready.reset()?;
+/// assert!(!ready.is_set()?);
+/// # Ok::<(), faretra::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Event {
+    handle: Handle,
+    reset: Reset,
+}
+
+impl Event {
+    /// Sets the event, and wakes those who wait for it.
+    #[inline]
+    pub fn set(&self) -> Result<()> {
+        let core = self.handle.core()?;
+        core.set_event(self.handle.id());
+        Ok(())
+    }
+
+    /// Resets the event: those who wait after this wait for the next [`Event::set`].
+    pub fn reset(&self) -> Result<()> {
+        let core = self.handle.core()?;
+        core.store_word(core.lock_word(self.handle.id(), lock::STATE), 0);
+        Ok(())
+    }
+
+    /// Returns whether the event is set at this moment, and does not reset it.
+    #[inline]
+    pub fn is_set(&self) -> Result<bool> {
+        let core = self.handle.core()?;
+        Ok(core.pass_event(self.handle.id(), false))
+    }
+
+    /// Waits until the event is set. Resets an event of [`Reset::Auto`].
+    pub fn wait(&self) -> Result<()> {
+        self.pass(None)
+    }
+
+    /// Returns whether the event is set now. Resets an event of [`Reset::Auto`] that is set.
+    pub fn try_wait(&self) -> Result<bool> {
+        Ok(in_time(self.pass(Some(Duration::ZERO)))?.is_some())
+    }
+
+    /// Waits until the event is set, as [`Event::wait`] does. Fails with [`Error::TimedOut`] if the event is not set after
+    /// `timeout`.
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<()> {
+        self.pass(Some(timeout))
+    }
+
+    fn pass(&self, timeout: Option<Duration>) -> Result<()> {
+        let core = self.handle.core()?;
+        let (id, resets) = (self.handle.id(), self.reset == Reset::Auto);
+        let bell = core.lock_word(id, lock::BELL);
+        core.wait(bell, timeout, || {}, || Ok(core.pass_event(id, resets).then_some(())))
+    }
+}
+
+const _: fn() = || {
+    fn shared<T: Send + Sync>() {}
+    shared::<Event>();
+};

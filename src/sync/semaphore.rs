@@ -1,0 +1,170 @@
+//! Counting semaphores.
+
+use std::time::Duration;
+
+use crate::arena::Arena;
+use crate::core::lease::Leases;
+use crate::core::lock::Form;
+use crate::core::tables::Kind;
+use crate::core::word::State;
+use crate::error::{Error, Result, in_time};
+use crate::held::{Held, Keeper};
+use crate::sync::{Handle, Lent, MAX_PERMITS, keep};
+
+impl Arena {
+    /// Returns the semaphore `name`. Makes one with `permits` free permits if there is no object of that name; it never has
+    /// more than that.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Mismatch`] if `name` stands for an object of another kind, or for a semaphore with another number of
+    /// permits; [`Error::Invalid`] for 0 permits or more than [`MAX_PERMITS`].
+    pub fn semaphore(&self, name: &str, permits: u32) -> Result<Semaphore> {
+        self.semaphore_with(name, permits, permits)
+    }
+
+    /// Returns the semaphore `name`. Makes one with `initial` free permits if there is no object of that name; it never has
+    /// more than `capacity`. [`Semaphore::release`] raises the number of free permits. Errors are those of
+    /// [`Arena::semaphore`].
+    pub fn semaphore_with(&self, name: &str, initial: u32, capacity: u32) -> Result<Semaphore> {
+        if !(1..=MAX_PERMITS).contains(&capacity) || initial > capacity {
+            return Err(Error::invalid(format!(
+                "a semaphore has 1 to {MAX_PERMITS} permits and as many free at first at most, not {capacity} and {initial}"
+            )));
+        }
+        let form = Form { kind: Kind::Semaphore, leases: capacity.into(), size: 0, slots: 0 };
+        let says = |f: &Form| format!("a semaphore of {} permits", f.leases);
+        let handle = Handle::open_or_make(self, name, form, says, |core, id| {
+            if let Ok(Some(leases)) = core.leases_of(id) {
+                core.fill_permits(leases, initial.into());
+            }
+        })?;
+        let leases = handle.core()?.leases_of(handle.id())?;
+        let leases = leases.ok_or_else(|| Error::damaged(format!("the semaphore `{name}` has no permits")))?;
+        Ok(Semaphore { handle, leases })
+    }
+}
+
+/// A counting semaphore, bounded by its number of permits.
+///
+/// A [`Permit`] belongs to the process that acquired it and comes back when it is dropped or its process dies. A semaphore
+/// can also count something else than its holders: [`Permit::forget`] uses a permit up, and [`Semaphore::release`], in any
+/// process, makes a permit free that was used up.
+///
+/// ```
+/// # let name = format!("doc-semaphore-{}", std::process::id());
+/// # let arena = faretra::Arena::options().keep(false).create(&name)?;
+/// let gpus = arena.semaphore("gpus", 2)?;                  // the same in every process
+/// let (first, second) = (gpus.acquire()?, gpus.acquire()?);
+/// assert!(gpus.try_acquire()?.is_none());
+/// drop(first);
+/// assert_eq!(gpus.available()?, 1);
+/// # drop(second);
+/// # Ok::<(), faretra::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Semaphore {
+    handle: Handle,
+    leases: Leases,
+}
+
+impl Semaphore {
+    /// Waits until a permit is free, and takes it.
+    #[inline]
+    pub fn acquire(&self) -> Result<Permit<'_>> {
+        self.take(None)
+    }
+
+    /// Takes a permit if one is free now, and returns `None` if not.
+    #[inline]
+    pub fn try_acquire(&self) -> Result<Option<Permit<'_>>> {
+        in_time(self.take(Some(Duration::ZERO)))
+    }
+
+    /// Waits until a permit is free, and takes it. Fails with [`Error::TimedOut`] if no permit is free after `timeout`.
+    pub fn acquire_timeout(&self, timeout: Duration) -> Result<Permit<'_>> {
+        self.take(Some(timeout))
+    }
+
+    #[inline]
+    fn take(&self, timeout: Option<Duration>) -> Result<Permit<'_>> {
+        let core = self.handle.core()?;
+        let lease = match core.lease_free(self.leases) {
+            Some(lease) => lease,
+            None => core.lease(self.leases, timeout)?,
+        };
+        Ok(Permit { held: Held::permit(Lent::Here(&self.handle), lease) })
+    }
+
+    /// Makes a permit free that was used up.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if no permit was used up: a semaphore never has more permits than it was made with.
+    pub fn release(&self) -> Result<()> {
+        let core = self.handle.core()?;
+        if core.add_permit(self.leases) {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "the semaphore has {} permits and none was used up: nothing to release",
+            self.leases.count
+        )))
+    }
+
+    /// Returns how many permits are free at this moment.
+    pub fn available(&self) -> Result<u32> {
+        let core = self.handle.core()?;
+        Ok(core.count_leases(self.leases, |state| matches!(state, State::Free | State::Back(_))) as u32)
+    }
+
+    /// Returns the number of permits that the semaphore was made with.
+    pub fn capacity(&self) -> u32 {
+        self.leases.count as u32
+    }
+}
+
+/// A permit of a [`Semaphore`]. Dropping the permit makes it free again.
+///
+/// ```
+/// # let name = format!("doc-permit-{}", std::process::id());
+/// # let arena = faretra::Arena::options().keep(false).create(&name)?;
+/// let tickets = arena.semaphore("tickets", 2)?;
+/// tickets.acquire()?.forget();                             // sold: not free when this process ends
+/// let kept = tickets.acquire()?.into_owned();              // can be kept beside `tickets`
+/// assert!(!kept.recovered());
+/// drop(kept);
+/// assert_eq!(tickets.available()?, 1);
+/// tickets.release()?;                                      // the one that was sold
+/// assert_eq!(tickets.available()?, 2);
+/// # Ok::<(), faretra::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping the permit gives it back at once"]
+pub struct Permit<'a> {
+    held: Held<Lent<'a>>,
+}
+
+impl Permit<'_> {
+    /// Returns whether the process that had this permit before died with it.
+    pub fn recovered(&self) -> bool {
+        self.held.recovered()
+    }
+
+    /// Uses the permit up: it belongs to nobody until somebody calls [`Semaphore::release`].
+    pub fn forget(self) {
+        self.held.use_up();
+    }
+
+    /// Turns the permit into one that owns its handle, so that it can be kept beside the semaphore or sent to another
+    /// thread.
+    pub fn into_owned(self) -> Permit<'static> {
+        Permit { held: keep(self.held) }
+    }
+}
+
+const _: fn() = || {
+    fn shared<T: Send + Sync>() {}
+    shared::<Semaphore>();
+    shared::<Permit<'_>>();
+};

@@ -1,0 +1,144 @@
+//! Values that are replaced as a whole.
+
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use bytemuck::Pod;
+
+use crate::arena::Arena;
+use crate::core::geometry::lock;
+use crate::core::lock::{Form, SLOTS, Slots};
+use crate::core::seat::Core;
+use crate::core::segment::Posix;
+use crate::core::tables::Kind;
+use crate::error::Result;
+use crate::held::Keeper;
+use crate::sync::Handle;
+use crate::sync::words::{fill, from_words, to_word, to_words, value_fits, with_words};
+
+impl Arena {
+    /// Returns the shared value `name`. Makes one that is `initial` if there is no object of that name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Mismatch`](crate::Error::Mismatch) if `name` stands for an object of another kind, or for a value of another
+    /// size; [`Error::TooLarge`](crate::Error::TooLarge) for a value of more than [`MAX_VALUE`](crate::sync::MAX_VALUE) bytes.
+    pub fn shared_value<T: Pod>(&self, name: &str, initial: T) -> Result<SharedValue<T>> {
+        value_fits::<T>()?;
+        let size = size_of::<T>() as u64;
+        let slots = if size <= 8 { 0 } else { SLOTS };
+        let form = Form { kind: Kind::Value, leases: slots, size, slots };
+        let says = |f: &Form| format!("a value of {} bytes", f.size);
+        let handle = Handle::open_or_make(self, name, form, says, |core, id| fill(core, id, &form, &initial))?;
+        let slots = handle.core()?.slots_of(handle.id(), &form);
+        Ok(SharedValue { handle, slots, value: PhantomData })
+    }
+}
+
+/// A value of plain bytes that is read and replaced as a whole: a counter, a status.
+///
+/// Reads never wait and never see a mixture. A value of up to 8 bytes is one atomic word. A larger value lies in one of 8
+/// slots: a store writes a slot that is not current and makes that slot current. So a store waits only while 7 others are
+/// under way, in processes that are stopped in the middle, for example.
+///
+/// ```
+/// # let name = format!("doc-shared-value-{}", std::process::id());
+/// # let arena = faretra::Arena::options().keep(false).create(&name)?;
+/// let range = arena.shared_value("range", [0_u64, 10])?;    // the same in every process
+/// range.update(|[from, to]| [from + 1, to])?;
+/// assert_eq!(range.load()?, [1, 10]);
+/// assert_eq!(range.compare_exchange([1, 10], [2, 20])?, Ok([1, 10]));
+/// range.store([0, 0])?;
+/// # Ok::<(), faretra::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct SharedValue<T: Pod> {
+    handle: Handle,
+    slots: Slots,
+    value: PhantomData<T>,
+}
+
+impl<T: Pod> SharedValue<T> {
+    fn is_word() -> bool {
+        size_of::<T>() <= 8
+    }
+
+    fn word(&self, core: &Core<Posix>) -> u64 {
+        core.lock_word(self.handle.id(), lock::STATE)
+    }
+
+    /// Returns the current value.
+    pub fn load(&self) -> Result<T> {
+        let core = self.handle.core()?;
+        if Self::is_word() {
+            return Ok(from_words(&[core.load_word(self.word(core))]));
+        }
+        with_words::<T, _>(|words| core.load_slots(self.slots, words).map(|_| from_words(words)))
+    }
+
+    /// Replaces the value by `value`, whatever it was.
+    pub fn store(&self, value: T) -> Result<()> {
+        let core = self.handle.core()?;
+        if Self::is_word() {
+            core.store_word(self.word(core), to_word(&value));
+            return Ok(());
+        }
+        with_words::<T, _>(|words| {
+            to_words(&value, words);
+            core.store_slots(self.slots, words)
+        })
+    }
+
+    /// Replaces the value by what `next` makes of it, and returns the value that was replaced. `next` runs again if somebody
+    /// else replaced the value meanwhile.
+    pub fn update(&self, mut next: impl FnMut(T) -> T) -> Result<T> {
+        let before = self.change(|value| Some(next(value)))?;
+        Ok(before.unwrap_or_else(|now| now))
+    }
+
+    /// Replaces the value by `new` if its bytes are those of `current`. Returns the value that was there before, in `Ok` if
+    /// it was replaced and in `Err` if not, as the atomics of the standard library do.
+    pub fn compare_exchange(&self, current: T, new: T) -> Result<std::result::Result<T, T>> {
+        let same = |value: &T| bytemuck::bytes_of(value) == bytemuck::bytes_of(&current);
+        self.change(|value| same(&value).then_some(new))
+    }
+
+    /// `Ok(before)`: changed; `Err(now)`: `next` made nothing of it.
+    fn change(&self, mut next: impl FnMut(T) -> Option<T>) -> Result<std::result::Result<T, T>> {
+        let core = self.handle.core()?;
+        if Self::is_word() {
+            let mut now = core.load_word(self.word(core));
+            loop {
+                let before: T = from_words(&[now]);
+                let Some(new) = next(before) else { return Ok(Err(before)) };
+                match core.swap_word(self.word(core), now, to_word(&new)) {
+                    Ok(_) => return Ok(Ok(before)),
+                    Err(found) => now = found,
+                }
+            }
+        }
+        let mut before = T::zeroed();
+        let mut panicked = None;
+        let change = |words: &mut [u64]| {
+            before = from_words(words);
+            // A panic may not pass: the slot would stay taken for as long as this process lives.
+            match catch_unwind(AssertUnwindSafe(|| next(before))) {
+                Ok(new) => new.inspect(|new| to_words(new, words)).is_some(),
+                Err(panic) => {
+                    panicked = Some(panic);
+                    false
+                }
+            }
+        };
+        let changed = with_words::<T, _>(|words| core.update_slots(self.slots, words, change))?;
+        if let Some(panic) = panicked {
+            resume_unwind(panic);
+        }
+        Ok(changed.map_or(Err(before), |()| Ok(before)))
+    }
+}
+
+const _: fn() = || {
+    fn shared<T: Send + Sync>() {}
+    shared::<SharedValue<u64>>();
+};
