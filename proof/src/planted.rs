@@ -120,8 +120,8 @@ const BUGS: &[Bug] = &[
         breaks: "O3",
         file: "core/object.rs",
         edits: &[(
-            "self.list_part(parent, index, Entry::own(part.id))?; self.turn_life(part.id, part.life(), Life::part(parent.id));",
-            "self.turn_life(part.id, part.life(), Life::part(parent.id)); self.list_part(parent, index, Entry::own(part.id))?;",
+            "self.list_part(parent, index, PartEntry::own(part.id))?; self.turn_life(part.id, part.life(), Life::part(parent.id));",
+            "self.turn_life(part.id, part.life(), Life::part(parent.id)); self.list_part(parent, index, PartEntry::own(part.id))?;",
         )],
         test: KILL,
     },
@@ -131,8 +131,8 @@ const BUGS: &[Bug] = &[
         file: "core/object.rs",
         edits: &[
             (
-                "for index in 0..self.entries(id) { let entry = self.entry(id, index); let Ok(part)",
-                "self.free(id, dying); for index in 0..self.entries(id) { let entry = self.entry(id, index); let Ok(part)",
+                "for index in 0..self.part_count(id) { let entry = self.part_entry(id, index); let Ok(part)",
+                "self.free(id, dying); for index in 0..self.part_count(id) { let entry = self.part_entry(id, index); let Ok(part)",
             ),
             ("self.free(id, dying); true", "true"),
         ],
@@ -292,8 +292,8 @@ const BUGS: &[Bug] = &[
         breaks: "B2",
         file: "core/lease.rs",
         edits: &[
-            ("let ended = self", "self.ring(lease.bell); let ended = self"),
-            ("ended.is_ok() && self.ring(lease.bell)", "ended.is_ok()"),
+            ("let ended = self", "self.ring_bell(lease.bell); let ended = self"),
+            ("ended.is_ok() && self.ring_bell(lease.bell)", "ended.is_ok()"),
         ],
         test: ("race", "no_wake_up_is_lost"),
     },
@@ -343,8 +343,8 @@ const BUGS: &[Bug] = &[
         breaks: "H2",
         file: "core/hold.rs",
         edits: &[(
-            "self.list_part(parent, index, Entry::held(part))?; self.take_hold(parent.id, part)?;",
-            "self.take_hold(parent.id, part)?; self.list_part(parent, index, Entry::held(part))?;",
+            "self.list_part(parent, index, PartEntry::held(part))?; self.take_hold(parent.id, part)?;",
+            "self.take_hold(parent.id, part)?; self.list_part(parent, index, PartEntry::held(part))?;",
         )],
         test: KILL,
     },
@@ -442,7 +442,7 @@ const BUGS: &[Bug] = &[
         what: "a permit is added without a ring",
         breaks: "B2",
         file: "core/lease.rs",
-        edits: &[("self.ring(leases.bell); return true;", "return true;")],
+        edits: &[("self.ring_bell(leases.bell); return true;", "return true;")],
         test: KILL,
     },
     Bug {

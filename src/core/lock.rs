@@ -352,7 +352,7 @@ impl<E: Env> Core<E> {
     /// Sets an event, and lets those go on who wait for it.
     pub fn set_event(&self, id: Id) {
         self.env.store(self.lock_word(id, lock::STATE), 1, SeqCst);
-        self.ring(self.lock_word(id, lock::BELL));
+        self.ring_bell(self.lock_word(id, lock::BELL));
     }
 
     /// Whether an event is set.

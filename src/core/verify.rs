@@ -17,7 +17,7 @@ use crate::core::cell::RING;
 use crate::core::geometry::{META_WORDS, PAGE, Set, meta};
 use crate::core::mem::Load;
 use crate::core::sys::Sys;
-use crate::core::tables::{Entry, Kind, Tables};
+use crate::core::tables::{Kind, PartEntry, Tables};
 use crate::core::word::{Id, Life, Owner, SeatState, State};
 use crate::error::{Error, Result};
 
@@ -111,7 +111,7 @@ impl<E: Load + Sys> Tables<E> {
         }
         let objects = || self.geo.zones.iter().flat_map(|z| (0..self.used(z)).map(|slot| z.id(slot)));
         let parents = objects().filter(|id| self.life(*id, Acquire) != Life::FREE);
-        let listed: HashSet<(Id, Entry)> =
+        let listed: HashSet<(Id, PartEntry)> =
             parents.flat_map(|id| self.glimpse_parts(id).into_iter().map(move |entry| (id, entry))).collect();
         let mut unsure = 0;
         let mut bytes = 0;
@@ -181,7 +181,7 @@ impl<E: Load + Sys> Tables<E> {
         }
     }
 
-    fn verify_object(&self, id: Id, word: Life, listed: &HashSet<(Id, Entry)>) -> Result<(), Violation> {
+    fn verify_object(&self, id: Id, word: Life, listed: &HashSet<(Id, PartEntry)>) -> Result<(), Violation> {
         let damaged = |e: Error| Violation::new("word", e.to_string());
         let Some(state) = word.state() else {
             return Err(Violation::new("word", format!("{id} has the impossible word {:#x}", word.0)));
@@ -196,7 +196,7 @@ impl<E: Load + Sys> Tables<E> {
                 if self.life(parent, SeqCst) == Life::FREE {
                     return Err(Violation::new("V3", format!("{id} is a part of {parent}, which is free")));
                 }
-                if !listed.contains(&(parent, Entry::own(id))) {
+                if !listed.contains(&(parent, PartEntry::own(id))) {
                     return Err(Violation::new("V3", format!("{id} is a part of {parent}, which does not list it")));
                 }
             }
@@ -214,10 +214,10 @@ impl<E: Load + Sys> Tables<E> {
         if matches!(state, State::Home(_) | State::Part(_)) {
             self.kind(id).map_err(damaged)?;
             let parts = self.glimpse_parts(id);
-            if parts.len() as u64 != self.entries(id) {
+            if parts.len() as u64 != self.part_count(id) {
                 return Err(Violation::new(
                     "word",
-                    format!("{id} lists {} parts, not all of which are objects", self.entries(id)),
+                    format!("{id} lists {} parts, not all of which are objects", self.part_count(id)),
                 ));
             }
             for entry in parts {
@@ -238,7 +238,7 @@ impl<E: Load + Sys> Tables<E> {
         }
         if state != State::Free && self.slot(id).0.set == Set::Payload {
             for holder in self.holders(id) {
-                if !listed.contains(&(holder, Entry::held(id))) {
+                if !listed.contains(&(holder, PartEntry::held(id))) {
                     return Err(Violation::new("V7", format!("{id} is held by {holder}, which does not list it")));
                 }
             }
