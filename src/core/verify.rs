@@ -25,7 +25,17 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Violation {
-    /// The rule's name in ARCHITECTURE.md: `V1` to `V7`, `word`, or `value` for what cannot be read.
+    /// The rule's name:
+    ///
+    /// * `V1`: what a place (a name, a cell of a channel or feed) names is at home there, or on its way to it.
+    /// * `V2`: what is at home somewhere is named there.
+    /// * `V3`: a part's parent lists it, and names it as the part's word says.
+    /// * `V4`: what nothing names is pinned, or held by another object.
+    /// * `V5`: nothing is kept for a process that is dead.
+    /// * `V6`: the bytes in memory are those that the arena's words tell of.
+    /// * `V7`: who lists a shared part holds it, and the other way round.
+    /// * `word`: a word has a value that no operation writes.
+    /// * `value`: an object cannot be read ([`Arena::verify_deep`](crate::Arena::verify_deep)).
     pub rule: &'static str,
     /// What was found.
     pub what: String,
