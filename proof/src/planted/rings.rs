@@ -1,6 +1,6 @@
 //! Planted bugs of channels and feeds.
 
-use super::{Bug, CHANNELS, FEEDS, KILL, RECOVERY, WEAK_RINGS};
+use super::bug::{Bug, CHANNELS, FEEDS, KILL, RECOVERY, WEAK_RINGS};
 
 /// All of them.
 pub const BUGS: &[Bug] = &[
