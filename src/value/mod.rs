@@ -1,22 +1,32 @@
-//! The second storey: how values lie in objects. A batch, an array, the bytes of either, read and written.
+//! The second storey: how values lie in objects. Batches, arrays, tables and bundles, written and read.
 //!
-//! **What it promises upward.** What was written is read again equal, where it lies, without a copy, by arrow and ndarray
-//! values whose memory is the arena's and stays for as long as they do. Any bytes can be read: they are a value or an
-//! error. What lies in the arena already is not written again.
+//! **What it promises upward.** A value that was written is read again equal, where it lies, without a copy, as arrow and
+//! ndarray values whose memory is the arena's and stays for as long as they do. Any bytes can be read: they are a
+//! value or an error, never a panic. Bytes that lie in the arena already are not written again: [`plan`] finds them
+//! and holds their object. A value says how much memory it needs before any is taken, and is copied once.
 //!
-//! **What it needs from below.** Objects that are pinned, and drafts of its own; their extents; their parts.
+//! **What it needs from below.** Objects that are pinned, and drafts of its own; where they lie and how long they are;
+//! their parts; names that can be names.
 //!
-//! **What never passes.** No words, places or turns go up, and no schema, array or buffer goes down. Slices of shared
-//! memory are made in [`view`] only, where the pin that keeps them is; arrays without validation in [`unchecked`] only,
-//! after the checks of [`batch`] and [`check`].
+//! **What never passes.** No words, places or turns go up, and no schema, array or buffer goes down. All files but
+//! [`view`] and [`check`] are pure: they read and write slices that somebody lends them, and know of the arena only
+//! offsets and ids. Slices of shared memory are made in [`view`] only, where the pin that keeps them is; arrays without
+//! validation in [`unchecked`] only, after the checks of [`batch`] and [`check`].
 //!
-//! | files | what they are |
+//! | files, lowest first | what they are |
 //! |---|---|
-//! | [`view`] | an attachment, pins, drafts with their memory; the one copy in |
-//! | [`layout`], [`schema`], [`message`] | the stored form of a batch; its schema; its Arrow IPC messages |
-//! | [`plan`], [`skeleton`], [`draft`] | how a batch is written: what is copied, what is held; in place |
-//! | [`batch`], [`check`], [`unchecked`] | how a batch is read, and what is checked before |
-//! | [`mod@array`] | the same for arrays |
+//! | [`extent`], [`element`], [`shape`] | stretches of memory; the types of elements; the buffers and children of each Arrow type |
+//! | [`layout`], [`schema`], [`message`], [`skeleton`] | a batch as it is stored: its tables, its schema, its Arrow IPC messages, all of it but the values |
+//! | [`plan`], [`piece`], [`draft`] | how a batch is written: what is copied and what is held; how bytes change on the way; in place |
+//! | [`batch`], [`check`], [`unchecked`] | how a batch is read; what is checked before; what is then taken without a check |
+//! | [`mod@array`] | an array as it is stored, written, read, and drafted in place |
+//! | [`parts`] | the bodies of bundles and tables |
+//! | [`view`] | an attachment; pins, and drafts with their memory; the one copy in |
+//!
+//! One word, one thing: a *draft* is a value on its way that nobody can read yet, a [`view::Sheet`] is a draft's object
+//! with its memory, a *skeleton* is a batch's descriptor without its values, a *piece* says how one stored buffer comes
+//! from the source; *own* parts are made for a batch, *held* parts were there before; an *extent* is a stretch of the
+//! data region, a *window* the entries of an array that are stored.
 
 pub mod array;
 pub mod batch;

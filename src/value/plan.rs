@@ -34,7 +34,7 @@ use arrow_array::types::{ArrowPrimitiveType, BinaryType, ByteArrayType, LargeBin
 use arrow_array::{Array, GenericByteArray, RecordBatch, downcast_primitive};
 use arrow_buffer::{ArrowNativeType, Buffer, NullBuffer};
 use arrow_data::ArrayData;
-use arrow_schema::{DataType, UnionFields, UnionMode};
+use arrow_schema::{DataType, UnionMode};
 
 use crate::core::word::Id;
 use crate::error::{Error, Result};
@@ -97,7 +97,7 @@ impl<'a> Plan<'a> {
             plan.skeleton.begin_column(column.data_type())?;
             if !plan.plain(column.as_ref())? {
                 let data = column.to_data();
-                plan.array(&data, data.offset(), data.len(), 0)?;
+                plan.array(&data, Window { from: data.offset(), len: data.len(), group: 0 })?;
             }
             plan.end_column()?;
         }
@@ -319,16 +319,15 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// Entries `from..from + len` of an array (counted from the start of its buffers, so
-    /// `data.offset()` is in `from` already), and its children.
-    fn array(&mut self, data: &ArrayData, from: usize, len: usize, group: u32) -> Result<()> {
+    /// Plans the entries of an array that a window shows, and its children.
+    fn array(&mut self, data: &ArrayData, window: Window) -> Result<()> {
         let t = data.data_type();
         let shape = Shape::of(t).ok_or_else(|| unknown(t))?;
+        let Window { from, len, group } = window;
         let index = self.skeleton.node(StoredNode { len: len as u64, nulls: 0, buffers: 0, children: 0 }, group);
         let first_buffer = self.pieces.len();
         if shape.has_validity() {
-            let nulls = window(data, from, len)?.filter(|n| n.null_count() != 0);
-            match nulls {
+            match validity(data, window)?.filter(|nulls| nulls.null_count() != 0) {
                 None => self.piece(0, Piece::Zeros, group),
                 Some(nulls) => {
                     self.skeleton.nodes[index].node.nulls = nulls.null_count() as u64;
@@ -351,40 +350,40 @@ impl<'a> Plan<'a> {
                 own(self);
             }
             Shape::Fixed(fixed) => {
-                self.values(data, from, len, fixed, group)?;
+                self.values(data, window, fixed)?;
                 own(self);
             }
             Shape::Text { offsets, .. } => {
-                let used = self.offsets(data, from, len, offsets, group)?;
+                let used = self.offsets(data, window, offsets)?;
                 self.bytes(cut(buffer(data, 1)?, used.start, used.len(), 1)?, 1, group);
                 own(self);
             }
             Shape::Views => {
-                self.views(data, from, len, group)?;
+                self.views(data, window)?;
                 own(self);
             }
             Shape::List { offsets, .. } => {
-                let used = self.offsets(data, from, len, offsets, group)?;
+                let used = self.offsets(data, window, offsets)?;
                 own(self);
                 let child = child(data, 0)?;
-                self.array(child, child.offset() + used.start, used.len(), group)?;
+                self.array(child, window.of(child, used))?;
             }
             Shape::ListView { offsets, .. } => {
-                let used = self.list_views(data, from, len, offsets, group)?;
+                let used = self.list_views(data, window, offsets)?;
                 own(self);
                 let child = child(data, 0)?;
-                self.array(child, child.offset() + used.start() as usize, used.len() as usize, group)?;
+                self.array(child, window.of(child, used.range()))?;
             }
             Shape::FixedList { size, .. } => {
                 let size = size as usize;
                 own(self);
                 let child = child(data, 0)?;
-                self.array(child, child.offset() + from * size, len * size, group)?;
+                self.array(child, window.of(child, from * size..(from + len) * size))?;
             }
             Shape::Struct(_) => {
                 own(self);
                 for child in data.child_data() {
-                    self.array(child, child.offset() + from, len, group)?;
+                    self.array(child, window.of(child, from..from + len))?;
                 }
             }
             Shape::Union { fields, mode: UnionMode::Sparse } => {
@@ -392,20 +391,23 @@ impl<'a> Plan<'a> {
                 own(self);
                 for i in 0..fields.len() {
                     let child = child(data, i)?;
-                    self.array(child, child.offset() + from, len, group)?;
+                    self.array(child, window.of(child, from..from + len))?;
                 }
             }
             Shape::Union { fields, mode: UnionMode::Dense } => {
-                let used = self.dense(data, from, len, group)?;
+                let used = self.dense(data, window)?;
                 own(self);
-                self.used_children(data, fields, &used, group)?;
+                for (i, (id, _)) in fields.iter().enumerate() {
+                    let (child, used) = (child(data, i)?, &used[usize::from(id as u8 & 127)]);
+                    self.array(child, window.of(child, used.range()))?;
+                }
             }
             Shape::Runs { width, .. } => {
                 own(self);
-                self.runs(data, from, len, width as usize, group)?;
+                self.runs(data, window, width as usize)?;
             }
             Shape::Dictionary { keys, .. } => {
-                self.values(data, from, len, keys, group)?;
+                self.values(data, window, keys)?;
                 own(self);
                 self.dictionary(child(data, 0)?)?;
             }
@@ -415,20 +417,14 @@ impl<'a> Plan<'a> {
     }
 
     /// Plans the first buffer of an array, of values of one size.
-    fn values(&mut self, data: &ArrayData, from: usize, len: usize, fixed: Fixed, group: u32) -> Result<()> {
+    fn values(&mut self, data: &ArrayData, Window { from, len, group }: Window, fixed: Fixed) -> Result<()> {
         self.bytes(cut(buffer(data, 0)?, from, len, fixed.width as usize)?, fixed.align, group);
         Ok(())
     }
 
     /// Plans the offsets of a slice; returns which range of the values they use.
-    fn offsets(
-        &mut self,
-        data: &ArrayData,
-        from: usize,
-        len: usize,
-        offsets: Offsets,
-        group: u32,
-    ) -> Result<Range<usize>> {
+    fn offsets(&mut self, data: &ArrayData, window: Window, offsets: Offsets) -> Result<Range<usize>> {
+        let Window { from, len, group } = window;
         let (all, width) = (buffer(data, 0)?, offsets.width());
         if len == 0 {
             // Arrow allows an empty array to have no offsets at all; one zero is always right.
@@ -452,7 +448,8 @@ impl<'a> Plan<'a> {
     }
 
     /// Plans the offsets and sizes of list views; returns which range of the child they use.
-    fn list_views(&mut self, data: &ArrayData, from: usize, len: usize, offsets: Offsets, group: u32) -> Result<Used> {
+    fn list_views(&mut self, data: &ArrayData, window: Window, offsets: Offsets) -> Result<Used> {
+        let Window { from, len, group } = window;
         let width = offsets.width();
         let offsets = cut(buffer(data, 0)?, from, len, width)?;
         let sizes = cut(buffer(data, 1)?, from, len, width)?;
@@ -474,7 +471,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Plans the type ids and offsets of a dense union; returns which range each id uses of its child.
-    fn dense(&mut self, data: &ArrayData, from: usize, len: usize, group: u32) -> Result<Vec<Used>> {
+    fn dense(&mut self, data: &ArrayData, Window { from, len, group }: Window) -> Result<Vec<Used>> {
         let ids = cut(buffer(data, 0)?, from, len, 1)?;
         let offsets = cut(buffer(data, 1)?, from, len, 4)?;
         let mut used = vec![Used::default(); 128];
@@ -496,16 +493,8 @@ impl<'a> Plan<'a> {
         Ok(used)
     }
 
-    /// Plans what is used of the children of a dense union.
-    fn used_children(&mut self, data: &ArrayData, fields: &UnionFields, used: &[Used], group: u32) -> Result<()> {
-        for (i, (id, _)) in fields.iter().enumerate() {
-            let (child, used) = (child(data, i)?, &used[usize::from(id as u8 & 127)]);
-            self.array(child, child.offset() + used.start() as usize, used.len() as usize, group)?;
-        }
-        Ok(())
-    }
-
-    fn views(&mut self, data: &ArrayData, from: usize, len: usize, group: u32) -> Result<()> {
+    /// Plans views and the buffers that they look into.
+    fn views(&mut self, data: &ArrayData, Window { from, len, group }: Window) -> Result<()> {
         let views = cut(buffer(data, 0)?, from, len, 16)?;
         let buffers = &data.buffers()[1..];
         let mut used = vec![Used::default(); buffers.len()];
@@ -542,7 +531,8 @@ impl<'a> Plan<'a> {
     }
 
     /// Plans the children of a run-end encoded array, whose run ends have `width` bytes.
-    fn runs(&mut self, data: &ArrayData, from: usize, len: usize, width: usize, group: u32) -> Result<()> {
+    fn runs(&mut self, data: &ArrayData, window: Window, width: usize) -> Result<()> {
+        let Window { from, len, group } = window;
         let (ends, values) = (child(data, 0)?, child(data, 1)?);
         let all = cut(buffer(ends, 0)?, ends.offset(), ends.len(), width)?;
         let end_of = |i: usize| word_at(&all, width, i) as usize;
@@ -564,7 +554,7 @@ impl<'a> Plan<'a> {
             let piece = Piece::Runs { ends, width, skip: from as u64, len: len as u64 };
             self.piece(runs * width, piece, group);
         }
-        self.array(values, values.offset() + start, runs, group)
+        self.array(values, window.of(values, start..stop))
     }
 
     /// The values of a dictionary are a child in the table and a message of their own in IPC.
@@ -572,7 +562,7 @@ impl<'a> Plan<'a> {
         let position = self.skeleton.dictionaries.len();
         let group = table_len(position + 1)?;
         self.skeleton.dictionaries.push(Dictionary { id: i64::MAX, group, len: values.len() as u64 });
-        self.array(values, values.offset(), values.len(), group)?;
+        self.array(values, Window { from: values.offset(), len: values.len(), group })?;
         // Numbered on the way out, as arrow's schema encoder does.
         let id = self.skeleton.dictionaries.iter().filter(|d| d.id != i64::MAX).count();
         self.skeleton.dictionaries[position].id = id as i64;
@@ -594,24 +584,48 @@ fn partition(n: usize, before: impl Fn(usize) -> bool) -> usize {
     low
 }
 
-/// The range of a child that somebody looks at.
+/// The entries of an array that are stored.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    /// Counts from the start of the array's buffers, so that the array's own offset is in it already.
+    from: usize,
+    len: usize,
+    /// The message that the array belongs to.
+    group: u32,
+}
+
+impl Window {
+    /// The window of a child, of whose entries the parent uses some.
+    fn of(self, child: &ArrayData, used: Range<usize>) -> Window {
+        Window { from: child.offset() + used.start, len: used.len(), group: self.group }
+    }
+}
+
+/// The range of a child or buffer that somebody looks at; at first, nobody does.
 #[derive(Clone, Debug, Default)]
-struct Used(Option<(u64, u64)>);
+struct Used(Option<Range<u64>>);
 
 impl Used {
     fn add(&mut self, at: u64, len: u64) {
         if len != 0 {
             let end = at.saturating_add(len);
-            self.0 = Some(self.0.map_or((at, end), |(a, b)| (a.min(at), b.max(end))));
+            self.0 = Some(match self.0.take() {
+                None => at..end,
+                Some(used) => used.start.min(at)..used.end.max(end),
+            });
         }
     }
 
     fn start(&self) -> u64 {
-        self.0.map_or(0, |(a, _)| a)
+        self.0.as_ref().map_or(0, |used| used.start)
     }
 
     fn end(&self) -> u64 {
-        self.0.map_or(0, |(_, b)| b)
+        self.0.as_ref().map_or(0, |used| used.end)
+    }
+
+    fn range(&self) -> Range<usize> {
+        self.start() as usize..self.end() as usize
     }
 
     fn len(&self) -> u64 {
@@ -620,12 +634,12 @@ impl Used {
 
     /// Begins at 0, if it is not empty.
     fn widen(&mut self) {
-        self.0 = self.0.map(|(_, b)| (0, b));
+        self.0 = self.0.take().map(|used| 0..used.end);
     }
 }
 
-/// Validity of the entries `from..from + len`.
-fn window(data: &ArrayData, from: usize, len: usize) -> Result<Option<NullBuffer>> {
+/// The validity of the entries that a window shows.
+fn validity(data: &ArrayData, Window { from, len, .. }: Window) -> Result<Option<NullBuffer>> {
     let Some(nulls) = data.nulls() else {
         return Ok(None);
     };

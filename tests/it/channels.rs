@@ -260,7 +260,7 @@ fn what_could_never_fit_is_not_waited_for() {
     assert_eq!(end.recv_timeout(DEADLINE), Ok(true));
 }
 
-/// The same, of what is larger than the arena only as a whole.
+/// A table or bundle that is larger than the arena, though each of its parts is not, is an error at once.
 #[test]
 fn tables_and_bundles_that_could_never_fit_are_not_waited_for() {
     let t = TestArena::new(16 * MIB);

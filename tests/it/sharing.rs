@@ -44,7 +44,7 @@ fn of_numbers(columns: impl IntoIterator<Item = usize>) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(columns).expect("a batch")
 }
 
-/// The same with so much metadata that a root has pages of its own.
+/// A batch of such columns, with so much metadata that its root has pages of its own.
 fn of_numbers_and_pages(columns: &[usize], array: impl Fn(usize) -> ArrayRef) -> RecordBatch {
     let fields: Vec<Field> = columns.iter().map(|c| Field::new(format!("c{c}"), DataType::Int64, false)).collect();
     let schema = Schema::new_with_metadata(fields, HashMap::from([("much".to_owned(), "x".repeat(5000))]));
@@ -489,7 +489,7 @@ fn only_what_does_not_change_has_second_names() {
     t.assert_sound(0);
 }
 
-/// The same arena, attached twice by one process: names are shared between the two.
+/// A process that attaches an arena twice shares names between the two.
 #[test]
 fn a_second_attachment_shares_too() {
     let t = TestArena::new(64 * MIB);

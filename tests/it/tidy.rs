@@ -209,7 +209,7 @@ fn tests_say_what_they_show() {
 #[test]
 fn documentation_stands_alone() {
     let mut wrong = String::new();
-    for file in rust_files("src") {
+    for file in ["src", "cli", "tests"].into_iter().flat_map(rust_files) {
         let text = read(&file);
         let mut before = "";
         for (i, line) in text.lines().map(str::trim_start).enumerate() {
