@@ -25,7 +25,7 @@ fn column(seed: usize, rows: usize) -> ArrayRef {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let default = if Arena::options().room()?.0 >= 3 * GIB { GIB } else { 64 * MIB };
+    let default = if Arena::options().room()?.free >= 3 * GIB { GIB } else { 64 * MIB };
     let bytes: u64 = std::env::args().nth(1).map_or(Ok(default), |arg| arg.parse())?;
     let rows = (bytes as usize / 8 / BATCHES / COLUMNS).max(1);
 

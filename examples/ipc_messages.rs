@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // At multiples of 64 rows the slices of all buffers, bits too, start at multiples of the 8 bytes that Arrow C++
     // asks for.
     let (from, len) = (64 * 100, 80_000);
-    writer.publish("slice", &arena.batch("batch")?.slice(from, len))?;
+    writer.publish("slice", arena.batch("batch")?.slice(from, len))?;
 
     let mut out = std::io::stdout().lock();
     for (name, from, len) in [("batch", 0, rows as usize), ("slice", from, len)] {

@@ -55,7 +55,7 @@ fn read(arena: &str) -> Result<()> {
         let numbers = row..row + batch.num_rows() as u64;
         row = numbers.end;
         let batch = widened(&batch, "row", Arc::new(UInt64Array::from_iter_values(numbers)))?;
-        sender.send(&batch).map_err(|why| why.to_string())?;
+        sender.send(batch)?;
     }
     sender.close();
     Ok(())
@@ -78,7 +78,7 @@ fn work(arena: &str) -> Result<()> {
         // Stands for an hour of hard work.
         std::thread::sleep(Duration::from_millis(10));
         // Columns that were received are shared, not copied: only the new one is.
-        sender.send(&judged).map_err(|why| why.to_string())?;
+        sender.send(judged)?;
         // Killed before this line, somebody does the batch again: that is why its rows have numbers. Who only
         // passes on what it received says `lease.send(&sender)`, which does both at once.
         lease.ack();

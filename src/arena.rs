@@ -13,8 +13,8 @@ use crate::core::mem::Mem;
 use crate::core::name;
 use crate::core::recover::Recovered;
 use crate::core::seat::Core;
-use crate::core::segment::Posix;
-use crate::core::sys::{Process, Sys, directory_room, is_tmpfs, os_error};
+use crate::core::segment::{Posix, Trust};
+use crate::core::sys::{Access, Process, Sys, directory_room, is_tmpfs, os_error};
 use crate::core::tables::Tables;
 use crate::core::verify::Violation;
 use crate::core::wait::SLICE;
@@ -22,7 +22,7 @@ use crate::core::word::ArenaLife;
 use crate::error::{Error, Missing, Result, in_time};
 use crate::reader::{Batch, Bundled, Object, Table, unreadable};
 use crate::report::{
-    ArenaInfo, ChannelInfo, Entry, Holder, Observer, Stats, channels, entries, holders, living, stats,
+    ArenaInfo, ChannelInfo, Entry, Holder, Observer, Room, Stats, channels, entries, holders, living, stats,
 };
 use crate::value::array::Array;
 use crate::value::check::Values;
@@ -40,7 +40,24 @@ pub const GIB: u64 = 1 << 30;
 const PREFIX: &str = "faretra.";
 const DEFAULT_DIR: &str = "/dev/shm";
 
-/// How an arena is created, opened, listed and removed.
+/// How arenas are created, opened, listed and removed: set what differs from the default, then call one of the methods
+/// that do something. Those take `&self`, so that one `Options` serves many calls.
+///
+/// What is fixed or first set when an arena is created is ignored by every other call: `capacity`, `limit`, `writers`,
+/// `mode`, `keep` and `warm`. An arena that is there already stays as it was made, also for
+/// [`open_or_create`](Options::open_or_create). What concerns this process alone is used by every call that takes part in
+/// an arena: `spin`, `untrusted` and `vouch_for_values`. `dir` is used by all.
+///
+/// ```
+/// use faretra::{Options, MIB};
+/// # let name = format!("doc-options-{}", std::process::id());
+/// # let name = name.as_str();
+/// let options = Options::default().limit(64 * MIB).writers(4).keep(false);
+/// let arena = options.create(name)?;
+/// assert!(options.list()?.iter().any(|info| info.name == name));
+/// assert_eq!(options.limit(1).open(name)?.limit(), 64 * MIB);      // it is there: the limit is ignored
+/// # Ok::<(), faretra::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Options {
     dir: Option<PathBuf>,
@@ -51,7 +68,7 @@ pub struct Options {
     keep: bool,
     warm: Option<u64>,
     values: Values,
-    trust_others: bool,
+    trust: Trust,
     spare_seat: bool,
     spin: u32,
 }
@@ -67,7 +84,7 @@ impl Default for Options {
             keep: true,
             warm: None,
             values: Values::Checked,
-            trust_others: false,
+            trust: Trust::OurFilesOnly,
             spare_seat: false,
             spin: 256,
         }
@@ -75,82 +92,91 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The directory of arenas: any tmpfs. Default: `FARETRA_DIR`, or `/dev/shm`.
+    /// Sets the directory of arenas, which is on a tmpfs. Used by every call. Default: the environment variable
+    /// `FARETRA_DIR`, or `/dev/shm`.
     #[must_use]
     pub fn dir(mut self, dir: impl Into<PathBuf>) -> Options {
         self.dir = Some(dir.into());
         self
     }
 
-    /// Bytes that the arena may ever use; fixed at creation, costs address space only. Rounded up to a
-    /// power of two. Default: 64 GiB, or 16 times the limit if that is more. At most 1 TiB.
+    /// Sets how many bytes the arena may ever use. Used by [`create`](Options::create), and fixed then. It costs address
+    /// space only, and is rounded up to a power of two. Default: 64 GiB, or 16 times the limit if that is more. At most
+    /// 1 TiB.
     #[must_use]
     pub fn capacity(mut self, bytes: u64) -> Options {
         self.capacity = Some(bytes);
         self
     }
 
-    /// Bytes that the arena may use now, all told; see [`Arena::set_limit`]. Default: 1 GiB.
+    /// Sets how many bytes the arena may use at first, all told. Used by [`create`](Options::create);
+    /// [`Arena::set_limit`] changes it later. Default: 1 GiB.
     #[must_use]
     pub fn limit(mut self, bytes: u64) -> Options {
         self.limit = bytes;
         self
     }
 
-    /// How many writers there may be at a time, 1 to 1024. Default: 64.
+    /// Sets how many writers there may be at a time, 1 to 1024. Used by [`create`](Options::create), and fixed then.
+    /// Default: 64.
     #[must_use]
     pub fn writers(mut self, writers: u32) -> Options {
         self.writers = writers;
         self
     }
 
-    /// Permissions of the arena's file. Default: 0600.
+    /// Sets the permissions of the arena's file. Used by [`create`](Options::create). Default: 0600.
     #[must_use]
     pub fn mode(mut self, mode: u32) -> Options {
         self.mode = mode;
         self
     }
 
-    /// `false`: the arena goes with its last participant, however it ends. Default: `true`.
+    /// Sets whether the arena stays when nobody takes part in it. With `false`, it goes with its last participant, however
+    /// that ends. Used by [`create`](Options::create), and fixed then. Default: `true`.
     #[must_use]
     pub fn keep(mut self, keep: bool) -> Options {
         self.keep = keep;
         self
     }
 
-    /// Bytes of freed memory that stay with the arena to be used again, because fresh memory is slow.
-    /// Given back under pressure and by [`Arena::trim`]. Default: half of the limit.
+    /// Sets how many bytes of freed memory stay with the arena to be used again, because fresh memory is slow. They are
+    /// given back under pressure and by [`Arena::trim`]. Used by [`create`](Options::create), and fixed then. Default:
+    /// half of the limit.
     #[must_use]
     pub fn warm(mut self, bytes: u64) -> Options {
         self.warm = Some(bytes);
         self
     }
 
-    /// How often a waiter looks again at most before it sleeps; adapted to how often that was worth it. 0: it sleeps
-    /// at once. Default: 256, a few microseconds; 0 on a machine with one processor.
+    /// Sets the most spins before a waiter of this process sleeps; with 0 it sleeps at once. The library lowers the number
+    /// while spinning does not help. Used by every call that takes part in an arena. Default: 256, a few microseconds; 0
+    /// on a machine with one processor.
     #[must_use]
     pub fn spin(mut self, looks: u32) -> Options {
         self.spin = looks;
         self
     }
 
-    /// May take the one seat that is kept free for this, when all others are taken: for programs that look after an arena
-    /// (remove names, recover, trim), and leave it at once.
+    /// Lets [`open`](Options::open) take the one seat that is kept free, when all others are taken: for programs that look
+    /// after an arena (remove names, recover, trim), and leave it at once.
     #[must_use]
     pub fn spare_seat(mut self) -> Options {
         self.spare_seat = true;
         self
     }
 
-    /// `true`: all values of a batch are validated each time it is read. Default: `false`, which checks what decides
-    /// where arrow reads (offsets, indices, UTF-8, counts of nulls), once per batch and process.
+    /// Sets whether all values of a batch are validated each time the batch is read. With `false`, what decides where arrow
+    /// reads (offsets, indices, UTF-8, counts of nulls) is checked, once per batch and process. Used by every call that
+    /// takes part in an arena. Default: `false`.
     #[must_use]
     pub fn untrusted(mut self, untrusted: bool) -> Options {
         self.values = if untrusted { Values::Untrusted } else { Values::Checked };
         self
     }
 
-    /// Leaves out the check of values: the first read of a batch of text costs as little as every other one.
+    /// Leaves out the check of values: the first read of a batch of text costs as little as every other one. Used by every
+    /// call that takes part in an arena.
     ///
     /// # Safety
     ///
@@ -163,7 +189,8 @@ impl Options {
         self
     }
 
-    /// Opens arenas that belong to another user, or that others may write.
+    /// Lets this process take part in arenas that belong to another user, or that others may write. Looking at one with
+    /// [`observe`](Options::observe) needs no such trust.
     ///
     /// # Safety
     ///
@@ -172,7 +199,7 @@ impl Options {
     #[allow(unsafe_code, reason = "states a contract; does nothing by itself")]
     #[must_use]
     pub unsafe fn trust_others(mut self) -> Options {
-        self.trust_others = true;
+        self.trust = Trust::Others;
         self
     }
 
@@ -219,8 +246,13 @@ impl Options {
         Ok(Params::standard(capacity, u64::from(self.writers)))
     }
 
-    /// Makes a new arena. It appears whole, or not at all.
-    pub fn create(self, name: &str) -> Result<Arena> {
+    /// Makes a new arena and takes part in it. The arena appears whole, or not at all.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AlreadyExists`]; [`Error::Invalid`] and [`Error::TooLarge`] for a name or option that cannot be;
+    /// [`Error::NotAnArena`] if the directory is not on a tmpfs; [`Error::NoSpace`]; [`Error::Os`].
+    pub fn create(&self, name: &str) -> Result<Arena> {
         let path = self.path(name)?;
         let dir = self.directory();
         let geo = Geometry::new(self.params()?)?;
@@ -260,8 +292,13 @@ impl Options {
         Ok(self.arena(core, name))
     }
 
-    /// Opens an arena and takes a seat in it. [`Error::Limit`]: processes that are alive have all of them.
-    pub fn open(self, name: &str) -> Result<Arena> {
+    /// Opens an arena, takes part in it, and settles what dead participants left.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`]; [`Error::Limit`] if as many processes take part as can; [`Error::NotAnArena`] and
+    /// [`Error::Damaged`] for a file that is none; [`Error::Untrusted`] for one that others may write; [`Error::Os`].
+    pub fn open(&self, name: &str) -> Result<Arena> {
         match self.open_now(name) {
             // Seats of the dead are free again after a recovery, for which somebody must have a seat.
             Err(Error::Limit { .. }) if !self.spare_seat => {
@@ -274,7 +311,7 @@ impl Options {
 
     fn open_now(&self, name: &str) -> Result<Arena> {
         let path = self.path(name)?;
-        let (posix, geo) = match Posix::open(&path, true, self.trust_others) {
+        let (posix, geo) = match Posix::open(&path, Access::ReadWrite, self.trust) {
             Err(Error::Os { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                 return Err(self.missing(name, ""));
             }
@@ -294,14 +331,15 @@ impl Options {
         Ok(self.arena(core, name))
     }
 
-    /// Opens the arena, or makes it if there is none.
-    pub fn open_or_create(self, name: &str) -> Result<Arena> {
+    /// Opens the arena of this name, or makes it if there is none. Errors are those of [`open`](Options::open) and
+    /// [`create`](Options::create).
+    pub fn open_or_create(&self, name: &str) -> Result<Arena> {
         for _ in 0..100 {
-            match self.clone().open(name) {
+            match self.open(name) {
                 Err(Error::NotFound { .. }) => {}
                 other => return other,
             }
-            match self.clone().create(name) {
+            match self.create(name) {
                 Err(Error::AlreadyExists { .. }) => {}
                 other => return other,
             }
@@ -320,10 +358,15 @@ impl Options {
         Arena { at: Arc::new(Attachment::new(core, name, self.values)) }
     }
 
-    /// Takes an arena's name away. Those who have it open go on; its memory goes with the last of them.
-    pub fn remove(self, name: &str) -> Result<()> {
+    /// Takes an arena's name away. Processes that have the arena open go on; its memory goes with the last of them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`]; [`Error::TimedOut`] if another process is about to remove the arena and does not end;
+    /// those of [`open`](Options::open). A file that only begins like an arena is removed all the same.
+    pub fn remove(&self, name: &str) -> Result<()> {
         let path = self.path(name)?;
-        let arena = match self.spare_seat().open(name) {
+        let arena = match self.clone().spare_seat().open(name) {
             Ok(arena) => arena,
             // An arena that cannot be used any more has no participants to race with.
             Err(Error::NotAnArena { .. }) if crate::core::segment::looks_like_ours(&path) => {
@@ -337,8 +380,9 @@ impl Options {
         Err(Error::TimedOut(Duration::from_millis(PATIENCE.into())))
     }
 
-    /// All arenas of the directory. Ephemeral ones whose participants are all gone are removed on the way.
-    pub fn list(self) -> Result<Vec<ArenaInfo>> {
+    /// Returns all arenas of the directory, by name. Removes ephemeral ones whose participants are all gone on the way. One
+    /// that cannot be used says why in [`ArenaInfo::problem`].
+    pub fn list(&self) -> Result<Vec<ArenaInfo>> {
         let dir = self.directory();
         let entries =
             std::fs::read_dir(&dir).map_err(|source| Error::Os { action: "list", path: dir.clone(), source })?;
@@ -349,7 +393,7 @@ impl Options {
             if check_arena_name(name).is_err() {
                 continue;
             }
-            match self.clone().dir(&dir).info(name) {
+            match self.info(name) {
                 Err(Error::NotFound { .. }) => {}
                 Err(Error::Os { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
                 Ok(info) => all.push(info),
@@ -369,8 +413,8 @@ impl Options {
         Ok(all)
     }
 
-    fn info(self, name: &str) -> Result<ArenaInfo> {
-        let seen = self.clone().observe(name)?;
+    fn info(&self, name: &str) -> Result<ArenaInfo> {
+        let seen = self.observe(name)?;
         let t = &seen.tables;
         let keep = t.is_kept();
         let alive = living(t)?;
@@ -392,10 +436,14 @@ impl Options {
         })
     }
 
-    /// Looks at an arena without taking a seat: everything is mapped read-only, nothing can be pinned.
-    pub fn observe(self, name: &str) -> Result<Observer> {
+    /// Returns a look at an arena without taking part in it: everything is mapped read-only, nothing can be pinned.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`]; [`Error::NotAnArena`]; [`Error::Os`].
+    pub fn observe(&self, name: &str) -> Result<Observer> {
         let path = self.path(name)?;
-        match Posix::open(&path, false, self.trust_others) {
+        match Posix::open(&path, Access::Read, self.trust) {
             Ok((env, geo)) => {
                 let tables = Tables { env, geo };
                 match tables.impossible_marks() {
@@ -410,9 +458,10 @@ impl Options {
         }
     }
 
-    /// Free bytes and size of the directory's file system.
-    pub fn room(&self) -> Result<(u64, u64)> {
-        directory_room(&self.directory())
+    /// Returns how large the directory's file system is, and how much of it is free.
+    pub fn room(&self) -> Result<Room> {
+        let (free, size) = directory_room(&self.directory())?;
+        Ok(Room { free, size })
     }
 }
 

@@ -194,8 +194,8 @@ pub enum Error {
     /// The wait ended before what was waited for came. Wait again, or give up.
     TimedOut(Duration),
 
-    /// A channel or feed did not take a value: what [`crate::SendError`], which gives the value back, becomes where
-    /// only the reason matters.
+    /// A channel or feed did not take a value. [`SendError`](crate::SendError), [`ForwardError`](crate::ForwardError) and
+    /// [`AppendError`](crate::AppendError), which give the value back, become this where only the reason matters.
     NotSent(&'static str),
 
     /// The value is of another kind, element type, shape or schema than was asked for.

@@ -35,7 +35,7 @@ enum Behind {
 /// A lease that is given back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Held<K: Keeper> {
-    pub keeper: K,
+    pub(crate) keeper: K,
     lease: Lease,
     behind: Behind,
     /// It was given back, used up or moved.
@@ -45,32 +45,32 @@ pub(crate) struct Held<K: Keeper> {
 impl<K: Keeper> Held<K> {
     /// The lease of something that a holder may leave half done.
     #[inline]
-    pub fn guard(keeper: K, lease: Lease) -> Held<K> {
+    pub(crate) fn guard(keeper: K, lease: Lease) -> Held<K> {
         let behind = if lease.recovered { Behind::Unsure } else { Behind::Consistent };
         Held { keeper, lease, behind, ended: false }
     }
 
     /// A permit.
     #[inline]
-    pub fn permit(keeper: K, lease: Lease) -> Held<K> {
+    pub(crate) fn permit(keeper: K, lease: Lease) -> Held<K> {
         Held { keeper, lease, behind: Behind::Nothing, ended: false }
     }
 
     /// Whether the holder before died, or left things half done.
-    pub fn recovered(&self) -> bool {
+    pub(crate) fn recovered(&self) -> bool {
         self.lease.recovered
     }
 
-    pub fn is_consistent(&self) -> bool {
+    pub(crate) fn is_consistent(&self) -> bool {
         self.behind != Behind::Unsure
     }
 
-    pub fn mark_consistent(&mut self) {
+    pub(crate) fn mark_consistent(&mut self) {
         self.behind = Behind::Consistent;
     }
 
     /// Uses a permit up: it is nobody's from here on.
-    pub fn use_up(mut self) {
+    pub(crate) fn use_up(mut self) {
         self.ended = true;
         if let Ok(core) = self.keeper.core() {
             core.use_up(self.lease);
@@ -78,7 +78,7 @@ impl<K: Keeper> Held<K> {
     }
 
     /// The lease with another keeper.
-    pub fn kept_by<L: Keeper>(mut self, keeper: impl FnOnce(&K) -> L) -> Held<L> {
+    pub(crate) fn kept_by<L: Keeper>(mut self, keeper: impl FnOnce(&K) -> L) -> Held<L> {
         self.ended = true;
         Held { keeper: keeper(&self.keeper), lease: self.lease, behind: self.behind, ended: false }
     }

@@ -48,16 +48,22 @@
 //! * Batches, columns, arrays and bytes that the parent had read stay readable, for as long as the parent keeps them.
 //!
 //! [`Arena::open`] in the child takes part in the arena anew.
+#![warn(missing_debug_implementations, unreachable_pub)]
 #![cfg_attr(feature = "proof", allow(missing_docs))]
 
+#[allow(unreachable_pub, reason = "`pub` in a lower storey says what a file offers to the files above it")]
 mod core;
 mod error;
+#[allow(unreachable_pub, reason = "`pub` in a lower storey says what a file offers to the files above it")]
 mod value;
 
 mod arena;
 pub mod channel;
+mod drafted;
 pub mod feed;
 mod held;
+mod input;
+mod kind;
 mod mutable;
 mod port;
 mod reader;
@@ -66,20 +72,22 @@ pub mod sync;
 mod writer;
 
 pub use crate::core::recover::Recovered;
-pub use crate::core::tables::Kind;
 pub use crate::core::verify::Violation;
-pub use crate::value::array::{AnyView, Array, ArrayInfo, Order};
+pub use crate::value::array::{Array, ArrayInfo, Order};
 pub use crate::value::draft::{Bits, Text};
 pub use crate::value::element::{Element, ElementType};
 pub use crate::value::schema::MAX_DEPTH;
 pub use arena::{Arena, GIB, KIB, MIB, Options};
 pub use channel::{ForwardError, Lease, Receiver, RecvError, SendError, Sender};
+pub use drafted::{ArrayDraft, Draft, Drafted};
 pub use error::{Bound, Counted, Error, HolderBytes, Missing, Result};
 pub use feed::{AppendError, Feed, Subscriber, SubscriberError};
+pub use input::{Bundle, Value};
+pub use kind::Kind;
 pub use mutable::{MAX_PARTITIONS, MutableArray, Rows, RowsMut};
 pub use reader::{Batch, Bundled, Column, IpcMessages, Object, Table};
-pub use report::{ArenaInfo, ChannelInfo, Entry, Holder, Observer, Stats};
-pub use writer::{ArrayDraft, Bundle, Draft, Drafted, Value, Writer};
+pub use report::{ArenaInfo, ChannelInfo, Entry, Holder, Observer, Room, Stats};
+pub use writer::Writer;
 
 /// Whose `Pod` says which values can be shared: derive it with this version.
 pub use bytemuck;
@@ -106,7 +114,7 @@ pub mod proof {
     pub use crate::core::ring::{Outcome, Taken};
     pub use crate::core::seat::{Core, Env, info};
     pub use crate::core::sys::{Full, Process, Sys};
-    pub use crate::core::tables::{Entry, Tables};
+    pub use crate::core::tables::{Entry, Kind, Tables};
     pub use crate::core::word::{ArenaLife, Bell, Id, Life, Owner, Place, Seat, SeatState, State, Ticket, Turn};
     pub use crate::core::zone::Draft;
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use ndarray::{ArrayView, ArrayViewMut, Dimension};
 
 use crate::arena::Arena;
+use crate::core::geometry::meta;
 use crate::core::lease::{Lease, Leases};
 use crate::core::lock::{Form, PARTITION};
 use crate::core::tables::Kind;
@@ -109,16 +110,17 @@ impl Writer {
         }
         let info = ArrayInfo::new(T::TYPE, shape.slice(), Order::C);
         let bytes = info.object_bytes()?;
+        let len = info.shape.iter().product::<usize>() as u64;
         let at = self.attachment();
         let core = at.core()?;
         at.with_room(|| {
             let mut elements = Sheet::new(at, Kind::Array, bytes)?;
             elements.bytes()?.fill(0);
             info.write_header(elements.bytes()?)?;
-            elements.set_rows(info.shape.iter().product::<usize>() as u64);
+            elements.set_rows(len);
             let root = core.draft_lock(form(partitions))?;
             let made = elements.give_to(root, 0).and_then(|()| {
-                core.set_meta(root.id, crate::core::geometry::meta::ROWS, info.shape.iter().product::<usize>() as u64);
+                core.set_meta(root.id, meta::ROWS, len);
                 core.publish(name, root, Some(0))
             });
             made.inspect_err(|_| core.drop_draft(root))
@@ -224,7 +226,7 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
         self.take(self.one(partition)?, None)
     }
 
-    /// Returns the right to read a partition, or `None` if somebody writes that partition now.
+    /// Returns the right to read a partition, or `None` if somebody writes that partition now or 7 read it.
     pub fn try_read(&self, partition: usize) -> Result<Option<Rows<T, D>>> {
         in_time(self.take(self.one(partition)?, Some(Duration::ZERO)))
     }
@@ -467,10 +469,3 @@ fn view<'a, T: Element, D: Dimension>(stretch: &'a Stretch, dim: &D) -> Result<A
 fn no_elements<T: Element>(why: &dyn std::fmt::Display) -> Error {
     Error::damaged(format!("the rows of a mutable array are no {}: {why}", T::TYPE))
 }
-
-const _: fn() = || {
-    fn shared<T: Send + Sync>() {}
-    shared::<MutableArray<f64, ndarray::Ix2>>();
-    shared::<Rows<f64, ndarray::Ix2>>();
-    shared::<RowsMut<f64, ndarray::Ix2>>();
-};

@@ -18,10 +18,11 @@ use crate::core::wait::SLICE;
 use crate::core::word::Id;
 use crate::core::zone::Draft;
 use crate::error::{Error, Result, in_time};
+use crate::input::Value;
 use crate::reader::{Object, Table};
 use crate::value::schema::empty_batch;
 use crate::value::view::{Attachment, Pin, Sheet};
-use crate::writer::{Value, Writer};
+use crate::writer::Writer;
 
 /// What is left of a wait; `None`: it has no end.
 pub(crate) fn time_left(until: Option<Instant>) -> Option<Duration> {
@@ -36,8 +37,8 @@ pub(crate) fn time_left(until: Option<Instant>) -> Option<Duration> {
 /// # let name = format!("doc-contents-{}", std::process::id());
 /// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
 /// let any = arena.writer()?.sender_with("any", 8, Contents::Mixed)?;
-/// any.send(ndarray::arr1(&[1.0, 2.0]).view())?;
-/// any.send(b"text".as_slice())?;
+/// any.send(ndarray::arr1(&[1.0, 2.0]))?;
+/// any.send("text")?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,8 +53,8 @@ pub enum Contents {
 /// What a channel or feed was made as, and what opening it again has to ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PortForm {
-    pub capacity: u64,
-    pub contents: Contents,
+    pub(crate) capacity: u64,
+    pub(crate) contents: Contents,
 }
 
 /// Why no more comes, as one end of a channel or feed sees the other.
@@ -66,7 +67,7 @@ pub(crate) enum Ended {
 }
 
 impl Ended {
-    pub fn is_clean(self) -> bool {
+    pub(crate) fn is_clean(self) -> bool {
         self == Ended::Closed
     }
 }
@@ -104,10 +105,10 @@ impl From<Error> for NotBuilt<'_> {
 /// A channel or feed, open in this process at one of its ends.
 #[derive(Debug)]
 pub(crate) struct Port {
-    pub pin: Arc<Pin>,
-    pub ring: Ring,
-    pub end: End,
-    pub name: Arc<str>,
+    pub(crate) pin: Arc<Pin>,
+    pub(crate) ring: Ring,
+    pub(crate) end: End,
+    pub(crate) name: Arc<str>,
     schema: OnceLock<SchemaRef>,
     /// How often somebody here has looked for deaths.
     looks: AtomicU64,
@@ -123,7 +124,7 @@ impl Drop for Port {
 
 impl Port {
     /// Opens a channel or feed, or makes it with `draft` if there is none.
-    pub fn open_or_make(
+    pub(crate) fn open_or_make(
         at: &Arc<Attachment>,
         name: &str,
         kind: Kind,
@@ -148,7 +149,7 @@ impl Port {
     }
 
     /// Opens what a name stands for at one end. Fails if that is of another kind.
-    pub fn named(arena: &Arena, name: &str, kind: Kind, end: End) -> Result<Port> {
+    pub(crate) fn named(arena: &Arena, name: &str, kind: Kind, end: End) -> Result<Port> {
         let pin = Pin::named(arena.attachment(), name)?.ok_or_else(|| arena.missing(name))?;
         Port::new(pin, kind, end, name)
     }
@@ -166,28 +167,28 @@ impl Port {
         Ok(Port { ring, pin: Arc::new(pin), end, name: name.into(), schema: OnceLock::new(), looks })
     }
 
-    pub fn at(&self) -> &Arc<Attachment> {
+    pub(crate) fn at(&self) -> &Arc<Attachment> {
         self.pin.attachment()
     }
 
     /// [`Attachment::core`].
     #[inline]
-    pub fn core(&self) -> Result<&Core<Posix>> {
+    pub(crate) fn core(&self) -> Result<&Core<Posix>> {
         self.at().core()
     }
 
     /// How many items there are; 0 in a forked child.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.core().map_or(0, |core| core.depth(self.ring) as usize)
     }
 
     /// How many items there is room for.
-    pub fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.ring.capacity() as usize
     }
 
     /// Waits at this end until `attempt` comes to something, and looks for deaths meanwhile.
-    pub fn wait<T>(
+    pub(crate) fn wait<T>(
         &self,
         timeout: Option<Duration>,
         mut attempt: impl FnMut() -> Result<Waited<T>>,
@@ -210,7 +211,7 @@ impl Port {
     }
 
     /// Waits until `put` has put an item in, or never will.
-    pub fn wait_to_put(
+    pub(crate) fn wait_to_put(
         &self,
         timeout: Option<Duration>,
         mut put: impl FnMut() -> Result<Outcome<()>>,
@@ -229,7 +230,7 @@ impl Port {
     }
 
     /// Whether it was closed, or nobody is at the other end.
-    pub fn ended(&self) -> Result<Option<Ended>> {
+    pub(crate) fn ended(&self) -> Result<Option<Ended>> {
         let core = self.core()?;
         let other = if self.end == End::Send { End::Receive } else { End::Send };
         // First, as the last one may have closed it before it left.
@@ -240,7 +241,7 @@ impl Port {
 
     /// Makes an item of a value, and says its schema. Waits for memory while somebody may give some back, but not for a
     /// value that has drafts in it: they keep memory meanwhile.
-    pub fn build<'a>(
+    pub(crate) fn build<'a>(
         &self,
         writer: &Writer,
         value: Value<'a>,
@@ -263,7 +264,7 @@ impl Port {
     }
 
     /// Why a value was not built: memory is waited for as long as somebody may give some back.
-    pub fn not_built<'a>(&self, value: Value<'a>, error: Error) -> NotBuilt<'a> {
+    pub(crate) fn not_built<'a>(&self, value: Value<'a>, error: Error) -> NotBuilt<'a> {
         match (error, self.ended()) {
             (error @ Error::NoSpace { .. }, Ok(ended)) => NotBuilt::NoSpace { value, error: error.into(), ended },
             (error, _) => NotBuilt::Failed(error),
@@ -319,7 +320,7 @@ impl Port {
     }
 
     /// An error for what has no schema.
-    pub fn expect_one_schema(&self) -> Result<()> {
+    pub(crate) fn expect_one_schema(&self) -> Result<()> {
         if !self.core()?.is_mixed(self.ring) {
             return Ok(());
         }
@@ -328,7 +329,7 @@ impl Port {
     }
 
     /// The schema of its batches, if that is known.
-    pub fn schema(&self) -> Result<Option<SchemaRef>> {
+    pub(crate) fn schema(&self) -> Result<Option<SchemaRef>> {
         if let Some(schema) = self.schema.get() {
             return Ok(Some(schema.clone()));
         }
@@ -338,7 +339,7 @@ impl Port {
     }
 
     /// Waits until the schema of its batches is known, or never will be.
-    pub fn wait_for_schema(&self, timeout: Option<Duration>) -> Result<Waited<SchemaRef>> {
+    pub(crate) fn wait_for_schema(&self, timeout: Option<Duration>) -> Result<Waited<SchemaRef>> {
         self.wait(timeout, || {
             let ended = self.ended()?;
             // Looked at after that: the first batch may have come in between.
@@ -351,7 +352,7 @@ impl Port {
     }
 
     /// Its schema is this one, or becomes it; unless its contents are mixed. Waits for memory.
-    pub fn check_schema(&self, writer: &Writer, schema: &SchemaRef, until: Option<Instant>) -> Result<()> {
+    pub(crate) fn check_schema(&self, writer: &Writer, schema: &SchemaRef, until: Option<Instant>) -> Result<()> {
         let core = self.core()?;
         if core.is_mixed(self.ring) {
             return Ok(());
@@ -362,7 +363,7 @@ impl Port {
                 return if same { Ok(()) } else { Err(self.wrong_schema(&known, schema)) };
             }
             let empty = empty_batch(schema)?;
-            let mut sheet = self.build_borrowed(writer, &Value::Batch(&empty), until)?;
+            let mut sheet = self.build_borrowed(writer, &Value::from(&empty), until)?;
             sheet.put_in(self.ring.id)?;
             // Receivers may wait for just that.
             core.ring(self.ring.bell(End::Receive));

@@ -15,10 +15,11 @@ use arrow_schema::SchemaRef;
 use ndarray::{Dimension, Ix1};
 
 use crate::core::geometry::meta;
-use crate::core::tables::Kind;
+use crate::core::tables::Kind as Stored;
 use crate::core::verify::Violation;
 use crate::core::word::{Id, State};
 use crate::error::{Error, Missing, Result};
+use crate::kind::Kind;
 use crate::value::array::{Array, ArrayInfo};
 use crate::value::batch::{Layout, Region};
 use crate::value::check::{Ask, Key, Trust, Values};
@@ -33,7 +34,7 @@ pub struct Object {
     pin: Arc<Pin>,
     id: Id,
     name: Arc<str>,
-    kind: Kind,
+    kind: Stored,
 }
 
 impl Object {
@@ -65,13 +66,17 @@ impl Object {
     /// The schema, if it is a batch or a table.
     pub(crate) fn value_schema(&self) -> Result<Option<SchemaRef>> {
         match self.kind {
-            Kind::Batch | Kind::Table => Ok(Some(parts::schema_of(self.body()?)?)),
+            Stored::Batch | Stored::Table => Ok(Some(parts::schema_of(self.body()?)?)),
             _ => Ok(None),
         }
     }
 
-    /// What it is.
+    /// Returns what the object is.
     pub fn kind(&self) -> Kind {
+        Kind::of(self.kind)
+    }
+
+    pub(crate) fn stored_kind(&self) -> Stored {
         self.kind
     }
 
@@ -103,19 +108,34 @@ impl Object {
 
     /// The bytes, if that is what was published.
     pub fn bytes(&self) -> Result<&[u8]> {
-        self.expect(Kind::Bytes)?;
+        self.expect(Stored::Bytes)?;
         self.body()
     }
 
     /// Element type, shape and order, if it is an array.
     pub fn array_info(&self) -> Result<ArrayInfo> {
-        self.expect(Kind::Array)?;
+        self.expect(Stored::Array)?;
         ArrayInfo::parse(self.body()?)
     }
 
-    /// The array, if that is what was published.
+    /// Returns the batch, with all its columns. Fails with [`Error::Mismatch`] for an object of another kind.
+    pub fn batch(&self) -> Result<Batch> {
+        self.clone().try_into()
+    }
+
+    /// Returns the table; a batch is a table of one batch. Fails with [`Error::Mismatch`] for an object of another kind.
+    pub fn table(&self) -> Result<Table> {
+        self.clone().try_into()
+    }
+
+    /// Returns the bundle. Fails with [`Error::Mismatch`] for an object of another kind.
+    pub fn bundle(&self) -> Result<Bundled> {
+        self.clone().try_into()
+    }
+
+    /// Returns the array. Fails with [`Error::Mismatch`] for an object of another kind, element type or rank.
     pub fn array<T: Element, D: Dimension>(&self) -> Result<Array<T, D>> {
-        self.expect(Kind::Array)?;
+        self.expect(Stored::Array)?;
         let at = self.pin.offset(self.id) as usize;
         let len = self.body()?.len();
         Array::from_buffer(&self.name, self.pin.region().slice_with_length(at, len))
@@ -124,7 +144,7 @@ impl Object {
     /// One column of a batch as an array, without building the others: the fast way to plain numbers.
     /// Values under nulls are arbitrary.
     pub fn column<T: Element>(&self, name: &str) -> Result<Column<T>> {
-        self.expect(Kind::Batch)?;
+        self.expect(Stored::Batch)?;
         let layout = Layout::parse(self.body()?)?;
         let Some(index) = layout.index_of(name)? else {
             return Err(self.no_column(name, &layout.schema()?));
@@ -141,7 +161,7 @@ impl Object {
         Error::NotFound { what: Missing::Column, name: name.to_owned(), within: self.name.to_string(), detail }
     }
 
-    fn expect(&self, kind: Kind) -> Result<()> {
+    fn expect(&self, kind: Stored) -> Result<()> {
         if self.kind == kind {
             return Ok(());
         }
@@ -180,7 +200,7 @@ impl Object {
     }
 
     pub(crate) fn record_batch(&self) -> Result<RecordBatch> {
-        self.expect(Kind::Batch)?;
+        self.expect(Stored::Batch)?;
         let layout = Layout::parse(self.body()?)?;
         let buffer = self.pin.region();
         let region = Region { bytes: &buffer, extents: &self.extents()? };
@@ -211,18 +231,18 @@ impl Object {
     /// Reads all of it, whatever is known of it.
     fn read_all(&self) -> Result<()> {
         match self.kind {
-            Kind::Batch => {
+            Stored::Batch => {
                 let layout = Layout::parse(self.body()?)?;
                 let region = Region { bytes: &self.pin.region(), extents: &self.extents()? };
                 layout.batch(&region, Trust::Nobody).map(drop)
             }
-            Kind::Table | Kind::Bundle => {
-                if self.kind == Kind::Bundle {
+            Stored::Table | Stored::Bundle => {
+                if self.kind == Stored::Bundle {
                     Bundled::try_from(self.clone())?;
                 }
                 (0..self.parts()).try_for_each(|index| self.part(index)?.read_all())
             }
-            Kind::Array => self.array_info().and_then(|info| info.check(self.body()?)),
+            Stored::Array => self.array_info().and_then(|info| info.check(self.body()?)),
             _ => self.body().map(drop),
         }
     }
@@ -230,17 +250,17 @@ impl Object {
 
 /// What a pinned root stands for, and what that is: an alias for its only part, a mutable array that is frozen
 /// for its elements, everything else for itself.
-fn resolve(pin: &Pin) -> Result<(Id, Kind)> {
+fn resolve(pin: &Pin) -> Result<(Id, Stored)> {
     let core = pin.attachment().core()?;
     let root = pin.id();
     let kind = core.kind(root)?;
-    let stands_for_a_part = kind == Kind::Alias || kind == Kind::MutableArray && core.is_frozen(root);
+    let stands_for_a_part = kind == Stored::Alias || kind == Stored::MutableArray && core.is_frozen(root);
     if !stands_for_a_part {
         return Ok((root, kind));
     }
     let part = pin.part(root, 0)?;
     match core.kind(part)? {
-        Kind::Alias => Err(Error::damaged(format!("{root}, which stands for another object, has the alias {part}"))),
+        Stored::Alias => Err(Error::damaged(format!("{root}, which stands for another object, has the alias {part}"))),
         kind => Ok((part, kind)),
     }
 }
@@ -256,7 +276,7 @@ pub(crate) fn unreadable(at: &Arc<Attachment>) -> Result<Vec<Violation>> {
         }
         _ => id.to_string(),
     };
-    let values = [Kind::Batch, Kind::Table, Kind::Bundle, Kind::Array, Kind::Bytes];
+    let values = [Stored::Batch, Stored::Table, Stored::Bundle, Stored::Array, Stored::Bytes];
     let mut all = vec![];
     for zone in &core.geo.zones {
         for id in (0..core.used(zone)).map(|slot| zone.id(slot)) {
@@ -373,8 +393,8 @@ impl TryFrom<Object> for Table {
 
     /// A batch is a table of one batch.
     fn try_from(object: Object) -> Result<Table> {
-        if object.kind != Kind::Batch {
-            object.expect(Kind::Table)?;
+        if object.kind != Stored::Batch {
+            object.expect(Stored::Table)?;
         }
         let schema = parts::schema_of(object.body()?)?;
         Ok(Table { batches: Batches::Stored(object), schema })
@@ -403,7 +423,7 @@ impl Table {
     /// How many batches it has.
     pub fn num_batches(&self) -> u64 {
         match &self.batches {
-            Batches::Stored(object) if object.kind == Kind::Batch => 1,
+            Batches::Stored(object) if object.kind == Stored::Batch => 1,
             Batches::Stored(object) => object.parts(),
             Batches::Gathered(batches) => batches.len() as u64,
         }
@@ -418,7 +438,7 @@ impl Table {
                 object.pin.attachment().core()?;
                 match object.kind {
                     _ if index >= self.num_batches() => Err(none()),
-                    Kind::Batch => object.clone().try_into(),
+                    Stored::Batch => object.clone().try_into(),
                     _ => object.part(index)?.try_into(),
                 }
             }
@@ -475,7 +495,7 @@ pub struct Bundled {
 impl TryFrom<Object> for Bundled {
     type Error = Error;
     fn try_from(object: Object) -> Result<Bundled> {
-        object.expect(Kind::Bundle)?;
+        object.expect(Stored::Bundle)?;
         let names = MemberNames::from_body(object.body()?, object.parts())?;
         Ok(Bundled { object, names })
     }

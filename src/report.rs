@@ -11,10 +11,11 @@ use crate::core::lock::PARTITION;
 use crate::core::seat::Occupant;
 use crate::core::segment::Posix;
 use crate::core::sys::{Process, Sys};
-use crate::core::tables::{Kind, Tables};
+use crate::core::tables::{Kind as Stored, Tables};
 use crate::core::verify::Violation;
 use crate::core::word::{Id, Life, Owner, SeatState, State};
 use crate::error::Result;
+use crate::kind::Kind;
 
 /// A read-only look at an arena: takes no seat, changes nothing, and works also for who may not write.
 #[derive(Debug)]
@@ -69,6 +70,22 @@ pub struct ArenaInfo {
     pub keep: bool,
     /// Why it cannot be used, if it cannot.
     pub problem: Option<String>,
+}
+
+/// How much room a file system has: what [`Options::room`](crate::Options::room) returns.
+///
+/// ```
+/// let room = faretra::Options::default().dir("/dev/shm").room()?;
+/// assert!(room.free <= room.size);
+/// # Ok::<(), faretra::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Room {
+    /// Bytes that are free.
+    pub free: u64,
+    /// Bytes that there are.
+    pub size: u64,
 }
 
 /// A published object.
@@ -194,7 +211,7 @@ pub(crate) fn entries(t: &Tables<Posix>) -> Result<Vec<Entry>> {
         _ => n.rows,
     };
     let entry = |n: Named| Entry {
-        kind: n.kind,
+        kind: Kind::of(n.kind),
         version: n.version,
         bytes: bytes(&n),
         rows: rows(&n),
@@ -334,7 +351,7 @@ fn object_text(t: &Tables<Posix>, names: &Names, id: Id) -> String {
 /// What somebody has leases of, each object or partition once.
 fn leases_text(t: &Tables<Posix>, names: &Names, leases: &[(Id, u64)]) -> Vec<String> {
     let one = |(id, index): &(Id, u64)| match t.kind(*id) {
-        Ok(Kind::MutableArray) => {
+        Ok(Stored::MutableArray) => {
             let how = if index % PARTITION == 0 { "writes" } else { "reads" };
             format!("{how} partition {} of {}", index / PARTITION, object_text(t, names, *id))
         }
@@ -357,7 +374,7 @@ fn bell_text(t: &Tables<Posix>, names: &Names, bell: u64) -> String {
         header::PERMIT_BELL => "a writer's permit".into(),
         header::NAME_BELL => "a name that is not there yet".into(),
         _ => match t.geo.locate(bell) {
-            Some(id) if t.kind(id).is_ok_and(|kind| kind == Kind::Name) => {
+            Some(id) if t.kind(id).is_ok_and(|kind| kind == Stored::Name) => {
                 format!("a newer version of `{}`", t.text(id))
             }
             Some(id) => object_text(t, names, id),

@@ -1,24 +1,27 @@
-//! What goes in: writers, the values they publish, and drafts written in place.
+//! What goes in: writers, which copy values into the arena or share what lies there, and publish them.
 //!
 //! A [`Writer`] holds one of the arena's permits. A value is copied into a draft exactly once, buffer
 //! by buffer, or was written there in the first place, or lies in the arena already and is held; then the
 //! draft becomes what its name means.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow_array::{RecordBatch, RecordBatchIterator, RecordBatchOptions, RecordBatchReader};
 use arrow_schema::SchemaRef;
-use ndarray::{ArrayView, ArrayViewMut, Dimension, StrideShape};
+use ndarray::{Dimension, StrideShape};
 
 use crate::core::geometry::Set;
 use crate::core::lease::Lease;
 use crate::core::name;
 use crate::core::tables::Kind;
+use crate::drafted::{ArrayDraft, Draft, Drafted, Permit};
 use crate::error::{Error, Result};
 use crate::held::Held;
+use crate::input::{Bundle, Source, Value};
 use crate::reader::{Batch, Bundled, Object, Table};
 use crate::value::array::{AnyView, ArrayDraftLayout};
-use crate::value::draft::{Bits, DraftLayout, DraftMemory, Text};
+use crate::value::draft::DraftLayout;
 use crate::value::element::Element;
 use crate::value::parts::{MemberNames, TableBody, list_bytes};
 use crate::value::piece::CopyBytes;
@@ -31,242 +34,15 @@ use crate::value::view::{Attachment, Copying, Sheet, copy};
 #[derive(Clone, Debug)]
 pub struct Writer {
     at: Arc<Attachment>,
-    permit: Arc<Held<Arc<Attachment>>>,
+    permit: Permit,
     /// Makes room when memory runs out, for another try.
     makes_room: bool,
-}
-
-/// Something to publish. Made by `From` from batches, arrays, bytes, drafts, bundles, readers, and from
-/// what was read from an arena.
-#[non_exhaustive]
-pub enum Value<'a> {
-    /// A record batch: one copy of each buffer. Columns that show 64 KiB and more of this arena's memory
-    /// (they were read from it, sliced or whole) are shared instead.
-    Batch(&'a RecordBatch),
-    /// What was read from an arena, itself: under one more name, or in a bundle. No payload is copied, unless
-    /// it is from another arena.
-    Object(&'a Object),
-    /// Batches that were read from an arena, as one table. Those of the first one's schema are shared as they
-    /// are; of the others, which may differ in the schema's metadata only, the columns.
-    Batches(&'a [Batch]),
-    /// All batches of a reader, as one table. Columns are shared as those of a single batch are.
-    Table(Box<dyn RecordBatchReader + Send + 'a>),
-    /// Batches of one schema, as one table: what a reader becomes that is sent.
-    RecordBatches(SchemaRef, Vec<RecordBatch>),
-    /// An array of any rank, element type and order.
-    Array(AnyView<'a>),
-    /// Plain bytes.
-    Bytes(&'a [u8]),
-    /// Several values at once.
-    Bundle(Bundle<'a>),
-    /// A batch or array that was written in place.
-    Drafted(Drafted),
-}
-
-impl std::fmt::Debug for Value<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Value::Batch(_) => "Value::Batch",
-            Value::Object(_) => "Value::Object",
-            Value::Batches(_) => "Value::Batches",
-            Value::Table(_) => "Value::Table",
-            Value::RecordBatches(..) => "Value::RecordBatches",
-            Value::Array(_) => "Value::Array",
-            Value::Bytes(_) => "Value::Bytes",
-            Value::Bundle(_) => "Value::Bundle",
-            Value::Drafted(_) => "Value::Drafted",
-        })
-    }
-}
-
-impl<'a> From<&'a RecordBatch> for Value<'a> {
-    fn from(batch: &'a RecordBatch) -> Value<'a> {
-        Value::Batch(batch)
-    }
-}
-
-impl<'a> From<&'a Object> for Value<'a> {
-    fn from(object: &'a Object) -> Value<'a> {
-        Value::Object(object)
-    }
-}
-
-impl<'a> From<&'a Batch> for Value<'a> {
-    fn from(batch: &'a Batch) -> Value<'a> {
-        Value::Object(batch.object())
-    }
-}
-
-impl<'a> From<&'a Table> for Value<'a> {
-    fn from(table: &'a Table) -> Value<'a> {
-        match (table.object(), table.gathered_batches()) {
-            (Some(object), _) => Value::Object(object),
-            (None, batches) => Value::Batches(batches.unwrap_or_default()),
-        }
-    }
-}
-
-impl<'a> From<&'a Bundled> for Value<'a> {
-    fn from(bundle: &'a Bundled) -> Value<'a> {
-        Value::Object(bundle.object())
-    }
-}
-
-impl<'a> From<&'a [Batch]> for Value<'a> {
-    fn from(batches: &'a [Batch]) -> Value<'a> {
-        Value::Batches(batches)
-    }
-}
-
-impl<'a> From<Box<dyn RecordBatchReader + Send + 'a>> for Value<'a> {
-    fn from(reader: Box<dyn RecordBatchReader + Send + 'a>) -> Value<'a> {
-        Value::Table(reader)
-    }
-}
-
-impl<'a, T: Element, D: Dimension> From<ArrayView<'a, T, D>> for Value<'a> {
-    fn from(view: ArrayView<'a, T, D>) -> Value<'a> {
-        Value::Array(view.into())
-    }
-}
-
-impl<'a> From<&'a [u8]> for Value<'a> {
-    fn from(bytes: &'a [u8]) -> Value<'a> {
-        Value::Bytes(bytes)
-    }
-}
-
-impl<'a> From<Bundle<'a>> for Value<'a> {
-    fn from(bundle: Bundle<'a>) -> Value<'a> {
-        Value::Bundle(bundle)
-    }
-}
-
-impl From<Draft> for Value<'_> {
-    fn from(draft: Draft) -> Self {
-        Value::Drafted(Drafted(Unfinished::Batch(Box::new(draft))))
-    }
-}
-
-impl<T: Element, D: Dimension> From<ArrayDraft<T, D>> for Value<'_> {
-    fn from(draft: ArrayDraft<T, D>) -> Self {
-        Value::Drafted(Drafted(Unfinished::Whole(draft.sheet, None)))
-    }
-}
-
-impl From<Drafted> for Value<'_> {
-    fn from(draft: Drafted) -> Self {
-        Value::Drafted(draft)
-    }
-}
-
-impl<'a> Value<'a> {
-    /// What was copied already, and its schema, if it has one.
-    pub(crate) fn copied(sheet: Sheet, schema: Option<SchemaRef>) -> Value<'a> {
-        Value::Drafted(Drafted(Unfinished::Whole(sheet, schema)))
-    }
-
-    /// The schema, if it is a batch or a table.
-    pub(crate) fn schema(&self) -> Result<Option<SchemaRef>> {
-        Ok(match self {
-            Value::Batch(batch) => Some(batch.schema()),
-            Value::Object(object) => object.value_schema()?,
-            Value::Batches(batches) => batches.first().map(|batch| batch.schema()),
-            Value::Table(reader) => Some(reader.schema()),
-            Value::RecordBatches(schema, _) => Some(schema.clone()),
-            Value::Drafted(Drafted(Unfinished::Batch(draft))) => Some(draft.schema().clone()),
-            Value::Drafted(Drafted(Unfinished::Whole(_, schema))) => schema.clone(),
-            _ => None,
-        })
-    }
-
-    /// Reads the readers in the value to their ends, so that it can be built more than once, unless there are drafts in it.
-    pub(crate) fn gathered(self) -> Result<Value<'a>> {
-        Ok(match self {
-            Value::Table(reader) => {
-                let schema = reader.schema();
-                Value::RecordBatches(schema, reader.collect::<Result<_, _>>()?)
-            }
-            Value::Bundle(Bundle { members }) => {
-                let gathered = members.into_iter().map(|(name, value)| Ok((name, value.gathered()?)));
-                Value::Bundle(Bundle { members: gathered.collect::<Result<_>>()? })
-            }
-            value => value,
-        })
-    }
-
-    /// Whether building it uses it up.
-    pub(crate) fn is_used_up(&self) -> bool {
-        match self {
-            Value::Table(_) | Value::Drafted(_) => true,
-            Value::Bundle(Bundle { members }) => members.iter().any(|(_, value)| value.is_used_up()),
-            _ => false,
-        }
-    }
-
-    /// All batches of a reader, as one table.
-    pub fn table(reader: impl RecordBatchReader + Send + 'a) -> Value<'a> {
-        Value::Table(Box::new(reader))
-    }
-}
-
-/// Several named values that are published at once or not at all.
-#[derive(Debug, Default)]
-pub struct Bundle<'a> {
-    members: Vec<(String, Value<'a>)>,
-}
-
-impl<'a> Bundle<'a> {
-    /// An empty bundle.
-    pub fn new() -> Bundle<'a> {
-        Bundle::default()
-    }
-
-    /// Adds a member. A name that is there already is an error when the bundle is published.
-    #[must_use]
-    pub fn with(mut self, name: &str, value: impl Into<Value<'a>>) -> Bundle<'a> {
-        self.members.push((name.to_owned(), value.into()));
-        self
-    }
-}
-
-/// A value that lies in the arena and is not published yet: a [`Draft`] or [`ArrayDraft`] on its way, or what
-/// [`Writer::prepare`] made of any other value. Dropped, it is gone.
-#[derive(Debug)]
-pub struct Drafted(Unfinished);
-
-impl Drafted {
-    /// What kind of object it becomes.
-    pub fn kind(&self) -> Result<Kind> {
-        match &self.0 {
-            Unfinished::Batch(_) => Ok(Kind::Batch),
-            Unfinished::Whole(sheet, _) => sheet.kind(),
-        }
-    }
-
-    /// Rows of a batch or table, elements of an array, members of a bundle, bytes.
-    pub fn rows(&self) -> u64 {
-        match &self.0 {
-            Unfinished::Batch(draft) => draft.rows() as u64,
-            Unfinished::Whole(sheet, _) => sheet.rows(),
-        }
-    }
-
-    /// The bytes that it takes in the arena, and those of the objects that it shares.
-    pub fn nbytes(&self) -> u64 {
-        match &self.0 {
-            Unfinished::Batch(draft) => {
-                draft.memory.root.nbytes() + draft.memory.parts.iter().map(Sheet::nbytes).sum::<u64>()
-            }
-            Unfinished::Whole(sheet, _) => sheet.nbytes(),
-        }
-    }
 }
 
 /// What becomes a part of a value.
 enum Part<'a> {
     Own(Sheet),
-    Shared(&'a Object),
+    Shared(Cow<'a, Object>),
 }
 
 impl Part<'_> {
@@ -277,13 +53,6 @@ impl Part<'_> {
             Part::Shared(object) => at.with_room(|| whole.hold(object.id())),
         }
     }
-}
-
-#[derive(Debug)]
-enum Unfinished {
-    Batch(Box<Draft>),
-    /// An array, or any value that was copied already; its schema, if it has one.
-    Whole(Sheet, Option<SchemaRef>),
 }
 
 impl Writer {
@@ -349,18 +118,14 @@ impl Writer {
             let parts: Result<Vec<Sheet>> = parts.iter().map(|len| Sheet::new(&self.at, Kind::Column, *len)).collect();
             Ok((root, parts?))
         })?;
-        let mut memory = Memory { root, parts };
-        layout.prepare(&mut memory)?;
-        Ok(Draft { layout, memory, _permit: self.permit.clone() })
+        Draft::new(layout, root, parts, self.permit.clone())
     }
 
     /// An array to be written in place, of any shape, in C or Fortran order (`shape.f()`).
     pub fn draft_array<T: Element, D: Dimension>(&self, shape: impl Into<StrideShape<D>>) -> Result<ArrayDraft<T, D>> {
         let layout = ArrayDraftLayout::<T, D>::new(shape)?;
-        let mut sheet = self.with_room(|| Sheet::new(&self.at, Kind::Array, layout.bytes()))?;
-        let elements = layout.prepare(sheet.bytes()?)?;
-        sheet.set_rows(elements);
-        Ok(ArrayDraft { layout, sheet, _permit: self.permit.clone() })
+        let sheet = self.with_room(|| Sheet::new(&self.at, Kind::Array, layout.bytes()))?;
+        ArrayDraft::new(layout, sheet, self.permit.clone())
     }
 
     /// Copies a value into the arena now, to be published, sent or put in a bundle later. What it takes is known from
@@ -369,17 +134,16 @@ impl Writer {
         self.at.core()?;
         let value = value.into();
         let schema = value.schema()?;
-        Ok(Drafted(Unfinished::Whole(self.build(value)?, schema)))
+        Ok(Drafted::copied(self.build(value)?, schema))
     }
 
     /// Makes a draft of a value.
     pub(crate) fn build(&self, value: Value<'_>) -> Result<Sheet> {
-        match value {
-            Value::Table(reader) => self.build_table(reader),
-            Value::Bundle(Bundle { members }) => self.build_bundle(members, |value| self.part(value)),
-            Value::Drafted(Drafted(Unfinished::Batch(draft))) => self.own(draft.finish()?),
-            Value::Drafted(Drafted(Unfinished::Whole(sheet, _))) => self.own(sheet),
-            value => self.build_borrowed(&value),
+        match value.0 {
+            Source::Table(reader) => self.build_table(reader.into_batches()),
+            Source::Bundle(Bundle { members }) => self.build_bundle(members, |value| self.part(value)),
+            Source::Drafted(draft) => self.own(draft.finish()?),
+            source => self.build_borrowed(&Value(source)),
         }
     }
 
@@ -391,46 +155,46 @@ impl Writer {
     /// Bytes that building a value takes, but for what each of its objects needs besides.
     pub(crate) fn bytes_of(&self, value: &Value<'_>) -> Result<u64> {
         let of_batch = |batch: &RecordBatch| self.plan(batch, |plan| Ok(plan.total_bytes()));
-        Ok(match value {
-            Value::Batch(batch) => of_batch(batch)?,
-            Value::Object(object) if self.shares(object)? => 0,
-            Value::Object(object) => object.nbytes(),
-            Value::Batches(batches) => batches.iter().map(|batch| of_batch(batch)).sum::<Result<u64>>()?,
-            Value::RecordBatches(_, batches) => batches.iter().map(of_batch).sum::<Result<u64>>()?,
-            Value::Array(view) => view.bytes()?,
-            Value::Bytes(bytes) => bytes.len() as u64,
-            Value::Bundle(Bundle { members }) => {
+        Ok(match &value.0 {
+            Source::Batch(batch) => of_batch(batch)?,
+            Source::Object(object) if self.shares(object)? => 0,
+            Source::Object(object) => object.nbytes(),
+            Source::Batches(batches) => batches.iter().map(|batch| of_batch(batch)).sum::<Result<u64>>()?,
+            Source::RecordBatches(_, batches) => batches.iter().map(of_batch).sum::<Result<u64>>()?,
+            Source::Array(view) => view.bytes()?,
+            Source::Bytes(bytes) => bytes.len() as u64,
+            Source::Bundle(Bundle { members }) => {
                 members.iter().map(|(_, value)| self.bytes_of(value)).sum::<Result<u64>>()?
             }
             // They have their memory, or nobody knows.
-            Value::Drafted(_) | Value::Table(_) => 0,
+            Source::Drafted(_) | Source::Table(_) => 0,
         })
     }
 
     /// Makes a draft of what is there to be borrowed: of everything but readers and drafts.
     pub(crate) fn build_borrowed(&self, value: &Value<'_>) -> Result<Sheet> {
-        match value {
-            Value::Batch(batch) => self.build_batch(batch),
-            Value::Object(object) => match self.part_borrowed(value)? {
+        match &value.0 {
+            Source::Batch(batch) => self.build_batch(batch),
+            Source::Object(object) => match self.part_object(Cow::Borrowed(object))? {
                 Part::Own(sheet) => Ok(sheet),
-                Part::Shared(_) => self.with_room(|| {
-                    let alias = Sheet::alias(&self.at, object.id(), object.kind())?;
+                Part::Shared(object) => self.with_room(|| {
+                    let alias = Sheet::alias(&self.at, object.id(), object.stored_kind())?;
                     alias.set_rows(object.rows());
                     Ok(alias)
                 }),
             },
-            Value::Batches(batches) => self.build_batches(batches),
-            Value::RecordBatches(schema, batches) => {
+            Source::Batches(batches) => self.build_batches(batches),
+            Source::RecordBatches(schema, batches) => {
                 let batches = batches.iter().cloned().map(Ok);
                 self.build_table(Box::new(RecordBatchIterator::new(batches, schema.clone())))
             }
-            Value::Array(view) => self.build_array(view),
-            Value::Bytes(bytes) => self.build_bytes(Kind::Bytes, bytes, bytes.len() as u64),
-            Value::Bundle(Bundle { members }) => {
+            Source::Array(view) => self.build_array(view),
+            Source::Bytes(bytes) => self.build_bytes(Kind::Bytes, bytes, bytes.len() as u64),
+            Source::Bundle(Bundle { members }) => {
                 let members = members.iter().map(|(name, value)| (name.clone(), value));
                 self.build_bundle(members, |value| self.part_borrowed(value))
             }
-            Value::Table(_) | Value::Drafted(_) => Err(Error::invalid("a reader or draft can be used once only")),
+            Source::Table(_) | Source::Drafted(_) => Err(Error::invalid("a reader or draft can be used once only")),
         }
     }
 
@@ -448,21 +212,29 @@ impl Writer {
 
     /// A value as a part of another: what is in this arena already is shared.
     fn part<'a>(&self, value: Value<'a>) -> Result<Part<'a>> {
-        if value.is_used_up() { self.build(value).map(Part::Own) } else { self.part_borrowed(&value) }
+        match value.0 {
+            Source::Object(object) => self.part_object(object),
+            source => self.build(Value(source)).map(Part::Own),
+        }
     }
 
-    fn part_borrowed<'a>(&self, value: &Value<'a>) -> Result<Part<'a>> {
-        match value {
-            // A second name would be one of the same state, which goes with the first.
-            Value::Object(object) if object.kind().set() == Set::Shared => Err(Error::Mismatch {
+    fn part_borrowed<'a>(&self, value: &'a Value<'_>) -> Result<Part<'a>> {
+        match &value.0 {
+            Source::Object(object) => self.part_object(Cow::Borrowed(object)),
+            _ => self.build_borrowed(value).map(Part::Own),
+        }
+    }
+
+    fn part_object<'a>(&self, object: Cow<'a, Object>) -> Result<Part<'a>> {
+        // A second name would be one of the same state, which goes with the first.
+        if object.stored_kind().set() == Set::Shared {
+            return Err(Error::Mismatch {
                 name: object.name().to_owned(),
                 expected: "an object that does not change".into(),
                 found: object.kind().to_string(),
-            }),
-            Value::Object(object) if self.shares(object)? => Ok(Part::Shared(object)),
-            Value::Object(object) => self.copy_object(object).map(Part::Own),
-            value => self.build_borrowed(value).map(Part::Own),
+            });
         }
+        if self.shares(&object)? { Ok(Part::Shared(object)) } else { self.copy_object(&object).map(Part::Own) }
     }
 
     /// Whether the object is one of this arena. What a forked child has from its parent is kept by nobody
@@ -474,7 +246,7 @@ impl Writer {
 
     /// An object of another arena.
     fn copy_object(&self, object: &Object) -> Result<Sheet> {
-        match object.kind() {
+        match object.stored_kind() {
             Kind::Batch => self.build_batch(&object.record_batch()?),
             Kind::Table => self.build_table(Box::new(Table::try_from(object.clone())?.reader())),
             Kind::Bundle => {
@@ -549,7 +321,7 @@ impl Writer {
         for batch in batches {
             let object = batch.object();
             parts.push(if batch.schema_ref() == &schema && self.shares(object)? {
-                Part::Shared(object)
+                Part::Shared(Cow::Borrowed(object))
             } else {
                 self.batch_of_table(batch, &schema, parts.len())?
             });
@@ -617,114 +389,3 @@ impl Writer {
         Ok(root)
     }
 }
-
-#[derive(Debug)]
-struct Memory {
-    root: Sheet,
-    parts: Vec<Sheet>,
-}
-
-impl DraftMemory for Memory {
-    fn root(&mut self) -> &mut [u8] {
-        let front = list_bytes(self.parts.len() as u64) as usize;
-        self.root.bytes().ok().and_then(|b| b.get_mut(front..)).unwrap_or_default()
-    }
-
-    fn part(&mut self, i: usize) -> &mut [u8] {
-        self.parts.get_mut(i).and_then(|p| p.bytes().ok()).unwrap_or_default()
-    }
-}
-
-/// A batch being written where it will be read. Publish it with [`Writer::publish`]; dropped, it is gone.
-pub struct Draft {
-    layout: DraftLayout,
-    memory: Memory,
-    _permit: Arc<Held<Arc<Attachment>>>,
-}
-
-impl std::fmt::Debug for Draft {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Draft({} rows of {} columns)", self.layout.rows(), self.layout.schema().fields().len())
-    }
-}
-
-impl Draft {
-    /// The schema.
-    pub fn schema(&self) -> &SchemaRef {
-        self.layout.schema()
-    }
-
-    /// How many rows it has.
-    pub fn rows(&self) -> usize {
-        self.layout.rows()
-    }
-
-    fn column(&self, name: &str) -> Result<usize> {
-        self._permit.keeper.core()?;
-        self.layout.column(name)
-    }
-
-    /// The values of a column of plain numbers. Dates, times and decimals are the integers that Arrow
-    /// stores. Another element type is [`Error::Mismatch`].
-    pub fn column_mut<T: Element>(&mut self, name: &str) -> Result<&mut [T]> {
-        let column = self.column(name)?;
-        self.layout.values_mut(column, &mut self.memory)
-    }
-
-    /// The bytes of a column of any fixed width, row after row.
-    pub fn bytes_mut(&mut self, name: &str) -> Result<&mut [u8]> {
-        let column = self.column(name)?;
-        self.layout.bytes_mut(column, &mut self.memory)
-    }
-
-    /// The bits of a boolean column; all false at first.
-    pub fn bits_mut(&mut self, name: &str) -> Result<Bits<'_>> {
-        let column = self.column(name)?;
-        self.layout.bits_mut(column, &mut self.memory)
-    }
-
-    /// Which rows of a nullable column are not null; all at first.
-    pub fn validity_mut(&mut self, name: &str) -> Result<Bits<'_>> {
-        let column = self.column(name)?;
-        self.layout.validity_mut(column, &mut self.memory)
-    }
-
-    /// The values of a string or binary column, pushed row after row.
-    pub fn text_mut(&mut self, name: &str) -> Result<Text<'_>> {
-        let column = self.column(name)?;
-        self.layout.text_mut(column, &mut self.memory)
-    }
-
-    fn finish(mut self) -> Result<Sheet> {
-        let offsets: Vec<u64> = self.memory.parts.iter().map(Sheet::offset).collect();
-        let at = self.memory.root.offset() + list_bytes(offsets.len() as u64);
-        self.layout.finish(at, &offsets, &mut self.memory)?;
-        let Memory { mut root, parts } = self.memory;
-        for part in parts {
-            root.adopt(part)?;
-        }
-        root.set_rows(self.layout.rows() as u64);
-        Ok(root)
-    }
-}
-
-/// An array being written where it will be read.
-#[derive(Debug)]
-pub struct ArrayDraft<T: Element, D: Dimension> {
-    layout: ArrayDraftLayout<T, D>,
-    sheet: Sheet,
-    _permit: Arc<Held<Arc<Attachment>>>,
-}
-
-impl<T: Element, D: Dimension> ArrayDraft<T, D> {
-    /// The elements, to be written. They start arbitrary.
-    pub fn view_mut(&mut self) -> Result<ArrayViewMut<'_, T, D>> {
-        self.layout.view_mut(self.sheet.bytes()?)
-    }
-}
-
-const _: fn() = || {
-    fn sendable<T: Send>() {}
-    sendable::<Writer>();
-    sendable::<Draft>();
-};

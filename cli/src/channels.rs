@@ -31,13 +31,13 @@ pub fn find(arena: &Arena, name: &str) -> Result<Option<ChannelInfo>> {
     }
 }
 
-/// That the name is something else's.
+/// The failure of taking a name for a channel's that another kind of object has.
 pub fn other_kind(arena: &Arena, name: &str, kind: Kind) -> Failure {
     let instead = look_instead(arena.name(), name, kind);
     Failure::new(format!("`{name}` is a {kind}, not a channel: use another name, or `faretra {instead}`"))
 }
 
-/// The command that shows what such a thing holds.
+/// The command that shows what an object of this kind holds.
 pub fn look_instead(arena: &str, name: &str, kind: Kind) -> String {
     match kind {
         Kind::Channel => format!("recv {arena} {name}"),
@@ -109,7 +109,7 @@ pub struct Named {
 }
 
 impl Named {
-    /// From now on.
+    /// Looks at the name as it is now, to be compared from now on.
     pub fn new(arena: &Arena, name: &str, kind: Kind) -> Result<Named> {
         let version = Self::version(arena, name)?;
         Ok(Named { arena: arena.clone(), name: name.to_owned(), kind, version, looked: Instant::now() })
@@ -123,12 +123,12 @@ impl Named {
         }
     }
 
-    /// Fails if it was removed; looks now and then only.
+    /// Fails if the channel or feed was removed; looks now and then only.
     pub fn check(&mut self) -> Result<()> {
         if self.due() { self.look() } else { Ok(()) }
     }
 
-    /// Whether it is time to look again; it is looked then.
+    /// Returns whether it is time to look again. The caller is to look then.
     pub fn due(&mut self) -> bool {
         let due = self.looked.elapsed() >= PATIENCE;
         if due {
@@ -137,7 +137,7 @@ impl Named {
         due
     }
 
-    /// Fails if it was removed.
+    /// Fails if the channel or feed was removed.
     pub fn look(&self) -> Result<()> {
         if !self.arena.path().exists() {
             return Err(Failure::new(format!(
@@ -160,7 +160,7 @@ impl Named {
         }
     }
 
-    /// What can be done about it: a feed's items are not the reader's to append.
+    /// What can be done about a removal: a feed's items are not the reader's to append.
     fn again(&self, place: &str) -> String {
         match self.kind {
             Kind::Feed => String::new(),
@@ -177,7 +177,7 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// Since the last look, of the channels that were there.
+    /// Returns how many items a second each channel was sent since the last look, if it was there then.
     pub fn of(&mut self, channels: &[ChannelInfo]) -> HashMap<String, f64> {
         let now = Instant::now();
         let seconds = self.at.map(|at| now.duration_since(at).as_secs_f64()).filter(|seconds| *seconds > 0.0);

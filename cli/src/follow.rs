@@ -91,7 +91,7 @@ fn subscribe(arena: &Arena, args: &Cat) -> Result<Subscriber> {
     }
 }
 
-/// That --follow is for something else, and what is for this.
+/// The failure of following what is no feed, which names the verb for it.
 fn no_feed(args: &Cat, kind: Kind) -> Failure {
     let instead = look_instead(&args.arena, &args.name, kind);
     Failure::new(format!("`{}` is a {kind}, and --follow is for feeds: use `faretra {instead}`", args.name))

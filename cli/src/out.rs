@@ -83,7 +83,7 @@ impl<W> Shared<W> {
         Shared(Arc::new(Mutex::new(inner)))
     }
 
-    /// The same writer once more.
+    /// Returns another handle to the writer.
     pub fn again(&self) -> Shared<W> {
         Shared(Arc::clone(&self.0))
     }

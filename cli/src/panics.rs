@@ -22,7 +22,7 @@ pub fn install() {
 pub struct Quiet(bool);
 
 impl Quiet {
-    /// From now on.
+    /// Keeps this thread quiet from now on.
     pub fn new() -> Quiet {
         Quiet(QUIET.replace(true))
     }

@@ -36,7 +36,7 @@ struct Source<'a> {
     bar: ProgressBar,
     /// Whether its batches depend on when its rows come, so that nobody can say which to skip.
     live: bool,
-    /// Of a pipe.
+    /// How long a pipe is waited for; none for files.
     patience: Option<Patience>,
 }
 
@@ -241,7 +241,7 @@ fn name(path: &Path) -> String {
     path.file_name().map_or_else(|| "-".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
-/// In what the columns are not the same.
+/// Returns how the columns differ from those of the first file, if they do.
 fn difference(first: &Schema, other: &Schema) -> Option<String> {
     if first.fields() == other.fields() {
         return None;

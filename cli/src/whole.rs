@@ -106,7 +106,7 @@ impl Whole {
     }
 }
 
-/// That a file is there which may be replaced, if one wants that.
+/// The failure of writing to a file that is there, and may be replaced with `--force`.
 pub fn exists(path: &Path) -> Failure {
     Failure::new(format!("{} exists already: give --force to replace it, or another name", path.display()))
 }

@@ -5,11 +5,12 @@ use std::sync::atomic::Ordering;
 
 use faretra::proof::{Core, Mem, Process, Sys, Tables, header};
 
+use crate::check::{Expect, check};
 use crate::race::{Race, Racer};
-use crate::script::{Stage, enter};
-use crate::sim::{Image, Name, Sim, tiny};
+use crate::sim::{Image, Name, Sim, ok, tiny};
+use crate::stage::{Stage, enter};
 use crate::sweep::{Budget, STEP_BUDGET, Stops, deaths_of_a_process, while_stopped};
-use crate::world::{Actor, Expect, PARENT, ROOM, VICTIM, at, check, ok, publish, quiet, world};
+use crate::world::{Actor, PARENT, ROOM, VICTIM, at, publish, quiet, world};
 
 const OPENER: usize = 1 << 19;
 

@@ -15,9 +15,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use faretra::proof::PAGE;
 
 use crate::race::{Race, Searched, Watch, try_explore};
-use crate::script::{acting_stage, acts, enter};
-use crate::sim::{Done, Hook, Op, Site, tiny};
-use crate::world::{ok, quiet};
+use crate::script::{acting_stage, acts};
+use crate::sim::{Done, Hook, Op, Site, ok, tiny};
+use crate::stage::enter;
+use crate::world::quiet;
 
 const RACERS: usize = 4;
 type Clock = [u32; RACERS];
@@ -101,7 +102,7 @@ fn guarded() -> Range<u64> {
     let find = || {
         let watcher = quiet(&enter(&acting_stage()), 80);
         let m = ok(watcher.pin_named("m")).expect("published");
-        let words = crate::granted::guarded_words(&watcher, m);
+        let words = crate::locks::guarded_words(&watcher, m);
         watcher.detach();
         words
     };

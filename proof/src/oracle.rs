@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use faretra::Error;
 
-use crate::world::{Actor, DieAt, Expect, attach, check, mortal, ok, publish_if, read, world};
+use crate::check::{Expect, check};
+use crate::sim::ok;
+use crate::world::{Actor, DieAt, attach, mortal, publish_if, read, world};
 
 /// Random numbers from a seed (splitmix64).
 #[derive(Clone, Debug)]

@@ -13,15 +13,15 @@ use faretra::proof::{Id, Lease, Life, Load, State, lock, meta};
 use loom::thread;
 
 use crate::granted;
-use crate::script::{Stage, enter, sharing_stage};
-use crate::sim::{Image, tiny};
 use crate::weak::Access::{Loads, Updates};
 use crate::weak::Weak::{Relaxed, Unfenced};
-use crate::weak::{Fences, Pair, Part, Word};
-use crate::world::{Actor, Expect, PARENT, draft, extend, in_time, ok, publish, quiet, value, world};
 
-/// The seat of the first of two who attach after the parent; the second has the next.
-pub(crate) const FIRST_SEAT: u64 = 1;
+use crate::check::Expect;
+use crate::script::sharing_stage;
+use crate::sim::{Image, in_time, ok, tiny};
+use crate::stage::{Stage, enter};
+use crate::weak::{FIRST_SEAT, Fences, Pair, Part, Word};
+use crate::world::{Actor, PARENT, draft, extend, publish, quiet, value, world};
 
 type Before = fn(&[Actor; 2], Id);
 
@@ -235,7 +235,7 @@ pub fn holds() -> Vec<Pair> {
     };
     let stage = sharing_stage();
     let part = part_of_x(&stage);
-    let pair = |name, may: crate::script::May, parts, must_reach, needs, unfenced| Pair {
+    let pair = |name, may: crate::stage::May, parts, must_reach, needs, unfenced| Pair {
         name,
         stage: Stage { image: stage.image.clone(), expect: stage.expect.clone().with(may) },
         object: part,
@@ -321,7 +321,7 @@ fn granted_stage(name: &str) -> (Stage, Id) {
 pub fn granted_pairs() -> Vec<Pair> {
     let pair = |name,
                 of: &str,
-                may: crate::script::May,
+                may: crate::stage::May,
                 words: fn(u64, u64) -> Vec<(Word, u64)>,
                 parts,
                 must_reach,

@@ -1,72 +1,12 @@
-//! Channels: what participants do with them, and what must have become of every item.
+//! Channels and feeds: what participants do with them.
 
-use std::collections::BTreeSet;
+use faretra::proof::{End, Id, Kind, Oldest, Outcome};
 
-use faretra::Kind;
-use faretra::proof::{Draft, End, Found, Id, Oldest, Outcome, Ring, RingForm, Taken, meta};
-
-use crate::script::{Act, May, Script, Stage};
-use crate::sim::Image;
-use crate::world::{Actor, Expect, PARENT, ROOM, draft, ok, quiet, value};
-
-/// What happened to items, in the words of those who did it. Who dies in between has said the first word only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Said {
-    /// Is about to be sent.
-    Sending,
-    /// Was sent.
-    Sent,
-    /// Is about to be acknowledged.
-    Acking,
-    /// Was acknowledged.
-    Acked,
-    /// Somebody was told that it is closed, and took all that there was.
-    Drained,
-    /// The channel was removed: what was in it went with it.
-    Removed,
-    /// Is about to be appended to the feed.
-    Appending,
-    /// Was appended.
-    Appended,
-    /// The feed was removed.
-    FeedRemoved,
-}
-
-pub(crate) fn say(a: &Actor, said: Said, item: u64) {
-    a.env.state().said.push((said, item));
-}
-
-/// Publishes a channel of so many cells.
-pub(crate) fn make(a: &Actor, name: &str, cells: u64) {
-    let draft = ok(a.draft_ring(RingForm::channel(cells)));
-    a.set_meta(draft.id, meta::ROWS, crate::world::tag(name));
-    ok(a.publish(name, draft, Some(0)).inspect_err(|_| a.drop_draft(draft)));
-}
-
-pub(crate) fn with<T>(a: &Actor, name: &str, f: impl FnOnce(Ring) -> T) -> Option<T> {
-    let id = ok(a.pin_named(name))?;
-    let done = f(ok(a.ring_of(id)));
-    a.unpin(id);
-    Some(done)
-}
-
-/// The number of the next item: no two are the same.
-pub(crate) fn number(a: &Actor) -> u64 {
-    let mut image = a.env.state();
-    image.items += 1;
-    image.items
-}
-
-pub(crate) fn try_send(a: &Actor, ring: Ring, item: Draft, number: u64) -> bool {
-    say(a, Said::Sending, number);
-    match ok(a.try_send(ring, item)) {
-        Outcome::Done(()) => {
-            say(a, Said::Sent, number);
-            true
-        }
-        _ => false,
-    }
-}
+use crate::check::Expect;
+use crate::items::{acknowledge, make, make_feed, number, read_feed, say, take, try_send, with};
+use crate::sim::{Said, ok};
+use crate::stage::{Act, May, Script, Stage, enter};
+use crate::world::{Actor, PARENT, ROOM, draft, quiet, value, world};
 
 fn send(a: &Actor, name: &str) {
     with(a, name, |ring| {
@@ -76,20 +16,6 @@ fn send(a: &Actor, name: &str) {
             a.drop_draft(item);
         }
     });
-}
-
-pub(crate) fn take(a: &Actor, ring: Ring) -> Option<Taken> {
-    match ok(a.try_take(ring)) {
-        Outcome::Done(taken) => Some(taken),
-        _ => None,
-    }
-}
-
-pub(crate) fn acknowledge(a: &Actor, ring: Ring, taken: Taken) {
-    let number = value(a, taken.id);
-    say(a, Said::Acking, number);
-    a.acknowledge(ring, taken);
-    say(a, Said::Acked, number);
 }
 
 fn receive(a: &Actor, name: &str) {
@@ -145,12 +71,6 @@ fn come_and_go(a: &Actor) {
     });
 }
 
-fn make_feed(a: &Actor) {
-    let draft = ok(a.draft_ring(RingForm::feed(2, 2)));
-    a.set_meta(draft.id, meta::ROWS, crate::world::tag("F"));
-    ok(a.publish("F", draft, Some(0)).inspect_err(|_| a.drop_draft(draft)));
-}
-
 /// Appends to the feed, if that may be.
 fn append(a: &Actor, oldest: Oldest) -> bool {
     with(a, "F", |ring| {
@@ -175,37 +95,9 @@ fn end_feed(a: &Actor) {
     });
 }
 
-/// Reads what the feed has, as a subscriber from the oldest on: what, and how many were missed.
-fn read_feed(a: &Actor) -> (Vec<u64>, u64) {
-    let (mut all, mut missed) = (vec![], 0);
-    with(a, "F", |ring| {
-        let Some((lease, mut position)) = ok(a.try_subscribe(ring, |oldest, _| oldest)) else { return };
-        loop {
-            match ok(a.pin_position(ring, position)) {
-                Found::Item(id) => {
-                    let number = value(a, id);
-                    assert!(!all.contains(&number), "F2: {number} twice");
-                    all.push(number);
-                    a.unpin(id);
-                    position += 1;
-                }
-                Found::Gone(next) => {
-                    assert!(next > position, "F2: back to {next} from {position}");
-                    missed += next - position;
-                    position = next;
-                }
-                Found::Nothing | Found::End => break,
-            }
-            a.show_position(ring, lease, position);
-        }
-        a.give_back(lease);
-    });
-    (all, missed)
-}
-
 /// A channel `c` of two cells with an item in it and one that came back, and `d` of one cell.
 pub fn queue_stage() -> Stage {
-    let sim = crate::world::world();
+    let sim = world();
     let a = quiet(&sim, PARENT);
     make(&a, "C", 2);
     make(&a, "D", 1);
@@ -220,7 +112,7 @@ pub fn queue_stage() -> Stage {
 /// The same with somebody dead who had both items leased, and nobody has noticed.
 pub fn orphaned_stage() -> Stage {
     let stage = queue_stage();
-    let sim = crate::script::enter(&stage);
+    let sim = enter(&stage);
     let dead = quiet(&sim, 50);
     with(&dead, "C", |ring| while take(&dead, ring).is_some() {});
     sim.state().kill(50);
@@ -320,66 +212,6 @@ pub fn acts() -> Vec<Act> {
             ok(a.sweep());
         }),
     ]
-}
-
-/// What was said of items, against what is still there. `r` takes all of it.
-pub fn check_items(r: &Actor, image: &Image) {
-    let of = |what| -> Vec<u64> { image.said.iter().filter(|(s, _)| *s == what).map(|(_, n)| *n).collect() };
-    let acked = of(Said::Acked);
-    let set = |list: &[u64]| list.iter().copied().collect::<BTreeSet<u64>>();
-    assert_eq!(set(&acked).len(), acked.len(), "Q3: acknowledged twice: {acked:?}");
-    let first = |what, n| image.said.iter().position(|said| *said == (what, n));
-    for n in of(Said::Acking) {
-        assert!(first(Said::Sending, n) < first(Said::Acking, n), "Q3: {n} was received before it was sent");
-    }
-    let mut left = vec![];
-    for name in ["C", "D"] {
-        with(r, name, |ring| {
-            // Drafts of one's own in the memory of what was acknowledged: nobody may be given those.
-            let mut own = vec![];
-            while let Some(taken) = take(r, ring) {
-                let late = name == "C" && taken.attempts == 0 && !of(Said::Drained).is_empty();
-                assert!(!late, "Q4: sent after somebody was told that it is closed");
-                left.push(value(r, taken.id));
-                r.acknowledge(ring, taken);
-                own.extend(draft(r, 0, 1));
-            }
-            // Every cell is empty, whatever the memory of its last item is now.
-            for _ in 0..ring.cells {
-                let item = ok(draft(r, 0, 0));
-                match ok(r.try_send(ring, item)) {
-                    Outcome::Done(()) => own.push(item),
-                    Outcome::Closed => r.drop_draft(item),
-                    Outcome::NotNow => panic!("Q2: `{name}` is empty, and full"),
-                }
-            }
-            while let Some(taken) = take(r, ring) {
-                own.retain(|d| d.id != taken.id);
-                r.acknowledge(ring, taken);
-            }
-            own.into_iter().for_each(|d| r.drop_draft(d));
-            assert!(r.outstanding(ring).is_empty(), "Q5: something is left in `{name}`");
-        });
-    }
-    let there = set(&left);
-    assert_eq!(there.len(), left.len(), "Q3: delivered twice: {left:?}");
-    let twice: Vec<_> = acked.iter().filter(|n| there.contains(n)).collect();
-    assert!(twice.is_empty(), "Q3: acknowledged, and there again: {twice:?}");
-    let unsent: Vec<_> = there.difference(&set(&of(Said::Sending))).copied().collect();
-    assert!(unsent.is_empty(), "never sent: {unsent:?}");
-    if of(Said::FeedRemoved).is_empty() && ok(r.lookup("F")).map(|id| r.unpin(id)).is_some() {
-        let appended = of(Said::Appended);
-        let (items, missed) = read_feed(r);
-        assert_eq!(missed, 0, "F1: positions are missing");
-        assert!(items.iter().all(|n| of(Said::Appending).contains(n)), "never appended: {items:?}");
-        let capacity = with(r, "F", |ring| ring.capacity()).unwrap_or_default() as usize;
-        assert!(items.len() >= appended.len().min(capacity), "F1: {items:?} is left of {appended:?}");
-    }
-    if of(Said::Removed).is_empty() {
-        let acking = set(&of(Said::Acking));
-        let lost: Vec<_> = of(Said::Sent).into_iter().filter(|n| !there.contains(n) && !acking.contains(n)).collect();
-        assert!(lost.is_empty(), "Q1: lost: {lost:?}");
-    }
 }
 
 fn empty_channels(a: &Actor) {

@@ -17,9 +17,10 @@ use shuttle::rand::Rng;
 use shuttle::scheduler::{RandomScheduler, Schedule, Scheduler, Task, TaskId};
 use shuttle::{Config, FailurePersistence, Runner, thread};
 
-use crate::script::{Act, May, Stage, enter};
+use crate::check::check;
 use crate::sim::{Done, Hook, Image, Killed, Op, Sim, Site, tiny};
-use crate::world::{Actor, attach, check, mortal, quiet};
+use crate::stage::{Act, May, Stage, enter};
+use crate::world::{Actor, attach, mortal, quiet};
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

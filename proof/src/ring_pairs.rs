@@ -11,14 +11,15 @@ use std::time::Duration;
 
 use faretra::proof::{End, Found, Id, Life, Oldest, Outcome, Ring, RingForm, State, Taken, meta, ring};
 
-use crate::pairs::FIRST_SEAT;
-use crate::queue::{Said, acknowledge, make, number, say, take, try_send, with};
-use crate::script::{Stage, enter};
-use crate::sim::{Image, Sim, tiny};
 use crate::weak::Access::{Loads, Updates};
 use crate::weak::Weak::{Relaxed, Unfenced};
-use crate::weak::{Class, Fences, Pair, Part, Reached, Word};
-use crate::world::{Actor, Expect, PARENT, draft, in_time, ok, quiet, value, world};
+
+use crate::check::Expect;
+use crate::items::{acknowledge, make, number, say, take, try_send, with};
+use crate::sim::{Image, Said, Sim, in_time, ok, tiny};
+use crate::stage::{Stage, enter};
+use crate::weak::{Class, FIRST_SEAT, Fences, Pair, Part, Reached, Word};
+use crate::world::{Actor, PARENT, draft, quiet, value, world};
 
 /// A channel for one item, or a feed for one (and its end), with so many items in it, and where things lie.
 struct Laid {

@@ -118,7 +118,7 @@ pub struct Image {
     /// Versions that publishers were told, under which name.
     pub told: Vec<(String, u64)>,
     /// What participants said of items of channels, and how many items there were.
-    pub said: Vec<(crate::queue::Said, u64)>,
+    pub said: Vec<(Said, u64)>,
     /// The number of the last item.
     pub items: u64,
     /// What changes under a lock, or at once, made of a counter: nothing twice.
@@ -508,4 +508,40 @@ pub fn tiny() -> Geometry {
     let params =
         Params { capacity: 1 << 16, seats: 6, permits: 2, buckets: 2, max_slots: 32, shared: 2 * PAGE, shared_top: 9 };
     Geometry::new(params).expect("valid numbers")
+}
+
+/// What happened to items, in the words of those who did it. Who dies in between has said the first word only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Said {
+    /// Is about to be sent.
+    Sending,
+    /// Was sent.
+    Sent,
+    /// Is about to be acknowledged.
+    Acking,
+    /// Was acknowledged.
+    Acked,
+    /// Somebody was told that it is closed, and took all that there was.
+    Drained,
+    /// The channel was removed: what was in it went with it.
+    Removed,
+    /// Is about to be appended to the feed.
+    Appending,
+    /// Was appended.
+    Appended,
+    /// The feed was removed.
+    FeedRemoved,
+}
+
+/// The result of an operation that a script does not expect to fail.
+pub fn ok<T>(result: faretra::Result<T>) -> T {
+    result.expect("an operation of the script")
+}
+
+/// What a wait that may end without it came to.
+pub fn in_time<T>(waited: faretra::Result<T>) -> Option<T> {
+    match waited {
+        Err(faretra::Error::TimedOut(_)) => None,
+        other => Some(ok(other)),
+    }
 }

@@ -6,9 +6,10 @@ use std::thread;
 
 use faretra::proof::Sys;
 
-use crate::script::{Act, Script, Troupe, acting_stage, enter, troupes};
-use crate::sim::{Hook, Image, Op, Sim, Site};
-use crate::world::{Actor, Expect, VICTIM, at, attach, check, ok, publish, quiet, read};
+use crate::check::{Expect, check};
+use crate::sim::{Hook, Image, Op, Sim, Site, ok};
+use crate::stage::{Act, Script, Stage, Troupe, enter};
+use crate::world::{Actor, VICTIM, at, attach, publish, quiet, read};
 
 /// Keeps an image from before each changing step of one process, in which that process is dead.
 ///
@@ -100,8 +101,8 @@ pub fn second_order_sweep(script: &Script, every: usize) -> (u64, u64) {
 
 /// Kills a victim in one act while another one's act is half done, its actor dead and not recovered. Takes
 /// every `every`-th step of both. Returns the number of pairs.
-pub fn pile_up_sweep(every: usize) -> u64 {
-    troupes().iter().map(|troupe| pile_up(troupe, every)).sum()
+pub fn pile_up_sweep(troupes: &[Troupe], every: usize) -> u64 {
+    troupes.iter().map(|troupe| pile_up(troupe, every)).sum()
 }
 
 fn pile_up(Troupe { stage, acts }: &Troupe, every: usize) -> u64 {
@@ -309,18 +310,9 @@ fn others(troupe: &Troupe, act: &Act, sim: &Sim, budget: &Arc<Budget>) -> (Expec
     (expect, sim.image_without(VICTIM))
 }
 
-/// Steps of an act that runs alone.
-pub fn steps(act: &Act) -> u64 {
-    let hook = Arc::new(Budget::new(STEP_BUDGET));
-    let actor = attach(&enter(&acting_stage()), VICTIM, hook.clone());
-    hook.renew();
-    (act.run)(&actor);
-    hook.steps.load(Ordering::Relaxed)
-}
-
 /// A sleeper that nobody attends to: the arena works without whoever holds a permit.
-pub fn a_stopped_holder_keeps_its_permit() {
-    let sim = enter(&acting_stage());
+pub fn a_stopped_holder_keeps_its_permit(stage: &Stage) {
+    let sim = enter(stage);
     let stopped = quiet(&sim, VICTIM);
     let held = ok(stopped.try_lease(stopped.permits())).expect("free");
     let other = quiet(&sim, 31);

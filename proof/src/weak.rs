@@ -18,10 +18,11 @@ use faretra::proof::Id;
 use loom::sync::atomic::{AtomicU64, fence};
 use loom::thread;
 
+use crate::check::check;
 use crate::race::no_loose_ends;
-use crate::script::{Stage, enter};
 use crate::sim::{Cells, Image};
-use crate::world::{Actor, check, quiet};
+use crate::stage::{Stage, enter};
+use crate::world::{Actor, quiet};
 
 /// Where `SeqCst` puts its fences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,6 +207,9 @@ impl Reached {
         self.0.lock().map_or_else(|e| e.into_inner().clone(), |all| all.clone())
     }
 }
+
+/// The seat of the first of two who attach after the parent; the second has the next.
+pub const FIRST_SEAT: u64 = 1;
 
 /// What one participant of a pair does.
 pub type Part = fn(&Actor, &Pair, &Reached);

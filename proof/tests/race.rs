@@ -8,11 +8,11 @@ use faretra::proof::{Life, Mem, State, header};
 use proof::hb::Clocks;
 use proof::queue::{self, orphaned_stage, queue_stage};
 use proof::race::{Race, Racer, Searched, Watch, explore, explore_watched, random};
-use proof::script::{
-    Act, Stage, acting_stage, acts, enter, knotted_stage, object_acts, object_stage, sharing_stage, stage_after_death,
-};
+use proof::script::{acting_stage, acts, knotted_stage, object_acts, object_stage, sharing_stage, stage_after_death};
+use proof::sim::ok;
+use proof::stage::{Act, Stage, enter};
 use proof::sweep::deaths;
-use proof::world::{Actor, ok, quiet};
+use proof::world::{Actor, quiet};
 
 fn find<'a>(all: &'a [Act], name: &str) -> &'a Act {
     all.iter().find(|a| a.name == name).expect("an act")

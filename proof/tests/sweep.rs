@@ -1,7 +1,7 @@
 //! Promise: a process killed at any instruction leaves nothing corrupted, hanging or leaking, and so does
 //! one killed while it recovers; one that is stopped is waited for by nobody.
 
-use proof::script::{scripts, troupes};
+use proof::script::{acting_stage, scripts, troupes};
 use proof::sweep::{
     STEP_BUDGET, a_stopped_holder_keeps_its_permit, kill_sweep, pile_up_sweep, second_order_sweep, stop_sweep,
 };
@@ -35,7 +35,7 @@ fn kill_the_recoverer_at_every_step() {
 /// A death in one act while another act is half done and not recovered.
 #[test]
 fn kill_while_another_death_is_unsettled() {
-    let pairs = pile_up_sweep(9);
+    let pairs = pile_up_sweep(&troupes(), 9);
     eprintln!("{pairs} pairs, no violation, no leaked byte");
 }
 
@@ -58,5 +58,5 @@ fn stop_at_every_step() {
 /// What was granted explicitly stays granted while its holder is stopped, and is not taken from the living.
 #[test]
 fn a_stopped_holder_keeps_its_permits() {
-    a_stopped_holder_keeps_its_permit();
+    a_stopped_holder_keeps_its_permit(&acting_stage());
 }

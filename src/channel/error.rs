@@ -2,8 +2,13 @@
 
 use crate::channel::Lease;
 use crate::error::Error;
+use crate::input::Value;
 use crate::port::{Ended, NotBuilt};
-use crate::writer::Value;
+
+const FULL: &str = "the channel is full";
+const STAYED_FULL: &str = "the channel stayed full";
+const CLOSED: &str = "the channel is closed";
+const NO_RECEIVER: &str = "the last receiver left or died";
 
 /// Why a channel did not take a value.
 ///
@@ -18,9 +23,9 @@ use crate::writer::Value;
 /// # let name = format!("doc-send-error-{}", std::process::id());
 /// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
 /// let jobs = arena.writer()?.sender("jobs", 1)?;
-/// jobs.send(b"first".as_slice())?;
+/// jobs.send("first")?;
 ///
-/// let Err(SendError::Full(value)) = jobs.try_send(b"second".as_slice()) else { panic!("there is room for one") };
+/// let Err(SendError::Full(value)) = jobs.try_send("second") else { panic!("there is room for one") };
 /// arena.receiver("jobs")?.recv()?.ack();
 /// jobs.send(value)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -29,10 +34,10 @@ use crate::writer::Value;
 #[non_exhaustive]
 pub enum SendError<'a> {
     /// The channel is full, and [`Sender::try_send`](crate::Sender::try_send) does not wait.
-    #[error("the channel is full")]
+    #[error("{FULL}")]
     Full(Value<'a>),
     /// The channel is closed (`clean`), or it or the arena is full and the last receiver, who could make room, left.
-    #[error("{}", if *.clean { "the channel is closed" } else { "the last receiver left or died" })]
+    #[error("{}", if *.clean { CLOSED } else { NO_RECEIVER })]
     Closed {
         /// The value that was not sent.
         value: Value<'a>,
@@ -41,7 +46,7 @@ pub enum SendError<'a> {
         clean: bool,
     },
     /// The channel stayed full until the timeout.
-    #[error("the channel stayed full")]
+    #[error("{STAYED_FULL}")]
     TimedOut(Value<'a>),
     /// The arena has no room for a copy of the value, or had none until the timeout.
     #[error("{error}")]
@@ -51,7 +56,8 @@ pub enum SendError<'a> {
         /// An [`Error::NoSpace`].
         error: Box<Error>,
     },
-    /// Anything else that can go wrong, such as an [`Error::Mismatch`] for a batch of another schema. The value is dropped.
+    /// Anything else that can go wrong: an [`Error::Mismatch`] for a batch of another schema, an [`Error::TooLarge`] for a
+    /// value that no limit makes room for. The value is dropped.
     #[error(transparent)]
     Failed(#[from] Error),
 }
@@ -62,10 +68,10 @@ impl From<SendError<'_>> for Error {
         Error::NotSent(match e {
             SendError::Failed(e) => return e,
             SendError::NoSpace { error, .. } => return *error,
-            SendError::Full(_) => "the channel is full",
-            SendError::TimedOut(_) => "the channel stayed full",
-            SendError::Closed { clean: true, .. } => "the channel is closed",
-            SendError::Closed { clean: false, .. } => "the last receiver left or died",
+            SendError::Full(_) => FULL,
+            SendError::TimedOut(_) => STAYED_FULL,
+            SendError::Closed { clean: true, .. } => CLOSED,
+            SendError::Closed { clean: false, .. } => NO_RECEIVER,
         })
     }
 }
@@ -116,7 +122,7 @@ pub enum RecvError {
     #[error("the channel is empty")]
     Empty,
     /// The channel is closed and drained (`clean`), or it is empty and its last sender left.
-    #[error("{}", if *.clean { "the channel is closed" } else { "the last sender left or died" })]
+    #[error("{}", if *.clean { CLOSED } else { "the last sender left or died" })]
     Closed {
         /// `true`: somebody called [`Sender::close`](crate::Sender::close), and every item was acknowledged. `false`: the
         /// last sender left or died without closing the channel, and receiving goes on when another one comes.
@@ -146,7 +152,7 @@ impl From<Ended> for RecvError {
 /// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
 /// # let writer = arena.writer()?;
 /// let (jobs, done) = (writer.sender("jobs", 1)?, writer.sender("done", 1)?);
-/// jobs.send(b"job".as_slice())?;
+/// jobs.send("job")?;
 /// done.close();
 ///
 /// let lease = arena.receiver("jobs")?.recv()?;
@@ -158,7 +164,7 @@ impl From<Ended> for RecvError {
 #[non_exhaustive]
 pub enum ForwardError {
     /// The other channel is closed (`clean`), or it is full and its last receiver left.
-    #[error("not sent on: {}", if *.clean { "the channel is closed" } else { "the last receiver left or died" })]
+    #[error("not sent on: {}", if *.clean { CLOSED } else { NO_RECEIVER })]
     Closed {
         /// The lease of the item that was not forwarded.
         lease: Lease,
@@ -166,7 +172,7 @@ pub enum ForwardError {
         clean: bool,
     },
     /// The other channel stayed full until the timeout.
-    #[error("not sent on: the channel stayed full")]
+    #[error("not sent on: {STAYED_FULL}")]
     TimedOut(Lease),
     /// Anything else that can go wrong, such as an [`Error::Mismatch`] for a batch of another schema.
     #[error("not sent on: {error}")]
@@ -193,9 +199,9 @@ impl From<ForwardError> for Error {
     fn from(e: ForwardError) -> Error {
         Error::NotSent(match e {
             ForwardError::Failed { error, .. } => return *error,
-            ForwardError::TimedOut(_) => "the channel stayed full",
-            ForwardError::Closed { clean: true, .. } => "the channel is closed",
-            ForwardError::Closed { clean: false, .. } => "the last receiver left or died",
+            ForwardError::TimedOut(_) => STAYED_FULL,
+            ForwardError::Closed { clean: true, .. } => CLOSED,
+            ForwardError::Closed { clean: false, .. } => NO_RECEIVER,
         })
     }
 }

@@ -59,7 +59,7 @@ impl Drop for Leased {
 /// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
 /// # let writer = arena.writer()?;
 /// # let (jobs, done) = (writer.sender("jobs", 2)?, writer.sender("done", 2)?);
-/// # jobs.send(b"job".as_slice())?;
+/// # jobs.send("job")?;
 /// let receiver = arena.receiver("jobs")?;
 /// drop(receiver.recv()?);                     // back in the channel
 /// let lease = receiver.recv()?;

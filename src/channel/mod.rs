@@ -22,7 +22,7 @@
 //! # let name = format!("doc-channel-{}", std::process::id());
 //! # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
 //! let jobs = arena.writer()?.sender("jobs", 16)?;          // made with room for 16 items if there is none
-//! jobs.send(b"hello".as_slice())?;
+//! jobs.send("hello")?;
 //!
 //! let receiver = arena.receiver("jobs")?;                  // in any process
 //! let lease = receiver.recv()?;

@@ -42,7 +42,7 @@ impl Arena {
 /// # let name = format!("doc-receiver-{}", std::process::id());
 /// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
 /// # let jobs = arena.writer()?.sender("jobs", 2)?;
-/// # jobs.send(b"job".as_slice())?;
+/// # jobs.send("job")?;
 /// let receiver = arena.receiver("jobs")?;
 /// let lease = receiver.recv()?;
 /// assert_eq!(lease.bytes()?, b"job");
@@ -186,8 +186,8 @@ impl Looks {
 /// # let name = format!("doc-channel-iter-{}", std::process::id());
 /// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
 /// # let jobs = arena.writer()?.sender("jobs", 2)?;
-/// # jobs.send(b"one".as_slice())?;
-/// # jobs.send(b"three".as_slice())?;
+/// # jobs.send("one")?;
+/// # jobs.send("three")?;
 /// # jobs.close();
 /// let mut bytes = 0;
 /// for item in arena.receiver("jobs")?.iter() {
@@ -242,8 +242,8 @@ impl Iterator for Iter<'_> {
 /// # let jobs = arena.writer()?.sender("jobs", 2)?;
 /// # let column: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
 /// # let batch = RecordBatch::try_from_iter([("n", column)])?;
-/// jobs.send(&batch)?;
-/// jobs.send(&batch)?;
+/// jobs.send(batch.clone())?;
+/// jobs.send(batch.clone())?;
 /// jobs.close();
 ///
 /// let mut rows = 0;

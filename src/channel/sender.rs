@@ -12,9 +12,10 @@ use crate::core::ring::Outcome;
 use crate::core::sys::Sys;
 use crate::core::tables::Kind;
 use crate::error::{Error, Result};
-use crate::port::{Contents, NotBuilt, Port, PortForm, Waited, time_left};
+use crate::input::Value;
+use crate::port::{Contents, Port, PortForm, Waited, time_left};
 use crate::value::view::Sheet;
-use crate::writer::{Value, Writer};
+use crate::writer::Writer;
 
 impl Writer {
     /// Returns a sending end of the channel `name`. If there is no object of that name, makes a channel with room for
@@ -48,10 +49,10 @@ impl Writer {
 /// # let name = format!("doc-sender-{}", std::process::id());
 /// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
 /// let jobs = arena.writer()?.sender("jobs", 2)?;
-/// jobs.send(b"first".as_slice())?;
-/// jobs.send(b"second".as_slice())?;
+/// jobs.send("first")?;
+/// jobs.send("second")?;
 /// assert_eq!((jobs.len(), jobs.capacity()), (2, 2));
-/// assert!(jobs.try_send(b"third".as_slice()).is_err());     // the channel is full
+/// assert!(jobs.try_send("third").is_err());     // the channel is full
 /// jobs.close();
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -70,7 +71,7 @@ impl Sender {
     /// # Errors
     ///
     /// * [`SendError::Closed`] if the channel is closed, or if it is full and its last receiver left or died;
-    /// * [`SendError::NoSpace`] if the arena could never hold the value;
+    /// * [`SendError::NoSpace`] if the arena could never hold the value with its limit;
     /// * [`SendError::Failed`] with [`Error::Mismatch`] for a batch of another schema than the channel's.
     pub fn send<'a>(&self, value: impl Into<Value<'a>>) -> Result<(), SendError<'a>> {
         self.send_by(value.into(), None)
@@ -96,20 +97,13 @@ impl Sender {
     pub fn send_all(&self, reader: impl RecordBatchReader) -> Result<u64, SendError<'static>> {
         let schema = reader.schema();
         if let Err(e) = self.port.check_schema(&self.writer, &schema, None) {
-            return Err(self.port.not_built(Value::RecordBatches(schema, vec![]), e).into());
+            return Err(self.port.not_built(Value::batches(schema, vec![]), e).into());
         }
         let mut rows = 0;
         for batch in reader {
             let batch = batch.map_err(Error::from)?;
             rows += batch.num_rows() as u64;
-            match self.port.build(&self.writer, Value::Batch(&batch), None) {
-                Ok((sheet, schema)) => self.send_by(Value::copied(sheet, schema), None)?,
-                Err(NotBuilt::NoSpace { error, .. }) => {
-                    let value = Value::RecordBatches(batch.schema(), vec![batch.clone()]);
-                    return Err(self.port.not_built(value, *error).into());
-                }
-                Err(NotBuilt::Failed(error)) => return Err(error.into()),
-            }
+            self.send_by(batch.into(), None)?;
         }
         Ok(rows)
     }

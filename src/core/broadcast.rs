@@ -1,12 +1,6 @@
 //! Feeds: a ring that every subscriber sees whole.
 //!
-//! The cells are those of [`crate::core::ring`], but an item stays until the next lap replaces it, so a cell's turn is the
-//! number of items that it has had:
-//!
-//! ```text
-//! cell turn lap        the item of the lap before (none in lap 0): the next may replace it
-//!           lap + 1    has the item of that lap
-//! ```
+//! The cells are as [`crate::core::cell`] draws them: an item stays until the next lap replaces it.
 //!
 //! # Append: an ordinary put into the cell of the next position
 //!

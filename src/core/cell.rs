@@ -224,7 +224,7 @@ impl<E: Load> Tables<E> {
             let is = match word.state() {
                 Some(State::Leased(t) | State::Back(t)) => self.return_of(id, t).is_some_and(|(c, _)| c == ring.id),
                 Some(State::Draft(t)) => {
-                    self.return_of(id, t.forwarded(true)).is_some_and(|(c, _)| c == ring.id)
+                    self.return_of(id, t.forwarded()).is_some_and(|(c, _)| c == ring.id)
                         && self.target_of(id).is_none_or(|at| self.is_in_cell(id, at) != Some(true))
                 }
                 _ => false,

@@ -14,7 +14,7 @@
 //!
 //! Objects of one power of two form a **zone**. An id is a zone's first id plus the index in it; a
 //! slot's offset is arithmetic. *Shared* zones hold what changes in place (names' texts, directory
-//! lists, later rings and values); *payload* zones hold what never changes once published.
+//! lists, locks, values, rings, knots); *payload* zones hold what never changes once published.
 
 use crate::core::word::Id;
 use crate::error::{Error, Result};

@@ -1,14 +1,7 @@
-//! What is granted: leased words, in the arena's semaphore and in the objects of [`crate::sync`].
+//! Locks, values and partitions: objects made of leases, and how leases are waited for.
 //!
-//! A **lease** is a [`Life`] word that says LEASED(me,t). There is one protocol for the writers' permits, a
-//! mutex, a semaphore's permits, a partition's writer and readers, and the slots of a value:
-//!
-//! ```text
-//! take       FREE or BACK -> LEASED(me,t)      BACK: the holder before died, or left its data inconsistent: told
-//! give back  LEASED(me,t) -> FREE, or BACK if told and not made consistent;   ring
-//! recover    LEASED(dead) -> BACK;   ring
-//! semaphore  LEASED(me,t) -> LOOSE: used up, nobody holds it;    LOOSE -> FREE: one more;   ring
-//! ```
+//! A [`crate::core::lease`] is taken and given back there. Who waits for one waits for a process that may be dead; so it
+//! looks for deaths, and settles what the dead had: that is why this file stands above recovery.
 //!
 //! Objects that lock lie in shared zones:
 //!
@@ -48,8 +41,6 @@
 //!
 //! # Invariants
 //!
-//! * K1: a lease is never taken from the living and never handed over: nobody writes another's ticket.
-//! * K2: what a dead holder left is taken by one who is told, until somebody says that it is consistent.
 //! * K3: the slot that `state` names is written by nobody. A lease of it may be held, but is given back unused.
 //! * K4: of a writer and a reader who take at the same time one sees the other; the reader gives way.
 //! * K5: a frozen array is never written again: `state` is set by one who has all its partitions, and looked at
@@ -60,7 +51,7 @@
 //! LEASED(dead) becomes BACK. A slot half written is not current, so nothing is repaired: it is written
 //! over. In a mutex the value changes as a whole when it is unlocked, or not at all.
 //!
-//! Models: `permit` (1 M states); values, partitions and freezing by the sweeps and races here.
+//! Values, partitions and freezing have no model: the sweeps and races show them.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::time::Duration;

@@ -1,8 +1,7 @@
 //! The one door to shared words, addressed by offset.
 //!
 //! All control state is 64-bit words at 8-aligned offsets from the segment's base. The protocols
-//! (seat, zone, object, name, sync, recover) are generic over these traits and never see a pointer, so
-//! that the same code runs on the mapping, on a step-counting copy that kills, stops or races it,
+//! are generic over these traits and never see a pointer, so that the same code runs on the mapping, on a step-counting copy that kills, stops or races it,
 //! and under model checkers. [`Mapped`] is the production implementation.
 //!
 //! The segment is three mappings of one file: the control region (read-write in every

@@ -11,14 +11,20 @@
 //! **What never passes.** Nothing here knows Arrow or ndarray, or what the bytes of an object mean. No pointer goes up but
 //! the two mappings that [`segment`] lends to the storey above. No protocol has a `#[cfg]`.
 //!
-//! From the ground:
+//! From the ground; a file imports, and calls methods of [`tables::Tables`] and [`seat::Core`], from the rows below its own only:
 //!
 //! | row | files | what they are |
 //! |---|---|---|
 //! | 1 | [`word`], [`mem`], [`geometry`] | bits and their allowed steps; access by offset; where everything lies |
 //! | 2 | [`sys`], [`segment`], [`tables`] | the kernel; the file and its mappings; the words by name |
-//! | 3 | [`seat`], [`zone`] | participants; memory |
-//! | 4 | [`object`], [`hold`], [`name`], [`wait`], [`lock`], [`ring`], [`broadcast`], [`recover`] | the protocols |
+//! | 3 | [`seat`] | participants |
+//! | 4 | [`zone`], [`wait`] | memory; bells |
+//! | 5 | [`part`], [`cell`], [`list`] | words of parts, rings and the directory: read, and erased by teardown |
+//! | 6 | [`object`] | put, pin, reclaim |
+//! | 7 | [`hold`], [`name`], [`lease`], [`ring`] | what stands on objects |
+//! | 8 | [`broadcast`], [`account`] | feeds; who keeps what |
+//! | 9 | [`verify`], [`recover`] | every word, looked at: reported, settled |
+//! | 10 | [`lock`], [`end`] | what waits for those who may be dead; the arena's own end |
 
 pub mod account;
 pub mod broadcast;

@@ -1,12 +1,9 @@
-//! The directory: names, versions, publishing and removing.
+//! The directory: names, versions, publishing and removing. Its words are in [`crate::core::list`].
 //!
-//! A **bucket** is a place that names an immutable LIST of entries. A **name** is an object too: its
-//! record's place names its current object, its block holds the text. To insert or drop a name, copy
-//! the list and put it in the bucket; that is an ordinary `put` with an ordinary recovery.
+//! To insert or drop a name, copy the bucket's list and put it in the bucket; that is an ordinary `put` with an ordinary
+//! recovery.
 //!
 //! ```text
-//! bucket (a place) --> LIST [n | hash+id | hash+id ..] --> NAME [bell | length | text ..]
-//!                                                            record.place --> current object
 //! lookup   read bucket, list; pin the name; bucket unchanged? else again
 //! publish  name found: put(object, its place)        name missing: insert it, then put
 //! remove   CAS place -> dead  <- here it is gone     then drop the name from its list

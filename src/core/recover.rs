@@ -1,4 +1,4 @@
-//! Settling what the dead left, and reporting what contradicts itself: one loop over all words.
+//! Settling what the dead left: one loop over all words. And what is done when memory runs out.
 //!
 //! Anybody runs it, in any number at once, at any time; it may be killed at every step. Each step is
 //! an exact-value compare-and-swap, so a late one fails.
@@ -20,15 +20,7 @@
 //! r4  seat DEAD -> FREE
 //! ```
 //!
-//! * V1: what a place names is at home there, or a draft on its way.
-//! * V2: what is at home somewhere is named there. (A stale home is settled by the next sweep.)
-//! * V3: a part's parent lists it; an entry's part names its parent.
-//! * V4: what is LOOSE is pinned or held.
-//! * V5: no word names a participant that is dead, and every participant's lock is held.
-//! * V6: what the kernel has in memory is what the words say.
-//! * V7: a shared part has a hold of each object that lists it as such, and every hold is listed.
-//!
-//! `verify` on an arena in use may meet an operation half done: it looks twice before it reports.
+//! What it makes true again, rule by rule, is in [`crate::core::verify`] (V1 to V7).
 
 use std::sync::atomic::Ordering::{Acquire, SeqCst};
 
@@ -326,7 +318,7 @@ impl<E: Env> Core<E> {
         }
         let from = from.checked_sub(1).and_then(|id| u32::try_from(id).ok()).map(Id);
         let Some(from) = from.and_then(|id| self.object(id).ok()) else { return Ok(None) };
-        self.give_to_channel(id, word, Some(from), ticket.forwarded(true))?;
+        self.give_to_channel(id, word, Some(from), ticket.forwarded())?;
         Ok(Some(()))
     }
 

@@ -1,14 +1,4 @@
-//! Rings: the cells of a channel or feed, the positions in it, who is at its ends; and what channels do with them.
-//!
-//! A channel is an object of a shared zone. Its cells are places; the item at position `p` lies in cell
-//! `p % capacity`, and the cell's turn says of which lap it is and whether it is there:
-//!
-//! ```text
-//! cell turn 2*lap        empty, waits for the item of that lap
-//!           2*lap + 1    has it
-//!           dead         nothing comes here any more: the channel is closed
-//! an item's word HOME(channel, RING | position)
-//! ```
+//! Channels: items are sent, leased, acknowledged, given back and forwarded. Their words are in [`crate::core::cell`].
 //!
 //! # Send: a draft becomes an item
 //!
@@ -37,8 +27,7 @@
 //!
 //! # Ends
 //!
-//! Who sends and who receives is written in a word for each participant and end, by that participant: `incarnation
-//! | handles`. A dead participant's words are void. `close` sets a flag; a receiver that finds the head's cell
+//! `close` sets a flag; a receiver that finds the head's cell
 //! empty then kills that cell, so that a late send fails on the same word (Q4).
 //!
 //! # Invariants
@@ -252,7 +241,7 @@ impl<E: Env> Core<E> {
                 self.raise(ring.word(ring::LOOKED), returned);
                 return Ok(None);
             };
-            let ticket = self.ticket().forwarded(before.is_forwarded());
+            let ticket = self.ticket().forwarded_as(before);
             if self.turn_life(id, word, Life::leased(ticket)) {
                 let attempts = self.meta(id, meta::VERSION).saturating_add(1);
                 self.set_meta(id, meta::VERSION, attempts);
@@ -302,7 +291,7 @@ impl<E: Env> Core<E> {
     /// It could not be sent: the lease again.
     pub fn draft_to_lease(&self, draft: Draft, attempts: u64) -> Option<Taken> {
         self.set_meta(draft.id, meta::VERSION, attempts);
-        let ticket = self.ticket().forwarded(true);
+        let ticket = self.ticket().forwarded();
         let turned = self.turn_life(draft.id, draft.life(), Life::leased(ticket));
         turned.then_some(Taken { id: draft.id, ticket, attempts })
     }

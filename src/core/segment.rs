@@ -31,7 +31,7 @@ use nix::sys::mman::{MmapAdvise, ProtFlags, madvise, mprotect};
 
 use crate::core::geometry::{Geometry, PAGE, Params, header};
 use crate::core::mem::{Load, Mapped, Mem};
-use crate::core::sys::{File, Full, Process, Sys, address_space_limit, futex_wait, futex_wake_all};
+use crate::core::sys::{Access, File, Full, Process, Sys, address_space_limit, futex_wait, futex_wake_all};
 use crate::core::word::Owner;
 use crate::error::{Bound, Error, Result};
 
@@ -42,6 +42,15 @@ pub const VERSION: u64 = 3;
 /// Features that this version knows.
 const KNOWN_INCOMPATIBLE: u64 = 0;
 const PARAM_COUNT: u64 = 7;
+
+/// Whose files may be opened to take part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Those of this user that nobody else may write.
+    OurFilesOnly,
+    /// All: see [`crate::Options::trust_others`].
+    Others,
+}
 
 /// A segment as one participant or observer sees it.
 #[derive(Debug)]
@@ -72,7 +81,7 @@ struct Maps {
 struct MapsKey {
     device: u64,
     inode: u64,
-    writable: bool,
+    control: Access,
 }
 
 type AllMaps = Vec<(MapsKey, Weak<Maps>)>;
@@ -247,7 +256,7 @@ impl Posix {
                 return Err(Error::NoSpace { asked, free, bound, of, largest_holders: vec![] });
             }
         }
-        let posix = Posix::map(file, geo, true)?;
+        let posix = Posix::map(file, geo, Access::ReadWrite)?;
         let put = |off, value| posix.store(off, value, Relaxed);
         put(header::MAGIC, MAGIC);
         put(header::VERSION, VERSION);
@@ -261,16 +270,16 @@ impl Posix {
         Ok(posix)
     }
 
-    /// Maps the file at `path`, if it is a segment that this version can use.
-    pub fn open(path: &Path, participate: bool, trust_others: bool) -> Result<(Posix, Geometry)> {
-        let file = File::open(path, participate)?;
+    /// Maps the file at `path`, if it is a segment that this version can use: to take part, or to look at it only.
+    pub fn open(path: &Path, access: Access, trust: Trust) -> Result<(Posix, Geometry)> {
+        let file = File::open(path, access)?;
         let wrong = |reason: String| Error::NotAnArena { path: path.to_owned(), reason };
         let stat = file.stat()?;
         if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
             return Err(wrong("it is no regular file".into()));
         }
         let us = nix::unistd::geteuid().as_raw();
-        if !trust_others && participate {
+        if trust == Trust::OurFilesOnly && access == Access::ReadWrite {
             let reason = match stat.st_mode & 0o022 {
                 _ if stat.st_uid != us => {
                     format!("its owner is user {}, you are user {us}", stat.st_uid)
@@ -286,16 +295,16 @@ impl Posix {
             return Err(wrong(format!("it has {} bytes, less than a header", stat.st_size)));
         }
         let geo = read_header(&file, stat.st_size as u64).map_err(wrong)?;
-        let posix = Posix::map(file, &geo, participate)?;
+        let posix = Posix::map(file, &geo, access)?;
         Ok((posix, geo))
     }
 
-    fn map(file: File, geo: &Geometry, participate: bool) -> Result<Posix> {
-        let maps = Maps::shared(&file, geo, participate)?;
+    fn map(file: File, geo: &Geometry, access: Access) -> Result<Posix> {
+        let maps = Maps::shared(&file, geo, access)?;
         let (mut lock_fd, mut lock_page) = (None, None);
-        if participate {
+        if access == Access::ReadWrite {
             let fail = |e| no_room(&file, geo.total, e);
-            let fd = file.reopen(true)?;
+            let fd = file.reopen(Access::ReadWrite)?;
             let page = MmapOptions::new().len(PAGE as usize).map_raw(&fd).map_err(fail)?;
             page.advise(Advice::DontFork).map_err(fail)?;
             (lock_fd, lock_page) = (Some(fd), Some(page));
@@ -312,7 +321,7 @@ impl Posix {
             return Ok(());
         }
         if self.maps.alias.get().is_none() {
-            let fd = self.file.reopen(true)?;
+            let fd = self.file.reopen(Access::ReadWrite)?;
             let mut alias = MmapOptions::new();
             alias.no_reserve_swap().offset(self.maps.control_len()).len(self.maps.data.len());
             let fail = |e| no_room(&self.file, self.maps.data.len() as u64, e);
@@ -390,7 +399,7 @@ fn checksum(word: impl Fn(u64) -> u64) -> u64 {
 /// Reads and checks the first page, without mapping anything.
 fn read_header(file: &File, size: u64) -> Result<Geometry, String> {
     use std::os::unix::fs::FileExt;
-    let fd = file.reopen(false).map_err(|e| e.to_string())?;
+    let fd = file.reopen(Access::Read).map_err(|e| e.to_string())?;
     let mut page = [0u8; header::CHECKSUM as usize + 8];
     std::fs::File::from(fd).read_exact_at(&mut page, 0).map_err(|e| format!("its header cannot be read: {e}"))?;
     let words = page.as_chunks::<8>().0;
@@ -455,11 +464,11 @@ impl ForkGuard {
 
 impl Maps {
     /// The mappings of a file: those that this process has, or new ones.
-    fn shared(file: &File, geo: &Geometry, writable: bool) -> Result<Arc<Maps>> {
+    fn shared(file: &File, geo: &Geometry, access: Access) -> Result<Arc<Maps>> {
         let stat = file.stat()?;
-        let key = MapsKey { device: stat.st_dev, inode: stat.st_ino, writable };
+        let key = MapsKey { device: stat.st_dev, inode: stat.st_ino, control: access };
         let Some(mut all) = all_maps() else {
-            return Ok(Arc::new(Maps::new(file, geo, writable)?));
+            return Ok(Arc::new(Maps::new(file, geo, access)?));
         };
         all.retain(|(_, maps)| maps.strong_count() != 0);
         let known = all.iter().filter(|(known, _)| *known == key).find_map(|(_, maps)| maps.upgrade());
@@ -467,25 +476,25 @@ impl Maps {
         if let Some(maps) = known.filter(|maps| maps.fork.check().is_ok()) {
             return Ok(maps);
         }
-        let maps = Arc::new(Maps::new(file, geo, writable)?);
+        let maps = Arc::new(Maps::new(file, geo, access)?);
         all.retain(|(known, _)| *known != key);
         all.push((key, Arc::downgrade(&maps)));
         Ok(maps)
     }
 
-    fn new(file: &File, geo: &Geometry, writable: bool) -> Result<Maps> {
+    fn new(file: &File, geo: &Geometry, access: Access) -> Result<Maps> {
         let fail = |e| no_room(file, geo.total, e);
         let mut control = MmapOptions::new();
         control.no_reserve_swap().len(geo.data as usize);
-        let control = match writable {
-            true => control.map_raw(&file.reopen(true)?),
-            false => control.map_raw_read_only(&file.reopen(false)?),
+        let control = match access {
+            Access::ReadWrite => control.map_raw(&file.reopen(Access::ReadWrite)?),
+            Access::Read => control.map_raw_read_only(&file.reopen(Access::Read)?),
         };
         let control = control.map_err(fail)?;
         let mut data = MmapOptions::new();
         data.no_reserve_swap().offset(geo.data).len((geo.total - geo.data) as usize);
-        let data = data.map_raw_read_only(&file.reopen(false)?).map_err(fail)?;
-        if writable {
+        let data = data.map_raw_read_only(&file.reopen(Access::Read)?).map_err(fail)?;
+        if access == Access::ReadWrite {
             control.advise(Advice::DontFork).map_err(fail)?;
         }
         // Core dumps of terabytes of address space help nobody.

@@ -182,6 +182,22 @@ fn pid_namespace() -> u64 {
     stat("/proc/self/ns/pid").map_or(0, |s| s.st_ino)
 }
 
+/// What a file is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    Read,
+    ReadWrite,
+}
+
+impl Access {
+    fn flags(self) -> OFlag {
+        match self {
+            Access::Read => OFlag::O_RDONLY | OFlag::O_CLOEXEC,
+            Access::ReadWrite => OFlag::O_RDWR | OFlag::O_CLOEXEC,
+        }
+    }
+}
+
 /// The segment's file. Its descriptor is only for questions and for giving memory back; the
 /// participant's lock hangs on the control mapping.
 #[derive(Debug)]
@@ -190,7 +206,7 @@ pub struct File {
     fd: RwLock<OwnedFd>,
     device: u64,
     inode: u64,
-    writable: bool,
+    access: Access,
 }
 
 impl File {
@@ -209,20 +225,19 @@ impl File {
             other => other.map_err(os)?,
         };
         fchmod(&fd, mode).map_err(os)?;
-        File::from_fd(fd, path, true)
+        File::from_fd(fd, path, Access::ReadWrite)
     }
 
     /// The file at `path`.
-    pub fn open(path: &Path, writable: bool) -> Result<File> {
-        let access = if writable { OFlag::O_RDWR } else { OFlag::O_RDONLY };
-        let flags = access | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    pub fn open(path: &Path, access: Access) -> Result<File> {
+        let flags = access.flags() | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         let fd = open(path, flags, Mode::empty()).map_err(|e| os_error("open", path, e))?;
-        File::from_fd(fd, path.to_owned(), writable)
+        File::from_fd(fd, path.to_owned(), access)
     }
 
-    fn from_fd(fd: OwnedFd, path: PathBuf, writable: bool) -> Result<File> {
+    fn from_fd(fd: OwnedFd, path: PathBuf, access: Access) -> Result<File> {
         let s = fstat(&fd).map_err(|e| os_error("look at", &path, e))?;
-        Ok(File { path, fd: RwLock::new(fd), device: s.st_dev, inode: s.st_ino, writable })
+        Ok(File { path, fd: RwLock::new(fd), device: s.st_dev, inode: s.st_ino, access })
     }
 
     pub fn path(&self) -> &Path {
@@ -239,8 +254,7 @@ impl File {
                 return f(&fd, &s);
             }
         }
-        let access = if self.writable { OFlag::O_RDWR } else { OFlag::O_RDONLY };
-        let fresh = open(&self.path, access | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW, Mode::empty())?;
+        let fresh = open(&self.path, self.access.flags() | OFlag::O_NOFOLLOW, Mode::empty())?;
         let s = fstat(&fresh)?;
         if !ours(&s) {
             return Err(Errno::ESTALE);
@@ -252,14 +266,13 @@ impl File {
     }
 
     /// A descriptor of its own to map from.
-    pub fn reopen(&self, writable: bool) -> Result<OwnedFd> {
-        let access = if writable { OFlag::O_RDWR } else { OFlag::O_RDONLY };
+    pub fn reopen(&self, access: Access) -> Result<OwnedFd> {
         let link = self.with_fd(|fd, _| Ok(format!("/proc/self/fd/{}", fd.as_raw_fd())));
         let link = link.map_err(|e| os_error("look at", &self.path, e))?;
-        let fresh = open(link.as_str(), access | OFlag::O_CLOEXEC, Mode::empty());
+        let fresh = open(link.as_str(), access.flags(), Mode::empty());
         // Without /proc the name has to do; the inode is compared.
         let fresh = match fresh {
-            Err(_) => open(&self.path, access | OFlag::O_CLOEXEC, Mode::empty()),
+            Err(_) => open(&self.path, access.flags(), Mode::empty()),
             ok => ok,
         };
         let fresh = fresh.map_err(|e| os_error("open", &self.path, e))?;

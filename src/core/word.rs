@@ -60,10 +60,16 @@ impl Ticket {
         self.0 & 1 != 0
     }
 
-    /// The ticket with or without the mark of a forwarded draft.
+    /// The ticket with the mark of a forwarded draft.
     #[must_use]
-    pub fn forwarded(self, yes: bool) -> Ticket {
-        Ticket(self.0 & !1 | u64::from(yes))
+    pub fn forwarded(self) -> Ticket {
+        Ticket(self.0 | 1)
+    }
+
+    /// The ticket with the mark of a forwarded draft if another one has it.
+    #[must_use]
+    pub fn forwarded_as(self, other: Ticket) -> Ticket {
+        Ticket(self.0 & !1 | other.0 & 1)
     }
 
     pub fn owner(self) -> Owner {

@@ -1,8 +1,12 @@
 //! Why something was not appended, or nothing came.
 
 use crate::error::Error;
+use crate::input::Value;
 use crate::port::{Ended, NotBuilt};
-use crate::writer::Value;
+
+const FULL: &str = "the feed is full: a subscriber has not read its oldest item yet";
+const STAYED_FULL: &str = "the feed stayed full: a subscriber did not read its oldest item in time";
+const CLOSED: &str = "the feed is closed";
 
 /// Why a feed did not take a value.
 ///
@@ -18,9 +22,9 @@ use crate::writer::Value;
 /// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
 /// let ticks = arena.writer()?.feed("ticks", 1, WhenFull::Fail)?;
 /// let mut subscriber = arena.subscribe("ticks", Start::Oldest)?;
-/// ticks.append(b"first".as_slice())?;
+/// ticks.append("first")?;
 ///
-/// let Err(AppendError::Full(value)) = ticks.append(b"second".as_slice()) else { panic!("nobody read the first") };
+/// let Err(AppendError::Full(value)) = ticks.append("second") else { panic!("nobody read the first") };
 /// subscriber.recv()?;
 /// ticks.append(value)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -30,13 +34,13 @@ use crate::writer::Value;
 pub enum AppendError<'a> {
     /// A subscriber has not read yet what the value would replace, and the feed was opened with
     /// [`WhenFull::Fail`](crate::feed::WhenFull::Fail).
-    #[error("the feed is full: a subscriber has not read its oldest item yet")]
+    #[error("{FULL}")]
     Full(Value<'a>),
     /// Somebody closed the feed. Nothing can be appended any more.
-    #[error("the feed is closed")]
+    #[error("{CLOSED}")]
     Closed(Value<'a>),
     /// A subscriber had not read until the timeout what the value would replace.
-    #[error("the feed stayed full: a subscriber did not read its oldest item in time")]
+    #[error("{STAYED_FULL}")]
     TimedOut(Value<'a>),
     /// The arena has no room for a copy of the value, or had none until the timeout.
     #[error("{error}")]
@@ -46,7 +50,8 @@ pub enum AppendError<'a> {
         /// An [`Error::NoSpace`].
         error: Box<Error>,
     },
-    /// Anything else that can go wrong, such as an [`Error::Mismatch`] for a batch of another schema. The value is dropped.
+    /// Anything else that can go wrong: an [`Error::Mismatch`] for a batch of another schema, an [`Error::TooLarge`] for a
+    /// value that no limit makes room for. The value is dropped.
     #[error(transparent)]
     Failed(#[from] Error),
 }
@@ -57,9 +62,9 @@ impl From<AppendError<'_>> for Error {
         Error::NotSent(match e {
             AppendError::Failed(e) => return e,
             AppendError::NoSpace { error, .. } => return *error,
-            AppendError::Full(_) => "the feed is full",
-            AppendError::TimedOut(_) => "the feed stayed full",
-            AppendError::Closed(_) => "the feed is closed",
+            AppendError::Full(_) => FULL,
+            AppendError::TimedOut(_) => STAYED_FULL,
+            AppendError::Closed(_) => CLOSED,
         })
     }
 }
@@ -95,8 +100,8 @@ impl<'a> AppendError<'a> {
 /// let ticks = arena.writer()?.feed("ticks", 1, WhenFull::DropOldest)?;
 /// let mut subscriber = arena.subscribe("ticks", Start::Oldest)?;
 /// assert!(matches!(subscriber.try_recv(), Err(SubscriberError::Empty)));
-/// for tick in [b"1", b"2", b"3"] {
-///     ticks.append(tick.as_slice())?;
+/// for tick in ["1", "2", "3"] {
+///     ticks.append(tick)?;
 /// }
 /// assert!(matches!(subscriber.recv(), Err(SubscriberError::Lagged(2))));
 /// assert_eq!(subscriber.recv()?.bytes()?, b"3");
@@ -111,7 +116,7 @@ pub enum SubscriberError {
     #[error("the feed has no new item")]
     Empty,
     /// The feed is closed and the subscriber has read all of it (`clean`), or it has nothing new and its last producer left.
-    #[error("{}", if *.clean { "the feed is closed" } else { "the last producer left or died" })]
+    #[error("{}", if *.clean { CLOSED } else { "the last producer left or died" })]
     Closed {
         /// `true`: somebody called [`Feed::close`](crate::Feed::close), and no item is left to read. `false`: the last
         /// producer left or died without closing the feed, and items come again when there is another producer.

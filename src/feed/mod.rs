@@ -12,7 +12,7 @@
 //! # let name = format!("doc-feed-{}", std::process::id());
 //! # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
 //! let ticks = arena.writer()?.feed("ticks", 100, WhenFull::DropOldest)?;
-//! ticks.append(b"one".as_slice())?;
+//! ticks.append("one")?;
 //!
 //! let mut subscriber = arena.subscribe("ticks", Start::Oldest)?;   // in any process
 //! assert_eq!(subscriber.recv()?.bytes()?, b"one");
@@ -36,12 +36,3 @@ pub use crate::port::Contents;
 pub const MAX_CAPACITY: usize = crate::core::cell::MAX_CELLS as usize;
 /// The most subscribers that a feed can have at a time.
 pub const MAX_SUBSCRIBERS: usize = 64;
-
-const _: fn() = || {
-    fn shared<T: Send + Sync>() {}
-    shared::<Feed>();
-    shared::<Subscriber>();
-    shared::<Iter<'_>>();
-    shared::<BatchReader>();
-    shared::<SubscriberError>();
-};

@@ -11,8 +11,9 @@ use crate::core::sys::Sys;
 use crate::core::tables::Kind;
 use crate::error::Result;
 use crate::feed::{AppendError, MAX_SUBSCRIBERS};
+use crate::input::Value;
 use crate::port::{Contents, Port, PortForm, Waited, time_left};
-use crate::writer::{Value, Writer};
+use crate::writer::Writer;
 
 /// What [`Feed::append`] does when a subscriber has not read yet what the new item would replace.
 ///
@@ -25,10 +26,10 @@ use crate::writer::{Value, Writer};
 /// let patient = writer.feed("ticks", 2, WhenFull::Block)?;
 /// let hasty = writer.feed("ticks", 2, WhenFull::DropOldest)?;  // the same feed: producers may differ
 /// let slow = arena.subscribe("ticks", Start::Oldest)?;
-/// for tick in [b"1", b"2", b"3"] {
-///     hasty.append(tick.as_slice())?;                          // `slow` misses the first tick
+/// for tick in ["1", "2", "3"] {
+///     hasty.append(tick)?;                          // `slow` misses the first tick
 /// }
-/// assert!(patient.append_timeout(b"4".as_slice(), std::time::Duration::from_millis(1)).is_err());
+/// assert!(patient.append_timeout("4", std::time::Duration::from_millis(1)).is_err());
 /// # drop(slow);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -75,12 +76,12 @@ impl Writer {
 /// # let name = format!("doc-feed-end-{}", std::process::id());
 /// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
 /// let ticks = arena.writer()?.feed("ticks", 2, WhenFull::DropOldest)?;
-/// for tick in [b"1", b"2", b"3"] {
-///     ticks.append(tick.as_slice())?;
+/// for tick in ["1", "2", "3"] {
+///     ticks.append(tick)?;
 /// }
 /// assert_eq!((ticks.position(), ticks.capacity()), (3, 2));
 /// ticks.close()?;
-/// assert!(ticks.append(b"4".as_slice()).is_err());
+/// assert!(ticks.append("4").is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -102,7 +103,7 @@ impl Feed {
     ///
     /// * [`AppendError::Full`], with [`WhenFull::Fail`] only;
     /// * [`AppendError::Closed`] if the feed is closed;
-    /// * [`AppendError::NoSpace`] if the arena could never hold the value beside the feed's items;
+    /// * [`AppendError::NoSpace`] if the arena could never hold the value beside the feed's items with its limit;
     /// * [`AppendError::Failed`] with [`Error::Mismatch`](crate::Error::Mismatch) for a batch of another schema than the
     ///   feed's.
     pub fn append<'a>(&self, value: impl Into<Value<'a>>) -> Result<(), AppendError<'a>> {

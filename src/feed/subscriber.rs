@@ -25,8 +25,8 @@ use crate::value::view::Pin;
 /// # let name = format!("doc-start-{}", std::process::id());
 /// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
 /// let ticks = arena.writer()?.feed("ticks", 2, WhenFull::DropOldest)?;
-/// for tick in [b"1", b"2", b"3"] {
-///     ticks.append(tick.as_slice())?;
+/// for tick in ["1", "2", "3"] {
+///     ticks.append(tick)?;
 /// }
 /// assert_eq!(arena.subscribe("ticks", Start::Oldest)?.position(), 1);
 /// assert_eq!(arena.subscribe("ticks", Start::Newest)?.position(), 3);
@@ -163,7 +163,7 @@ impl Port {
 /// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
 /// # let ticks = arena.writer()?.feed("ticks", 2, WhenFull::Block)?;
 /// let mut subscriber = arena.subscribe("ticks", Start::Newest)?;
-/// ticks.append(b"tick".as_slice())?;
+/// ticks.append("tick")?;
 /// let tick = subscriber.recv()?;
 /// assert_eq!(tick.bytes()?, b"tick");
 /// assert!(subscriber.try_recv().is_err());
@@ -301,8 +301,8 @@ impl Subscriber {
 /// # let name = format!("doc-feed-iter-{}", std::process::id());
 /// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
 /// # let ticks = arena.writer()?.feed("ticks", 2, WhenFull::DropOldest)?;
-/// # ticks.append(b"one".as_slice())?;
-/// # ticks.append(b"three".as_slice())?;
+/// # ticks.append("one")?;
+/// # ticks.append("three")?;
 /// # ticks.close()?;
 /// let mut bytes = 0;
 /// for tick in arena.subscribe("ticks", Start::Oldest)?.iter() {
@@ -341,8 +341,8 @@ impl Iterator for Iter<'_> {
 /// # let ticks = arena.writer()?.feed("ticks", 2, WhenFull::DropOldest)?;
 /// # let column: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
 /// # let batch = RecordBatch::try_from_iter([("n", column)])?;
-/// ticks.append(&batch)?;
-/// ticks.append(&batch)?;
+/// ticks.append(batch.clone())?;
+/// ticks.append(batch.clone())?;
 /// ticks.close()?;
 ///
 /// let mut rows = 0;

@@ -114,8 +114,3 @@ impl Event {
         core.wait(core.lock_word(id, lock::BELL), timeout, || {}, || Ok(passes().then_some(())))
     }
 }
-
-const _: fn() = || {
-    fn shared<T: Send + Sync>() {}
-    shared::<Event>();
-};

@@ -190,9 +190,3 @@ impl<T: Pod> Drop for MutexGuard<'_, T> {
         }
     }
 }
-
-const _: fn() = || {
-    fn shared<T: Send + Sync>() {}
-    shared::<Mutex<[u64; 4]>>();
-    shared::<MutexGuard<'_, u32>>();
-};

@@ -162,9 +162,3 @@ impl Permit<'_> {
         Permit { held: keep(self.held) }
     }
 }
-
-const _: fn() = || {
-    fn shared<T: Send + Sync>() {}
-    shared::<Semaphore>();
-    shared::<Permit<'_>>();
-};

@@ -137,8 +137,3 @@ impl<T: Pod> SharedValue<T> {
         Ok(changed.map_or(Err(before), |()| Ok(before)))
     }
 }
-
-const _: fn() = || {
-    fn shared<T: Send + Sync>() {}
-    shared::<SharedValue<u64>>();
-};

@@ -16,7 +16,7 @@ use std::mem::size_of;
 use std::ops::Deref;
 
 use arrow_buffer::Buffer;
-use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Axis, Dimension, IxDyn, ShapeBuilder, StrideShape};
+use ndarray::{ArrayBase, ArrayRef, ArrayView, ArrayViewMut, Axis, Data, Dimension, IxDyn, ShapeBuilder, StrideShape};
 
 use crate::error::{Error, Result};
 use crate::value::element::{Element, ElementType};
@@ -256,28 +256,9 @@ fn axes(n: usize) -> String {
     if n == 1 { "1 axis".into() } else { format!("{n} axes") }
 }
 
-/// A borrowed view of an array of any element type, rank and strides, to be published as
-/// [`Value::Array`](crate::Value::Array).
+/// An array on its way into the arena: element type and rank are forgotten. Nothing is copied before it is published.
 ///
-/// The view is made by `From` from any `ndarray` view and copies nothing: the elements are copied once, when they
-/// are published. A view that is contiguous in C or Fortran order is stored in that order; any other is stored in
-/// C order.
-///
-/// ```
-/// use faretra::{AnyView, Arena, MIB, Value};
-/// use ndarray::{Ix1, Ix2, array};
-///
-/// # let arena = Arena::options().limit(64 * MIB).keep(false).create(&format!("doc-view-{}", std::process::id()))?;
-/// let (weights, names) = (array![[1.0_f32, 2.0], [3.0, 4.0]], array![7_u64, 8, 9]);
-/// let views: [(&str, AnyView<'_>); 2] = [("weights", weights.view().into()), ("names", names.view().into())];
-/// let writer = arena.writer()?;
-/// for (name, view) in views {
-///     writer.publish(name, Value::Array(view))?;
-/// }
-/// assert_eq!(arena.array::<f32, Ix2>("weights")?.view(), weights);
-/// assert_eq!(arena.array::<u64, Ix1>("names")?.view(), names);
-/// # Ok::<(), faretra::Error>(())
-/// ```
+/// What is contiguous in C or Fortran order is stored in that order; anything else in C order.
 pub struct AnyView<'a> {
     info: ArrayInfo,
     source: Source<'a>,
@@ -286,16 +267,19 @@ pub struct AnyView<'a> {
 enum Source<'a> {
     /// One piece of memory in the order that will be stored.
     Contiguous(&'a [u8]),
-    /// Anything else: gathered into C order on the way.
-    Strided(Box<dyn Gather + 'a>),
+    /// Anything else: gathered into the order that will be stored on the way.
+    Gathered(Box<dyn Gather + 'a>),
 }
 
 trait Gather: Send + Sync {
     fn gather(&self, out: &mut [u8], copy: CopyBytes<'_>);
 }
 
-impl<T: Element> Gather for ArrayView<'_, T, IxDyn> {
+impl<T: Element, S: Data<Elem = T> + Send + Sync> Gather for ArrayBase<S, IxDyn> {
     fn gather(&self, out: &mut [u8], copy: CopyBytes<'_>) {
+        if let Some(values) = self.as_slice() {
+            return copy(out, bytemuck::cast_slice(values));
+        }
         let mut rest = out;
         // Rows that are contiguous are copied whole; views cut out of larger arrays have such rows.
         let last = Axis(self.ndim().saturating_sub(1));
@@ -322,15 +306,25 @@ impl<'a, T: Element, D: Dimension> From<ArrayView<'a, T, D>> for AnyView<'a> {
         } else if let Some(values) = view.clone().reversed_axes().to_slice() {
             AnyView { info: info(Order::Fortran), source: Source::Contiguous(bytemuck::cast_slice(values)) }
         } else {
-            AnyView { info: info(Order::C), source: Source::Strided(Box::new(view.into_dyn())) }
+            AnyView { info: info(Order::C), source: Source::Gathered(Box::new(view.into_dyn())) }
         }
     }
 }
 
-impl fmt::Debug for AnyView<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ArrayInfo { element, shape, .. } = &self.info;
-        write!(f, "AnyView({element} of shape {shape:?})")
+impl AnyView<'static> {
+    /// An array that goes with the view.
+    pub(crate) fn owned<T, S, D>(array: ArrayBase<S, D>) -> AnyView<'static>
+    where
+        T: Element,
+        S: Data<Elem = T> + Send + Sync + 'static,
+        D: Dimension,
+    {
+        let order =
+            if !array.is_standard_layout() && array.t().is_standard_layout() { Order::Fortran } else { Order::C };
+        let info = ArrayInfo::new(T::TYPE, array.shape(), order);
+        // Elements in Fortran order are those of the transposed array in C order.
+        let array = if order == Order::Fortran { array.reversed_axes().into_dyn() } else { array.into_dyn() };
+        AnyView { info, source: Source::Gathered(Box::new(array)) }
     }
 }
 
@@ -351,7 +345,7 @@ impl AnyView<'_> {
         let (to, tail) = out[self.info.data_at()..].split_at_mut(len);
         match &self.source {
             Source::Contiguous(bytes) => copy(to, bytes),
-            Source::Strided(view) => view.gather(to, copy),
+            Source::Gathered(view) => view.gather(to, copy),
         }
         tail.fill(0);
         Ok(())

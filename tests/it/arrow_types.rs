@@ -29,11 +29,11 @@ fn every_type_is_read_in_place_elsewhere() {
     let all = arrays();
     assert!(every_type(1).len() >= 51);
     for (name, array) in &all {
-        w.publish(name, &batch_of(vec![(name, array.clone())])).expect("room");
+        w.publish(name, batch_of(vec![(name, array.clone())])).expect("room");
     }
     // One batch with a column of every type.
     let columns = every_type(500);
-    w.publish("all", &batch_of(columns)).expect("room");
+    w.publish("all", batch_of(columns)).expect("room");
     let mut reader = t.puppet();
     eprintln!("types x sizes, buffers inside, bytes in them: {}", reader.ask("arrow_types"));
     reader.ask("close");
@@ -62,11 +62,11 @@ fn every_type_is_published_again_from_the_arena() {
         let read = t.arena.batch("first").expect("published");
         w.publish("alias", &read).expect("room");
         w.publish("whole", read.record_batch()).expect("room");
-        w.publish("slice", &read.slice(from, len)).expect("room");
+        w.publish("slice", read.slice(from, len)).expect("room");
         drop(read);
         w.remove("first").expect("remove");
         let read = t.arena.batch("slice").expect("published");
-        w.publish("slice of slice", &read.slice(len / 3, len / 2)).expect("room");
+        w.publish("slice of slice", read.slice(len / 3, len / 2)).expect("room");
         drop(read);
         w.remove("alias").expect("remove");
         same("whole", &source);

@@ -61,12 +61,12 @@ fn versions_only_rise() {
 fn what_is_pinned_stays() {
     let t = TestArena::new(64 * MIB);
     let w = t.arena.writer().expect("a permit");
-    w.publish("b", &batch(50_000)).expect("room");
+    w.publish("b", batch(50_000)).expect("room");
     let pinned = t.open().batch("b").expect("published");
     let column = pinned.record_batch().column(0).clone();
     let expected = batch(50_000);
     for i in 0..20 {
-        w.publish("b", &batch(40_000 + i)).expect("room");
+        w.publish("b", batch(40_000 + i)).expect("room");
     }
     w.remove("b").expect("remove");
     assert_eq!(*pinned, expected);
@@ -294,7 +294,7 @@ fn memory_runs_out_with_a_typed_error() {
 fn observers_take_no_seat() {
     let t = TestArena::new(16 * MIB);
     let w = t.arena.writer().expect("a permit");
-    w.publish("b", &batch(1000)).expect("room");
+    w.publish("b", batch(1000)).expect("room");
     let seen = t.options().observe(&t.name).expect("an arena");
     assert_eq!(seen.names().expect("names"), t.arena.names().expect("names"));
     let stats = seen.stats().expect("stats");
@@ -379,7 +379,7 @@ fn debug_output_is_short() {
     let t = TestArena::new(64 * MIB);
     let w = t.arena.writer().expect("a permit");
     let sender = w.sender("c", 4).expect("made");
-    sender.send(&batch(3)).expect("room");
+    sender.send(batch(3)).expect("room");
     let receiver = t.arena.receiver("c").expect("there");
     let lease = receiver.recv().expect("sent");
     let feed = w.feed("f", 4, faretra::feed::WhenFull::Fail).expect("made");

@@ -254,7 +254,7 @@ fn trying_to_send_tells_that_nobody_receives() {
     course.end(vec![]);
 }
 
-/// The same, where nobody recovers but he who tries: polling looks for deaths too.
+/// Nobody receives, and nobody recovers but the one who tries to send: polling looks for deaths too.
 #[test]
 fn trying_to_send_finds_the_dead() {
     let course = Course::new(16 * MIB);
@@ -387,7 +387,8 @@ fn the_end_comes_after_what_comes_back() {
     course.end(children);
 }
 
-/// The same when the item is being sent on, to a channel that has no room: it is not out of the first one yet.
+/// After the close, an item that is being sent on to a channel without room is not out of the first channel yet: the end
+/// comes after it.
 #[test]
 fn the_end_comes_after_what_is_being_sent_on() {
     for closed in [true, false] {

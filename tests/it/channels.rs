@@ -27,7 +27,7 @@ fn items_come_in_their_order() {
     let tx = w.sender_with("c", 3, Contents::Mixed).expect("made");
     let rx = t.open().receiver("c").expect("there");
     assert!(matches!(rx.try_recv(), Err(RecvError::Empty)));
-    tx.send(&batch(0, 10)).expect("room");
+    tx.send(batch(0, 10)).expect("room");
     tx.send(array![1.0_f64, 2.0].view()).expect("room");
     tx.send(b"bytes".as_slice()).expect("room");
     assert_eq!((tx.len(), rx.len(), rx.capacity()), (3, 3, 3));
@@ -65,7 +65,7 @@ fn what_is_not_acknowledged_comes_back() {
     let tx = w.sender("c", 8).expect("made");
     let rx = t.arena.receiver("c").expect("there");
     for i in 0..4 {
-        tx.send(&batch(i, 1)).expect("room");
+        tx.send(batch(i, 1)).expect("room");
     }
     let first = |lease: &faretra::Lease| lease.column::<i64>("n").expect("a column")[0];
     drop(rx.recv().expect("sent"));
@@ -100,7 +100,7 @@ fn what_is_not_acknowledged_comes_back() {
 fn what_lies_in_the_arena_is_not_copied() {
     let t = TestArena::new(256 * MIB);
     let w = t.arena.writer().expect("a permit");
-    w.publish("x", &batch(0, 1 << 20)).expect("room");
+    w.publish("x", batch(0, 1 << 20)).expect("room");
     let txs: Vec<_> = (0..6).map(|i| w.sender(&format!("c{i}"), 2).expect("made")).collect();
     let object = t.arena.batch("x").expect("published");
     let live = t.arena.stats().expect("stats").live;
@@ -141,8 +141,8 @@ fn a_forward_that_fails_gives_the_lease_back() {
     let t = TestArena::new(64 * MIB);
     let w = t.arena.writer().expect("a permit");
     let (a, b) = (w.sender("a", 2).expect("made"), w.sender("b", 1).expect("made"));
-    a.send(&batch(1, 1)).expect("room");
-    b.send(&batch(2, 1)).expect("room");
+    a.send(batch(1, 1)).expect("room");
+    b.send(batch(2, 1)).expect("room");
     let rx = t.arena.receiver("a").expect("there");
     let lease = rx.recv().expect("sent");
     let failed = lease.send_timeout(&b, SOON).expect_err("full");
@@ -197,14 +197,14 @@ fn ends_that_leave_are_told() {
     let w = t.arena.writer().expect("a permit");
     let tx = w.sender("c", 1).expect("made");
     let rx = t.arena.receiver("c").expect("there");
-    tx.send(&batch(1, 1)).expect("room");
+    tx.send(batch(1, 1)).expect("room");
     drop(tx);
     rx.recv().expect("sent before").ack();
     assert!(matches!(rx.recv(), Err(RecvError::Closed { clean: false })));
     let tx = w.sender("c", 1).expect("another one");
-    tx.send(&batch(2, 1)).expect("room");
+    tx.send(batch(2, 1)).expect("room");
     rx.recv().expect("goes on").ack();
-    tx.send(&batch(3, 1)).expect("room");
+    tx.send(batch(3, 1)).expect("room");
     drop(rx);
     let last = batch(4, 1);
     let alone = tx.send(&last);
@@ -222,7 +222,7 @@ fn many_to_many() {
         let sum = std::thread::scope(|s| {
             for p in 0..4 {
                 let tx = tx.clone();
-                s.spawn(move || (0..EACH).for_each(|i| tx.send(&batch(p * EACH + i, 1)).expect("sent")));
+                s.spawn(move || (0..EACH).for_each(|i| tx.send(batch(p * EACH + i, 1)).expect("sent")));
             }
             let receivers: Vec<_> = (0..4)
                 .map(|_| {
@@ -260,7 +260,7 @@ fn what_could_never_fit_is_not_waited_for() {
     assert_eq!(end.recv_timeout(DEADLINE), Ok(true));
 }
 
-/// The same, of what is larger than the arena only as a whole.
+/// A table or bundle that is larger than the arena, though each of its parts is not, is an error at once.
 #[test]
 fn tables_and_bundles_that_could_never_fit_are_not_waited_for() {
     let t = TestArena::new(16 * MIB);
@@ -365,8 +365,8 @@ fn a_forward_under_way_is_outstanding() {
     let t = TestArena::new(16 * MIB);
     let w = t.arena.writer().expect("a permit");
     let (a, b) = (w.sender("a", 2).expect("made"), w.sender("b", 1).expect("made"));
-    a.send(&batch(1, 1)).expect("room");
-    b.send(&batch(2, 1)).expect("room");
+    a.send(batch(1, 1)).expect("room");
+    b.send(batch(2, 1)).expect("room");
     a.close();
     let rx = t.arena.receiver("a").expect("there");
     let lease = rx.recv().expect("sent");
@@ -403,4 +403,25 @@ fn streams_end() {
     w.sender_with("mixed", 1, Contents::Mixed).expect("made").close();
     let none = t.arena.receiver("mixed").expect("there").reader().map(drop);
     assert!(none.is_err_and(|e| e.to_string().contains("mixed contents")));
+}
+
+/// `?` takes errors of owned values out of a function that returns any error, and those of borrowed ones as the crate's own.
+#[test]
+fn refused_values_go_through_question_marks() {
+    type Anything = Box<dyn std::error::Error + Send + Sync>;
+    fn owned(t: &TestArena) -> Result<(), Anything> {
+        let w = t.arena.writer()?;
+        let sender = w.sender("c", 1)?;
+        sender.send(batch(1, 1))?;
+        t.arena.receiver("c")?.recv()?.send(&w.sender("d", 1)?)?;
+        sender.close();
+        Ok(sender.send(String::from("late"))?)
+    }
+    fn borrowed(t: &TestArena) -> faretra::Result<()> {
+        Ok(t.arena.writer()?.sender("c", 1)?.send(&batch(1, 1))?)
+    }
+    let t = TestArena::new(64 * MIB);
+    let late = owned(&t).expect_err("closed");
+    assert!(matches!(late.downcast_ref::<SendError<'static>>(), Some(SendError::Closed { clean: true, .. })), "{late}");
+    assert!(matches!(borrowed(&t), Err(Error::NotSent("the channel is closed"))));
 }

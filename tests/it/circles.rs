@@ -1,4 +1,4 @@
-//! Shows that no two modules of the command, of the chores, of the tests and of a bench need each other: what both need
+//! Shows that no two modules of the command, of the chores, of the proof, of the tests and of a bench need each other: what both need
 //! stands below both.
 //!
 //! A module is a file. It needs the files of the modules that its code names by `crate::`, `super::`, `self::` or the
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::tidy::{blank, is_word, read, root, rust_files, without_tests, words};
 
 /// Where the modules of a crate are, whose root is `main.rs` or `lib.rs`.
-const CRATES: &[&str] = &["cli/src", "cli/tests/it", "xtask/src", "tests/it", "benches/ratios"];
+const CRATES: &[&str] = &["cli/src", "cli/tests/it", "xtask/src", "proof/src", "tests/it", "benches/ratios"];
 
 /// A module by the names of those that it is in and its own.
 type Module = Vec<String>;

@@ -113,7 +113,7 @@ fn of_memory_and_room() {
                 let sent = if feeds {
                     let feed = w.feed("q", 1, WhenFull::Block).expect("made");
                     let mut subscriber = t.arena.subscribe("q", Start::Oldest).expect("there");
-                    feed.append(&batch(1)).expect("room");
+                    feed.append(batch(1)).expect("room");
                     hog();
                     let read = || drop(subscriber.recv().expect("appended"));
                     in_two_steps(
@@ -127,7 +127,7 @@ fn of_memory_and_room() {
                 } else {
                     let sender = w.sender("q", 1).expect("made");
                     let receiver = t.arena.receiver("q").expect("there");
-                    sender.send(&batch(1)).expect("room");
+                    sender.send(batch(1)).expect("room");
                     hog();
                     let read = || receiver.recv().expect("sent").ack();
                     in_two_steps(|| is_timed_out(sender.send_timeout(&large, LIMIT)), free, read)
@@ -162,7 +162,7 @@ fn of_a_forward() {
     let to = w.sender("to", 1).expect("made");
     let receiver = t.arena.receiver("to").expect("there");
     to.send(b"no batch".as_slice()).expect("room");
-    from.send(&batch(3)).expect("room");
+    from.send(batch(3)).expect("room");
     let lease = t.arena.receiver("from").expect("there").recv().expect("sent");
     let filled = fill(&w);
     let free = || drop(filled);

@@ -4,10 +4,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use faretra::arrow::arrow_array::RecordBatch;
 use faretra::arrow::arrow_schema::ArrowError;
-use faretra::{Arena, Bound, Counted, Error, MIB, Missing};
+use faretra::{Arena, Bound, Bundle, Counted, Error, MIB, Missing, Object, Value};
+use ndarray::{Array2, Ix2, ShapeBuilder, s};
 
 use crate::support::TestArena;
+use crate::values;
 
 /// One error of each kind.
 fn all() -> Vec<Error> {
@@ -110,4 +113,117 @@ fn errors_go_through_question_marks() {
     assert!(matches!(arrow, ArrowError::ExternalError(e) if e.downcast_ref::<Error>().is_some()));
     let source = std::error::Error::source(&all()[22]).is_some();
     assert!(source, "the system's answer");
+}
+
+/// Whatever is owned goes to another thread, and can be looked at from several: handles, guards, what was read, values,
+/// drafts and errors.
+#[test]
+fn everything_owned_is_send_and_sync() {
+    fn owned<T: Send + Sync + 'static>() {}
+    owned::<Error>();
+    owned::<faretra::SendError<'static>>();
+    owned::<faretra::RecvError>();
+    owned::<faretra::feed::AppendError<'static>>();
+    owned::<faretra::feed::SubscriberError>();
+    owned::<faretra::channel::ForwardError>();
+    owned::<Value<'static>>();
+    owned::<Bundle<'static>>();
+    owned::<faretra::Draft>();
+    owned::<faretra::ArrayDraft<f64, Ix2>>();
+    owned::<faretra::Drafted>();
+    owned::<Arena>();
+    owned::<faretra::Options>();
+    owned::<faretra::Observer>();
+    owned::<faretra::Writer>();
+    owned::<Object>();
+    owned::<faretra::Batch>();
+    owned::<faretra::Table>();
+    owned::<faretra::Bundled>();
+    owned::<faretra::Array<f64, Ix2>>();
+    owned::<faretra::Sender>();
+    owned::<faretra::Receiver>();
+    owned::<faretra::channel::Iter<'static>>();
+    owned::<faretra::channel::BatchReader>();
+    owned::<faretra::Lease>();
+    owned::<faretra::Feed>();
+    owned::<faretra::Subscriber>();
+    owned::<faretra::feed::Iter<'static>>();
+    owned::<faretra::feed::BatchReader>();
+    owned::<faretra::MutableArray<f64, Ix2>>();
+    owned::<faretra::Rows<f64, Ix2>>();
+    owned::<faretra::RowsMut<f64, Ix2>>();
+    owned::<faretra::sync::Mutex<u64>>();
+    owned::<faretra::sync::MutexGuard<'static, u64>>();
+    owned::<faretra::sync::Semaphore>();
+    owned::<faretra::sync::Permit<'static>>();
+    owned::<faretra::sync::Event>();
+    owned::<faretra::sync::SharedValue<u64>>();
+}
+
+/// Values made of owned things need nothing that outlives them, and are what values made of references are.
+#[test]
+fn owned_values_are_what_borrowed_ones_are() {
+    let t = TestArena::new(64 * MIB);
+    let batch = values::batch(3, 100);
+    let c = Array2::from_shape_fn((5, 7), |(i, j)| (i * 10 + j) as f64);
+    let f = Array2::from_shape_vec((5, 7).f(), c.t().iter().copied().collect()).expect("35 elements");
+    let strided = c.clone().slice_move(s![..;2, 1..;-2]);
+    let writer = t.arena.writer().expect("a permit");
+    writer.publish("batch", &batch).expect("room");
+    writer.publish("c", &c).expect("room");
+    writer.publish("f", f.view()).expect("room");
+    writer.publish("strided", strided.view()).expect("room");
+    let read = || t.arena.batch("batch").expect("published");
+    let owned: Vec<(&str, Value<'static>)> = vec![
+        ("batch", batch.clone().into()),
+        ("batch", read().into()),
+        ("batch", t.arena.get("batch").expect("published").into()),
+        ("batch", t.arena.table("batch").expect("published").into()),
+        ("batch", Value::table(t.arena.table("batch").expect("published").reader())),
+        ("batch", vec![read()].into()),
+        ("batch", Value::batches(batch.schema(), vec![batch.clone()])),
+        ("c", c.clone().into()),
+        ("c", c.clone().into_shared().into()),
+        ("f", f.clone().into()),
+        ("strided", strided.clone().into()),
+        ("text", "ü".into()),
+        ("text", String::from("ü").into()),
+        ("text", vec![0xc3, 0xbc].into()),
+        ("text", b"\xc3\xbc".into()),
+    ];
+    let bundle: Bundle<'static> =
+        Bundle::new().with("c", c.clone()).with("batch", read()).with("text", String::from("ü"));
+    std::thread::scope(|scope| {
+        let sent = scope.spawn(move || {
+            for (i, (name, value)) in owned.into_iter().enumerate() {
+                writer.publish(&format!("{name} {i}"), value).expect("room");
+            }
+            writer.publish("bundle 0", bundle).expect("room");
+        });
+        sent.join().expect("published");
+    });
+    let batches = |object: Object| -> Vec<RecordBatch> {
+        let table = object.table().expect("a table");
+        (0..table.num_batches()).map(|i| table.batch(i).expect("sound").record_batch().clone()).collect()
+    };
+    let array = |object: Object| object.array::<f64, Ix2>().expect("an array");
+    for entry in t.arena.names().expect("sound") {
+        let object = t.arena.get(&entry.name).expect("published");
+        match entry.name.split_once(' ') {
+            Some(("batch", _)) => assert_eq!(batches(object), std::slice::from_ref(&batch), "{}", entry.name),
+            Some((name @ ("c" | "f" | "strided"), _)) => {
+                let (found, expected) = (array(object), array(t.arena.get(name).expect("published")));
+                assert_eq!(found.view(), expected.view(), "{}", entry.name);
+                assert_eq!(found.info(), expected.info(), "{}", entry.name);
+            }
+            Some(("text", _)) => assert_eq!(object.bytes().expect("bytes"), "ü".as_bytes()),
+            Some(("bundle", _)) => {
+                let bundle = object.bundle().expect("a bundle");
+                assert_eq!(array(bundle.get("c").expect("there")).view(), c.view());
+                assert_eq!(batches(bundle.get("batch").expect("there")), std::slice::from_ref(&batch));
+                assert_eq!(bundle.get("text").expect("there").bytes().expect("bytes"), "ü".as_bytes());
+            }
+            _ => {}
+        }
+    }
 }

@@ -13,7 +13,7 @@ pub enum Did {
     Appended,
     /// It was given back, or is gone: nobody has it.
     NotAppended,
-    /// The same, and was told that the feed is closed for good.
+    /// The item was given back, and the process was told that the feed is closed for good.
     TooLate,
     /// Is about to subscribe, or to end its subscription.
     Subscribe,

@@ -30,11 +30,11 @@ fn every_subscriber_sees_everything() {
     let feed = w.feed("f", 4, WhenFull::DropOldest).expect("made");
     let other = t.open();
     let mut a = other.subscribe("f", Start::Oldest).expect("there");
-    feed.append(&batch(0, 1)).expect("room");
+    feed.append(batch(0, 1)).expect("room");
     let mut b = other.subscribe("f", Start::Newest).expect("there");
     let mut c = other.subscribe("f", Start::Position(0)).expect("there");
     for i in 1..4 {
-        feed.append(&batch(i, 1)).expect("room");
+        feed.append(batch(i, 1)).expect("room");
     }
     for i in 0..4 {
         assert_eq!(first(&a.recv().expect("appended")), i);
@@ -74,10 +74,10 @@ fn the_slow_are_told() {
     let w = t.arena.writer().expect("a permit");
     let feed = w.feed("f", 3, WhenFull::DropOldest).expect("made");
     let mut slow = t.arena.subscribe("f", Start::Oldest).expect("there");
-    feed.append(&batch(0, 1000)).expect("room");
+    feed.append(batch(0, 1000)).expect("room");
     let kept = slow.recv().expect("appended");
     for i in 1..10 {
-        feed.append(&batch(i, 1)).expect("room");
+        feed.append(batch(i, 1)).expect("room");
     }
     let lagged = slow.recv();
     assert!(matches!(lagged, Err(SubscriberError::Lagged(6))), "{lagged:?}");
@@ -99,8 +99,8 @@ fn producers_wait_or_fail() {
     let wait = w.feed("f", 2, WhenFull::Block).expect("made");
     let fail = w.feed("f", 2, WhenFull::Fail).expect("the same");
     let mut reader = t.arena.subscribe("f", Start::Oldest).expect("there");
-    wait.append(&batch(0, 1)).expect("room");
-    wait.append(&batch(1, 1)).expect("room");
+    wait.append(batch(0, 1)).expect("room");
+    wait.append(batch(1, 1)).expect("room");
     let two = batch(2, 1);
     assert!(matches!(fail.append(&two), Err(AppendError::Full(_))));
     let late = wait.append_timeout(&two, SOON).expect_err("full");
@@ -113,7 +113,7 @@ fn producers_wait_or_fail() {
     });
     drop(reader);
     for i in 3..6 {
-        fail.append(&batch(i, 1)).expect("nobody is waited for");
+        fail.append(batch(i, 1)).expect("nobody is waited for");
     }
     assert!(w.feed("f", 3, WhenFull::Block).is_err_and(|e| matches!(e, Error::Mismatch { .. })));
     assert!(w.feed_with("f", 2, WhenFull::Block, Contents::Mixed).is_err());
@@ -147,7 +147,7 @@ fn a_feed_is_a_growing_table() {
     let feed = w.feed("f", 8, WhenFull::Block).expect("made");
     assert!(t.arena.snapshot("f").is_err(), "no schema yet");
     for i in 0..3 {
-        feed.append(&batch(i * 100_000, 100_000)).expect("room");
+        feed.append(batch(i * 100_000, 100_000)).expect("room");
     }
     let table = t.arena.snapshot("f").expect("batches");
     assert_eq!((table.num_batches(), table.num_rows()), (3, 300_000));
@@ -156,7 +156,7 @@ fn a_feed_is_a_growing_table() {
     let more = t.arena.stats().expect("stats").live - live;
     assert!(more <= 4096, "{more} bytes for a table of 2.4 MB that is shared");
     let follower = t.arena.subscribe("f", Start::Oldest).expect("there");
-    feed.append(&batch(300_000, 1)).expect("room");
+    feed.append(batch(300_000, 1)).expect("room");
     feed.close().expect("room");
     let reader = follower.reader().expect("a schema");
     assert_eq!(reader.schema(), table.schema());
@@ -178,9 +178,9 @@ fn a_snapshot_is_of_one_moment() {
     let w = t.arena.writer().expect("a permit");
     for capacity in [1, 3] {
         let feed = w.feed("f", capacity, WhenFull::DropOldest).expect("made");
-        (0..capacity as i64).for_each(|i| feed.append(&batch(i, 1)).expect("room"));
+        (0..capacity as i64).for_each(|i| feed.append(batch(i, 1)).expect("room"));
         std::thread::scope(|s| {
-            let appends = s.spawn(|| (3..ROUNDS).for_each(|i| feed.append(&batch(i, 1)).expect("room")));
+            let appends = s.spawn(|| (3..ROUNDS).for_each(|i| feed.append(batch(i, 1)).expect("room")));
             while !appends.is_finished() {
                 let table = t.arena.snapshot("f").expect("batches");
                 assert_eq!(table.num_batches(), capacity as u64, "of a feed of {capacity}");
@@ -272,8 +272,8 @@ fn places_of_dead_subscribers_come_back() {
     let refused = t.arena.subscribe("f", Start::Newest).map(drop);
     assert!(matches!(refused, Err(Error::Limit { .. })), "{refused:?}");
     // Those who have a place are waited for, as if nothing had been.
-    (0..4).for_each(|i| feed.append(&batch(i, 1)).expect("room"));
-    assert!(matches!(feed.append_timeout(&batch(4, 1), SOON), Err(AppendError::TimedOut(_))));
+    (0..4).for_each(|i| feed.append(batch(i, 1)).expect("room"));
+    assert!(matches!(feed.append_timeout(batch(4, 1), SOON), Err(AppendError::TimedOut(_))));
     assert_eq!(first(&own.recv().expect("appended")), 0);
     drop((places, own, feed));
     dies.kill();
@@ -324,7 +324,7 @@ fn a_feed_is_iterated() {
     let feed = w.feed("f", 4, WhenFull::DropOldest).expect("made");
     let mut closed = t.arena.subscribe("f", Start::Oldest).expect("there");
     let mut deserted = t.arena.subscribe("f", Start::Oldest).expect("there");
-    (0..6).for_each(|i| feed.append(&batch(i, 1)).expect("room"));
+    (0..6).for_each(|i| feed.append(batch(i, 1)).expect("room"));
     let other = feed.clone();
     drop(feed);
     let mut items = deserted.iter();
@@ -352,10 +352,10 @@ fn a_stream_of_a_deserted_feed_ends() {
     let (a, b) =
         (t.arena.subscribe("f", Start::Oldest).expect("there"), t.arena.subscribe("f", Start::Oldest).expect("there"));
     for i in 0..5 {
-        feed.append(&batch(i, 1)).expect("room");
+        feed.append(batch(i, 1)).expect("room");
     }
     feed.append(b"no batch".as_slice()).expect("room");
-    feed.append(&batch(6, 1)).expect("room");
+    feed.append(batch(6, 1)).expect("room");
     let other = feed.clone();
     drop(feed);
     let mut stream = a.reader().expect("a schema");

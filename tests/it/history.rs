@@ -102,7 +102,7 @@ impl Log {
         self.did_at(did, ring, item, 0);
     }
 
-    /// The same, with a number.
+    /// Writes down a deed that a number belongs to.
     pub fn did_at<D: Deed>(&mut self, did: D, ring: u8, item: u64, number: u64) {
         let kind = D::ALL.iter().position(|d| *d == did).expect("all of them") as u64;
         let words = [self.process, kind << 8 | u64::from(ring), number, item];

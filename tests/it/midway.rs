@@ -121,16 +121,16 @@ fn a_failed_forward_counts_no_attempt() {
     let typed = w.sender("typed", 2).expect("made");
     let far = there.sender("far", 1).expect("made");
     let kept = (t.arena.receiver("full").expect("there"), elsewhere.arena.receiver("far").expect("there"));
-    full.send(&batch(0)).expect("room");
-    deserted.send(&batch(0)).expect("room");
-    far.send(&batch(0)).expect("room");
+    full.send(batch(0)).expect("room");
+    deserted.send(batch(0)).expect("room");
+    far.send(batch(0)).expect("room");
     let other: Int64Array = [1].into_iter().collect();
-    typed.send(&RecordBatch::try_from_iter([("other", Arc::new(other) as _)]).expect("a batch")).expect("room");
+    typed.send(RecordBatch::try_from_iter([("other", Arc::new(other) as _)]).expect("a batch")).expect("room");
     closed.close();
     let ways = [(&full, "full"), (&closed, "closed"), (&deserted, "left or died"), (&typed, "schema"), (&far, "full")];
     for (to, why) in ways {
         for attempts in [0, 2] {
-            a.send(&batch(7)).expect("room");
+            a.send(batch(7)).expect("room");
             let lease = given_back(&receiver, attempts);
             let failed = lease.send_timeout(to, Duration::from_millis(5)).expect_err(why);
             assert!(failed.to_string().contains(why), "{failed}, not {why}");
@@ -161,9 +161,9 @@ fn a_stream_that_is_dropped() {
     let receiver = t.arena.receiver("a").expect("there");
     let table = || Value::table(RecordBatchIterator::new([10, 11].map(|n| Ok(batch(n))), batch(0).schema()));
     let send_all = || {
-        a.send(&batch(1)).expect("room");
+        a.send(batch(1)).expect("room");
         a.send(table()).expect("room");
-        a.send(&batch(3)).expect("room");
+        a.send(batch(3)).expect("room");
     };
     send_all();
     let numbers = |stream: &mut dyn RecordBatchReader, n: usize| -> Vec<i64> {
@@ -200,7 +200,7 @@ fn an_iterator_that_is_dropped() {
     let w = t.arena.writer().expect("a permit");
     let a = w.sender("a", 8).expect("made");
     let receiver = t.arena.receiver("a").expect("there");
-    (0..4).for_each(|n| a.send(&batch(n)).expect("room"));
+    (0..4).for_each(|n| a.send(batch(n)).expect("room"));
     for n in 0..3 {
         let mut items = receiver.iter();
         let object = items.next().expect("there").expect("sent");

@@ -29,9 +29,9 @@ fn rows_of_each_kind() {
     w.publish("bytes", b"hello".as_slice()).expect("room");
     w.publish("array", Array2::<f32>::zeros((2, 3)).view()).expect("room");
     w.publish("array-drafted", w.draft_array::<u64, Ix2>((4, 5)).expect("room")).expect("room");
-    w.publish("batch", &batch(7)).expect("room");
+    w.publish("batch", batch(7)).expect("room");
     w.publish("batch-drafted", w.draft(&batch(0).schema(), 11).expect("room")).expect("room");
-    w.publish("batch-large", &batch(20_000)).expect("room");
+    w.publish("batch-large", batch(20_000)).expect("room");
     let parts = [batch(2), batch(0), batch(9)].map(Ok);
     w.publish("table", Value::table(RecordBatchIterator::new(parts, batch(0).schema()))).expect("room");
     let (three, four) = (batch(3), batch(4));
@@ -78,8 +78,8 @@ fn rows_of_each_kind() {
     let receiver = t.arena.receiver("channel").expect("there");
     let feed = w.feed("feed", 2, WhenFull::DropOldest).expect("made");
     for n in 0..3 {
-        channel.send(&batch(n)).expect("room");
-        feed.append(&batch(n)).expect("room");
+        channel.send(batch(n)).expect("room");
+        feed.append(batch(n)).expect("room");
     }
     let lease = receiver.recv().expect("sent");
     let grid = w.mutable_array::<f32, Ix2>("grid", (4, 2), 2).expect("room");

@@ -74,8 +74,8 @@ fn channels_and_feeds_compare_metadata() {
     }
     assert_eq!((channel.len(), feed.position()), (1, 1), "nothing of that was sent");
     // An equal schema that was made anew is the same one.
-    channel.send(&batch("s", "f")).expect("room");
-    feed.append(&batch("s", "f")).expect("room");
+    channel.send(batch("s", "f")).expect("room");
+    feed.append(batch("s", "f")).expect("room");
     let receiver = t.arena.receiver("c").expect("there");
     assert_eq!(receiver.schema(None).expect("known"), first.schema());
     assert_eq!(*receiver.recv().expect("sent").batch().expect("a batch"), first);
@@ -139,7 +139,7 @@ fn a_snapshot_has_one_schema() {
         assert!(matches!(refused, Err(Error::Mismatch { .. })), "{refused:?}");
     }
     feed.append(&first).expect("room");
-    feed.append(&batch("s", "f")).expect("room");
+    feed.append(batch("s", "f")).expect("room");
     let table = t.arena.snapshot("f").expect("of one schema");
     assert_eq!((table.schema(), table.num_batches()), (first.schema(), 2));
 }

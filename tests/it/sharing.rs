@@ -44,7 +44,7 @@ fn of_numbers(columns: impl IntoIterator<Item = usize>) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(columns).expect("a batch")
 }
 
-/// The same with so much metadata that a root has pages of its own.
+/// A batch of such columns, with so much metadata that its root has pages of its own.
 fn of_numbers_and_pages(columns: &[usize], array: impl Fn(usize) -> ArrayRef) -> RecordBatch {
     let fields: Vec<Field> = columns.iter().map(|c| Field::new(format!("c{c}"), DataType::Int64, false)).collect();
     let schema = Schema::new_with_metadata(fields, HashMap::from([("much".to_owned(), "x".repeat(5000))]));
@@ -110,11 +110,11 @@ fn second_names_show_the_same_bytes() {
     let w = t.arena.writer().expect("a permit");
     publish(&w, "bytes", &[7_u8; 5000][..]);
     publish(&w, "array", ndarray::Array1::from_iter(0..50_000_u64).view());
-    publish(&w, "batch", &of_numbers(0..2));
+    publish(&w, "batch", of_numbers(0..2));
     let (bytes, array) = (get(&t, "bytes"), get(&t, "array"));
     publish(&w, "bytes2", &bytes);
     publish(&w, "array2", &array);
-    publish(&w, "batch2", &batch(&t, "batch"));
+    publish(&w, "batch2", batch(&t, "batch"));
     assert_eq!(get(&t, "bytes2").bytes().expect("bytes").as_ptr(), bytes.bytes().expect("bytes").as_ptr());
     let one: NdArray<u64, Ix1> = array.try_into().expect("an array");
     let two: NdArray<u64, Ix1> = get(&t, "array2").try_into().expect("an array");
@@ -215,7 +215,7 @@ fn slices_of_every_layout_are_equal_and_cost_what_must_change() {
 fn few_rows_keep_nothing_else() {
     let t = TestArena::new(64 * MIB);
     let w = t.arena.writer().expect("a permit");
-    publish(&w, "all", &of_numbers(0..4));
+    publish(&w, "all", of_numbers(0..4));
     let few = batch(&t, "all").slice(1000, 100);
     publish(&w, "few", &few);
     drop(few);
@@ -285,7 +285,7 @@ fn tables_are_put_together_of_received_batches() {
     let w = t.arena.writer().expect("a permit");
     let names: Vec<String> = (0..8).map(|b| format!("b{b}")).collect();
     for (b, name) in names.iter().enumerate() {
-        publish(&w, name, &of_numbers([b % 3]).slice(0, ROWS - b));
+        publish(&w, name, of_numbers([b % 3]).slice(0, ROWS - b));
     }
     // The names of the columns differ, so that these are made to fit: that costs a root each.
     let batches: Vec<Batch> = names.iter().map(|name| batch(&t, name)).collect();
@@ -354,13 +354,13 @@ fn removal_frees_what_nobody_else_holds_in_every_order() {
     for order in permutations(VERSIONS.len()) {
         let t = TestArena::new(64 * MIB);
         let w = t.arena.writer().expect("a permit");
-        publish(&w, "all", &of_numbers_and_pages(VERSIONS[0].1, numbers));
+        publish(&w, "all", of_numbers_and_pages(VERSIONS[0].1, numbers));
         let all = batch(&t, "all");
         let mut roots = vec![live(&t) - 4 * MIB];
         for (name, columns) in &VERSIONS[1..] {
             let before = live(&t);
             let array = |c: usize| all.columns().get(c).cloned().unwrap_or_else(|| numbers(c));
-            publish(&w, name, &of_numbers_and_pages(columns, array));
+            publish(&w, name, of_numbers_and_pages(columns, array));
             roots.push(live(&t) - before - if *name == "wider" { MIB } else { 0 });
         }
         assert_eq!(roots, [2 * PAGE; 4]);
@@ -420,7 +420,7 @@ fn bundles_hold_their_members() {
     }
     assert_eq!(bundle.get("own").expect("a member").bytes().expect("bytes"), b"own");
     // A member is an object like any other: it gets a name, and outlives the bundle; and so does a bundle.
-    publish(&w, "member", &bundle.get("table").expect("a member"));
+    publish(&w, "member", bundle.get("table").expect("a member"));
     publish(&w, "second", &bundle);
     publish(&w, "nested", Bundle::new().with("inner", &bundle).with("x", &b"x"[..]));
     drop(bundle);
@@ -442,8 +442,8 @@ fn objects_of_another_arena_are_copied_whole() {
     let (w, from) = (here.arena.writer().expect("a permit"), there.arena.writer().expect("a permit"));
     for (i, kind) in values::KINDS.into_iter().enumerate() {
         values::publish(&from, kind, kind, i as u64, 50_000).expect("room");
-        publish(&w, kind, &get(&there, kind));
-        publish(&w, &format!("{kind} in a bundle"), Bundle::new().with("m", &get(&there, kind)));
+        publish(&w, kind, get(&there, kind));
+        publish(&w, &format!("{kind} in a bundle"), Bundle::new().with("m", get(&there, kind)));
     }
     let batches = [batch(&there, "batch"), batch(&there, "batch")];
     publish(&w, "of batches", &batches[..]);
@@ -467,9 +467,9 @@ fn only_what_does_not_change_has_second_names() {
     let t = TestArena::new(64 * MIB);
     let w = t.arena.writer().expect("a permit");
     let grid = w.mutable_array::<u64, Ix2>("grid", (100, 500), 4).expect("room");
-    let refused = w.publish("second", &get(&t, "grid")).expect_err("it may change");
+    let refused = w.publish("second", get(&t, "grid")).expect_err("it may change");
     assert!(matches!(&refused, Error::Mismatch { found, .. } if found == "mutable array"), "{refused}");
-    let refused = w.publish("bundle", Bundle::new().with("m", &get(&t, "grid"))).expect_err("it may change");
+    let refused = w.publish("bundle", Bundle::new().with("m", get(&t, "grid"))).expect_err("it may change");
     assert!(matches!(&refused, Error::Mismatch { .. }), "{refused}");
     grid.write(1).expect("free").view_mut().expect("rows").fill(7);
     let frozen = grid.freeze().expect("free");
@@ -489,15 +489,15 @@ fn only_what_does_not_change_has_second_names() {
     t.assert_sound(0);
 }
 
-/// The same arena, attached twice by one process: names are shared between the two.
+/// A process that attaches an arena twice shares names between the two.
 #[test]
 fn a_second_attachment_shares_too() {
     let t = TestArena::new(64 * MIB);
     let w = t.arena.writer().expect("a permit");
-    publish(&w, "a", &of_numbers(0..4));
+    publish(&w, "a", of_numbers(0..4));
     let second = t.open();
     let before = live(&t);
-    publish(&w, "b", &second.batch("a").expect("published"));
+    publish(&w, "b", second.batch("a").expect("published"));
     let cost = live(&t) - before;
     assert!(cost <= PAGE, "{cost} bytes");
     drop(second);
@@ -512,14 +512,14 @@ fn a_second_attachment_shares_too() {
 fn hundreds_of_names_share_one_object() {
     let t = TestArena::new(64 * MIB);
     let w = t.arena.writer().expect("a permit");
-    publish(&w, "a", &of_numbers(0..2));
+    publish(&w, "a", of_numbers(0..2));
     let a = batch(&t, "a");
     let names: Vec<String> = (0..300).map(|i| format!("n{i}")).collect();
     for (i, name) in names.iter().enumerate() {
         match i % 3 {
             0 => publish(&w, name, &a),
             1 => publish(&w, name, a.record_batch()),
-            _ => publish(&w, name, &a.slice(i, ROWS - 2 * i)),
+            _ => publish(&w, name, a.slice(i, ROWS - 2 * i)),
         };
     }
     drop(a);

@@ -175,7 +175,7 @@ fn who_shows_holders_and_waiters() {
     let g: MutableArray<u8, Ix1> = w.mutable_array("g", 8, 2).expect("room");
     let tx = w.sender("c", 1).expect("made");
     let rx = t.arena.receiver("c").expect("there");
-    tx.send(&RecordBatch::try_from_iter([("n", Arc::new(Int64Array::from(vec![1])) as _)]).expect("a batch"))
+    tx.send(RecordBatch::try_from_iter([("n", Arc::new(Int64Array::from(vec![1])) as _)]).expect("a batch"))
         .expect("room");
     let lease = rx.recv().expect("sent");
     let held = (m.lock().expect("free"), s.acquire().expect("free"), s.acquire().expect("free"));

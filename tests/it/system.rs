@@ -175,7 +175,7 @@ fn arenas_of_one_inode_number_are_two() {
     let to = v.sender_with("c", 8, faretra::channel::Contents::Mixed).expect("made");
     let (leases, arrived) = (here.receiver("c").expect("there"), there.receiver("c").expect("there"));
     for name in &names {
-        from.send(&here.get(name).expect("published")).expect("room");
+        from.send(here.get(name).expect("published")).expect("room");
         leases.recv().expect("sent").send(&to).expect("room");
     }
     drop((leases, from));

@@ -62,12 +62,12 @@ fn no_changed_word_kills_the_reader() {
     let options = || Arena::options().dir(&dir.0);
     let arena = options().limit(16 * MIB).create("a").expect("an arena");
     let writer = arena.writer().expect("a permit");
-    writer.publish("all", &batch_of(every_type(60))).expect("room");
+    writer.publish("all", batch_of(every_type(60))).expect("room");
     // Columns that are objects of their own.
     let large =
         |name: &str| (name.to_owned(), every_type(3000).into_iter().find(|(t, _)| *t == name).expect("a type").1);
     let large: Vec<(String, ArrayRef)> = ["utf8", "utf8 view"].into_iter().map(large).collect();
-    writer.publish("large", &batch_of(large.iter().map(|(n, a)| (n.as_str(), a.clone())).collect())).expect("room");
+    writer.publish("large", batch_of(large.iter().map(|(n, a)| (n.as_str(), a.clone())).collect())).expect("room");
     drop((writer, arena));
     // Opened by its name: what a creator has mapped has none in its list of mappings.
     let arena = options().open("a").expect("opened");
@@ -173,7 +173,7 @@ fn each_kind_of_damage_has_its_words() {
     let t = TestArena::new(16 * MIB);
     let writer = t.arena.writer().expect("a permit");
     let says = |what: &str, column: ArrayRef, bytes: &[u8], at: u64, new: &[u8]| {
-        writer.publish("x", &batch_of(vec![("c", column)])).expect("room");
+        writer.publish("x", batch_of(vec![("c", column)])).expect("room");
         let file = file_of(&t.arena);
         file.write_all_at(new, find(&file, bytes) + at).expect("written");
         let error = t.arena.batch("x").expect_err("damaged").to_string();

@@ -101,7 +101,7 @@ pub fn drafted_batch(w: &Writer, from: &[u64]) -> faretra::Result<faretra::Draft
 /// Publishes a value of some kind made of a seed; about `words` words long.
 pub fn publish(w: &Writer, name: &str, kind: &str, seed: u64, words: usize) -> faretra::Result<u64> {
     match kind {
-        "batch" => w.publish(name, &batch(seed, words)),
+        "batch" => w.publish(name, batch(seed, words)),
         "table" => {
             let batches = [batch(seed, words / 3), batch(seed, words / 4), batch(seed, words / 5)];
             let schema = batches[0].schema();

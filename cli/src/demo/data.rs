@@ -90,7 +90,7 @@ pub fn batch(first: u64, rows: usize) -> Result<RecordBatch> {
 pub struct Checksum([u64; 4]);
 
 impl Checksum {
-    /// Of nothing.
+    /// The checksum of no bytes.
     pub fn new() -> Checksum {
         Checksum([1, 2, 3, 4])
     }

@@ -54,19 +54,19 @@ pub struct Story {
     pub publish: Duration,
     /// How long the consumer took to have the table.
     pub get: Duration,
-    /// And to read and check all of it.
+    /// How long the consumer took to read and check all of the table.
     pub read: Duration,
     /// Buffers that the consumer saw.
     pub buffers: u64,
-    /// Of these, in the arena's read-only mapping.
+    /// Buffers that the consumer saw in the arena's read-only mapping.
     pub inside: u64,
     /// How long it took to take back what the dead one held.
     pub recovery: Duration,
     /// Hand-overs of batches written in place.
     pub drafted: HandOver,
-    /// Of batches published from the heap.
+    /// Hand-overs of batches published from the heap.
     pub published: HandOver,
-    /// Of batches sent through a pipe.
+    /// Hand-overs of batches sent through a pipe.
     pub piped: HandOver,
     /// Copies in one process.
     pub copied: HandOver,

@@ -495,8 +495,8 @@ fn what_cannot_be_printed_stays_in_the_channel() {
     }
     let sender = writer.sender_with("c", 8, Contents::Mixed).unwrap();
     let fill = || {
-        sender.send(&arena.table("x").unwrap()).unwrap();
-        sender.send(&arena.table("y").unwrap()).unwrap();
+        sender.send(arena.table("x").unwrap()).unwrap();
+        sender.send(arena.table("y").unwrap()).unwrap();
         sender.send(&b"bytes"[..]).unwrap();
     };
     fill();

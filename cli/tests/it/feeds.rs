@@ -74,7 +74,7 @@ fn a_feed_is_followed_to_its_end() {
     let (_, writer) = opened(&lab);
     let feed = writer.feed("f", 8, WhenFull::Block).unwrap();
     for i in 0..3 {
-        feed.append(&batch(i * 10..i * 10 + 10)).unwrap();
+        feed.append(batch(i * 10..i * 10 + 10)).unwrap();
     }
     let newest = follow(&lab, &["--from", "newest"]);
     let second = follow(&lab, &["--from", "1"]);
@@ -83,7 +83,7 @@ fn a_feed_is_followed_to_its_end() {
     // What was appended is there before the next comes.
     let mut stdout = BufReader::new(all.stdout.take().unwrap());
     assert_eq!(lines(&mut stdout, 31), csv(0..30));
-    feed.append(&batch(30..40)).unwrap();
+    feed.append(batch(30..40)).unwrap();
     assert_eq!(lines(&mut stdout, 10), csv(30..40)["n,t\n".len()..]);
     feed.close().unwrap();
     let mut rest = String::new();
@@ -111,19 +111,19 @@ fn a_feed_is_followed_to_its_end() {
 #[test]
 fn producers_come_and_go() {
     let (lab, writer, feed) = with_feed(8);
-    feed.append(&batch(0..5)).unwrap();
+    feed.append(batch(0..5)).unwrap();
     let mut child = follow(&lab, &[]);
     let mut stderr = ears(&mut child);
     for i in 1..3 {
         // Whoever has the writer is no producer.
         let feed = writer.feed("f", 8, WhenFull::DropOldest).unwrap();
-        feed.append(&batch(i * 5..i * 5 + 5)).unwrap();
+        feed.append(batch(i * 5..i * 5 + 5)).unwrap();
     }
     drop(feed);
     hear(&mut stderr, "the last producer of feed `f` left or died");
     std::thread::sleep(std::time::Duration::from_millis(300));
     let feed = writer.feed("f", 8, WhenFull::DropOldest).unwrap();
-    feed.append(&batch(15..20)).unwrap();
+    feed.append(batch(15..20)).unwrap();
     feed.close().unwrap();
     let outcome = finish(child);
     assert_eq!((outcome.status.code(), outcome.stdout), (Some(0), csv(0..20)));
@@ -135,7 +135,7 @@ fn producers_come_and_go() {
 #[test]
 fn what_was_missed_is_said() {
     let (lab, _writer, feed) = with_feed(4);
-    feed.append(&batch(0..2)).unwrap();
+    feed.append(batch(0..2)).unwrap();
     let mut child = follow(&lab, &[]);
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     assert_eq!(lines(&mut stdout, 3), csv(0..2));
@@ -145,7 +145,7 @@ fn what_was_missed_is_said() {
         stat.contains(") T ").then_some(())
     });
     for i in 1..11 {
-        feed.append(&batch(i * 2..i * 2 + 2)).unwrap();
+        feed.append(batch(i * 2..i * 2 + 2)).unwrap();
     }
     signal(&child, Signal::SIGCONT);
     let mut stderr = ears(&mut child);
@@ -166,7 +166,7 @@ fn what_was_missed_is_said() {
 fn ctrl_c_ends_it_and_says_how_to_go_on() {
     for stop in [Signal::SIGINT, Signal::SIGTERM] {
         let (lab, _writer, feed) = with_feed(4);
-        feed.append(&batch(0..3)).unwrap();
+        feed.append(batch(0..3)).unwrap();
         let mut child = follow(&lab, &[]);
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         assert_eq!(lines(&mut stdout, 4), csv(0..3));
@@ -189,7 +189,7 @@ fn a_reader_of_a_feed_that_had_enough_is_no_error() {
     let (lab, _writer, feed) = with_feed(4);
     // More than a pipe holds, and then nothing comes.
     for rows in [20_000, 2] {
-        feed.append(&batch(0..rows)).unwrap();
+        feed.append(batch(0..rows)).unwrap();
         for format in ["csv", "jsonl", "json", "table"] {
             let mut child = start(&lab, &["cat", "a", "f", "--follow", "--format", format]);
             let mut some = [0; 4];
@@ -209,7 +209,7 @@ fn a_feed_is_seen_by_the_other_verbs() {
     }
     assert!(!lab.path("none.csv").exists());
     for i in 0..5 {
-        feed.append(&batch(i * 2..i * 2 + 2)).unwrap();
+        feed.append(batch(i * 2..i * 2 + 2)).unwrap();
     }
     assert_eq!(lab.ok(["cat", "a", "f", "--format", "csv"]), csv(4..10));
     assert_eq!(lab.ok(["cat", "a", "f", "--columns", "n", "--format", "csv", "--head", "1"]), "n\n4\n");
@@ -262,10 +262,10 @@ fn what_is_no_batch_is_said_and_passed_over_by_position() {
     let lab = Lab::with_arena();
     let (arena, writer) = opened(&lab);
     let feed = writer.feed_with("f", 8, WhenFull::DropOldest, Contents::Mixed).unwrap();
-    feed.append(&batch(0..2)).unwrap();
+    feed.append(batch(0..2)).unwrap();
     feed.append(&b"bytes"[..]).unwrap();
-    feed.append(&batch(2..4)).unwrap();
-    feed.append(&batch(4..6).project(&[0]).unwrap()).unwrap();
+    feed.append(batch(2..4)).unwrap();
+    feed.append(batch(4..6).project(&[0]).unwrap()).unwrap();
     feed.close().unwrap();
     for verb in [&["cat", "a", "f"][..], &["export", "a", "f", &lab.file("out.csv")]] {
         let line = lab.fails(1, verb);
@@ -287,7 +287,7 @@ fn what_is_no_batch_is_said_and_passed_over_by_position() {
 #[test]
 fn who_follows_a_feed_that_is_removed_is_told() {
     let (lab, _writer, feed) = with_feed(4);
-    feed.append(&batch(0..2)).unwrap();
+    feed.append(batch(0..2)).unwrap();
     let child = follow(&lab, &[]);
     lab.ok(["rm", "a", "f"]);
     let outcome = finish(child);

@@ -151,8 +151,8 @@ fn last_words_are_said_of_a_follower_that_is_stuck() {
         let column: ArrayRef = std::sync::Arc::new(Int64Array::from_iter_values(0..rows));
         RecordBatch::try_from_iter([("x", column)]).unwrap()
     };
-    feed.append(&batch(3)).unwrap();
-    feed.append(&batch(300_000)).unwrap();
+    feed.append(batch(3)).unwrap();
+    feed.append(batch(300_000)).unwrap();
     let mut child = lab.command(["cat", "a", "f", "--follow", "--format", "csv"]).spawn().unwrap();
     // The first item is read, and the second fills the pipe.
     let mut some = [0; 8];

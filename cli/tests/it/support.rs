@@ -48,7 +48,7 @@ impl Lab {
         self.dir.path().join(name)
     }
 
-    /// The same as an argument.
+    /// The path of a file here, as an argument.
     pub fn file(&self, name: &str) -> String {
         self.path(name).to_str().unwrap().to_owned()
     }

@@ -8,7 +8,8 @@ use std::time::Instant;
 use proof::hb::{self, Clocks};
 use proof::queue;
 use proof::race::{Race, Searched, Watch, explore, explore_watched, random};
-use proof::script::{Act, Stage, acting_stage, acts, scripts, stage_after_death, troupes};
+use proof::script::{acting_stage, acts, scripts, stage_after_death, troupes};
+use proof::stage::{Act, Stage};
 use proof::{flips, oracle, sweep};
 
 fn main() {
@@ -23,7 +24,7 @@ fn main() {
     }
     said(format!("kill sweep: {kills} points of {} scripts", scripts().len()));
     said(format!("second order: {pairs} pairs from {points} points"));
-    let piled = sweep::pile_up_sweep(if full { 3 } else { 9 });
+    let piled = sweep::pile_up_sweep(&troupes(), if full { 3 } else { 9 });
     said(format!("a death while another is unsettled: {piled} pairs"));
     let (mut stops, mut worst) = (0, 0);
     for troupe in &troupes() {

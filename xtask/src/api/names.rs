@@ -21,11 +21,14 @@ pub enum Target {
     External(Vec<String>),
 }
 
-/// One name that a `use` brings into a module.
+/// One name that a `use` brings into a module; of a glob, [`GLOB`].
 pub struct Import {
     pub alias: String,
     pub path: Vec<String>,
 }
+
+/// The name that stands for everything that a module has.
+pub const GLOB: &str = "*";
 
 /// Every module of a crate, with its items. What is built for tests or for the proof alone is left out.
 pub struct Sources {
@@ -113,6 +116,13 @@ impl Sources {
                 return self.follow(module, &through, depth + 1);
             }
         }
+        for import in items.iter().flat_map(imports).filter(|import| import.alias == GLOB) {
+            if let Target::Module(other) = self.follow(module, &import.path, depth + 1)
+                && let found @ (Target::Item(..) | Target::Module(_)) = self.follow(&other, path, depth + 8)
+            {
+                return found;
+            }
+        }
         // A public name that no item has comes out of a macro of its module.
         let by_macro = items.iter().any(|item| matches!(item, Item::Macro(made) if made.ident.is_none()));
         if depth > 0 && by_macro && rest.is_empty() && first.starts_with(char::is_uppercase) {
@@ -122,7 +132,7 @@ impl Sources {
     }
 }
 
-/// The names that an item brings into its module, if it is a `use`. Globs bring none.
+/// The names that an item brings into its module, if it is a `use`.
 pub fn imports(item: &Item) -> Vec<Import> {
     fn flatten(tree: &UseTree, before: &[String], found: &mut Vec<Import>) {
         match tree {
@@ -143,7 +153,7 @@ pub fn imports(item: &Item) -> Vec<Import> {
                 };
                 found.push(Import { alias: name.rename.to_string(), path });
             }
-            UseTree::Glob(_) => {}
+            UseTree::Glob(_) => found.push(Import { alias: GLOB.to_owned(), path: before.to_vec() }),
         }
     }
     let mut found = Vec::new();

@@ -9,7 +9,7 @@ use syn::{
     ItemTrait, Path, Signature, TraitItem, Type, Variant, Visibility, parse_quote,
 };
 
-use super::names::{Module, Sources, Target, attributes, imports, is_off, name};
+use super::names::{GLOB, Module, Sources, Target, attributes, imports, is_off, name};
 
 /// An item by the module that defines it and its name there.
 type Home = (Module, String);
@@ -54,6 +54,7 @@ impl Surface<'_> {
                 let path = format!("{shown}::{}", import.alias);
                 match sources.find(module, &import.path) {
                     Target::Item(home, name) => self.note((home, name), path),
+                    Target::Module(other) if import.alias == GLOB => self.expose(&other, shown),
                     Target::Module(other) => {
                         self.lines.push(format!("{path}: pub mod {}", import.alias));
                         self.expose(&other, &path);

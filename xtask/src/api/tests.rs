@@ -184,6 +184,8 @@ fn what_users_cannot_see_changes_nothing() {
         ("pub fn inner(", "pub fn innermost("),
         ("std::ops::Deref for", "Deref for"),
         ("ack(mut self", "ack(self"),
+        ("pub use channel::Lease;", "pub use all::*; mod all { pub use crate::channel::*; }"),
+        ("pub mod channel {\n        use crate::error::Result;", "pub mod channel {\n        use crate::error::*;"),
     ];
     for (was, is) in edits {
         let changed = SOURCE.replacen(was, is, 1);

@@ -7,7 +7,7 @@ use flatbuffers::InvalidFlatbuffer;
 
 use crate::failure::{Failure, Result};
 
-/// That the file is cut or damaged, and where.
+/// The failure of a file that is cut or damaged, and where.
 pub fn cut(what: impl Display) -> Failure {
     Failure::new(format!("the Arrow IPC file is cut or damaged: {what}"))
 }

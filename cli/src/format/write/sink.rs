@@ -92,7 +92,7 @@ impl Sink for Guarded<'_> {
     }
 }
 
-/// That a writer of another crate panicked.
+/// The failure of a writer of another crate that panicked with `text`.
 pub fn gave_up(noun: &str, text: &str) -> Failure {
     Failure::new(format!("the writer of {noun} gave up ({text}): use another format"))
 }

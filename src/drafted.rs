@@ -1,0 +1,260 @@
+//! Values that are written where they will be read: drafts of batches and arrays, until they are published.
+
+use std::sync::Arc;
+
+use arrow_schema::SchemaRef;
+use ndarray::{ArrayViewMut, Dimension};
+
+use crate::error::Result;
+use crate::held::Held;
+use crate::kind::Kind;
+use crate::value::array::ArrayDraftLayout;
+use crate::value::draft::{Bits, DraftLayout, DraftMemory, Text};
+use crate::value::element::Element;
+use crate::value::parts::list_bytes;
+use crate::value::view::{Attachment, Sheet};
+
+/// A writer's permit, which the drafts that it makes keep too.
+pub(crate) type Permit = Arc<Held<Arc<Attachment>>>;
+
+#[derive(Debug)]
+struct Memory {
+    root: Sheet,
+    parts: Vec<Sheet>,
+}
+
+impl DraftMemory for Memory {
+    fn root(&mut self) -> &mut [u8] {
+        let front = list_bytes(self.parts.len() as u64) as usize;
+        self.root.bytes().ok().and_then(|b| b.get_mut(front..)).unwrap_or_default()
+    }
+
+    fn part(&mut self, i: usize) -> &mut [u8] {
+        self.parts.get_mut(i).and_then(|p| p.bytes().ok()).unwrap_or_default()
+    }
+}
+
+/// A batch that is written where it will be read: what [`Writer::draft`](crate::Writer::draft) returns.
+///
+/// [`Writer::publish`](crate::Writer::publish) publishes it without a copy. Dropping it frees its memory. A draft keeps its
+/// writer's permit.
+///
+/// ```
+/// use std::sync::Arc;
+/// use faretra::arrow::arrow_schema::{DataType, Field, Schema};
+/// # use faretra::{Arena, MIB};
+/// # let name = format!("doc-draft-{}", std::process::id());
+/// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
+/// let writer = arena.writer()?;
+/// let fields = vec![Field::new("delay", DataType::Float64, false), Field::new("city", DataType::Utf8, false)];
+/// let mut draft = writer.draft(&Arc::new(Schema::new(fields)), 2)?;
+/// draft.column_mut::<f64>("delay")?.copy_from_slice(&[0.5, 1.5]);
+/// let mut city = draft.text_mut("city")?;
+/// city.push("Oslo")?;
+/// city.push("Rome")?;
+/// writer.publish("delays", draft)?;
+/// assert_eq!(arena.batch("delays")?.column::<f64>("delay")?.sum(), 2.0);
+/// # Ok::<(), faretra::Error>(())
+/// ```
+pub struct Draft {
+    layout: DraftLayout,
+    memory: Memory,
+    permit: Permit,
+}
+
+impl std::fmt::Debug for Draft {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Draft({} rows of {} columns)", self.layout.rows(), self.layout.schema().fields().len())
+    }
+}
+
+impl Draft {
+    pub(crate) fn new(layout: DraftLayout, root: Sheet, parts: Vec<Sheet>, permit: Permit) -> Result<Draft> {
+        let mut memory = Memory { root, parts };
+        layout.prepare(&mut memory)?;
+        Ok(Draft { layout, memory, permit })
+    }
+
+    /// Returns the schema that the draft was made with.
+    pub fn schema(&self) -> &SchemaRef {
+        self.layout.schema()
+    }
+
+    /// Returns the number of rows that the draft was made with.
+    pub fn rows(&self) -> usize {
+        self.layout.rows()
+    }
+
+    fn column(&self, name: &str) -> Result<usize> {
+        self.permit.keeper.core()?;
+        self.layout.column(name)
+    }
+
+    /// Returns the values of a column of plain numbers, to be written. Dates, times and decimals are the integers that
+    /// Arrow stores. Fails with [`Error::Mismatch`](crate::Error::Mismatch) for another element type, and with
+    /// [`Error::NotFound`](crate::Error::NotFound) for a name that is no column's.
+    pub fn column_mut<T: Element>(&mut self, name: &str) -> Result<&mut [T]> {
+        let column = self.column(name)?;
+        self.layout.values_mut(column, &mut self.memory)
+    }
+
+    /// Returns the bytes of a column of any fixed width, row after row, to be written.
+    pub fn bytes_mut(&mut self, name: &str) -> Result<&mut [u8]> {
+        let column = self.column(name)?;
+        self.layout.bytes_mut(column, &mut self.memory)
+    }
+
+    /// Returns the bits of a boolean column, to be written. All are false at first.
+    pub fn bits_mut(&mut self, name: &str) -> Result<Bits<'_>> {
+        let column = self.column(name)?;
+        self.layout.bits_mut(column, &mut self.memory)
+    }
+
+    /// Returns one bit for each row of a nullable column: whether that row has a value. All have one at first.
+    pub fn validity_mut(&mut self, name: &str) -> Result<Bits<'_>> {
+        let column = self.column(name)?;
+        self.layout.validity_mut(column, &mut self.memory)
+    }
+
+    /// Returns the values of a string or binary column, to be pushed row after row.
+    pub fn text_mut(&mut self, name: &str) -> Result<Text<'_>> {
+        let column = self.column(name)?;
+        self.layout.text_mut(column, &mut self.memory)
+    }
+
+    fn finish(mut self) -> Result<Sheet> {
+        let offsets: Vec<u64> = self.memory.parts.iter().map(Sheet::offset).collect();
+        let at = self.memory.root.offset() + list_bytes(offsets.len() as u64);
+        self.layout.finish(at, &offsets, &mut self.memory)?;
+        let Memory { mut root, parts } = self.memory;
+        for part in parts {
+            root.adopt(part)?;
+        }
+        root.set_rows(self.layout.rows() as u64);
+        Ok(root)
+    }
+}
+
+/// An array that is written where it will be read: what [`Writer::draft_array`](crate::Writer::draft_array) returns.
+///
+/// [`Writer::publish`](crate::Writer::publish) publishes it without a copy. Dropping it frees its memory. A draft keeps its
+/// writer's permit.
+///
+/// ```
+/// use ndarray::Ix2;
+/// # use faretra::{Arena, MIB};
+/// # let name = format!("doc-array-draft-{}", std::process::id());
+/// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
+/// let writer = arena.writer()?;
+/// let mut draft = writer.draft_array::<f32, Ix2>((100, 3))?;
+/// draft.view_mut()?.fill(0.5);
+/// writer.publish("points", draft)?;
+/// assert_eq!(arena.array::<f32, Ix2>("points")?.sum(), 150.0);
+/// # Ok::<(), faretra::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct ArrayDraft<T: Element, D: Dimension> {
+    layout: ArrayDraftLayout<T, D>,
+    sheet: Sheet,
+    _permit: Permit,
+}
+
+impl<T: Element, D: Dimension> ArrayDraft<T, D> {
+    pub(crate) fn new(layout: ArrayDraftLayout<T, D>, mut sheet: Sheet, permit: Permit) -> Result<ArrayDraft<T, D>> {
+        let elements = layout.prepare(sheet.bytes()?)?;
+        sheet.set_rows(elements);
+        Ok(ArrayDraft { layout, sheet, _permit: permit })
+    }
+
+    /// Returns the elements, to be written. They are arbitrary at first.
+    pub fn view_mut(&mut self) -> Result<ArrayViewMut<'_, T, D>> {
+        self.layout.view_mut(self.sheet.bytes()?)
+    }
+}
+
+/// A value that lies in the arena and is not published yet: what [`Writer::prepare`](crate::Writer::prepare) returns.
+///
+/// [`Writer::publish`](crate::Writer::publish) and every other call that takes a [`Value`](crate::Value) takes it without
+/// another copy. Dropping it frees its memory.
+///
+/// ```
+/// # use faretra::{Arena, Kind, MIB};
+/// # let name = format!("doc-drafted-{}", std::process::id());
+/// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
+/// let writer = arena.writer()?;
+/// let prepared = writer.prepare("some text")?;
+/// assert_eq!((prepared.kind()?, prepared.rows()), (Kind::Bytes, 9));
+/// writer.publish("text", prepared)?;
+/// assert_eq!(arena.get("text")?.bytes()?, b"some text");
+/// # Ok::<(), faretra::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Drafted(Unfinished);
+
+#[derive(Debug)]
+enum Unfinished {
+    Batch(Box<Draft>),
+    /// An array, or any value that was copied already; its schema, if it has one.
+    Whole(Sheet, Option<SchemaRef>),
+}
+
+impl From<Draft> for Drafted {
+    fn from(draft: Draft) -> Drafted {
+        Drafted(Unfinished::Batch(Box::new(draft)))
+    }
+}
+
+impl<T: Element, D: Dimension> From<ArrayDraft<T, D>> for Drafted {
+    fn from(draft: ArrayDraft<T, D>) -> Drafted {
+        Drafted(Unfinished::Whole(draft.sheet, None))
+    }
+}
+
+impl Drafted {
+    /// What was copied already, and its schema, if it has one.
+    pub(crate) fn copied(sheet: Sheet, schema: Option<SchemaRef>) -> Drafted {
+        Drafted(Unfinished::Whole(sheet, schema))
+    }
+
+    /// The schema, if it is a batch or a table.
+    pub(crate) fn schema(&self) -> Option<SchemaRef> {
+        match &self.0 {
+            Unfinished::Batch(draft) => Some(draft.schema().clone()),
+            Unfinished::Whole(_, schema) => schema.clone(),
+        }
+    }
+
+    /// Its memory, ready to be published.
+    pub(crate) fn finish(self) -> Result<Sheet> {
+        match self.0 {
+            Unfinished::Batch(draft) => draft.finish(),
+            Unfinished::Whole(sheet, _) => Ok(sheet),
+        }
+    }
+
+    /// Returns what kind of object the value becomes.
+    pub fn kind(&self) -> Result<Kind> {
+        match &self.0 {
+            Unfinished::Batch(_) => Ok(Kind::Batch),
+            Unfinished::Whole(sheet, _) => sheet.kind().map(Kind::of),
+        }
+    }
+
+    /// Returns the rows of a batch or table, the elements of an array, the members of a bundle, or the bytes of bytes.
+    pub fn rows(&self) -> u64 {
+        match &self.0 {
+            Unfinished::Batch(draft) => draft.rows() as u64,
+            Unfinished::Whole(sheet, _) => sheet.rows(),
+        }
+    }
+
+    /// Returns how many bytes the value takes in the arena, with those of the objects that it shares.
+    pub fn nbytes(&self) -> u64 {
+        match &self.0 {
+            Unfinished::Batch(draft) => {
+                draft.memory.root.nbytes() + draft.memory.parts.iter().map(Sheet::nbytes).sum::<u64>()
+            }
+            Unfinished::Whole(sheet, _) => sheet.nbytes(),
+        }
+    }
+}
