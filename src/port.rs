@@ -381,12 +381,13 @@ fn same_schema(a: &Schema, b: &Schema) -> bool {
 }
 
 impl Sheet {
-    /// Puts it in the place of an object that has none yet. If somebody was faster, it is dropped.
+    /// Puts the draft in the place of an object that has none yet. It still is a draft if somebody was faster.
     fn put_in(&mut self, container: Id) -> Result<()> {
         self.offer(|core, draft| {
             let place = core.place(core.geo.meta(container, meta::PLACE));
             let put = place.object().is_none() && core.put(draft, container, place)?;
-            Ok((put, ()))
+            Ok(if put { Outcome::Done(()) } else { Outcome::NotNow })
         })
+        .map(drop)
     }
 }

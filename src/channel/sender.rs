@@ -160,8 +160,7 @@ impl Sheet {
     fn send(&mut self, ring: Ring) -> Result<Outcome<()>> {
         self.offer(|core, draft| {
             core.set_meta(draft.id, meta::TIME, Sys::now(&core.env));
-            let outcome = core.try_send(ring, draft)?;
-            Ok((outcome == Outcome::Done(()), outcome))
+            core.try_send(ring, draft)
         })
     }
 }

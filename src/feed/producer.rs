@@ -128,8 +128,7 @@ impl Feed {
         let appended = self.port.wait_to_put(time_left(until), || {
             sheet.offer(|core, draft| {
                 core.set_meta(draft.id, meta::TIME, core.env.now());
-                let outcome = core.try_append(ring, draft, oldest)?;
-                Ok((outcome == Outcome::Done(()), outcome))
+                core.try_append(ring, draft, oldest)
             })
         })?;
         match appended {

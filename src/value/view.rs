@@ -23,6 +23,7 @@ use std::sync::Arc;
 use arrow_buffer::Buffer;
 
 use crate::core::geometry::{Set, meta};
+use crate::core::ring::Outcome;
 use crate::core::seat::Core;
 use crate::core::segment::Posix;
 use crate::core::tables::{Kind, PartEntry};
@@ -355,13 +356,13 @@ impl Sheet {
         Ok(())
     }
 
-    /// Offers the draft to `take`, which says whether it took it, and what came of that.
-    pub fn offer<T>(&mut self, take: impl FnOnce(&Core<Posix>, Draft) -> Result<(bool, T)>) -> Result<T> {
-        let (taken, told) = take(self.at.core()?, self.draft())?;
-        if taken {
+    /// Offers the draft to `take`. It is taken if that is [`Outcome::Done`], and otherwise still is a draft.
+    pub fn offer(&mut self, take: impl FnOnce(&Core<Posix>, Draft) -> Result<Outcome<()>>) -> Result<Outcome<()>> {
+        let outcome = take(self.at.core()?, self.draft())?;
+        if outcome == Outcome::Done(()) {
             self.draft = None;
         }
-        Ok(told)
+        Ok(outcome)
     }
 
     /// Makes it a part of another draft of ours, which is no sheet.
