@@ -18,7 +18,7 @@ use crate::core::sys::{Access, Process, Sys, directory_room, is_tmpfs, os_error}
 use crate::core::tables::Tables;
 use crate::core::verify::Violation;
 use crate::core::wait::SLICE;
-use crate::core::word::ArenaLife;
+use crate::core::word::{ArenaLife, SEATS};
 use crate::error::{Error, Missing, Result, in_time};
 use crate::reader::{Batch, Bundled, Object, Table, unreadable};
 use crate::report::{
@@ -43,7 +43,7 @@ const DEFAULT_DIR: &str = "/dev/shm";
 /// How arenas are created, opened, listed and removed: set what differs from the default, then call one of the methods
 /// that do something. Those take `&self`, so that one `Options` serves many calls.
 ///
-/// What is fixed or first set when an arena is created is ignored by every other call: `capacity`, `limit`, `writers`,
+/// What is fixed or first set when an arena is created is ignored by every other call: `capacity`, `limit`, `writers`, `participants`,
 /// `mode`, `keep` and `warm`. An arena that is there already stays as it was made, also for
 /// [`open_or_create`](Options::open_or_create). What concerns this process alone is used by every call that takes part in
 /// an arena: `spin`, `untrusted` and `vouch_for_values`. `dir` is used by all.
@@ -64,6 +64,7 @@ pub struct Options {
     capacity: Option<u64>,
     limit: u64,
     writers: u32,
+    participants: u32,
     mode: u32,
     keep: bool,
     warm: Option<u64>,
@@ -80,6 +81,7 @@ impl Default for Options {
             capacity: None,
             limit: GIB,
             writers: 64,
+            participants: 255,
             mode: 0o600,
             keep: true,
             warm: None,
@@ -122,6 +124,17 @@ impl Options {
     #[must_use]
     pub fn writers(mut self, writers: u32) -> Options {
         self.writers = writers;
+        self
+    }
+
+    /// Sets how many times the arena may be open at a time, in all processes together: 1 to 4,095. Used by
+    /// [`create`](Options::create), and fixed then. Default: 255.
+    ///
+    /// Each participant that there may be costs 192 bytes of memory and some address space (about 0.2 % of 2 TiB). Each one
+    /// that there is costs every call that frees an object two loads, because the call looks at the pins of all of them.
+    #[must_use]
+    pub fn participants(mut self, participants: u32) -> Options {
+        self.participants = participants;
         self
     }
 
@@ -243,7 +256,13 @@ impl Options {
                 self.mode
             )));
         }
-        Ok(Params::standard(capacity, u64::from(self.writers)))
+        let most = (SEATS - 1) as u32;
+        if !(1..=most).contains(&self.participants) {
+            let given = self.participants;
+            return Err(Error::invalid(format!("an arena has room for 1 to {most} participants, not for {given}")));
+        }
+        // And one seat to spare, for those who look after the arena.
+        Ok(Params::standard(capacity, u64::from(self.participants) + 1, u64::from(self.writers)))
     }
 
     /// Makes a new arena and takes part in it. The arena appears whole, or not at all.
