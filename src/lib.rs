@@ -75,6 +75,9 @@ pub use crate::core::recover::Recovered;
 pub use crate::core::verify::Violation;
 pub use crate::value::array::{Array, ArrayInfo, Order};
 pub use crate::value::draft::{Bits, Text};
+pub use crate::value::dtype::{
+    ArrayElement, ByteOrder, DType, DTypeField, DTypeKind, DatetimeUnit, MAX_DTYPE_DEPTH, MAX_DTYPE_TEXT, MAX_ITEMSIZE, TimeStep,
+};
 pub use crate::value::element::{Element, ElementType};
 pub use crate::value::schema::MAX_DEPTH;
 pub use arena::{Arena, GIB, KIB, MIB, Options};

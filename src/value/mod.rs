@@ -31,7 +31,9 @@
 pub mod array;
 pub mod batch;
 pub mod check;
+pub mod descr;
 pub mod draft;
+pub mod dtype;
 pub mod element;
 pub mod extent;
 pub mod layout;

@@ -24,7 +24,7 @@ const LAYERS: &[&[&str]] = &[
     &["broadcast", "account"],
     &["verify", "recover"],
     &["lock", "end"],
-    &["extent", "element", "shape", "layout", "piece", "check", "unchecked"],
+    &["extent", "element", "dtype", "descr", "shape", "layout", "piece", "check", "unchecked"],
     &["schema", "message", "skeleton", "array"],
     &["plan", "batch", "draft", "parts", "view"],
     &["kind", "held", "reader", "drafted", "input", "writer", "report", "arena"],
