@@ -26,7 +26,8 @@ use crate::report::{
 };
 use crate::value::array::Array;
 use crate::value::check::Values;
-use crate::value::element::Element;
+use crate::value::dtype::ArrayElement;
+use crate::value::dynamic::DynArray;
 use crate::value::view::{Attachment, Pin};
 use crate::writer::Writer;
 
@@ -555,7 +556,13 @@ impl Arena {
     }
 
     /// The current array under a name. Another element type or rank is [`Error::Mismatch`].
-    pub fn array<T: Element, D: Dimension>(&self, name: &str) -> Result<Array<T, D>> {
+    pub fn array<T: ArrayElement, D: Dimension>(&self, name: &str) -> Result<Array<T, D>> {
+        self.get(name)?.try_into()
+    }
+
+    /// Returns the current array under a name, whatever its element type and rank. Fails with [`Error::Mismatch`] for an
+    /// object of another kind, and as [`Arena::get`] does.
+    pub fn dyn_array(&self, name: &str) -> Result<DynArray> {
         self.get(name)?.try_into()
     }
 

@@ -8,9 +8,11 @@ use ndarray::{ArrayViewMut, Dimension};
 use crate::error::Result;
 use crate::held::Held;
 use crate::kind::Kind;
-use crate::value::array::ArrayDraftLayout;
+use crate::value::array::{ArrayDraftLayout, ArrayInfo};
 use crate::value::draft::{Bits, DraftLayout, DraftMemory, Text};
-use crate::value::element::Element;
+use crate::value::dtype::ArrayElement;
+use crate::value::dynamic::check_values;
+use crate::value::element::{Element, ElementType};
 use crate::value::parts::list_bytes;
 use crate::value::view::{Attachment, Sheet};
 
@@ -153,22 +155,128 @@ impl Draft {
 /// # Ok::<(), faretra::Error>(())
 /// ```
 #[derive(Debug)]
-pub struct ArrayDraft<T: Element, D: Dimension> {
+pub struct ArrayDraft<T: ArrayElement, D: Dimension> {
     layout: ArrayDraftLayout<T, D>,
     sheet: Sheet,
     _permit: Permit,
 }
 
-impl<T: Element, D: Dimension> ArrayDraft<T, D> {
+impl<T: ArrayElement, D: Dimension> ArrayDraft<T, D> {
     pub(crate) fn new(layout: ArrayDraftLayout<T, D>, mut sheet: Sheet, permit: Permit) -> Result<ArrayDraft<T, D>> {
         let elements = layout.prepare(sheet.bytes()?)?;
         sheet.set_rows(elements);
         Ok(ArrayDraft { layout, sheet, _permit: permit })
     }
 
-    /// Returns the elements, to be written. They are arbitrary at first.
+    /// Returns the elements, to be written. Numbers are arbitrary at first; `bool`s are false, structs zeros.
     pub fn view_mut(&mut self) -> Result<ArrayViewMut<'_, T, D>> {
         self.layout.view_mut(self.sheet.bytes()?)
+    }
+}
+
+/// An array of a type known at run time that is written where it will be read: what
+/// [`Writer::draft_dyn_array`](crate::Writer::draft_dyn_array) returns.
+///
+/// [`Writer::publish`](crate::Writer::publish) publishes it without a copy. Dropping it frees its memory. A draft keeps its
+/// writer's permit.
+///
+/// ```
+/// use faretra::{DType, Order};
+/// # use faretra::{Arena, MIB};
+/// # let name = format!("doc-dyn-draft-{}", std::process::id());
+/// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
+/// let writer = arena.writer()?;
+/// let days: DType = "<M8[D]".parse()?;
+/// let mut draft = writer.draft_dyn_array(days, &[2], Order::C)?;
+/// draft.bytes_mut()?[..8].copy_from_slice(&19_000_i64.to_le_bytes());
+/// draft.bytes_mut()?[8..].copy_from_slice(&19_001_i64.to_le_bytes());
+/// writer.publish("days", draft)?;
+/// assert_eq!(arena.array::<i64, ndarray::Ix1>("days")?.to_vec(), [19_000, 19_001]);
+/// # Ok::<(), faretra::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct DynArrayDraft {
+    info: ArrayInfo,
+    sheet: Sheet,
+    _permit: Permit,
+}
+
+impl DynArrayDraft {
+    pub(crate) fn new(info: ArrayInfo, mut sheet: Sheet, permit: Permit) -> Result<DynArrayDraft> {
+        let object = sheet.bytes()?;
+        info.write_header(object)?;
+        let (at, len) = (info.data_at(), info.data_bytes()? as usize);
+        object[at + len..].fill(0);
+        if info.dtype == ElementType::Bool {
+            object[at..at + len].fill(0);
+        }
+        sheet.set_rows(info.elements());
+        Ok(DynArrayDraft { info, sheet, _permit: permit })
+    }
+
+    /// Returns element type, shape and order, with which the draft was made.
+    pub fn info(&self) -> &ArrayInfo {
+        &self.info
+    }
+
+    /// Returns the bytes of all elements, one behind the other in the array's order, to be written. The first is at a
+    /// multiple of 64. They are arbitrary at first; `bool`s are false. A `bool` that is not 0 or 1 is
+    /// [`Error::Invalid`](crate::Error::Invalid) when the draft is published.
+    pub fn bytes_mut(&mut self) -> Result<&mut [u8]> {
+        let (at, len) = (self.info.data_at(), self.info.data_bytes()? as usize);
+        Ok(&mut self.sheet.bytes()?[at..at + len])
+    }
+
+    fn finish(mut self) -> Result<Sheet> {
+        if self.info.dtype == ElementType::Bool {
+            check_values(&self.info, self.sheet.bytes()?)?;
+        }
+        Ok(self.sheet)
+    }
+}
+
+/// Bytes that are written where they will be read: what [`Writer::draft_bytes`](crate::Writer::draft_bytes) returns.
+///
+/// [`Writer::publish`](crate::Writer::publish) publishes them without a copy. Dropping the draft frees its memory. A draft
+/// keeps its writer's permit.
+///
+/// ```
+/// # use faretra::{Arena, MIB};
+/// # let name = format!("doc-bytes-draft-{}", std::process::id());
+/// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
+/// let writer = arena.writer()?;
+/// let mut draft = writer.draft_bytes(5)?;
+/// draft.bytes_mut()?.copy_from_slice(b"hello");
+/// writer.publish("greeting", draft)?;
+/// assert_eq!(arena.get("greeting")?.bytes()?, b"hello");
+/// # Ok::<(), faretra::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct BytesDraft {
+    sheet: Sheet,
+    len: usize,
+    _permit: Permit,
+}
+
+impl BytesDraft {
+    pub(crate) fn new(sheet: Sheet, len: usize, permit: Permit) -> BytesDraft {
+        sheet.set_rows(len as u64);
+        BytesDraft { sheet, len, _permit: permit }
+    }
+
+    /// Returns how many bytes there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Returns whether there is no byte.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Returns the bytes, to be written. They are arbitrary at first.
+    pub fn bytes_mut(&mut self) -> Result<&mut [u8]> {
+        self.sheet.bytes()
     }
 }
 
@@ -194,6 +302,8 @@ pub struct Drafted(Unfinished);
 #[derive(Debug)]
 enum Unfinished {
     Batch(Box<Draft>),
+    /// An array whose bytes are still to be checked.
+    Array(Box<DynArrayDraft>),
     /// An array, or any value that was copied already; its schema, if it has one.
     Whole(Sheet, Option<SchemaRef>),
 }
@@ -204,8 +314,20 @@ impl From<Draft> for Drafted {
     }
 }
 
-impl<T: Element, D: Dimension> From<ArrayDraft<T, D>> for Drafted {
+impl<T: ArrayElement, D: Dimension> From<ArrayDraft<T, D>> for Drafted {
     fn from(draft: ArrayDraft<T, D>) -> Drafted {
+        Drafted(Unfinished::Whole(draft.sheet, None))
+    }
+}
+
+impl From<DynArrayDraft> for Drafted {
+    fn from(draft: DynArrayDraft) -> Drafted {
+        Drafted(Unfinished::Array(Box::new(draft)))
+    }
+}
+
+impl From<BytesDraft> for Drafted {
+    fn from(draft: BytesDraft) -> Drafted {
         Drafted(Unfinished::Whole(draft.sheet, None))
     }
 }
@@ -220,6 +342,7 @@ impl Drafted {
     pub(crate) fn schema(&self) -> Option<SchemaRef> {
         match &self.0 {
             Unfinished::Batch(draft) => Some(draft.schema().clone()),
+            Unfinished::Array(_) => None,
             Unfinished::Whole(_, schema) => schema.clone(),
         }
     }
@@ -228,6 +351,7 @@ impl Drafted {
     pub(crate) fn finish(self) -> Result<Sheet> {
         match self.0 {
             Unfinished::Batch(draft) => draft.finish(),
+            Unfinished::Array(draft) => draft.finish(),
             Unfinished::Whole(sheet, _) => Ok(sheet),
         }
     }
@@ -236,6 +360,7 @@ impl Drafted {
     pub fn kind(&self) -> Result<Kind> {
         match &self.0 {
             Unfinished::Batch(_) => Ok(Kind::Batch),
+            Unfinished::Array(draft) => draft.sheet.kind().map(Kind::of),
             Unfinished::Whole(sheet, _) => sheet.kind().map(Kind::of),
         }
     }
@@ -244,6 +369,7 @@ impl Drafted {
     pub fn rows(&self) -> u64 {
         match &self.0 {
             Unfinished::Batch(draft) => draft.rows() as u64,
+            Unfinished::Array(draft) => draft.sheet.rows(),
             Unfinished::Whole(sheet, _) => sheet.rows(),
         }
     }
@@ -254,6 +380,7 @@ impl Drafted {
             Unfinished::Batch(draft) => {
                 draft.memory.root.nbytes() + draft.memory.parts.iter().map(Sheet::nbytes).sum::<u64>()
             }
+            Unfinished::Array(draft) => draft.sheet.nbytes(),
             Unfinished::Whole(sheet, _) => sheet.nbytes(),
         }
     }

@@ -8,11 +8,12 @@ use arrow_array::{RecordBatch, RecordBatchReader};
 use arrow_schema::SchemaRef;
 use ndarray::{ArcArray, ArrayBase, ArrayView, Data, Dimension};
 
-use crate::drafted::{ArrayDraft, Draft, Drafted};
+use crate::drafted::{ArrayDraft, BytesDraft, Draft, Drafted, DynArrayDraft};
 use crate::error::Result;
 use crate::reader::{Batch, Bundled, Object, Table};
-use crate::value::array::{AnyView, Array};
-use crate::value::element::Element;
+use crate::value::array::Array;
+use crate::value::dtype::ArrayElement;
+use crate::value::dynamic::{DynArray, DynArrayView};
 use crate::value::view::Sheet;
 
 /// Something to publish, send or append.
@@ -54,7 +55,7 @@ pub(crate) enum Source<'a> {
     Table(Reader<'a>),
     /// Batches of one schema, as one table: what a reader becomes that is sent.
     RecordBatches(SchemaRef, Vec<RecordBatch>),
-    Array(AnyView<'a>),
+    Array(DynArrayView<'a>),
     Bytes(Cow<'a, [u8]>),
     Bundle(Bundle<'a>),
     /// A batch or array that was written in place, or any value that was copied already.
@@ -267,33 +268,46 @@ impl<'a> From<Box<dyn RecordBatchReader + Send + 'a>> for Value<'a> {
     }
 }
 
-impl<'a, T: Element, D: Dimension> From<ArrayView<'a, T, D>> for Value<'a> {
+impl<'a, T: ArrayElement, D: Dimension> From<ArrayView<'a, T, D>> for Value<'a> {
     fn from(view: ArrayView<'a, T, D>) -> Value<'a> {
         Value(Source::Array(view.into()))
     }
 }
 
 /// Any array of ndarray: owned, shared, or a view itself.
-impl<'a, T: Element, S: Data<Elem = T>, D: Dimension> From<&'a ArrayBase<S, D>> for Value<'a> {
+impl<'a, T: ArrayElement, S: Data<Elem = T>, D: Dimension> From<&'a ArrayBase<S, D>> for Value<'a> {
     fn from(array: &'a ArrayBase<S, D>) -> Value<'a> {
         array.view().into()
     }
 }
 
-impl<T: Element, D: Dimension> From<ndarray::Array<T, D>> for Value<'_> {
+impl<T: ArrayElement, D: Dimension> From<ndarray::Array<T, D>> for Value<'_> {
     fn from(array: ndarray::Array<T, D>) -> Self {
-        Value(Source::Array(AnyView::owned(array)))
+        Value(Source::Array(DynArrayView::owned(array)))
     }
 }
 
-impl<T: Element, D: Dimension> From<ArcArray<T, D>> for Value<'_> {
+impl<T: ArrayElement, D: Dimension> From<ArcArray<T, D>> for Value<'_> {
     fn from(array: ArcArray<T, D>) -> Self {
-        Value(Source::Array(AnyView::owned(array)))
+        Value(Source::Array(DynArrayView::owned(array)))
+    }
+}
+
+impl<'a> From<DynArrayView<'a>> for Value<'a> {
+    fn from(view: DynArrayView<'a>) -> Value<'a> {
+        Value(Source::Array(view))
     }
 }
 
 /// An array that was read from an arena is copied. To share it instead, publish the [`Object`] that it was read from.
-impl<'a, T: Element, D: Dimension> From<&'a Array<T, D>> for Value<'a> {
+impl<'a> From<&'a DynArray> for Value<'a> {
+    fn from(array: &'a DynArray) -> Value<'a> {
+        DynArrayView::from(array).into()
+    }
+}
+
+/// An array that was read from an arena is copied. To share it instead, publish the [`Object`] that it was read from.
+impl<'a, T: ArrayElement, D: Dimension> From<&'a Array<T, D>> for Value<'a> {
     fn from(array: &'a Array<T, D>) -> Value<'a> {
         array.view().into()
     }
@@ -343,8 +357,20 @@ impl From<Draft> for Value<'_> {
     }
 }
 
-impl<T: Element, D: Dimension> From<ArrayDraft<T, D>> for Value<'_> {
+impl<T: ArrayElement, D: Dimension> From<ArrayDraft<T, D>> for Value<'_> {
     fn from(draft: ArrayDraft<T, D>) -> Self {
+        Drafted::from(draft).into()
+    }
+}
+
+impl From<DynArrayDraft> for Value<'_> {
+    fn from(draft: DynArrayDraft) -> Self {
+        Drafted::from(draft).into()
+    }
+}
+
+impl From<BytesDraft> for Value<'_> {
+    fn from(draft: BytesDraft) -> Self {
         Drafted::from(draft).into()
     }
 }

@@ -78,11 +78,13 @@ pub use crate::value::draft::{Bits, Text};
 pub use crate::value::dtype::{
     ArrayElement, ByteOrder, DType, DTypeField, DTypeKind, DatetimeUnit, MAX_DTYPE_DEPTH, MAX_DTYPE_TEXT, MAX_ITEMSIZE, TimeStep,
 };
+pub use crate::value::dynamic::{DynArray, DynArrayView};
 pub use crate::value::element::{Element, ElementType};
+pub use crate::value::private::{PrivateArray, PrivateBytes};
 pub use crate::value::schema::MAX_DEPTH;
 pub use arena::{Arena, GIB, KIB, MIB, Options};
 pub use channel::{ForwardError, Lease, Receiver, RecvError, SendError, Sender};
-pub use drafted::{ArrayDraft, Draft, Drafted};
+pub use drafted::{ArrayDraft, BytesDraft, Draft, Drafted, DynArrayDraft};
 pub use error::{Bound, Counted, Error, HolderBytes, Missing, Result};
 pub use feed::{AppendError, Feed, Subscriber, SubscriberError};
 pub use input::{Bundle, Value};

@@ -283,8 +283,7 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
             }
         }
         let pin = &self.handle.pin;
-        let at = pin.offset(self.part) as usize;
-        Array::from_buffer(&self.name, pin.region().slice_with_length(at, pin.nbytes(self.part)? as usize))
+        Array::from_lent(&self.name, pin.lend(self.part)?)
     }
 
     fn one(&self, partition: usize) -> Result<Range<usize>> {

@@ -23,9 +23,12 @@ use crate::kind::Kind;
 use crate::value::array::{Array, ArrayInfo};
 use crate::value::batch::{Layout, Region};
 use crate::value::check::{Ask, Key, Trust, Values};
+use crate::value::dtype::ArrayElement;
+use crate::value::dynamic::DynArray;
 use crate::value::element::Element;
 use crate::value::extent::Extent;
 use crate::value::parts::{self, MemberNames};
+use crate::value::private::PrivateBytes;
 use crate::value::view::{Attachment, Pin, bytes_below};
 
 /// An object, pinned: it stays unchanged until this and everything read from it is dropped.
@@ -134,11 +137,34 @@ impl Object {
     }
 
     /// Returns the array. Fails with [`Error::Mismatch`] for an object of another kind, element type or rank.
-    pub fn array<T: Element, D: Dimension>(&self) -> Result<Array<T, D>> {
+    pub fn array<T: ArrayElement, D: Dimension>(&self) -> Result<Array<T, D>> {
         self.expect(Stored::Array)?;
-        let at = self.pin.offset(self.id) as usize;
-        let len = self.body()?.len();
-        Array::from_buffer(&self.name, self.pin.region().slice_with_length(at, len))
+        Array::from_lent(&self.name, self.pin.lend(self.id)?)
+    }
+
+    /// Returns the array, whatever its element type and rank. Fails with [`Error::Mismatch`] for an object of another kind.
+    pub fn dyn_array(&self) -> Result<DynArray> {
+        self.expect(Stored::Array)?;
+        DynArray::from_lent(self.name.clone(), self.pin.lend(self.id)?)
+    }
+
+    /// Maps bytes, or the elements of an array, once more, copy-on-write: they can be written, and nobody else sees what is
+    /// written. See [`PrivateBytes`]; for a typed array, or a column of a batch, [`Array::private`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Mismatch`] for an object that is neither bytes nor an array; [`Error::Forked`] in a forked child;
+    /// [`Error::Os`] if the address space is full.
+    pub fn private(&self) -> Result<PrivateBytes> {
+        match self.kind {
+            Stored::Array => self.dyn_array()?.private(),
+            Stored::Bytes => PrivateBytes::map(&self.pin.lend(self.id)?, self.body()?),
+            kind => Err(Error::Mismatch {
+                name: self.name.to_string(),
+                expected: "bytes or an array (of a batch, take the column)".into(),
+                found: kind.to_string(),
+            }),
+        }
     }
 
     /// One column of a batch as an array, without building the others: the fast way to plain numbers.
@@ -151,8 +177,8 @@ impl Object {
         };
         let region = self.pin.region();
         let at = layout.values(index, T::TYPE, &region, |k| self.extent(k.into()))?;
-        let bytes = region.slice_with_length(at.offset as usize, at.len as usize);
-        Column::from_values(name, bytes, Ix1(at.len as usize / size_of::<T>()))
+        let values = self.pin.lend_extent(at)?;
+        Column::from_values(name, values, Ix1(at.len as usize / size_of::<T>()))
     }
 
     fn no_column(&self, name: &str, schema: &SchemaRef) -> Error {
@@ -478,10 +504,17 @@ impl Table {
     }
 }
 
-impl<T: Element, D: Dimension> TryFrom<Object> for Array<T, D> {
+impl<T: ArrayElement, D: Dimension> TryFrom<Object> for Array<T, D> {
     type Error = Error;
     fn try_from(object: Object) -> Result<Array<T, D>> {
         object.array()
+    }
+}
+
+impl TryFrom<Object> for DynArray {
+    type Error = Error;
+    fn try_from(object: Object) -> Result<DynArray> {
+        object.dyn_array()
     }
 }
 

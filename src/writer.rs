@@ -15,14 +15,15 @@ use crate::core::geometry::Set;
 use crate::core::lease::Lease;
 use crate::core::name;
 use crate::core::tables::Kind;
-use crate::drafted::{ArrayDraft, Draft, Drafted, Permit};
+use crate::drafted::{ArrayDraft, BytesDraft, Draft, Drafted, DynArrayDraft, Permit};
 use crate::error::{Error, Result};
 use crate::held::Held;
 use crate::input::{Bundle, Source, Value};
 use crate::reader::{Batch, Bundled, Object, Table};
-use crate::value::array::{AnyView, ArrayDraftLayout};
+use crate::value::array::{ArrayDraftLayout, ArrayInfo, Order};
 use crate::value::draft::DraftLayout;
-use crate::value::element::Element;
+use crate::value::dtype::{ArrayElement, DType};
+use crate::value::dynamic::DynArrayView;
 use crate::value::parts::{MemberNames, TableBody, list_bytes};
 use crate::value::piece::CopyBytes;
 use crate::value::plan::{Locate, Plan};
@@ -122,10 +123,33 @@ impl Writer {
     }
 
     /// An array to be written in place, of any shape, in C or Fortran order (`shape.f()`).
-    pub fn draft_array<T: Element, D: Dimension>(&self, shape: impl Into<StrideShape<D>>) -> Result<ArrayDraft<T, D>> {
+    pub fn draft_array<T: ArrayElement, D: Dimension>(
+        &self,
+        shape: impl Into<StrideShape<D>>,
+    ) -> Result<ArrayDraft<T, D>> {
         let layout = ArrayDraftLayout::<T, D>::new(shape)?;
         let sheet = self.with_room(|| Sheet::new(&self.at, Kind::Array, layout.bytes()))?;
         ArrayDraft::new(layout, sheet, self.permit.clone())
+    }
+
+    /// Returns an array to be written in place whose element type and rank are known at run time only. An array without
+    /// axes has one element.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a shape that is larger than memory can be; [`Error::TooLarge`] for more than 32 axes, or more
+    /// bytes than the arena can have; [`Error::NoSpace`].
+    pub fn draft_dyn_array(&self, dtype: impl Into<DType>, shape: &[usize], order: Order) -> Result<DynArrayDraft> {
+        let info = ArrayInfo::new(dtype, shape, order);
+        let bytes = info.object_bytes()?;
+        let sheet = self.with_room(|| Sheet::new(&self.at, Kind::Array, bytes))?;
+        DynArrayDraft::new(info, sheet, self.permit.clone())
+    }
+
+    /// Returns `len` bytes to be written in place. Fails with [`Error::NoSpace`] and [`Error::TooLarge`].
+    pub fn draft_bytes(&self, len: usize) -> Result<BytesDraft> {
+        let sheet = self.with_room(|| Sheet::new(&self.at, Kind::Bytes, len as u64))?;
+        Ok(BytesDraft::new(sheet, len, self.permit.clone()))
     }
 
     /// Copies a value into the arena now, to be published, sent or put in a bundle later. What it takes is known from
@@ -358,14 +382,14 @@ impl Writer {
         Ok(root)
     }
 
-    fn build_array(&self, view: &AnyView<'_>) -> Result<Sheet> {
+    fn build_array(&self, view: &DynArrayView<'_>) -> Result<Sheet> {
         let len = view.bytes()?;
         let how = Copying::of(len);
         let put: CopyBytes<'_> = &|to, from| copy(to, from, how);
         self.with_room(|| {
             let mut sheet = Sheet::new(&self.at, Kind::Array, len)?;
             view.write(sheet.bytes()?, put)?;
-            sheet.set_rows(view.info().shape.iter().product::<usize>() as u64);
+            sheet.set_rows(view.info().elements());
             Ok(sheet)
         })
     }

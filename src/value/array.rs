@@ -15,13 +15,13 @@ use std::fmt;
 use std::mem::size_of;
 use std::ops::Deref;
 
-use arrow_buffer::Buffer;
-use ndarray::{ArrayBase, ArrayRef, ArrayView, ArrayViewMut, Axis, Data, Dimension, IxDyn, ShapeBuilder, StrideShape};
+use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Dimension, IxDyn, ShapeBuilder, StrideShape};
 
 use crate::error::{Error, Result};
-use crate::value::element::{Element, ElementType};
-use crate::value::piece::CopyBytes;
-use crate::value::unchecked::KeptView;
+use crate::value::dtype::{ArrayElement, DType, DTypeKind, MAX_DTYPE_TEXT};
+use crate::value::element::ElementType;
+use crate::value::private::PrivateArray;
+use crate::value::unchecked::{KeptView, Lent};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"FaNd");
 const FORMAT: u32 = 1;
@@ -39,14 +39,14 @@ pub(crate) const MAX_RANK: usize = 32;
 /// arena.writer()?.publish("weights", Array2::<f32>::zeros((3, 4)).t())?;
 ///
 /// let info = arena.get("weights")?.array_info()?;
-/// assert_eq!((info.element, info.order), (ElementType::F32, Order::Fortran));
+/// assert_eq!((info.dtype, info.order), (ElementType::F32.into(), Order::Fortran));
 /// assert_eq!(info.shape, [4, 3]);
 /// # Ok::<(), faretra::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArrayInfo {
     /// The type of the elements.
-    pub element: ElementType,
+    pub dtype: DType,
     /// The length of each axis, in elements. An array of one element and no axes has none.
     pub shape: Vec<usize>,
     /// The order in which the elements lie in the arena.
@@ -77,18 +77,39 @@ pub enum Order {
 }
 
 impl ArrayInfo {
-    pub(crate) fn new(element: ElementType, shape: &[usize], order: Order) -> ArrayInfo {
-        ArrayInfo { element, shape: shape.to_vec(), order }
+    pub(crate) fn new(dtype: impl Into<DType>, shape: &[usize], order: Order) -> ArrayInfo {
+        ArrayInfo { dtype: dtype.into(), shape: shape.to_vec(), order }
+    }
+
+    /// How many elements the array has.
+    pub(crate) fn elements(&self) -> u64 {
+        self.shape.iter().product::<usize>() as u64
     }
 
     /// Bytes of the elements alone, or why there can be no such array.
     pub(crate) fn data_bytes(&self) -> Result<u64> {
-        data_bytes(self.element, &self.shape)
+        data_bytes(&self.dtype, &self.shape)
+    }
+
+    /// How many bytes a step along each axis is.
+    pub(crate) fn strides(&self) -> Vec<isize> {
+        let mut strides = vec![0; self.shape.len()];
+        let mut step = self.dtype.itemsize() as isize;
+        let mut set = |(stride, &n): (&mut isize, &usize)| {
+            *stride = step;
+            // Of an array without elements the product of the other axes fits, as checked (`data_bytes`).
+            step *= n.max(1) as isize;
+        };
+        match self.order {
+            Order::C => strides.iter_mut().zip(&self.shape).rev().for_each(&mut set),
+            Order::Fortran => strides.iter_mut().zip(&self.shape).for_each(&mut set),
+        }
+        strides
     }
 
     /// Where the elements start.
     pub(crate) fn data_at(&self) -> usize {
-        data_at(self.shape.len())
+        data_at(&self.dtype, self.shape.len())
     }
 
     /// Bytes of the whole object.
@@ -98,7 +119,7 @@ impl ArrayInfo {
 
     /// Writes everything in front of the elements; `out` is the whole object.
     pub(crate) fn write_header(&self, out: &mut [u8]) -> Result<()> {
-        write_header(out, self.element, &self.shape, self.order, self.data_bytes()?);
+        write_header(out, &self.dtype, &self.shape, self.order, self.data_bytes()?);
         Ok(())
     }
 
@@ -107,8 +128,9 @@ impl ArrayInfo {
 
     /// How long the header is that begins like this.
     pub(crate) fn head_bytes(bytes: &[u8]) -> u64 {
-        let rank = bytes.get(16..24).and_then(|b| b.first_chunk()).map_or(0, |b| u64::from_le_bytes(*b));
-        (FIXED as u64 + 8 * rank.min(MAX_RANK as u64)).next_multiple_of(64)
+        let word = |at: usize| bytes.get(at..).and_then(|b| b.first_chunk()).map_or(0, |b| u32::from_le_bytes(*b));
+        let (rank, text) = (word(16).min(MAX_RANK as u32), word(20).min(MAX_DTYPE_TEXT as u32));
+        (FIXED as u64 + 8 * u64::from(rank) + u64::from(text)).next_multiple_of(64)
     }
 
     /// Reads and checks what [`ArrayInfo::write_header`] wrote; `bytes` is the whole object, or
@@ -132,8 +154,6 @@ impl ArrayInfo {
                 word(4)
             )));
         }
-        let element = ElementType::from_code(u64::from(word(8)))
-            .ok_or_else(|| damaged(format!("names the element type {}, which does not exist", word(8))))?;
         let order = match word(12) {
             0 => Order::C,
             1 => Order::Fortran,
@@ -141,11 +161,10 @@ impl ArrayInfo {
                 return Err(damaged(format!("names the order {other}, which does not exist")));
             }
         };
-        let rank = long(16);
-        if rank > MAX_RANK as u64 {
+        let rank = word(16) as usize;
+        if rank > MAX_RANK {
             return Err(damaged(format!("says {rank} axes; {MAX_RANK} are the most")));
         }
-        let rank = rank as usize;
         let Some(axes) = bytes.get(FIXED..FIXED + 8 * rank) else {
             return Err(damaged(format!("is cut: {} bytes for {rank} axes", bytes.len())));
         };
@@ -154,7 +173,9 @@ impl ArrayInfo {
             let n = n.iter().rev().fold(0, |sum, &b| sum << 8 | u64::from(b));
             shape.push(usize::try_from(n).map_err(|_| damaged(format!("has an axis of length {n}")))?);
         }
-        let info = ArrayInfo { element, shape, order };
+        let text = bytes.get(FIXED + 8 * rank..).unwrap_or_default();
+        let dtype = dtype(u64::from(word(8)), word(20) as usize, text).map_err(damaged)?;
+        let info = ArrayInfo { dtype, shape, order };
         let data = info.data_bytes().map_err(|e| damaged(e.to_string()))?;
         if data != long(24) {
             return Err(damaged(format!("says {} bytes of data, its shape {:?} says {data}", long(24), info.shape)));
@@ -175,14 +196,14 @@ impl ArrayInfo {
     }
 
     /// A borrowed view, after checking element type and rank. `name` is for the message alone.
-    pub(crate) fn view<'a, T: Element, D: Dimension>(
+    pub(crate) fn view<'a, T: ArrayElement, D: Dimension>(
         &self,
         name: &str,
         bytes: &'a [u8],
     ) -> Result<ArrayView<'a, T, D>> {
         let dim = self.dimension::<T, D>(name)?;
         let values: &[T] = bytemuck::checked::try_cast_slice(self.data(bytes)?)
-            .map_err(|e| Error::damaged(format!("the elements of array `{name}` are no {}: {e}", T::TYPE)))?;
+            .map_err(|e| Error::damaged(format!("the elements of array `{name}` are no {}: {e}", name_of(&DType::of::<T>()))))?;
         ArrayView::from_shape(dim.set_f(self.order == Order::Fortran), values)
             .map_err(|e| Error::damaged(format!("array `{name}` of shape {:?}: {e}", self.shape)))
     }
@@ -191,29 +212,66 @@ impl ArrayInfo {
     pub(crate) fn check(&self, bytes: &[u8]) -> Result<()> {
         let data = self.data(bytes)?;
         match data.iter().position(|byte| *byte > 1) {
-            Some(at) if self.element == ElementType::Bool => {
+            Some(at) if self.dtype == ElementType::Bool => {
                 Err(Error::damaged(format!("element {at} of an array of bool is {}", data[at])))
             }
             _ => Ok(()),
         }
     }
 
-    pub(crate) fn dimension<T: Element, D: Dimension>(&self, name: &str) -> Result<D> {
-        let fits = self.element == T::TYPE && D::NDIM.is_none_or(|n| n == self.shape.len());
+    pub(crate) fn dimension<T: ArrayElement, D: Dimension>(&self, name: &str) -> Result<D> {
+        let wanted = DType::of::<T>();
+        let fits = self.dtype.is_read_as(&wanted) && D::NDIM.is_none_or(|n| n == self.shape.len());
         let dim = if fits { D::from_dimension(&IxDyn(&self.shape)) } else { None };
         dim.ok_or_else(|| Error::Mismatch {
             name: name.to_owned(),
             expected: match D::NDIM {
-                Some(n) => format!("an array of {}, {}", T::TYPE, axes(n)),
-                None => format!("an array of {}", T::TYPE),
+                Some(n) => format!("an array of {}, {}", name_of(&wanted), axes(n)),
+                None => format!("an array of {}", name_of(&wanted)),
             },
-            found: format!("an array of {}, {} (shape {:?})", self.element, axes(self.shape.len()), self.shape),
+            found: format!(
+                "an array of {}, {} (shape {:?})",
+                name_of(&self.dtype),
+                axes(self.shape.len()),
+                self.shape
+            ),
         })
     }
 }
 
+/// The element type of an array whose header says this number and so long a text, which `bytes` begin with.
+fn dtype(code: u64, len: usize, bytes: &[u8]) -> Result<DType, String> {
+    if code != 0 {
+        let known = ElementType::from_code(code).filter(|_| len == 0);
+        return known
+            .map(DType::from)
+            .ok_or_else(|| format!("names the element type {code} with a text of {len} bytes, which does not exist"));
+    }
+    if len > MAX_DTYPE_TEXT {
+        return Err(format!("says an element type of {len} bytes; {MAX_DTYPE_TEXT} are the most"));
+    }
+    let text = bytes.get(..len).ok_or_else(|| format!("is cut: {} bytes for an element type of {len}", bytes.len()))?;
+    let text = std::str::from_utf8(text).map_err(|e| format!("has an element type that is no text: {e}"))?;
+    let dtype: DType = text.parse().map_err(|e| format!("has an element type that cannot be: {e}"))?;
+    // There is one spelling for each type, and a number for the types of Rust.
+    if dtype.element().is_some() || dtype.to_string() != text {
+        return Err(format!("has the element type {dtype} in a spelling of its own: {text}"));
+    }
+    Ok(dtype)
+}
+
+/// Bytes of the text that stands for an element type in a header.
+fn text_len(dtype: &DType) -> usize {
+    if dtype.element().is_some() { 0 } else { dtype.text_len() }
+}
+
+/// As Rust names the type, or else as numpy does.
+pub(crate) fn name_of(dtype: &DType) -> String {
+    dtype.element().map_or_else(|| dtype.to_string(), |element| element.to_string())
+}
+
 /// Bytes of the elements of an array, or why there can be no such array.
-fn data_bytes(element: ElementType, shape: &[usize]) -> Result<u64> {
+fn data_bytes(dtype: &DType, shape: &[usize]) -> Result<u64> {
     if shape.len() > MAX_RANK {
         return Err(Error::TooLarge {
             what: "axes of an array",
@@ -222,134 +280,54 @@ fn data_bytes(element: ElementType, shape: &[usize]) -> Result<u64> {
             hint: "merge some with `into_shape_with_order`",
         });
     }
+    if matches!(dtype.kind(), DTypeKind::Array(..)) || dtype.itemsize() == 0 {
+        return Err(Error::invalid(format!(
+            "an array cannot have elements of type {dtype}, {} bytes each: make their axes the array's last axes",
+            dtype.itemsize()
+        )));
+    }
+    let text = text_len(dtype);
+    if text > MAX_DTYPE_TEXT {
+        let (asked, most) = (text as u64, MAX_DTYPE_TEXT as u64);
+        let hint = "have fewer fields, or shorter names";
+        return Err(Error::TooLarge { what: "bytes of an element type's text", asked, most, hint });
+    }
     // An axis of length 0 empties the array, but ndarray and numpy still refuse shapes whose
     // other axes overflow: so the product leaves zeros out.
-    let mut product = element.size() as u64;
+    let mut product = dtype.itemsize() as u64;
     for &n in shape.iter().filter(|&&n| n != 0) {
         product = product.checked_mul(n as u64).filter(|&b| b <= isize::MAX as u64).ok_or_else(|| {
-            Error::invalid(format!("an array of shape {shape:?} and type {element} is larger than memory can be"))
+            Error::invalid(format!("an array of shape {shape:?} and type {} is larger than memory can be", name_of(dtype)))
         })?;
     }
     Ok(if shape.contains(&0) { 0 } else { product })
 }
 
-/// Where the elements of an array of so many axes start.
-fn data_at(rank: usize) -> usize {
-    (FIXED + 8 * rank).next_multiple_of(64)
+/// Where the elements of an array of this type and so many axes start.
+fn data_at(dtype: &DType, rank: usize) -> usize {
+    (FIXED + 8 * rank + text_len(dtype)).next_multiple_of(64)
 }
 
-fn write_header(out: &mut [u8], element: ElementType, shape: &[usize], order: Order, data_bytes: u64) {
-    let head = &mut out[..data_at(shape.len())];
+fn write_header(out: &mut [u8], dtype: &DType, shape: &[usize], order: Order, data_bytes: u64) {
+    let head = &mut out[..data_at(dtype, shape.len())];
     head.fill(0);
+    let text = if dtype.element().is_some() { String::new() } else { dtype.to_string() };
     head[0..4].copy_from_slice(&MAGIC.to_le_bytes());
     head[4..8].copy_from_slice(&FORMAT.to_le_bytes());
-    head[8..12].copy_from_slice(&(element as u32).to_le_bytes());
+    head[8..12].copy_from_slice(&dtype.element().map_or(0, |element| element as u32).to_le_bytes());
     head[12..16].copy_from_slice(&u32::from(order == Order::Fortran).to_le_bytes());
-    head[16..24].copy_from_slice(&(shape.len() as u64).to_le_bytes());
+    head[16..20].copy_from_slice(&(shape.len() as u32).to_le_bytes());
+    head[20..24].copy_from_slice(&(text.len() as u32).to_le_bytes());
     head[24..32].copy_from_slice(&data_bytes.to_le_bytes());
-    for (to, &n) in head[FIXED..].chunks_exact_mut(8).zip(shape) {
+    let (axes, behind) = head[FIXED..].split_at_mut(8 * shape.len());
+    for (to, &n) in axes.chunks_exact_mut(8).zip(shape) {
         to.copy_from_slice(&(n as u64).to_le_bytes());
     }
+    behind[..text.len()].copy_from_slice(text.as_bytes());
 }
 
 fn axes(n: usize) -> String {
     if n == 1 { "1 axis".into() } else { format!("{n} axes") }
-}
-
-/// An array on its way into the arena: element type and rank are forgotten. Nothing is copied before it is published.
-///
-/// What is contiguous in C or Fortran order is stored in that order; anything else in C order.
-pub struct AnyView<'a> {
-    info: ArrayInfo,
-    source: Source<'a>,
-}
-
-enum Source<'a> {
-    /// One piece of memory in the order that will be stored.
-    Contiguous(&'a [u8]),
-    /// Anything else: gathered into the order that will be stored on the way.
-    Gathered(Box<dyn Gather + 'a>),
-}
-
-trait Gather: Send + Sync {
-    fn gather(&self, out: &mut [u8], copy: CopyBytes<'_>);
-}
-
-impl<T: Element, S: Data<Elem = T> + Send + Sync> Gather for ArrayBase<S, IxDyn> {
-    fn gather(&self, out: &mut [u8], copy: CopyBytes<'_>) {
-        if let Some(values) = self.as_slice() {
-            return copy(out, bytemuck::cast_slice(values));
-        }
-        let mut rest = out;
-        // Rows that are contiguous are copied whole; views cut out of larger arrays have such rows.
-        let last = Axis(self.ndim().saturating_sub(1));
-        for row in self.lanes(last) {
-            let (to, tail) = rest.split_at_mut(row.len() * size_of::<T>());
-            match row.to_slice() {
-                Some(values) => copy(to, bytemuck::cast_slice(values)),
-                None => {
-                    for (to, value) in to.chunks_exact_mut(size_of::<T>()).zip(&row) {
-                        to.copy_from_slice(bytemuck::bytes_of(value));
-                    }
-                }
-            }
-            rest = tail;
-        }
-    }
-}
-
-impl<'a, T: Element, D: Dimension> From<ArrayView<'a, T, D>> for AnyView<'a> {
-    fn from(view: ArrayView<'a, T, D>) -> AnyView<'a> {
-        let info = |order| ArrayInfo::new(T::TYPE, view.shape(), order);
-        if let Some(values) = view.to_slice() {
-            AnyView { info: info(Order::C), source: Source::Contiguous(bytemuck::cast_slice(values)) }
-        } else if let Some(values) = view.clone().reversed_axes().to_slice() {
-            AnyView { info: info(Order::Fortran), source: Source::Contiguous(bytemuck::cast_slice(values)) }
-        } else {
-            AnyView { info: info(Order::C), source: Source::Gathered(Box::new(view.into_dyn())) }
-        }
-    }
-}
-
-impl AnyView<'static> {
-    /// An array that goes with the view.
-    pub(crate) fn owned<T, S, D>(array: ArrayBase<S, D>) -> AnyView<'static>
-    where
-        T: Element,
-        S: Data<Elem = T> + Send + Sync + 'static,
-        D: Dimension,
-    {
-        let order =
-            if !array.is_standard_layout() && array.t().is_standard_layout() { Order::Fortran } else { Order::C };
-        let info = ArrayInfo::new(T::TYPE, array.shape(), order);
-        // Elements in Fortran order are those of the transposed array in C order.
-        let array = if order == Order::Fortran { array.reversed_axes().into_dyn() } else { array.into_dyn() };
-        AnyView { info, source: Source::Gathered(Box::new(array)) }
-    }
-}
-
-impl AnyView<'_> {
-    pub(crate) fn info(&self) -> &ArrayInfo {
-        &self.info
-    }
-
-    /// Bytes of the object that it will be.
-    pub(crate) fn bytes(&self) -> Result<u64> {
-        self.info.object_bytes()
-    }
-
-    /// Writes the object; `out` is [`AnyView::bytes`] long, or longer (the tail is zeroed).
-    pub(crate) fn write(&self, out: &mut [u8], copy: CopyBytes<'_>) -> Result<()> {
-        self.info.write_header(out)?;
-        let len = self.info.data_bytes()? as usize;
-        let (to, tail) = out[self.info.data_at()..].split_at_mut(len);
-        match &self.source {
-            Source::Contiguous(bytes) => copy(to, bytes),
-            Source::Gathered(view) => view.gather(to, copy),
-        }
-        tail.fill(0);
-        Ok(())
-    }
 }
 
 /// An array whose elements lie in the arena: owned, read-only, and used like any `ndarray` array, to which it derefs.
@@ -371,32 +349,51 @@ impl AnyView<'_> {
 /// assert_eq!(weights.nbytes(), 16);
 /// # Ok::<(), faretra::Error>(())
 /// ```
-pub struct Array<T: Element, D: Dimension> {
+pub struct Array<T: ArrayElement, D: Dimension> {
     view: KeptView<T, D>,
     order: Order,
 }
 
-impl<T: Element, D: Dimension> Array<T, D> {
-    /// The array whose object `bytes` is; the owner of `bytes` is the pin.
-    pub(crate) fn from_buffer(name: &str, bytes: Buffer) -> Result<Array<T, D>> {
-        let info = ArrayInfo::parse(&bytes)?;
-        let view = KeptView::new(bytes, |bytes| info.view(name, bytes))?;
+impl<T: ArrayElement, D: Dimension> Array<T, D> {
+    /// The array whose object was lent.
+    pub(crate) fn from_lent(name: &str, object: Lent) -> Result<Array<T, D>> {
+        let info = ArrayInfo::parse(object.bytes())?;
+        Array::with_info(name, object, &info)
+    }
+
+    /// The array whose object was lent, and whose header was read.
+    pub(crate) fn with_info(name: &str, object: Lent, info: &ArrayInfo) -> Result<Array<T, D>> {
+        let view = KeptView::new(object, |bytes| info.view(name, bytes))?;
         Ok(Array { view, order: info.order })
     }
 
     /// Bare elements without a header: a column of a batch.
-    pub(crate) fn from_values(name: &str, bytes: Buffer, shape: D) -> Result<Array<T, D>> {
-        let mismatch = |why: String| Error::damaged(format!("`{name}` is no array of {}: {why}", T::TYPE));
-        let view = KeptView::new(bytes, |bytes| {
+    pub(crate) fn from_values(name: &str, values: Lent, shape: D) -> Result<Array<T, D>> {
+        let mismatch = |why: String| Error::damaged(format!("`{name}` is no array of {}: {why}", DType::of::<T>()));
+        let view = KeptView::new(values, |bytes| {
             let values: &[T] = bytemuck::checked::try_cast_slice(bytes).map_err(|e| mismatch(e.to_string()))?;
             ArrayView::from_shape(shape, values).map_err(|e| mismatch(e.to_string()))
         })?;
         Ok(Array { view, order: Order::C })
     }
 
+    /// Maps the elements once more, copy-on-write: they can be written, and nobody else sees what is written.
+    ///
+    /// Nothing is copied now. The kernel copies a page when it is first written to; [`PrivateArray`] says what that costs
+    /// and what happens without memory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Forked`] in a forked child; [`Error::Os`] if the address space is full.
+    pub fn private(&self) -> Result<PrivateArray<T, D>> {
+        let elements = self.view.as_slice_memory_order().unwrap_or_default();
+        let shape = self.view.raw_dim().set_f(self.order == Order::Fortran);
+        PrivateArray::map(self.view.owner(), bytemuck::cast_slice(elements), shape.into())
+    }
+
     /// Returns element type, shape and order.
     pub fn info(&self) -> ArrayInfo {
-        ArrayInfo::new(T::TYPE, self.view.shape(), self.order)
+        ArrayInfo::new(DType::of::<T>(), self.view.shape(), self.order)
     }
 
     /// Returns how many bytes the elements take, without the header that they have in the arena.
@@ -405,7 +402,7 @@ impl<T: Element, D: Dimension> Array<T, D> {
     }
 }
 
-impl<T: Element, D: Dimension> Deref for Array<T, D> {
+impl<T: ArrayElement, D: Dimension> Deref for Array<T, D> {
     type Target = ArrayRef<T, D>;
 
     fn deref(&self) -> &ArrayRef<T, D> {
@@ -413,13 +410,13 @@ impl<T: Element, D: Dimension> Deref for Array<T, D> {
     }
 }
 
-impl<T: Element, D: Dimension> Clone for Array<T, D> {
+impl<T: ArrayElement, D: Dimension> Clone for Array<T, D> {
     fn clone(&self) -> Self {
         Array { view: self.view.clone(), order: self.order }
     }
 }
 
-impl<T: Element, D: Dimension> fmt::Debug for Array<T, D> {
+impl<T: ArrayElement, D: Dimension> fmt::Debug for Array<T, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&**self, f)
     }
@@ -434,11 +431,11 @@ pub(crate) struct ArrayDraftLayout<T, D: Dimension> {
     element: std::marker::PhantomData<T>,
 }
 
-impl<T: Element, D: Dimension> ArrayDraftLayout<T, D> {
+impl<T: ArrayElement, D: Dimension> ArrayDraftLayout<T, D> {
     pub(crate) fn new(shape: impl Into<StrideShape<D>>) -> Result<Self> {
         let shape = shape.into();
         // The size is the same for both orders; the order shows once there is memory.
-        let bytes = data_bytes(T::TYPE, shape.raw_dim().slice())?;
+        let bytes = data_bytes(&DType::of::<T>(), shape.raw_dim().slice())?;
         Ok(ArrayDraftLayout { shape, bytes, element: std::marker::PhantomData })
     }
 
@@ -448,15 +445,16 @@ impl<T: Element, D: Dimension> ArrayDraftLayout<T, D> {
     }
 
     fn data_at(&self) -> usize {
-        data_at(self.shape.raw_dim().ndim())
+        data_at(&DType::of::<T>(), self.shape.raw_dim().ndim())
     }
 
     /// Writes the header and makes the memory fit for [`ArrayDraftLayout::view_mut`]; call it once,
-    /// first. Numbers start as whatever the memory held, `bool`s as false. Returns how many elements there are.
+    /// first. Numbers start as whatever the memory held, other elements as zeros. Returns how many elements there are.
     pub(crate) fn prepare(&self, out: &mut [u8]) -> Result<u64> {
         let (data, tail) = out[self.data_at()..].split_at_mut(self.bytes as usize);
         tail.fill(0);
-        if T::TYPE == ElementType::Bool {
+        // What not all bytes are values of; zeros are one of each type that `ArrayElement` is implemented for in practice.
+        if DType::of::<T>().element().is_none_or(|element| element == ElementType::Bool) {
             data.fill(0);
         }
         let view = self.view_mut(out)?;
@@ -470,7 +468,7 @@ impl<T: Element, D: Dimension> ArrayDraftLayout<T, D> {
                 "an array draft with custom strides cannot be stored: ask for C order (the shape alone) or Fortran order (shape.f())",
             ));
         };
-        write_header(out, T::TYPE, self.shape.raw_dim().slice(), order, self.bytes);
+        write_header(out, &DType::of::<T>(), self.shape.raw_dim().slice(), order, self.bytes);
         Ok(elements)
     }
 
@@ -482,7 +480,7 @@ impl<T: Element, D: Dimension> ArrayDraftLayout<T, D> {
             Error::damaged(format!("an array draft of {len} bytes at {at} lies in an object of {have}"))
         })?;
         let values: &mut [T] = bytemuck::checked::try_cast_slice_mut(data)
-            .map_err(|e| Error::damaged(format!("the memory of an array draft is no {}: {e}", T::TYPE)))?;
+            .map_err(|e| Error::damaged(format!("the memory of an array draft is no {}: {e}", DType::of::<T>())))?;
         ArrayViewMut::from_shape(self.shape.clone(), values)
             .map_err(|e| Error::invalid(format!("an array draft of shape {:?}: {e}", self.shape.raw_dim())))
     }
@@ -490,13 +488,20 @@ impl<T: Element, D: Dimension> ArrayDraftLayout<T, D> {
 
 #[cfg(test)]
 mod tests {
-    use arrow_buffer::MutableBuffer;
+    use arrow_buffer::{Buffer, MutableBuffer};
     use ndarray::{Array as Owned, Array1, Array2, Array3, Ix0, Ix1, Ix2, Ix3, arr0, s};
 
     use super::*;
+    use crate::value::dynamic::DynArrayView;
+
+    impl<T: ArrayElement, D: Dimension> Array<T, D> {
+        fn from_buffer(name: &str, bytes: Buffer) -> Result<Array<T, D>> {
+            Array::from_lent(name, bytes.into())
+        }
+    }
 
     /// The object that a view becomes, in aligned memory that held something else.
-    fn store<'a>(view: impl Into<AnyView<'a>>) -> Buffer {
+    fn store<'a>(view: impl Into<DynArrayView<'a>>) -> Buffer {
         let view = view.into();
         let mut memory = MutableBuffer::from_len_zeroed(view.bytes().unwrap() as usize + 70);
         memory.fill(0xaa);
@@ -504,7 +509,7 @@ mod tests {
         memory.into()
     }
 
-    fn assert_round_trip<T: Element + PartialEq, D: Dimension>(view: ArrayView<'_, T, D>) -> Array<T, D> {
+    fn assert_round_trip<T: ArrayElement + PartialEq, D: Dimension>(view: ArrayView<'_, T, D>) -> Array<T, D> {
         let object = store(view.clone());
         let back = Array::<T, D>::from_buffer("x", object.clone()).unwrap();
         assert_eq!(back.view(), view);
@@ -571,7 +576,7 @@ mod tests {
     fn a_strided_view_is_gathered_in_one_pass() {
         let a = cube();
         let copied = std::cell::Cell::new(0);
-        let view = AnyView::from(a.slice(s![.., 1..3, ..]));
+        let view = DynArrayView::from(a.slice(s![.., 1..3, ..]));
         let mut out = vec![0; view.bytes().unwrap() as usize];
         view.write(&mut out, &|to, from| {
             copied.set(copied.get() + from.len());
@@ -584,10 +589,10 @@ mod tests {
     #[test]
     fn a_view_larger_than_memory_is_refused() {
         let one = arr0(1_u64);
-        let view = AnyView::from(one.broadcast((1 << 31, 1 << 31)).unwrap());
+        let view = DynArrayView::from(one.broadcast((1 << 31, 1 << 31)).unwrap());
         assert!(matches!(view.bytes(), Err(Error::Invalid(_))));
         let many = vec![1; 33];
-        let view = AnyView::from(one.broadcast(IxDyn(&many)).unwrap());
+        let view = DynArrayView::from(one.broadcast(IxDyn(&many)).unwrap());
         let message = view.bytes().unwrap_err().to_string();
         assert!(message.contains("33 axes"), "{message}");
     }
@@ -607,7 +612,7 @@ mod tests {
         let object = store(cube().view());
         let array = Array::<i32, Ix3>::from_buffer("x", object.clone()).unwrap();
         let clone = array.clone();
-        assert_eq!(object.strong_count(), 3);
+        assert_eq!(object.strong_count(), 2);
         drop(array);
         let sum = std::thread::spawn(move || clone.sum()).join().unwrap();
         assert_eq!(sum, cube().sum());
@@ -671,7 +676,7 @@ mod tests {
         assert!(matches!(Array::<bool, Ix1>::from_buffer("x", memory.into()), Err(Error::Damaged(_))));
     }
 
-    fn draft<T: Element + PartialEq, D: Dimension>(
+    fn draft<T: ArrayElement + PartialEq, D: Dimension>(
         shape: impl Into<StrideShape<D>>,
     ) -> Result<(ArrayDraftLayout<T, D>, MutableBuffer)> {
         let draft = ArrayDraftLayout::<T, D>::new(shape)?;

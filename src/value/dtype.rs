@@ -568,10 +568,22 @@ impl DType {
             (DTypeKind::Unicode, DTypeKind::UInt) => {
                 *wanted == ElementType::U32 && self.byte_order() == ByteOrder::Little && self.itemsize() == 4
             }
-            (DTypeKind::Array(have, a), DTypeKind::Array(want, b)) => {
-                have.is_read_as(want) && self.itemsize() == wanted.itemsize() && (a == b || have != want)
-            }
+            (DTypeKind::Array(have, _), DTypeKind::Array(want, _)) if have == want => false,
+            // Text and bytes bring an axis of their own.
+            (DTypeKind::Array(have, a), DTypeKind::Array(want, b)) => match b.strip_prefix(a) {
+                Some([]) => have.is_read_as(want),
+                Some(rest) => DType::array(want.clone(), rest).is_ok_and(|want| have.is_read_as(&want)),
+                None => false,
+            },
             _ => false,
+        }
+    }
+
+    /// Bytes of the text.
+    pub(crate) fn text_len(&self) -> usize {
+        match &self.0 {
+            Repr::Record(record) => record.text.len(),
+            _ => self.to_string().len(),
         }
     }
 

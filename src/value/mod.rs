@@ -15,11 +15,12 @@
 //!
 //! | files, lowest first | what they are |
 //! |---|---|
-//! | [`extent`], [`element`], [`shape`] | stretches of memory; the types of elements; the buffers and children of each Arrow type |
+//! | [`extent`], [`element`], [`dtype`], [`descr`], [`shape`] | stretches of memory; the types of elements, of Rust and of numpy, and their text; the buffers and children of each Arrow type |
 //! | [`layout`], [`schema`], [`message`], [`skeleton`] | a batch as it is stored: its tables, its schema, its Arrow IPC messages, all of it but the values |
 //! | [`plan`], [`piece`], [`draft`] | how a batch is written: what is copied and what is held; how bytes change on the way; in place |
 //! | [`batch`], [`check`], [`unchecked`] | how a batch is read; what is checked before; what is then taken without a check |
-//! | [`mod@array`] | an array as it is stored, written, read, and drafted in place |
+//! | [`mod@array`], [`dynamic`] | an array as it is stored, written, read, and drafted in place; one whose type is known at run time only |
+//! | [`private`] | bytes and arrays mapped once more, copy-on-write |
 //! | [`parts`] | the bodies of bundles and tables |
 //! | [`view`] | an attachment; pins, and drafts with their memory; the one copy in |
 //!
@@ -34,6 +35,7 @@ pub mod check;
 pub mod descr;
 pub mod draft;
 pub mod dtype;
+pub mod dynamic;
 pub mod element;
 pub mod extent;
 pub mod layout;
@@ -41,6 +43,7 @@ pub mod message;
 pub mod parts;
 pub mod piece;
 pub mod plan;
+pub mod private;
 pub mod schema;
 pub mod shape;
 pub mod skeleton;

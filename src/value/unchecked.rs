@@ -12,14 +12,19 @@
     reason = "`KeptView` lengthens the life of a slice whose owner it keeps; bounds are the buffer's own"
 )]
 
-use std::ops::Deref;
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use arrow_array::{Array, GenericByteArray, RecordBatch, types::ByteArrayType};
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_data::{ArrayData, ArrayDataBuilder};
 use arrow_schema::SchemaRef;
-use ndarray::{ArrayRef, ArrayView, Dimension};
+use memmap2::MmapMut;
+use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Dimension};
+
+use crate::error::Result;
 
 /// A validity bitmap with the number of nulls that the writer counted.
 pub(crate) fn nulls(bits: BooleanBuffer, count: usize) -> NullBuffer {
@@ -56,6 +61,42 @@ pub(crate) fn record_batch(schema: SchemaRef, columns: Vec<Arc<dyn Array>>, rows
     unsafe { RecordBatch::new_unchecked(schema, columns, rows) }
 }
 
+/// What keeps bytes of the arena where they are and as they are, for as long as it lives: a pin.
+pub(crate) trait Keeper: fmt::Debug + Send + Sync {
+    /// Maps `bytes`, which it keeps and of which there is one or more, once more: copy-on-write (M6 in `private.rs`).
+    fn map_private(&self, bytes: &[u8]) -> Result<MmapMut>;
+}
+
+/// Bytes together with what keeps them.
+#[derive(Clone, Debug)]
+pub(crate) struct Lent {
+    bytes: NonNull<[u8]>,
+    keeper: Arc<dyn Keeper>,
+}
+
+// SAFETY: shared bytes that nobody writes while the keeper lives, which may be used and dropped by any thread.
+unsafe impl Send for Lent {}
+// SAFETY: as above.
+unsafe impl Sync for Lent {}
+
+impl Lent {
+    /// # Safety
+    ///
+    /// * The bytes neither move nor change while any clone of `keeper` lives.
+    pub(crate) unsafe fn new(bytes: &[u8], keeper: Arc<dyn Keeper>) -> Lent {
+        Lent { bytes: NonNull::from(bytes), keeper }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: `new`'s caller says that the bytes are there and unchanged while `keeper` lives, which `self` has.
+        unsafe { self.bytes.as_ref() }
+    }
+
+    pub(crate) fn keeper(&self) -> &Arc<dyn Keeper> {
+        &self.keeper
+    }
+}
+
 /// A view together with the owner of the memory it looks at.
 ///
 /// The view says `'static` but is lent only for as long as `self` lives.
@@ -63,22 +104,24 @@ pub(crate) fn record_batch(schema: SchemaRef, columns: Vec<Arc<dyn Array>>, rows
 pub(crate) struct KeptView<T: 'static, D: Dimension> {
     // Declared first: dropped before the memory's owner.
     view: ArrayView<'static, T, D>,
-    owner: Buffer,
+    owner: Lent,
 }
 
 impl<T: 'static, D: Dimension> KeptView<T, D> {
     /// Keeps `owner` for as long as the view that `make` makes of its bytes.
     pub(crate) fn new<E>(
-        owner: Buffer,
+        owner: Lent,
         make: impl for<'a> FnOnce(&'a [u8]) -> Result<ArrayView<'a, T, D>, E>,
     ) -> Result<Self, E> {
-        let (start, len) = (owner.as_ptr(), owner.len());
-        // SAFETY: a `Buffer` is one allocation whose bytes neither move nor change while any share
-        // of it lives, and `self` keeps one. `make` is good for every lifetime, so its result
-        // borrows from the slice or from nothing, and no copy of it leaves `self` with this
-        // lifetime: `deref` shortens it to the borrow of `self`.
-        let bytes: &'static [u8] = unsafe { std::slice::from_raw_parts(start, len) };
+        // SAFETY: the bytes neither move nor change while the keeper of `owner` lives, and `self` keeps that. `make` is
+        // good for every lifetime, so its result borrows from the slice or from nothing, and no copy of it leaves
+        // `self` with this lifetime: `deref` shortens it to the borrow of `self`.
+        let bytes: &'static [u8] = unsafe { owner.bytes.as_ref() };
         Ok(KeptView { view: make(bytes)?, owner })
+    }
+
+    pub(crate) fn owner(&self) -> &Lent {
+        &self.owner
     }
 }
 
@@ -93,5 +136,69 @@ impl<T: 'static, D: Dimension> Deref for KeptView<T, D> {
 
     fn deref(&self) -> &ArrayRef<T, D> {
         &self.view
+    }
+}
+
+/// A view that can be written through, together with the map that it looks at, which nobody else has.
+///
+/// The view says `'static` but is lent only for as long as `self` lives.
+pub(crate) struct KeptViewMut<T: 'static, D: Dimension> {
+    // Declared first: dropped before the map.
+    view: ArrayViewMut<'static, T, D>,
+    /// Only kept: its bytes are reached through the view.
+    _map: Option<MmapMut>,
+    _keeper: Arc<dyn Keeper>,
+}
+
+impl<T: 'static, D: Dimension> KeptViewMut<T, D> {
+    /// Keeps the map, if there are any bytes, and the pin of its pages for as long as the view that `make` makes of it.
+    pub(crate) fn new<E>(
+        mut map: Option<MmapMut>,
+        keeper: Arc<dyn Keeper>,
+        make: impl for<'a> FnOnce(&'a mut [u8]) -> Result<ArrayViewMut<'a, T, D>, E>,
+    ) -> Result<Self, E> {
+        let bytes = map.as_deref_mut().unwrap_or_default();
+        let (start, len) = (bytes.as_mut_ptr(), bytes.len());
+        // SAFETY: the map stays where it is until it is dropped, and `self` keeps it and never touches it again, so the
+        // view is the only way to these bytes. `make` is good for every lifetime, so its result borrows from the slice or
+        // from nothing, and never leaves `self` with this lifetime: `deref` and `deref_mut` shorten it to the borrow of
+        // `self`.
+        let bytes: &'static mut [u8] = unsafe { std::slice::from_raw_parts_mut(start, len) };
+        Ok(KeptViewMut { view: make(bytes)?, _map: map, _keeper: keeper })
+    }
+}
+
+impl<T: 'static, D: Dimension> Deref for KeptViewMut<T, D> {
+    type Target = ArrayRef<T, D>;
+
+    fn deref(&self) -> &ArrayRef<T, D> {
+        &self.view
+    }
+}
+
+impl<T: 'static, D: Dimension> DerefMut for KeptViewMut<T, D> {
+    fn deref_mut(&mut self) -> &mut ArrayRef<T, D> {
+        &mut self.view
+    }
+}
+
+/// Buffers, which unit tests of arrays have in the place of pins.
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Keeper for Buffer {
+        fn map_private(&self, bytes: &[u8]) -> Result<MmapMut> {
+            let mut map = MmapMut::map_anon(bytes.len()).unwrap();
+            map.copy_from_slice(bytes);
+            Ok(map)
+        }
+    }
+
+    impl From<Buffer> for Lent {
+        fn from(buffer: Buffer) -> Lent {
+            // SAFETY: the bytes of a buffer neither move nor change while a share of it lives.
+            unsafe { Lent::new(&buffer.clone(), Arc::new(buffer)) }
+        }
     }
 }

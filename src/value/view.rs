@@ -9,6 +9,7 @@
 //! * M3: publishing consumes the sheet; so no `&mut` outlives the draft.
 //! * M5: rows of a mutable array are lent as `&mut [u8]` to who has the write leases of their partitions, as
 //!   `&[u8]` to who has leases, by a [`Stretch`] inside the guard that has them. A frozen array is as published.
+//! * M6: a private map shows the pages of a pinned object, copy-on-write (`private.rs`).
 //! * M4: non-temporal stores are fenced before the copy returns, so the put that follows publishes them.
 //!
 //! Other participants keep M1 and M2 as well: who can write the segment is trusted to run this code (see
@@ -21,11 +22,13 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use arrow_buffer::Buffer;
+use memmap2::{MmapMut, MmapOptions};
 
 use crate::core::geometry::{Set, meta};
 use crate::core::ring::Outcome;
 use crate::core::seat::Core;
 use crate::core::segment::Posix;
+use crate::core::sys::Access;
 use crate::core::tables::{Kind, PartEntry};
 use crate::core::word::Id;
 use crate::core::zone::Draft;
@@ -33,6 +36,7 @@ use crate::error::{Error, Result};
 use crate::value::array::ArrayInfo;
 use crate::value::check::{Known, Values};
 use crate::value::extent::{Addresses, Extent, Located};
+use crate::value::unchecked::{Keeper, Lent};
 
 /// This process's attachment to an arena: left when the last handle, pin and draft are gone.
 pub struct Attachment {
@@ -276,6 +280,27 @@ impl Pin {
         zone.offset(slot).saturating_sub(core.geo.data)
     }
 
+    /// The bytes of the pinned object or of a part of it, with the pin that keeps them.
+    #[inline]
+    pub fn lend(self: &Arc<Pin>, id: Id) -> Result<Lent> {
+        let bytes = self.bytes(id)?;
+        // SAFETY: M1: they are as they are while the pin lives, which is the keeper.
+        Ok(unsafe { Lent::new(bytes, self.clone()) })
+    }
+
+    /// Bytes inside the extents of the pinned object, with the pin that keeps them.
+    #[inline]
+    pub fn lend_extent(self: &Arc<Pin>, Extent { offset, len }: Extent) -> Result<Lent> {
+        let (data, total) = self.at.core()?.env.data();
+        if offset.checked_add(len).is_none_or(|end| end > total) {
+            return Err(Error::damaged(format!("{len} bytes at {offset} are outside the arena's {total}")));
+        }
+        // SAFETY: inside the data mapping (above), which lives as long as `self.at`; M1: inside the object (the caller).
+        let bytes = unsafe { std::slice::from_raw_parts(data.wrapping_add(offset as usize), len as usize) };
+        // SAFETY: M1: as in `lend`.
+        Ok(unsafe { Lent::new(bytes, self.clone()) })
+    }
+
     /// The whole data region as one buffer that keeps this pin. Only slices inside the pinned object's
     /// extents may be made of it; [`crate::value::batch`] checks that for every buffer.
     #[inline]
@@ -285,6 +310,24 @@ impl Pin {
         // SAFETY: the mapping covers `len` bytes and lives as long as the pin, which the buffer owns.
         // Bytes outside the pinned extents may change, and are never read through it (above).
         unsafe { Buffer::from_custom_allocation(data, len as usize, self.clone()) }
+    }
+}
+
+impl Keeper for Pin {
+    fn map_private(&self, bytes: &[u8]) -> Result<MmapMut> {
+        let core = self.at.core()?;
+        let Some(offset) = self.at.addresses().offset_of(bytes) else {
+            return Err(Error::damaged(format!("{} bytes to be mapped lie outside of the arena", bytes.len())));
+        };
+        let file = core.env.file();
+        let fail = |source| Error::Os { action: "map a private copy of", path: file.path().to_owned(), source };
+        let fd = file.reopen(Access::Read)?;
+        let mut options = MmapOptions::new();
+        // Copied pages are paid for when they are written, as other memory of the process is.
+        options.no_reserve_swap().offset(core.geo.data + offset).len(bytes.len());
+        // SAFETY: G2: the bytes lie in the file for ever. M6: nobody changes them while they are pinned, and whoever has the
+        // map keeps this pin. A write to the map is this process's own: the map is private.
+        unsafe { options.map_copy(&fd) }.map_err(fail)
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
-use faretra::{Element, ElementType, Error, MIB, Object, Writer};
+use faretra::{ArrayElement, Element, ElementType, Error, MIB, Object, Writer};
 use ndarray::{ArrayView1, Ix1};
 
 use crate::arrow_types::samples::every_type;
@@ -159,7 +159,7 @@ fn draft_and_publish<T: Element>(t: &TestArena, w: &Writer, rows: usize) {
     let array = t.arena.array::<T, Ix1>("n").expect("an array");
     assert_eq!(bytes(array.as_slice().expect("contiguous")), bytes(&values), "{} as an array", T::TYPE);
     let info = t.arena.get("n").expect("published").array_info().expect("an array");
-    assert_eq!((info.element, info.shape), (T::TYPE, vec![rows]));
+    assert_eq!((info.dtype, info.shape), (T::dtype(), vec![rows]));
 }
 
 /// Columns that are written in place, and arrays, of every element type, small and large.

@@ -25,7 +25,7 @@ const LAYERS: &[&[&str]] = &[
     &["verify", "recover"],
     &["lock", "end"],
     &["extent", "element", "dtype", "descr", "shape", "layout", "piece", "check", "unchecked"],
-    &["schema", "message", "skeleton", "array"],
+    &["private", "schema", "message", "skeleton", "array", "dynamic"],
     &["plan", "batch", "draft", "parts", "view"],
     &["kind", "held", "reader", "drafted", "input", "writer", "report", "arena"],
 ];
