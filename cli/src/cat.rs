@@ -8,7 +8,7 @@ use faretra::Kind;
 
 use crate::args::{Cat, CatFormat, Cli};
 use crate::failure::{Failure, Result};
-use crate::format::npy::{self, Style};
+use crate::format::elements::{self, Style};
 use crate::format::write::{self, Sink};
 use crate::out::Out;
 use crate::rows::Grids;
@@ -38,7 +38,7 @@ pub fn cat(cli: &Cli, args: &Cat) -> Result<()> {
                 CatFormat::Csv => Style::Csv,
                 CatFormat::Json | CatFormat::Jsonl => Style::Json,
             };
-            npy::print(object, style, args.head, &mut out)?;
+            elements::print(&object.dyn_array()?, style, args.head, &mut out)?;
         }
         Kind::Batch | Kind::Table => {
             let (schema, batches) = batches(object)?;

@@ -539,6 +539,18 @@ impl DType {
         }
     }
 
+    /// Returns whether the fields of every record lie one behind the other, so that the type is written without a `dict`:
+    /// an `.npy` file has no other types.
+    pub fn is_sequential(&self) -> bool {
+        match &self.0 {
+            Repr::Scalar(_) => true,
+            Repr::Record(record) => {
+                record.text.starts_with('[') && record.fields.iter().all(|field| field.dtype.is_sequential())
+            }
+            Repr::Array(array) => array.base.is_sequential(),
+        }
+    }
+
     /// Whether elements of this type, which is stored, can be read as those of a Rust type: it is that type, but for the
     /// fields that the Rust type leaves out, times read as the integers that they are, and text and bytes as arrays.
     pub(crate) fn is_read_as(&self, wanted: &DType) -> bool {

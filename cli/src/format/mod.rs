@@ -10,6 +10,7 @@
 //! - `npy`: n-dimensional arrays.
 
 pub mod csv;
+pub mod elements;
 mod infer;
 mod ipc;
 pub mod npy;
