@@ -76,7 +76,8 @@ pub use crate::core::verify::Violation;
 pub use crate::value::array::{Array, ArrayInfo, Order};
 pub use crate::value::draft::{Bits, Text};
 pub use crate::value::dtype::{
-    ArrayElement, ByteOrder, DType, DTypeField, DTypeKind, DatetimeUnit, MAX_DTYPE_DEPTH, MAX_DTYPE_TEXT, MAX_ITEMSIZE, TimeStep,
+    ArrayElement, ByteOrder, DType, DTypeField, DTypeKind, DatetimeUnit, MAX_DTYPE_DEPTH, MAX_DTYPE_TEXT, MAX_ITEMSIZE,
+    TimeStep,
 };
 pub use crate::value::dynamic::{DynArray, DynArrayView};
 pub use crate::value::element::{Element, ElementType};

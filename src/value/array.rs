@@ -202,8 +202,9 @@ impl ArrayInfo {
         bytes: &'a [u8],
     ) -> Result<ArrayView<'a, T, D>> {
         let dim = self.dimension::<T, D>(name)?;
-        let values: &[T] = bytemuck::checked::try_cast_slice(self.data(bytes)?)
-            .map_err(|e| Error::damaged(format!("the elements of array `{name}` are no {}: {e}", name_of(&DType::of::<T>()))))?;
+        let values: &[T] = bytemuck::checked::try_cast_slice(self.data(bytes)?).map_err(|e| {
+            Error::damaged(format!("the elements of array `{name}` are no {}: {e}", name_of(&DType::of::<T>())))
+        })?;
         ArrayView::from_shape(dim.set_f(self.order == Order::Fortran), values)
             .map_err(|e| Error::damaged(format!("array `{name}` of shape {:?}: {e}", self.shape)))
     }
@@ -229,12 +230,7 @@ impl ArrayInfo {
                 Some(n) => format!("an array of {}, {}", name_of(&wanted), axes(n)),
                 None => format!("an array of {}", name_of(&wanted)),
             },
-            found: format!(
-                "an array of {}, {} (shape {:?})",
-                name_of(&self.dtype),
-                axes(self.shape.len()),
-                self.shape
-            ),
+            found: format!("an array of {}, {} (shape {:?})", name_of(&self.dtype), axes(self.shape.len()), self.shape),
         })
     }
 }
@@ -297,7 +293,10 @@ fn data_bytes(dtype: &DType, shape: &[usize]) -> Result<u64> {
     let mut product = dtype.itemsize() as u64;
     for &n in shape.iter().filter(|&&n| n != 0) {
         product = product.checked_mul(n as u64).filter(|&b| b <= isize::MAX as u64).ok_or_else(|| {
-            Error::invalid(format!("an array of shape {shape:?} and type {} is larger than memory can be", name_of(dtype)))
+            Error::invalid(format!(
+                "an array of shape {shape:?} and type {} is larger than memory can be",
+                name_of(dtype)
+            ))
         })?;
     }
     Ok(if shape.contains(&0) { 0 } else { product })

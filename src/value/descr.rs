@@ -417,7 +417,11 @@ mod tests {
             ("[('größe', '<f4'), (\"it's\", '<f4'), ('a\\\\b\\n', '|u1')]", 9, 1),
             ("{'names': ['i', 'f'], 'formats': ['<i4', '<f4'], 'offsets': [0, 0], 'itemsize': 4}", 4, 4),
             ("{'names': ['b', 'a'], 'formats': ['<i4', '|S1'], 'offsets': [4, 0], 'itemsize': 8}", 8, 4),
-            ("[('u', {'names': ['b', 'a'], 'formats': ['|u1', ('<u2', (2,))], 'offsets': [4, 0], 'itemsize': 6})]", 6, 2),
+            (
+                "[('u', {'names': ['b', 'a'], 'formats': ['|u1', ('<u2', (2,))], 'offsets': [4, 0], 'itemsize': 6})]",
+                6,
+                2,
+            ),
         ] {
             let dtype = parse(text);
             assert_eq!((dtype.to_string().as_str(), dtype.itemsize(), dtype.alignment()), (text, size, align));
@@ -483,7 +487,10 @@ mod tests {
             ("[('a', '<f4'), ('a', '<f4')]", "two fields of a record have the name `a`"),
             ("{'names': ['a'], 'formats': ['<f4'], 'offsets': [6], 'itemsize': 8}", "4 bytes from byte 6"),
             ("{'names': ['a'], 'formats': [], 'offsets': [6], 'itemsize': 8}", "1 names, 0 formats"),
-            ("{'names': ['a'], 'formats': ['<f4'], 'offsets': [18446744073709551615]}", "from byte 18446744073709551615"),
+            (
+                "{'names': ['a'], 'formats': ['<f4'], 'offsets': [18446744073709551615]}",
+                "from byte 18446744073709551615",
+            ),
             ("{'names': [''], 'formats': ['<f4']}", "no name"),
             ("{'nombres': ['a']}", "nombres"),
             ("f3", "3 bytes"),
@@ -534,7 +541,8 @@ mod tests {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (seed >> 33) as usize % n
         };
-        let pieces = ["(", ")", "[", "]", "{", "}", "'", "\"", ",", ":", "\\", "9", "|V1", "<f4", "é", " ", "\0", "\\x"];
+        let pieces =
+            ["(", ")", "[", "]", "{", "}", "'", "\"", ",", ":", "\\", "9", "|V1", "<f4", "é", " ", "\0", "\\x"];
         let (mut taken, mut not) = (0, 0);
         for round in 0..40_000 {
             let mut text = samples[round % 2].to_owned();

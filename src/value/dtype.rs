@@ -610,7 +610,10 @@ impl DType {
 
 fn check_size(size: u128, what: impl Fn() -> String) -> Result<()> {
     if size == 0 {
-        return Err(Error::invalid(format!("{} of 0 bytes cannot be the element of an array: it has 1 or more", what())));
+        return Err(Error::invalid(format!(
+            "{} of 0 bytes cannot be the element of an array: it has 1 or more",
+            what()
+        )));
     }
     if size > MAX_ITEMSIZE as u128 {
         return Err(Error::TooLarge {

@@ -87,9 +87,15 @@ impl<'a, T: ArrayElement, D: Dimension> From<ArrayView<'a, T, D>> for DynArrayVi
     fn from(view: ArrayView<'a, T, D>) -> DynArrayView<'a> {
         let info = |order| ArrayInfo::new(DType::of::<T>(), view.shape(), order);
         if let Some(values) = view.to_slice() {
-            DynArrayView { info: info(Order::C), source: Source::Contiguous(bytemuck::cast_slice(values).into(), Values::Known) }
+            DynArrayView {
+                info: info(Order::C),
+                source: Source::Contiguous(bytemuck::cast_slice(values).into(), Values::Known),
+            }
         } else if let Some(values) = view.clone().reversed_axes().to_slice() {
-            DynArrayView { info: info(Order::Fortran), source: Source::Contiguous(bytemuck::cast_slice(values).into(), Values::Known) }
+            DynArrayView {
+                info: info(Order::Fortran),
+                source: Source::Contiguous(bytemuck::cast_slice(values).into(), Values::Known),
+            }
         } else {
             DynArrayView { info: info(Order::C), source: Source::Gathered(Box::new(view.into_dyn())) }
         }
@@ -218,7 +224,8 @@ impl Gather for Strided<'_> {
         };
         let mut index = vec![0; outer.0.len()];
         for row in out.chunks_exact_mut(inner.0 * self.size) {
-            let start = index.iter().zip(outer.1).fold(self.first as isize, |at, (&i, &stride)| at + i as isize * stride);
+            let start =
+                index.iter().zip(outer.1).fold(self.first as isize, |at, (&i, &stride)| at + i as isize * stride);
             self.gather_row(row, start as usize, inner.1, copy);
             // The next row: the last index that has room rises, those behind it begin again.
             for (i, &n) in index.iter_mut().zip(outer.0).rev() {
@@ -293,7 +300,6 @@ impl DynArrayView<'_> {
         }
     }
 }
-
 
 /// An array whose elements lie in the arena and whose type is known at run time only: owned and read-only.
 ///

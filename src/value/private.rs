@@ -98,7 +98,8 @@ pub struct PrivateArray<T: ArrayElement, D: Dimension> {
 impl<T: ArrayElement, D: Dimension> PrivateArray<T, D> {
     /// Maps `elements`, which are bytes of those that were lent, as an array of this shape.
     pub(crate) fn map(lent: &Lent, elements: &[u8], shape: StrideShape<D>) -> Result<PrivateArray<T, D>> {
-        let mismatch = |why: String| Error::damaged(format!("a private map is no array of {}: {why}", DType::of::<T>()));
+        let mismatch =
+            |why: String| Error::damaged(format!("a private map is no array of {}: {why}", DType::of::<T>()));
         let PrivateBytes { map, keeper } = PrivateBytes::map(lent, elements)?;
         let view = KeptViewMut::new(map, keeper, |bytes| {
             let values: &mut [T] = bytemuck::checked::try_cast_slice_mut(bytes).map_err(|e| mismatch(e.to_string()))?;

@@ -489,7 +489,12 @@ mod tests {
         check("<m8", &4_i64.to_le_bytes(), "4", "4");
         check("<m8[s]", &i64::MIN.to_le_bytes(), "NaT", "null");
         let record = "[('a', '<i2'), ('', '|V1'), ('b', [('c', '|S1')], (2,))]";
-        check(record, &[1, 0, 9, b'x', b'y'], "(1, [(\"x\"), (\"y\")])", "{\"a\":1,\"b\":[{\"c\":\"x\"},{\"c\":\"y\"}]}");
+        check(
+            record,
+            &[1, 0, 9, b'x', b'y'],
+            "(1, [(\"x\"), (\"y\")])",
+            "{\"a\":1,\"b\":[{\"c\":\"x\"},{\"c\":\"y\"}]}",
+        );
     }
 
     /// Dates are those of numpy, before 1970 and beyond the calendar too.

@@ -127,8 +127,7 @@ pub fn open(mut file: File) -> Result<NpyFile> {
     let descr = value("descr")?;
     let dtype: DType =
         descr.parse().map_err(|error| Failure::new(format!("its elements cannot be an array's: {error}")))?;
-    let bytes =
-        shape.iter().try_fold(dtype.itemsize() as u64, |product, &length| product.checked_mul(length as u64));
+    let bytes = shape.iter().try_fold(dtype.itemsize() as u64, |product, &length| product.checked_mul(length as u64));
     let there = file.metadata()?.len().saturating_sub(start);
     match bytes {
         Some(bytes) if bytes == there => Ok(NpyFile { file, dtype, order, shape, bytes }),

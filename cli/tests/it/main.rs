@@ -1,5 +1,6 @@
 //! The command as its users run it: real processes, exit codes, what they print.
 
+mod arrays;
 mod channels;
 mod csv;
 mod demo;

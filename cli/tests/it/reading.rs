@@ -393,15 +393,31 @@ fn headers_of_arrays_are_bounded() {
     let lab = Lab::with_arena();
     let deep = format!("{}1{}\n", "[".repeat(60), "]".repeat(60));
     let file = lab.write("deep.npy", npy(&deep));
-    assert!(lab.fails(1, ["put", "a", "x", &file]).contains("brackets"));
-    let long = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': (), }}{}\n", " ".repeat(20_000));
-    let file = lab.write("long.npy", npy(&long));
-    assert!(lab.fails(1, ["put", "a", "x", &file]).contains("10000"));
+    assert!(lab.fails(1, ["put", "a", "x", &file]).contains("no Python dict"));
+    let records = format!("{}'<f8'{}", "[('a', ".repeat(60), ")]".repeat(60));
+    let deep = format!("{{'descr': {records}, 'fortran_order': False, 'shape': (), }}\n");
+    let file = lab.write("deep.npy", npy(&deep));
+    let line = lab.fails(1, ["put", "a", "x", &file]);
+    assert!(line.contains("17") && line.contains("16"), "{line}");
+    let long = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': (), }}{}\n", " ".repeat(80_000));
+    let long = [b"\x93NUMPY\x02\0", &(long.len() as u32).to_le_bytes()[..], long.as_bytes()].concat();
+    let file = lab.write("long.npy", long);
+    assert!(lab.fails(1, ["put", "a", "x", &file]).contains("66560"));
     let file = lab.write("short.npy", &npy("{'descr': '<f8', 'fortran_order': False, 'shape': (), }\n")[..40]);
     assert!(lab.fails(1, ["put", "a", "x", &file]).contains("ends within"));
-    let records = "{'descr': [('a', '<i4', (2, 3))], 'fortran_order': False, 'shape': (1,), }\n";
-    let file = lab.write("records.npy", npy(records));
-    assert!(lab.fails(1, ["put", "a", "x", &file]).contains("records"));
+    for (header, why) in [
+        ("{'descr': '<f8', 'fortran_order': Maybe, 'shape': (), }\n", "Maybe"),
+        ("{'descr': '<f8', 'fortran_order': False, 'shape': (x), }\n", "(x)"),
+        ("{'descr': '<f8', 'fortran_order': False, }\n", "no `shape`"),
+        ("{'fortran_order': False, 'shape': (), }\n", "no `descr`"),
+        ("{'descr': ('<f8', (2,)), 'fortran_order': False, 'shape': (), }\n0123456789abcdef", "last axes"),
+    ] {
+        let length = header.find('\n').unwrap() + 1;
+        let (header, data) = header.split_at(length);
+        let file = lab.write("wrong.npy", [npy(header), data.as_bytes().to_vec()].concat());
+        let line = lab.fails(1, ["put", "a", "x", &file]);
+        assert!(line.contains(why), "{line}");
+    }
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! What is put and exported again is equal by value, in every format and type.
 
 use std::fs::File;
-use std::io::Cursor;
 use std::sync::Arc;
 
 use arrow_array::builder::{
@@ -22,7 +21,6 @@ use arrow_ipc::reader::{FileReader, StreamReader};
 use arrow_ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
 use arrow_schema::{DataType, Field, Fields, Schema, TimeUnit, UnionFields};
 use half::f16;
-use ndarray_npy::npy::header::{Header, Layout};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -413,81 +411,6 @@ fn a_csv_of_names_alone_has_no_rows() {
     assert_eq!(lab.ok(["cat", "a", "t", "--format", "csv"]), "a,b\n");
     lab.ok(["export", "a", "t", &lab.file("out.csv")]);
     assert_eq!(std::fs::read_to_string(lab.path("out.csv")).unwrap(), "a,b\n");
-}
-
-fn npy(descr: &str, fortran: bool, shape: &[usize], data: &[u8]) -> Vec<u8> {
-    let header = Header {
-        type_descriptor: py_literal::Value::String(descr.to_owned()),
-        layout: if fortran { Layout::Fortran } else { Layout::Standard },
-        shape: shape.to_vec(),
-    };
-    let mut bytes = header.to_bytes().unwrap();
-    bytes.extend_from_slice(data);
-    bytes
-}
-
-#[test]
-fn arrays_come_back_byte_for_byte() {
-    let lab = Lab::with_arena();
-    let types = [
-        ("|u1", 1),
-        ("<u2", 2),
-        ("<u4", 4),
-        ("<u8", 8),
-        ("|i1", 1),
-        ("<i2", 2),
-        ("<i4", 4),
-        ("<i8", 8),
-        ("<f2", 2),
-        ("<f4", 4),
-        ("<f8", 8),
-        ("<c8", 8),
-        ("<c16", 16),
-        ("|b1", 1),
-    ];
-    for (descr, size) in types {
-        for (fortran, shape) in [(false, &[3, 4][..]), (true, &[2, 3, 4]), (false, &[12])] {
-            let elements: usize = shape.iter().product();
-            let data = (0..elements * size).map(|byte| match descr {
-                "|b1" => (byte % 3 == 0) as u8,
-                _ => (byte * 37 % 251) as u8,
-            });
-            let bytes = npy(descr, fortran, shape, &data.collect::<Vec<_>>());
-            let file = lab.write("in.npy", &bytes);
-            lab.ok(["put", "a", "x", &file]);
-            lab.ok(["export", "a", "x", &lab.file("out.npy"), "--force"]);
-            let found = std::fs::read(lab.path("out.npy")).unwrap();
-            assert!(found == bytes, "{descr} {shape:?} fortran {fortran}");
-        }
-    }
-}
-
-#[test]
-fn arrays_without_elements_or_axes_and_of_the_other_byte_order_are_read() {
-    let lab = Lab::with_arena();
-    let seven = 7.0f64.to_le_bytes();
-    for (name, bytes) in [("empty", npy("<f8", false, &[0, 3], &[])), ("number", npy("<f8", false, &[], &seven))] {
-        let file = lab.write("in.npy", &bytes);
-        lab.ok(["put", "a", name, &file]);
-        lab.ok(["export", "a", name, &lab.file("out.npy"), "--force"]);
-        let found = std::fs::read(lab.path("out.npy")).unwrap();
-        assert_eq!(
-            Header::from_reader(&mut Cursor::new(&found)).unwrap().shape.len(),
-            match name {
-                "empty" => 2,
-                _ => 0,
-            }
-        );
-        assert!(found == bytes, "{name}");
-    }
-    let big: Vec<u8> = (1..=3i32).flat_map(i32::to_be_bytes).collect();
-    let file = lab.write("big.npy", npy(">i4", false, &[3], &big));
-    lab.ok(["put", "a", "big", &file]);
-    assert_eq!(lab.ok(["cat", "a", "big", "--format", "json"]).trim(), "[1,2,3]");
-    let pairs: Vec<u8> = [1.0f32, 2.0, 3.0, 4.0].iter().flat_map(|x| x.to_be_bytes()).collect();
-    let file = lab.write("pairs.npy", npy(">c8", false, &[2], &pairs));
-    lab.ok(["put", "a", "pairs", &file]);
-    assert_eq!(lab.ok(["cat", "a", "pairs", "--format", "json"]).trim(), "[[1,2],[3,4]]");
 }
 
 #[test]

@@ -183,11 +183,10 @@ fn arrays_that_cannot_be_are_told() {
         bytes
     };
     for (text, data, why) in [
-        ("{'descr': '<M8[ns]', 'fortran_order': False, 'shape': (1,)}", 8, "<M8[ns]"),
-        ("{'descr': '<U4', 'fortran_order': False, 'shape': (1,)}", 16, "<U4"),
-        ("{'descr': '|V16', 'fortran_order': False, 'shape': (1,)}", 16, "|V16"),
-        ("{'descr': '|O', 'fortran_order': False, 'shape': (1,)}", 8, "|O"),
-        ("{'descr': [('x', '<f4')], 'fortran_order': False, 'shape': (1,)}", 4, "records"),
+        ("{'descr': '<M8[xs]', 'fortran_order': False, 'shape': (1,)}", 8, "<M8[xs]"),
+        ("{'descr': '<U0', 'fortran_order': False, 'shape': (1,)}", 0, "0 bytes"),
+        ("{'descr': '|O', 'fortran_order': False, 'shape': (1,)}", 8, "pointers"),
+        ("{'descr': [('x', '<f4'), ('y', '|O')], 'fortran_order': False, 'shape': (1,)}", 12, "pointers"),
         ("{'descr': '<f8', 'fortran_order': False, 'shape': (3,)}", 8, "cut"),
         ("{'descr': '<f8', 'fortran_order': False, 'shape': (1,)}", 16, "more than one"),
         (
