@@ -16,6 +16,7 @@ mod alloc;
 mod get;
 mod measure;
 mod names;
+mod private;
 mod publish;
 mod recovery;
 mod setting;
@@ -29,6 +30,7 @@ const SECTIONS: &[Section] = &[
     ("get", get::run),
     ("publish", publish::run),
     ("newcomer", publish::newcomer),
+    ("private", private::run),
     ("alloc", alloc::run),
     ("names", names::run),
     ("recovery", recovery::run),

@@ -410,7 +410,7 @@ impl Geometry {
 
     /// The zone for objects of `bytes`. `None`: larger than any.
     pub fn zone(&self, set: Set, bytes: u64) -> Option<&Zone> {
-        let shift = u64::from(bytes.max(1).next_power_of_two().ilog2()).max(BOTTOM);
+        let shift = u64::from(bytes.max(1).checked_next_power_of_two()?.ilog2()).max(BOTTOM);
         let index = match set {
             Set::Shared if shift <= self.params.shared_top => shift - BOTTOM,
             Set::Shared => return None,

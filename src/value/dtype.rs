@@ -288,14 +288,12 @@ where
 /// ```
 #[macro_export]
 macro_rules! array_element {
-    (@name $field:ident) => { ::core::stringify!($field) };
-    (@name $field:ident $name:literal) => { $name };
     ($type:ty { $($field:ident $(as $name:literal)?),* $(,)? }) => {
         const _: () = ::core::assert!(::core::mem::size_of::<$type>() > 0, "an element of no bytes");
         impl $crate::ArrayElement for $type {
             fn dtype() -> $crate::DType {
                 $crate::DType::of_struct::<$type>(&[$((
-                    $crate::array_element!(@name $field $($name)?),
+                    [$($name,)? ::core::stringify!($field)][0],
                     ::core::mem::offset_of!($type, $field),
                     $crate::DType::of_field(|whole: $type| whole.$field),
                 )),*])

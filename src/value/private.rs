@@ -102,7 +102,11 @@ impl<T: ArrayElement, D: Dimension> PrivateArray<T, D> {
             |why: String| Error::damaged(format!("a private map is no array of {}: {why}", DType::of::<T>()));
         let PrivateBytes { map, keeper } = PrivateBytes::map(lent, elements)?;
         let view = KeptViewMut::new(map, keeper, |bytes| {
-            let values: &mut [T] = bytemuck::checked::try_cast_slice_mut(bytes).map_err(|e| mismatch(e.to_string()))?;
+            // No bytes lie anywhere, also where no `T` may lie.
+            let values: &mut [T] = match bytes.is_empty() {
+                true => &mut [],
+                false => bytemuck::checked::try_cast_slice_mut(bytes).map_err(|e| mismatch(e.to_string()))?,
+            };
             ArrayViewMut::from_shape(shape, values).map_err(|e| mismatch(e.to_string()))
         })?;
         Ok(PrivateArray { view })

@@ -51,7 +51,7 @@ fn some_bytes(random: &mut Random, len: usize, dtype: &DType) -> Vec<u8> {
 fn assert_is(array: &DynArray, dtype: &DType, shape: &[usize], order: Order, bytes: &[u8]) {
     assert_eq!((array.dtype(), array.shape(), array.order()), (dtype, shape, order));
     assert_eq!(array.bytes(), bytes, "{dtype} {shape:?}");
-    assert_eq!(array.len(), shape.iter().product());
+    assert_eq!(array.len(), shape.iter().product::<usize>());
     assert_eq!((array.is_empty(), array.nbytes()), (bytes.is_empty(), bytes.len() as u64));
     assert!(bytes.is_empty() || array.bytes().as_ptr().addr().is_multiple_of(64));
 }

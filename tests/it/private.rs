@@ -104,8 +104,9 @@ fn only_what_is_written_costs() {
     let t = TestArena::new(64 * MIB);
     let w = t.arena.writer().expect("a permit");
     w.publish("n", vec![1; 32 << 20]).expect("room");
+    let object = t.arena.get("n").expect("published");
     let used = t.arena.stats().expect("stats").used;
-    let mut mine = t.arena.get("n").expect("published").private().expect("a map");
+    let mut mine = object.private().expect("a map");
     assert_eq!(own_kib(mine.as_ptr()), 0);
     assert_eq!(mine.iter().map(|&byte| u64::from(byte)).sum::<u64>(), 32 << 20);
     assert_eq!(own_kib(mine.as_ptr()), 0, "reading copies nothing");
