@@ -385,6 +385,14 @@ impl From<Error> for ArrowError {
     }
 }
 
+/// Of several waits one after another, which share a timeout: a wait that ended says how long all of them were.
+pub(crate) fn all_within<T>(waited: Result<T>, timeout: Option<Duration>) -> Result<T> {
+    match (waited, timeout) {
+        (Err(Error::TimedOut(_)), Some(timeout)) => Err(Error::TimedOut(timeout)),
+        (waited, _) => waited,
+    }
+}
+
 /// `None` where a wait ended before what was waited for came.
 pub(crate) fn in_time<T>(waited: Result<T>) -> Result<Option<T>> {
     match waited {

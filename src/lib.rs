@@ -115,7 +115,7 @@ pub mod proof {
     pub use crate::core::ring::{Outcome, Taken};
     pub use crate::core::seat::{Core, Env, info};
     pub use crate::core::sys::{Full, Process, Sys};
-    pub use crate::core::tables::{Entry, Kind, Tables};
+    pub use crate::core::tables::{Kind, PartEntry, Tables};
     pub use crate::core::word::{ArenaLife, Bell, Id, Life, Owner, Place, Seat, SeatState, State, Ticket, Turn};
     pub use crate::core::zone::Draft;
 }

@@ -13,7 +13,7 @@ use crate::core::lease::{Lease, Leases};
 use crate::core::lock::{Form, PARTITION};
 use crate::core::tables::Kind;
 use crate::core::word::Id;
-use crate::error::{Error, Result, in_time};
+use crate::error::{Error, Result, all_within, in_time};
 use crate::held::{Held, Keeper};
 use crate::sync::Handle;
 use crate::value::array::Array;
@@ -326,7 +326,8 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
         let mut held = Vec::with_capacity(partitions.len());
         for partition in partitions {
             let left = timeout.map(|t| t.saturating_sub(started.elapsed()));
-            let lease = take(self.leases.part(partition as u64 * PARTITION, PARTITION), left)?;
+            let lease = take(self.leases.part(partition as u64 * PARTITION, PARTITION), left);
+            let lease = all_within(lease, timeout)?;
             held.push(Held::guard(self.handle.clone(), lease));
         }
         Ok(held)

@@ -366,7 +366,7 @@ impl Port {
             let mut sheet = self.build_borrowed(writer, &Value::from(&empty), until)?;
             sheet.put_in(self.ring.id)?;
             // Receivers may wait for just that.
-            core.ring(self.ring.bell(End::Receive));
+            core.ring_bell(self.ring.bell(End::Receive));
         }
     }
 

@@ -170,7 +170,7 @@ impl Object {
     }
 
     fn parts(&self) -> u64 {
-        self.pin.attachment().core().map_or(0, |core| core.entries(self.id))
+        self.pin.attachment().core().map_or(0, |core| core.part_count(self.id))
     }
 
     fn part(&self, index: u64) -> Result<Object> {

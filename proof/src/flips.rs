@@ -40,8 +40,8 @@ fn everything(a: &Actor, budget: &Budget, seen: &mut Flips) {
         budget.renew();
         if let Some(id) = tried(seen, a.pin_named(name)).flatten() {
             let _ = a.kind(id);
-            for i in 0..a.entries(id) {
-                let _ = a.object(a.entry(id, i).part());
+            for i in 0..a.part_count(id) {
+                let _ = a.object(a.part_entry(id, i).part());
             }
             a.unpin(id);
         }
@@ -105,7 +105,7 @@ fn rings(a: &Actor, budget: &Budget, seen: &mut Flips) {
             a.outstanding(ring);
             a.present(ring, End::Send);
             let next = a.next_position(ring);
-            for position in [a.held(ring).start, next] {
+            for position in [a.positions_kept(ring).start, next] {
                 if let Some(Found::Item(id)) = tried(seen, a.pin_position(ring, position)) {
                     a.unpin(id);
                 }

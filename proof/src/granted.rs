@@ -121,7 +121,7 @@ fn partition(leases: Leases, p: u64) -> Leases {
 }
 
 fn cell(a: &Actor, id: Id, p: u64, w: u64) -> u64 {
-    a.payload(a.entry(id, 0).part()) + (p * 2 + w) * 8
+    a.payload(a.part_entry(id, 0).part()) + (p * 2 + w) * 8
 }
 
 /// Writes a partition of `g`, word by word, if it is free and not frozen.

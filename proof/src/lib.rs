@@ -2,8 +2,14 @@
 //!
 //! * [`sim`]: a segment and a kernel in memory, with a step before every access, at which a process may
 //!   be killed, stopped, scheduled or counted.
-//! * [`world`], [`script`]: participants, what they do, and what is asked of the arena afterwards.
+//! * [`world`], [`locks`], [`items`]: participants, and what they put into an arena; [`check`]: what is asked of it afterwards.
+//! * [`stage`], [`script`], [`granted`], [`queue`]: where scripts and acts begin, and what they do.
 //! * [`sweep`]: a death at every step, a death of the recoverer at every step, a stop at every step.
+//! * [`race`], [`hb`], [`weak`], [`pairs`], [`ring_pairs`]: every schedule, the order of memory, weak memory.
+//! * [`ends`]: all of that for the arena's own end.
+//! * [`oracle`], [`flips`], [`planted`]: histories against a map, damage, and bugs that must be noticed.
+//!
+//! ARCHITECTURE.md says what each finds and misses, HISTORY.md beside this folder what they found.
 
 pub mod check;
 pub mod ends;

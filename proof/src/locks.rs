@@ -49,7 +49,7 @@ pub fn value(t: &Tables<Sim>, id: Id, kind: Kind) -> u64 {
         Kind::Event => t.env.load(t.lock_word(id, lock::STATE), Ordering::SeqCst),
         _ => {
             let frozen = t.is_frozen(id);
-            let part = t.entry(id, 0).part();
+            let part = t.part_entry(id, 0).part();
             assert_eq!(t.life(part, Ordering::Acquire), Life::part(id), "{part} is no part of {id}");
             let words = |p| [0, 1].map(|w| t.env.load(t.payload(part) + (p * 2 + w) * 8, Ordering::Relaxed));
             for p in 0..2 {

@@ -14,7 +14,7 @@ use crate::world::{Actor, DieAt, attach, mortal, publish_if, read, world};
 pub struct Random(u64);
 
 impl Random {
-    /// The same seed makes the same numbers.
+    /// Numbers that follow from the seed.
     pub fn new(seed: u64) -> Random {
         Random(seed)
     }

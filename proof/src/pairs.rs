@@ -201,7 +201,7 @@ fn hold_words(part: Id) -> Vec<(Word, u64)> {
 fn part_of_x(stage: &Stage) -> Id {
     let watcher = quiet(&enter(stage), 80);
     let x = ok(watcher.pin_named("x")).expect("published");
-    watcher.entry(x, 0).part()
+    watcher.part_entry(x, 0).part()
 }
 
 /// Shared parts: who holds them, and who looks whether anybody does.
@@ -331,7 +331,7 @@ pub fn granted_pairs() -> Vec<Pair> {
         let watcher = quiet(&enter(&stage), 80);
         let at = watcher.payload(id);
         let elements =
-            if of == "g" { watcher.payload(watcher.entry(id, 0).part()) } else { at + lock::LEASES * 8 + 64 };
+            if of == "g" { watcher.payload(watcher.part_entry(id, 0).part()) } else { at + lock::LEASES * 8 + 64 };
         Pair {
             name,
             stage: Stage { expect: stage.expect.with(may), image: stage.image },

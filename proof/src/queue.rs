@@ -109,7 +109,7 @@ pub fn queue_stage() -> Stage {
     Stage { expect: Expect::default(), image: sim.image() }
 }
 
-/// The same with somebody dead who had both items leased, and nobody has noticed.
+/// The channels of [`queue_stage`], and somebody dead who had both items leased, and nobody has noticed.
 pub fn orphaned_stage() -> Stage {
     let stage = queue_stage();
     let sim = enter(&stage);

@@ -191,7 +191,7 @@ impl Race {
         }
     }
 
-    /// The same race, one racer of which dies.
+    /// A race like this one, one racer of which dies.
     #[must_use]
     pub fn killing(mut self, who: usize, step: u64) -> Race {
         self.name = format!("{}, {who} dies at {step}", self.name);
@@ -351,7 +351,7 @@ pub fn explore(race: Race, bound: usize, most: u64) -> Searched {
     explore_watched(race, bound, most, Arc::new(|_| None))
 }
 
-/// The same, with a hook for each racer.
+/// Every schedule of a race as [`explore`] tries them, with a hook for each racer.
 pub fn explore_watched(race: Race, bound: usize, most: u64, watch: Arc<Watch>) -> Searched {
     let name = race.name.clone();
     try_explore(race, bound, most, watch).unwrap_or_else(|why| {
@@ -360,7 +360,7 @@ pub fn explore_watched(race: Race, bound: usize, most: u64, watch: Arc<Watch>) -
     })
 }
 
-/// The same. `Err`: what a schedule panicked with.
+/// Every schedule of a race as [`explore_watched`] tries them. `Err`: what one of them panicked with.
 pub fn try_explore(race: Race, bound: usize, most: u64, watch: Arc<Watch>) -> Result<Searched, Panic> {
     let race = Arc::new(race);
     let state = Arc::new(Search {

@@ -25,7 +25,7 @@ pub fn acting_stage() -> Stage {
     Stage { expect, image: sim.image() }
 }
 
-/// The same with nothing that locks, so that pages of names and lists may have nothing in them.
+/// Where acts of objects begin: `x` and `y` with nothing that locks, so that pages of names and lists may have nothing in them.
 pub fn object_stage() -> Stage {
     let sim = world();
     let parent = quiet(&sim, PARENT);
@@ -51,7 +51,7 @@ pub fn sharing_stage() -> Stage {
     Stage { expect: Expect::of(&parent, &["x", "z"]), image: sim.image() }
 }
 
-/// The same with the hold in a knot, and all four of the record free or taken.
+/// A part of `x` is shared, and its hold is in a knot; all four holds of its record are free, or taken.
 pub fn knotted_stage(full: bool) -> Stage {
     let sim = world();
     let parent = quiet(&sim, PARENT);
@@ -65,7 +65,7 @@ pub fn knotted_stage(full: bool) -> Stage {
     Stage { expect: Expect::of(&parent, &["x", "z"]), image: sim.image() }
 }
 
-/// The same, where somebody died in the middle of an act, and nobody has noticed.
+/// The stage of all acts, where somebody died in the middle of one, and nobody has noticed.
 pub fn stage_after_death(act: &Act, step: usize) -> Stage {
     let stage = acting_stage();
     let mut images = crate::sweep::deaths(&enter(&stage), 50, act.run);

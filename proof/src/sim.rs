@@ -166,7 +166,7 @@ impl Image {
         self.count
     }
 
-    /// The same for equal contents and locks; what differs else is of no consequence.
+    /// A number that is equal for equal contents and locks; what differs else is of no consequence.
     pub fn fingerprint(&self) -> u64 {
         let locks =
             self.locks.iter().map(|(o, p)| mix(u64::from(o.seat) << 32 | u64::from(o.incarnation), *p as u64 + 1));
@@ -277,12 +277,12 @@ impl Sim {
         Sim { image: Arc::new(Mutex::new(image)), process: 0, hook: Arc::new(Quiet), cells: None }
     }
 
-    /// The same segment, as seen by another process.
+    /// This segment as another process sees it.
     pub fn process(&self, process: usize, hook: Arc<dyn Hook>) -> Sim {
         Sim { image: self.image.clone(), process, hook, cells: self.cells.clone() }
     }
 
-    /// The same segment, some words of which live elsewhere.
+    /// This segment with some words that live elsewhere.
     pub fn with_cells(&self, cells: Arc<dyn Cells>) -> Sim {
         Sim { cells: Some(cells), ..self.clone() }
     }

@@ -82,10 +82,10 @@ fn body(tables: &Tables<Sim>, id: Id, len: u64, room: u64) -> [u64; 2] {
 fn sharing(actor: &Actor, from: &str, value: u64, whole: bool) -> faretra::Result<Option<Draft>> {
     let Some(source) = actor.pin_named(from)? else { return Ok(None) };
     let aliased = actor.kind(source)? == Kind::Alias;
-    let target = if aliased { actor.entry(source, 0).part() } else { source };
+    let target = if aliased { actor.part_entry(source, 0).part() } else { source };
     let parts: Vec<Id> = match whole {
         true => vec![target],
-        false => (0..actor.entries(target)).map(|i| actor.entry(target, i).part()).collect(),
+        false => (0..actor.part_count(target)).map(|i| actor.part_entry(target, i).part()).collect(),
     };
     let kind = if whole { Kind::Alias } else { Kind::Bytes };
     let draft = sheet(actor, kind, 300, value, parts.len() as u64).and_then(|draft| {
@@ -127,13 +127,13 @@ pub fn value(tables: &Tables<Sim>, id: Id) -> u64 {
     if kind.locks() {
         return locks::value(tables, id, kind);
     }
-    let parts = tables.entries(id);
+    let parts = tables.part_count(id);
     let words =
         |id, room| body(tables, id, tables.meta(id, meta::LEN), room).map(|at| tables.env.load(at, Ordering::Relaxed));
     let [first, last] = words(id, parts);
     assert_eq!(first, last, "{id} is torn");
     for i in 0..parts {
-        let entry = tables.entry(id, i);
+        let entry = tables.part_entry(id, i);
         let part = entry.part();
         if entry.is_held() {
             assert!(tables.holds(id, part), "H1: the pinned {id} does not hold {part}");

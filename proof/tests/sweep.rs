@@ -19,7 +19,7 @@ fn kill_at_every_step() {
     eprintln!("{total:6} points, no violation, no leaked byte");
 }
 
-/// The same, and the recoverer killed before each of its own steps.
+/// Every script, its victim killed before each step, and the recoverer killed before each of its own.
 #[test]
 fn kill_the_recoverer_at_every_step() {
     let (mut points, mut pairs) = (0, 0);

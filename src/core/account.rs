@@ -7,7 +7,7 @@ use crate::core::cell::Ring;
 use crate::core::geometry::{DIRTY, HEAD_WORDS, PAGE, SEAT_WORDS, Set, Zone, meta};
 use crate::core::mem::Load;
 use crate::core::sys::Sys;
-use crate::core::tables::{Entry, Tables};
+use crate::core::tables::{PartEntry, Tables};
 use crate::core::word::{Id, Life, Owner, State};
 use crate::error::HolderBytes;
 
@@ -162,11 +162,11 @@ impl<E: Load + Sys> Tables<E> {
 
     fn sum_parts(&self, id: Id, depth: u32, which: Parts, of: &dyn Fn(Id) -> u64) -> u64 {
         // Only what says itself that it is a part: damage must not send us round in circles.
-        let is_part = |entry: &Entry| match entry.is_held() {
+        let is_part = |entry: &PartEntry| match entry.is_held() {
             true => which == Parts::SharedToo && self.holds(id, entry.part()),
             false => self.life(entry.part(), Acquire) == Life::part(id),
         };
-        let parts = self.glimpse_parts(id).into_iter().filter(is_part).map(Entry::part);
+        let parts = self.glimpse_parts(id).into_iter().filter(is_part).map(PartEntry::part);
         let with_own = |part| of(part) + if depth > 1 { self.sum_parts(part, depth - 1, which, of) } else { 0 };
         parts.map(with_own).sum()
     }
@@ -184,7 +184,7 @@ impl<E: Load + Sys> Tables<E> {
         for cell in (0..ring.cells).map(|cell| ring.cell(cell)) {
             let place = self.place(cell);
             let Some(id) = place.object().and_then(|id| self.object(id).ok()) else { continue };
-            let parts = self.glimpse_parts(id).into_iter().map(Entry::part);
+            let parts = self.glimpse_parts(id).into_iter().map(PartEntry::part);
             let bytes = |id: Id| (id, self.meta(id, meta::LEN).min(self.slot(id).0.size()));
             let of_item: Vec<_> = parts.chain([id]).map(bytes).collect();
             if self.place(cell) == place {

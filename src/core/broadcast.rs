@@ -117,7 +117,7 @@ impl<E: Env> Core<E> {
                 true
             });
             if appended {
-                self.ring(ring.bell(End::Receive));
+                self.ring_bell(ring.bell(End::Receive));
                 return Ok(Outcome::Done(()));
             }
         }
@@ -130,7 +130,7 @@ impl<E: Env> Core<E> {
             let cell = self.place(off);
             match ring.ahead(cell, position) {
                 1 => {}
-                2.. => return Ok(Found::Gone(self.held(ring).start.max(position.saturating_add(1)))),
+                2.. => return Ok(Found::Gone(self.positions_kept(ring).start.max(position.saturating_add(1)))),
                 _ => return Ok(Found::Nothing),
             }
             let Some(id) = cell.object() else {
@@ -155,7 +155,7 @@ impl<E: Env> Core<E> {
         let Some(lease) = self.try_lease(self.subscribers(ring))? else { return Ok(None) };
         // Shown first, so that producers who wait see it; what they did before that is not waited for.
         self.show_position(ring, lease, 0);
-        let held = self.held(ring);
+        let held = self.positions_kept(ring);
         let position = from(held.start, held.end);
         self.show_position(ring, lease, position);
         Ok(Some((lease, position)))
@@ -164,7 +164,7 @@ impl<E: Env> Core<E> {
     /// Says what a subscriber reads next.
     pub fn show_position(&self, ring: Ring, lease: Lease, position: u64) {
         self.env.store(self.position_word(ring, lease.off), position, SeqCst);
-        self.ring(ring.bell(End::Send));
+        self.ring_bell(ring.bell(End::Send));
     }
 
     /// A draft of the end of a feed.

@@ -322,7 +322,7 @@ impl<E: Load> Tables<E> {
     }
 
     /// The positions of what a feed holds, of one moment. The first is the oldest that a subscriber may begin at.
-    pub fn held(&self, ring: Ring) -> Range<u64> {
+    pub fn positions_kept(&self, ring: Ring) -> Range<u64> {
         // The end takes no item's place.
         let end = self.items_end(ring);
         end.saturating_sub(ring.capacity())..end

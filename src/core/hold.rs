@@ -44,7 +44,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use crate::core::geometry::{Set, meta};
 use crate::core::part::{Halves, KNOT, KNOTS, swap};
 use crate::core::seat::{Core, Env};
-use crate::core::tables::{Entry, Kind};
+use crate::core::tables::{Kind, PartEntry};
 use crate::core::word::{Id, Life};
 use crate::core::zone::Draft;
 use crate::error::{Error, Result};
@@ -60,7 +60,7 @@ impl<E: Env> Core<E> {
         if word == Life::FREE || self.slot(part).0.set == Set::Shared {
             return Err(Error::damaged(format!("{part}, which is {word:?}, cannot be shared")));
         }
-        self.list_part(parent, index, Entry::held(part))?;
+        self.list_part(parent, index, PartEntry::held(part))?;
         self.take_hold(parent.id, part)?;
         self.env.fetch_add(self.geo.meta(part, meta::HOLD_TURN), 1, SeqCst);
         Ok(())

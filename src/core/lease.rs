@@ -201,7 +201,7 @@ impl<E: Env> Core<E> {
     #[inline]
     fn end_lease(&self, lease: Lease, next: Life) -> bool {
         let ended = self.env.cas(lease.off, Life::leased(lease.ticket).0, next.0, SeqCst);
-        ended.is_ok() && self.ring(lease.bell)
+        ended.is_ok() && self.ring_bell(lease.bell)
     }
 
     /// Uses a permit up: it is nobody's, until [`Core::add_permit`].
@@ -216,7 +216,7 @@ impl<E: Env> Core<E> {
             if self.env.load(off, Acquire) == Life::LOOSE.0
                 && self.env.cas(off, Life::LOOSE.0, Life::FREE.0, SeqCst).is_ok()
             {
-                self.ring(leases.bell);
+                self.ring_bell(leases.bell);
                 return true;
             }
         }
@@ -238,7 +238,7 @@ impl<E: Env> Core<E> {
             }
         }
         if back != 0 {
-            self.ring(leases.bell);
+            self.ring_bell(leases.bell);
         }
         back
     }

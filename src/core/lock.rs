@@ -63,7 +63,7 @@ use crate::core::seat::{Core, Env};
 use crate::core::tables::{Kind, Tables};
 use crate::core::word::{Id, Life, State};
 use crate::core::zone::Draft;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, all_within};
 
 /// Leases of one partition: its writer's, then its readers'.
 pub const PARTITION: u64 = 8;
@@ -316,7 +316,7 @@ impl<E: Env> Core<E> {
             let busy = self.count_leases(readers, |state| matches!(state, State::Leased(_)));
             Ok((busy == 0).then_some(()))
         };
-        match self.wait_for_lessees(readers, left, none) {
+        match all_within(self.wait_for_lessees(readers, left, none), timeout) {
             Ok(()) => Ok(lease),
             Err(e) => {
                 if lease.recovered {
@@ -352,7 +352,7 @@ impl<E: Env> Core<E> {
     /// Sets an event, and lets those go on who wait for it.
     pub fn set_event(&self, id: Id) {
         self.env.store(self.lock_word(id, lock::STATE), 1, SeqCst);
-        self.ring(self.lock_word(id, lock::BELL));
+        self.ring_bell(self.lock_word(id, lock::BELL));
     }
 
     /// Whether an event is set.

@@ -132,7 +132,7 @@ impl<E: Env> Core<E> {
                 _ => Ok(()),
             };
             if matches!(put, Ok(Some(_))) {
-                self.ring(self.name_bell(found));
+                self.ring_bell(self.name_bell(found));
             }
             self.unpin(found);
             // Without memory for the new list the dead name would be met for ever.
@@ -205,7 +205,7 @@ impl<E: Env> Core<E> {
             Ok(Some(turn)) => {
                 // The name's own home; if it was removed meanwhile, its place is dead and the put meets that.
                 self.turn_life(new.id, new.life(), Life::home(Turn { container: bucket, turn }));
-                self.ring(header::NAME_BELL);
+                self.ring_bell(header::NAME_BELL);
                 Ok(Some(new.id))
             }
             other => {
@@ -248,7 +248,7 @@ impl<E: Env> Core<E> {
         };
         let removed = self.putting(|| {
             let removed = self.remove_at(found, Removes::Anything);
-            self.ring(self.name_bell(found));
+            self.ring_bell(self.name_bell(found));
             // If that fails for want of memory, the dead name is dropped by whoever meets it, or by a later recovery.
             let _ = self.drop_name(self.bucket_of(name), found);
             removed

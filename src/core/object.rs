@@ -57,7 +57,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use crate::core::geometry::meta;
 use crate::core::mem::Load;
 use crate::core::seat::{Core, Env};
-use crate::core::tables::{Entry, Kind, Tables};
+use crate::core::tables::{Kind, PartEntry, Tables};
 use crate::core::word::{Id, Life, Place, State, Turn};
 use crate::core::zone::Draft;
 use crate::error::{Error, Result};
@@ -144,7 +144,7 @@ impl<E: Env> Core<E> {
 
     /// O3: makes one draft a part of another. Both are ours; `index` counts up from 0.
     pub fn adopt_part(&self, parent: Draft, index: u64, part: Draft) -> Result<()> {
-        self.list_part(parent, index, Entry::own(part.id))?;
+        self.list_part(parent, index, PartEntry::own(part.id))?;
         self.turn_life(part.id, part.life(), Life::part(parent.id));
         Ok(())
     }
@@ -236,8 +236,8 @@ impl<E: Env> Core<E> {
                 break;
             }
         }
-        for index in 0..self.entries(id) {
-            let entry = self.entry(id, index);
+        for index in 0..self.part_count(id) {
+            let entry = self.part_entry(id, index);
             let Ok(part) = self.object(entry.part()) else {
                 continue;
             };

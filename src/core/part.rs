@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::{Release, SeqCst};
 use crate::core::geometry::{Set, meta};
 use crate::core::mem::Load;
 use crate::core::seat::{Core, Env};
-use crate::core::tables::{Entry, Kind, Tables};
+use crate::core::tables::{Kind, PartEntry, Tables};
 use crate::core::word::{Id, Life, Place, Turn};
 use crate::core::zone::Draft;
 use crate::error::{Error, Result};
@@ -108,7 +108,7 @@ impl<E: Load> Tables<E> {
 
 impl<E: Env> Core<E> {
     /// O3: writes an entry of our draft.
-    pub(crate) fn list_part(&self, parent: Draft, index: u64, entry: Entry) -> Result<()> {
+    pub(crate) fn list_part(&self, parent: Draft, index: u64, entry: PartEntry) -> Result<()> {
         if index >= MAX_PARTS {
             return Err(Error::TooLarge {
                 what: "parts of one object",

@@ -311,7 +311,7 @@ impl<E: Env> Core<E> {
                 }
                 // The sender may have died before the receivers were told.
                 if let Ok(ring) = self.ring_of(at.container) {
-                    self.ring(ring.bell(End::Receive));
+                    self.ring_bell(ring.bell(End::Receive));
                 }
             }
             return Ok(Some(()));

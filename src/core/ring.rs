@@ -120,7 +120,7 @@ impl<E: Env> Core<E> {
                     }
                     self.turn_life(item.id, item.life(), Life::home(at));
                     self.advance(ring, ring::TAIL, tail);
-                    self.ring(ring.bell(End::Receive));
+                    self.ring_bell(ring.bell(End::Receive));
                     return Ok(Outcome::Done(()));
                 }
                 1.. => self.advance(ring, ring::TAIL, tail),
@@ -217,7 +217,7 @@ impl<E: Env> Core<E> {
             self.clean(off, cell);
             self.advance(ring, ring::HEAD, head);
             if taken {
-                self.ring(ring.bell(End::Send));
+                self.ring_bell(ring.bell(End::Send));
                 return Ok(Outcome::Done(Taken { id, ticket, attempts: 0 }));
             }
         }
@@ -260,10 +260,10 @@ impl<E: Env> Core<E> {
 
     /// A lease is over. A sender may wait for its memory; receivers at a channel that ends, for the last one.
     pub fn tell_of_end(&self, ring: Ring) {
-        self.ring(ring.bell(End::Send));
+        self.ring_bell(ring.bell(End::Send));
         let receivers = ring.bell(End::Receive);
         if self.is_awaited(receivers) && (self.is_closed(ring) || self.is_deserted(ring, End::Send)) {
-            self.ring(receivers);
+            self.ring_bell(receivers);
         }
     }
 
@@ -276,7 +276,7 @@ impl<E: Env> Core<E> {
 
     pub(super) fn count_return(&self, ring: Ring) {
         self.env.fetch_add(ring.word(ring::RETURNED), 1, SeqCst);
-        self.ring(ring.bell(End::Receive));
+        self.ring_bell(ring.bell(End::Receive));
     }
 
     /// A lease becomes a draft, to be sent elsewhere; if its owner dies before it is, it goes back to `ring`.
@@ -299,8 +299,8 @@ impl<E: Env> Core<E> {
     /// Nothing more is sent. `false`: it was closed already.
     pub fn close_ring(&self, ring: Ring) -> bool {
         let closed = self.env.cas(ring.word(ring::CLOSED), 0, 1, SeqCst).is_ok();
-        self.ring(ring.bell(End::Receive));
-        self.ring(ring.bell(End::Send));
+        self.ring_bell(ring.bell(End::Receive));
+        self.ring_bell(ring.bell(End::Send));
         closed
     }
 
@@ -332,6 +332,6 @@ impl<E: Env> Core<E> {
         let before = self.env.fetch_add(off, u64::MAX, SeqCst);
         debug_assert!(before as u32 != 0, "left more often than joined");
         let other = if end == End::Send { End::Receive } else { End::Send };
-        self.ring(ring.bell(other));
+        self.ring_bell(ring.bell(other));
     }
 }

@@ -130,19 +130,19 @@ impl std::fmt::Display for Kind {
 
 /// An entry of an object's payload: a part that it owns or holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Entry(pub u64);
+pub struct PartEntry(pub u64);
 
 const HELD: u64 = 1 << 32;
 
-impl Entry {
+impl PartEntry {
     /// A part whose word names this object.
-    pub fn own(part: Id) -> Entry {
-        Entry(u64::from(part.0))
+    pub fn own(part: Id) -> PartEntry {
+        PartEntry(u64::from(part.0))
     }
 
     /// A part that is shared: one of its hold words names this object.
-    pub fn held(part: Id) -> Entry {
-        Entry(HELD | u64::from(part.0))
+    pub fn held(part: Id) -> PartEntry {
+        PartEntry(HELD | u64::from(part.0))
     }
 
     pub fn part(self) -> Id {
@@ -226,15 +226,15 @@ impl<E: Load> Tables<E> {
 
     /// How many entries (parts) an object has: never more than its slot has room for.
     #[inline]
-    pub fn entries(&self, id: Id) -> u64 {
+    pub fn part_count(&self, id: Id) -> u64 {
         let (zone, _) = self.slot(id);
         (self.meta(id, meta::KIND) >> 32).min(zone.size() / 8)
     }
 
-    /// An entry; the index is below [`Tables::entries`].
+    /// An entry; the index is below [`Tables::part_count`].
     #[inline]
-    pub fn entry(&self, id: Id, index: u64) -> Entry {
-        Entry(self.env.load(self.payload(id) + index * 8, Acquire))
+    pub fn part_entry(&self, id: Id, index: u64) -> PartEntry {
+        PartEntry(self.env.load(self.payload(id) + index * 8, Acquire))
     }
 
     /// Where the place of a container lies. `None`: the id is no container.
@@ -294,9 +294,9 @@ impl<E: Load> Tables<E> {
 
 impl<E: Load + Sys> Tables<E> {
     /// The parts of an object that may be freed meanwhile: a look, to be believed only if it fits.
-    pub fn glimpse_parts(&self, id: Id) -> Vec<Entry> {
-        let entry = |i| Entry(self.env.peek(self.payload(id) + i * 8));
-        (0..self.entries(id)).map(entry).filter(|entry| self.object(entry.part()).is_ok()).collect()
+    pub fn glimpse_parts(&self, id: Id) -> Vec<PartEntry> {
+        let entry = |i| PartEntry(self.env.peek(self.payload(id) + i * 8));
+        (0..self.part_count(id)).map(entry).filter(|entry| self.object(entry.part()).is_ok()).collect()
     }
 
     /// What to say when `asked` more bytes cannot be had. The arena adds who holds how much.

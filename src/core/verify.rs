@@ -17,7 +17,7 @@ use crate::core::cell::RING;
 use crate::core::geometry::{META_WORDS, PAGE, Set, meta};
 use crate::core::mem::Load;
 use crate::core::sys::Sys;
-use crate::core::tables::{Entry, Kind, Tables};
+use crate::core::tables::{Kind, PartEntry, Tables};
 use crate::core::word::{Id, Life, Owner, SeatState, State};
 use crate::error::{Error, Result};
 
@@ -25,7 +25,17 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Violation {
-    /// The rule's name in ARCHITECTURE.md: `V1` to `V7`, `word`, or `value` for what cannot be read.
+    /// The rule's name:
+    ///
+    /// * `V1`: what a place (a name, a cell of a channel or feed) names is at home there, or on its way to it.
+    /// * `V2`: what is at home somewhere is named there.
+    /// * `V3`: a part's parent lists it, and names it as the part's word says.
+    /// * `V4`: what nothing names is pinned, or held by another object.
+    /// * `V5`: nothing is kept for a process that is dead.
+    /// * `V6`: the bytes in memory are those that the arena's words tell of.
+    /// * `V7`: who lists a shared part holds it, and the other way round.
+    /// * `word`: a word has a value that no operation writes.
+    /// * `value`: an object cannot be read ([`Arena::verify_deep`](crate::Arena::verify_deep)).
     pub rule: &'static str,
     /// What was found.
     pub what: String,
@@ -111,7 +121,7 @@ impl<E: Load + Sys> Tables<E> {
         }
         let objects = || self.geo.zones.iter().flat_map(|z| (0..self.used(z)).map(|slot| z.id(slot)));
         let parents = objects().filter(|id| self.life(*id, Acquire) != Life::FREE);
-        let listed: HashSet<(Id, Entry)> =
+        let listed: HashSet<(Id, PartEntry)> =
             parents.flat_map(|id| self.glimpse_parts(id).into_iter().map(move |entry| (id, entry))).collect();
         let mut unsure = 0;
         let mut bytes = 0;
@@ -181,7 +191,7 @@ impl<E: Load + Sys> Tables<E> {
         }
     }
 
-    fn verify_object(&self, id: Id, word: Life, listed: &HashSet<(Id, Entry)>) -> Result<(), Violation> {
+    fn verify_object(&self, id: Id, word: Life, listed: &HashSet<(Id, PartEntry)>) -> Result<(), Violation> {
         let damaged = |e: Error| Violation::new("word", e.to_string());
         let Some(state) = word.state() else {
             return Err(Violation::new("word", format!("{id} has the impossible word {:#x}", word.0)));
@@ -196,7 +206,7 @@ impl<E: Load + Sys> Tables<E> {
                 if self.life(parent, SeqCst) == Life::FREE {
                     return Err(Violation::new("V3", format!("{id} is a part of {parent}, which is free")));
                 }
-                if !listed.contains(&(parent, Entry::own(id))) {
+                if !listed.contains(&(parent, PartEntry::own(id))) {
                     return Err(Violation::new("V3", format!("{id} is a part of {parent}, which does not list it")));
                 }
             }
@@ -214,10 +224,10 @@ impl<E: Load + Sys> Tables<E> {
         if matches!(state, State::Home(_) | State::Part(_)) {
             self.kind(id).map_err(damaged)?;
             let parts = self.glimpse_parts(id);
-            if parts.len() as u64 != self.entries(id) {
+            if parts.len() as u64 != self.part_count(id) {
                 return Err(Violation::new(
                     "word",
-                    format!("{id} lists {} parts, not all of which are objects", self.entries(id)),
+                    format!("{id} lists {} parts, not all of which are objects", self.part_count(id)),
                 ));
             }
             for entry in parts {
@@ -238,7 +248,7 @@ impl<E: Load + Sys> Tables<E> {
         }
         if state != State::Free && self.slot(id).0.set == Set::Payload {
             for holder in self.holders(id) {
-                if !listed.contains(&(holder, Entry::held(id))) {
+                if !listed.contains(&(holder, PartEntry::held(id))) {
                     return Err(Violation::new("V7", format!("{id} is held by {holder}, which does not list it")));
                 }
             }

@@ -57,7 +57,7 @@ impl<E: Load> Tables<E> {
 impl<E: Mem + Sys> Tables<E> {
     /// Wakes everyone who waits on a bell, and says whether there was anyone. Cheap when nobody does.
     #[inline]
-    pub fn ring(&self, bell: u64) -> bool {
+    pub fn ring_bell(&self, bell: u64) -> bool {
         let mut now = Bell(self.env.load(bell, SeqCst));
         while let Some(rung) = now.ring() {
             match self.env.cas(bell, now.0, rung.0, SeqCst) {

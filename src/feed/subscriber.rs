@@ -108,7 +108,7 @@ impl Arena {
     pub fn snapshot(&self, name: &str) -> Result<Table> {
         let port = self.feed_port(name)?;
         let core = port.core()?;
-        let mut held = core.held(port.ring);
+        let mut held = core.positions_kept(port.ring);
         let mut batches: Vec<Batch> = vec![];
         while let Some(position) = held.next() {
             match core.pin_position(port.ring, position)? {
@@ -116,7 +116,7 @@ impl Arena {
                 Found::Gone(_) => {
                     // What was read is older than what is missing: begin anew, with what is there by now.
                     batches.clear();
-                    let now = core.held(port.ring);
+                    let now = core.positions_kept(port.ring);
                     held = now.start.max(position + 1)..now.end;
                 }
                 Found::End | Found::Nothing => break,

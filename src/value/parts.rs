@@ -13,14 +13,14 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 
 use crate::core::name;
-use crate::core::tables::Entry;
+use crate::core::tables::PartEntry;
 use crate::error::{Error, Result};
 use crate::value::batch::Layout;
 use crate::value::plan::{Locate, Plan};
 
 /// Bytes of the list of so many parts, padded so that the body behind it is 64-aligned.
 pub(crate) fn list_bytes(parts: u64) -> u64 {
-    (parts * size_of::<Entry>() as u64).next_multiple_of(64)
+    (parts * size_of::<PartEntry>() as u64).next_multiple_of(64)
 }
 
 /// The body of an object of so many parts, or `None` if the object is shorter than the list of its parts.

@@ -26,7 +26,7 @@ use crate::core::geometry::{Set, meta};
 use crate::core::ring::Outcome;
 use crate::core::seat::Core;
 use crate::core::segment::Posix;
-use crate::core::tables::{Entry, Kind};
+use crate::core::tables::{Kind, PartEntry};
 use crate::core::word::Id;
 use crate::core::zone::Draft;
 use crate::error::{Error, Result};
@@ -206,18 +206,18 @@ impl Pin {
     #[inline]
     pub fn part(&self, parent: Id, index: u64) -> Result<Id> {
         let core = self.at.core()?;
-        let entries = core.entries(parent);
+        let entries = core.part_count(parent);
         if index >= entries {
             return Err(Error::damaged(format!("{parent} has {entries} parts, not {}", index + 1)));
         }
-        core.object(core.entry(parent, index).part())
+        core.object(core.part_entry(parent, index).part())
     }
 
     /// Where each part of the pinned object lies in the data region.
     pub fn part_extents(&self, parent: Id) -> Result<Vec<Extent>> {
         let core = self.at.core()?;
         let extent = |index| {
-            let part = core.object(core.entry(parent, index).part())?;
+            let part = core.object(core.part_entry(parent, index).part())?;
             let (zone, slot) = core.slot(part);
             let len = core.meta(part, meta::LEN);
             if zone.set != Set::Payload || len > zone.size() {
@@ -225,7 +225,7 @@ impl Pin {
             }
             Ok(Extent { offset: zone.offset(slot) - core.geo.data, len })
         };
-        (0..core.entries(parent)).map(extent).collect()
+        (0..core.part_count(parent)).map(extent).collect()
     }
 
     /// The bytes of the pinned object or of a part of it.
@@ -381,7 +381,7 @@ impl Sheet {
 
     /// A draft that stands for an object that is kept meanwhile, and has no payload of its own.
     pub fn alias(at: &Arc<Attachment>, target: Id, kind: Kind) -> Result<Sheet> {
-        let mut sheet = Sheet::new(at, Kind::Alias, size_of::<Entry>() as u64)?;
+        let mut sheet = Sheet::new(at, Kind::Alias, size_of::<PartEntry>() as u64)?;
         at.core()?.set_alias_kind(sheet.draft().id, kind);
         sheet.hold(target)?;
         Ok(sheet)
@@ -460,7 +460,7 @@ impl Stretch {
 pub fn bytes_below(core: &Core<Posix>, id: Id, depth: u32) -> u64 {
     let mut bytes = core.meta(id, meta::LEN);
     if depth > 0 {
-        let parts = (0..core.entries(id)).filter_map(|i| core.object(core.entry(id, i).part()).ok());
+        let parts = (0..core.part_count(id)).filter_map(|i| core.object(core.part_entry(id, i).part()).ok());
         bytes += parts.map(|part| bytes_below(core, part, depth - 1)).sum::<u64>();
     }
     bytes

@@ -418,7 +418,8 @@ fn refused_values_go_through_question_marks() {
         Ok(sender.send(String::from("late"))?)
     }
     fn borrowed(t: &TestArena) -> faretra::Result<()> {
-        Ok(t.arena.writer()?.sender("c", 1)?.send(&batch(1, 1))?)
+        let batch = batch(1, 1);
+        Ok(t.arena.writer()?.sender("c", 1)?.send(&batch)?)
     }
     let t = TestArena::new(64 * MIB);
     let late = owned(&t).expect_err("closed");

@@ -209,7 +209,7 @@ fn tests_say_what_they_show() {
 #[test]
 fn documentation_stands_alone() {
     let mut wrong = String::new();
-    for file in ["src", "cli", "tests"].into_iter().flat_map(rust_files) {
+    for file in ["src", "cli", "proof", "tests"].into_iter().flat_map(rust_files) {
         let text = read(&file);
         let mut before = "";
         for (i, line) in text.lines().map(str::trim_start).enumerate() {
@@ -526,7 +526,7 @@ fn line_of(code: &str, at: usize) -> usize {
 }
 
 /// The module of a file below `src/`: the first component of its path below its storey.
-pub(super) fn module(file: &Path) -> String {
+fn module(file: &Path) -> String {
     let below = file.strip_prefix(root().join("src")).unwrap();
     let is_storey = |part: &Component<'_>| STOREYS.iter().any(|(folder, _)| part.as_os_str() == *folder);
     let first = below.components().find(|part| !is_storey(part)).unwrap();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::tidy::{blank, module, read, root, rust_files};
+use crate::tidy::{blank, read, root, rust_files};
 
 const HEADING: &str = "## Four walks through the house";
 
@@ -66,7 +66,7 @@ fn chain(line: &str) -> Vec<String> {
 
 /// Files in folders by their own names: `channel/sender.rs` is sender.
 fn name(file: &Path) -> String {
-    module(file)
+    file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// Whether a function of a file calls a function of another.

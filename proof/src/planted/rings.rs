@@ -1,6 +1,6 @@
 //! Planted bugs of channels and feeds.
 
-use super::{Bug, CHANNELS, FEEDS, KILL, RECOVERY, WEAK_RINGS};
+use super::bug::{Bug, CHANNELS, FEEDS, KILL, RECOVERY, WEAK_RINGS};
 
 /// All of them.
 pub const BUGS: &[Bug] = &[
@@ -122,7 +122,7 @@ pub const BUGS: &[Bug] = &[
         what: "a subscriber that missed something goes on behind the oldest",
         breaks: "F2",
         file: "core/broadcast.rs",
-        edits: &[("self.held(ring).start.max(", "(self.held(ring).start + 1).max(")],
+        edits: &[("self.positions_kept(ring).start.max(", "(self.positions_kept(ring).start + 1).max(")],
         test: FEEDS,
     },
     Bug {
@@ -194,7 +194,7 @@ pub const BUGS: &[Bug] = &[
         breaks: "B2",
         file: "core/ring.rs",
         edits: &[(
-            "self.advance(ring, ring::TAIL, tail); self.ring(ring.bell(End::Receive));",
+            "self.advance(ring, ring::TAIL, tail); self.ring_bell(ring.bell(End::Receive));",
             "self.advance(ring, ring::TAIL, tail);",
         )],
         test: WEAK_RINGS,
