@@ -9,8 +9,9 @@ use crate::error::Result;
 use crate::held::Held;
 use crate::kind::Kind;
 use crate::value::array::ArrayDraftLayout;
-use crate::value::draft::{Bits, DraftLayout, DraftMemory, Text};
+use crate::value::draft::{DraftLayout, DraftMemory};
 use crate::value::element::Element;
+use crate::value::lent::{Bits, Text};
 use crate::value::parts::list_bytes;
 use crate::value::view::{Attachment, Sheet};
 

@@ -73,9 +73,10 @@ mod writer;
 
 pub use crate::core::recover::Recovered;
 pub use crate::core::verify::Violation;
-pub use crate::value::array::{Array, ArrayInfo, Order};
-pub use crate::value::draft::{Bits, Text};
+pub use crate::value::array::Array;
 pub use crate::value::element::{Element, ElementType};
+pub use crate::value::info::{ArrayInfo, Order};
+pub use crate::value::lent::{Bits, Text};
 pub use crate::value::schema::MAX_DEPTH;
 pub use arena::{Arena, GIB, KIB, MIB, Options};
 pub use channel::{ForwardError, Lease, Receiver, RecvError, SendError, Sender};

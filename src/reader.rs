@@ -20,11 +20,12 @@ use crate::core::verify::Violation;
 use crate::core::word::{Id, State};
 use crate::error::{Error, Missing, Result};
 use crate::kind::Kind;
-use crate::value::array::{Array, ArrayInfo};
+use crate::value::array::Array;
 use crate::value::batch::{Layout, Region};
 use crate::value::check::{Ask, Key, Trust, Values};
 use crate::value::element::Element;
 use crate::value::extent::Extent;
+use crate::value::info::ArrayInfo;
 use crate::value::parts::{self, MemberNames};
 use crate::value::view::{Attachment, Pin, bytes_below};
 

@@ -30,9 +30,9 @@ use crate::core::tables::{Kind, PartEntry};
 use crate::core::word::Id;
 use crate::core::zone::Draft;
 use crate::error::{Error, Result};
-use crate::value::array::ArrayInfo;
 use crate::value::check::{Known, Values};
 use crate::value::extent::{Addresses, Extent, Located};
+use crate::value::info::ArrayInfo;
 
 /// This process's attachment to an arena: left when the last handle, pin and draft are gone.
 pub struct Attachment {

@@ -25,7 +25,7 @@ const LAYERS: &[&[&str]] = &[
     &["verify", "recover"],
     &["lock", "end"],
     &["extent", "element", "shape", "layout", "piece", "check", "unchecked"],
-    &["schema", "message", "skeleton", "array"],
+    &["schema", "message", "skeleton", "info", "array", "lent"],
     &["plan", "batch", "draft", "parts", "view"],
     &["kind", "held", "reader", "drafted", "input", "writer", "report", "arena"],
 ];
