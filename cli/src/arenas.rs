@@ -25,6 +25,9 @@ pub fn create(cli: &Cli, args: &Create) -> Result<()> {
     if let Some(writers) = args.writers {
         options = options.writers(writers);
     }
+    if let Some(participants) = args.participants {
+        options = options.participants(participants);
+    }
     if let Some(mode) = args.mode {
         options = options.mode(mode);
     }

@@ -129,6 +129,9 @@ pub struct Create {
     /// How many may write at the same time
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub writers: Option<u32>,
+    /// How many processes may have it open at the same time, 1 to 4095 (default 255)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4095))]
+    pub participants: Option<u32>,
     /// Who may open it: 0600 (you alone), 0660 (your group)
     #[arg(long, value_parser = size::parse_mode, value_name = "MODE")]
     pub mode: Option<u32>,

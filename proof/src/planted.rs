@@ -590,4 +590,14 @@ const BUGS: &[Bug] = &[
         edits: &[("if self.env.has_name() { ArenaLife::OPEN } else { ArenaLife::GONE }", "ArenaLife::OPEN")],
         test: ("ends", "kill_at_every_step"),
     },
+    Bug {
+        what: "an owner is told by the low byte of its seat",
+        breaks: "L3",
+        file: "core/word.rs",
+        edits: &[(
+            "Owner { seat: (self.0 >> 49) as u16 % SEATS as u16,",
+            "Owner { seat: u16::from((self.0 >> 49) as u8),",
+        )],
+        test: ("it", "limits::more_participants_than_fit_a_byte"),
+    },
 ];

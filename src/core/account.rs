@@ -114,7 +114,7 @@ impl<E: Load + Sys> Tables<E> {
                 for (seat, state) in &seats {
                     let pins = self.pins_of(*seat, page, id);
                     if pins != 0 && zone.set == Set::Payload {
-                        let owner = Owner { seat: *seat as u8, incarnation: state.incarnation() };
+                        let owner = Owner { seat: *seat as u16, incarnation: state.incarnation() };
                         let kept = all.entry(owner).or_default();
                         kept.pins += pins;
                         kept.pinned_bytes += bytes(Parts::SharedToo);

@@ -266,7 +266,7 @@ impl<E: Load> Tables<E> {
     fn is_present(&self, ring: Ring, end: End, seat: u64) -> Option<Owner> {
         let word = self.env.load(ring.presence(end, seat), SeqCst);
         let state = self.seat(seat);
-        let owner = Owner { seat: seat as u8, incarnation: (word >> 32) as u32 };
+        let owner = Owner { seat: seat as u16, incarnation: (word >> 32) as u32 };
         let is = word as u32 != 0 && state.may_pin() && state.incarnation() == owner.incarnation;
         is.then_some(owner)
     }

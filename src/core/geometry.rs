@@ -16,7 +16,7 @@
 //! slot's offset is arithmetic. *Shared* zones hold what changes in place (names' texts, directory
 //! lists, locks, values, rings, knots); *payload* zones hold what never changes once published.
 
-use crate::core::word::Id;
+use crate::core::word::{Id, SEATS};
 use crate::error::{Error, Result};
 
 pub const PAGE: u64 = 4096;
@@ -46,10 +46,10 @@ const MIN_CAPACITY: u64 = 1 << 16;
 
 impl Params {
     /// The layout of arenas for use; tests make smaller ones.
-    pub fn standard(capacity: u64, permits: u64) -> Params {
+    pub fn standard(capacity: u64, seats: u64, permits: u64) -> Params {
         Params {
             capacity: capacity.next_power_of_two().max(MIN_CAPACITY),
-            seats: 256,
+            seats,
             permits,
             buckets: 1 << 14,
             max_slots: 1 << 22,
@@ -285,7 +285,7 @@ impl Geometry {
         power("buckets", p.buckets, 1, u64::from(Id::FIRST))?;
         power("slots of a zone", p.max_slots, 2, 1 << 22)?;
         power("address space of a shared zone", p.shared, PAGE, 1 << 34)?;
-        count("seats", p.seats, 256)?;
+        count("seats", p.seats, SEATS)?;
         count("writers", p.permits, 1024)?;
         if !(BOTTOM..=26).contains(&p.shared_top) {
             return Err(Error::invalid(format!("shared zones end at 2^8 to 2^26, not 2^{}", p.shared_top)));
@@ -518,8 +518,12 @@ mod tests {
     /// No two things overlap, ids and offsets go back and forth, for tiny and huge arenas.
     #[test]
     fn the_layout_has_no_overlaps() {
-        for p in [small(), Params::standard(1, 1), Params::standard(1 << 36, 64), Params::standard(MAX_CAPACITY, 1024)]
-        {
+        for p in [
+            small(),
+            Params::standard(1, 2, 1),
+            Params::standard(1 << 36, 256, 64),
+            Params::standard(MAX_CAPACITY, SEATS, 1024),
+        ] {
             let g = Geometry::new(p).expect("valid");
             let regions = [
                 g.seat_words,
@@ -575,7 +579,7 @@ mod tests {
             Params { capacity: 3 << 20, ..small() },
             Params { capacity: MAX_CAPACITY * 2, ..small() },
             Params { seats: 0, ..small() },
-            Params { seats: 257, ..small() },
+            Params { seats: SEATS + 1, ..small() },
             Params { permits: 1025, ..small() },
             Params { buckets: 1 << 17, ..small() },
             Params { shared_top: 64, ..small() },

@@ -151,7 +151,7 @@ impl<E: Load> Tables<E> {
                 .flat_map(|w| self.env.load(self.geo.seat_info(seat, info::COMMAND + w), Relaxed).to_le_bytes())
                 .take_while(|b| *b != 0)
                 .collect();
-            let owner = Owner { seat: seat as u8, incarnation: word.incarnation() };
+            let owner = Owner { seat: seat as u16, incarnation: word.incarnation() };
             all.push(Occupant {
                 owner,
                 state,
@@ -200,7 +200,7 @@ impl<E: Env> Core<E> {
             if !core.turn_seat(seat, word, claim) {
                 continue;
             }
-            let me = Owner { seat: seat as u8, incarnation: claim.incarnation() };
+            let me = Owner { seat: seat as u16, incarnation: claim.incarnation() };
             // The byte is nobody else's (R1); if it is locked all the same, leave the claim to be buried.
             if !core.env.lock(me) {
                 continue;
@@ -397,7 +397,7 @@ impl<E: Env> Core<E> {
         let mut dead = vec![];
         for seat in 0..self.seats_used() {
             let word = self.seat(seat);
-            let owner = Owner { seat: seat as u8, incarnation: word.incarnation() };
+            let owner = Owner { seat: seat as u16, incarnation: word.incarnation() };
             if word.state() == Some(SeatState::Dead) {
                 dead.push(owner);
             } else if owner != self.me

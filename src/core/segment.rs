@@ -38,7 +38,7 @@ use crate::error::{Bound, Error, Result};
 /// `faretra` and a line break, so that a text-mode copy is noticed.
 const MAGIC: u64 = u64::from_le_bytes(*b"faretra\n");
 /// Version of the layout. Another version is refused: this one does not convert.
-pub const VERSION: u64 = 3;
+pub const VERSION: u64 = 4;
 /// Features that this version knows.
 const KNOWN_INCOMPATIBLE: u64 = 0;
 const PARAM_COUNT: u64 = 7;

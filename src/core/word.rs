@@ -10,7 +10,7 @@
 //! 63  61 60                                                          0
 //! | state |  payload                                                  |
 //!   0 FREE    0                                      nobody
-//!   1 DRAFT   seat:8 incarnation:20 count:32 forwarded:1  its writer lives
+//!   1 DRAFT   seat:12 incarnation:16 count:32 forwarded:1  its writer lives
 //!   2 HOME    container:26 turn:35                   place[turn] names it
 //!   3 LEASED  ticket (as DRAFT)                      its holder lives
 //!   4 BACK    ticket of the dead holder              nobody has it; the next taker is told
@@ -37,12 +37,16 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Owner {
     /// Index in the registry.
-    pub seat: u8,
-    /// Which occupant of that seat, modulo 2^20.
+    pub seat: u16,
+    /// Which occupant of that seat, modulo 2^16.
     pub incarnation: u32,
 }
 
-pub const INCARNATIONS: u32 = 1 << 20;
+/// Most seats that a registry has.
+pub const SEATS: u64 = 1 << 12;
+/// Bits of an incarnation.
+const INCARNATION: u32 = 16;
+pub const INCARNATIONS: u32 = 1 << INCARNATION;
 
 /// Who did it: an [`Owner`] and a number that owner never uses again (32 bits, per attachment).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,7 +56,7 @@ impl Ticket {
     /// `count` is taken modulo 2^32.
     pub fn new(owner: Owner, count: u64) -> Ticket {
         let incarnation = u64::from(owner.incarnation % INCARNATIONS);
-        Ticket(u64::from(owner.seat) << 53 | incarnation << 33 | (count & 0xffff_ffff) << 1)
+        Ticket((u64::from(owner.seat) % SEATS) << 49 | incarnation << 33 | (count & 0xffff_ffff) << 1)
     }
 
     /// A lease that came out of a forwarded draft: it goes back where that came from, not where it was aimed at.
@@ -73,7 +77,7 @@ impl Ticket {
     }
 
     pub fn owner(self) -> Owner {
-        Owner { seat: (self.0 >> 53) as u8, incarnation: (self.0 >> 33) as u32 % INCARNATIONS }
+        Owner { seat: (self.0 >> 49) as u16 % SEATS as u16, incarnation: (self.0 >> 33) as u32 % INCARNATIONS }
     }
 }
 
@@ -302,12 +306,12 @@ impl ArenaLife {
 
     /// Who is taking the name away.
     pub fn closer(self) -> Option<Owner> {
-        let owner = Owner { seat: (self.0 >> 32) as u8, incarnation: self.0 as u32 };
+        let owner = Owner { seat: (self.0 >> 32) as u16, incarnation: self.0 as u32 };
         (self.0 & ArenaLife::CLOSING != 0).then_some(owner)
     }
 }
 
-/// A seat of the registry: `state:3 | incarnation:20`.
+/// A seat of the registry: `state:3 | incarnation:16`.
 ///
 /// ```text
 /// FREE(i) -> CLAIM(i+1) -> JOINING(i+1) -> LIVE(i+1) -> LEAVING(i+1) -> FREE(i+1)
@@ -315,19 +319,19 @@ impl ArenaLife {
 ///               v FREE(i)                    v DEAD(i+1) -> FREE(i+1)
 /// ```
 ///
-/// * S1: the incarnation grows by one, modulo 2^20, with each claim, and falls back only when a
+/// * S1: the incarnation grows by one, modulo 2^16, with each claim, and falls back only when a
 ///   claim is undone before anything was written in its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seat(pub u64);
 
 impl Seat {
     pub fn new(state: SeatState, incarnation: u32) -> Seat {
-        Seat((state as u64) << 20 | u64::from(incarnation % INCARNATIONS))
+        Seat((state as u64) << INCARNATION | u64::from(incarnation % INCARNATIONS))
     }
 
     /// `None`: damaged.
     pub fn state(self) -> Option<SeatState> {
-        Some(match self.0 >> 20 {
+        Some(match self.0 >> INCARNATION {
             0 => SeatState::Free,
             1 => SeatState::Claim,
             2 => SeatState::Joining,
@@ -404,7 +408,7 @@ mod tests {
     use super::*;
 
     fn owners() -> [Owner; 3] {
-        [(0, 0), (0, 1), (255, INCARNATIONS - 1)].map(|(seat, incarnation)| Owner { seat, incarnation })
+        [(0, 0), (0, 1), (SEATS as u16 - 1, INCARNATIONS - 1)].map(|(seat, incarnation)| Owner { seat, incarnation })
     }
 
     /// L2: what is packed comes out, at the edges of every field, and no two values collide.

@@ -157,3 +157,57 @@ fn limits_of_the_process_are_named() {
     under(Resource::RLIMIT_FSIZE, GIB, "b", "1073741824 (`ulimit -f`)");
     drop(options().open("a").expect("as it was"));
 }
+
+/// An arena for 520 participants: as many opens, of this process and of one that is killed with half of them, each with a pin of
+/// its own; all come back, and each of the others is told apart.
+#[test]
+fn more_participants_than_fit_a_byte() {
+    const MANY: usize = 520;
+    let dir = Dir::new();
+    let options = || Arena::options().dir(&dir.0).spin(0);
+    drop(options().limit(64 * MIB).capacity(GIB).participants(MANY as u32).create("a").expect("an arena"));
+    let open = || options().open("a");
+    let first = open().expect("a seat");
+    let writer = first.writer().expect("a permit");
+    writer.publish("x", [1_u8].as_slice()).expect("room");
+    let mut mine = vec![];
+    while mine.len() < MANY / 2 - 1 {
+        let arena = open().unwrap_or_else(|e| panic!("open {}: {e}", mine.len()));
+        let x = arena.get("x").expect("published");
+        mine.push((arena, x));
+    }
+    // SAFETY of the test: the child only opens, and waits to be killed.
+    let child = forked(|| {
+        let mut all = vec![];
+        while all.len() < MANY / 2 {
+            let arena = options().open("a").expect("a seat");
+            let x = arena.get("x").expect("published");
+            all.push((arena, x));
+        }
+        options().open("a").map(drop).expect_err("no seat is left");
+        std::fs::write(dir.0.join("ready"), "").expect("a file");
+        loop {
+            std::thread::park();
+        }
+    });
+    until("the child has its seats", || dir.0.join("ready").exists().then_some(()));
+    let error = open().expect_err("no seat is left");
+    assert!(matches!(error, Error::Limit { limit: 520, .. }), "{error}");
+    // Nobody but the pins keeps it.
+    writer.publish("x", [2_u8].as_slice()).expect("room");
+    let who = first.who().expect("looked at");
+    assert_eq!(who.len(), MANY);
+    assert_eq!(who.iter().filter(|holder| holder.pins == 1).count(), MANY - 1, "each has its own pin");
+    kill(child, Signal::SIGKILL).expect("it lives");
+    assert_eq!(waitpid(child, None), Ok(WaitStatus::Signaled(child, Signal::SIGKILL, false)));
+    until("its seats come back", || (first.recover().expect("sound").participants == 0).then_some(()));
+    assert_eq!(first.who().expect("looked at").len(), MANY / 2);
+    assert_eq!(mine.last().expect("some").1.bytes().expect("pinned"), [1]);
+    drop(mine);
+    assert_eq!(first.verify().expect("looked at"), []);
+    assert_eq!(first.stats().expect("looked at").objects, 3, "a name, its list, its object");
+    for wrong in [0, 4096] {
+        let error = options().participants(wrong).create("b").expect_err("out of range");
+        assert!(error.to_string().contains("1 to 4095"), "{error}");
+    }
+}
