@@ -164,12 +164,13 @@ impl Object {
     /// another element type.
     pub fn column<T: Element>(&self, name: &str) -> Result<Column<T>> {
         self.expect(Stored::Batch)?;
-        let layout = Layout::parse(self.body()?)?;
+        let body = self.body()?;
+        let layout = Layout::parse(body)?;
         let Some(index) = layout.index_of(name)? else {
             return Err(self.no_column(name, &layout.schema()?));
         };
         let region = self.pin.region();
-        let at = layout.values(index, T::TYPE, &region, |k| self.extent(k.into()))?;
+        let at = layout.values(index, T::TYPE, &region, |k| self.extent(k.into(), body))?;
         let bytes = region.slice_with_length(at.offset as usize, at.len as usize);
         Column::from_values(name, bytes, Ix1(at.len as usize / size_of::<T>()))
     }
@@ -203,26 +204,30 @@ impl Object {
     }
 
     /// Where buffers of a batch may lie: in its body (extent 0) and in its parts.
-    fn extent(&self, k: u64) -> Result<Extent> {
+    fn extent(&self, k: u64, body: &[u8]) -> Result<Extent> {
         let Some(part) = k.checked_sub(1) else {
-            let offset = self.pin.offset(self.id) + parts::list_bytes(self.parts());
-            return Ok(Extent { offset, len: self.body()?.len() as u64 });
+            // The body is what is behind the list of parts, to the end.
+            let Extent { offset, len } = self.pin.extent(self.id)?;
+            let body = body.len() as u64;
+            let front =
+                len.checked_sub(body).ok_or_else(|| Error::damaged(format!("{} has become shorter", self.id)))?;
+            return Ok(Extent { offset: offset + front, len: body });
         };
-        let part = self.pin.part(self.id, part)?;
-        Ok(Extent { offset: self.pin.offset(part), len: self.pin.bytes(part)?.len() as u64 })
+        self.pin.extent(self.pin.part(self.id, part)?)
     }
 
-    fn extents(&self) -> Result<Vec<Extent>> {
-        let mut all = vec![self.extent(0)?];
+    fn extents(&self, body: &[u8]) -> Result<Vec<Extent>> {
+        let mut all = vec![self.extent(0, body)?];
         all.append(&mut self.pin.part_extents(self.id)?);
         Ok(all)
     }
 
     pub(crate) fn record_batch(&self) -> Result<RecordBatch> {
         self.expect(Stored::Batch)?;
-        let layout = Layout::parse(self.body()?)?;
+        let body = self.body()?;
+        let layout = Layout::parse(body)?;
         let buffer = self.pin.region();
-        let region = Region { bytes: &buffer, extents: &self.extents()? };
+        let region = Region { bytes: &buffer, extents: &self.extents(body)? };
         let at = self.pin.attachment();
         match at.values {
             Values::Vouched => layout.batch(&region, Trust::Writers),
@@ -251,8 +256,9 @@ impl Object {
     fn read_all(&self) -> Result<()> {
         match self.kind {
             Stored::Batch => {
-                let layout = Layout::parse(self.body()?)?;
-                let region = Region { bytes: &self.pin.region(), extents: &self.extents()? };
+                let body = self.body()?;
+                let layout = Layout::parse(body)?;
+                let region = Region { bytes: &self.pin.region(), extents: &self.extents(body)? };
                 layout.batch(&region, Trust::Nobody).map(drop)
             }
             Stored::Table | Stored::Bundle => {
