@@ -10,6 +10,13 @@ use std::time::Duration;
 use arrow_schema::ArrowError;
 
 /// The result of everything that can fail.
+///
+/// ```
+/// fn newest(arena: &faretra::Arena) -> faretra::Result<u64> {
+///     Ok(arena.get("flights")?.version())
+/// }
+/// # let _ = newest;
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A process that holds memory of the arena, named by [`Error::NoSpace`].

@@ -366,6 +366,17 @@ impl Batch {
 
 /// One column of plain numbers, owned and read-only. It derefs to an `ndarray` of rank 1. [`Batch::column`] and
 /// [`Object::column`] return it.
+///
+/// ```
+/// use faretra::arrow::arrow_array::{ArrayRef, Float64Array, RecordBatch};
+/// # let name = format!("doc-column-{}", std::process::id());
+/// # let arena = faretra::Arena::options().keep(false).create(&name)?;
+/// let delay: ArrayRef = std::sync::Arc::new(Float64Array::from(vec![1.0, 2.5]));
+/// arena.writer()?.publish("flights", &RecordBatch::try_from_iter([("delay", delay)])?)?;
+/// let delay: faretra::Column<f64> = arena.get("flights")?.column("delay")?;
+/// assert_eq!(delay.sum(), 3.5);
+/// # Ok::<(), faretra::Error>(())
+/// ```
 pub type Column<T> = Array<T, Ix1>;
 
 /// A record batch whose buffers lie in the arena. It derefs to arrow's [`RecordBatch`], and keeps the pin of its object.
