@@ -31,11 +31,11 @@ use crate::value::dynamic::DynArray;
 use crate::value::view::{Attachment, Pin};
 use crate::writer::Writer;
 
-/// 1024 bytes.
+/// The number of bytes in a KiB: 1024.
 pub const KIB: u64 = 1 << 10;
-/// 1024 KiB.
+/// The number of bytes in a MiB: 1024 KiB.
 pub const MIB: u64 = 1 << 20;
-/// 1024 MiB.
+/// The number of bytes in a GiB: 1024 MiB.
 pub const GIB: u64 = 1 << 30;
 
 const PREFIX: &str = "faretra.";
@@ -494,20 +494,35 @@ fn check_arena_name(name: &str) -> Result<()> {
     Err(Error::invalid(format!("{name:?} is no name for an arena: {rule}")))
 }
 
-/// An arena that this process takes part in. Clones share the seat; it is left with the last handle,
-/// pin and draft.
+/// An arena that this process takes part in.
+///
+/// A clone is another handle to the same participation. The process leaves the arena when the last handle, and everything
+/// that was read, made or opened through one, is dropped.
+///
+/// ```
+/// use faretra::{Arena, MIB};
+/// # let name = format!("doc-arena-{}", std::process::id());
+/// # let name = name.as_str();
+/// let arena = Arena::options().limit(64 * MIB).keep(false).create(name)?;
+/// arena.writer()?.publish("greeting", "hello")?;
+///
+/// let same = Arena::open(name)?;                           // in any process
+/// assert_eq!(same.get("greeting")?.bytes()?, b"hello");
+/// assert_eq!(same.names()?[0].name, "greeting");
+/// # Ok::<(), faretra::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Arena {
     at: Arc<Attachment>,
 }
 
 impl Arena {
-    /// How to create or open one.
+    /// Returns the default options, to be changed and then used to create or open an arena.
     pub fn options() -> Options {
         Options::default()
     }
 
-    /// Opens an arena with the default options.
+    /// Opens an arena with the default options, as [`Options::open`] does.
     pub fn open(name: &str) -> Result<Arena> {
         Options::default().open(name)
     }
@@ -516,17 +531,18 @@ impl Arena {
         &self.at
     }
 
-    /// Its name.
+    /// Returns the arena's name.
     pub fn name(&self) -> &str {
         &self.at.name
     }
 
-    /// Its file.
+    /// Returns the path of the arena's file.
     pub fn path(&self) -> &Path {
         self.at.path()
     }
 
-    /// The current object under a name, pinned. No system call, no lock, no copy.
+    /// Returns the current object of a name, pinned, without a system call, a lock or a copy. Fails with
+    /// [`Error::NotFound`] if there is none.
     #[inline]
     pub fn get(&self, name: &str) -> Result<Object> {
         match Pin::named(&self.at, name)? {
@@ -545,17 +561,20 @@ impl Arena {
         Error::NotFound { what: Missing::Object, name: name.into(), within, detail: String::new() }
     }
 
-    /// The current batch under a name.
+    /// Returns the current batch of a name. Fails with [`Error::NotFound`] if there is no object, and with
+    /// [`Error::Mismatch`] for one of another kind.
     pub fn batch(&self, name: &str) -> Result<Batch> {
         self.get(name)?.try_into()
     }
 
-    /// The current table under a name; a batch is a table of one.
+    /// Returns the current table of a name; a batch is a table of one batch. Fails with [`Error::NotFound`] if there is no
+    /// object, and with [`Error::Mismatch`] for one of another kind.
     pub fn table(&self, name: &str) -> Result<Table> {
         self.get(name)?.try_into()
     }
 
-    /// The current array under a name. Another element type or rank is [`Error::Mismatch`].
+    /// Returns the current array of a name. Fails with [`Error::NotFound`] if there is no object, and with
+    /// [`Error::Mismatch`] for one of another kind, element type or rank.
     pub fn array<T: ArrayElement, D: Dimension>(&self, name: &str) -> Result<Array<T, D>> {
         self.get(name)?.try_into()
     }
@@ -566,13 +585,14 @@ impl Arena {
         self.get(name)?.try_into()
     }
 
-    /// The current bundle under a name.
+    /// Returns the current bundle of a name. Fails with [`Error::NotFound`] if there is no object, and with
+    /// [`Error::Mismatch`] for one of another kind.
     pub fn bundle(&self, name: &str) -> Result<Bundled> {
         self.get(name)?.try_into()
     }
 
-    /// Waits until an object of that name is there whose version is above `newer_than` (0: any).
-    /// [`Error::TimedOut`] if none comes in time.
+    /// Waits until there is an object of this name whose version is above `newer_than` (0: any version), and returns it.
+    /// Fails with [`Error::TimedOut`] if there is none after `timeout`.
     pub fn wait_for(&self, name: &str, newer_than: u64, timeout: Duration) -> Result<Object> {
         name::check(name)?;
         let start = Instant::now();
@@ -612,22 +632,24 @@ impl Arena {
         }
     }
 
-    /// Everything that is published, by name.
+    /// Returns what each name stands for, by name: objects, channels, feeds and locks.
     pub fn names(&self) -> Result<Vec<Entry>> {
         entries(self.at.core()?)
     }
 
-    /// A writer, as soon as one of the arena's permits is free. A permit whose holder died comes back.
+    /// Waits until one of the arena's writers' permits is free, and returns a writer that holds it. The permit of a process
+    /// that died comes back.
     pub fn writer(&self) -> Result<Writer> {
         self.permit(None)
     }
 
-    /// A writer, if a permit is free now.
+    /// Returns a writer if one of the arena's writers' permits is free now, and `None` if not.
     pub fn try_writer(&self) -> Result<Option<Writer>> {
         in_time(self.permit(Some(Duration::ZERO)))
     }
 
-    /// A writer, if a permit becomes free in time.
+    /// Returns a writer as soon as one of the arena's writers' permits is free. Fails with [`Error::TimedOut`] if none is
+    /// after `timeout`.
     pub fn writer_timeout(&self, timeout: Duration) -> Result<Writer> {
         self.permit(Some(timeout))
     }
@@ -638,12 +660,13 @@ impl Arena {
         Ok(Writer::new(&self.at, permit))
     }
 
-    /// Bytes that the arena may use now.
+    /// Returns how many bytes the arena may use now.
     pub fn limit(&self) -> u64 {
         self.at.core().map_or(0, |core| core.limit())
     }
 
-    /// Changes the limit, up to the capacity. Below what is in use, it only stops growth.
+    /// Changes how many bytes the arena may use. A limit below what is in use frees nothing and stops growth. Fails with
+    /// [`Error::Invalid`] for 0 bytes and for more than the capacity.
     pub fn set_limit(&self, bytes: u64) -> Result<()> {
         let core = self.at.core()?;
         let capacity = core.geo.params.capacity;
@@ -656,7 +679,8 @@ impl Arena {
         Ok(())
     }
 
-    /// Gives the memory of freed objects back to the system. Returns how many bytes that were.
+    /// Settles what dead participants left, and gives the memory of freed objects back to the system. Returns how many
+    /// bytes of freed objects that were.
     pub fn trim(&self) -> Result<u64> {
         let core = self.at.core()?;
         core.sweep()?;
@@ -664,36 +688,37 @@ impl Arena {
         Ok(core.trim(u64::MAX))
     }
 
-    /// Settles what dead participants left. Others do that too, when they come or run short.
+    /// Settles what dead participants left, and returns what that was. Every participant does so when it joins, waits or runs
+    /// out of memory, so that this call is for those who do not want to wait for that.
     pub fn recover(&self) -> Result<Recovered> {
         self.at.core()?.sweep()
     }
 
-    /// Checks every rule of the arena; an empty list means that it is sound.
+    /// Checks every rule of the arena, and returns those that do not hold. An empty list means that the arena is sound.
     pub fn verify(&self) -> Result<Vec<Violation>> {
         self.at.core()?.verify()
     }
 
-    /// Checks every rule of the arena, and then reads every object that somebody keeps: batches with all their values,
-    /// the members of bundles and tables, the elements of arrays, the items in channels and feeds. It takes as long as
-    /// reading all of the arena's memory once.
+    /// Checks every rule of the arena, reads every object that somebody keeps (batches with all their values, the members of
+    /// bundles and tables, the elements of arrays, the items in channels and feeds), and returns what does not hold or
+    /// cannot be read. It takes as long as reading all of the arena's memory once.
     pub fn verify_deep(&self) -> Result<Vec<Violation>> {
         let mut all = self.verify()?;
         all.append(&mut unreadable(&self.at)?);
         Ok(all)
     }
 
-    /// What it holds.
+    /// Returns how many bytes, objects and participants the arena has.
     pub fn stats(&self) -> Result<Stats> {
         stats(self.at.core()?)
     }
 
-    /// Its channels and feeds, by name.
+    /// Returns the arena's channels and feeds, by name, with who is at their ends.
     pub fn channels(&self) -> Result<Vec<ChannelInfo>> {
         channels(self.at.core()?)
     }
 
-    /// Who takes part, and what each keeps.
+    /// Returns the processes that take part in the arena, with what each keeps in memory, holds and waits for.
     pub fn who(&self) -> Result<Vec<Holder>> {
         holders(self.at.core()?)
     }

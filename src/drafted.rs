@@ -8,11 +8,13 @@ use ndarray::{ArrayViewMut, Dimension};
 use crate::error::Result;
 use crate::held::Held;
 use crate::kind::Kind;
-use crate::value::array::{ArrayDraftLayout, ArrayInfo};
-use crate::value::draft::{Bits, DraftLayout, DraftMemory, Text};
+use crate::value::array::ArrayDraftLayout;
+use crate::value::draft::{DraftLayout, DraftMemory};
 use crate::value::dtype::ArrayElement;
 use crate::value::dynamic::check_values;
 use crate::value::element::{Element, ElementType};
+use crate::value::info::ArrayInfo;
+use crate::value::lent::{Bits, Text};
 use crate::value::parts::list_bytes;
 use crate::value::view::{Attachment, Sheet};
 

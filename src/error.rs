@@ -10,6 +10,13 @@ use std::time::Duration;
 use arrow_schema::ArrowError;
 
 /// The result of everything that can fail.
+///
+/// ```
+/// fn newest(arena: &faretra::Arena) -> faretra::Result<u64> {
+///     Ok(arena.get("flights")?.version())
+/// }
+/// # let _ = newest;
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A process that holds memory of the arena, named by [`Error::NoSpace`].
@@ -33,6 +40,12 @@ pub struct HolderBytes {
 }
 
 /// What kind of thing was not found; see [`Error::NotFound`].
+///
+/// ```
+/// use faretra::{Arena, Error, Missing};
+/// let refused = Arena::open("no-such-arena").unwrap_err();
+/// assert!(matches!(refused, Error::NotFound { what: Missing::Arena, .. }));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Missing {
@@ -61,6 +74,16 @@ impl fmt::Display for Missing {
 }
 
 /// Which bound left no room for more bytes; see [`Error::NoSpace`].
+///
+/// ```
+/// use faretra::{Bound, Error};
+/// # use faretra::{Arena, MIB};
+/// # let name = format!("doc-bound-{}", std::process::id());
+/// let arena = Arena::options().limit(8 * MIB).keep(false).create(&name)?;
+/// let refused = arena.writer()?.publish("large", vec![0_u8; 16 << 20]).unwrap_err();
+/// assert!(matches!(refused, Error::NoSpace { bound: Bound::Limit, .. }), "{refused}");
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Bound {
@@ -83,6 +106,15 @@ impl fmt::Display for Bound {
 }
 
 /// What there is a fixed number of; see [`Error::Limit`].
+///
+/// ```
+/// use faretra::{Counted, Error};
+/// /// Whether to try again when another process has left.
+/// fn is_crowded(error: &Error) -> bool {
+///     matches!(error, Error::Limit { what: Counted::Participants, .. })
+/// }
+/// # assert!(!is_crowded(&Error::Forked(1)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Counted {

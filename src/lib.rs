@@ -73,14 +73,15 @@ mod writer;
 
 pub use crate::core::recover::Recovered;
 pub use crate::core::verify::Violation;
-pub use crate::value::array::{Array, ArrayInfo, Order};
-pub use crate::value::draft::{Bits, Text};
+pub use crate::value::array::Array;
 pub use crate::value::dtype::{
     ArrayElement, ByteOrder, DType, DTypeField, DTypeKind, DatetimeUnit, MAX_DTYPE_DEPTH, MAX_DTYPE_TEXT, MAX_ITEMSIZE,
     TimeStep,
 };
 pub use crate::value::dynamic::{DynArray, DynArrayView};
 pub use crate::value::element::{Element, ElementType};
+pub use crate::value::info::{ArrayInfo, Order};
+pub use crate::value::lent::{Bits, Text};
 pub use crate::value::private::{PrivateArray, PrivateBytes};
 pub use crate::value::schema::MAX_DEPTH;
 pub use arena::{Arena, GIB, KIB, MIB, Options};

@@ -16,8 +16,9 @@ use crate::core::word::Id;
 use crate::error::{Error, Result, all_within, in_time};
 use crate::held::{Held, Keeper};
 use crate::sync::Handle;
-use crate::value::array::{Array, ArrayInfo, Order};
+use crate::value::array::Array;
 use crate::value::element::Element;
+use crate::value::info::{ArrayInfo, Order};
 use crate::value::view::{Pin, Sheet, Stretch};
 use crate::writer::Writer;
 

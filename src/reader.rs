@@ -20,18 +20,34 @@ use crate::core::verify::Violation;
 use crate::core::word::{Id, State};
 use crate::error::{Error, Missing, Result};
 use crate::kind::Kind;
-use crate::value::array::{Array, ArrayInfo};
+use crate::value::array::Array;
 use crate::value::batch::{Layout, Region};
 use crate::value::check::{Ask, Key, Trust, Values};
 use crate::value::dtype::ArrayElement;
 use crate::value::dynamic::DynArray;
 use crate::value::element::Element;
 use crate::value::extent::Extent;
+use crate::value::info::ArrayInfo;
 use crate::value::parts::{self, MemberNames};
 use crate::value::private::PrivateBytes;
 use crate::value::view::{Attachment, Pin, bytes_below};
 
-/// An object, pinned: it stays unchanged until this and everything read from it is dropped.
+/// An object of an arena, pinned: its bytes stay as they are until this handle, its clones and everything that was read
+/// from them are dropped, whatever happens to its name.
+///
+/// ```
+/// use ndarray::{Ix1, arr1};
+/// # use faretra::{Arena, Kind, MIB};
+/// # let name = format!("doc-object-{}", std::process::id());
+/// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
+/// let writer = arena.writer()?;
+/// writer.publish("x", arr1(&[1_i64, 2, 3]))?;
+/// let object = arena.get("x")?;
+/// writer.remove("x")?;
+/// assert_eq!((object.kind(), object.version(), object.rows()), (Kind::Array, 1, 3));
+/// assert_eq!(object.array::<i64, Ix1>()?.sum(), 6);
+/// # Ok::<(), faretra::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Object {
     pin: Arc<Pin>,
@@ -83,39 +99,41 @@ impl Object {
         self.kind
     }
 
-    /// The name that it was found under.
+    /// Returns the name that the object was found under. An item of a channel or feed has that one's name, a member of a
+    /// bundle `BUNDLE/MEMBER`.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The version under that name (of a part: of the whole). Versions of one name only rise.
+    /// Returns the version that the object had when it was published under its name; for a member of a bundle or a batch of a
+    /// table, the version of the whole. Versions of one name only rise.
     pub fn version(&self) -> u64 {
         self.meta(self.pin.id(), meta::VERSION)
     }
 
-    /// Rows of a batch or table, elements of an array, bytes of bytes, members of a bundle.
+    /// Returns the rows of a batch or table, the elements of an array, the bytes of bytes, or the members of a bundle.
     pub fn rows(&self) -> u64 {
         self.meta(self.id, meta::ROWS)
     }
 
-    /// When it was published under that name.
+    /// Returns when the object was published or sent, by the clock of the process that did so.
     pub fn published(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_millis(self.meta(self.pin.id(), meta::TIME))
     }
 
-    /// Bytes of it and of its parts in the arena, descriptors included. What it shares with other objects
-    /// is counted in each.
+    /// Returns how many bytes of the arena the object and its parts have, descriptors included. What several objects share
+    /// is counted in each of them.
     pub fn nbytes(&self) -> u64 {
         self.pin.attachment().core().map_or(0, |core| bytes_below(core, self.id, 4))
     }
 
-    /// The bytes, if that is what was published.
+    /// Returns the bytes. Fails with [`Error::Mismatch`] for an object of another kind.
     pub fn bytes(&self) -> Result<&[u8]> {
         self.expect(Stored::Bytes)?;
         self.body()
     }
 
-    /// Element type, shape and order, if it is an array.
+    /// Returns the element type, shape and order of an array. Fails with [`Error::Mismatch`] for an object of another kind.
     pub fn array_info(&self) -> Result<ArrayInfo> {
         self.expect(Stored::Array)?;
         ArrayInfo::parse(self.body()?)
@@ -167,16 +185,18 @@ impl Object {
         }
     }
 
-    /// One column of a batch as an array, without building the others: the fast way to plain numbers.
-    /// Values under nulls are arbitrary.
+    /// Returns one column of a batch as an array, without building the others: the fast way to plain numbers. Values under
+    /// nulls are arbitrary. Fails with [`Error::NotFound`] for a name that is no column's, and with [`Error::Mismatch`] for
+    /// another element type.
     pub fn column<T: Element>(&self, name: &str) -> Result<Column<T>> {
         self.expect(Stored::Batch)?;
-        let layout = Layout::parse(self.body()?)?;
+        let body = self.body()?;
+        let layout = Layout::parse(body)?;
         let Some(index) = layout.index_of(name)? else {
             return Err(self.no_column(name, &layout.schema()?));
         };
         let region = self.pin.region();
-        let at = layout.values(index, T::TYPE, &region, |k| self.extent(k.into()))?;
+        let at = layout.values(index, T::TYPE, &region, |k| self.extent(k.into(), body))?;
         let values = self.pin.lend_extent(at)?;
         Column::from_values(name, values, Ix1(at.len as usize / size_of::<T>()))
     }
@@ -210,26 +230,30 @@ impl Object {
     }
 
     /// Where buffers of a batch may lie: in its body (extent 0) and in its parts.
-    fn extent(&self, k: u64) -> Result<Extent> {
+    fn extent(&self, k: u64, body: &[u8]) -> Result<Extent> {
         let Some(part) = k.checked_sub(1) else {
-            let offset = self.pin.offset(self.id) + parts::list_bytes(self.parts());
-            return Ok(Extent { offset, len: self.body()?.len() as u64 });
+            // The body is what is behind the list of parts, to the end.
+            let Extent { offset, len } = self.pin.extent(self.id)?;
+            let body = body.len() as u64;
+            let front =
+                len.checked_sub(body).ok_or_else(|| Error::damaged(format!("{} has become shorter", self.id)))?;
+            return Ok(Extent { offset: offset + front, len: body });
         };
-        let part = self.pin.part(self.id, part)?;
-        Ok(Extent { offset: self.pin.offset(part), len: self.pin.bytes(part)?.len() as u64 })
+        self.pin.extent(self.pin.part(self.id, part)?)
     }
 
-    fn extents(&self) -> Result<Vec<Extent>> {
-        let mut all = vec![self.extent(0)?];
+    fn extents(&self, body: &[u8]) -> Result<Vec<Extent>> {
+        let mut all = vec![self.extent(0, body)?];
         all.append(&mut self.pin.part_extents(self.id)?);
         Ok(all)
     }
 
     pub(crate) fn record_batch(&self) -> Result<RecordBatch> {
         self.expect(Stored::Batch)?;
-        let layout = Layout::parse(self.body()?)?;
+        let body = self.body()?;
+        let layout = Layout::parse(body)?;
         let buffer = self.pin.region();
-        let region = Region { bytes: &buffer, extents: &self.extents()? };
+        let region = Region { bytes: &buffer, extents: &self.extents(body)? };
         let at = self.pin.attachment();
         match at.values {
             Values::Vouched => layout.batch(&region, Trust::Writers),
@@ -258,8 +282,9 @@ impl Object {
     fn read_all(&self) -> Result<()> {
         match self.kind {
             Stored::Batch => {
-                let layout = Layout::parse(self.body()?)?;
-                let region = Region { bytes: &self.pin.region(), extents: &self.extents()? };
+                let body = self.body()?;
+                let layout = Layout::parse(body)?;
+                let region = Region { bytes: &self.pin.region(), extents: &self.extents(body)? };
                 layout.batch(&region, Trust::Nobody).map(drop)
             }
             Stored::Table | Stored::Bundle => {
@@ -320,7 +345,20 @@ pub(crate) fn unreadable(at: &Arc<Attachment>) -> Result<Vec<Violation>> {
 }
 
 /// The Arrow IPC messages of a batch, for other Arrow implementations: bare flatbuffers, without the
-/// marker and length that a stream has before them.
+/// marker and length that a stream has before them. [`Batch::ipc`] returns them.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use faretra::{Arena, MIB};
+/// # use faretra::arrow::arrow_array::{ArrayRef, Int64Array, RecordBatch};
+/// # let name = format!("doc-ipc-{}", std::process::id());
+/// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
+/// # let column: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
+/// arena.writer()?.publish("ids", RecordBatch::try_from_iter([("id", column)])?)?;
+/// let messages = arena.batch("ids")?.ipc()?;
+/// assert!(messages.dictionaries.is_empty() && messages.body_offset > 0);
+/// # Ok::<(), faretra::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct IpcMessages {
     /// The schema message.
@@ -334,8 +372,8 @@ pub struct IpcMessages {
 }
 
 impl Batch {
-    /// The Arrow IPC metadata of this batch: any Arrow implementation can read its buffers in the
-    /// mapped file with it.
+    /// Returns the Arrow IPC metadata of this batch. Any Arrow implementation that maps the arena's file can read the
+    /// batch's buffers there with it.
     ///
     /// The buffers of a slice that was shared instead of copied start where its first row does. Arrow C++
     /// (and pyarrow) reads only what starts at a multiple of 8 bytes, and says so; publish a copy for it, or
@@ -352,10 +390,36 @@ impl Batch {
     }
 }
 
-/// One column of plain numbers, owned and read-only: derefs to an `ndarray` of rank 1.
+/// One column of plain numbers, owned and read-only. It derefs to an `ndarray` of rank 1. [`Batch::column`] and
+/// [`Object::column`] return it.
+///
+/// ```
+/// use faretra::arrow::arrow_array::{ArrayRef, Float64Array, RecordBatch};
+/// # let name = format!("doc-column-{}", std::process::id());
+/// # let arena = faretra::Arena::options().keep(false).create(&name)?;
+/// let delay: ArrayRef = std::sync::Arc::new(Float64Array::from(vec![1.0, 2.5]));
+/// arena.writer()?.publish("flights", &RecordBatch::try_from_iter([("delay", delay)])?)?;
+/// let delay: faretra::Column<f64> = arena.get("flights")?.column("delay")?;
+/// assert_eq!(delay.sum(), 3.5);
+/// # Ok::<(), faretra::Error>(())
+/// ```
 pub type Column<T> = Array<T, Ix1>;
 
-/// A record batch whose buffers lie in the arena. Derefs to arrow's [`RecordBatch`].
+/// A record batch whose buffers lie in the arena. It derefs to arrow's [`RecordBatch`], and keeps the pin of its object.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use faretra::{Arena, MIB};
+/// use faretra::arrow::arrow_array::{ArrayRef, Float64Array, RecordBatch};
+/// # let name = format!("doc-batch-{}", std::process::id());
+/// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
+/// let delays: ArrayRef = Arc::new(Float64Array::from(vec![0.5, 1.5]));
+/// arena.writer()?.publish("flights", RecordBatch::try_from_iter([("delay", delays)])?)?;
+/// let batch = arena.batch("flights")?;
+/// assert_eq!(batch.num_rows(), 2);                        // as arrow's type
+/// assert_eq!(batch.column::<f64>("delay")?.sum(), 2.0);   // a column as an array of ndarray
+/// # Ok::<(), faretra::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Batch {
     object: Object,
@@ -370,17 +434,17 @@ impl std::ops::Deref for Batch {
 }
 
 impl Batch {
-    /// A column of plain numbers as a rank-1 array; see [`Object::column`].
+    /// Returns a column of plain numbers as an array of rank 1, as [`Object::column`] does.
     pub fn column<T: Element>(&self, name: &str) -> Result<Column<T>> {
         self.object.column(name)
     }
 
-    /// Bytes of it in the arena. (arrow's `get_array_memory_size` counts the whole mapping.)
+    /// Returns how many bytes of the arena the batch has. (arrow's `get_array_memory_size` counts the whole mapping.)
     pub fn nbytes(&self) -> u64 {
         self.object.nbytes()
     }
 
-    /// The object that it was read from.
+    /// Returns the object that this was read from.
     pub fn object(&self) -> &Object {
         &self.object
     }
@@ -400,6 +464,23 @@ impl TryFrom<Object> for Batch {
 }
 
 /// Record batches of one schema, published as one value, or gathered from a feed.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use faretra::{Arena, MIB, Value};
+/// use faretra::arrow::arrow_array::{ArrayRef, Int64Array, RecordBatch};
+/// # let name = format!("doc-table-{}", std::process::id());
+/// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
+/// let ids: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
+/// let batch = RecordBatch::try_from_iter([("id", ids)])?;
+/// arena.writer()?.publish("ids", Value::batches(batch.schema(), vec![batch.clone(), batch.slice(0, 1)]))?;
+/// let table = arena.table("ids")?;
+/// assert_eq!((table.num_batches(), table.num_rows()), (2, 4));
+/// for batch in table.reader() {
+///     println!("{} rows", batch?.num_rows());
+/// }
+/// # Ok::<(), faretra::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Table {
     batches: Batches,
@@ -433,12 +514,12 @@ impl Table {
         Table { batches: Batches::Gathered(batches.into()), schema }
     }
 
-    /// The schema of every batch.
+    /// Returns the schema, which every batch has.
     pub fn schema(&self) -> SchemaRef {
         self.schema.clone()
     }
 
-    /// Rows of all batches.
+    /// Returns the number of rows of all batches together.
     pub fn num_rows(&self) -> u64 {
         match &self.batches {
             Batches::Stored(object) => object.rows(),
@@ -446,7 +527,7 @@ impl Table {
         }
     }
 
-    /// How many batches it has.
+    /// Returns the number of batches.
     pub fn num_batches(&self) -> u64 {
         match &self.batches {
             Batches::Stored(object) if object.kind == Stored::Batch => 1,
@@ -455,7 +536,7 @@ impl Table {
         }
     }
 
-    /// One of the batches.
+    /// Returns the batch of this index, the first one's being 0. Fails with [`Error::Invalid`] if there is none.
     pub fn batch(&self, index: u64) -> Result<Batch> {
         let none = || Error::invalid(format!("the table has {} batches: there is no {index}", self.num_batches()));
         match &self.batches {
@@ -472,14 +553,14 @@ impl Table {
         }
     }
 
-    /// All batches in order, each built when asked for.
+    /// Returns a reader of all batches in order. It builds each batch when that is asked for.
     pub fn reader(&self) -> impl RecordBatchReader + Send + use<> {
         let table = self.clone();
         let batches = (0..self.num_batches()).map(move |i| Ok(table.batch(i)?.record));
         RecordBatchIterator::new(batches, self.schema())
     }
 
-    /// Bytes of it in the arena.
+    /// Returns how many bytes of the arena the table has.
     pub fn nbytes(&self) -> u64 {
         match &self.batches {
             Batches::Stored(object) => object.nbytes(),
@@ -487,7 +568,7 @@ impl Table {
         }
     }
 
-    /// The object that it was read from; `None` if it was gathered from several.
+    /// Returns the object that the table was read from; `None` for one that was gathered from several objects.
     pub fn object(&self) -> Option<&Object> {
         match &self.batches {
             Batches::Stored(object) => Some(object),
@@ -518,7 +599,18 @@ impl TryFrom<Object> for DynArray {
     }
 }
 
-/// Several values that were published at once: a consistent snapshot.
+/// Several values that were published at once: a consistent snapshot. [`Bundle`](crate::Bundle) publishes them.
+///
+/// ```
+/// # use faretra::{Arena, Bundle, MIB};
+/// # let name = format!("doc-bundled-{}", std::process::id());
+/// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
+/// arena.writer()?.publish("model", Bundle::new().with("author", "me").with("year", "2026"))?;
+/// let model = arena.bundle("model")?;
+/// assert_eq!(model.names().collect::<Vec<_>>(), ["author", "year"]);
+/// assert_eq!(model.get("year")?.bytes()?, b"2026");
+/// # Ok::<(), faretra::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Bundled {
     object: Object,
@@ -535,12 +627,12 @@ impl TryFrom<Object> for Bundled {
 }
 
 impl Bundled {
-    /// The members' names, in the order in which they were added.
+    /// Returns the names of the members, in the order in which they were added.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.names.iter()
     }
 
-    /// A member. It keeps the pin of the whole bundle.
+    /// Returns the member of this name. It keeps the pin of the whole bundle. Fails with [`Error::NotFound`] if there is none.
     pub fn get(&self, name: &str) -> Result<Object> {
         let Some(index) = self.names.index_of(name) else {
             let (within, detail) = (self.object.name.to_string(), format!("it has {}", self.names.joined()));
@@ -551,7 +643,7 @@ impl Bundled {
         Ok(part)
     }
 
-    /// The object that it was read from.
+    /// Returns the object that this was read from.
     pub fn object(&self) -> &Object {
         &self.object
     }

@@ -17,7 +17,19 @@ use crate::core::word::{Id, Life, Owner, SeatState, State};
 use crate::error::Result;
 use crate::kind::Kind;
 
-/// A read-only look at an arena: takes no seat, changes nothing, and works also for who may not write.
+/// A read-only look at an arena, by a process that does not take part: it changes nothing, needs no seat, and is possible
+/// also where the process may not write the arena's file. [`Options::observe`](crate::Options::observe) returns it.
+///
+/// ```
+/// # use faretra::{Arena, MIB};
+/// # let name = format!("doc-observer-{}", std::process::id());
+/// # let name = name.as_str();
+/// let arena = Arena::options().limit(16 * MIB).keep(false).create(name)?;
+/// let observer = Arena::options().observe(name)?;
+/// assert_eq!(observer.who()?.len(), 1);
+/// assert!(observer.verify()?.is_empty());
+/// # Ok::<(), faretra::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Observer {
     pub(crate) tables: Tables<Posix>,
@@ -50,25 +62,36 @@ impl Observer {
     }
 }
 
-/// An arena of a directory.
+/// An arena of a directory, as [`Options::list`](crate::Options::list) returns it.
+///
+/// ```
+/// # use faretra::{Arena, MIB};
+/// # let name = format!("doc-info-{}", std::process::id());
+/// # let name = name.as_str();
+/// let arena = Arena::options().limit(16 * MIB).keep(false).create(name)?;
+/// let all = Arena::options().list()?;
+/// let info = all.iter().find(|info| info.name == name).unwrap();
+/// assert_eq!((info.participants, info.keep, info.limit), (1, false, 16 * MIB));
+/// # Ok::<(), faretra::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ArenaInfo {
-    /// Its name.
+    /// The arena's name.
     pub name: String,
-    /// Its file.
+    /// The arena's file.
     pub path: PathBuf,
-    /// Bytes in memory.
+    /// Bytes that the arena has in memory.
     pub bytes: u64,
-    /// Bytes that it may use now.
+    /// Bytes that the arena may use now.
     pub limit: u64,
-    /// Bytes that it may ever use.
+    /// Bytes that the arena may ever use.
     pub capacity: u64,
     /// Processes that take part.
     pub participants: u32,
-    /// Whether it stays when nobody takes part.
+    /// Whether the arena stays when nobody takes part.
     pub keep: bool,
-    /// Why it cannot be used, if it cannot.
+    /// Why the arena cannot be used, if it cannot; the numbers are 0 then.
     pub problem: Option<String>,
 }
 
@@ -88,119 +111,164 @@ pub struct Room {
     pub size: u64,
 }
 
-/// A published object.
+/// What a name stands for, as [`Arena::names`](crate::Arena::names) returns it.
+///
+/// ```
+/// # use faretra::{Arena, MIB};
+/// # let name = format!("doc-entry-{}", std::process::id());
+/// # let name = name.as_str();
+/// let arena = Arena::options().limit(16 * MIB).keep(false).create(name)?;
+/// arena.writer()?.publish("greeting", "hello")?;
+/// let entry = &arena.names()?[0];
+/// assert_eq!((entry.name.as_str(), entry.version, entry.rows), ("greeting", 1, 5));
+/// # Ok::<(), faretra::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Entry {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// What it is.
+    /// What the object is.
     pub kind: Kind,
-    /// Its version.
+    /// The object's version under this name.
     pub version: u64,
-    /// Bytes of it and its parts.
+    /// Bytes of the object and its parts.
     pub bytes: u64,
     /// Rows of a batch or table, elements of an array, bytes of bytes, members of a bundle, items of a channel.
     pub rows: u64,
-    /// When it was published.
+    /// When the object was published.
     pub published: SystemTime,
 }
 
-/// What an arena holds, in bytes unless said otherwise.
+/// What an arena holds, as [`Arena::stats`](crate::Arena::stats) returns it; in bytes where nothing else is said.
+///
+/// ```
+/// # use faretra::{Arena, MIB};
+/// # let name = format!("doc-stats-{}", std::process::id());
+/// # let name = name.as_str();
+/// let arena = Arena::options().limit(16 * MIB).keep(false).create(name)?;
+/// let stats = arena.stats()?;
+/// assert_eq!((stats.limit, stats.participants, stats.names), (16 * MIB, 1, 0));
+/// assert!(stats.used <= stats.limit);
+/// # Ok::<(), faretra::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// What it may use now.
+    /// What the arena may use now.
     pub limit: u64,
-    /// What it may ever use.
+    /// What the arena may ever use.
     pub capacity: u64,
-    /// What it has in memory, by the kernel's count.
+    /// What the arena has in memory, by the kernel's count.
     pub used: u64,
-    /// Of that: objects.
+    /// Of what is in memory: objects.
     pub live: u64,
-    /// Of that: freed memory kept to be used again.
+    /// Of what is in memory: freed memory that is kept to be used again.
     pub warm: u64,
-    /// Of that: names, lists, words, records, pins.
+    /// Of what is in memory: names, lists, words, records, pins.
     pub metadata: u64,
-    /// How many objects there are, parts and names included.
+    /// The number of objects, parts and names included.
     pub objects: u64,
-    /// How many names.
+    /// The number of names.
     pub names: u64,
-    /// Processes that take part.
+    /// The number of processes that take part.
     pub participants: u32,
-    /// Processes that can.
+    /// The number of processes that can take part at a time.
     pub seats: u32,
-    /// Writers that there can be at a time.
+    /// The number of writers that there can be at a time.
     pub writers: u32,
-    /// Writers that there are.
+    /// The number of writers that there are.
     pub writers_busy: u32,
-    /// Free on the file system.
+    /// Free bytes of the file system.
     pub file_system_free: u64,
-    /// Page tables of this process, for all that it has mapped.
+    /// Bytes of this process's page tables, for all that the process has mapped.
     pub page_tables: u64,
 }
 
-/// A channel or feed.
+/// A channel or feed, as [`Arena::channels`](crate::Arena::channels) returns it.
+///
+/// ```
+/// # use faretra::{Arena, MIB};
+/// # let name = format!("doc-channel-info-{}", std::process::id());
+/// # let name = name.as_str();
+/// let arena = Arena::options().limit(16 * MIB).keep(false).create(name)?;
+/// let jobs = arena.writer()?.sender("jobs", 16)?;
+/// jobs.send("one")?;
+/// let info = &arena.channels()?[0];
+/// assert_eq!((info.capacity, info.depth, info.senders.len()), (16, 1, 1));
+/// # Ok::<(), faretra::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ChannelInfo {
-    /// Its name.
+    /// The name of the channel or feed.
     pub name: String,
-    /// Which of the two it is.
+    /// [`Kind::Channel`] or [`Kind::Feed`].
     pub kind: Kind,
-    /// How many items it has room for.
+    /// The number of items that there is room for.
     pub capacity: u64,
-    /// How many wait to be received; of a feed, how many are there.
+    /// The number of items that wait to be received; of a feed, of those that it keeps.
     pub depth: u64,
-    /// How many were sent so far.
+    /// The number of items that were sent or appended so far.
     pub sent: u64,
-    /// How many are leased: received, and not acknowledged.
+    /// The number of items that are leased: received, and not acknowledged.
     pub leased: u64,
-    /// How many came back and wait to be received again.
+    /// The number of items that came back and wait to be received again.
     pub returned: u64,
-    /// Processes that can send to it, as they see their ids.
+    /// Ids of the processes that can send or append, as they see them.
     pub senders: Vec<u32>,
-    /// Processes that can receive from it, or subscribe to it.
+    /// Ids of the processes that can receive, or have subscribed.
     pub receivers: Vec<u32>,
-    /// Processes that wait at an end of it: for room, or for an item.
+    /// Ids of the processes that wait at an end: for room, or for an item.
     pub blocked: Vec<u32>,
-    /// Whether it is closed.
+    /// Whether the channel or feed is closed.
     pub closed: bool,
-    /// Whether its batches may have different schemas.
+    /// Whether its items may be any values, and batches have different schemas.
     pub mixed: bool,
 }
 
-/// A participant, and what it keeps.
+/// A participant, and what it keeps, as [`Arena::who`](crate::Arena::who) returns it.
+///
+/// ```
+/// # use faretra::{Arena, MIB};
+/// # let name = format!("doc-holder-{}", std::process::id());
+/// # let name = name.as_str();
+/// let arena = Arena::options().limit(16 * MIB).keep(false).create(name)?;
+/// let writer = arena.writer()?;
+/// let who = arena.who()?;
+/// assert_eq!((who[0].pid, who[0].permits, who[0].alive), (std::process::id(), 1, true));
+/// # Ok::<(), faretra::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Holder {
     /// Process id, as that process sees it.
     pub pid: u32,
-    /// Its command name.
+    /// The process's command name.
     pub command: String,
-    /// `false`: proved dead, and not recovered yet.
+    /// Whether the process may be alive. `false` means proved dead, and not recovered yet.
     pub alive: bool,
-    /// Stopped, as far as can be seen from here.
+    /// Whether the process is stopped, as far as the process that asks can see.
     pub stopped: bool,
-    /// Since when it takes part.
+    /// When the process joined the arena.
     pub since: SystemTime,
-    /// Pins.
+    /// The number of pins.
     pub pins: u64,
-    /// Bytes of the objects it pins.
+    /// Bytes of the objects that the process pins.
     pub pinned_bytes: u64,
-    /// Of those, bytes that nothing else keeps.
+    /// Bytes of the pinned objects that nothing else keeps.
     pub only_pinned_bytes: u64,
-    /// Objects it is writing or freeing.
+    /// The number of objects that the process is writing or freeing.
     pub drafts: u64,
-    /// Their bytes.
+    /// Bytes of the objects that the process is writing or freeing.
     pub draft_bytes: u64,
-    /// Writers' permits.
+    /// The number of writers' permits that the process has.
     pub permits: u32,
-    /// What it holds of what is granted: locks, permits of semaphores, partitions; in words.
+    /// What the process holds of what is granted (locks, permits of semaphores, partitions, leases, ends), in words.
     pub holds: Vec<String>,
-    /// What threads of it sleep on, up to 7; in words.
+    /// What threads of the process sleep on, up to 7, in words.
     pub waits_for: Vec<String>,
-    /// Whether it is the process that asks.
+    /// Whether this is the process that asks.
     pub this_process: bool,
 }
 

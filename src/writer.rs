@@ -20,18 +20,33 @@ use crate::error::{Error, Result};
 use crate::held::Held;
 use crate::input::{Bundle, Source, Value};
 use crate::reader::{Batch, Bundled, Object, Table};
-use crate::value::array::{ArrayDraftLayout, ArrayInfo, Order};
+use crate::value::array::ArrayDraftLayout;
 use crate::value::draft::DraftLayout;
 use crate::value::dtype::{ArrayElement, DType};
 use crate::value::dynamic::DynArrayView;
+use crate::value::info::{ArrayInfo, Order};
 use crate::value::parts::{MemberNames, TableBody, list_bytes};
 use crate::value::piece::CopyBytes;
 use crate::value::plan::{Locate, Plan};
 use crate::value::schema::empty_batch;
 use crate::value::view::{Attachment, Copying, Sheet, copy};
 
-/// The right to write: one of the arena's permits, given back when the last of the writer and its
-/// drafts is dropped, or when the process dies.
+/// The right to write: one of the arena's writers' permits. All writing starts here.
+///
+/// A clone is another handle to the same permit. The permit comes back when the last of the writer, its clones, its drafts
+/// and the ends of channels and feeds that it made is dropped, or when the process dies.
+///
+/// ```
+/// # use faretra::{Arena, MIB};
+/// # let name = format!("doc-writer-{}", std::process::id());
+/// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
+/// let writer = arena.writer()?;
+/// assert_eq!(writer.publish("greeting", "hello")?, 1);
+/// assert_eq!(writer.publish("greeting", "good day")?, 2);  // who has the first still reads it
+/// assert!(writer.publish_if("greeting", 1, "late").is_err());
+/// assert!(writer.remove("greeting")?);
+/// # Ok::<(), faretra::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Writer {
     at: Arc<Attachment>,
@@ -69,8 +84,8 @@ impl Writer {
         if self.makes_room { self.at.with_room(f) } else { f() }
     }
 
-    /// Whether the process that held this permit before died with it. Nothing is broken by that:
-    /// what it had not published is gone, what it had is whole.
+    /// Returns whether the process that held this permit before died with it. Nothing is broken by that: what that process
+    /// had not published is gone, and what it had published is whole.
     pub fn recovered(&self) -> bool {
         self.permit.recovered()
     }
@@ -80,6 +95,11 @@ impl Writer {
     /// Each buffer is copied once, straight into the arena; what was drafted there is not copied, nor what
     /// was read from there: an object that is published again, and what a batch shares with another.
     /// Readers see the old object or the new one, never a mixture.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSpace`]; [`Error::TooLarge`]; [`Error::Limit`]; [`Error::Invalid`] for a name or value that cannot be;
+    /// [`Error::Mismatch`] for a table of batches of different schemas; [`Error::Arrow`] from a reader.
     pub fn publish<'a>(&self, name: &str, value: impl Into<Value<'a>>) -> Result<u64> {
         self.put(name, value.into(), None)
     }
@@ -98,13 +118,14 @@ impl Writer {
         self.with_room(|| sheet.publish(name, expected))
     }
 
-    /// Removes what is published under a name; readers that have it keep it. `false`: nothing was.
+    /// Removes a name, and returns whether there was one. Processes that have its object keep it, and its memory is free when
+    /// the last of them drops it.
     pub fn remove(&self, name: &str) -> Result<bool> {
         self.at.core()?.remove(name)
     }
 
-    /// A batch to be written in place: publishing it copies nothing. Numbers start arbitrary, so write
-    /// them all. Strings and binary values get 32 bytes a row; see [`Writer::draft_with`].
+    /// Returns a batch of `rows` rows, to be written in place and published without a copy. Numbers are arbitrary at first,
+    /// so write them all. Each string or binary column has room for 32 bytes a row; see [`Writer::draft_with`].
     pub fn draft(&self, schema: &SchemaRef, rows: usize) -> Result<Draft> {
         self.draft_with(schema, rows, |_| rows.saturating_mul(32))
     }
@@ -122,7 +143,8 @@ impl Writer {
         Draft::new(layout, root, parts, self.permit.clone())
     }
 
-    /// An array to be written in place, of any shape, in C or Fortran order (`shape.f()`).
+    /// Returns an array of any shape, in C or Fortran order (`shape.f()`), to be written in place and published without a
+    /// copy. Elements are arbitrary at first.
     pub fn draft_array<T: ArrayElement, D: Dimension>(
         &self,
         shape: impl Into<StrideShape<D>>,
@@ -152,8 +174,8 @@ impl Writer {
         Ok(BytesDraft::new(sheet, len, self.permit.clone()))
     }
 
-    /// Copies a value into the arena now, to be published, sent or put in a bundle later. What it takes is known from
-    /// then on ([`Drafted::nbytes`]), also where the name is somebody else's a moment after it was published.
+    /// Copies a value into the arena, and returns it, to be published, sent or put in a bundle later. [`Drafted::nbytes`]
+    /// tells what it takes, which nobody could ask of a name that another process replaces a moment later.
     pub fn prepare<'a>(&self, value: impl Into<Value<'a>>) -> Result<Drafted> {
         self.at.core()?;
         let value = value.into();

@@ -77,10 +77,9 @@ pub fn run(scale: Scale, table: &mut Table) -> Outcome {
     let [copy, map] = in_turn(
         400 / scale.hurry,
         1,
-        [
-            &mut || crate::measure::block(1, || small.to_owned()),
-            &mut || crate::measure::block(1, || small.private().expect("a map")),
-        ],
+        [&mut || crate::measure::block(1, || small.to_owned()), &mut || {
+            crate::measure::block(1, || small.private().expect("a map"))
+        }],
     );
     table.ratio("private view of 4 KiB", &map, &copy, "");
     Ok(())

@@ -34,6 +34,14 @@ use crate::core::word::{Id, Life, Owner, State, Ticket, Turn};
 use crate::error::{Error, Result};
 
 /// What a recovery settled.
+///
+/// ```
+/// # let name = format!("doc-recovered-{}", std::process::id());
+/// let arena = faretra::Arena::options().keep(false).create(&name)?;
+/// let recovered = arena.recover()?;
+/// assert_eq!(recovered.participants, 0, "nobody died");
+/// # Ok::<(), faretra::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Recovered {

@@ -22,6 +22,15 @@ use crate::core::word::{Id, Life, Owner, SeatState, State};
 use crate::error::{Error, Result};
 
 /// A rule of the arena that does not hold, and where.
+///
+/// ```
+/// # let name = format!("doc-violation-{}", std::process::id());
+/// let arena = faretra::Arena::options().keep(false).create(&name)?;
+/// for violation in arena.verify()? {
+///     eprintln!("{}: {}", violation.rule, violation.what);
+/// }
+/// # Ok::<(), faretra::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Violation {

@@ -3,8 +3,8 @@
 //! A feed keeps the last items that were appended, as many as its capacity. Each subscriber reads all of them in order and
 //! takes nothing away. A subscriber that is too slow is told how many items it missed ([`SubscriberError::Lagged`]), unless
 //! producers wait for it ([`WhenFull::Block`]). A subscriber that died holds up nobody. A feed of batches of one schema is a
-//! growing table: [`Arena::subscribe`] follows it, and [`Arena::snapshot`] returns all that it holds as one table, without a
-//! copy.
+//! growing table: [`Arena::subscribe`](crate::Arena::subscribe) follows it, and
+//! [`Arena::snapshot`](crate::Arena::snapshot) returns all that it holds as one table, without a copy.
 //!
 //! ```
 //! # use faretra::{Arena, MIB};

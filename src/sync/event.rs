@@ -36,7 +36,8 @@ impl Arena {
     ///
     /// # Errors
     ///
-    /// [`Error::Mismatch`] if `name` stands for an object of another kind, or for an event with another [`Reset`].
+    /// [`Error::Mismatch`](crate::Error::Mismatch) if `name` stands for an object of another kind, or for an event with
+    /// another [`Reset`].
     pub fn event(&self, name: &str, reset: Reset) -> Result<Event> {
         let form = Form { kind: Kind::Event, leases: 0, size: (reset == Reset::Auto).into(), slots: 0 };
         let says = |f: &Form| format!("an event that {}", if f.size == 1 { "resets itself" } else { "stays set" });
@@ -98,8 +99,8 @@ impl Event {
         Ok(in_time(self.pass(Some(Duration::ZERO)))?.is_some())
     }
 
-    /// Waits until the event is set, as [`Event::wait`] does. Fails with [`Error::TimedOut`] if the event is not set after
-    /// `timeout`.
+    /// Waits until the event is set, as [`Event::wait`] does. Fails with
+    /// [`Error::TimedOut`](crate::Error::TimedOut) if the event is not set after `timeout`.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<()> {
         self.pass(Some(timeout))
     }

@@ -24,7 +24,8 @@ impl Arena {
     ///
     /// # Errors
     ///
-    /// [`Error::Mismatch`] if `name` stands for an object of another kind, or for a mutex with a value.
+    /// [`Error::Mismatch`](crate::Error::Mismatch) if `name` stands for an object of another kind, or for a mutex with a
+    /// value.
     pub fn mutex(&self, name: &str) -> Result<Mutex> {
         self.mutex_with(name, ())
     }
@@ -34,8 +35,9 @@ impl Arena {
     ///
     /// # Errors
     ///
-    /// [`Error::Mismatch`] if `name` stands for an object of another kind, or for a mutex whose value has another size;
-    /// [`Error::TooLarge`] for a value of more than [`MAX_VALUE`](crate::sync::MAX_VALUE) bytes.
+    /// [`Error::Mismatch`](crate::Error::Mismatch) if `name` stands for an object of another kind, or for a mutex whose
+    /// value has another size;
+    /// [`Error::TooLarge`](crate::Error::TooLarge) for a value of more than [`MAX_VALUE`](crate::sync::MAX_VALUE) bytes.
     pub fn mutex_with<T: Pod>(&self, name: &str, initial: T) -> Result<Mutex<T>> {
         value_fits::<T>()?;
         let form = form::<T>();
@@ -83,7 +85,8 @@ impl<T: Pod> Mutex<T> {
         in_time(self.take(Some(Duration::ZERO)))
     }
 
-    /// Waits until the mutex is free, and locks it. Fails with [`Error::TimedOut`] if the mutex is not free after `timeout`.
+    /// Waits until the mutex is free, and locks it. Fails with [`Error::TimedOut`](crate::Error::TimedOut) if the mutex is not
+    /// free after `timeout`.
     pub fn lock_timeout(&self, timeout: Duration) -> Result<MutexGuard<'_, T>> {
         self.take(Some(timeout))
     }

@@ -487,10 +487,7 @@ mod tests {
             ("[('a', '<f4'), ('a', '<f4')]", "two fields of a record have the name `a`"),
             ("{'names': ['a'], 'formats': ['<f4'], 'offsets': [6], 'itemsize': 8}", "4 bytes from byte 6"),
             ("{'names': ['a'], 'formats': [], 'offsets': [6], 'itemsize': 8}", "1 names, 0 formats"),
-            (
-                "{'names': ['a'], 'formats': ['<f4'], 'offsets': [18446744073709551615]}",
-                "18446744073709551615 bytes",
-            ),
+            ("{'names': ['a'], 'formats': ['<f4'], 'offsets': [18446744073709551615]}", "18446744073709551615 bytes"),
             ("{'names': [''], 'formats': ['<f4']}", "no name"),
             ("{'nombres': ['a']}", "nombres"),
             ("f3", "3 bytes"),

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use ndarray::{ArrayBase, ArrayView, Axis, Data, Dimension, IxDyn};
 
 use crate::error::{Error, Result};
-use crate::value::array::{Array, ArrayInfo, Order, name_of};
+use crate::value::array::Array;
 use crate::value::dtype::{ArrayElement, DType};
+use crate::value::info::{ArrayInfo, Order, name_of};
 use crate::value::piece::CopyBytes;
 use crate::value::private::PrivateBytes;
 use crate::value::unchecked::Lent;
@@ -416,5 +417,92 @@ impl<'a> From<&'a DynArray> for DynArrayView<'a> {
 impl fmt::Debug for DynArray {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DynArray").field("name", &self.name).field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_buffer::{Buffer, MutableBuffer};
+
+    use super::*;
+
+    const RECORD: &str = "[('a', '<i4'), ('', '|V4'), ('p', [('x', '<f4')], (2,)), ('größe', '<U2')]";
+
+    /// The object that a view becomes, with other bytes behind it.
+    fn stored(dtype: &str, shape: &[usize], bytes: &[u8]) -> Vec<u8> {
+        let view = DynArrayView::from_bytes(dtype.parse::<DType>().unwrap(), shape, Order::C, bytes).unwrap();
+        let mut object = vec![0xaa; view.bytes().unwrap() as usize + 70];
+        view.write(&mut object, &|to, from| to.copy_from_slice(from)).unwrap();
+        object
+    }
+
+    fn read(object: &[u8]) -> Result<DynArray> {
+        let mut memory = MutableBuffer::from_len_zeroed(object.len());
+        memory.copy_from_slice(object);
+        DynArray::from_lent("x".into(), Buffer::from(memory).into())
+    }
+
+    /// The text lies behind the shape, and is all that tells a stored record from a number.
+    #[test]
+    fn a_type_without_a_number_is_stored_as_text() {
+        let bytes: Vec<u8> = (0..48).collect();
+        let object = stored(RECORD, &[2], &bytes);
+        assert_eq!(object[8..12], [0; 4]);
+        assert_eq!(&object[40..40 + RECORD.len()], RECORD.as_bytes());
+        let array = read(&object).unwrap();
+        assert_eq!((array.dtype().to_string().as_str(), array.bytes(), array.at), (RECORD, &bytes[..], 128));
+        assert_eq!(ArrayInfo::head_bytes(&object), 128);
+        let number = stored("<f4", &[2], &[0; 8]);
+        assert_eq!((number[8], &number[20..24]), (ElementType::F32 as u8, &[0; 4][..]));
+    }
+
+    /// Whatever is written over a header, a read is an error in words or an array inside its object.
+    #[test]
+    fn damaged_descriptors_are_errors() {
+        let object = stored(RECORD, &[2], &[0; 48]);
+        let with = |at: usize, bytes: &[u8]| {
+            let mut object = object.clone();
+            object[at..at + bytes.len()].copy_from_slice(bytes);
+            read(&object)
+        };
+        for (at, bytes, why) in [
+            (8, &[1_u8][..], "element type 1 with a text of 77 bytes"),
+            (20, &u32::MAX.to_le_bytes(), "65536 are the most"),
+            (20, &60_000_u32.to_le_bytes(), "is cut"),
+            (20, &0_u32.to_le_bytes(), "``"),
+            (20, &[76], "cannot be"),
+            (40, b"{", "cannot be"),
+            (47, b"|O8", "pointers"),
+            (41, b" ", "cannot be"),
+            (44, b"\xff", "no text"),
+        ] {
+            let error = with(at, bytes).expect_err(why);
+            assert!(matches!(error, Error::Damaged(_)) && error.to_string().contains(why), "{why}: {error}");
+        }
+        // Another spelling of a type, and a text where a number belongs.
+        for (text, why) in [("=f8", "a spelling of its own"), ("<f8", "a spelling of its own"), ("<M8[1s]", "spelling")]
+        {
+            let mut object = stored("<M8[10s]", &[2], &[0; 16]);
+            object[40..48].fill(0);
+            object[40..40 + text.len()].copy_from_slice(text.as_bytes());
+            object[20] = text.len() as u8;
+            let error = read(&object).expect_err(text).to_string();
+            assert!(error.contains(why), "{error}");
+        }
+        let mut read_well = 0;
+        for bit in 0..128 * 8 {
+            let mut object = object.clone();
+            object[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(array) = read(&object) {
+                assert!(array.at + array.len <= object.len());
+                assert_eq!(array.bytes().len(), array.len() * array.dtype().itemsize());
+                read_well += 1;
+            }
+        }
+        // Bits of field names, of numbers that fit as well, and of what nobody reads.
+        assert!((20..300).contains(&read_well), "{read_well}");
+        for len in 0..object.len() - 70 {
+            assert!(read(&object[..len]).is_err(), "{len}");
+        }
     }
 }

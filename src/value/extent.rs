@@ -30,7 +30,8 @@ impl Addresses {
     /// Nothing lies here.
     pub const NOWHERE: Addresses = Addresses { start: 0, len: 0 };
 
-    /// How far behind the start bytes begin, or `None` if they begin elsewhere. For most bytes, which lie elsewhere, this is one comparison.
+    /// How far behind the start bytes begin, or `None` if they begin elsewhere. For most bytes, which lie elsewhere,
+    /// this is one comparison.
     #[inline]
     pub fn offset_of(self, bytes: &[u8]) -> Option<u64> {
         let at = bytes.as_ptr().addr().wrapping_sub(self.start);

@@ -17,9 +17,9 @@
 //! |---|---|
 //! | [`extent`], [`element`], [`dtype`], [`descr`], [`shape`] | stretches of memory; the types of elements, of Rust and of numpy, and their text; the buffers and children of each Arrow type |
 //! | [`layout`], [`schema`], [`message`], [`skeleton`] | a batch as it is stored: its tables, its schema, its Arrow IPC messages, all of it but the values |
-//! | [`plan`], [`piece`], [`draft`] | how a batch is written: what is copied and what is held; how bytes change on the way; in place |
+//! | [`plan`], [`piece`], [`draft`], [`lent`] | how a batch is written: what is copied and what is held; how bytes change on the way; in place, in columns that are lent |
 //! | [`batch`], [`check`], [`unchecked`] | how a batch is read; what is checked before; what is then taken without a check |
-//! | [`mod@array`], [`dynamic`] | an array as it is stored, written, read, and drafted in place; one whose type is known at run time only |
+//! | [`info`], [`mod@array`], [`dynamic`] | what an array is and its header; how it is written, read, and drafted in place; one whose type is known at run time only |
 //! | [`private`] | bytes and arrays mapped once more, copy-on-write |
 //! | [`parts`] | the bodies of bundles and tables |
 //! | [`view`] | an attachment; pins, and drafts with their memory; the one copy in |
@@ -38,7 +38,9 @@ pub mod dtype;
 pub mod dynamic;
 pub mod element;
 pub mod extent;
+pub mod info;
 pub mod layout;
+pub mod lent;
 pub mod message;
 pub mod parts;
 pub mod piece;

@@ -33,9 +33,9 @@ use crate::core::tables::{Kind, PartEntry};
 use crate::core::word::Id;
 use crate::core::zone::Draft;
 use crate::error::{Error, Result};
-use crate::value::array::ArrayInfo;
 use crate::value::check::{Known, Values};
 use crate::value::extent::{Addresses, Extent, Located};
+use crate::value::info::ArrayInfo;
 use crate::value::unchecked::{Keeper, Lent};
 
 /// This process's attachment to an arena: left when the last handle, pin and draft are gone.
@@ -217,18 +217,16 @@ impl Pin {
         core.object(core.part_entry(parent, index).part())
     }
 
+    /// Where the bytes of the pinned object or of a part of it lie in the data region.
+    #[inline]
+    pub fn extent(&self, id: Id) -> Result<Extent> {
+        extent_of(self.at.core()?, id)
+    }
+
     /// Where each part of the pinned object lies in the data region.
     pub fn part_extents(&self, parent: Id) -> Result<Vec<Extent>> {
         let core = self.at.core()?;
-        let extent = |index| {
-            let part = core.object(core.part_entry(parent, index).part())?;
-            let (zone, slot) = core.slot(part);
-            let len = core.meta(part, meta::LEN);
-            if zone.set != Set::Payload || len > zone.size() {
-                return Err(too_long(part, len, zone.size()));
-            }
-            Ok(Extent { offset: zone.offset(slot) - core.geo.data, len })
-        };
+        let extent = |index| extent_of(core, core.object(core.part_entry(parent, index).part())?);
         (0..core.part_count(parent)).map(extent).collect()
     }
 
@@ -236,12 +234,11 @@ impl Pin {
     #[inline]
     pub fn bytes(&self, id: Id) -> Result<&[u8]> {
         let core = self.at.core()?;
-        let (zone, _) = core.slot(id);
-        let len = core.meta(id, meta::LEN);
-        if zone.set != Set::Payload || len > zone.size() {
-            return Err(too_long(id, len, zone.size()));
-        }
-        self.bytes_at(core, id, 0, len)
+        let Extent { offset, len } = extent_of(core, id)?;
+        let (data, _) = core.env.data();
+        // SAFETY: the extent is inside the object's slot, so inside the data mapping, which lives as long as `self.at`;
+        // M1: nobody writes these bytes while the slice is used.
+        Ok(unsafe { std::slice::from_raw_parts(data.wrapping_add(offset as usize), len as usize) })
     }
 
     /// `len` bytes from `from` on of the pinned object or of a part of it: of a mutable array, some that
@@ -270,14 +267,6 @@ impl Pin {
     pub fn nbytes(&self, id: Id) -> Result<u64> {
         let core = self.at.core()?;
         Ok(core.meta(id, meta::LEN).min(core.slot(id).0.size()))
-    }
-
-    /// Where an object begins in the data region.
-    #[inline]
-    pub fn offset(&self, id: Id) -> u64 {
-        let core = &self.at.core;
-        let (zone, slot) = core.slot(id);
-        zone.offset(slot).saturating_sub(core.geo.data)
     }
 
     /// The bytes of the pinned object or of a part of it, with the pin that keeps them.
@@ -329,6 +318,17 @@ impl Keeper for Pin {
         // map keeps this pin. A write to the map is this process's own: the map is private.
         unsafe { options.map_copy(&fd) }.map_err(fail)
     }
+}
+
+/// Where an object's bytes lie in the data region, checked against its slot.
+#[inline]
+fn extent_of(core: &Core<Posix>, id: Id) -> Result<Extent> {
+    let (zone, slot) = core.slot(id);
+    let len = core.meta(id, meta::LEN);
+    if zone.set != Set::Payload || len > zone.size() {
+        return Err(too_long(id, len, zone.size()));
+    }
+    Ok(Extent { offset: zone.offset(slot) - core.geo.data, len })
 }
 
 fn too_long(id: Id, len: u64, size: u64) -> Error {

@@ -25,7 +25,7 @@ const LAYERS: &[&[&str]] = &[
     &["verify", "recover"],
     &["lock", "end"],
     &["extent", "element", "dtype", "descr", "shape", "layout", "piece", "check", "unchecked"],
-    &["private", "schema", "message", "skeleton", "array", "dynamic"],
+    &["private", "schema", "message", "skeleton", "info", "array", "dynamic", "lent"],
     &["plan", "batch", "draft", "parts", "view"],
     &["kind", "held", "reader", "drafted", "input", "writer", "report", "arena"],
 ];
@@ -221,6 +221,42 @@ fn documentation_stands_alone() {
         }
     }
     assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+/// Each type that api.txt lists has an example in its documentation.
+#[test]
+fn public_types_have_examples() {
+    let api = read(&root().join("api.txt"));
+    let kinds = ["struct", "enum", "type", "trait"];
+    let types: BTreeSet<&str> = api
+        .lines()
+        .filter(|line| line.starts_with("faretra::"))
+        .filter_map(|line| {
+            let mut words = words(line.split_once(": ")?.1).map(|(_, word)| word).skip_while(|word| *word != "pub");
+            words.nth(1).filter(|kind| kinds.contains(kind))?;
+            words.next()
+        })
+        .collect();
+    assert!(types.len() > 50, "only {} types were read", types.len());
+    let mut shown = BTreeSet::new();
+    for file in rust_files("src") {
+        let mut example = false;
+        for line in read(&file).lines().map(str::to_owned) {
+            if line.starts_with("///") {
+                example |= line.contains("```");
+            } else if !line.starts_with("#[") {
+                let mut names =
+                    line.strip_prefix("pub ").into_iter().flat_map(|rest| rest.split([' ', '<', '(', ';', ':']));
+                let kind = names.next().unwrap_or_default();
+                if example && kinds.contains(&kind) {
+                    shown.extend(types.get(names.next().unwrap_or_default()));
+                }
+                example = false;
+            }
+        }
+    }
+    let bare: Vec<_> = types.difference(&shown).collect();
+    assert!(bare.is_empty(), "public types without an example: {bare:?}");
 }
 
 /// The rules above would pass for ever if the reader of the source saw nothing.

@@ -10,7 +10,7 @@ use proof::queue;
 use proof::race::{Race, Searched, Watch, explore, explore_watched, random};
 use proof::script::{acting_stage, acts, scripts, stage_after_death, troupes};
 use proof::stage::{Act, Stage};
-use proof::{flips, oracle, sweep};
+use proof::{ends, flips, oracle, sweep};
 
 fn main() {
     let full = std::env::args().any(|a| a == "--full");
@@ -34,6 +34,15 @@ fn main() {
         }
     }
     said(format!("stop sweep: {stops} points, each resumed and killed; worst operation of the others {worst} steps"));
+    let (mut killed, mut paired, mut stopped) = (0, 0, 0);
+    for begin in &ends::beginnings() {
+        for end in &ends::ENDS {
+            killed += ends::kill_sweep(begin, end);
+            paired += ends::second_order_sweep(begin, end, 1);
+            stopped += ends::stop_sweep(begin, end).points;
+        }
+    }
+    said(format!("the arena's end: {killed} points, {paired} pairs, {stopped} stops"));
     let histories = if full { 100 } else { 8 };
     let played: Vec<_> = (0..histories).map(|seed| oracle::play(seed, 3000)).collect();
     let operations: u64 = played.iter().map(|h| h.operations).sum();
@@ -53,6 +62,18 @@ fn main() {
 }
 
 fn races(full: bool, said: &dyn Fn(String)) {
+    let mut all = Searched { complete: true, ..Searched::default() };
+    for begin in ends::beginnings().into_iter().map(Arc::new) {
+        for one in ends::ENDS {
+            for other in ends::ENDS {
+                all = all.and(explore(ends::race(&begin, &[one, other], None), 2, if full { 200_000 } else { 2_000 }));
+                for step in (0..40).step_by(if full { 1 } else { 7 }) {
+                    all = all.and(explore(ends::race(&begin, &[one, other], Some((0, step))), 1, 20_000));
+                }
+            }
+        }
+    }
+    said(format!("ends of arenas, 2 preemptions; one dies, 1 preemption: {all:?}"));
     for troupe in &troupes() {
         pairs(full, &troupe.stage, &troupe.acts, said);
     }
