@@ -18,6 +18,7 @@ pub mod granted;
 pub mod hb;
 pub mod items;
 pub mod locks;
+pub mod makers;
 pub mod oracle;
 pub mod pairs;
 pub mod planted;

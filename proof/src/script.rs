@@ -85,6 +85,7 @@ fn fair(result: faretra::Result<u64>) {
 pub fn acts() -> Vec<Act> {
     let mut all = object_acts();
     all.extend(crate::granted::acts());
+    all.extend(crate::makers::acts());
     all
 }
 
@@ -229,6 +230,7 @@ pub fn object_acts() -> Vec<Act> {
 pub fn scripts() -> Vec<Script> {
     let mut all = object_scripts();
     all.extend(crate::granted::scripts());
+    all.extend(crate::makers::scripts());
     all.extend(crate::queue::scripts());
     all
 }

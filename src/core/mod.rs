@@ -24,7 +24,7 @@
 //! | 7 | [`hold`], [`name`], [`lease`], [`ring`] | what stands on objects |
 //! | 8 | [`broadcast`], [`account`] | feeds; who keeps what |
 //! | 9 | [`verify`], [`recover`] | every word, looked at: reported, settled |
-//! | 10 | [`lock`], [`end`] | what waits for those who may be dead; the arena's own end |
+//! | 10 | [`lock`], [`maker`], [`end`] | what waits for those who may be dead; the arena's own end |
 
 pub mod account;
 pub mod broadcast;
@@ -35,6 +35,7 @@ pub mod hold;
 pub mod lease;
 pub mod list;
 pub mod lock;
+pub mod maker;
 pub mod mem;
 pub mod name;
 pub mod object;

@@ -105,7 +105,8 @@ impl<E: Env> Core<E> {
         let mut done = Recovered { participants: dead.len() as u32, ..Recovered::default() };
         let thorough = look == Look::Everything || dead.iter().any(|owner| self.was_putting(*owner));
         let locked = dead.iter().any(|owner| self.had_leases(*owner));
-        let take_back_locks = || if locked { self.take_back_locks(&dead) } else { Ok(0) };
+        // Names that the dead made something for go, which is done again by whoever recovers from our death.
+        let take_back_locks = || if locked { self.putting(|| self.take_back_locks(&dead)) } else { Ok(0) };
         done.permits = self.take_back(self.permits(), &dead);
         // Some of it needs memory for a pin. What fails for that is tried again when the rest is settled, which
         // frees some; if it fails then too, the seats stay for the next recovery. So they do for what must wait.
@@ -346,6 +347,9 @@ impl<E: Env> Core<E> {
                 && let Ok(Some(leases)) = self.leases_of(id)
             {
                 back += u64::from(self.take_back(leases, dead));
+                if self.kind(id)? == Kind::Name {
+                    self.leave_name(self.bucket_of(&self.text(id)), id);
+                }
             }
             self.unpin(id);
         }
@@ -359,7 +363,7 @@ impl<E: Env> Core<E> {
                 continue;
             }
             for listed in self.list_of(Id(bucket))?.1 {
-                let name = self.name_object(listed)?;
+                let name = self.name_object(listed.id())?;
                 if self.place(self.geo.meta(name, meta::PLACE)).object().is_some() {
                     continue;
                 }

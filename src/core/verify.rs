@@ -164,7 +164,7 @@ impl<E: Load + Sys> Tables<E> {
             Ok(found) => found,
             Err(e) => return report("word", e.to_string()),
         };
-        let names: Vec<Id> = match list.into_iter().map(|l| self.name_object(l)).collect() {
+        let names: Vec<Id> = match list.into_iter().map(|l| self.name_object(l.id())).collect() {
             Ok(names) => names,
             Err(e) => return report("word", Error::to_string(&e)),
         };
@@ -269,7 +269,7 @@ impl<E: Load> Tables<E> {
                     return Err(Violation::new("V5", format!("lease {index} of {id} is held by nobody alive")));
                 }
                 Some(State::Leased(_) | State::Back(_) | State::Free) => {}
-                Some(State::Loose) if self.kind(id).is_ok_and(|k| k == Kind::Semaphore) => {}
+                Some(State::Loose) if self.kind(id).is_ok_and(|k| matches!(k, Kind::Semaphore | Kind::Name)) => {}
                 _ => return Err(Violation::new("word", format!("lease {index} of {id} is {word:?}"))),
             }
         }

@@ -23,7 +23,7 @@ const LAYERS: &[&[&str]] = &[
     &["hold", "name", "lease", "ring"],
     &["broadcast", "account"],
     &["verify", "recover"],
-    &["lock", "end"],
+    &["lock", "maker", "end"],
     &["extent", "element", "shape", "layout", "piece", "check", "unchecked"],
     &["schema", "message", "skeleton", "info", "array", "lent"],
     &["plan", "batch", "draft", "parts", "view"],
