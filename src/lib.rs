@@ -64,6 +64,7 @@ pub mod feed;
 mod held;
 mod input;
 mod kind;
+mod load_once;
 mod mutable;
 mod port;
 mod reader;

@@ -423,6 +423,7 @@ fn leases_text(t: &Tables<Posix>, names: &Names, leases: &[(Id, u64)]) -> Vec<St
             let how = if index % PARTITION == 0 { "writes" } else { "reads" };
             format!("{how} partition {} of {}", index / PARTITION, object_text(t, names, *id))
         }
+        Ok(Stored::Name) => format!("makes `{}`", t.text(*id)),
         _ => object_text(t, names, *id),
     };
     let mut all: Vec<(String, u32)> = vec![];

@@ -59,6 +59,10 @@ fn core_pairs_with_two_preemptions() {
         ("write half of g", "read half of g"),
         ("write g, half by half", "freeze g"),
         ("freeze g", "read half of g"),
+        ("load z", "load z"),
+        ("load z", "fail to make z"),
+        ("load z", "make z, remove it before that is over"),
+        ("make z, remove it before that is over", "remove z"),
     ] {
         all = all.and(explore(Race::new(&stage, &[find(&acts, a), find(&acts, b)]), 2, 20_000));
     }
@@ -80,8 +84,10 @@ fn deaths_in_races() {
         "update v",
         "write g, half by half",
         "freeze g",
+        "load z",
+        "make z, remove it before that is over",
     ] {
-        for other in ["recover", "publish x", "remove x", "lock m, add 1", "update v", "read half of g"] {
+        for other in ["load z", "remove z", "recover", "publish x", "remove x", "lock m, add 1", "update v", "read half of g"] {
             for step in (0..60).step_by(9) {
                 let race = Race::new(&stage, &[find(&acts, victim), find(&acts, other)]).killing(0, step);
                 all = all.and(explore(race, 1, 20_000));

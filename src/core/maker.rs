@@ -47,8 +47,8 @@ pub enum Loaded {
 /// The right to make what a name will stand for, to be ended by [`Core::end_making`]. Its name is pinned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Making {
-    name: Id,
-    lease: Lease,
+    pub name: Id,
+    pub lease: Lease,
 }
 
 /// What waiting for a maker came to.

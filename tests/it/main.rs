@@ -21,6 +21,7 @@ mod flow;
 mod history;
 mod kills;
 mod limits;
+mod load_once;
 mod midway;
 mod nested;
 mod obey;
