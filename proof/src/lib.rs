@@ -11,6 +11,7 @@
 //!
 //! ARCHITECTURE.md says what each finds and misses, HISTORY.md beside this folder what they found.
 
+pub mod chains;
 pub mod check;
 pub mod ends;
 pub mod flips;

@@ -89,11 +89,12 @@ pub fn acts() -> Vec<Act> {
     all
 }
 
-/// All of them: objects and what locks; channels.
-pub fn troupes() -> [Troupe; 2] {
+/// All of them: objects and what locks; channels; channels without a bound.
+pub fn troupes() -> [Troupe; 3] {
     [
         Troupe { stage: acting_stage(), acts: acts() },
         Troupe { stage: crate::queue::queue_stage(), acts: crate::queue::acts() },
+        Troupe { stage: crate::chains::chain_stage(), acts: crate::chains::acts() },
     ]
 }
 
@@ -232,6 +233,7 @@ pub fn scripts() -> Vec<Script> {
     all.extend(crate::granted::scripts());
     all.extend(crate::makers::scripts());
     all.extend(crate::queue::scripts());
+    all.extend(crate::chains::scripts());
     all
 }
 

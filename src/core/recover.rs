@@ -25,7 +25,8 @@
 use std::sync::atomic::Ordering::{Acquire, SeqCst};
 
 use crate::core::cell::{End, Ring};
-use crate::core::geometry::{Set, meta, ring};
+use crate::core::chain::Reached;
+use crate::core::geometry::{Set, meta};
 use crate::core::lease::Leases;
 use crate::core::name::Removes;
 use crate::core::seat::{Core, Env};
@@ -248,17 +249,25 @@ impl<E: Env> Core<E> {
         let back = self.return_of(id, ticket);
         let cell = at
             .and_then(|at| self.ring_position(at))
-            .map(|(ring, position)| (ring.cell(position), self.place(ring.cell(position)), ring, position));
+            .map(|(ring, position)| (ring, position, self.reach(ring, position)));
         // It may have been settled, freed and used again since: then target and cell were another's.
-        if self.life(id, SeqCst) != word {
-            return Ok(false);
+        let settled = self.life(id, SeqCst) != word;
+        if let Some((ring, position, reached)) = cell {
+            match reached {
+                Ok(reached) => {
+                    let Reached { off, cell, .. } = reached;
+                    if !settled && cell.object() == Some(id) && ring.ahead(cell, position) == 1 {
+                        self.clean(off, cell);
+                        self.pass(ring, position, reached);
+                    }
+                    self.let_go(reached);
+                }
+                Err(e) if !settled => return Err(e.into()),
+                Err(_) => {}
+            }
         }
-        if let Some((off, place, ring, position)) = cell
-            && place.object() == Some(id)
-            && ring.ahead(place, position) == 1
-        {
-            self.clean(off, place);
-            self.advance(ring, ring::HEAD, position);
+        if settled {
+            return Ok(false);
         }
         self.give_to_channel(id, word, back.map(|(channel, _)| channel), ticket)
     }

@@ -282,8 +282,8 @@ impl<E: Load> Tables<E> {
             return Ok(());
         }
         let ring = self.ring_of(id).map_err(|e| Violation::new("word", e.to_string()))?;
-        for index in 0..ring.cells {
-            let cell = self.place(ring.cell(index));
+        for off in self.places_of(ring) {
+            let cell = self.place(off);
             let Some(item) = cell.object() else { continue };
             let item = self.object(item).map_err(|e| Violation::new("word", e.to_string()))?;
             let fits = match self.life(item, SeqCst).state() {
@@ -293,9 +293,9 @@ impl<E: Load> Tables<E> {
                 Some(State::Leased(_)) => !ring.is_feed(),
                 _ => false,
             };
-            if !fits && self.place(ring.cell(index)) == cell {
+            if !fits && self.place(off) == cell {
                 let found = self.life(item, SeqCst);
-                return Err(Violation::new("V1", format!("cell {index} of {id} names {item}, which is {found:?}")));
+                return Err(Violation::new("V1", format!("the cell at {off:#x} of {id} names {item}, which is {found:?}")));
             }
         }
         Ok(())

@@ -20,7 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["zone", "wait"],
     &["part", "cell", "list"],
     &["object"],
-    &["hold", "name", "lease", "ring"],
+    &["hold", "name", "lease", "chain", "ring"],
     &["broadcast", "account"],
     &["verify", "recover"],
     &["lock", "maker", "end"],
