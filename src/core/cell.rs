@@ -74,6 +74,11 @@ impl RingForm {
         RingForm { kind: Kind::Channel, cells: capacity, subscribers: 0, mixed: true, segment: 0 }
     }
 
+    /// A channel without a bound, for items of any schema: a chain of more cells than an arena has objects of one size.
+    pub fn unbounded() -> RingForm {
+        RingForm::chain(1 << 12, 1 << 11)
+    }
+
     /// A channel without a bound: a chain of so many segments of so many cells at most.
     pub fn chain(entries: u64, segment: u64) -> RingForm {
         RingForm { kind: Kind::Channel, cells: entries * segment, subscribers: 0, mixed: true, segment }
