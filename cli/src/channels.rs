@@ -194,12 +194,7 @@ impl Rates {
 }
 
 /// A sending end of a channel, which has a bound or none.
-pub fn sending_end(
-    writer: &Writer,
-    name: &str,
-    capacity: Option<u64>,
-    contents: Contents,
-) -> faretra::Result<Sender> {
+pub fn sending_end(writer: &Writer, name: &str, capacity: Option<u64>, contents: Contents) -> faretra::Result<Sender> {
     match capacity {
         Some(capacity) => writer.sender_with(name, capacity as usize, contents),
         None => writer.unbounded_with(name, contents),

@@ -270,8 +270,9 @@ fn join(arena: &Arena, writer: &Writer, args: &Send) -> Result<(Sender, bool)> {
     loop {
         signal::check()?;
         let known = channels::find(arena, &args.channel)?;
-        let (capacity, mixed) =
-            known.as_ref().map_or((Some(args.capacity.unwrap_or(CAPACITY)), false), |known| (known.capacity, known.mixed));
+        let (capacity, mixed) = known
+            .as_ref()
+            .map_or((Some(args.capacity.unwrap_or(CAPACITY)), false), |known| (known.capacity, known.mixed));
         let contents = if mixed { Contents::Mixed } else { Contents::OneSchema };
         match channels::sending_end(writer, &args.channel, capacity, contents) {
             Ok(sender) => return Ok((sender, known.is_none())),

@@ -35,23 +35,32 @@ fn end(a: &Actor, name: &'static str, making: Making) {
     a.end_making(making);
 }
 
+/// Who may publish something under the name while it is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Others {
+    Anybody,
+    Makers,
+}
+
 /// Publishes what it makes, if nobody else has published something.
-fn make(a: &Actor, name: &'static str, to: u64) {
+fn make(a: &Actor, name: &'static str, to: u64, others: Others) {
     let new = ok(draft(a, to, 1));
     a.set_meta(new.id, meta::ROWS, tag(name));
     match a.publish(name, new, Some(0)) {
         Ok(told) => a.env.state().told.push((name.to_owned(), told)),
-        Err(Error::Conflict { .. }) => a.drop_draft(new),
+        Err(Error::Conflict { .. }) if others == Others::Anybody => a.drop_draft(new),
+        Err(Error::Conflict { .. }) => panic!("N7: what was made before is made again"),
         Err(e) => panic!("the maker of `{name}` failed: {e}"),
     }
 }
 
 /// Loads `name`, which is made as `to`. `None`: somebody else is making it.
 pub fn load_or_make(a: &Actor, name: &'static str, to: u64) -> Option<u64> {
+    let others = if name == "z" { Others::Anybody } else { Others::Makers };
     match load(a, name)? {
         Ok(found) => Some(found),
         Err(making) => {
-            make(a, name, to);
+            make(a, name, to, others);
             end(a, name, making);
             Some(to)
         }
@@ -67,7 +76,7 @@ pub fn fail_to_make(a: &Actor, name: &'static str) {
 
 fn make_and_remove(a: &Actor, name: &'static str, to: u64) {
     let Some(Err(making)) = load(a, name) else { return };
-    make(a, name, to);
+    make(a, name, to, Others::Anybody);
     ok(a.remove(name));
     assert!(!matches!(load(a, name), Some(Err(_))), "N5: a second maker");
     end(a, name, making);
@@ -81,6 +90,9 @@ pub fn acts() -> Vec<Act> {
     vec![
         act("load z", &[("z", Some(40))], |a| {
             load_or_make(a, "z", 40);
+        }),
+        act("load q, which makers alone publish", &[("q", None), ("q", Some(42))], |a| {
+            load_or_make(a, "q", 42);
         }),
         act("fail to make z", &[], |a| fail_to_make(a, "z")),
         act("make z, remove it before that is over", &[("z", Some(41)), ("z", None)], |a| make_and_remove(a, "z", 41)),
@@ -132,7 +144,7 @@ pub fn scripts() -> Vec<Script> {
                 let Some(Err(making)) = load(a, "x") else { panic!("nothing is there") };
                 assert_eq!(load_or_make(a, "x", 3), None, "N5");
                 ok(publish(a, "x", 1, 0));
-                make(a, "x", 2);
+                make(a, "x", 2, Others::Anybody);
                 end(a, "x", making);
                 assert_eq!(ok(read(a, "x")), Some(1));
             },
@@ -162,7 +174,7 @@ pub fn scripts() -> Vec<Script> {
                 // Who polls looks for the dead now and then; who waits, in each slice.
                 let loaded = ok(a.load_once("x", Some(Duration::from_secs(60))));
                 let Loaded::Make(making) = loaded else { panic!("nobody made it: {loaded:?}") };
-                make(a, "x", 1);
+                make(a, "x", 1, Others::Makers);
                 a.end_making(making);
             },
             &[("x", None), ("x", Some(1))],

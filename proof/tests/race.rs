@@ -88,7 +88,9 @@ fn deaths_in_races() {
         "load z",
         "make z, remove it before that is over",
     ] {
-        for other in ["load z", "remove z", "recover", "publish x", "remove x", "lock m, add 1", "update v", "read half of g"] {
+        for other in
+            ["load z", "remove z", "recover", "publish x", "remove x", "lock m, add 1", "update v", "read half of g"]
+        {
             for step in (0..60).step_by(9) {
                 let race = Race::new(&stage, &[find(&acts, victim), find(&acts, other)]).killing(0, step);
                 all = all.and(explore(race, 1, 20_000));

@@ -85,8 +85,7 @@ impl Receiver {
         let (core, ring) = (self.port.core()?, self.port.ring);
         let mut looks = Looks::default();
         // In a chain a take may need memory for a pin of the cell's segment.
-        let try_take =
-            || if ring.is_chain() { core.with_room(|| core.try_take(ring)) } else { core.try_take(ring) };
+        let try_take = || if ring.is_chain() { core.with_room(|| core.try_take(ring)) } else { core.try_take(ring) };
         let taken = self.port.wait(timeout, || {
             let mut none_out = || looks.look(|| core.outstanding(ring).is_empty());
             let deserted = || core.is_deserted(ring, End::Send);

@@ -295,7 +295,10 @@ impl<E: Load> Tables<E> {
             };
             if !fits && self.place(off) == cell {
                 let found = self.life(item, SeqCst);
-                return Err(Violation::new("V1", format!("the cell at {off:#x} of {id} names {item}, which is {found:?}")));
+                return Err(Violation::new(
+                    "V1",
+                    format!("the cell at {off:#x} of {id} names {item}, which is {found:?}"),
+                ));
             }
         }
         Ok(())

@@ -25,7 +25,12 @@ pub fn load(writer: &Writer, name: &str, timeout: Option<Duration>) -> Result<St
         writeln!(log, "{}", std::process::id()).expect("written");
         until("the word to go", || go.exists().then_some(()));
         match std::fs::read_to_string(go).expect("read").as_str() {
-            "fail" => Err(Error::NotFound { what: Missing::Object, name: "source".into(), within: String::new(), detail: String::new() }),
+            "fail" => Err(Error::NotFound {
+                what: Missing::Object,
+                name: "source".into(),
+                within: String::new(),
+                detail: String::new(),
+            }),
             _ => Ok(std::process::id().to_string().into_bytes()),
         }
     };

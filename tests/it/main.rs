@@ -38,6 +38,7 @@ mod sync_kills;
 mod sync_puppet;
 mod system;
 mod tidy;
+mod unbounded;
 mod value_damage;
 mod values;
 mod walks;

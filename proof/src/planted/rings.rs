@@ -8,10 +8,7 @@ pub const BUGS: &[Bug] = &[
         what: "a taker leaves the item in its cell",
         breaks: "Q2",
         file: "core/ring.rs",
-        edits: &[(
-            "self.clean(off, cell); self.pass(ring, head, reached);",
-            "self.pass(ring, head, reached);",
-        )],
+        edits: &[("self.clean(off, cell); self.pass(ring, head, reached);", "self.pass(ring, head, reached);")],
         test: KILL,
     },
     Bug {
@@ -176,7 +173,10 @@ pub const BUGS: &[Bug] = &[
         what: "who closes and drains does not kill the head's cell, rings under weak memory",
         breaks: "Q4",
         file: "core/ring.rs",
-        edits: &[("let drained = self.env.cas(off, cell.0, dead.0, SeqCst).is_ok();", "let drained = dead != cell || dead == cell;")],
+        edits: &[(
+            "let drained = self.env.cas(off, cell.0, dead.0, SeqCst).is_ok();",
+            "let drained = dead != cell || dead == cell;",
+        )],
         test: WEAK_RINGS,
     },
     Bug {
