@@ -64,6 +64,7 @@ pub mod feed;
 mod held;
 mod input;
 mod kind;
+mod load_once;
 mod mutable;
 mod port;
 mod reader;
@@ -117,6 +118,7 @@ pub mod proof {
     pub use crate::core::lease::{Lease, Leases};
     pub use crate::core::list::Named;
     pub use crate::core::lock::{Form, PARTITION, SLOTS, Slots};
+    pub use crate::core::maker::{Loaded, Making};
     pub use crate::core::mem::{Load, Mem};
     pub use crate::core::ring::{Outcome, Taken};
     pub use crate::core::seat::{Core, Env, info};

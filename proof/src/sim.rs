@@ -123,6 +123,8 @@ pub struct Image {
     pub items: u64,
     /// What changes under a lock, or at once, made of a counter: nothing twice.
     pub counted: Vec<(&'static str, u64)>,
+    /// Who is making what a name will stand for.
+    pub making: Vec<(usize, &'static str)>,
     /// Pages are put in memory by touching them, as a kernel would; else that is a bug.
     pub lenient: bool,
     /// Whose the arena's name is.
@@ -150,6 +152,7 @@ impl Image {
         let dead = |holder: &usize| *holder == process;
         self.gone.extend(self.locks.iter().filter(|(_, p)| dead(p)).map(|(o, p)| (*o, *p)));
         self.locks.retain(|_, holder| !dead(holder));
+        self.making.retain(|(maker, _)| !dead(maker));
     }
 
     /// Everybody is dead but one.

@@ -59,9 +59,9 @@ impl Writer {
     /// Returns a producing end of the feed `name`, as [`Writer::feed`] does, for batches of one schema or for any values.
     /// Fails with [`Error::Mismatch`](crate::Error::Mismatch) if the feed exists with other contents or another capacity.
     pub fn feed_with(&self, name: &str, capacity: usize, when_full: WhenFull, contents: Contents) -> Result<Feed> {
-        let form = PortForm { capacity: capacity as u64, contents };
+        let form = PortForm { capacity: Some(capacity as u64), contents };
         let port = Port::open_or_make(self.attachment(), name, Kind::Feed, form, |core| {
-            core.draft_ring(RingForm::feed(form.capacity, MAX_SUBSCRIBERS as u64).mixed(contents == Contents::Mixed))
+            core.draft_ring(RingForm::feed(capacity as u64, MAX_SUBSCRIBERS as u64).mixed(contents == Contents::Mixed))
         })?;
         Ok(Feed { port: Arc::new(port), writer: self.clone(), when_full })
     }
@@ -168,6 +168,6 @@ impl Feed {
 
     /// Returns how many items the feed keeps.
     pub fn capacity(&self) -> usize {
-        self.port.capacity()
+        self.port.ring.capacity() as usize
     }
 }

@@ -425,6 +425,7 @@ mod tests {
     use arrow_buffer::{Buffer, MutableBuffer};
 
     use super::*;
+    use crate::value::element::ElementType;
 
     const RECORD: &str = "[('a', '<i4'), ('', '|V4'), ('p', [('x', '<f4')], (2,)), ('größe', '<U2')]";
 
