@@ -61,7 +61,7 @@ impl Arena {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Event {
-    handle: Handle,
+    pub(crate) handle: Handle,
     reset: Reset,
 }
 
@@ -102,6 +102,11 @@ impl Event {
     /// `timeout`.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<()> {
         self.pass(Some(timeout))
+    }
+
+    /// Sets an event again that was reset for nothing.
+    pub(crate) fn undo(&self) -> Result<()> {
+        if self.reset == Reset::Auto { self.set() } else { Ok(()) }
     }
 
     fn pass(&self, timeout: Option<Duration>) -> Result<()> {
