@@ -200,20 +200,23 @@ impl Port {
         mut attempt: impl FnMut() -> Result<Waited<T>>,
     ) -> Result<Waited<T>> {
         let core = self.core()?;
-        // Room is made by receivers alone; an item may come from a sender, or back from a receiver.
-        let ends: &[End] = if self.end == End::Send { &[End::Receive] } else { &[End::Send, End::Receive] };
-        let look = || {
-            let looks = self.looks.fetch_add(1, Relaxed) + 1;
-            let present = || ends.iter().flat_map(|end| core.present(self.ring, *end)).collect();
-            // What somebody buried may not be settled: he may be stopped in the middle of that, or dead too.
-            let buried = || ends.iter().any(|end| core.is_somebody_buried(self.ring, *end));
-            if buried() || !core.gone_among(present(), looks as usize).is_empty() {
-                // A failure here only means that this waiter did not help.
-                let _ = core.recover();
-            }
-        };
+        let look = || self.look_for_deaths(core);
         let something = || Ok(Some(attempt()?).filter(|came| !matches!(came, Waited::NotYet)));
         Ok(in_time(core.wait(self.ring.bell(self.end), timeout, look, something))?.unwrap_or(Waited::NotYet))
+    }
+
+    /// Asks whether those died who could bring about what is waited for here.
+    pub(crate) fn look_for_deaths(&self, core: &Core<Posix>) {
+        // Room is made by receivers alone; an item may come from a sender, or back from a receiver.
+        let ends: &[End] = if self.end == End::Send { &[End::Receive] } else { &[End::Send, End::Receive] };
+        let looks = self.looks.fetch_add(1, Relaxed) + 1;
+        let present = || ends.iter().flat_map(|end| core.present(self.ring, *end)).collect();
+        // What somebody buried may not be settled: he may be stopped in the middle of that, or dead too.
+        let buried = || ends.iter().any(|end| core.is_somebody_buried(self.ring, *end));
+        if buried() || !core.gone_among(present(), looks as usize).is_empty() {
+            // A failure here only means that this waiter did not help.
+            let _ = core.recover();
+        }
     }
 
     /// Waits until `put` has put an item in, or never will.
@@ -350,7 +353,7 @@ impl Port {
     }
 
     /// Refuses at once what there could never be room for, instead of waiting for it.
-    fn may_fit(&self, bytes: u64) -> Result<()> {
+    pub(crate) fn may_fit(&self, bytes: u64) -> Result<()> {
         let core = self.core()?;
         // What a feed holds stays until this is appended.
         let stays = core.records_bytes() + if self.ring.is_feed() { core.bytes_kept(self.ring) } else { 0 };

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use faretra::proof::{Full, Geometry, Load, Mem, Owner, PAGE, Params, Process, Sys};
+use faretra::proof::{Doorbell, Full, Geometry, Load, Mem, Owner, PAGE, Params, Process, Sys};
 
 /// Where in the crate an access is.
 pub type Site = &'static Location<'static>;
@@ -462,6 +462,16 @@ impl Sys for Sim {
         self.hook.step(Op::Spin, 0, Location::caller());
         let mut image = self.state();
         if image.get(off) as u32 == expected {
+            image.slept = Some(image.wakes);
+        }
+    }
+
+    #[track_caller]
+    fn sleep_any(words: &[(&Sim, u64, u32)], _: Option<(&Doorbell, u32)>, _: Duration) {
+        let Some((sim, ..)) = words.first() else { return };
+        sim.hook.step(Op::Spin, 0, Location::caller());
+        let mut image = sim.state();
+        if words.iter().all(|(_, off, expected)| image.get(*off) as u32 == *expected) {
             image.slept = Some(image.wakes);
         }
     }

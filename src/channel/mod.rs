@@ -41,6 +41,7 @@ mod sender;
 
 pub use error::{ForwardError, RecvError, SendError};
 pub use lease::Lease;
+pub(crate) use receiver::Looks;
 pub use receiver::{BatchReader, Iter, Receiver};
 pub use sender::Sender;
 

@@ -52,7 +52,7 @@ impl Arena {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Receiver {
-    port: Arc<Port>,
+    pub(crate) port: Arc<Port>,
 }
 
 impl Receiver {
@@ -158,14 +158,14 @@ impl Receiver {
 
 /// Keeps a waiter from looking at every object all the time.
 #[derive(Debug, Default)]
-struct Looks {
+pub(crate) struct Looks {
     /// When the last look ended, and how long it took.
     last: Option<(Instant, Duration)>,
 }
 
 impl Looks {
     /// What `look` says, or `false` while a look would be a large part of what is done.
-    fn look(&mut self, look: impl FnOnce() -> bool) -> bool {
+    pub(crate) fn look(&mut self, look: impl FnOnce() -> bool) -> bool {
         let begun = Instant::now();
         if self.last.is_some_and(|(ended, took)| begun.duration_since(ended) < took * 20) {
             return false;

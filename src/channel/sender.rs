@@ -96,8 +96,8 @@ impl Writer {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Sender {
-    pub(super) port: Arc<Port>,
-    pub(super) writer: Writer,
+    pub(crate) port: Arc<Port>,
+    pub(crate) writer: Writer,
 }
 
 impl Sender {
@@ -195,7 +195,7 @@ impl Sender {
 
 impl Sheet {
     /// Sends it; unless that is done it still is a draft.
-    fn send(&mut self, ring: Ring) -> Result<Outcome<()>> {
+    pub(crate) fn send(&mut self, ring: Ring) -> Result<Outcome<()>> {
         self.offer(|core, draft| {
             core.set_meta(draft.id, meta::TIME, Sys::now(&core.env));
             core.try_send(ring, draft)

@@ -416,6 +416,31 @@ impl<E: Load> Tables<E> {
         word == Life::home(at) || matches!(word.state(), Some(State::Draft(_)))
     }
 
+    /// Whether a receiver would find something to take, or to clean up.
+    pub fn has_item(&self, ring: Ring) -> bool {
+        if self.ring_word(ring, ring::RETURNED) != self.ring_word(ring, ring::LOOKED) {
+            return true;
+        }
+        let head = self.ring_word(ring, ring::HEAD);
+        for position in (0..ring.cells).map(|i| head.wrapping_add(i)) {
+            let cell = self.place(ring.cell(position));
+            match ring.ahead(cell, position) {
+                _ if cell.is_dead() => return false,
+                1 => return true,
+                // The head is behind.
+                2.. => {}
+                _ => return false,
+            }
+        }
+        // Damage, which a receiver is told of.
+        true
+    }
+
+    /// Whether a position of a feed has its item, or had it.
+    pub fn has_come(&self, ring: Ring, position: u64) -> bool {
+        ring.ahead(self.place(ring.cell(position)), position) >= 1
+    }
+
     /// The next position, as far as it is known: never too high.
     pub fn next_position(&self, ring: Ring) -> u64 {
         let mut tail = self.sent(ring);

@@ -18,7 +18,7 @@
 //! | 1 | [`word`], [`mem`], [`geometry`] | bits and their allowed steps; access by offset; where everything lies |
 //! | 2 | [`sys`], [`segment`], [`tables`] | the kernel; the file and its mappings; the words by name |
 //! | 3 | [`seat`] | participants |
-//! | 4 | [`zone`], [`wait`] | memory; bells |
+//! | 4 | [`zone`], [`wait`], [`bells`] | memory; bells; several of them |
 //! | 5 | [`part`], [`cell`], [`list`] | words of parts, rings and the directory: read, and erased by teardown |
 //! | 6 | [`object`] | put, pin, reclaim |
 //! | 7 | [`hold`], [`name`], [`lease`], [`chain`], [`ring`] | what stands on objects |
@@ -27,6 +27,7 @@
 //! | 10 | [`lock`], [`maker`], [`end`] | what waits for those who may be dead; the arena's own end |
 
 pub mod account;
+pub mod bells;
 pub mod broadcast;
 pub mod cell;
 pub mod chain;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::core::broadcast::Oldest;
-use crate::core::cell::RingForm;
+use crate::core::cell::{Ring, RingForm};
 use crate::core::geometry::meta;
 use crate::core::ring::Outcome;
 use crate::core::sys::Sys;
@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::feed::{AppendError, MAX_SUBSCRIBERS};
 use crate::input::Value;
 use crate::port::{Contents, Port, PortForm, Waited, time_left};
+use crate::value::view::Sheet;
 use crate::writer::Writer;
 
 /// What [`Feed::append`] does when a subscriber has not read yet what the new item would replace.
@@ -86,9 +87,9 @@ impl Writer {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Feed {
-    port: Arc<Port>,
-    writer: Writer,
-    when_full: WhenFull,
+    pub(crate) port: Arc<Port>,
+    pub(crate) writer: Writer,
+    pub(crate) when_full: WhenFull,
 }
 
 impl Feed {
@@ -121,16 +122,7 @@ impl Feed {
         let timeout = if self.when_full == WhenFull::Fail { Some(Duration::ZERO) } else { timeout };
         let until = timeout.and_then(|t| Instant::now().checked_add(t));
         let (mut sheet, schema) = self.port.build(&self.writer, value, until)?;
-        let oldest = match self.when_full {
-            WhenFull::DropOldest => Oldest::MayGo,
-            WhenFull::Block | WhenFull::Fail => Oldest::MustBeSeen,
-        };
-        let appended = self.port.wait_to_put(time_left(until), || {
-            sheet.offer(|core, draft| {
-                core.set_meta(draft.id, meta::TIME, core.env.now());
-                core.try_append(ring, draft, oldest)
-            })
-        })?;
+        let appended = self.port.wait_to_put(time_left(until), || sheet.append(ring, self.when_full))?;
         match appended {
             Waited::Came(()) => Ok(()),
             Waited::Ended(_) => Err(AppendError::Closed(Value::copied(sheet, schema))),
@@ -169,5 +161,19 @@ impl Feed {
     /// Returns how many items the feed keeps.
     pub fn capacity(&self) -> usize {
         self.port.ring.capacity() as usize
+    }
+}
+
+impl Sheet {
+    /// Appends it; unless that is done it still is a draft.
+    pub(crate) fn append(&mut self, ring: Ring, when_full: WhenFull) -> Result<Outcome<()>> {
+        let oldest = match when_full {
+            WhenFull::DropOldest => Oldest::MayGo,
+            WhenFull::Block | WhenFull::Fail => Oldest::MustBeSeen,
+        };
+        self.offer(|core, draft| {
+            core.set_meta(draft.id, meta::TIME, core.env.now());
+            core.try_append(ring, draft, oldest)
+        })
     }
 }

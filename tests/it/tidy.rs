@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["word", "mem", "geometry"],
     &["sys", "segment", "tables"],
     &["seat"],
-    &["zone", "wait"],
+    &["zone", "wait", "bells"],
     &["part", "cell", "list"],
     &["object"],
     &["hold", "name", "lease", "chain", "ring"],
