@@ -31,7 +31,9 @@ use nix::sys::mman::{MmapAdvise, ProtFlags, madvise, mprotect};
 
 use crate::core::geometry::{Geometry, PAGE, Params, header};
 use crate::core::mem::{Load, Mapped, Mem};
-use crate::core::sys::{Access, File, Full, Process, Sys, address_space_limit, futex_wait, futex_wake_all};
+use crate::core::sys::{
+    Access, File, Full, Process, Slept, Sys, address_space_limit, asks_to_interrupt, futex_wait, futex_wake_all,
+};
 use crate::core::word::Owner;
 use crate::error::{Bound, Error, Result};
 
@@ -174,10 +176,14 @@ impl Sys for Posix {
         self.file.is_gone(owner, process)
     }
 
-    fn sleep(&self, off: u64, expected: u32, limit: Duration) {
+    fn sleep(&self, off: u64, expected: u32, limit: Duration) -> Slept {
         let word = self.futex(off);
         // SAFETY: `futex` gives an aligned address inside the control mapping, which lives with `self`.
-        unsafe { futex_wait(word, expected, limit) };
+        unsafe { futex_wait(word, expected, limit) }
+    }
+
+    fn is_interrupted(&self) -> bool {
+        asks_to_interrupt()
     }
 
     fn has_name(&self) -> bool {
