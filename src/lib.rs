@@ -74,6 +74,7 @@ pub mod sync;
 mod writer;
 
 pub use crate::core::recover::Recovered;
+pub use crate::core::sys::set_interrupt_hook;
 pub use crate::core::verify::Violation;
 pub use crate::value::array::Array;
 pub use crate::value::dtype::{
@@ -125,8 +126,9 @@ pub mod proof {
     pub use crate::core::mem::{Load, Mem};
     pub use crate::core::ring::{Outcome, Taken};
     pub use crate::core::seat::{Core, Env, info};
-    pub use crate::core::sys::{Doorbell, Full, Process, Sys};
+    pub use crate::core::sys::{Doorbell, Full, Process, Slept, Sys};
     pub use crate::core::tables::{Kind, PartEntry, Tables};
+    pub use crate::core::wait::Until;
     pub use crate::core::word::{ArenaLife, Bell, Id, Life, Owner, Place, Seat, SeatState, State, Ticket, Turn};
     pub use crate::core::zone::Draft;
 }

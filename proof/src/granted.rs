@@ -1,16 +1,15 @@
 //! Locks, semaphores, events, values and mutable arrays: what participants do with them.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use faretra::proof::{Form, Id, Kind, Lease, Leases, Load, Mem, PARTITION, Slots, lock};
+use faretra::proof::{Form, Id, Kind, Lease, Leases, Load, Mem, PARTITION, Slots, Until, lock};
 
 use crate::locks::{ALL, ARRAY, EVENT, MUTEX, SEMAPHORE, VALUE, value};
 use crate::sim::{in_time, ok};
 use crate::stage::{Act, May, Script};
 use crate::world::{Actor, ROOM, quiet, read};
 
-const NOW: Option<Duration> = Some(Duration::ZERO);
+const NOW: Until = Until::Now;
 
 /// Publishes one of each: mutex `m`, values `u` and `v`, semaphore `s`, event `e`, array `g`.
 pub fn publish_all(a: &Actor) {
@@ -78,7 +77,7 @@ pub fn lock_and_add(a: &Actor) -> Option<u64> {
 pub fn update(a: &Actor) -> u64 {
     let done = with(a, "v", |id, _| {
         let mut words = [0; 2];
-        ok(a.update_slots(slots(a, id, &VALUE), &mut words, |w| {
+        ok(a.update_slots(slots(a, id, &VALUE), &mut words, Until::Forever, |w| {
             assert_eq!(w[0], w[1], "K3: torn");
             w.fill(w[0] + 1);
             true
@@ -91,7 +90,7 @@ pub fn update(a: &Actor) -> u64 {
 
 /// Stores in `u`.
 pub fn store(a: &Actor, to: u64) {
-    with(a, "u", |id, _| ok(a.store_slots(slots(a, id, &VALUE), &[to; 2])));
+    with(a, "u", |id, _| ok(a.store_slots(slots(a, id, &VALUE), &[to; 2], Until::Forever)));
 }
 
 /// Loads a value.

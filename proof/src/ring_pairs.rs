@@ -9,7 +9,9 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use faretra::proof::{End, Found, Id, Kind, Life, Mem, Oldest, Outcome, Ring, RingForm, State, Taken, meta, ring};
+use faretra::proof::{
+    End, Found, Id, Kind, Life, Mem, Oldest, Outcome, Ring, RingForm, State, Taken, Until, meta, ring,
+};
 
 use crate::weak::Access::{Loads, Updates};
 use crate::weak::Weak::{Relaxed, Unfenced};
@@ -187,7 +189,7 @@ fn slept_no_longer(image: &Image) {
 fn wait_at(a: &Actor, name: &str, end: End, reached: &Reached, mut done: impl FnMut(Ring) -> bool) {
     with(a, name, |ring| {
         let attempt = || Ok(done(ring).then_some(()));
-        let got = in_time(a.wait(ring.bell(end), Some(Duration::from_nanos(1)), || {}, attempt));
+        let got = in_time(a.wait(ring.bell(end), Until::Within(Duration::from_nanos(1)), || {}, attempt));
         reached.note(if got.is_some() { "need not sleep" } else { "would sleep" });
         if got.is_none() {
             a.env.state().slept = Some(0);

@@ -39,10 +39,13 @@ use crate::core::seat::{Core, Env};
 use crate::core::sys::Process;
 use crate::core::tables::Tables;
 use crate::core::word::{ArenaLife, SeatState};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Pauses, of a millisecond each, of one who waits for a closer to finish or to change its mind.
 pub const PATIENCE: u32 = 500;
+
+/// After so many pauses the interrupt hook is asked again.
+const PAUSES_PER_ASK: u32 = 16;
 
 impl<E: Load> Tables<E> {
     fn arena_life(&self) -> ArenaLife {
@@ -114,7 +117,8 @@ impl<E: Env> Core<E> {
         Ok(!self.close(|core| core.sees_others(&[SeatState::Live]))?)
     }
 
-    /// o2: waits while the arena is CLOSING. `false`: it is gone, or a closer keeps it.
+    /// o2: waits while the arena is CLOSING. `false`: it is gone, or a closer keeps it. The interrupt hook can end the wait:
+    /// then the caller has changed nothing but its own seat, and leaves.
     fn outlives_closing(&self) -> Result<bool> {
         let mut pauses = 0;
         loop {
@@ -131,6 +135,9 @@ impl<E: Env> Core<E> {
             } else {
                 pauses += 1;
                 self.env.pause();
+                if pauses % PAUSES_PER_ASK == 0 && self.env.is_interrupted() {
+                    return Err(Error::Interrupted);
+                }
             }
         }
     }

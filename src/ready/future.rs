@@ -18,10 +18,11 @@ use crate::arena::Arena;
 use crate::channel::{Lease, Receiver, RecvError, SendError, Sender};
 use crate::core::cell::{End, Ring};
 use crate::core::ring::Outcome;
+use crate::core::wait::Until;
 use crate::error::{Error, Result};
 use crate::feed::{AppendError, Feed, Subscriber, SubscriberError, WhenFull};
 use crate::input::Value;
-use crate::port::{Ended, NotBuilt, Port};
+use crate::port::{Ended, NotBuilt, Port, WhenDeserted};
 use crate::reader::Object;
 use crate::ready::source::{Got, Source, What};
 use crate::ready::watcher::{Tell, Watch, watch};
@@ -341,14 +342,14 @@ fn put_async<'a, E: NotPut<'a>>(
         if let Putting::Value(value) = std::mem::replace(&mut putting, Putting::Done) {
             // What has no room now need not be copied first.
             if waits && !port.ring.is_feed() && core.is_full(port.ring) {
-                if let Some(ended) = port.ended()? {
+                if let Some(ended) = port.ended(WhenDeserted::Fail)? {
                     return Err(E::ended(value, ended));
                 }
                 putting = Putting::Value(value);
                 return Ok(Step::Wait(room.clone()));
             }
             let rung = core.times_rung(port.ring.bell(End::Send));
-            match port.build(&writer, value, Some(Instant::now())) {
+            match port.build(&writer, value, Until::Now, WhenDeserted::Fail) {
                 Ok((sheet, schema)) => putting = Putting::Built(sheet, schema),
                 Err(NotBuilt::NoSpace { value, ended: None, error }) => {
                     let may_come = !value.is_used_up() && port.may_fit(writer.bytes_of(&value)?).is_ok();

@@ -149,7 +149,8 @@ impl Hands {
                 self.drafts.push(draft);
             }
             "wait_for" => {
-                let object = self.arena().wait_for(args[0], number(args, 1), Duration::from_millis(number(args, 2)))?;
+                let object =
+                    self.arena().wait_for_timeout(args[0], number(args, 1), Duration::from_millis(number(args, 2)))?;
                 return done(format!("{} {}", whole(&object), object.version()));
             }
             "recover" => {
@@ -290,7 +291,7 @@ impl Hands {
             forked(arena.names().err());
             forked(arena.who().err());
             forked(arena.set_limit(1).err());
-            forked(arena.wait_for(name, 0, Duration::from_secs(5)).err());
+            forked(arena.wait_for_timeout(name, 0, Duration::from_secs(5)).err());
             for writer in &taken.writers {
                 forked(writer.publish("from-the-child", &b"x"[..]).err());
                 forked(writer.remove(name).err());
