@@ -39,7 +39,7 @@ pub enum Kind {
     Value,
     /// An array that is written in partitions; see [`crate::MutableArray`].
     MutableArray,
-    /// A bounded queue of objects; see [`crate::channel`].
+    /// A queue of objects; see [`crate::channel`].
     Channel,
     /// A ring of objects that every subscriber sees whole; see [`crate::feed`].
     Feed,
@@ -63,7 +63,13 @@ impl Kind {
             Stored::MutableArray => Kind::MutableArray,
             Stored::Channel => Kind::Channel,
             Stored::Feed => Kind::Feed,
-            Stored::Name | Stored::List | Stored::Column | Stored::Alias | Stored::Knot | Stored::End => Kind::Damaged,
+            Stored::Name
+            | Stored::List
+            | Stored::Column
+            | Stored::Alias
+            | Stored::Knot
+            | Stored::End
+            | Stored::Segment => Kind::Damaged,
         }
     }
 }

@@ -64,9 +64,11 @@ pub mod feed;
 mod held;
 mod input;
 mod kind;
+mod load_once;
 mod mutable;
 mod port;
 mod reader;
+pub mod ready;
 mod report;
 pub mod sync;
 mod writer;
@@ -93,6 +95,7 @@ pub use input::{Bundle, Value};
 pub use kind::Kind;
 pub use mutable::{MAX_PARTITIONS, MutableArray, Rows, RowsMut};
 pub use reader::{Batch, Bundled, Column, IpcMessages, Object, Table};
+pub use ready::{Pollable, Select};
 pub use report::{ArenaInfo, ChannelInfo, Entry, Holder, Observer, Room, Stats};
 pub use writer::Writer;
 
@@ -111,16 +114,18 @@ pub mod arrow {
 #[cfg(feature = "proof")]
 #[doc(hidden)]
 pub mod proof {
+    pub use crate::core::bells::{Armed, Awaited, arm_all, first_ready, sleep_on_all, wait_for_any};
     pub use crate::core::broadcast::{Found, Oldest};
     pub use crate::core::cell::{End, Ring, RingForm};
     pub use crate::core::geometry::{DIRTY, Geometry, PAGE, Params, Set, Zone, header, lock, meta, ring};
     pub use crate::core::lease::{Lease, Leases};
     pub use crate::core::list::Named;
     pub use crate::core::lock::{Form, PARTITION, SLOTS, Slots};
+    pub use crate::core::maker::{Loaded, Making};
     pub use crate::core::mem::{Load, Mem};
     pub use crate::core::ring::{Outcome, Taken};
     pub use crate::core::seat::{Core, Env, info};
-    pub use crate::core::sys::{Full, Process, Sys};
+    pub use crate::core::sys::{Doorbell, Full, Process, Sys};
     pub use crate::core::tables::{Kind, PartEntry, Tables};
     pub use crate::core::word::{ArenaLife, Bell, Id, Life, Owner, Place, Seat, SeatState, State, Ticket, Turn};
     pub use crate::core::zone::Draft;

@@ -53,7 +53,8 @@ pub enum Contents {
 /// What a channel or feed was made as, and what opening it again has to ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PortForm {
-    pub(crate) capacity: u64,
+    /// `None`: a channel without a bound.
+    pub(crate) capacity: Option<u64>,
     pub(crate) contents: Contents,
 }
 
@@ -132,16 +133,21 @@ impl Port {
         draft: impl Fn(&Core<Posix>) -> Result<Draft>,
     ) -> Result<Port> {
         crate::core::name::check(name)?;
-        if !(1..=MAX_CELLS).contains(&form.capacity) {
-            return Err(Error::invalid(format!("a {kind} has room for 1 to {MAX_CELLS} items, not {}", form.capacity)));
+        if let Some(capacity) = form.capacity
+            && !(1..=MAX_CELLS).contains(&capacity)
+        {
+            return Err(Error::invalid(format!("a {kind} has room for 1 to {MAX_CELLS} items, not {capacity}")));
         }
         let port = Port::new(Pin::named_or_made(at, name, draft)?, kind, End::Send, name)?;
         let contents = if port.core()?.is_mixed(port.ring) { Contents::Mixed } else { Contents::OneSchema };
-        let found = PortForm { capacity: port.ring.capacity(), contents };
+        let found = PortForm { capacity: port.capacity(), contents };
         if found != form {
             let says = |form: PortForm| {
                 let items = if form.contents == Contents::Mixed { "any kind" } else { "one schema" };
-                format!("a {kind} for {} items of {items}", form.capacity)
+                match form.capacity {
+                    Some(capacity) => format!("a {kind} for {capacity} items of {items}"),
+                    None => format!("a {kind} without a bound, for items of {items}"),
+                }
             };
             return Err(Error::Mismatch { name: name.into(), expected: says(form), found: says(found) });
         }
@@ -182,9 +188,9 @@ impl Port {
         self.core().map_or(0, |core| core.depth(self.ring) as usize)
     }
 
-    /// How many items there is room for.
-    pub(crate) fn capacity(&self) -> usize {
-        self.ring.capacity() as usize
+    /// How many items there is room for; `None`: as many as the arena has memory for.
+    pub(crate) fn capacity(&self) -> Option<u64> {
+        (!self.ring.is_chain()).then(|| self.ring.capacity())
     }
 
     /// Waits at this end until `attempt` comes to something, and looks for deaths meanwhile.
@@ -194,20 +200,23 @@ impl Port {
         mut attempt: impl FnMut() -> Result<Waited<T>>,
     ) -> Result<Waited<T>> {
         let core = self.core()?;
-        // Room is made by receivers alone; an item may come from a sender, or back from a receiver.
-        let ends: &[End] = if self.end == End::Send { &[End::Receive] } else { &[End::Send, End::Receive] };
-        let look = || {
-            let looks = self.looks.fetch_add(1, Relaxed) + 1;
-            let present = || ends.iter().flat_map(|end| core.present(self.ring, *end)).collect();
-            // What somebody buried may not be settled: he may be stopped in the middle of that, or dead too.
-            let buried = || ends.iter().any(|end| core.is_somebody_buried(self.ring, *end));
-            if buried() || !core.gone_among(present(), looks as usize).is_empty() {
-                // A failure here only means that this waiter did not help.
-                let _ = core.recover();
-            }
-        };
+        let look = || self.look_for_deaths(core);
         let something = || Ok(Some(attempt()?).filter(|came| !matches!(came, Waited::NotYet)));
         Ok(in_time(core.wait(self.ring.bell(self.end), timeout, look, something))?.unwrap_or(Waited::NotYet))
+    }
+
+    /// Asks whether those died who could bring about what is waited for here.
+    pub(crate) fn look_for_deaths(&self, core: &Core<Posix>) {
+        // Room is made by receivers alone; an item may come from a sender, or back from a receiver.
+        let ends: &[End] = if self.end == End::Send { &[End::Receive] } else { &[End::Send, End::Receive] };
+        let looks = self.looks.fetch_add(1, Relaxed) + 1;
+        let present = || ends.iter().flat_map(|end| core.present(self.ring, *end)).collect();
+        // What somebody buried may not be settled: he may be stopped in the middle of that, or dead too.
+        let buried = || ends.iter().any(|end| core.is_somebody_buried(self.ring, *end));
+        if buried() || !core.gone_among(present(), looks as usize).is_empty() {
+            // A failure here only means that this waiter did not help.
+            let _ = core.recover();
+        }
     }
 
     /// Waits until `put` has put an item in, or never will.
@@ -220,7 +229,15 @@ impl Port {
         // A feed needs nobody who reads it.
         let is_deserted = || !self.ring.is_feed() && core.is_deserted(self.ring, End::Receive);
         self.wait(timeout, || {
-            Ok(match put()? {
+            let put = match put() {
+                // A chain needs memory for cells, now and then, which receivers give back.
+                Err(Error::NoSpace { asked, .. }) if self.ring.is_chain() => {
+                    core.trim(asked);
+                    Outcome::NotNow
+                }
+                put => put?,
+            };
+            Ok(match put {
                 Outcome::Done(()) => Waited::Came(()),
                 Outcome::Closed => Waited::Ended(Ended::Closed),
                 Outcome::NotNow if is_deserted() => Waited::Ended(Ended::Deserted),
@@ -253,6 +270,9 @@ impl Port {
         {
             return Err(self.not_built(value, e));
         }
+        if let Err(e) = self.make_room(until) {
+            return Err(self.not_built(value, e));
+        }
         let value = value.gathered()?;
         if value.is_used_up() {
             return Ok((writer.build(value)?, schema));
@@ -260,6 +280,31 @@ impl Port {
         match self.build_borrowed(writer, &value, until) {
             Ok(sheet) => Ok((sheet, schema)),
             Err(e) => Err(self.not_built(value, e)),
+        }
+    }
+
+    /// Waits for the memory that the next item's cell needs, with empty hands: an item that is built may keep what others
+    /// wait for.
+    fn make_room(&self, until: Option<Instant>) -> Result<()> {
+        if !self.ring.is_chain() {
+            return Ok(());
+        }
+        let core = self.core()?;
+        let bell = self.ring.bell(End::Send);
+        let mut made = core.with_room(|| core.make_room(self.ring));
+        loop {
+            let asked = match made {
+                Err(Error::NoSpace { asked, .. }) => asked,
+                done => return done,
+            };
+            let left = time_left(until).map_or(SLICE, |left| left.min(SLICE));
+            if left.is_zero() || self.ended()?.is_some() {
+                return made;
+            }
+            let before = core.times_rung(bell);
+            self.wait(Some(left), || Ok((core.times_rung(bell) != before).then_some(()).into()))?;
+            core.trim(asked);
+            made = core.make_room(self.ring);
         }
     }
 
@@ -308,7 +353,7 @@ impl Port {
     }
 
     /// Refuses at once what there could never be room for, instead of waiting for it.
-    fn may_fit(&self, bytes: u64) -> Result<()> {
+    pub(crate) fn may_fit(&self, bytes: u64) -> Result<()> {
         let core = self.core()?;
         // What a feed holds stays until this is appended.
         let stays = core.records_bytes() + if self.ring.is_feed() { core.bytes_kept(self.ring) } else { 0 };

@@ -195,7 +195,7 @@ pub struct Stats {
 /// let jobs = arena.writer()?.sender("jobs", 16)?;
 /// jobs.send("one")?;
 /// let info = &arena.channels()?[0];
-/// assert_eq!((info.capacity, info.depth, info.senders.len()), (16, 1, 1));
+/// assert_eq!((info.capacity, info.depth, info.senders.len()), (Some(16), 1, 1));
 /// # Ok::<(), faretra::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -205,8 +205,8 @@ pub struct ChannelInfo {
     pub name: String,
     /// [`Kind::Channel`] or [`Kind::Feed`].
     pub kind: Kind,
-    /// The number of items that there is room for.
-    pub capacity: u64,
+    /// The number of items that there is room for; `None`: the channel has no bound.
+    pub capacity: Option<u64>,
     /// The number of items that wait to be received; of a feed, of those that it keeps.
     pub depth: u64,
     /// The number of items that were sent or appended so far.
@@ -372,7 +372,7 @@ pub(crate) fn channels(t: &Tables<Posix>) -> Result<Vec<ChannelInfo>> {
         ChannelInfo {
             name,
             kind: if ring.is_feed() { Kind::Feed } else { Kind::Channel },
-            capacity: ring.capacity(),
+            capacity: (!ring.is_chain()).then(|| ring.capacity()),
             depth: t.depth(ring),
             sent: if ring.is_feed() { t.items_end(ring) } else { t.sent(ring) },
             leased: out.iter().filter(|(_, word)| is_leased(word)).count() as u64,
@@ -423,6 +423,7 @@ fn leases_text(t: &Tables<Posix>, names: &Names, leases: &[(Id, u64)]) -> Vec<St
             let how = if index % PARTITION == 0 { "writes" } else { "reads" };
             format!("{how} partition {} of {}", index / PARTITION, object_text(t, names, *id))
         }
+        Ok(Stored::Name) => format!("makes `{}`", t.text(*id)),
         _ => object_text(t, names, *id),
     };
     let mut all: Vec<(String, u32)> = vec![];

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use faretra::channel::Contents;
 use faretra::feed::WhenFull;
-use faretra::{Arena, ChannelInfo, Error, Kind};
+use faretra::{Arena, ChannelInfo, Error, Kind, Sender, Writer};
 use serde_json::{Value, json};
 
 use crate::args::{Cli, Close};
@@ -64,12 +64,12 @@ pub fn close(cli: &Cli, args: &Close) -> Result<()> {
             )));
         };
         let contents = if found.mixed { Contents::Mixed } else { Contents::OneSchema };
-        let capacity = found.capacity as usize;
         let closed = match found.kind {
             Kind::Feed => {
+                let capacity = found.capacity.unwrap_or_default() as usize;
                 writer.feed_with(&args.name, capacity, WhenFull::DropOldest, contents).and_then(|feed| feed.close())
             }
-            _ => writer.sender_with(&args.name, capacity, contents).map(|sender| sender.close()),
+            _ => sending_end(&writer, &args.name, found.capacity, contents).map(|sender| sender.close()),
         };
         match closed {
             Ok(()) => break found,
@@ -193,6 +193,14 @@ impl Rates {
     }
 }
 
+/// A sending end of a channel, which has a bound or none.
+pub fn sending_end(writer: &Writer, name: &str, capacity: Option<u64>, contents: Contents) -> faretra::Result<Sender> {
+    match capacity {
+        Some(capacity) => writer.sender_with(name, capacity as usize, contents),
+        None => writer.unbounded_with(name, contents),
+    }
+}
+
 /// Channels and feeds for programs.
 pub fn json(channels: &[ChannelInfo], rates: &HashMap<String, f64>) -> Value {
     let channel = |channel: &ChannelInfo| {
@@ -243,7 +251,10 @@ fn print_some(
     for channel in channels {
         let mut row = vec![
             channel.name.clone(),
-            format!("{}/{}", size::count(channel.depth), size::count(channel.capacity)),
+            match channel.capacity {
+                Some(capacity) => format!("{}/{}", size::count(channel.depth), size::count(capacity)),
+                None => size::count(channel.depth),
+            },
             size::count(channel.sent),
         ];
         if let Some(rates) = rates {

@@ -196,7 +196,7 @@ impl From<'_> {
     /// A sender that waits for the memory of what we keep would wait for ever.
     fn look_for_a_stall(&mut self, now: &ChannelInfo, kept: Kept) -> Result<()> {
         let waiting = now.senders.iter().find(|pid| now.blocked.contains(pid));
-        let Some(pid) = waiting.filter(|_| now.depth < now.capacity) else {
+        let Some(pid) = waiting.filter(|_| now.capacity.is_none_or(|capacity| now.depth < capacity)) else {
             self.stalled = None;
             return Ok(());
         };

@@ -49,13 +49,13 @@ pub fn send(cli: &Cli, args: &Send) -> Result<()> {
             return Err(closed(&args.arena, &args.channel));
         }
         if let Some(asked) = args.capacity
-            && asked != known.capacity
+            && Some(asked) != known.capacity
         {
-            note(format_args!(
-                "channel `{}` is there, with room for {}: --capacity {asked} changes nothing",
-                known.name,
-                size::plural(known.capacity, "batch")
-            ));
+            let has = known.capacity.map_or_else(
+                || "without a bound".to_owned(),
+                |capacity| format!("with room for {}", size::plural(capacity, "batch")),
+            );
+            note(format_args!("channel `{}` is there, {has}: --capacity {asked} changes nothing", known.name));
         }
     }
     // All of them, before anything is sent of the first.
@@ -270,10 +270,11 @@ fn join(arena: &Arena, writer: &Writer, args: &Send) -> Result<(Sender, bool)> {
     loop {
         signal::check()?;
         let known = channels::find(arena, &args.channel)?;
-        let (capacity, mixed) =
-            known.as_ref().map_or((args.capacity.unwrap_or(CAPACITY), false), |known| (known.capacity, known.mixed));
+        let (capacity, mixed) = known
+            .as_ref()
+            .map_or((Some(args.capacity.unwrap_or(CAPACITY)), false), |known| (known.capacity, known.mixed));
         let contents = if mixed { Contents::Mixed } else { Contents::OneSchema };
-        match writer.sender_with(&args.channel, capacity as usize, contents) {
+        match channels::sending_end(writer, &args.channel, capacity, contents) {
             Ok(sender) => return Ok((sender, known.is_none())),
             // Made, or removed and made, since we looked.
             Err(Error::Mismatch { .. }) => {}

@@ -7,6 +7,11 @@ use faretra::proof::{Draft, Found, Outcome, Ring, RingForm, Taken, meta};
 use crate::sim::{Image, Said, ok};
 use crate::world::{Actor, draft, tag, value};
 
+/// Which channel was drained.
+pub const C: u64 = 0;
+/// See [`C`].
+pub const U: u64 = 1;
+
 /// Writes down what somebody does with an item.
 pub fn say(a: &Actor, said: Said, item: u64) {
     a.env.state().said.push((said, item));
@@ -17,6 +22,13 @@ pub fn make(a: &Actor, name: &str, cells: u64) {
     let draft = ok(a.draft_ring(RingForm::channel(cells)));
     a.set_meta(draft.id, meta::ROWS, tag(name));
     ok(a.publish(name, draft, Some(0)).inspect_err(|_| a.drop_draft(draft)));
+}
+
+/// Publishes the channel `U` without a bound: three segments of two cells.
+pub fn make_chain(a: &Actor) {
+    let draft = ok(a.draft_ring(RingForm::chain(3, 2)));
+    a.set_meta(draft.id, meta::ROWS, tag("U"));
+    ok(a.publish("U", draft, Some(0)).inspect_err(|_| a.drop_draft(draft)));
 }
 
 /// Runs `f` with a channel or feed pinned, if it is there.
@@ -108,19 +120,20 @@ pub fn check_items(r: &Actor, image: &Image) {
         assert!(first(Said::Sending, n) < first(Said::Acking, n), "Q3: {n} was received before it was sent");
     }
     let mut left = vec![];
-    for name in ["C", "D"] {
+    for name in ["C", "D", "U"] {
         with(r, name, |ring| {
+            let closed = of(Said::Drained).contains(&if name == "U" { U } else { C }) && name != "D";
             // Drafts of one's own in the memory of what was acknowledged: nobody may be given those.
             let mut own = vec![];
             while let Some(taken) = take(r, ring) {
-                let late = name == "C" && taken.attempts == 0 && !of(Said::Drained).is_empty();
+                let late = closed && taken.attempts == 0;
                 assert!(!late, "Q4: sent after somebody was told that it is closed");
                 left.push(value(r, taken.id));
                 r.acknowledge(ring, taken);
                 own.extend(draft(r, 0, 1));
             }
             // Every cell is empty, whatever the memory of its last item is now.
-            for _ in 0..ring.cells {
+            for _ in 0..ring.capacity() {
                 let item = ok(draft(r, 0, 0));
                 match ok(r.try_send(ring, item)) {
                     Outcome::Done(()) => own.push(item),

@@ -11,6 +11,7 @@
 //!
 //! ARCHITECTURE.md says what each finds and misses, HISTORY.md beside this folder what they found.
 
+pub mod chains;
 pub mod check;
 pub mod ends;
 pub mod flips;
@@ -18,6 +19,7 @@ pub mod granted;
 pub mod hb;
 pub mod items;
 pub mod locks;
+pub mod makers;
 pub mod oracle;
 pub mod pairs;
 pub mod planted;

@@ -9,7 +9,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use faretra::proof::{Id, Lease, Life, Load, State, lock, meta};
+use faretra::proof::{Id, Lease, Life, Load, Making, State, lock, meta};
 use loom::thread;
 
 use crate::granted;
@@ -18,7 +18,7 @@ use crate::weak::Weak::{Relaxed, Unfenced};
 
 use crate::check::Expect;
 use crate::script::sharing_stage;
-use crate::sim::{Image, in_time, ok, tiny};
+use crate::sim::{Image, Sim, in_time, ok, tiny};
 use crate::stage::{Stage, enter};
 use crate::weak::{FIRST_SEAT, Fences, Pair, Part, Word};
 use crate::world::{Actor, PARENT, draft, extend, publish, quiet, value, world};
@@ -307,6 +307,61 @@ pub fn holds() -> Vec<Pair> {
     ]
 }
 
+/// N6: a maker is done while what it published is removed: one of the two sees that the name stands for nothing, and that
+/// nobody makes anything for it.
+fn maker_against_remover() -> Pair {
+    let sim = world();
+    let parent = quiet(&sim, PARENT);
+    ok(publish(&parent, "x", 1, 0));
+    let object = ok(parent.pin_named("x")).expect("published");
+    parent.unpin(object);
+    let record = ok(parent.lookup("x")).expect("published");
+    parent.unpin(record);
+    let words = vec![
+        (Word::Place, parent.geo.meta(record, meta::PLACE)),
+        (Word::Lease, parent.maker(record).first),
+        (Word::Life, parent.geo.life(object)),
+    ];
+    let end: Part = |a, pair, reached| {
+        let leases = a.maker(pair.record);
+        let Some(State::Leased(ticket)) = a.maker_word(pair.record).state() else { panic!("it is the maker") };
+        let lease = Lease { off: leases.first, bell: leases.bell, ticket, recovered: false };
+        a.end_making(Making { name: pair.record, lease });
+        let gone = ok(a.lookup("x")).map(|name| a.unpin(name)).is_none();
+        reached.note(if gone { "gone when the maker was done" } else { "there when the maker was done" });
+    };
+    let remove: Part = |a, pair, reached| {
+        let made = matches!(a.maker_word(pair.record).state(), Some(State::Leased(_)));
+        assert!(ok(a.remove("x")), "it was published");
+        reached.note(if made { "removed from the maker" } else { "removed afterwards" });
+    };
+    Pair {
+        name: "maker/place: the end of a making against a removal",
+        stage: Stage { image: sim.image(), expect: Expect::default().with(&[("x", None)]) },
+        object,
+        record,
+        words,
+        before: |actors, _| {
+            let name = ok(actors[0].lookup("x")).expect("published");
+            ok(actors[0].try_lease(actors[0].maker(name))).expect("free");
+        },
+        parts: [end, remove],
+        at_end: |image| {
+            let watcher = quiet(&Sim::of(image.clone()), 80);
+            assert!(ok(watcher.lookup("x")).is_none(), "N6: a name of nothing stays");
+        },
+        must_reach: &[
+            "gone when the maker was done",
+            "there when the maker was done",
+            "removed from the maker",
+            "removed afterwards",
+        ],
+        // The remover has fences besides: it evicts what the place named, and looks at the place again.
+        needs: &[(Fences::After, Word::Lease, Updates, Unfenced), (Fences::Before, Word::Place, Loads, Unfenced)],
+        unfenced: false,
+    }
+}
+
 /// One object that locks, published under a name.
 fn granted_stage(name: &str) -> (Stage, Id) {
     let sim = world();
@@ -545,5 +600,6 @@ pub fn granted_pairs() -> Vec<Pair> {
     };
     sleeper.at_end = |image| assert!(image.slept.is_none() || image.wakes > 0, "B2: a sleeper was not woken");
     all.push(sleeper);
+    all.push(maker_against_remover());
     all
 }

@@ -3,12 +3,12 @@
 use faretra::proof::{End, Id, Kind, Oldest, Outcome};
 
 use crate::check::Expect;
-use crate::items::{acknowledge, make, make_feed, number, read_feed, say, take, try_send, with};
+use crate::items::{C, acknowledge, make, make_feed, number, read_feed, say, take, try_send, with};
 use crate::sim::{Said, ok};
 use crate::stage::{Act, May, Script, Stage, enter};
 use crate::world::{Actor, PARENT, ROOM, draft, quiet, value, world};
 
-fn send(a: &Actor, name: &str) {
+pub(crate) fn send(a: &Actor, name: &str) {
     with(a, name, |ring| {
         let number = number(a);
         let item = ok(draft(a, number, 1));
@@ -18,7 +18,7 @@ fn send(a: &Actor, name: &str) {
     });
 }
 
-fn receive(a: &Actor, name: &str) {
+pub(crate) fn receive(a: &Actor, name: &str) {
     with(a, name, |ring| {
         if let Some(taken) = take(a, ring) {
             acknowledge(a, ring, taken);
@@ -26,7 +26,7 @@ fn receive(a: &Actor, name: &str) {
     });
 }
 
-fn refuse(a: &Actor, name: &str) {
+pub(crate) fn refuse(a: &Actor, name: &str) {
     with(a, name, |ring| {
         if let Some(taken) = take(a, ring) {
             value(a, taken.id);
@@ -35,10 +35,10 @@ fn refuse(a: &Actor, name: &str) {
     });
 }
 
-/// From `c` to `d`; back to `c` if there is no room.
-fn forward(a: &Actor) {
-    with(a, "C", |from| {
-        with(a, "D", |to| {
+/// From one channel to another; back if there is no room.
+pub(crate) fn forward(a: &Actor, from: &str, to: &str) {
+    with(a, from, |from| {
+        with(a, to, |to| {
             let Some(taken) = take(a, from) else { return };
             let number = value(a, taken.id);
             let draft = a.lease_to_draft(from, taken).expect("it is ours");
@@ -52,13 +52,27 @@ fn forward(a: &Actor) {
     });
 }
 
-fn remove(a: &Actor, name: &str) {
+pub(crate) fn remove(a: &Actor, name: &str) {
     say(a, Said::Removed, 0);
     ok(a.remove(name));
 }
 
-fn close(a: &Actor) {
-    with(a, "C", |ring| a.close_ring(ring));
+pub(crate) fn close(a: &Actor, name: &str) {
+    with(a, name, |ring| a.close_ring(ring));
+}
+
+/// Closes a channel and takes all that there is. Returns whether that was all for good.
+pub(crate) fn close_and_drain(a: &Actor, name: &str) -> bool {
+    close(a, name);
+    let drained = with(a, name, |ring| {
+        loop {
+            match ok(a.try_take(ring)) {
+                Outcome::Done(taken) => acknowledge(a, ring, taken),
+                outcome => return outcome == Outcome::Closed,
+            }
+        }
+    });
+    drained == Some(true)
 }
 
 fn come_and_go(a: &Actor) {
@@ -137,17 +151,8 @@ pub fn acts() -> Vec<Act> {
             (0..2).for_each(|_| send(a, "C"));
         }),
         act("close C and drain it", |a| {
-            close(a);
-            let drained = with(a, "C", |ring| {
-                loop {
-                    match ok(a.try_take(ring)) {
-                        Outcome::Done(taken) => acknowledge(a, ring, taken),
-                        outcome => return outcome == Outcome::Closed,
-                    }
-                }
-            });
-            if drained == Some(true) {
-                say(a, Said::Drained, 0);
+            if close_and_drain(a, "C") {
+                say(a, Said::Drained, C);
             }
         }),
         act("recover, receive twice, send twice", |a| {
@@ -156,7 +161,7 @@ pub fn acts() -> Vec<Act> {
             (0..2).for_each(|_| send(a, "C"));
         }),
         act("refuse what comes from C", |a| refuse(a, "C")),
-        act("forward from C to D", forward),
+        act("forward from C to D", |a| forward(a, "C", "D")),
         act("send to D and receive, twice", |a| {
             for _ in 0..2 {
                 send(a, "D");
@@ -165,7 +170,7 @@ pub fn acts() -> Vec<Act> {
         }),
         act("send to D", |a| send(a, "D")),
         act("receive from D", |a| receive(a, "D")),
-        act("close C", close),
+        act("close C", |a| close(a, "C")),
         act("remove C", |a| remove(a, "C")),
         act("come and go", come_and_go),
         act("append to F", |a| {
@@ -250,16 +255,16 @@ pub fn scripts() -> Vec<Script> {
         plain("forward, with and without room", empty_channels, |a| {
             send(a, "C");
             send(a, "C");
-            forward(a);
-            forward(a);
+            forward(a, "C", "D");
+            forward(a, "C", "D");
             assert_eq!(with(a, "C", |ring| a.outstanding(ring).len()), Some(1), "it goes back where it came from");
             receive(a, "D");
-            forward(a);
+            forward(a, "C", "D");
             receive(a, "D");
         }),
         plain("close, drain", empty_channels, |a| {
             send(a, "C");
-            close(a);
+            close(a, "C");
             with(a, "C", |ring| {
                 let item = ok(draft(a, 99, 0));
                 assert_eq!(ok(a.try_send(ring, item)), Outcome::Closed);

@@ -9,7 +9,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use faretra::proof::{End, Found, Id, Life, Oldest, Outcome, Ring, RingForm, State, Taken, meta, ring};
+use faretra::proof::{End, Found, Id, Kind, Life, Mem, Oldest, Outcome, Ring, RingForm, State, Taken, meta, ring};
 
 use crate::weak::Access::{Loads, Updates};
 use crate::weak::Weak::{Relaxed, Unfenced};
@@ -29,6 +29,8 @@ struct Laid {
     at: u64,
     /// The items that are there, then those that are made next.
     items: Vec<Id>,
+    /// The segments that are made next.
+    segments: Vec<Id>,
 }
 
 fn lay(name: &str, items: u64) -> Laid {
@@ -38,6 +40,10 @@ fn lay(name: &str, items: u64) -> Laid {
         let feed = ok(parent.draft_ring(RingForm::feed(1, 1)));
         parent.set_meta(feed.id, meta::ROWS, crate::world::tag(name));
         ok(parent.publish(name, feed, Some(0)));
+    } else if name == "U" {
+        let chain = ok(parent.draft_ring(RingForm::chain(2, 1)));
+        parent.set_meta(chain.id, meta::ROWS, crate::world::tag(name));
+        ok(parent.publish(name, chain, Some(0)));
     } else {
         make(&parent, name, 1);
     }
@@ -45,14 +51,16 @@ fn lay(name: &str, items: u64) -> Laid {
     let ring = with(&parent, name, |ring| ring).expect("made");
     // Rows and pages that the race needs are in memory.
     let made: Vec<_> = (0..4).map(|_| ok(draft(&parent, 0, 0))).collect();
-    for item in &made {
+    let segments: Vec<_> = (0..2).map(|_| ok(parent.alloc(Kind::Segment, 8))).collect();
+    for item in made.iter().chain(&segments) {
         for racer in &racers {
             ok(racer.raise_pin(item.id));
             racer.unpin(item.id);
         }
     }
     let ids = made.iter().map(|item| item.id).collect();
-    made.into_iter().for_each(|item| parent.drop_draft(item));
+    let segment_ids = segments.iter().map(|segment| segment.id).collect();
+    made.into_iter().chain(segments).for_each(|item| parent.drop_draft(item));
     racers.into_iter().for_each(|racer| racer.detach());
     parent.detach();
     let parent = quiet(&sim, PARENT);
@@ -60,12 +68,22 @@ fn lay(name: &str, items: u64) -> Laid {
         give(&parent, name);
     }
     let at = parent.payload(ring.id);
-    Laid { stage: Stage { expect: Expect::default(), image: sim.image() }, id: ring.id, ring, at, items: ids }
+    let stage = Stage { expect: Expect::default(), image: sim.image() };
+    Laid { stage, id: ring.id, ring, at, items: ids, segments: segment_ids }
 }
 
 impl Laid {
     fn cells(&self) -> Vec<(Word, u64)> {
         (0..self.ring.cells).map(|cell| (Word::Cell, self.ring.cell(cell))).collect()
+    }
+
+    /// The entry of a chain's first segment, its cell, its word and its pins.
+    fn segment(&self) -> Vec<(Word, u64)> {
+        let (geo, id) = (tiny(), self.segments[0]);
+        let cell = quiet(&enter(&self.stage), 80).payload(id);
+        let pins = [FIRST_SEAT, FIRST_SEAT + 1].map(|seat| (Word::Pin, geo.pin(seat, id)));
+        let words = [(Word::Place, self.ring.entry(0)), (Word::Cell, cell), (Word::Hold, geo.life(id))];
+        words.into_iter().chain(pins).collect()
     }
 
     fn positions(&self) -> Vec<(Word, u64)> {
@@ -250,6 +268,40 @@ pub fn rings() -> Vec<Pair> {
         with(a, "C", |ring| a.leave_end(ring, End::Send));
     };
 
+    let send_in_chain: Part = |a, _, reached| reached.note(if give(a, "U") { "sent" } else { "not sent" });
+    let take_from_chain: Part = |a, _, reached| {
+        with(a, "U", |ring| match ok(a.try_take(ring)) {
+            Outcome::Done(taken) => {
+                acknowledge(a, ring, taken);
+                reached.note("received");
+            }
+            _ => reached.note("found nothing"),
+        });
+    };
+    // Uses the first segment up; then whoever finds it free writes over it, as if it was never used.
+    let use_up: Part = |a, pair, reached| {
+        let alone = give(a, "U");
+        take_from_chain_of(a);
+        let next = ok(a.alloc(Kind::Segment, 8));
+        reached.note(if next.id == pair.object { "freed" } else { "kept for the sender" });
+        a.env.store(a.payload(next.id), 0, Ordering::Relaxed);
+        a.drop_draft(next);
+        assert!(alone, "there is room for two");
+    };
+
+    let chain = lay("U", 0);
+    let mut late = chain.pair(
+        "entry/pin: send to a segment that is used up meanwhile",
+        &[chain.segment(), chain.positions()],
+        [send_in_chain, use_up],
+        &["sent", "freed", "kept for the sender"],
+        &[],
+        false,
+    );
+    late.object = chain.segments[0];
+    late.before = |actors, _| {
+        with(&actors[0], "U", |ring| ok(actors[0].make_room(ring)));
+    };
     let empty = lay("C", 0);
     let full = lay("C", 1);
     let feed = lay("F", 2);
@@ -387,8 +439,25 @@ pub fn rings() -> Vec<Pair> {
             &[],
             true,
         ),
+        chain.pair(
+            "entry/cell: send into a new segment against receive",
+            &[chain.segment()[..3].to_vec(), chain.lives(0..1), chain.data(0..1)],
+            [send_in_chain, take_from_chain],
+            &["sent", "received", "found nothing"],
+            &[],
+            true,
+        ),
+        late,
         waits_for_an_item,
         waits_for_room,
         waits_for_the_last,
     ]
+}
+
+fn take_from_chain_of(a: &Actor) {
+    with(a, "U", |ring| {
+        if let Some(taken) = take(a, ring) {
+            acknowledge(a, ring, taken);
+        }
+    });
 }

@@ -85,14 +85,16 @@ fn fair(result: faretra::Result<u64>) {
 pub fn acts() -> Vec<Act> {
     let mut all = object_acts();
     all.extend(crate::granted::acts());
+    all.extend(crate::makers::acts());
     all
 }
 
-/// All of them: objects and what locks; channels.
-pub fn troupes() -> [Troupe; 2] {
+/// All of them: objects and what locks; channels; channels without a bound.
+pub fn troupes() -> [Troupe; 3] {
     [
         Troupe { stage: acting_stage(), acts: acts() },
         Troupe { stage: crate::queue::queue_stage(), acts: crate::queue::acts() },
+        Troupe { stage: crate::chains::chain_stage(), acts: crate::chains::acts() },
     ]
 }
 
@@ -229,7 +231,9 @@ pub fn object_acts() -> Vec<Act> {
 pub fn scripts() -> Vec<Script> {
     let mut all = object_scripts();
     all.extend(crate::granted::scripts());
+    all.extend(crate::makers::scripts());
     all.extend(crate::queue::scripts());
+    all.extend(crate::chains::scripts());
     all
 }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use faretra::proof::{Full, Geometry, Load, Mem, Owner, PAGE, Params, Process, Sys};
+use faretra::proof::{Doorbell, Full, Geometry, Load, Mem, Owner, PAGE, Params, Process, Sys};
 
 /// Where in the crate an access is.
 pub type Site = &'static Location<'static>;
@@ -123,6 +123,8 @@ pub struct Image {
     pub items: u64,
     /// What changes under a lock, or at once, made of a counter: nothing twice.
     pub counted: Vec<(&'static str, u64)>,
+    /// Who is making what a name will stand for.
+    pub making: Vec<(usize, &'static str)>,
     /// Pages are put in memory by touching them, as a kernel would; else that is a bug.
     pub lenient: bool,
     /// Whose the arena's name is.
@@ -150,6 +152,7 @@ impl Image {
         let dead = |holder: &usize| *holder == process;
         self.gone.extend(self.locks.iter().filter(|(_, p)| dead(p)).map(|(o, p)| (*o, *p)));
         self.locks.retain(|_, holder| !dead(holder));
+        self.making.retain(|(maker, _)| !dead(maker));
     }
 
     /// Everybody is dead but one.
@@ -459,6 +462,16 @@ impl Sys for Sim {
         self.hook.step(Op::Spin, 0, Location::caller());
         let mut image = self.state();
         if image.get(off) as u32 == expected {
+            image.slept = Some(image.wakes);
+        }
+    }
+
+    #[track_caller]
+    fn sleep_any(words: &[(&Sim, u64, u32)], _: Option<(&Doorbell, u32)>, _: Duration) {
+        let Some((sim, ..)) = words.first() else { return };
+        sim.hook.step(Op::Spin, 0, Location::caller());
+        let mut image = sim.state();
+        if words.iter().all(|(_, off, expected)| image.get(*off) as u32 == *expected) {
             image.slept = Some(image.wakes);
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use faretra::proof::{Life, Mem, State, header};
+use proof::chains::{self, chain_stage, orphaned_chain};
 use proof::hb::Clocks;
 use proof::queue::{self, orphaned_stage, queue_stage};
 use proof::race::{Race, Racer, Searched, Watch, explore, explore_watched, random};
@@ -59,6 +60,10 @@ fn core_pairs_with_two_preemptions() {
         ("write half of g", "read half of g"),
         ("write g, half by half", "freeze g"),
         ("freeze g", "read half of g"),
+        ("load z", "load z"),
+        ("load z", "fail to make z"),
+        ("load z", "make z, remove it before that is over"),
+        ("make z, remove it before that is over", "remove z"),
     ] {
         all = all.and(explore(Race::new(&stage, &[find(&acts, a), find(&acts, b)]), 2, 20_000));
     }
@@ -80,8 +85,12 @@ fn deaths_in_races() {
         "update v",
         "write g, half by half",
         "freeze g",
+        "load z",
+        "make z, remove it before that is over",
     ] {
-        for other in ["recover", "publish x", "remove x", "lock m, add 1", "update v", "read half of g"] {
+        for other in
+            ["load z", "remove z", "recover", "publish x", "remove x", "lock m, add 1", "update v", "read half of g"]
+        {
             for step in (0..60).step_by(9) {
                 let race = Race::new(&stage, &[find(&acts, victim), find(&acts, other)]).killing(0, step);
                 all = all.and(explore(race, 1, 20_000));
@@ -248,6 +257,51 @@ fn channels_race() {
     }
     eprintln!("{all:?}");
     assert!(all.deaths > 500);
+}
+
+/// C1-C3: every pair of what is done to a channel without a bound, every schedule with one preemption; then with two, for
+/// the core; then with one of the two killed.
+#[test]
+fn chains_race() {
+    let (stage, acts) = (chain_stage(), chains::acts());
+    let mut all = Searched { complete: true, ..Searched::default() };
+    for (i, a) in acts.iter().enumerate() {
+        for b in &acts[i..] {
+            let clocks = Clocks::weaken(None);
+            let watch: Arc<Watch> = Arc::new(move |who| Some(clocks.hook(who)));
+            let mut race = Race::new(&stage, &[a, b]);
+            race.loose_before = true;
+            all = all.and(explore_watched(race, 1, 20_000, watch));
+            for step in (0..60).step_by(13) {
+                all = all.and(explore(Race::new(&stage, &[a, b]).killing(0, step), 1, 20_000));
+            }
+        }
+    }
+    for (a, b) in [
+        ("send to U", "send to U"),
+        ("send to U", "receive from U"),
+        ("receive from U", "receive from U"),
+        ("receive twice from U", "receive from U, then send three"),
+        ("close U and drain it", "send to U"),
+    ] {
+        all = all.and(explore(Race::new(&stage, &[find(&acts, a), find(&acts, b)]), 2, 30_000));
+    }
+    let orphaned = orphaned_chain();
+    for (a, b) in [("sweep", "recover, receive twice, send twice"), ("sweep", "sweep"), ("sweep", "remove U")] {
+        let mut race = Race::new(&orphaned, &[find(&acts, a), find(&acts, b)]);
+        race.loose_before = true;
+        all = all.and(explore(race, 1, 20_000));
+    }
+    eprintln!("{all:?}");
+    assert!(all.deaths > 500);
+}
+
+/// Three at once at a channel without a bound, one of them killed at a random step.
+#[test]
+fn random_triples_at_chains() {
+    let found = random(vec![chain_stage()], chains::acts, 3, 6000);
+    eprintln!("{found:?}");
+    assert!(found.deaths > 100);
 }
 
 /// Somebody died in the middle of sending or appending, at each of its steps: a waiter recovers from that while another

@@ -1,4 +1,4 @@
-//! Channels: bounded queues of objects between processes. Each item goes to one receiver.
+//! Channels: queues of objects between processes, bounded or not. Each item goes to one receiver.
 //!
 //! Every value that can be published can be sent: batches, tables, arrays, bytes, bundles, drafts, and objects
 //! that were read or received. An object that lies in the arena already is not copied. Receivers get items as they lie in
@@ -15,7 +15,8 @@
 //! * A participant that is stopped keeps what is leased to it, and holds up nobody else.
 //!
 //! Waits sleep on a futex, after a short spin, and notice within 100 ms that somebody died. [`Sender::send`] and
-//! [`Sender::send_timeout`] wait while the channel is full, and also while the arena is full.
+//! [`Sender::send_timeout`] wait while the channel is full, and also while the arena is full. A channel that
+//! [`Writer::unbounded`](crate::Writer::unbounded) made is never full.
 //!
 //! ```
 //! # use faretra::{Arena, MIB};
@@ -40,6 +41,7 @@ mod sender;
 
 pub use error::{ForwardError, RecvError, SendError};
 pub use lease::Lease;
+pub(crate) use receiver::Looks;
 pub use receiver::{BatchReader, Iter, Receiver};
 pub use sender::Sender;
 

@@ -52,7 +52,7 @@ impl Arena {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Receiver {
-    port: Arc<Port>,
+    pub(crate) port: Arc<Port>,
 }
 
 impl Receiver {
@@ -84,14 +84,16 @@ impl Receiver {
     fn recv_by(&self, timeout: Option<Duration>) -> Result<Lease, RecvError> {
         let (core, ring) = (self.port.core()?, self.port.ring);
         let mut looks = Looks::default();
+        // In a chain a take may need memory for a pin of the cell's segment.
+        let try_take = || if ring.is_chain() { core.with_room(|| core.try_take(ring)) } else { core.try_take(ring) };
         let taken = self.port.wait(timeout, || {
             let mut none_out = || looks.look(|| core.outstanding(ring).is_empty());
             let deserted = || core.is_deserted(ring, End::Send);
-            Ok(match core.try_take(ring)? {
+            Ok(match try_take()? {
                 Outcome::Done(taken) => Waited::Came(taken),
                 // What others have leased may come back.
                 Outcome::Closed if none_out() => Waited::Ended(Ended::Closed),
-                Outcome::NotNow if deserted() && none_out() => match core.try_take(ring)? {
+                Outcome::NotNow if deserted() && none_out() => match try_take()? {
                     // The last sender may have sent something just before it left.
                     Outcome::Done(taken) => Waited::Came(taken),
                     Outcome::Closed => Waited::Ended(Ended::Closed),
@@ -148,22 +150,22 @@ impl Receiver {
         self.port.len() == 0
     }
 
-    /// Returns how many items the channel has room for.
-    pub fn capacity(&self) -> usize {
-        self.port.capacity()
+    /// Returns how many items the channel has room for, or `None` if it has no bound.
+    pub fn capacity(&self) -> Option<usize> {
+        self.port.capacity().map(|items| items as usize)
     }
 }
 
 /// Keeps a waiter from looking at every object all the time.
 #[derive(Debug, Default)]
-struct Looks {
+pub(crate) struct Looks {
     /// When the last look ended, and how long it took.
     last: Option<(Instant, Duration)>,
 }
 
 impl Looks {
     /// What `look` says, or `false` while a look would be a large part of what is done.
-    fn look(&mut self, look: impl FnOnce() -> bool) -> bool {
+    pub(crate) fn look(&mut self, look: impl FnOnce() -> bool) -> bool {
         let begun = Instant::now();
         if self.last.is_some_and(|(ended, took)| begun.duration_since(ended) < took * 20) {
             return false;

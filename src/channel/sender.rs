@@ -33,9 +33,47 @@ impl Writer {
     /// Returns a sending end of the channel `name`, as [`Writer::sender`] does, for batches of one schema or for any
     /// values. Fails with [`Error::Mismatch`] if the channel exists with other contents or another capacity.
     pub fn sender_with(&self, name: &str, capacity: usize, contents: Contents) -> Result<Sender> {
-        let form = PortForm { capacity: capacity as u64, contents };
+        self.open_or_make(name, Some(capacity as u64), contents)
+    }
+
+    /// Returns a sending end of the channel `name`. If there is no object of that name, makes a channel without a bound,
+    /// whose batches have one schema: it takes as many items as the arena has memory for (up to about 8 million that wait at
+    /// a time), and a send waits for memory alone.
+    ///
+    /// Everything else is as for a channel with a bound. A channel without one takes about 60 KiB and 8 bytes for each item
+    /// that waits.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Mismatch`] if `name` stands for an object of another kind, or for a channel with a bound or of
+    /// [`Contents::Mixed`]; [`Error::NoSpace`].
+    ///
+    /// ```
+    /// # use faretra::{Arena, MIB};
+    /// # let name = format!("doc-unbounded-{}", std::process::id());
+    /// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
+    /// let jobs = arena.writer()?.unbounded("jobs")?;
+    /// for job in 0..10_000 {
+    ///     jobs.try_send(format!("job {job}").as_str())?;      // never full
+    /// }
+    /// assert_eq!((jobs.len(), jobs.capacity()), (10_000, None));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn unbounded(&self, name: &str) -> Result<Sender> {
+        self.unbounded_with(name, Contents::OneSchema)
+    }
+
+    /// Returns a sending end of the channel `name`, as [`Writer::unbounded`] does, for batches of one schema or for any
+    /// values. Fails with [`Error::Mismatch`] if the channel exists with other contents or with a bound.
+    pub fn unbounded_with(&self, name: &str, contents: Contents) -> Result<Sender> {
+        self.open_or_make(name, None, contents)
+    }
+
+    fn open_or_make(&self, name: &str, capacity: Option<u64>, contents: Contents) -> Result<Sender> {
+        let form = PortForm { capacity, contents };
+        let ring = capacity.map_or_else(RingForm::unbounded, RingForm::channel);
         let port = Port::open_or_make(self.attachment(), name, Kind::Channel, form, |core| {
-            core.draft_ring(RingForm::channel(form.capacity).mixed(contents == Contents::Mixed))
+            core.draft_ring(ring.mixed(contents == Contents::Mixed))
         })?;
         Ok(Sender { port: Arc::new(port), writer: self.clone() })
     }
@@ -51,15 +89,15 @@ impl Writer {
 /// let jobs = arena.writer()?.sender("jobs", 2)?;
 /// jobs.send("first")?;
 /// jobs.send("second")?;
-/// assert_eq!((jobs.len(), jobs.capacity()), (2, 2));
+/// assert_eq!((jobs.len(), jobs.capacity()), (2, Some(2)));
 /// assert!(jobs.try_send("third").is_err());     // the channel is full
 /// jobs.close();
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Sender {
-    pub(super) port: Arc<Port>,
-    pub(super) writer: Writer,
+    pub(crate) port: Arc<Port>,
+    pub(crate) writer: Writer,
 }
 
 impl Sender {
@@ -149,15 +187,15 @@ impl Sender {
         self.port.len() == 0
     }
 
-    /// Returns how many items the channel has room for.
-    pub fn capacity(&self) -> usize {
-        self.port.capacity()
+    /// Returns how many items the channel has room for, or `None` if it has no bound.
+    pub fn capacity(&self) -> Option<usize> {
+        self.port.capacity().map(|items| items as usize)
     }
 }
 
 impl Sheet {
     /// Sends it; unless that is done it still is a draft.
-    fn send(&mut self, ring: Ring) -> Result<Outcome<()>> {
+    pub(crate) fn send(&mut self, ring: Ring) -> Result<Outcome<()>> {
         self.offer(|core, draft| {
             core.set_meta(draft.id, meta::TIME, Sys::now(&core.env));
             core.try_send(ring, draft)

@@ -75,6 +75,19 @@ impl<E: Load> Tables<E> {
     }
 }
 
+impl<E: Load> Tables<E> {
+    /// What a subscriber reads next, as it has shown.
+    pub fn shown_position(&self, ring: Ring, lease: Lease) -> u64 {
+        self.env.load(self.position_word(ring, lease.off), SeqCst)
+    }
+
+    /// Whether the next item would take the place of one that a subscriber has not come to yet.
+    pub fn would_hide_an_item(&self, ring: Ring) -> bool {
+        let oldest = self.next_position(ring).checked_sub(ring.capacity());
+        oldest.is_some_and(|oldest| self.slowest(ring).is_some_and(|at| at <= oldest))
+    }
+}
+
 impl<E: Env> Core<E> {
     /// e1-e4.
     pub fn try_append(&self, ring: Ring, item: Draft, oldest: Oldest) -> Result<Outcome<()>> {

@@ -12,6 +12,8 @@
 //! an item's word HOME(channel, RING | position)
 //! ```
 //!
+//! The cells of a chain lie in segments, which its ring names instead; see [`crate::core::chain`].
+//!
 //! Who sends and who receives is written in a word for each participant and end, by that participant: `incarnation
 //! | handles`. A dead participant's words are void.
 //!
@@ -49,6 +51,8 @@ pub struct Ring {
     /// A feed has subscribers, each with a lease and a position; a channel has none.
     subscribers: u64,
     is_feed: bool,
+    /// Cells of a segment, if the ring is a chain; else 0.
+    segment: u64,
 }
 
 /// What a channel or feed is made with.
@@ -60,17 +64,29 @@ pub struct RingForm {
     pub subscribers: u64,
     /// Its batches may have different schemas.
     pub mixed: bool,
+    /// Cells of a segment, of which the ring has so many that there are `cells`; 0: the cells are in the ring.
+    pub segment: u64,
 }
 
 impl RingForm {
     /// A channel with room for so many items of any schema.
     pub fn channel(capacity: u64) -> RingForm {
-        RingForm { kind: Kind::Channel, cells: capacity, subscribers: 0, mixed: true }
+        RingForm { kind: Kind::Channel, cells: capacity, subscribers: 0, mixed: true, segment: 0 }
+    }
+
+    /// A channel without a bound, for items of any schema: a chain of more cells than an arena has objects of one size.
+    pub fn unbounded() -> RingForm {
+        RingForm::chain(1 << 12, 1 << 11)
+    }
+
+    /// A channel without a bound: a chain of so many segments of so many cells at most.
+    pub fn chain(entries: u64, segment: u64) -> RingForm {
+        RingForm { kind: Kind::Channel, cells: entries * segment, subscribers: 0, mixed: true, segment }
     }
 
     /// A feed with room for so many items of any schema, and one cell more for its end.
     pub fn feed(capacity: u64, subscribers: u64) -> RingForm {
-        RingForm { kind: Kind::Feed, cells: capacity + 1, subscribers, mixed: true }
+        RingForm { kind: Kind::Feed, cells: capacity + 1, subscribers, mixed: true, segment: 0 }
     }
 
     /// Whether its batches may have different schemas.
@@ -101,9 +117,46 @@ impl Ring {
         self.is_feed
     }
 
-    /// How many items it has room for. In a feed, one cell is left for the end.
+    /// How many items it has room for. In a feed, one cell is left for the end; in a chain, those of the first segment that
+    /// were used wait for the others.
     pub fn capacity(&self) -> u64 {
-        self.cells - u64::from(self.is_feed)
+        self.cells - u64::from(self.is_feed) - self.segment.saturating_sub(1)
+    }
+
+    /// Whether its cells come and go in segments: it has no bound.
+    pub fn is_chain(&self) -> bool {
+        self.segment != 0
+    }
+
+    pub(super) fn segment_cells(&self) -> u64 {
+        self.segment
+    }
+
+    /// Cells, or entries of segments, that lie in the ring itself.
+    fn slots(&self) -> u64 {
+        self.cells / self.segment.max(1)
+    }
+
+    /// Where the segment of a position is named.
+    pub fn entry(&self, position: u64) -> u64 {
+        self.slot(position % self.cells / self.segment.max(1))
+    }
+
+    fn slot(&self, index: u64) -> u64 {
+        self.word(ring::PRESENCE + 2 * (self.seats + self.subscribers) + index)
+    }
+
+    pub(super) fn first_of_segment(&self, position: u64) -> u64 {
+        position - position % self.cells % self.segment
+    }
+
+    pub(super) fn is_last_of_segment(&self, position: u64) -> bool {
+        (position % self.cells + 1).is_multiple_of(self.segment)
+    }
+
+    /// What the cells of a segment look like that is not there.
+    pub(super) fn cell_without(&self, entry: Place) -> Place {
+        if entry.is_dead() { entry } else { Place::at(None, entry.turn()) }
     }
 
     pub fn subscriber_count(&self) -> u64 {
@@ -115,8 +168,9 @@ impl Ring {
         self.word(ring::PRESENCE + 2 * self.seats)
     }
 
+    /// Where the cell of a position is, but for those of a chain.
     pub fn cell(&self, position: u64) -> u64 {
-        self.word(ring::PRESENCE + 2 * (self.seats + self.subscribers) + position % self.cells)
+        self.slot(position % self.cells)
     }
 
     fn lap(&self, position: u64) -> u64 {
@@ -135,14 +189,14 @@ impl Ring {
         Turn { container: self.id, turn: RING | (position % RING) }
     }
 
-    /// Bytes of a ring of so many cells and subscribers in an arena of so many seats.
-    pub(super) fn bytes(cells: u64, subscribers: u64, seats: u64) -> u64 {
-        (ring::PRESENCE + 2 * (seats + subscribers) + cells) * 8
+    /// Bytes of a ring of so many cells, or entries, and subscribers in an arena of so many seats.
+    pub(super) fn bytes(slots: u64, subscribers: u64, seats: u64) -> u64 {
+        (ring::PRESENCE + 2 * (seats + subscribers) + slots) * 8
     }
 }
 
 /// The low bits of an object's target: its container, plus one. Above them, the turn of a position.
-pub(super) const TARGET_BITS: u32 = Id::BITS + 1;
+const TARGET_BITS: u32 = Id::BITS + 1;
 const TARGET: u64 = (1 << TARGET_BITS) - 1;
 
 impl<E: Load> Tables<E> {
@@ -151,16 +205,33 @@ impl<E: Load> Tables<E> {
         let at = self.payload(id);
         let cells = self.env.load(at + ring::CELLS * 8, Acquire);
         let subscribers = self.env.load(at + ring::SUBSCRIBERS * 8, Acquire);
+        let segment = self.env.load(at + ring::SEGMENT * 8, Acquire);
         let seats = self.geo.params.seats;
         let (zone, _) = self.slot(id);
         let kind = self.kind(id)?;
-        let fits = (1..=MAX_CELLS + 1).contains(&cells)
+        let slots = cells / segment.max(1);
+        let whole = segment <= MAX_CELLS && cells == slots * segment.max(1) && (segment == 0 || kind == Kind::Channel);
+        let fits = (1..=MAX_CELLS + 1).contains(&slots)
             && subscribers <= MAX_CELLS
-            && Ring::bytes(cells, subscribers, seats) <= zone.size();
-        if !kind.is_ring() || zone.set != Set::Shared || !fits {
+            && Ring::bytes(slots, subscribers, seats) <= zone.size();
+        if !kind.is_ring() || zone.set != Set::Shared || !fits || !whole {
             return Err(Error::damaged(format!("{id} is no channel or feed, or says it has {cells} cells")));
         }
-        Ok(Ring { id, at, seats, cells, subscribers, is_feed: kind == Kind::Feed })
+        Ok(Ring { id, at, seats, cells, subscribers, is_feed: kind == Kind::Feed, segment })
+    }
+
+    /// Offsets of a ring's cells; of a chain's entries, and of the cells of the segments that they name.
+    pub(super) fn places_of(&self, ring: Ring) -> Vec<u64> {
+        let slots = (0..ring.slots()).map(|index| ring.slot(index));
+        if !ring.is_chain() {
+            return slots.collect();
+        }
+        let cells = |segment: Id| (0..ring.segment).map(move |cell| self.payload(segment) + cell * 8);
+        let all = slots.flat_map(|slot| {
+            let segment = self.segment_in(ring, self.place(slot));
+            [slot].into_iter().chain(segment.into_iter().flat_map(cells))
+        });
+        all.collect()
     }
 
     pub(super) fn ring_word(&self, ring: Ring, word: u64) -> u64 {
@@ -183,11 +254,51 @@ impl<E: Load> Tables<E> {
         Some((ring, self.position(ring, at.turn % RING)))
     }
 
-    /// Whether the cell of that position has the object. `None`: `at` is no position of a ring.
+    /// Whether the cell of that position has the object; or the entry, if the object is a segment. `None`: `at` is no
+    /// position of a ring.
     pub fn is_in_cell(&self, id: Id, at: Turn) -> Option<bool> {
         let (ring, position) = self.ring_position(at)?;
-        let cell = self.place(ring.cell(position));
-        Some(cell.object() == Some(id) && ring.ahead(cell, position) == 1)
+        let has = |place: Place| place.object() == Some(id) && ring.ahead(place, position) == 1;
+        Some(has(self.cell_of(ring, position)) || ring.is_chain() && has(self.place(ring.entry(position))))
+    }
+
+    /// The segment of a position, if its entry has that of the position's lap.
+    pub(super) fn segment_at(&self, ring: Ring, position: u64, entry: Place) -> Result<Option<Id>> {
+        if ring.ahead(entry, position) != 1 || entry.is_dead() {
+            return Ok(None);
+        }
+        let segment = self.segment_in(ring, entry);
+        segment.map(Some).ok_or_else(|| Error::damaged(format!("{} names no segment: {entry:?}", ring.id)))
+    }
+
+    /// The segment of an entry, of whichever lap.
+    pub(super) fn segment_in(&self, ring: Ring, entry: Place) -> Option<Id> {
+        let id = self.object(entry.object()?).ok()?;
+        let (zone, _) = self.slot(id);
+        (zone.set == Set::Shared && ring.segment * 8 <= zone.size()).then_some(id)
+    }
+
+    /// Where the cell of a position is in its segment.
+    pub(super) fn segment_cell(&self, ring: Ring, segment: Id, position: u64) -> u64 {
+        self.payload(segment) + position % ring.cells % ring.segment * 8
+    }
+
+    /// What the cell of a position says. Where its segment is not there, or is damaged, it has nothing.
+    pub fn cell_of(&self, ring: Ring, position: u64) -> Place {
+        if !ring.is_chain() {
+            return self.place(ring.cell(position));
+        }
+        loop {
+            let entry = self.place(ring.entry(position));
+            let cell = match self.segment_at(ring, position, entry) {
+                Ok(Some(segment)) => self.place(self.segment_cell(ring, segment, position)),
+                _ => ring.cell_without(entry),
+            };
+            // The cell is the segment's only if the segment still is the entry's.
+            if self.place(ring.entry(position)) == entry {
+                return cell;
+            }
+        }
     }
 
     /// The position that an object is aimed at.
@@ -290,7 +401,10 @@ impl<E: Load> Tables<E> {
     /// Whether the next item has no room: that of the lap before is in its cell, and was not taken.
     pub fn is_full(&self, ring: Ring) -> bool {
         let tail = self.ring_word(ring, ring::TAIL);
-        let cell = self.place(ring.cell(tail));
+        let cell = self.cell_of(ring, tail);
+        if ring.is_chain() {
+            return !cell.is_dead() && ring.ahead(cell, tail) < 0;
+        }
         let waits = |id| self.is_waiting(id, ring.at(tail.wrapping_sub(ring.cells)));
         let item = cell.object().and_then(|id| self.object(id).ok());
         !cell.is_dead() && ring.ahead(cell, tail) < 0 && item.is_some_and(waits)
@@ -300,6 +414,31 @@ impl<E: Load> Tables<E> {
     pub(super) fn is_waiting(&self, id: Id, at: Turn) -> bool {
         let word = self.life(id, SeqCst);
         word == Life::home(at) || matches!(word.state(), Some(State::Draft(_)))
+    }
+
+    /// Whether a receiver would find something to take, or to clean up.
+    pub fn has_item(&self, ring: Ring) -> bool {
+        if self.ring_word(ring, ring::RETURNED) != self.ring_word(ring, ring::LOOKED) {
+            return true;
+        }
+        let head = self.ring_word(ring, ring::HEAD);
+        for position in (0..ring.cells).map(|i| head.wrapping_add(i)) {
+            let cell = self.place(ring.cell(position));
+            match ring.ahead(cell, position) {
+                _ if cell.is_dead() => return false,
+                1 => return true,
+                // The head is behind.
+                2.. => {}
+                _ => return false,
+            }
+        }
+        // Damage, which a receiver is told of.
+        true
+    }
+
+    /// Whether a position of a feed has its item, or had it.
+    pub fn has_come(&self, ring: Ring, position: u64) -> bool {
+        ring.ahead(self.place(ring.cell(position)), position) >= 1
     }
 
     /// The next position, as far as it is known: never too high.
@@ -351,21 +490,24 @@ impl<E: Load> Tables<E> {
 }
 
 impl<E: Env> Core<E> {
+    /// Says where a draft of ours is aimed at.
+    pub(crate) fn set_target(&self, item: Id, at: Turn) {
+        self.set_meta(item, meta::TARGET, u64::from(at.container.0 + 1) | at.turn << TARGET_BITS);
+    }
+
     /// Q6: what is in the cells of a channel that we free, and what came from it and is nobody's.
     pub(crate) fn drop_items(&self, dying: Id, todo: &mut Vec<Id>) {
         let Ok(ring) = self.ring_of(dying) else { return };
         self.putting(|| {
-            for index in 0..ring.cells {
-                let off = ring.cell(index);
-                let cell = self.place(off);
-                let Some(id) = cell.object().and_then(|id| self.object(id).ok()) else { continue };
-                if !cell.is_dead() && self.env.cas(off, cell.0, Place::at(None, cell.turn() + 1).0, SeqCst).is_ok() {
-                    let word = self.life(id, SeqCst);
-                    if matches!(word.state(), Some(State::Home(at)) if at.container == dying && at.turn & RING != 0) {
-                        self.turn_life(id, word, Life::LOOSE);
+            for index in 0..ring.slots() {
+                let slot = ring.slot(index);
+                if ring.is_chain() {
+                    let Some(segment) = self.segment_in(ring, self.place(slot)) else { continue };
+                    for cell in 0..ring.segment {
+                        self.empty_cell(dying, self.payload(segment) + cell * 8, todo);
                     }
-                    todo.push(id);
                 }
+                self.empty_cell(dying, slot, todo);
             }
         });
         // Who lives and has a lease of it pins it: these are of the dead.
@@ -375,5 +517,18 @@ impl<E: Env> Core<E> {
             }
         }
         self.drop_place(dying, todo);
+    }
+
+    /// Lets go of what a cell of a ring that we free has, or an entry.
+    fn empty_cell(&self, dying: Id, off: u64, todo: &mut Vec<Id>) {
+        let cell = self.place(off);
+        let Some(id) = cell.object().and_then(|id| self.object(id).ok()) else { return };
+        if !cell.is_dead() && self.env.cas(off, cell.0, Place::at(None, cell.turn() + 1).0, SeqCst).is_ok() {
+            let word = self.life(id, SeqCst);
+            if matches!(word.state(), Some(State::Home(at)) if at.container == dying && at.turn & RING != 0) {
+                self.turn_life(id, word, Life::LOOSE);
+            }
+            todo.push(id);
+        }
     }
 }

@@ -104,7 +104,7 @@ pub mod lock {
     pub const LEASES: u64 = 8;
 }
 
-/// Words of a channel; see [`crate::core::ring`].
+/// Words of a channel or feed; see [`crate::core::ring`].
 pub mod ring {
     pub const RECEIVERS_BELL: u64 = 1;
     pub const SENDERS_BELL: u64 = 2;
@@ -122,8 +122,10 @@ pub mod ring {
     pub const MIXED: u64 = 24;
     /// How many subscribers a feed has room for. Never changes.
     pub const SUBSCRIBERS: u64 = 25;
+    /// How many cells a segment of a chain has; 0: the cells are in the ring. Never changes. See [`crate::core::chain`].
+    pub const SEGMENT: u64 = 26;
     pub const HEAD: u64 = 16;
-    /// A word for each seat and end; a lease and a position for each subscriber; then the cells.
+    /// A word for each seat and end; a lease and a position for each subscriber; then the cells, or a chain's entries.
     pub const PRESENCE: u64 = 32;
 }
 

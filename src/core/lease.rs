@@ -1,7 +1,8 @@
 //! What is granted: leased words, in the arena's semaphore and in the objects of [`crate::sync`].
 //!
 //! A **lease** is a [`Life`] word that says LEASED(me,t). There is one protocol for the writers' permits, a
-//! mutex, a semaphore's permits, a partition's writer and readers, the slots of a value, and the subscribers of a feed:
+//! mutex, a semaphore's permits, a partition's writer and readers, the slots of a value, the subscribers of a feed, and the
+//! maker of what a name will stand for:
 //!
 //! ```text
 //! take       FREE or BACK -> LEASED(me,t)      BACK: the holder before died, or left its data inconsistent: told
@@ -23,6 +24,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 
 use crate::core::cell::{End, Ring};
 use crate::core::geometry::{Set, header, lock};
+use crate::core::list::MAKER;
 use crate::core::mem::Load;
 use crate::core::seat::{Core, Env};
 use crate::core::sys::Process;
@@ -89,6 +91,9 @@ impl<E: Load> Tables<E> {
         if kind == Kind::Feed {
             return Ok(Some(self.subscribers(self.ring_of(id)?)));
         }
+        if kind == Kind::Name {
+            return Ok(Some(self.maker(self.name_object(id)?)));
+        }
         if !kind.locks() {
             return Ok(None);
         }
@@ -99,6 +104,11 @@ impl<E: Load> Tables<E> {
         }
         let leases = Leases { bell: self.lock_word(id, lock::BELL), first: self.lock_word(id, lock::LEASES), count };
         Ok(Some(leases))
+    }
+
+    /// The lease of a name's maker, which is a lease of its own.
+    pub fn maker(&self, name: Id) -> Leases {
+        Leases { bell: self.name_bell(name), first: self.payload(name) + MAKER, count: 1 }
     }
 
     /// The leases of a feed's subscribers.

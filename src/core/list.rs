@@ -4,16 +4,16 @@
 //! record's place names its current object, its block holds the text.
 //!
 //! ```text
-//! bucket (a place) --> LIST [n | hash+id | hash+id ..] --> NAME [bell | length | text ..]
+//! bucket (a place) --> LIST [n | hash+id | hash+id ..] --> NAME [bell | length | maker | text ..]
 //!                                                            record.place --> current object
 //! ```
 
-use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 
 use crate::core::geometry::meta;
 use crate::core::mem::Load;
 use crate::core::tables::{Kind, Tables};
-use crate::core::word::{Id, Place};
+use crate::core::word::{Id, Life, Place};
 use crate::error::{Error, Result};
 
 /// Longest name, in bytes.
@@ -63,7 +63,9 @@ pub struct Named {
 /// Words of a name's block.
 pub(super) const BELL: u64 = 0;
 pub(super) const LENGTH: u64 = 8;
-pub(super) const TEXT: u64 = 16;
+/// The lease of whoever makes what the name will stand for; see [`crate::core::maker`].
+pub(super) const MAKER: u64 = 16;
+pub(super) const TEXT: u64 = 24;
 
 impl<E: Load> Tables<E> {
     /// A bucket's value and its list, read together.
@@ -149,7 +151,7 @@ impl<E: Load> Tables<E> {
                 all.truncate(from);
                 let (place, list) = self.list_of(Id(bucket))?;
                 for listed in list {
-                    all.extend(self.named(self.name_object(listed)?)?);
+                    all.extend(self.named(self.name_object(listed.id())?)?);
                 }
                 if self.place(self.geo.bucket(bucket)) == place {
                     break;
@@ -159,10 +161,10 @@ impl<E: Load> Tables<E> {
         Ok(all)
     }
 
-    /// Checks the id of a listed name.
+    /// Checks the id of a name.
     #[inline]
-    pub fn name_object(&self, listed: Listed) -> Result<Id> {
-        let id = self.object(listed.id())?;
+    pub fn name_object(&self, name: Id) -> Result<Id> {
+        let id = self.object(name)?;
         let (zone, _) = self.slot(id);
         if zone.set == Kind::Name.set() && zone.size() >= TEXT + MAX_NAME as u64 {
             return Ok(id);
@@ -198,6 +200,11 @@ impl<E: Load> Tables<E> {
 
     pub fn bucket_of(&self, name: &str) -> Id {
         Id((hash(name) % self.geo.params.buckets) as u32)
+    }
+
+    /// The word of a name's maker.
+    pub fn maker_word(&self, name: Id) -> Life {
+        Life(self.env.load(self.payload(name) + MAKER, SeqCst))
     }
 
     /// Offset of a name's bell.

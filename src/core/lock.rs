@@ -194,12 +194,17 @@ impl<E: Env> Core<E> {
         let mut looks = 0;
         let look = || {
             looks += 1;
-            if self.take_back_some(leases, looks) {
-                // A failure here only means that this waiter did not help with the rest.
-                let _ = self.recover();
-            }
+            self.look_for_dead_lessees(leases, looks);
         };
         self.wait(leases.bell, timeout, look, attempt)
+    }
+
+    /// Asks whether those died who have leases of these, and takes back what the dead had.
+    pub fn look_for_dead_lessees(&self, leases: Leases, look: usize) {
+        if self.take_back_some(leases, look) {
+            // A failure here only means that this waiter did not help with the rest.
+            let _ = self.recover();
+        }
     }
 
     /// Takes back what those had who have leases and are dead.

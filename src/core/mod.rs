@@ -18,23 +18,26 @@
 //! | 1 | [`word`], [`mem`], [`geometry`] | bits and their allowed steps; access by offset; where everything lies |
 //! | 2 | [`sys`], [`segment`], [`tables`] | the kernel; the file and its mappings; the words by name |
 //! | 3 | [`seat`] | participants |
-//! | 4 | [`zone`], [`wait`] | memory; bells |
+//! | 4 | [`zone`], [`wait`], [`bells`] | memory; bells; several of them |
 //! | 5 | [`part`], [`cell`], [`list`] | words of parts, rings and the directory: read, and erased by teardown |
 //! | 6 | [`object`] | put, pin, reclaim |
-//! | 7 | [`hold`], [`name`], [`lease`], [`ring`] | what stands on objects |
+//! | 7 | [`hold`], [`name`], [`lease`], [`chain`], [`ring`] | what stands on objects |
 //! | 8 | [`broadcast`], [`account`] | feeds; who keeps what |
 //! | 9 | [`verify`], [`recover`] | every word, looked at: reported, settled |
-//! | 10 | [`lock`], [`end`] | what waits for those who may be dead; the arena's own end |
+//! | 10 | [`lock`], [`maker`], [`end`] | what waits for those who may be dead; the arena's own end |
 
 pub mod account;
+pub mod bells;
 pub mod broadcast;
 pub mod cell;
+pub mod chain;
 pub mod end;
 pub mod geometry;
 pub mod hold;
 pub mod lease;
 pub mod list;
 pub mod lock;
+pub mod maker;
 pub mod mem;
 pub mod name;
 pub mod object;

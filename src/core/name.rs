@@ -6,8 +6,13 @@
 //! ```text
 //! lookup   read bucket, list; pin the name; bucket unchanged? else again
 //! publish  name found: put(object, its place)        name missing: insert it, then put
-//! remove   CAS place -> dead  <- here it is gone     then drop the name from its list
+//! remove   CAS maker: FREE or BACK -> LOOSE: the name goes with its object
+//!            CAS place -> dead   <- here it is gone   then drop the name from its list
+//!          maker LEASED: the name stays for him, who makes what it will stand for
+//!            CAS place -> empty  <- here it is gone   then: maker not LEASED any more? the name goes
 //! ```
+//!
+//! What makers do is in [`crate::core::maker`].
 //!
 //! # Invariants
 //!
@@ -15,7 +20,11 @@
 //! * N2: `dead` is terminal: whoever meets it drops the name from the list and looks up again.
 //! * N3: the turn of a name's place goes on when its record is used for another name.
 //! * N4: versions under one name only rise, also across remove and publish: `floor` is raised to the
-//!   removed version before the removal, and a new name starts above it.
+//!   removed version before the removal, and a new name starts above it, as a name that stays does.
+//! * N5: a dead name has no maker and never gets one: its place is killed only when its maker's word is LOOSE, from where
+//!   nothing leads on. So who inserts that name anew finds no maker at work.
+//! * N6: a name without an object has a maker, or goes: who lets go of the maker's lease looks at the place afterwards, who
+//!   empties the place looks at the maker. (Dekker pair: maker/place.)
 //!
 //! # Death
 //!
@@ -27,7 +36,7 @@
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 
 use crate::core::geometry::{header, meta};
-use crate::core::list::{BELL, LENGTH, Listed, MAX_NAME, TEXT, hash};
+use crate::core::list::{BELL, LENGTH, Listed, MAKER, MAX_NAME, TEXT, hash};
 use crate::core::seat::{Core, Env};
 use crate::core::tables::Kind;
 use crate::core::word::{Id, Life, Place, State, TURNS, Turn};
@@ -76,7 +85,7 @@ impl<E: Env> Core<E> {
                     if self.place(off) != place {
                         continue 'again;
                     }
-                    let id = self.name_object(listed)?;
+                    let id = self.name_object(listed.id())?;
                     self.raise_pin(id)?;
                     if self.place(off) != place {
                         self.unpin(id);
@@ -171,19 +180,20 @@ impl<E: Env> Core<E> {
     }
 
     /// Adds a name to its bucket and returns it pinned. `None`: the bucket changed, look up again.
-    fn insert(&self, name: &str) -> Result<Option<Id>> {
+    pub(super) fn insert(&self, name: &str) -> Result<Option<Id>> {
         let bucket = self.bucket_of(name);
         let (place, mut list) = self.list_of(bucket)?;
         let floor = self.env.load(header::FLOOR, SeqCst);
         // Somebody may have added it since it was looked up. (If a record was freed meanwhile, the swap fails.)
         for listed in list.iter().filter(|l| l.has(hash(name))) {
-            if self.is_named(self.name_object(*listed)?, name) {
+            if self.is_named(self.name_object(listed.id())?, name) {
                 return Ok(None);
             }
         }
         let new = self.alloc(Kind::Name, TEXT + MAX_NAME as u64)?;
         let at = self.payload(new.id);
         self.env.store(at + BELL, 0, Relaxed);
+        self.env.store(at + MAKER, Life::FREE.0, Relaxed);
         self.env.store(at + LENGTH, name.len() as u64, Relaxed);
         for (i, chunk) in name.as_bytes().chunks(8).enumerate() {
             let mut word = [0; 8];
@@ -249,32 +259,69 @@ impl<E: Env> Core<E> {
         let removed = self.putting(|| {
             let removed = self.remove_at(found, Removes::Anything);
             self.ring_bell(self.name_bell(found));
-            // If that fails for want of memory, the dead name is dropped by whoever meets it, or by a later recovery.
-            let _ = self.drop_name(self.bucket_of(name), found);
+            self.leave_name(self.bucket_of(name), found);
             removed
         });
         self.unpin(found);
         removed
     }
 
-    /// Makes a pinned name dead, and says whether an object was published under it.
+    /// N5: whether a pinned name has no maker and never gets one from here on.
+    fn retire(&self, name: Id) -> bool {
+        loop {
+            let word = self.maker_word(name);
+            match word.state() {
+                Some(State::Loose) => return true,
+                Some(State::Leased(_)) => return false,
+                // Whatever else it is, nobody holds it.
+                _ => {
+                    let off = self.maker(name).word(0);
+                    if self.env.cas(off, word.0, Life::LOOSE.0, SeqCst).is_ok() {
+                        return true;
+                    }
+                }
+            }
+        }
+    }
+
+    /// N6: lets a pinned name go if it has neither an object nor a maker, and those know who wait for either. Without memory
+    /// for the list it stays, dead, to be dropped by whoever meets it, or by a later recovery.
+    pub(super) fn leave_name(&self, bucket: Id, name: Id) {
+        let off = self.geo.meta(name, meta::PLACE);
+        if self.place(off).object().is_some() {
+            return;
+        }
+        let _ = self.remove_at(name, Removes::NamesOfNothing);
+        if self.place(off).is_dead() {
+            self.ring_bell(self.name_bell(name));
+            let _ = self.drop_name(bucket, name);
+        }
+    }
+
+    /// Lets go of what a pinned name stands for, if that may be, and makes the name dead if nobody makes something for it.
+    /// Returns whether an object was published under it.
     pub(super) fn remove_at(&self, found: Id, removes: Removes) -> Result<bool> {
         let off = self.geo.meta(found, meta::PLACE);
         loop {
             let place = self.place(off);
-            let Some(dead) = place.kill() else {
+            let current = place.object();
+            if place.is_dead() || current.is_some() && removes == Removes::NamesOfNothing {
+                return Ok(false);
+            }
+            let retired = self.retire(found);
+            let next = if retired { place.kill() } else { place.put(None) };
+            let Some(next) = next.filter(|_| retired || current.is_some()) else {
                 return Ok(false);
             };
-            let current = place.object();
             if let Some(id) = current {
-                if removes == Removes::NamesOfNothing {
-                    return Ok(false);
-                }
                 // N4: before the removal. If the place changed, the swap fails and this was only a gap.
                 let version = self.meta(self.object(id)?, meta::VERSION);
                 self.raise(header::FLOOR, version);
+                if !retired {
+                    self.raise(self.geo.meta(found, meta::VERSION), version.saturating_add(1));
+                }
             }
-            if self.empty(found, place, dead)? {
+            if self.empty(found, place, next)? {
                 return Ok(current.is_some());
             }
             self.env.spin();

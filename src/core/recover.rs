@@ -25,7 +25,8 @@
 use std::sync::atomic::Ordering::{Acquire, SeqCst};
 
 use crate::core::cell::{End, Ring};
-use crate::core::geometry::{Set, meta, ring};
+use crate::core::chain::Reached;
+use crate::core::geometry::{Set, meta};
 use crate::core::lease::Leases;
 use crate::core::name::Removes;
 use crate::core::seat::{Core, Env};
@@ -113,7 +114,8 @@ impl<E: Env> Core<E> {
         let mut done = Recovered { participants: dead.len() as u32, ..Recovered::default() };
         let thorough = look == Look::Everything || dead.iter().any(|owner| self.was_putting(*owner));
         let locked = dead.iter().any(|owner| self.had_leases(*owner));
-        let take_back_locks = || if locked { self.take_back_locks(&dead) } else { Ok(0) };
+        // Names that the dead made something for go, which is done again by whoever recovers from our death.
+        let take_back_locks = || if locked { self.putting(|| self.take_back_locks(&dead)) } else { Ok(0) };
         done.permits = self.take_back(self.permits(), &dead);
         // Some of it needs memory for a pin. What fails for that is tried again when the rest is settled, which
         // frees some; if it fails then too, the seats stay for the next recovery. So they do for what must wait.
@@ -255,17 +257,25 @@ impl<E: Env> Core<E> {
         let back = self.return_of(id, ticket);
         let cell = at
             .and_then(|at| self.ring_position(at))
-            .map(|(ring, position)| (ring.cell(position), self.place(ring.cell(position)), ring, position));
+            .map(|(ring, position)| (ring, position, self.reach(ring, position)));
         // It may have been settled, freed and used again since: then target and cell were another's.
-        if self.life(id, SeqCst) != word {
-            return Ok(false);
+        let settled = self.life(id, SeqCst) != word;
+        if let Some((ring, position, reached)) = cell {
+            match reached {
+                Ok(reached) => {
+                    let Reached { off, cell, .. } = reached;
+                    if !settled && cell.object() == Some(id) && ring.ahead(cell, position) == 1 {
+                        self.clean(off, cell);
+                        self.pass(ring, position, reached);
+                    }
+                    self.let_go(reached);
+                }
+                Err(e) if !settled => return Err(e.into()),
+                Err(_) => {}
+            }
         }
-        if let Some((off, place, ring, position)) = cell
-            && place.object() == Some(id)
-            && ring.ahead(place, position) == 1
-        {
-            self.clean(off, place);
-            self.advance(ring, ring::HEAD, position);
+        if settled {
+            return Ok(false);
         }
         self.give_to_channel(id, word, back.map(|(channel, _)| channel), ticket)
     }
@@ -354,6 +364,9 @@ impl<E: Env> Core<E> {
                 && let Ok(Some(leases)) = self.leases_of(id)
             {
                 back += u64::from(self.take_back(leases, dead));
+                if self.kind(id)? == Kind::Name {
+                    self.leave_name(self.bucket_of(&self.text(id)), id);
+                }
             }
             self.unpin(id);
         }
@@ -367,7 +380,7 @@ impl<E: Env> Core<E> {
                 continue;
             }
             for listed in self.list_of(Id(bucket))?.1 {
-                let name = self.name_object(listed)?;
+                let name = self.name_object(listed.id())?;
                 if self.place(self.geo.meta(name, meta::PLACE)).object().is_some() {
                     continue;
                 }

@@ -1,4 +1,5 @@
-//! Channels: items are sent, leased, acknowledged, given back and forwarded. Their words are in [`crate::core::cell`].
+//! Channels: items are sent, leased, acknowledged, given back and forwarded. Their words are in [`crate::core::cell`]; the
+//! cells of a channel without a bound come and go ([`crate::core::chain`]).
 //!
 //! # Send: a draft becomes an item
 //!
@@ -50,10 +51,11 @@
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use crate::core::cell::{End, RING, Ring, RingForm, TARGET_BITS};
+use crate::core::cell::{End, RING, Ring, RingForm};
+use crate::core::chain::Reached;
 use crate::core::geometry::{meta, ring};
 use crate::core::seat::{Core, Env};
-use crate::core::word::{Id, Life, Place, State, Ticket, Turn};
+use crate::core::word::{Id, Life, Place, State, Ticket};
 use crate::core::zone::Draft;
 use crate::error::{Error, Result};
 
@@ -79,8 +81,8 @@ pub enum Outcome<T> {
 impl<E: Env> Core<E> {
     /// A draft of a channel or feed with nothing in it.
     pub fn draft_ring(&self, form: RingForm) -> Result<Draft> {
-        let RingForm { kind, cells, subscribers, mixed } = form;
-        let bytes = Ring::bytes(cells, subscribers, self.geo.params.seats);
+        let RingForm { kind, cells, subscribers, mixed, segment } = form;
+        let bytes = Ring::bytes(cells / segment.max(1), subscribers, self.geo.params.seats);
         let draft = self.alloc(kind, bytes)?;
         let at = self.payload(draft.id);
         for off in (0..bytes).step_by(8) {
@@ -89,57 +91,72 @@ impl<E: Env> Core<E> {
         self.env.store(at + ring::CELLS * 8, cells, Relaxed);
         self.env.store(at + ring::SUBSCRIBERS * 8, subscribers, Relaxed);
         self.env.store(at + ring::MIXED * 8, mixed.into(), Relaxed);
+        self.env.store(at + ring::SEGMENT * 8, segment, Relaxed);
         // The slot may have been a name, whose place ended dead.
         let off = self.geo.meta(draft.id, meta::PLACE);
         self.env.store(off, self.place(off).revived().0, SeqCst);
         Ok(draft)
     }
 
-    /// e1-e5. `Done`: the item is sent; else it still is ours.
+    /// e1-e5. `Done`: the item is sent; else it still is ours. In a chain it may take memory for cells.
     pub fn try_send(&self, ring: Ring, item: Draft) -> Result<Outcome<()>> {
         loop {
             if self.is_closed(ring) {
                 return Ok(Outcome::Closed);
             }
             let tail = self.ring_word(ring, ring::TAIL);
-            let off = ring.cell(tail);
-            let cell = self.place(off);
-            if cell.is_dead() {
-                return Ok(Outcome::Closed);
-            }
-            self.check_position(ring, ring::TAIL, tail, ring.ahead(cell, tail))?;
-            match ring.ahead(cell, tail) {
-                0 => {
-                    let at = ring.at(tail);
-                    self.set_target(item.id, at);
-                    // How often it was taken there.
-                    self.set_meta(item.id, meta::VERSION, 0);
-                    let full = Place::at(Some(item.id), cell.turn() + 1);
-                    if self.env.cas(off, cell.0, full.0, SeqCst).is_err() {
-                        continue;
-                    }
-                    self.turn_life(item.id, item.life(), Life::home(at));
-                    self.advance(ring, ring::TAIL, tail);
-                    self.ring_bell(ring.bell(End::Receive));
-                    return Ok(Outcome::Done(()));
-                }
-                1.. => self.advance(ring, ring::TAIL, tail),
-                // The lap before: its item is there, or was taken by one who has not cleaned yet.
-                _ => {
-                    let there = match cell.object() {
-                        Some(id) => self.is_waiting(self.object(id)?, ring.at(tail.wrapping_sub(ring.cells))),
-                        None => false,
-                    };
-                    if self.place(off) != cell {
-                        continue;
-                    }
-                    if there {
-                        return Ok(Outcome::NotNow);
-                    }
-                    self.clean(off, cell);
-                }
+            let reached = self.reach(ring, tail)?;
+            let step = self.send_at(ring, tail, reached, item);
+            self.let_go(reached);
+            if let Some(outcome) = step? {
+                return Ok(outcome);
             }
         }
+    }
+
+    /// `None`: again.
+    #[inline]
+    fn send_at(&self, ring: Ring, tail: u64, reached: Reached, item: Draft) -> Result<Option<Outcome<()>>> {
+        let Reached { off, cell, .. } = reached;
+        if cell.is_dead() {
+            return Ok(Some(Outcome::Closed));
+        }
+        self.check_position(ring, ring::TAIL, tail, ring.ahead(cell, tail))?;
+        match ring.ahead(cell, tail) {
+            0 if !reached.is_there(ring) => self.add_segment(ring, tail, cell)?,
+            0 => {
+                let at = ring.at(tail);
+                self.set_target(item.id, at);
+                // How often it was taken there.
+                self.set_meta(item.id, meta::VERSION, 0);
+                let full = Place::at(Some(item.id), cell.turn() + 1);
+                if self.env.cas(off, cell.0, full.0, SeqCst).is_err() {
+                    return Ok(None);
+                }
+                self.turn_life(item.id, item.life(), Life::home(at));
+                self.advance(ring, ring::TAIL, tail);
+                self.ring_bell(ring.bell(End::Receive));
+                return Ok(Some(Outcome::Done(())));
+            }
+            1.. => self.advance(ring, ring::TAIL, tail),
+            // The lap before: its segment is there.
+            _ if ring.is_chain() => return Ok(Some(Outcome::NotNow)),
+            // The lap before: its item is there, or was taken by one who has not cleaned yet.
+            _ => {
+                let there = match cell.object() {
+                    Some(id) => self.is_waiting(self.object(id)?, ring.at(tail.wrapping_sub(ring.cells))),
+                    None => false,
+                };
+                if self.place(off) != cell {
+                    return Ok(None);
+                }
+                if there {
+                    return Ok(Some(Outcome::NotNow));
+                }
+                self.clean(off, cell);
+            }
+        }
+        Ok(None)
     }
 
     pub(super) fn clean(&self, off: u64, cell: Place) {
@@ -147,16 +164,11 @@ impl<E: Env> Core<E> {
         let _ = self.env.cas(off, cell.0, empty.0, SeqCst);
     }
 
-    /// Says where a draft of ours is aimed at.
-    pub(crate) fn set_target(&self, item: Id, at: Turn) {
-        self.set_meta(item, meta::TARGET, u64::from(at.container.0 + 1) | at.turn << TARGET_BITS);
-    }
-
     pub(crate) fn advance_tail(&self, ring: Ring, from: u64) {
         self.advance(ring, ring::TAIL, from);
     }
 
-    pub(super) fn advance(&self, ring: Ring, word: u64, from: u64) {
+    fn advance(&self, ring: Ring, word: u64, from: u64) {
         let _ = self.env.cas(ring.word(word), from, from.wrapping_add(1), SeqCst);
     }
 
@@ -177,50 +189,59 @@ impl<E: Env> Core<E> {
                 return Ok(Outcome::Done(taken));
             }
             let head = self.ring_word(ring, ring::HEAD);
-            let off = ring.cell(head);
-            let cell = self.place(off);
-            if !cell.is_dead() {
-                self.check_position(ring, ring::HEAD, head, ring.ahead(cell, head))?;
-            }
-            match ring.ahead(cell, head) {
-                _ if cell.is_dead() => return Ok(Outcome::Closed),
-                1 => {}
-                2.. => {
-                    self.advance(ring, ring::HEAD, head);
-                    continue;
-                }
-                _ if self.is_closed(ring) => {
-                    // Q4: the same word that a send would have to change.
-                    let dead = cell.kill().unwrap_or(cell);
-                    if self.env.cas(off, cell.0, dead.0, SeqCst).is_ok() {
-                        return Ok(Outcome::Closed);
-                    }
-                    continue;
-                }
-                _ => return Ok(Outcome::NotNow),
-            }
-            let Some(id) = cell.object() else {
-                return Err(Error::damaged(format!("a full cell of {} has no item", ring.id)));
-            };
-            let id = self.object(id)?;
-            let word = self.life(id, SeqCst);
-            let waiting = word == Life::home(ring.at(head)) || matches!(word.state(), Some(State::Draft(_)));
-            // A word that was read after the cell moved on may be of another life.
-            if self.place(off) != cell {
-                continue;
-            }
-            let ticket = self.ticket();
-            let taken = waiting && self.turn_life(id, word, Life::leased(ticket));
-            if waiting && !taken {
-                continue;
-            }
-            self.clean(off, cell);
-            self.advance(ring, ring::HEAD, head);
-            if taken {
-                self.ring_bell(ring.bell(End::Send));
-                return Ok(Outcome::Done(Taken { id, ticket, attempts: 0 }));
+            let reached = self.reach(ring, head)?;
+            let step = self.take_at(ring, head, reached);
+            self.let_go(reached);
+            if let Some(outcome) = step? {
+                return Ok(outcome);
             }
         }
+    }
+
+    /// d1-d5. `None`: again.
+    #[inline]
+    fn take_at(&self, ring: Ring, head: u64, reached: Reached) -> Result<Option<Outcome<Taken>>> {
+        let Reached { off, cell, .. } = reached;
+        if !cell.is_dead() {
+            self.check_position(ring, ring::HEAD, head, ring.ahead(cell, head))?;
+        }
+        match ring.ahead(cell, head) {
+            _ if cell.is_dead() => return Ok(Some(Outcome::Closed)),
+            1 => {}
+            2.. => {
+                self.pass(ring, head, reached);
+                return Ok(None);
+            }
+            _ if self.is_closed(ring) => {
+                // Q4, C3: the same word that a send would have to change.
+                let dead = cell.kill().unwrap_or(cell);
+                let drained = self.env.cas(off, cell.0, dead.0, SeqCst).is_ok();
+                return Ok(drained.then_some(Outcome::Closed));
+            }
+            _ => return Ok(Some(Outcome::NotNow)),
+        }
+        let Some(id) = cell.object() else {
+            return Err(Error::damaged(format!("a full cell of {} has no item", ring.id)));
+        };
+        let id = self.object(id)?;
+        let word = self.life(id, SeqCst);
+        let waiting = word == Life::home(ring.at(head)) || matches!(word.state(), Some(State::Draft(_)));
+        // A word that was read after the cell moved on may be of another life.
+        if self.place(off) != cell {
+            return Ok(None);
+        }
+        let ticket = self.ticket();
+        let taken = waiting && self.turn_life(id, word, Life::leased(ticket));
+        if waiting && !taken {
+            return Ok(None);
+        }
+        self.clean(off, cell);
+        self.pass(ring, head, reached);
+        if taken {
+            self.ring_bell(ring.bell(End::Send));
+            return Ok(Some(Outcome::Done(Taken { id, ticket, attempts: 0 })));
+        }
+        Ok(None)
     }
 
     /// Q5: the oldest item that came back.

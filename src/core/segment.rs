@@ -31,7 +31,9 @@ use nix::sys::mman::{MmapAdvise, ProtFlags, madvise, mprotect};
 
 use crate::core::geometry::{Geometry, PAGE, Params, header};
 use crate::core::mem::{Load, Mapped, Mem};
-use crate::core::sys::{Access, File, Full, Process, Sys, address_space_limit, futex_wait, futex_wake_all};
+use crate::core::sys::{
+    Access, Doorbell, File, Full, Process, Ringer, Sys, address_space_limit, futex_wait, futex_wait_any, futex_wake_all,
+};
 use crate::core::word::Owner;
 use crate::error::{Bound, Error, Result};
 
@@ -178,6 +180,14 @@ impl Sys for Posix {
         let word = self.futex(off);
         // SAFETY: `futex` gives an aligned address inside the control mapping, which lives with `self`.
         unsafe { futex_wait(word, expected, limit) };
+    }
+
+    fn sleep_any(words: &[(&Posix, u64, u32)], door: Option<(&Doorbell, u32)>, limit: Duration) {
+        let door = door.map(|(door, now)| (door.word(), now, Ringer::ThisProcess));
+        let bell = |(posix, off, expected): &(&Posix, u64, u32)| (posix.futex(*off), *expected, Ringer::Anybody);
+        let words: Vec<_> = door.into_iter().chain(words.iter().map(bell)).collect();
+        // SAFETY: as above, and the door outlives the call.
+        unsafe { futex_wait_any(&words, limit) };
     }
 
     fn has_name(&self) -> bool {
@@ -459,6 +469,38 @@ impl ForkGuard {
     fn check(&self) -> Result<()> {
         // Volatile in effect: the byte changes only across fork, in which this code does not run.
         if std::hint::black_box(&self.page)[0] == 1 { Ok(()) } else { Err(Error::Forked(self.pid)) }
+    }
+}
+
+/// What a process has once, and a forked child does not inherit.
+#[derive(Debug)]
+pub struct PerProcess<T>(Mutex<Option<(ForkGuard, Arc<T>)>>);
+
+impl<T> PerProcess<T> {
+    /// Nothing yet.
+    pub const fn new() -> PerProcess<T> {
+        PerProcess(Mutex::new(None))
+    }
+
+    /// What this process has, or what `make` makes.
+    pub fn get(&self, make: impl FnOnce() -> T) -> Result<Arc<T>> {
+        let slot = (0..1000).find_map(|_| match self.0.try_lock() {
+            Ok(slot) => Some(slot),
+            Err(TryLockError::Poisoned(slot)) => Some(slot.into_inner()),
+            Err(TryLockError::WouldBlock) => {
+                std::thread::yield_now();
+                None
+            }
+        });
+        // It was in use when this process was forked, and then it will be for ever: whoever asks has one of its own.
+        let Some(mut slot) = slot else { return Ok(Arc::new(make())) };
+        if let Some((_, made)) = slot.as_ref().filter(|(guard, _)| guard.check().is_ok()) {
+            return Ok(made.clone());
+        }
+        let made = Arc::new(make());
+        // What came through fork may be in the middle of anything.
+        std::mem::forget(slot.replace((ForkGuard::new()?, made.clone())));
+        Ok(made)
     }
 }
 

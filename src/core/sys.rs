@@ -22,6 +22,7 @@ compile_error!("faretra needs Linux: byte locks that a mapping keeps, futexes, s
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ use crate::error::{Error, Result};
 pub struct Full;
 
 /// What protocols ask of the kernel.
-pub trait Sys {
+pub trait Sys: Sized {
     /// Puts the pages of a range in memory, so that touching them cannot fail. New ones are zero.
     fn commit(&self, off: u64, len: u64) -> Result<(), Full>;
     /// Gives the pages of a range back. `false`: they may still be there.
@@ -57,6 +58,9 @@ pub trait Sys {
     fn is_gone(&self, owner: Owner, process: Process) -> bool;
     /// Sleeps while the low half of the word at `off` is `expected`, `limit` at most.
     fn sleep(&self, off: u64, expected: u32, limit: Duration);
+    /// Sleeps while all these words are as expected, each of its own segment: the low halves of words at offsets. Until
+    /// `door` is rung, too, and `limit` at most. May end earlier.
+    fn sleep_any(words: &[(&Self, u64, u32)], door: Option<(&Doorbell, u32)>, limit: Duration);
     /// Wakes all who sleep on the word at `off`.
     fn wake(&self, off: u64);
     /// How often a waiter looks again before it sleeps: a sleep and a wake-up cost a few microseconds.
@@ -443,10 +447,18 @@ pub fn os_error(action: &'static str, path: &Path, e: Errno) -> Error {
 ///
 /// `word` is 4-aligned and mapped.
 pub unsafe fn futex_wait(word: *const u32, expected: u32, limit: Duration) {
+    // Without the private flag, so that sleepers of all processes meet.
+    // SAFETY: contract.
+    unsafe { futex_wait_by(word, expected, limit, 0) };
+}
+
+/// # Safety
+///
+/// `word` is 4-aligned and mapped.
+unsafe fn futex_wait_by(word: *const u32, expected: u32, limit: Duration, private: i32) {
     let time = libc::timespec { tv_sec: limit.as_secs() as i64, tv_nsec: i64::from(limit.subsec_nanos()) };
-    let op = libc::FUTEX_WAIT;
-    // SAFETY: the word is mapped (contract); the kernel only reads it and `time`. Without the
-    // private flag, so that sleepers of all processes meet. Every outcome means: look again.
+    let op = libc::FUTEX_WAIT | private;
+    // SAFETY: the word is mapped (contract); the kernel only reads it and `time`. Every outcome means: look again.
     unsafe { libc::syscall(libc::SYS_futex, word, op, expected, &raw const time) };
 }
 
@@ -458,4 +470,89 @@ pub unsafe fn futex_wait(word: *const u32, expected: u32, limit: Duration) {
 pub unsafe fn futex_wake_all(word: *const u32) {
     // SAFETY: the word is mapped (contract); the kernel only uses its address.
     unsafe { libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAKE, i32::MAX) };
+}
+
+/// Most words that the kernel lets one sleep on at once.
+pub const MOST_WORDS: usize = 128;
+
+/// How long one sleeps on some words where there are others that the kernel is not told of.
+const SHORT: Duration = Duration::from_millis(2);
+
+/// Sleeps while all words are as expected, `limit` at most; [`SHORT`] at most if the kernel takes fewer words than these,
+/// or (before Linux 5.16) one at a time. The flag of each says whether only this process rings it.
+///
+/// # Safety
+///
+/// The words are 4-aligned and mapped.
+pub unsafe fn futex_wait_any(words: &[(*const u32, u32, Ringer)], limit: Duration) {
+    /// What the kernel reads: `struct futex_waitv`.
+    #[repr(C)]
+    struct Waiter {
+        value: u64,
+        address: u64,
+        flags: u32,
+        reserved: u32,
+    }
+    const SIZE_U32: u32 = 2;
+    const PRIVATE: u32 = 128;
+    let alone = |(word, value, ringer): (*const u32, u32, Ringer), limit| {
+        let private = if ringer == Ringer::ThisProcess { libc::FUTEX_PRIVATE_FLAG } else { 0 };
+        // SAFETY: contract.
+        unsafe { futex_wait_by(word, value, limit, private) };
+    };
+    match words {
+        [] => return std::thread::sleep(limit),
+        [one] => return alone(*one, limit),
+        _ => {}
+    }
+    let limit = if words.len() > MOST_WORDS { limit.min(SHORT) } else { limit };
+    let waiter = |(word, value, ringer): &(*const u32, u32, Ringer)| Waiter {
+        value: u64::from(*value),
+        address: word.addr() as u64,
+        flags: if *ringer == Ringer::ThisProcess { SIZE_U32 | PRIVATE } else { SIZE_U32 },
+        reserved: 0,
+    };
+    let waiters: Vec<Waiter> = words.iter().take(MOST_WORDS).map(waiter).collect();
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
+    let end = now + limit;
+    let end = libc::timespec { tv_sec: end.as_secs() as i64, tv_nsec: i64::from(end.subsec_nanos()) };
+    let (first, count) = (waiters.as_ptr(), waiters.len());
+    // SAFETY: the kernel only reads the waiters and `end`, which live until it returns, and the words, which are mapped
+    // (contract). Every outcome but the two below means: look again.
+    let slept = unsafe { libc::syscall(libc::SYS_futex_waitv, first, count, 0, &raw const end, libc::CLOCK_MONOTONIC) };
+    if slept < 0 && matches!(Errno::last(), Errno::ENOSYS | Errno::EPERM) {
+        alone(words[0], limit.min(SHORT));
+    }
+}
+
+/// Who rings a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ringer {
+    ThisProcess,
+    Anybody,
+}
+
+/// Wakes a thread of this process that sleeps on bells.
+#[derive(Debug, Default)]
+pub struct Doorbell(AtomicU32);
+
+impl Doorbell {
+    /// What it says now. A sleep that expects this ends when it is rung after that.
+    pub fn now(&self) -> u32 {
+        self.0.load(SeqCst)
+    }
+
+    /// Ends the sleep of a thread, or its next.
+    pub fn ring(&self) {
+        self.0.fetch_add(1, SeqCst);
+        // SAFETY: the kernel only uses the address.
+        unsafe {
+            libc::syscall(libc::SYS_futex, self.0.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, i32::MAX)
+        };
+    }
+
+    /// What the kernel is to look at.
+    pub fn word(&self) -> *const u32 {
+        self.0.as_ptr().cast_const()
+    }
 }

@@ -51,10 +51,12 @@ pub enum Kind {
     Feed,
     /// The last item of a feed.
     End,
+    /// Cells of a channel without a bound.
+    Segment,
 }
 
 impl Kind {
-    const ALL: [Kind; 18] = [
+    const ALL: [Kind; 19] = [
         Kind::Name,
         Kind::List,
         Kind::Batch,
@@ -73,6 +75,7 @@ impl Kind {
         Kind::Channel,
         Kind::Feed,
         Kind::End,
+        Kind::Segment,
     ];
 
     pub(crate) fn code(self) -> u64 {
@@ -86,7 +89,7 @@ impl Kind {
     /// Which zones its objects come from.
     pub fn set(self) -> Set {
         match self {
-            Kind::Name | Kind::List | Kind::Knot => Set::Shared,
+            Kind::Name | Kind::List | Kind::Knot | Kind::Segment => Set::Shared,
             kind if kind.locks() || kind.is_ring() => Set::Shared,
             _ => Set::Payload,
         }
@@ -124,6 +127,7 @@ impl std::fmt::Display for Kind {
             Kind::Channel => "channel",
             Kind::Feed => "feed",
             Kind::End => "end of a feed",
+            Kind::Segment => "cells of a channel",
         })
     }
 }

@@ -173,7 +173,7 @@ impl<E: Load + Sys> Tables<E> {
             Ok(found) => found,
             Err(e) => return report("word", e.to_string()),
         };
-        let names: Vec<Id> = match list.into_iter().map(|l| self.name_object(l)).collect() {
+        let names: Vec<Id> = match list.into_iter().map(|l| self.name_object(l.id())).collect() {
             Ok(names) => names,
             Err(e) => return report("word", Error::to_string(&e)),
         };
@@ -278,7 +278,7 @@ impl<E: Load> Tables<E> {
                     return Err(Violation::new("V5", format!("lease {index} of {id} is held by nobody alive")));
                 }
                 Some(State::Leased(_) | State::Back(_) | State::Free) => {}
-                Some(State::Loose) if self.kind(id).is_ok_and(|k| k == Kind::Semaphore) => {}
+                Some(State::Loose) if self.kind(id).is_ok_and(|k| matches!(k, Kind::Semaphore | Kind::Name)) => {}
                 _ => return Err(Violation::new("word", format!("lease {index} of {id} is {word:?}"))),
             }
         }
@@ -291,8 +291,8 @@ impl<E: Load> Tables<E> {
             return Ok(());
         }
         let ring = self.ring_of(id).map_err(|e| Violation::new("word", e.to_string()))?;
-        for index in 0..ring.cells {
-            let cell = self.place(ring.cell(index));
+        for off in self.places_of(ring) {
+            let cell = self.place(off);
             let Some(item) = cell.object() else { continue };
             let item = self.object(item).map_err(|e| Violation::new("word", e.to_string()))?;
             let fits = match self.life(item, SeqCst).state() {
@@ -302,9 +302,12 @@ impl<E: Load> Tables<E> {
                 Some(State::Leased(_)) => !ring.is_feed(),
                 _ => false,
             };
-            if !fits && self.place(ring.cell(index)) == cell {
+            if !fits && self.place(off) == cell {
                 let found = self.life(item, SeqCst);
-                return Err(Violation::new("V1", format!("cell {index} of {id} names {item}, which is {found:?}")));
+                return Err(Violation::new(
+                    "V1",
+                    format!("the cell at {off:#x} of {id} names {item}, which is {found:?}"),
+                ));
             }
         }
         Ok(())

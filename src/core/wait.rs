@@ -153,7 +153,7 @@ impl<E: Env> Core<E> {
     }
 
     /// Shows what a thread of ours sleeps on. `None`: more do than there is room for.
-    fn show_wait(&self, bell: u64) -> Option<u64> {
+    pub fn show_wait(&self, bell: u64) -> Option<u64> {
         let seat = u64::from(self.me().seat);
         let mut words = (0..info::WAITS_SHOWN).map(|w| self.geo.seat_info(seat, info::WAITS + w));
         words.find(|off| self.env.load(*off, Relaxed) == 0 && self.env.cas(*off, 0, bell, Relaxed).is_ok())

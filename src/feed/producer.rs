@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::core::broadcast::Oldest;
-use crate::core::cell::RingForm;
+use crate::core::cell::{Ring, RingForm};
 use crate::core::geometry::meta;
 use crate::core::ring::Outcome;
 use crate::core::sys::Sys;
@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::feed::{AppendError, MAX_SUBSCRIBERS};
 use crate::input::Value;
 use crate::port::{Contents, Port, PortForm, Waited, time_left};
+use crate::value::view::Sheet;
 use crate::writer::Writer;
 
 /// What [`Feed::append`] does when a subscriber has not read yet what the new item would replace.
@@ -59,9 +60,9 @@ impl Writer {
     /// Returns a producing end of the feed `name`, as [`Writer::feed`] does, for batches of one schema or for any values.
     /// Fails with [`Error::Mismatch`](crate::Error::Mismatch) if the feed exists with other contents or another capacity.
     pub fn feed_with(&self, name: &str, capacity: usize, when_full: WhenFull, contents: Contents) -> Result<Feed> {
-        let form = PortForm { capacity: capacity as u64, contents };
+        let form = PortForm { capacity: Some(capacity as u64), contents };
         let port = Port::open_or_make(self.attachment(), name, Kind::Feed, form, |core| {
-            core.draft_ring(RingForm::feed(form.capacity, MAX_SUBSCRIBERS as u64).mixed(contents == Contents::Mixed))
+            core.draft_ring(RingForm::feed(capacity as u64, MAX_SUBSCRIBERS as u64).mixed(contents == Contents::Mixed))
         })?;
         Ok(Feed { port: Arc::new(port), writer: self.clone(), when_full })
     }
@@ -86,9 +87,9 @@ impl Writer {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Feed {
-    port: Arc<Port>,
-    writer: Writer,
-    when_full: WhenFull,
+    pub(crate) port: Arc<Port>,
+    pub(crate) writer: Writer,
+    pub(crate) when_full: WhenFull,
 }
 
 impl Feed {
@@ -121,16 +122,7 @@ impl Feed {
         let timeout = if self.when_full == WhenFull::Fail { Some(Duration::ZERO) } else { timeout };
         let until = timeout.and_then(|t| Instant::now().checked_add(t));
         let (mut sheet, schema) = self.port.build(&self.writer, value, until)?;
-        let oldest = match self.when_full {
-            WhenFull::DropOldest => Oldest::MayGo,
-            WhenFull::Block | WhenFull::Fail => Oldest::MustBeSeen,
-        };
-        let appended = self.port.wait_to_put(time_left(until), || {
-            sheet.offer(|core, draft| {
-                core.set_meta(draft.id, meta::TIME, core.env.now());
-                core.try_append(ring, draft, oldest)
-            })
-        })?;
+        let appended = self.port.wait_to_put(time_left(until), || sheet.append(ring, self.when_full))?;
         match appended {
             Waited::Came(()) => Ok(()),
             Waited::Ended(_) => Err(AppendError::Closed(Value::copied(sheet, schema))),
@@ -168,6 +160,20 @@ impl Feed {
 
     /// Returns how many items the feed keeps.
     pub fn capacity(&self) -> usize {
-        self.port.capacity()
+        self.port.ring.capacity() as usize
+    }
+}
+
+impl Sheet {
+    /// Appends it; unless that is done it still is a draft.
+    pub(crate) fn append(&mut self, ring: Ring, when_full: WhenFull) -> Result<Outcome<()>> {
+        let oldest = match when_full {
+            WhenFull::DropOldest => Oldest::MayGo,
+            WhenFull::Block | WhenFull::Fail => Oldest::MustBeSeen,
+        };
+        self.offer(|core, draft| {
+            core.set_meta(draft.id, meta::TIME, core.env.now());
+            core.try_append(ring, draft, oldest)
+        })
     }
 }

@@ -1,5 +1,6 @@
 //! The reading end: subscribers, and looks at a feed without subscribing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::{RecordBatch, RecordBatchReader};
@@ -69,7 +70,7 @@ impl Arena {
         let full = Error::Limit { what: Counted::Subscribers, limit: MAX_SUBSCRIBERS as u64 };
         let (lease, position) = taken.ok_or(full)?;
         let newest = core.items_end(port.ring);
-        let subscriber = Subscriber { port, lease, position };
+        let subscriber = Subscriber { port: Arc::new(port), lease, position };
         if position > newest {
             return Err(Error::invalid(format!("the feed `{name}` is at position {newest}, before {position}")));
         }
@@ -171,8 +172,8 @@ impl Port {
 /// ```
 #[derive(Debug)]
 pub struct Subscriber {
-    port: Port,
-    lease: Lease,
+    pub(crate) port: Arc<Port>,
+    pub(crate) lease: Lease,
     position: u64,
 }
 

@@ -62,7 +62,7 @@ impl Arena {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Event {
-    handle: Handle,
+    pub(crate) handle: Handle,
     reset: Reset,
 }
 
@@ -103,6 +103,11 @@ impl Event {
     /// [`Error::TimedOut`](crate::Error::TimedOut) if the event is not set after `timeout`.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<()> {
         self.pass(Some(timeout))
+    }
+
+    /// Sets an event again that was reset for nothing.
+    pub(crate) fn undo(&self) -> Result<()> {
+        if self.reset == Reset::Auto { self.set() } else { Ok(()) }
     }
 
     fn pass(&self, timeout: Option<Duration>) -> Result<()> {

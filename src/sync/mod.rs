@@ -78,6 +78,11 @@ impl Handle {
         self.pin.id()
     }
 
+    /// Whether both are of one object, in one attachment.
+    pub(crate) fn is(&self, other: &Handle) -> bool {
+        self.id() == other.id() && Arc::ptr_eq(self.pin.attachment(), other.pin.attachment())
+    }
+
     /// Finds the object, or makes it. `fill` writes into a new one what it begins with.
     fn open_or_make(
         arena: &Arena,
@@ -107,7 +112,7 @@ impl Keeper for Handle {
 
 /// A handle that a guard borrows, or has.
 #[derive(Debug)]
-enum Lent<'a> {
+pub(crate) enum Lent<'a> {
     Here(&'a Handle),
     Kept(Handle),
 }

@@ -67,8 +67,8 @@ impl Arena {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Mutex<T: Pod = ()> {
-    handle: Handle,
-    slots: Slots,
+    pub(crate) handle: Handle,
+    pub(crate) slots: Slots,
     value: PhantomData<T>,
 }
 
@@ -99,7 +99,13 @@ impl<T: Pod> Mutex<T> {
             None => core.lease(self.slots.leases, timeout)?,
         };
         // From here on it is given back whatever happens.
-        let held = Held::guard(Lent::Here(&self.handle), lease);
+        self.guarded(Held::guard(Lent::Here(&self.handle), lease))
+    }
+
+    /// The guard of a lease of this mutex.
+    #[inline]
+    pub(crate) fn guarded<'a>(&self, held: Held<Lent<'a>>) -> Result<MutexGuard<'a, T>> {
+        let core = self.handle.core()?;
         let value = match size_of::<T>() {
             0 => T::zeroed(),
             _ => with_words::<T, _>(|words| core.load_slots(self.slots, words).map(|_| from_words(words)))?,

@@ -64,8 +64,8 @@ impl Arena {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Semaphore {
-    handle: Handle,
-    leases: Leases,
+    pub(crate) handle: Handle,
+    pub(crate) leases: Leases,
 }
 
 impl Semaphore {
@@ -142,7 +142,7 @@ impl Semaphore {
 #[derive(Debug)]
 #[must_use = "dropping the permit gives it back at once"]
 pub struct Permit<'a> {
-    held: Held<Lent<'a>>,
+    pub(crate) held: Held<Lent<'a>>,
 }
 
 impl Permit<'_> {

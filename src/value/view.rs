@@ -451,6 +451,11 @@ impl Sheet {
         }
     }
 
+    /// Pins it, so that it stays when it is published, whatever becomes of its name.
+    pub fn pinned(&self) -> Result<Pin> {
+        Pin::leased(&self.at, self.draft().id)
+    }
+
     /// Publishes it under a name; on error it still is a draft. Afterwards it has no memory any more.
     pub fn publish(&mut self, name: &str, expected: Option<u64>) -> Result<u64> {
         let version = self.at.core()?.publish(name, self.draft(), expected)?;

@@ -30,7 +30,7 @@ fn items_come_in_their_order() {
     tx.send(batch(0, 10)).expect("room");
     tx.send(array![1.0_f64, 2.0].view()).expect("room");
     tx.send(b"bytes".as_slice()).expect("room");
-    assert_eq!((tx.len(), rx.len(), rx.capacity()), (3, 3, 3));
+    assert_eq!((tx.len(), rx.len(), rx.capacity()), (3, 3, Some(3)));
     let full = tx.try_send(b"more".as_slice());
     assert!(matches!(full, Err(SendError::Full(_))), "{full:?}");
     let late = tx.send_timeout(b"more".as_slice(), SOON).expect_err("full");

@@ -11,9 +11,17 @@ use ndarray::{ArrayView1, Ix1};
 use crate::history::{Did, Log};
 use crate::values::{self, Random};
 
-/// Channels, by number: their names, how many items they have room for, and whether those are of any kind.
-pub const CHANNELS: [(&str, usize, Contents); 3] =
-    [("in", 8, Contents::Mixed), ("through", 4, Contents::Mixed), ("out", 2, Contents::OneSchema)];
+/// Channels, by number: their names, how many items they have room for, and whether those are of any kind. The last one has
+/// no bound.
+pub const CHANNELS: [(&str, usize, Contents); 4] = [
+    ("in", 8, Contents::Mixed),
+    ("through", 4, Contents::Mixed),
+    ("out", 2, Contents::OneSchema),
+    ("more", usize::MAX, Contents::Mixed),
+];
+
+/// The channel without a bound.
+pub const UNBOUNDED: u8 = 3;
 
 /// Kinds of items. A channel or feed of one schema takes batches.
 pub const KINDS: [&str; 5] = ["bytes", "array", "batch", "drafted-array", "drafted-batch"];
@@ -21,7 +29,7 @@ pub const KINDS: [&str; 5] = ["bytes", "array", "batch", "drafted-array", "draft
 /// The sending end of a channel.
 pub fn sender(w: &Writer, channel: u8) -> faretra::Result<Sender> {
     let (name, capacity, contents) = CHANNELS[usize::from(channel)];
-    w.sender_with(name, capacity, contents)
+    if channel == UNBOUNDED { w.unbounded_with(name, contents) } else { w.sender_with(name, capacity, contents) }
 }
 
 /// Makes all of them.
@@ -188,6 +196,10 @@ impl Flow {
         }
     }
 
+    fn has_many(&mut self, channel: u8) -> Result<bool, String> {
+        Ok(channel == UNBOUNDED && self.sender(channel)?.is_some_and(|to| to.len() > 20))
+    }
+
     /// Sends an item of so many words.
     pub fn send(&mut self, channel: u8, kind: &str, words: usize, patience: Patience) -> Result<Went, String> {
         let Some(to) = self.sender(channel)? else { return Ok(Went::NoRoom) };
@@ -288,7 +300,8 @@ impl Flow {
         let one_schema = CHANNELS[usize::from(channel)].2 == Contents::OneSchema;
         match random.below(100) {
             0..2 => self.leave_end(channel, random.below(2) == 0),
-            2..45 if part != Part::Consume => {
+            // What has no bound of its own has one here: others need the memory.
+            2..45 if part != Part::Consume && !self.has_many(channel)? => {
                 let kind = if one_schema { "batch" } else { KINDS[random.below(KINDS.len() as u64) as usize] };
                 let words = random.below(words as u64) as usize;
                 let went = self.send(channel, kind, words, patience)?;

@@ -9,6 +9,7 @@ use ndarray::Ix1;
 
 use crate::channel_puppet::ChannelHands;
 use crate::feed_puppet::FeedHands;
+use crate::load_once;
 use crate::obey::{alarms, close_from, end_of, forked, hear, number, say, write_where_forbidden};
 use crate::sync_puppet::SyncHands;
 use crate::values;
@@ -113,6 +114,11 @@ impl Hands {
                 return done(format!("recovered={recovered}"));
             }
             "release" => self.writers.clear(),
+            // NAME [MILLIS]
+            "load" => {
+                let timeout = args.get(1).map(|_| Duration::from_millis(number(args, 1)));
+                return load_once::load(self.writer()?, args[0], timeout);
+            }
             // KIND NAME SEED WORDS
             "publish" => {
                 let (seed, words) = (number(args, 2), number(args, 3) as usize);

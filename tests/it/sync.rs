@@ -218,5 +218,5 @@ fn who_shows_holders_and_waiters() {
     assert!(me().waits_for.is_empty());
     assert!(t.arena.verify().expect("verify").is_empty());
     let info = &t.arena.channels().expect("channels")[0];
-    assert_eq!((info.capacity, info.depth, info.sent, info.leased, info.returned), (1, 0, 1, 0, 0));
+    assert_eq!((info.capacity, info.depth, info.sent, info.leased, info.returned), (Some(1), 0, 1, 0, 0));
 }

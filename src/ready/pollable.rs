@@ -1,0 +1,158 @@
+//! Descriptors for `poll(2)`.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytemuck::Pod;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use crate::arena::Arena;
+use crate::channel::{Receiver, Sender};
+use crate::core::bells::Awaited;
+use crate::error::{Error, Result};
+use crate::feed::{Feed, Subscriber};
+use crate::ready::source::{Source, What};
+use crate::ready::watcher::{Tell, Watch, watch};
+use crate::sync::{Event, Mutex as SharedMutex, Semaphore};
+
+/// A file descriptor that becomes readable when something is ready.
+///
+/// The descriptor stays readable until [`Pollable::rearm`], and nothing is watched meanwhile. So a program does this: it
+/// polls the descriptor; once that is readable, it calls `try_` forms until one finds nothing; it calls [`Pollable::rearm`],
+/// and polls again if that returned `false`. The descriptor is a hint: a `try_` form may find nothing, because
+/// another process was faster. It can be polled with level and with edge triggers alike. Nobody but `rearm` needs to read it.
+///
+/// A `Pollable` keeps a handle to what it was made of: an end of a channel is not left before the `Pollable` is dropped.
+/// The descriptor is closed on `exec`. In a forked child, [`Pollable::rearm`] fails with [`Error::Forked`].
+///
+/// ```
+/// # use faretra::{Arena, MIB, RecvError};
+/// # let name = format!("doc-pollable-{}", std::process::id());
+/// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
+/// use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+/// use std::os::fd::AsFd;
+///
+/// let sender = arena.writer()?.sender("jobs", 8)?;
+/// let receiver = arena.receiver("jobs")?;
+/// let pollable = receiver.pollable()?;
+/// sender.send("a job")?;
+/// assert_eq!(poll(&mut [PollFd::new(pollable.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE)?, 1);
+/// receiver.try_recv()?.ack();
+/// assert!(matches!(receiver.try_recv(), Err(RecvError::Empty)));
+/// assert!(!pollable.rearm()?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Pollable {
+    fd: Arc<EventFd>,
+    source: Source,
+    watch: Mutex<Option<Watch>>,
+}
+
+impl Pollable {
+    fn new(source: Source) -> Result<Pollable> {
+        let fail = |e: nix::errno::Errno| Error::Os { action: "make", path: "an eventfd".into(), source: e.into() };
+        source.core()?;
+        let fd = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(fail)?;
+        let pollable = Pollable { fd: Arc::new(fd), source, watch: Mutex::default() };
+        pollable.rearm()?;
+        Ok(pollable)
+    }
+
+    /// Makes the descriptor unreadable until what it stands for is ready. Returns whether that is ready now: then the
+    /// descriptor is readable already, and one more `try_` form is worth it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Forked`]; [`Error::Os`] if the thread that watches cannot be started.
+    pub fn rearm(&self) -> Result<bool> {
+        self.source.core()?;
+        let mut slot = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        // First, so that the thread does not tell of what was before.
+        *slot = None;
+        // Nothing to read is as good.
+        let _ = self.fd.read();
+        if self.source.is_ready() {
+            let _ = self.fd.write(1);
+            return Ok(true);
+        }
+        *slot = Some(watch(self.source.clone(), Tell::Descriptor(self.fd.clone()))?);
+        Ok(false)
+    }
+
+    /// Returns whether what the descriptor stands for is ready now. Leaves the descriptor as it is.
+    pub fn is_ready(&self) -> Result<bool> {
+        self.source.core()?;
+        Ok(self.source.is_ready())
+    }
+}
+
+impl AsFd for Pollable {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl AsRawFd for Pollable {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_fd().as_raw_fd()
+    }
+}
+
+impl Receiver {
+    /// Returns a descriptor that is readable when there is an item to receive, or when none comes any more.
+    pub fn pollable(&self) -> Result<Pollable> {
+        Pollable::new(Source::receive(self))
+    }
+}
+
+impl Sender {
+    /// Returns a descriptor that is readable when the channel has room, is closed or has lost its last receiver.
+    pub fn pollable(&self) -> Result<Pollable> {
+        Pollable::new(Source::new(What::Send(self.port.clone())))
+    }
+}
+
+impl Subscriber {
+    /// Returns a descriptor that is readable when there is an item at the subscriber's position, or when none comes any
+    /// more.
+    pub fn pollable(&self) -> Result<Pollable> {
+        Pollable::new(Source::read(self))
+    }
+}
+
+impl Feed {
+    /// Returns a descriptor that is readable when an append would not have to wait for a subscriber.
+    pub fn pollable(&self) -> Result<Pollable> {
+        Pollable::new(Source::append(self))
+    }
+}
+
+impl Event {
+    /// Returns a descriptor that is readable when the event is set.
+    pub fn pollable(&self) -> Result<Pollable> {
+        Pollable::new(Source::new(What::Event(self.clone())))
+    }
+}
+
+impl<T: Pod> SharedMutex<T> {
+    /// Returns a descriptor that is readable when the mutex is free.
+    pub fn pollable(&self) -> Result<Pollable> {
+        Pollable::new(Source::new(What::Lock(self.handle.clone(), self.slots.leases)))
+    }
+}
+
+impl Semaphore {
+    /// Returns a descriptor that is readable when a permit is free.
+    pub fn pollable(&self) -> Result<Pollable> {
+        Pollable::new(Source::new(What::Acquire(self.handle.clone(), self.leases)))
+    }
+}
+
+impl Arena {
+    /// Returns a descriptor that is readable when there is an object of this name whose version is above `newer_than`.
+    /// Fails with [`Error::Invalid`] or [`Error::TooLarge`] for what is no name.
+    pub fn pollable(&self, name: &str, newer_than: u64) -> Result<Pollable> {
+        Pollable::new(Source::name(self, name, newer_than)?)
+    }
+}
