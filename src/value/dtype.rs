@@ -5,6 +5,8 @@
 //!   so nothing that holds a `DType` checks it again.
 //! * D2: two types are equal exactly if their texts are. The text is what an array that needs one stores; the parser in
 //!   `descr.rs` reads it back.
+//! * D4: what is stored is seen as a Rust type only if each of that type's fields is there, at its offset, in its order of
+//!   bytes ([`DType::is_read_as`]).
 
 use std::collections::HashSet;
 use std::fmt::{self, Write};

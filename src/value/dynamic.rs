@@ -1,4 +1,6 @@
 //! Arrays whose element type is known at run time only: on their way in, and read.
+//!
+//! * D3: no stride leads out of the bytes that were given ([`DynArrayView::from_strides`]).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -467,13 +469,13 @@ mod tests {
             read(&object)
         };
         for (at, bytes, why) in [
-            (8, &[1_u8][..], "element type 1 with a text of 77 bytes"),
+            (8, &[1_u8][..], "element type 1 with a text of 76 bytes"),
             (20, &u32::MAX.to_le_bytes(), "65536 are the most"),
             (20, &60_000_u32.to_le_bytes(), "is cut"),
             (20, &0_u32.to_le_bytes(), "``"),
-            (20, &[76], "cannot be"),
+            (20, &[75], "cannot be"),
             (40, b"{", "cannot be"),
-            (47, b"|O8", "pointers"),
+            (48, b"|O8", "pointers"),
             (41, b" ", "cannot be"),
             (44, b"\xff", "no text"),
         ] {

@@ -1,0 +1,62 @@
+//! Planted bugs of what the types of elements promise, and of private views.
+
+use super::bug::Bug;
+
+/// All of them.
+pub const BUGS: &[Bug] = &[
+    Bug {
+        what: "a private view is written where everybody reads",
+        breaks: "M6",
+        file: "value/view.rs",
+        edits: &[
+            (
+                "let fd = file.reopen(Access::Read)?; let mut options",
+                "let fd = file.reopen(Access::ReadWrite)?; let mut options",
+            ),
+            ("options.map_copy(&fd)", "options.map_mut(&fd)"),
+        ],
+        test: ("it", "private::nobody_else_sees_what_is_written"),
+    },
+    Bug {
+        what: "a private view lets go of the pin that it was made with",
+        breaks: "M6",
+        file: "value/view.rs",
+        edits: &[("unsafe { options.map_copy(&fd) }", "core.unpin(self.id); unsafe { options.map_copy(&fd) }")],
+        test: ("it", "private::a_view_keeps_its_object"),
+    },
+    Bug {
+        what: "strides may lead out of the bytes",
+        breaks: "D3",
+        file: "value/dynamic.rs",
+        edits: &[("if lowest < 0 || highest > bytes.len() as i128 {", "if highest < 0 {")],
+        test: ("it", "dtypes::strides_are_gathered"),
+    },
+    Bug {
+        what: "a field is read wherever it lies",
+        breaks: "D4",
+        file: "value/dtype.rs",
+        edits: &[("have.offset == want.offset && have.dtype", "have.dtype")],
+        test: ("it", "dtypes::structs_match_what_is_stored"),
+    },
+    Bug {
+        what: "a time is read in the other order of bytes",
+        breaks: "D4",
+        file: "value/dtype.rs",
+        edits: &[("wanted.itemsize() == 8 && self.byte_order() == wanted.byte_order()", "wanted.itemsize() == 8")],
+        test: ("it", "dtypes::structs_match_what_is_stored"),
+    },
+    Bug {
+        what: "elements of no bytes are let in",
+        breaks: "D1",
+        file: "value/info.rs",
+        edits: &[("|| dtype.itemsize() == 0 {", "{")],
+        test: ("it", "dtypes::what_cannot_be_is_refused"),
+    },
+    Bug {
+        what: "a type is stored without its padding",
+        breaks: "D2",
+        file: "value/dtype.rs",
+        edits: &[("items.extend(padding(end, field.offset));", "")],
+        test: ("it", "dtypes::every_type_shape_and_order_comes_back"),
+    },
+];
