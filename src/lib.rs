@@ -58,6 +58,7 @@ mod error;
 mod value;
 
 mod arena;
+pub mod call;
 pub mod channel;
 mod drafted;
 pub mod feed;

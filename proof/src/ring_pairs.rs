@@ -61,6 +61,10 @@ fn lay(name: &str, items: u64) -> Laid {
         }
     }
     let ids = made.iter().map(|item| item.id).collect();
+    // What a segment's memory had before looks like no cell of it.
+    for segment in &segments {
+        parent.env.store(parent.payload(segment.id), 9, Ordering::Relaxed);
+    }
     let segment_ids = segments.iter().map(|segment| segment.id).collect();
     made.into_iter().chain(segments).for_each(|item| parent.drop_draft(item));
     racers.into_iter().for_each(|racer| racer.detach());
@@ -297,7 +301,13 @@ pub fn rings() -> Vec<Pair> {
         &[chain.segment(), chain.positions()],
         [send_in_chain, use_up],
         &["sent", "freed", "kept for the sender"],
-        &[],
+        &[
+            (Fences::Before, Word::Pin, Loads, Unfenced),
+            (Fences::After, Word::Pin, Updates, Unfenced),
+            (Fences::Before, Word::Place, Loads, Unfenced),
+            (Fences::Before, Word::Hold, Loads, Unfenced),
+            (Fences::After, Word::Hold, Updates, Unfenced),
+        ],
         false,
     );
     late.object = chain.segments[0];
@@ -446,8 +456,13 @@ pub fn rings() -> Vec<Pair> {
             &[chain.segment()[..3].to_vec(), chain.lives(0..1), chain.data(0..1)],
             [send_in_chain, take_from_chain],
             &["sent", "received", "found nothing"],
-            &[],
-            true,
+            &[
+                (Fences::After, Word::Place, Loads, Relaxed),
+                (Fences::After, Word::Place, Updates, Relaxed),
+                (Fences::After, Word::Hold, Updates, Unfenced),
+                (Fences::Before, Word::Hold, Loads, Unfenced),
+            ],
+            false,
         ),
         late,
         waits_for_an_item,

@@ -114,7 +114,7 @@ impl Receiver {
         self.deserted == WhenDeserted::Fail
     }
 
-    fn recv_by(&self, until: Until) -> Result<Lease, RecvError> {
+    pub(crate) fn recv_by(&self, until: Until) -> Result<Lease, RecvError> {
         let (core, ring) = (self.port.core()?, self.port.ring);
         let mut looks = Looks::default();
         // In a chain a take may need memory for a pin of the cell's segment.

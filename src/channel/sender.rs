@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatchReader;
 
+use crate::arena::Arena;
 use crate::channel::SendError;
-use crate::core::cell::{Ring, RingForm};
+use crate::core::cell::{End, Ring, RingForm};
 use crate::core::geometry::meta;
 use crate::core::ring::Outcome;
 use crate::core::sys::Sys;
@@ -71,11 +72,21 @@ impl Writer {
     }
 
     fn open_or_make(&self, name: &str, capacity: Option<u64>, contents: Contents) -> Result<Sender> {
-        let form = PortForm { capacity, contents };
-        let ring = capacity.map_or_else(RingForm::unbounded, RingForm::channel);
+        self.make_channel(name, capacity.map_or_else(RingForm::unbounded, RingForm::channel), contents)
+    }
+
+    /// A channel of this form, or one that is there and has the same bound or none.
+    pub(crate) fn make_channel(&self, name: &str, ring: RingForm, contents: Contents) -> Result<Sender> {
+        let form = PortForm { capacity: (ring.segment == 0).then_some(ring.cells), contents };
         let port = Port::open_or_make(self.attachment(), name, Kind::Channel, form, |core| {
             core.draft_ring(ring.mixed(contents == Contents::Mixed))
         })?;
+        Ok(Sender { port: Arc::new(port), writer: self.clone(), deserted: WhenDeserted::Fail })
+    }
+
+    /// The sending end of a channel that is there.
+    pub(crate) fn existing_channel(&self, name: &str) -> Result<Sender> {
+        let port = Port::named(&Arena::of(self.attachment()), name, Kind::Channel, End::Send)?;
         Ok(Sender { port: Arc::new(port), writer: self.clone(), deserted: WhenDeserted::Fail })
     }
 }
@@ -196,7 +207,7 @@ impl Sender {
         Ok(rows)
     }
 
-    pub(super) fn send_by<'a>(&self, value: Value<'a>, until: Until) -> Result<(), SendError<'a>> {
+    pub(crate) fn send_by<'a>(&self, value: Value<'a>, until: Until) -> Result<(), SendError<'a>> {
         let until = until.started();
         // What does not fit now need not be copied first.
         if until.is_now() && !self.has_room_now()? {
@@ -212,6 +223,23 @@ impl Sender {
             Waited::NotYet => Err(SendError::TimedOut(Value::copied(sheet, schema))),
             Waited::Interrupted => Err(SendError::Interrupted(Value::copied(sheet, schema))),
         }
+    }
+
+    /// Whether somebody receives, as far as is known; deaths are looked for now and then.
+    pub(crate) fn is_received(&self) -> Result<bool> {
+        let (core, ring) = (self.port.core()?, self.port.ring);
+        let nobody = || Ok(core.present(ring, End::Receive).is_empty().then_some(()).into());
+        Ok(!matches!(self.port.wait(Until::Now, nobody)?, Waited::Came(())))
+    }
+
+    /// Whether it is closed.
+    pub(crate) fn is_closed(&self) -> Result<bool> {
+        Ok(self.port.core()?.is_closed(self.port.ring))
+    }
+
+    /// Whether nobody has a lease of an item, and nothing came back.
+    pub(crate) fn none_out(&self) -> Result<bool> {
+        Ok(self.port.core()?.outstanding(self.port.ring).is_empty())
     }
 
     fn has_room_now(&self) -> Result<bool> {

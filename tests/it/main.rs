@@ -2,6 +2,7 @@
 
 mod arrow_types;
 mod basics;
+mod calls;
 mod channel_kills;
 mod channel_puppet;
 mod channels;

@@ -7,6 +7,7 @@ use faretra::arrow::arrow_schema::{DataType, Field, Schema};
 use faretra::{Arena, Batch, Bundle, Error, Object, Options, Result, Table, Writer};
 use ndarray::Ix1;
 
+use crate::calls::CallHands;
 use crate::channel_puppet::ChannelHands;
 use crate::feed_puppet::FeedHands;
 use crate::load_once;
@@ -24,6 +25,7 @@ struct Hands {
     sync: SyncHands,
     channels: ChannelHands,
     feeds: FeedHands,
+    calls: CallHands,
 }
 
 /// Does what it hears until there is nothing more to hear.
@@ -82,6 +84,7 @@ impl Hands {
         self.sync = SyncHands::default();
         self.channels = ChannelHands::default();
         self.feeds = FeedHands::default();
+        self.calls = CallHands::default();
     }
 
     fn obey(&mut self, verb: &str, args: &[&str]) -> Result<String> {
@@ -202,6 +205,7 @@ impl Hands {
                 return match verb.split_at_checked(2) {
                     Some(("c-", verb)) => self.channels.obey(arena, verb, args),
                     Some(("f-", verb)) => self.feeds.obey(arena, verb, args),
+                    Some(("r-", verb)) => self.calls.obey(arena, verb, args),
                     _ => self.sync.obey(arena, verb, args),
                 };
             }
