@@ -26,6 +26,8 @@ mod nested;
 mod obey;
 mod processes;
 mod puppet;
+mod ready;
+mod ready_puppet;
 mod reported;
 mod roles;
 mod schemas;

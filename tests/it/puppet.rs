@@ -10,6 +10,7 @@ use ndarray::Ix1;
 use crate::channel_puppet::ChannelHands;
 use crate::feed_puppet::FeedHands;
 use crate::obey::{alarms, close_from, end_of, forked, hear, number, say, write_where_forbidden};
+use crate::ready_puppet::ReadyHands;
 use crate::sync_puppet::SyncHands;
 use crate::values;
 
@@ -23,6 +24,7 @@ struct Hands {
     sync: SyncHands,
     channels: ChannelHands,
     feeds: FeedHands,
+    ready: ReadyHands,
 }
 
 /// Does what it hears until there is nothing more to hear.
@@ -81,6 +83,7 @@ impl Hands {
         self.sync = SyncHands::default();
         self.channels = ChannelHands::default();
         self.feeds = FeedHands::default();
+        self.ready = ReadyHands::default();
     }
 
     fn obey(&mut self, verb: &str, args: &[&str]) -> Result<String> {
@@ -195,6 +198,7 @@ impl Hands {
                 return match verb.split_at_checked(2) {
                     Some(("c-", verb)) => self.channels.obey(arena, verb, args),
                     Some(("f-", verb)) => self.feeds.obey(arena, verb, args),
+                    Some(("r-", verb)) => self.ready.obey(arena, verb, args),
                     _ => self.sync.obey(arena, verb, args),
                 };
             }
