@@ -2,7 +2,8 @@
 //!
 //! An **arena** is one named shared-memory segment, mapped by every process that takes part. It holds
 //! a lock-free allocator, immutable **objects** (record batches, tables, arrays, bytes, bundles) and a
-//! directory of names. There is no daemon, no background thread and no side file.
+//! directory of names. There is no daemon and no side file, and no background thread unless
+//! a [`Pollable`] or a future needs one (see [`ready`]).
 //!
 //! ```
 //! use faretra::{Arena, KIB, MIB};

@@ -3,7 +3,7 @@
 use faretra::proof::{End, Id, Kind, Oldest, Outcome};
 
 use crate::check::Expect;
-use crate::items::{C, acknowledge, make, make_feed, number, read_feed, say, take, try_send, with};
+use crate::items::{C, acknowledge, make, make_feed, number, read_feed, say, select_item, take, try_send, with};
 use crate::sim::{Said, ok};
 use crate::stage::{Act, May, Script, Stage, enter};
 use crate::world::{Actor, PARENT, ROOM, draft, quiet, value, world};
@@ -150,6 +150,11 @@ pub fn acts() -> Vec<Act> {
             (0..2).for_each(|_| receive(a, "C"));
             (0..2).for_each(|_| send(a, "C"));
         }),
+        act("wait for an item of C and something else, and take it", |a| {
+            if with(a, "C", |ring| select_item(a, ring)) == Some(true) {
+                receive(a, "C");
+            }
+        }),
         act("close C and drain it", |a| {
             if close_and_drain(a, "C") {
                 say(a, Said::Drained, C);
@@ -240,6 +245,20 @@ pub fn scripts() -> Vec<Script> {
                 (0..3).for_each(|_| send(a, "C"));
                 (0..3).for_each(|_| receive(a, "C"));
             }
+        }),
+        plain("wait for one of two things", empty_channels, |a| {
+            let select = || with(a, "C", |ring| select_item(a, ring)) == Some(true);
+            assert!(!select(), "there is no item");
+            let wakes = a.env.state().wakes;
+            send(a, "C");
+            assert_eq!(a.env.state().wakes, wakes + 1, "B4: the second bell was not armed");
+            assert!(select());
+            receive(a, "C");
+            // B5: what was armed is no matter to those who ring, and to those who sleep.
+            assert!(!select());
+            send(a, "C");
+            receive(a, "C");
+            assert!(!select());
         }),
         plain("refuse, and take again", empty_channels, |a| {
             send(a, "C");

@@ -17,7 +17,7 @@ use crate::weak::Access::{Loads, Updates};
 use crate::weak::Weak::{Relaxed, Unfenced};
 
 use crate::check::Expect;
-use crate::items::{acknowledge, make, number, say, take, try_send, with};
+use crate::items::{acknowledge, make, number, say, select_item, take, try_send, with};
 use crate::sim::{Image, Said, Sim, in_time, ok, tiny};
 use crate::stage::{Stage, enter};
 use crate::weak::{Class, FIRST_SEAT, Fences, Pair, Part, Reached, Word};
@@ -267,6 +267,12 @@ pub fn rings() -> Vec<Pair> {
             })
         })
     };
+    let wait_for_one_of_two: Part = |a, _, reached| {
+        with(a, "C", |ring| {
+            let found = select_item(a, ring);
+            reached.note(if found { "need not sleep" } else { "would sleep" });
+        });
+    };
     let wait_for_room: Part = |a, _, reached| wait_at(a, "C", End::Send, reached, |ring| !a.is_full(ring));
     let wait_for_the_last: Part =
         |a, _, reached| wait_at(a, "C", End::Receive, reached, |ring| a.is_deserted(ring, End::Send));
@@ -331,6 +337,20 @@ pub fn rings() -> Vec<Pair> {
         false,
     );
     waits_for_an_item.at_end = slept_no_longer;
+    let mut waits_for_one_of_two = empty.pair(
+        "bells/cell: sleep at a channel and something else against send",
+        &[empty.bell(End::Receive), empty.cells()],
+        [wait_for_one_of_two, send],
+        &["need not sleep", "would sleep", "sent"],
+        &[
+            (Fences::Before, Word::Bell, Loads, Unfenced),
+            (Fences::After, Word::Bell, Updates, Unfenced),
+            (Fences::Before, Word::Cell, Loads, Unfenced),
+            (Fences::After, Word::Cell, Updates, Unfenced),
+        ],
+        false,
+    );
+    waits_for_one_of_two.at_end = slept_no_longer;
     let mut refused = full.pair(
         "word/returned: refuse against receive",
         &[full.told(&[ring::RETURNED, ring::LOOKED]), full.lives(0..1)],
@@ -466,6 +486,7 @@ pub fn rings() -> Vec<Pair> {
         ),
         late,
         waits_for_an_item,
+        waits_for_one_of_two,
         waits_for_room,
         waits_for_the_last,
     ]

@@ -30,6 +30,8 @@ mod obey;
 mod private;
 mod processes;
 mod puppet;
+mod ready;
+mod ready_puppet;
 mod reported;
 mod roles;
 mod schemas;

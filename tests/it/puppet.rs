@@ -12,6 +12,7 @@ use crate::channel_puppet::ChannelHands;
 use crate::feed_puppet::FeedHands;
 use crate::load_once;
 use crate::obey::{alarms, close_from, end_of, forked, hear, number, say, write_where_forbidden};
+use crate::ready_puppet::ReadyHands;
 use crate::sync_puppet::SyncHands;
 use crate::values;
 
@@ -26,6 +27,7 @@ struct Hands {
     channels: ChannelHands,
     feeds: FeedHands,
     calls: CallHands,
+    ready: ReadyHands,
 }
 
 /// Does what it hears until there is nothing more to hear.
@@ -85,6 +87,7 @@ impl Hands {
         self.channels = ChannelHands::default();
         self.feeds = FeedHands::default();
         self.calls = CallHands::default();
+        self.ready = ReadyHands::default();
     }
 
     fn obey(&mut self, verb: &str, args: &[&str]) -> Result<String> {
@@ -206,6 +209,7 @@ impl Hands {
                     Some(("c-", verb)) => self.channels.obey(arena, verb, args),
                     Some(("f-", verb)) => self.feeds.obey(arena, verb, args),
                     Some(("r-", verb)) => self.calls.obey(arena, verb, args),
+                    Some(("w-", verb)) => self.ready.obey(arena, verb, args),
                     _ => self.sync.obey(arena, verb, args),
                 };
             }
