@@ -583,7 +583,7 @@ const BUGS: &[Bug] = &[
             "if self.env.has_name() { ArenaLife::OPEN } else { ArenaLife::GONE }",
             "{ let _ = self.env.unlink(); ArenaLife::GONE }",
         )],
-        test: ENDS,
+        test: ("ends", "kill_at_every_step"),
     },
     Bug {
         what: "an arena without its name is open again when its closer died",
