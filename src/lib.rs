@@ -75,6 +75,9 @@ mod report;
 pub mod sync;
 mod writer;
 
+#[doc = include_str!("binding.md")]
+pub mod building_a_binding {}
+
 pub use crate::core::recover::Recovered;
 pub use crate::core::sys::set_interrupt_hook;
 pub use crate::core::verify::Violation;
