@@ -1,5 +1,6 @@
 //! The arena: creating, opening, ending, and asking about it.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -332,7 +333,7 @@ impl Options {
     fn open_now(&self, name: &str) -> Result<Arena> {
         let path = self.path(name)?;
         let (posix, geo) = match Posix::open(&path, Access::ReadWrite, self.trust) {
-            Err(Error::Os { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            Err(Error::Os { source, .. }) if source.kind() == ErrorKind::NotFound => {
                 return Err(self.missing(name, ""));
             }
             other => other?,
@@ -415,7 +416,7 @@ impl Options {
             }
             match self.info(name) {
                 Err(Error::NotFound { .. }) => {}
-                Err(Error::Os { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+                Err(Error::Os { source, .. }) if source.kind() == ErrorKind::NotFound => {}
                 Ok(info) => all.push(info),
                 Err(e) => all.push(ArenaInfo {
                     name: name.into(),
@@ -471,9 +472,7 @@ impl Options {
                     None => Ok(Observer { tables }),
                 }
             }
-            Err(Error::Os { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                Err(self.missing(name, ""))
-            }
+            Err(Error::Os { source, .. }) if source.kind() == ErrorKind::NotFound => Err(self.missing(name, "")),
             Err(e) => Err(e),
         }
     }
@@ -525,6 +524,56 @@ impl Arena {
     /// Opens an arena with the default options, as [`Options::open`] does.
     pub fn open(name: &str) -> Result<Arena> {
         Options::default().open(name)
+    }
+
+    /// Opens this arena once more: takes part in it anew, with the directory and options that this handle was opened with. In
+    /// a forked child this turns the handle that came through `fork`, on which all else is [`Error::Forked`], into one of
+    /// the child's own. In any other process it is a second handle.
+    ///
+    /// The new handle has the very arena that this one has, also if the arena's name was taken away or stands for another
+    /// arena by now: the file is reached by the descriptor that the process has of it, and by its name only where that
+    /// descriptor was closed. Whom the file belongs to was asked when this handle was opened, and is not asked again.
+    ///
+    /// ```
+    /// # let name = format!("doc-reopen-{}", std::process::id());
+    /// # let arena = faretra::Arena::options().keep(false).create(&name)?;
+    /// let arena = arena.reopen()?;                          // the first thing that a forked child does
+    /// arena.writer()?.publish("from-the-child", b"bytes".as_slice())?;
+    /// # Ok::<(), faretra::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] if this process has closed the descriptor and the name was removed or is another arena's;
+    /// [`Error::Limit`] if as many processes take part as can; [`Error::Os`].
+    pub fn reopen(&self) -> Result<Arena> {
+        match self.rejoin(1) {
+            // As in `Options::open`.
+            Err(Error::Limit { .. }) => {
+                drop(self.rejoin(0)?);
+                self.rejoin(1)
+            }
+            other => other,
+        }
+    }
+
+    fn rejoin(&self, spare: u64) -> Result<Arena> {
+        let tables = self.at.tables_again().map_err(|e| match e {
+            Error::Os { source, .. }
+                if source.kind() == ErrorKind::NotFound || source.kind() == ErrorKind::StaleNetworkFileHandle =>
+            {
+                let within = self.path().parent().unwrap_or(Path::new("/")).display().to_string();
+                let detail = "it lost its name, and this process has closed the descriptor of its file".into();
+                Error::NotFound { what: Missing::Arena, name: self.name().into(), within, detail }
+            }
+            other => other,
+        })?;
+        let seats = tables.geo.params.seats.saturating_sub(spare).max(1);
+        let process = Process::current();
+        let core = Core::rejoin(tables, seats, process, &process.command().unwrap_or_default())?;
+        core.env.close_lock_fd();
+        core.recover()?;
+        Ok(Arena { at: Arc::new(Attachment::new(core, self.name(), self.at.values)) })
     }
 
     pub(crate) fn attachment(&self) -> &Arc<Attachment> {

@@ -34,9 +34,31 @@
 //! * Memory runs out: [`Error::NoSpace`] says how much was asked, how much is free, and who keeps the
 //!   most. Nothing is lost, and never SIGBUS from our own writes.
 //! * A reader that does not let go keeps what it reads in memory. [`Arena::who`] names it.
-//! * After `fork`, the child has to open the arena itself; see below.
+//! * After `fork`, the child has to reopen the arena; see below.
 //! * Processes that can write the segment are trusted to run this code. They are not trusted to stay
 //!   alive, or to be fast. See [`Options::trust_others`].
+//!
+//! # Waiting
+//!
+//! What can wait has four forms: `x` waits without an end, `try_x` does not wait, `x_timeout` waits for a time and
+//! `x_deadline` until a time. A call that waits for several things one after another has one timeout for all of them.
+//!
+//! | on | what waits | what `try_x` returns where `x` would wait |
+//! |---|---|---|
+//! | [`Arena`] | `wait_for` (a name, or its next version), `writer` | `None` |
+//! | [`Arena`] | `receiver_wait`, `subscribe_wait` (a channel or feed that is not there yet), `receiver_timeout` ... | `receiver` and `subscribe` fail with `NotFound` |
+//! | [`Sender`], [`Lease`] | `send`, `send_all` | `Full`; for a lease `TimedOut` |
+//! | [`Receiver`], [`Subscriber`] | `recv`, `schema`, `reader` | `Empty` |
+//! | [`Feed`] | `append` | `Full`, `NoSpace` |
+//! | [`sync::Mutex`], [`sync::Semaphore`] | `lock`; `acquire` | `None` |
+//! | [`sync::Event`] | `wait` | `false` |
+//! | [`sync::SharedValue`] | `store`, `update`, `compare_exchange` | `TimedOut` |
+//! | [`MutableArray`] | `write`, `write_all`, `read`, `read_all`, `freeze` | `None` |
+//!
+//! Iterators wait as `recv` does. [`Options::open`] and [`Options::remove`] wait for another process that is about to end the
+//! arena, half a second at most. [`set_interrupt_hook`] sets a function that can end each of these waits, after a signal for
+//! example. Ends of channels and subscribers can be told to wait on when nobody is at the other end any more:
+//! [`Receiver::set_when_deserted`], [`Sender::set_when_deserted`], [`Subscriber::set_when_deserted`].
 //!
 //! # In a forked child
 //!
@@ -48,7 +70,8 @@
 //! * Dropping a handle, a guard, a lease or a draft does nothing: what it held is the parent's.
 //! * Batches, columns, arrays and bytes that the parent had read stay readable, for as long as the parent keeps them.
 //!
-//! [`Arena::open`] in the child takes part in the arena anew.
+//! [`Arena::reopen`] gives the child a handle of its own to an arena that its parent has open; [`Arena::open`] works there
+//! too.
 #![warn(missing_debug_implementations, unreachable_pub)]
 #![cfg_attr(feature = "proof", allow(missing_docs))]
 

@@ -24,11 +24,12 @@ pub struct End {
 }
 
 /// All of them.
-pub const ENDS: [End; 4] = [
+pub const ENDS: [End; 5] = [
     End { name: "open, leave", run: open_and_leave },
     End { name: "open or create, leave", run: open_or_create },
     End { name: "remove", run: remove },
     End { name: "open, and stay", run: open_and_stay },
+    End { name: "join by the file, leave", run: rejoin_and_leave },
 ];
 
 /// Opens the arena. `None`: it has ended.
@@ -57,6 +58,15 @@ fn open_and_stay(sim: &Sim) {
     if open(sim).is_some() {
         has_its_name(sim);
     }
+}
+
+/// A4: joins by another handle's file, whatever the name is.
+fn rejoin_and_leave(sim: &Sim) {
+    let tables = Tables { env: sim.clone(), geo: tiny() };
+    let seats = tables.geo.params.seats;
+    let actor = ok(Core::rejoin(tables, seats, Process::default(), "sim"));
+    ok(actor.recover());
+    actor.depart();
 }
 
 /// Makes a new arena of that name where this one is over.

@@ -25,6 +25,9 @@
 //! * A3: a CLOSING left by a dead closer is taken over by the next who meets it. What has its name still is OPEN again:
 //!   the dead one may not have looked at the seats (c2). Whether its time is over is asked anew, in o3.
 //!
+//! * A4: who comes by the open file of another handle, and not by the name, joins whatever the word says: nothing but the
+//!   name ends with the arena, and the name is not promised to it.
+//!
 //! # Death
 //!
 //! Before c1: an ephemeral arena without participants, pruned by the next who opens it (o3). At c1 to c4: CLOSING(dead), with
@@ -70,6 +73,11 @@ impl<E: Env> Core<E> {
                 over.map(|_| None)
             }
         }
+    }
+
+    /// A4: attaches to an arena whose file this process has open already, whether or not it has its name still.
+    pub fn rejoin(tables: Tables<E>, seats: u64, process: Process, command: &str) -> Result<Core<E>> {
+        Ok(Core::attach(tables, seats, process, command, |_| Ok(true))?.expect("nobody is refused"))
     }
 
     /// Leaves; the last of an ephemeral arena takes its name away. Everything that was held here must have been let go.

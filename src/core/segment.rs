@@ -314,6 +314,14 @@ impl Posix {
         Ok((posix, geo))
     }
 
+    /// This segment for one more participant, by its open file and not by its name. Also in a forked child, which makes its own
+    /// mappings.
+    pub fn again(&self, geo: &Geometry) -> Result<Posix> {
+        let posix = Posix::map(self.file.again()?, geo, Access::ReadWrite)?;
+        posix.set_spin(self.spin.most.load(Relaxed));
+        Ok(posix)
+    }
+
     fn map(file: File, geo: &Geometry, access: Access) -> Result<Posix> {
         let maps = Maps::shared(&file, geo, access)?;
         let (mut lock_fd, mut lock_page) = (None, None);

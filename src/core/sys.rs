@@ -19,6 +19,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("faretra needs Linux: byte locks that a mapping keeps, futexes, sparse tmpfs files");
 
+use std::cell::Cell;
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -300,6 +301,26 @@ impl File {
             return Err(os_error("open", &self.path, Errno::ESTALE));
         }
         Ok(fresh)
+    }
+
+    /// This file as a new open file, for another participant. Also in a forked child: it waits for no lock that a thread of
+    /// its parent may have had.
+    pub fn again(&self) -> Result<File> {
+        let is_this = |fd: &OwnedFd| fstat(fd).is_ok_and(|s| (s.st_dev, s.st_ino) == (self.device, self.inode));
+        let number = self.fd.try_read().ok().filter(|fd| is_this(fd));
+        let flags = Access::ReadWrite.flags();
+        let by_number = number.and_then(|fd| {
+            let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+            open(link.as_str(), flags, Mode::empty()).ok()
+        });
+        // Where the descriptor was closed, and without /proc, the name has to do.
+        let by_name = || open(&self.path, flags | OFlag::O_NOFOLLOW, Mode::empty());
+        let fresh = by_number.map_or_else(by_name, Ok).map_err(|e| os_error("open", &self.path, e))?;
+        let file = File::from_fd(fresh, self.path.clone(), Access::ReadWrite)?;
+        if (file.device, file.inode) != (self.device, self.inode) {
+            return Err(os_error("open", &self.path, Errno::ESTALE));
+        }
+        Ok(file)
     }
 
     pub fn stat(&self) -> Result<FileStat> {
@@ -586,6 +607,11 @@ type InterruptHook = Box<dyn Fn() -> ControlFlow<()> + Send + Sync>;
 /// child, and a thread that waits while another one sets a hook, need no lock.
 static INTERRUPT_HOOK: AtomicPtr<InterruptHook> = AtomicPtr::new(std::ptr::null_mut());
 
+thread_local! {
+    /// Whether this thread runs the hook.
+    static ASKING: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Sets the function that every wait of this process asks whether it should end, or removes it with `None`.
 ///
 /// A wait calls the hook about every 90 ms, and at once when a signal handler has run in the thread that waits. If the hook
@@ -594,8 +620,8 @@ static INTERRUPT_HOOK: AtomicPtr<InterruptHook> = AtomicPtr::new(std::ptr::null_
 /// What the wait was for is left as it was: no lock is taken, no item is lost, and the call can be made again. A call that
 /// does not have to wait never asks the hook.
 ///
-/// The hook runs in the thread that waits, which holds no lock of this crate meanwhile, so the hook may call this crate. It
-/// can be set and removed at any time, from any thread; a wait that asks at that moment uses the one or the other. A process
+/// The hook runs in the thread that waits, which holds no lock of this crate meanwhile, so the hook may call this crate; a
+/// wait of the hook's own does not ask it again. The hook can be set and removed at any time, from any thread; a wait that asks at that moment uses the one or the other. A process
 /// has one hook. A forked child inherits it. The hook should be quick, and a panic in it ends the wait as `Break` does.
 ///
 /// Each call of this function takes some bytes of memory for good: set the hook once, and let it look at a variable.
@@ -630,6 +656,12 @@ pub fn asks_to_interrupt() -> bool {
     // SAFETY: null, or made by `Box::into_raw` of a box that is never freed and only ever shared; the acquire load sees what
     // was written before the pointer was stored.
     let Some(hook) = (unsafe { hook.as_ref() }) else { return false };
+    // A wait of the hook's own does not ask it.
+    if ASKING.replace(true) {
+        return false;
+    }
     // Half-done calls of this crate are not left by unwinding.
-    catch_unwind(AssertUnwindSafe(hook)).map_or(true, |flow| flow.is_break())
+    let ends = catch_unwind(AssertUnwindSafe(hook)).map_or(true, |flow| flow.is_break());
+    ASKING.set(false);
+    ends
 }

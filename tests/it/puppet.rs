@@ -11,7 +11,7 @@ use crate::calls::CallHands;
 use crate::channel_puppet::ChannelHands;
 use crate::feed_puppet::FeedHands;
 use crate::load_once;
-use crate::obey::{alarms, close_from, end_of, forked, hear, number, say, write_where_forbidden};
+use crate::obey::{alarms, be_interruptible, close_from, end_of, forked, hear, number, say, write_where_forbidden};
 use crate::ready_puppet::ReadyHands;
 use crate::sync_puppet::SyncHands;
 use crate::values;
@@ -189,6 +189,8 @@ impl Hands {
             "work" => return self.work(number(args, 0)),
             "join_and_leave" => return self.join_and_leave(args[0], number(args, 1)),
             "alarms" => return done(alarms(number(args, 0) as u32).to_string()),
+            "interruptible" => return done(be_interruptible().to_string()),
+            "vain" => return done(crate::interrupts::wait_in_vain(self.arena(), args[0])),
             "closefrom" => close_from(number(args, 0) as u32),
             "open_files" => {
                 for _ in 0..number(args, 0) {
