@@ -1,7 +1,7 @@
 //! Shows that a forked child gets a handle of its own to the very arena that its parent has: with the parent alive, killed, or
 //! gone, and with the arena's name there, removed, or another arena's.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use faretra::{Arena, Error, KIB, MIB, Missing, Options};
 use nix::sys::signal::{Signal, kill};
@@ -24,7 +24,7 @@ fn succeeds(child: Pid) {
     assert_eq!(end(child), WaitStatus::Exited(child, 0));
 }
 
-fn appears(file: &PathBuf) {
+fn appears(file: &Path) {
     until("a file", || file.exists().then_some(()));
 }
 
