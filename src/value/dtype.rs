@@ -93,6 +93,15 @@ struct SubArray {
 }
 
 /// A field of a record; see [`DTypeKind::Record`].
+///
+/// ```
+/// use faretra::{DType, DTypeField, ElementType};
+///
+/// let field = |name: &str, offset| DTypeField { name: name.into(), offset, dtype: ElementType::F32.into() };
+/// let point = DType::record(12, vec![field("x", 0), field("y", 8)])?;
+/// assert_eq!(point.to_string(), "[('x', '<f4'), ('', '|V4'), ('y', '<f4')]");
+/// # Ok::<(), faretra::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DTypeField {
     /// The field's name, which no other field of the record has.
@@ -143,6 +152,13 @@ pub enum DTypeKind<'a> {
 }
 
 /// The order in which the bytes of a number lie in memory.
+///
+/// ```
+/// use faretra::{ByteOrder, DType};
+///
+/// let orders = ["<f8", ">f8", "|S8"].map(|text| text.parse::<DType>().map(|dtype| dtype.byte_order()));
+/// assert!(matches!(orders, [Ok(ByteOrder::Little), Ok(ByteOrder::Big), Ok(ByteOrder::NotApplicable)]));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ByteOrder {
     /// The least significant byte first, which is what the machines that faretra runs on have.
@@ -154,6 +170,12 @@ pub enum ByteOrder {
 }
 
 /// The step that the integers of a `datetime64` or `timedelta64` count: so many of a unit.
+///
+/// ```
+/// use faretra::{DatetimeUnit, TimeStep};
+///
+/// assert_eq!(TimeStep { count: 25, unit: DatetimeUnit::Second }.to_string(), "[25s]");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TimeStep {
     /// How many units make a step. 1 to 2,147,483,647.
