@@ -3,6 +3,7 @@
 //! ```text
 //! cargo bench --bench channel               a few minutes
 //! cargo bench --bench channel -- --quick    seconds
+//! cargo bench --bench channel -- --calls    calls and replies alone
 //! ```
 //!
 //! One process writes every byte of an item, another one reads every byte and says that it has: one item at a time, so
@@ -29,6 +30,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Instant;
 
 use faretra::bytemuck;
+use faretra::call::WithoutServer;
 use faretra::{Arena, Array, KIB, MIB};
 use memmap2::{Mmap, MmapMut};
 use ndarray::{ArrayView1, Ix1};
@@ -44,11 +46,16 @@ fn main() -> Outcome {
     // Another process of the same measurement.
     match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["partner", name] => return partner(name),
+        ["serves", name] => return serves(name),
         ["crowd", name, sends, bytes, count] => return crowd(name, *sends == "true", bytes.parse()?, count.parse()?),
         _ => {}
     }
     let hurry = if arguments.iter().any(|a| a == "--quick") { 10 } else { 1 };
     println!("load average before: {}", load());
+    calls(hurry)?;
+    if arguments.iter().any(|a| a == "--calls") {
+        return Ok(());
+    }
     many(hurry)?;
     let name = format!("bench-channel-{}", std::process::id());
     let here = Here::make(&name)?;
@@ -512,6 +519,63 @@ fn many(hurry: usize) -> Outcome {
     for row in rows {
         println!("{row}");
     }
+    Ok(())
+}
+
+/// Where a server's socket is.
+fn socket_of(name: &str) -> std::path::PathBuf {
+    std::env::temp_dir().join(format!("{name}.socket"))
+}
+
+/// A call of 8 bytes and its reply, beside the same over a Unix socket, in turn.
+fn calls(hurry: usize) -> Outcome {
+    println!("\nmeasuring calls ...");
+    let name = format!("bench-calls-{}", std::process::id());
+    let arena = Arena::options().limit(64 * MIB).keep(false).create(&name)?;
+    let listener = UnixListener::bind(socket_of(&name))?;
+    let mut command = Command::new(std::env::current_exe()?);
+    let mut server = command.args(["serves", &name]).spawn()?;
+    let (mut socket, _) = listener.accept()?;
+    std::fs::remove_file(socket_of(&name))?;
+    let mut client = arena.writer()?.client("echo", WithoutServer::Waits)?;
+    let (mut ours, mut theirs) = (vec![], vec![]);
+    for round in 0..=10 {
+        for n in 0..(4000 / hurry) as u64 {
+            let (start, mut back) = (clock(), [0; 8]);
+            socket.write_all(&n.to_le_bytes())?;
+            socket.read_exact(&mut back)?;
+            let between = clock();
+            let reply = client.call(&n.to_le_bytes()[..])?;
+            assert_eq!((reply.bytes()?, u64::from_le_bytes(back)), (&n.to_le_bytes()[..], n));
+            // The first waits for the other to come along.
+            if round > 0 {
+                theirs.push(between - start);
+                ours.push(clock() - between);
+            }
+        }
+    }
+    client.close();
+    drop(socket);
+    server.wait()?;
+    println!("\n### a call of 8 bytes and its reply, blocking, beside a Unix socket\n");
+    println!("| what | p50 | p99 | ratio p50 |\n|---|---|---|---|");
+    for (what, times) in [("call and reply", &ours), ("socket", &theirs)] {
+        let (p50, floor) = (part(times, 0.5), part(&theirs, 0.5));
+        println!("| {what} | {} | {} | {:.2} |", time(p50), time(part(times, 0.99)), p50 / floor);
+    }
+    Ok(())
+}
+
+/// Says everything again that it is told, by calls and through a socket.
+fn serves(name: &str) -> Outcome {
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+    let server = Arena::options().keep(false).open(name)?.writer()?.server("echo")?;
+    let mut socket = UnixStream::connect(socket_of(name))?;
+    std::thread::spawn(move || {
+        let mut said = [0; 8];
+        while socket.read_exact(&mut said).and_then(|()| socket.write_all(&said)).is_ok() {}
+    });
+    server.serve(|request| Ok::<_, faretra::Error>(request.bytes()?.to_vec()))?;
     Ok(())
 }
 

@@ -27,7 +27,7 @@ fn consume(name: &str) -> Result<(), Box<dyn Error>> {
     loop {
         // Sleeps until there is a version that we have not seen. A name has one current version: who
         // is slower than the producer misses some, and never holds it up.
-        let object = arena.wait_for("prices", newest, Duration::from_secs(10))?;
+        let object = arena.wait_for_timeout("prices", newest, Duration::from_secs(10))?;
         newest = object.version();
         let batch = Batch::try_from(object)?;
         if batch.num_rows() == 0 {

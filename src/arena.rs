@@ -1,5 +1,6 @@
 //! The arena: creating, opening, ending, and asking about it.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -17,7 +18,7 @@ use crate::core::segment::{Posix, Trust};
 use crate::core::sys::{Access, Process, Sys, directory_room, is_tmpfs, os_error};
 use crate::core::tables::Tables;
 use crate::core::verify::Violation;
-use crate::core::wait::SLICE;
+use crate::core::wait::Until;
 use crate::core::word::{ArenaLife, SEATS};
 use crate::error::{Error, Missing, Result, in_time};
 use crate::reader::{Batch, Bundled, Object, Table, unreadable};
@@ -332,7 +333,7 @@ impl Options {
     fn open_now(&self, name: &str) -> Result<Arena> {
         let path = self.path(name)?;
         let (posix, geo) = match Posix::open(&path, Access::ReadWrite, self.trust) {
-            Err(Error::Os { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            Err(Error::Os { source, .. }) if source.kind() == ErrorKind::NotFound => {
                 return Err(self.missing(name, ""));
             }
             other => other?,
@@ -415,7 +416,7 @@ impl Options {
             }
             match self.info(name) {
                 Err(Error::NotFound { .. }) => {}
-                Err(Error::Os { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+                Err(Error::Os { source, .. }) if source.kind() == ErrorKind::NotFound => {}
                 Ok(info) => all.push(info),
                 Err(e) => all.push(ArenaInfo {
                     name: name.into(),
@@ -471,9 +472,7 @@ impl Options {
                     None => Ok(Observer { tables }),
                 }
             }
-            Err(Error::Os { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                Err(self.missing(name, ""))
-            }
+            Err(Error::Os { source, .. }) if source.kind() == ErrorKind::NotFound => Err(self.missing(name, "")),
             Err(e) => Err(e),
         }
     }
@@ -525,6 +524,56 @@ impl Arena {
     /// Opens an arena with the default options, as [`Options::open`] does.
     pub fn open(name: &str) -> Result<Arena> {
         Options::default().open(name)
+    }
+
+    /// Opens this arena once more: takes part in it anew, with the directory and options that this handle was opened with. In
+    /// a forked child this turns the handle that came through `fork`, on which all else is [`Error::Forked`], into one of
+    /// the child's own. In any other process it is a second handle.
+    ///
+    /// The new handle has the very arena that this one has, also if the arena's name was taken away or stands for another
+    /// arena by now: the file is reached by the descriptor that the process has of it, and by its name only where that
+    /// descriptor was closed. Whom the file belongs to was asked when this handle was opened, and is not asked again.
+    ///
+    /// ```
+    /// # let name = format!("doc-reopen-{}", std::process::id());
+    /// # let arena = faretra::Arena::options().keep(false).create(&name)?;
+    /// let arena = arena.reopen()?;                          // the first thing that a forked child does
+    /// arena.writer()?.publish("from-the-child", b"bytes".as_slice())?;
+    /// # Ok::<(), faretra::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] if this process has closed the descriptor and the name was removed or is another arena's;
+    /// [`Error::Limit`] if as many processes take part as can; [`Error::Os`].
+    pub fn reopen(&self) -> Result<Arena> {
+        match self.rejoin(1) {
+            // As in `Options::open`.
+            Err(Error::Limit { .. }) => {
+                drop(self.rejoin(0)?);
+                self.rejoin(1)
+            }
+            other => other,
+        }
+    }
+
+    fn rejoin(&self, spare: u64) -> Result<Arena> {
+        let tables = self.at.tables_again().map_err(|e| match e {
+            Error::Os { source, .. }
+                if source.kind() == ErrorKind::NotFound || source.kind() == ErrorKind::StaleNetworkFileHandle =>
+            {
+                let within = self.path().parent().unwrap_or(Path::new("/")).display().to_string();
+                let detail = "it lost its name, and this process has closed the descriptor of its file".into();
+                Error::NotFound { what: Missing::Arena, name: self.name().into(), within, detail }
+            }
+            other => other,
+        })?;
+        let seats = tables.geo.params.seats.saturating_sub(spare).max(1);
+        let process = Process::current();
+        let core = Core::rejoin(tables, seats, process, &process.command().unwrap_or_default())?;
+        core.env.close_lock_fd();
+        core.recover()?;
+        Ok(Arena { at: Arc::new(Attachment::new(core, self.name(), self.at.values)) })
     }
 
     pub(crate) fn attachment(&self) -> &Arc<Attachment> {
@@ -592,10 +641,29 @@ impl Arena {
     }
 
     /// Waits until there is an object of this name whose version is above `newer_than` (0: any version), and returns it.
-    /// Fails with [`Error::TimedOut`] if there is none after `timeout`.
-    pub fn wait_for(&self, name: &str, newer_than: u64, timeout: Duration) -> Result<Object> {
+    /// Fails with [`Error::Interrupted`] if the interrupt hook ends the wait.
+    pub fn wait_for(&self, name: &str, newer_than: u64) -> Result<Object> {
+        self.wait_by(name, newer_than, Until::Forever)
+    }
+
+    /// Returns the object of that name if it is there now and its version is above `newer_than`, and `None` if not.
+    pub fn try_wait_for(&self, name: &str, newer_than: u64) -> Result<Option<Object>> {
+        in_time(self.wait_by(name, newer_than, Until::Now))
+    }
+
+    /// Waits as [`Arena::wait_for`] does. Fails with [`Error::TimedOut`] if no such object is there after `timeout`.
+    pub fn wait_for_timeout(&self, name: &str, newer_than: u64, timeout: Duration) -> Result<Object> {
+        self.wait_by(name, newer_than, Until::Within(timeout))
+    }
+
+    /// Waits as [`Arena::wait_for`] does. Fails with [`Error::TimedOut`] if no such object is there at `deadline`.
+    pub fn wait_for_deadline(&self, name: &str, newer_than: u64, deadline: Instant) -> Result<Object> {
+        self.wait_by(name, newer_than, Until::deadline(deadline))
+    }
+
+    fn wait_by(&self, name: &str, newer_than: u64, until: Until) -> Result<Object> {
         name::check(name)?;
-        let start = Instant::now();
+        let until = until.started();
         let core = self.at.core()?;
         loop {
             let newer = || match Pin::named(&self.at, name)? {
@@ -605,14 +673,13 @@ impl Arena {
             // A name that is there rings its own bell; until then any new name might be it.
             let found = core.lookup(name)?;
             let bell = found.map_or(header::NAME_BELL, |id| core.name_bell(id));
-            let left = timeout.saturating_sub(start.elapsed());
-            let got = in_time(core.wait(bell, Some(left.min(SLICE)), || {}, newer));
+            let got = in_time(core.wait(bell, until.slice(), || {}, newer));
             if let Some(id) = found {
                 core.unpin(id);
             }
             match got? {
                 Some(object) => return Ok(object),
-                None if left.is_zero() => return Err(Error::TimedOut(timeout)),
+                None if until.is_over() => return Err(until.timed_out()),
                 None => {}
             }
         }
@@ -620,11 +687,10 @@ impl Arena {
 
     /// What `open` finds under a name, as soon as it is there. What was there may have been removed since: then it is
     /// waited for again.
-    pub(crate) fn when_named<T>(&self, name: &str, timeout: Duration, open: impl Fn() -> Result<T>) -> Result<T> {
-        let until = Instant::now().checked_add(timeout);
+    pub(crate) fn when_named<T>(&self, name: &str, until: Until, open: impl Fn() -> Result<T>) -> Result<T> {
+        let until = until.started();
         loop {
-            let left = until.map_or(timeout, |until| until.saturating_duration_since(Instant::now()));
-            self.wait_for(name, 0, left)?;
+            self.wait_by(name, 0, until)?;
             match open() {
                 Err(Error::NotFound { .. }) => {}
                 other => return other,
@@ -640,23 +706,28 @@ impl Arena {
     /// Waits until one of the arena's writers' permits is free, and returns a writer that holds it. The permit of a process
     /// that died comes back.
     pub fn writer(&self) -> Result<Writer> {
-        self.permit(None)
+        self.permit(Until::Forever)
     }
 
     /// Returns a writer if one of the arena's writers' permits is free now, and `None` if not.
     pub fn try_writer(&self) -> Result<Option<Writer>> {
-        in_time(self.permit(Some(Duration::ZERO)))
+        in_time(self.permit(Until::Now))
     }
 
     /// Returns a writer as soon as one of the arena's writers' permits is free. Fails with [`Error::TimedOut`] if none is
     /// after `timeout`.
     pub fn writer_timeout(&self, timeout: Duration) -> Result<Writer> {
-        self.permit(Some(timeout))
+        self.permit(Until::Within(timeout))
     }
 
-    fn permit(&self, timeout: Option<Duration>) -> Result<Writer> {
+    /// A writer, if a permit becomes free before `deadline`.
+    pub fn writer_deadline(&self, deadline: Instant) -> Result<Writer> {
+        self.permit(Until::deadline(deadline))
+    }
+
+    fn permit(&self, until: Until) -> Result<Writer> {
         let core = self.at.core()?;
-        let permit = core.lease(core.permits(), timeout)?;
+        let permit = core.lease(core.permits(), until)?;
         Ok(Writer::new(&self.at, permit))
     }
 

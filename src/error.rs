@@ -226,6 +226,10 @@ pub enum Error {
     /// The wait ended before what was waited for came. Wait again, or give up.
     TimedOut(Duration),
 
+    /// The interrupt hook ended the wait; see [`set_interrupt_hook`](crate::set_interrupt_hook). Nothing was changed: attend
+    /// to what interrupted it, and make the call again or give up.
+    Interrupted,
+
     /// A channel or feed did not take a value. [`SendError`](crate::SendError), [`ForwardError`](crate::ForwardError) and
     /// [`AppendError`](crate::AppendError), which give the value back, become this where only the reason matters.
     NotSent(&'static str),
@@ -279,7 +283,7 @@ pub enum Error {
 impl Error {
     /// Returns the stable name of this kind of error, for programs that tell kinds apart in another language or in a log:
     /// one of `invalid`, `not_found`, `already_exists`, `conflict`, `no_space`, `too_large`, `limit`, `timed_out`,
-    /// `not_sent`, `mismatch`, `not_an_arena`, `damaged`, `untrusted`, `forked`, `os` and `arrow`. A later version may add
+    /// `interrupted`, `not_sent`, `mismatch`, `not_an_arena`, `damaged`, `untrusted`, `forked`, `os` and `arrow`. A later version may add
     /// names and changes none.
     pub fn code(&self) -> &'static str {
         match self {
@@ -291,6 +295,7 @@ impl Error {
             Error::TooLarge { .. } => "too_large",
             Error::Limit { .. } => "limit",
             Error::TimedOut(_) => "timed_out",
+            Error::Interrupted => "interrupted",
             Error::NotSent(_) => "not_sent",
             Error::Mismatch { .. } => "mismatch",
             Error::NotAnArena { .. } => "not_an_arena",
@@ -326,6 +331,7 @@ impl Error {
             Error::TooLarge { what, asked, most, .. } => format!("{asked} {what} are too many: {most} are the most"),
             Error::Limit { what, limit } => format!("{what}: all {limit} are in use"),
             Error::TimedOut(after) => format!("timed out after {after:?}"),
+            Error::Interrupted => "the wait was interrupted".into(),
             Error::NotSent(why) => format!("not sent: {why}"),
             Error::Mismatch { name, expected, found } => format!("`{name}` is {found}, not {expected}"),
             Error::NotAnArena { path, reason } => format!("{} cannot be used as an arena: {reason}", path.display()),
@@ -366,7 +372,7 @@ impl Error {
                 "remove some, put several values in one table or bundle, or create the arena with a larger capacity"
             }
             Error::Damaged(_) => "`Arena::verify` tells what else is wrong",
-            Error::Forked(_) => "open the arena again in the child",
+            Error::Forked(_) => "`Arena::reopen` in the child takes part in the arena anew",
             _ => return None,
         })
     }
@@ -414,14 +420,6 @@ impl From<Error> for ArrowError {
             Error::Arrow(error) => error,
             error => ArrowError::ExternalError(Box::new(error)),
         }
-    }
-}
-
-/// Of several waits one after another, which share a timeout: a wait that ended says how long all of them were.
-pub(crate) fn all_within<T>(waited: Result<T>, timeout: Option<Duration>) -> Result<T> {
-    match (waited, timeout) {
-        (Err(Error::TimedOut(_)), Some(timeout)) => Err(Error::TimedOut(timeout)),
-        (waited, _) => waited,
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! An **arena** is one named shared-memory segment, mapped by every process that takes part. It holds
 //! a lock-free allocator, immutable **objects** (record batches, tables, arrays, bytes, bundles) and a
-//! directory of names. There is no daemon, no background thread and no side file.
+//! directory of names. There is no daemon and no side file, and no background thread unless
+//! a [`Pollable`] or a future needs one (see [`ready`]).
 //!
 //! ```
 //! use faretra::{Arena, KIB, MIB};
@@ -33,9 +34,31 @@
 //! * Memory runs out: [`Error::NoSpace`] says how much was asked, how much is free, and who keeps the
 //!   most. Nothing is lost, and never SIGBUS from our own writes.
 //! * A reader that does not let go keeps what it reads in memory. [`Arena::who`] names it.
-//! * After `fork`, the child has to open the arena itself; see below.
+//! * After `fork`, the child has to reopen the arena; see below.
 //! * Processes that can write the segment are trusted to run this code. They are not trusted to stay
 //!   alive, or to be fast. See [`Options::trust_others`].
+//!
+//! # Waiting
+//!
+//! What can wait has four forms: `x` waits without an end, `try_x` does not wait, `x_timeout` waits for a time and
+//! `x_deadline` until a time. A call that waits for several things one after another has one timeout for all of them.
+//!
+//! | on | what waits | what `try_x` returns where `x` would wait |
+//! |---|---|---|
+//! | [`Arena`] | `wait_for` (a name, or its next version), `writer` | `None` |
+//! | [`Arena`] | `receiver_wait`, `subscribe_wait` (a channel or feed that is not there yet), `receiver_timeout` ... | `receiver` and `subscribe` fail with `NotFound` |
+//! | [`Sender`], [`Lease`] | `send`, `send_all` | `Full`; for a lease `TimedOut` |
+//! | [`Receiver`], [`Subscriber`] | `recv`, `schema`, `reader` | `Empty` |
+//! | [`Feed`] | `append` | `Full`, `NoSpace` |
+//! | [`sync::Mutex`], [`sync::Semaphore`] | `lock`; `acquire` | `None` |
+//! | [`sync::Event`] | `wait` | `false` |
+//! | [`sync::SharedValue`] | `store`, `update`, `compare_exchange` | `TimedOut` |
+//! | [`MutableArray`] | `write`, `write_all`, `read`, `read_all`, `freeze` | `None` |
+//!
+//! Iterators wait as `recv` does. [`Options::open`] and [`Options::remove`] wait for another process that is about to end the
+//! arena, half a second at most. [`set_interrupt_hook`] sets a function that can end each of these waits, after a signal for
+//! example. Ends of channels and subscribers can be told to wait on when nobody is at the other end any more:
+//! [`Receiver::set_when_deserted`], [`Sender::set_when_deserted`], [`Subscriber::set_when_deserted`].
 //!
 //! # In a forked child
 //!
@@ -47,7 +70,8 @@
 //! * Dropping a handle, a guard, a lease or a draft does nothing: what it held is the parent's.
 //! * Batches, columns, arrays and bytes that the parent had read stay readable, for as long as the parent keeps them.
 //!
-//! [`Arena::open`] in the child takes part in the arena anew.
+//! [`Arena::reopen`] gives the child a handle of its own to an arena that its parent has open; [`Arena::open`] works there
+//! too.
 #![warn(missing_debug_implementations, unreachable_pub)]
 #![cfg_attr(feature = "proof", allow(missing_docs))]
 
@@ -58,6 +82,7 @@ mod error;
 mod value;
 
 mod arena;
+pub mod call;
 pub mod channel;
 mod drafted;
 pub mod feed;
@@ -73,7 +98,11 @@ mod report;
 pub mod sync;
 mod writer;
 
+#[doc = include_str!("binding.md")]
+pub mod building_a_binding {}
+
 pub use crate::core::recover::Recovered;
+pub use crate::core::sys::set_interrupt_hook;
 pub use crate::core::verify::Violation;
 pub use crate::value::array::Array;
 pub use crate::value::dtype::{
@@ -125,8 +154,9 @@ pub mod proof {
     pub use crate::core::mem::{Load, Mem};
     pub use crate::core::ring::{Outcome, Taken};
     pub use crate::core::seat::{Core, Env, info};
-    pub use crate::core::sys::{Doorbell, Full, Process, Sys};
+    pub use crate::core::sys::{Doorbell, Full, Process, Slept, Sys};
     pub use crate::core::tables::{Kind, PartEntry, Tables};
+    pub use crate::core::wait::Until;
     pub use crate::core::word::{ArenaLife, Bell, Id, Life, Owner, Place, Seat, SeatState, State, Ticket, Turn};
     pub use crate::core::zone::Draft;
 }

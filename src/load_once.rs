@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use crate::core::maker::{Loaded, Making};
+use crate::core::wait::Until;
 use crate::error::{Error, Result, in_time};
 use crate::input::Value;
-use crate::port::time_left;
 use crate::reader::Object;
 use crate::value::view::{Attachment, Pin};
 use crate::writer::Writer;
@@ -57,7 +57,7 @@ impl Writer {
         V: Into<Value<'a>>,
         E: From<Error>,
     {
-        self.load(name, None, make)
+        self.load(name, Until::Forever, make)
     }
 
     /// Returns the current object of `name`, or makes and publishes it as [`Writer::get_or_publish`] does. Returns `None`
@@ -72,7 +72,7 @@ impl Writer {
         E: From<Error>,
     {
         let core = self.attachment().core()?;
-        match in_time(self.attachment().with_room(|| core.load_once(name, Some(Duration::ZERO))))? {
+        match in_time(self.attachment().with_room(|| core.load_once(name, Until::Now)))? {
             Some(loaded) => self.loaded(name, loaded, make).map(Some),
             None => Ok(None),
         }
@@ -91,7 +91,7 @@ impl Writer {
         V: Into<Value<'a>>,
         E: From<Error>,
     {
-        self.load(name, Some(timeout), make)
+        self.load(name, Until::Within(timeout), make)
     }
 
     /// Returns the current object of `name`, or makes and publishes it as [`Writer::get_or_publish`] does. Fails with
@@ -107,21 +107,17 @@ impl Writer {
         V: Into<Value<'a>>,
         E: From<Error>,
     {
-        self.load(name, time_left(Some(deadline)), make)
+        self.load(name, Until::deadline(deadline), make)
     }
 
-    fn load<'a, V, E>(
-        &self,
-        name: &str,
-        timeout: Option<Duration>,
-        make: impl FnOnce() -> Result<V, E>,
-    ) -> Result<Object, E>
+    fn load<'a, V, E>(&self, name: &str, until: Until, make: impl FnOnce() -> Result<V, E>) -> Result<Object, E>
     where
         V: Into<Value<'a>>,
         E: From<Error>,
     {
         let core = self.attachment().core()?;
-        let loaded = self.attachment().with_room(|| core.load_once(name, timeout))?;
+        let until = until.started();
+        let loaded = self.attachment().with_room(|| core.load_once(name, until))?;
         self.loaded(name, loaded, make)
     }
 

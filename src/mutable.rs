@@ -12,8 +12,9 @@ use crate::core::geometry::meta;
 use crate::core::lease::{Lease, Leases};
 use crate::core::lock::{Form, PARTITION};
 use crate::core::tables::Kind;
+use crate::core::wait::Until;
 use crate::core::word::Id;
-use crate::error::{Error, Result, all_within, in_time};
+use crate::error::{Error, Result, in_time};
 use crate::held::{Held, Keeper};
 use crate::sync::Handle;
 use crate::value::array::Array;
@@ -192,30 +193,47 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
     ///
     /// [`Error::Invalid`] if there is no such partition, or the array is frozen.
     pub fn write(&self, partition: usize) -> Result<RowsMut<T, D>> {
-        self.take_mut(self.one(partition)?, None)
+        self.take_mut(self.one(partition)?, Until::Forever)
     }
 
     /// Returns the right to write to a partition, or `None` if somebody writes or reads that partition now.
     pub fn try_write(&self, partition: usize) -> Result<Option<RowsMut<T, D>>> {
-        in_time(self.take_mut(self.one(partition)?, Some(Duration::ZERO)))
+        in_time(self.take_mut(self.one(partition)?, Until::Now))
     }
 
     /// Returns the right to write to a partition. Fails with [`Error::TimedOut`] if somebody still writes or reads that
     /// partition after `timeout`.
     pub fn write_timeout(&self, partition: usize, timeout: Duration) -> Result<RowsMut<T, D>> {
-        self.take_mut(self.one(partition)?, Some(timeout))
+        self.take_mut(self.one(partition)?, Until::Within(timeout))
+    }
+
+    /// Returns the right to write to a partition. Fails with [`Error::TimedOut`] if somebody still writes or reads that
+    /// partition at `deadline`.
+    pub fn write_deadline(&self, partition: usize, deadline: Instant) -> Result<RowsMut<T, D>> {
+        self.take_mut(self.one(partition)?, Until::deadline(deadline))
     }
 
     /// Waits until every partition is free, and returns the right to write to the whole array. Partitions are taken in their
     /// order, so that two processes which ask for all of them do not block each other.
     pub fn write_all(&self) -> Result<RowsMut<T, D>> {
-        self.take_mut(0..self.partitions, None)
+        self.take_mut(0..self.partitions, Until::Forever)
+    }
+
+    /// Returns the right to write to the whole array, or `None` if somebody writes or reads any of it now.
+    pub fn try_write_all(&self) -> Result<Option<RowsMut<T, D>>> {
+        in_time(self.take_mut(0..self.partitions, Until::Now))
     }
 
     /// Returns the right to write to the whole array. Fails with [`Error::TimedOut`] if not every partition is free within
     /// `timeout`, which is for all of them together; then this call keeps none.
     pub fn write_all_timeout(&self, timeout: Duration) -> Result<RowsMut<T, D>> {
-        self.take_mut(0..self.partitions, Some(timeout))
+        self.take_mut(0..self.partitions, Until::Within(timeout))
+    }
+
+    /// Returns the right to write to the whole array. Fails with [`Error::TimedOut`] if not every partition was free before
+    /// `deadline`; then this call keeps none.
+    pub fn write_all_deadline(&self, deadline: Instant) -> Result<RowsMut<T, D>> {
+        self.take_mut(0..self.partitions, Until::deadline(deadline))
     }
 
     /// Waits until nobody writes a partition and fewer than 7 read it, and returns the right to read it.
@@ -224,29 +242,46 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
     ///
     /// [`Error::Invalid`] if there is no such partition.
     pub fn read(&self, partition: usize) -> Result<Rows<T, D>> {
-        self.take(self.one(partition)?, None)
+        self.take(self.one(partition)?, Until::Forever)
     }
 
     /// Returns the right to read a partition, or `None` if somebody writes that partition now or 7 read it.
     pub fn try_read(&self, partition: usize) -> Result<Option<Rows<T, D>>> {
-        in_time(self.take(self.one(partition)?, Some(Duration::ZERO)))
+        in_time(self.take(self.one(partition)?, Until::Now))
     }
 
     /// Returns the right to read a partition. Fails with [`Error::TimedOut`] if somebody still writes that partition after
     /// `timeout`.
     pub fn read_timeout(&self, partition: usize, timeout: Duration) -> Result<Rows<T, D>> {
-        self.take(self.one(partition)?, Some(timeout))
+        self.take(self.one(partition)?, Until::Within(timeout))
+    }
+
+    /// Returns the right to read a partition. Fails with [`Error::TimedOut`] if somebody still writes that partition at
+    /// `deadline`.
+    pub fn read_deadline(&self, partition: usize, deadline: Instant) -> Result<Rows<T, D>> {
+        self.take(self.one(partition)?, Until::deadline(deadline))
     }
 
     /// Waits until no partition is written, and returns the right to read the whole array: nobody writes any of it meanwhile.
     pub fn read_all(&self) -> Result<Rows<T, D>> {
-        self.take(0..self.partitions, None)
+        self.take(0..self.partitions, Until::Forever)
+    }
+
+    /// Returns the right to read the whole array, or `None` if somebody writes any of it now or 7 read some partition.
+    pub fn try_read_all(&self) -> Result<Option<Rows<T, D>>> {
+        in_time(self.take(0..self.partitions, Until::Now))
     }
 
     /// Returns the right to read the whole array. Fails with [`Error::TimedOut`] if some partition is still written after
     /// `timeout`, which is for all of them together.
     pub fn read_all_timeout(&self, timeout: Duration) -> Result<Rows<T, D>> {
-        self.take(0..self.partitions, Some(timeout))
+        self.take(0..self.partitions, Until::Within(timeout))
+    }
+
+    /// Returns the right to read the whole array. Fails with [`Error::TimedOut`] if some partition is still written at
+    /// `deadline`.
+    pub fn read_all_deadline(&self, deadline: Instant) -> Result<Rows<T, D>> {
+        self.take(0..self.partitions, Until::deadline(deadline))
     }
 
     /// Waits until nobody writes or reads the array, and makes it an ordinary immutable array, without a copy. From here on
@@ -257,18 +292,29 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
     ///
     /// [`Error::Invalid`] if a writer died in a partition and nobody has called [`RowsMut::mark_consistent`] since.
     pub fn freeze(&self) -> Result<Array<T, D>> {
-        self.freeze_by(None)
+        self.freeze_by(Until::Forever)
+    }
+
+    /// Freezes the array, as [`MutableArray::freeze`] does, and returns `None` if somebody writes or reads any of it now.
+    pub fn try_freeze(&self) -> Result<Option<Array<T, D>>> {
+        in_time(self.freeze_by(Until::Now))
     }
 
     /// Freezes the array, as [`MutableArray::freeze`] does. Fails with [`Error::TimedOut`] if not every partition is free
     /// within `timeout`; then the array can still be written.
     pub fn freeze_timeout(&self, timeout: Duration) -> Result<Array<T, D>> {
-        self.freeze_by(Some(timeout))
+        self.freeze_by(Until::Within(timeout))
     }
 
-    fn freeze_by(&self, timeout: Option<Duration>) -> Result<Array<T, D>> {
+    /// Freezes the array, as [`MutableArray::freeze`] does. Fails with [`Error::TimedOut`] if not every partition was free
+    /// before `deadline`; then the array can still be written.
+    pub fn freeze_deadline(&self, deadline: Instant) -> Result<Array<T, D>> {
+        self.freeze_by(Until::deadline(deadline))
+    }
+
+    fn freeze_by(&self, until: Until) -> Result<Array<T, D>> {
         if !self.is_frozen()? {
-            match self.take_mut(0..self.partitions, timeout) {
+            match self.take_mut(0..self.partitions, until) {
                 Ok(all) => {
                     if let Some(broken) = all.held.iter().position(|held| !held.is_consistent()) {
                         return Err(Error::invalid(format!(
@@ -294,11 +340,11 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
         Err(Error::invalid(format!("`{}` has {} partitions: there is no {partition}", self.name, self.partitions)))
     }
 
-    fn take_mut(&self, partitions: Range<usize>, timeout: Option<Duration>) -> Result<RowsMut<T, D>> {
+    fn take_mut(&self, partitions: Range<usize>, until: Until) -> Result<RowsMut<T, D>> {
         let (rows, stretch) = self.stretch(&partitions)?;
         stretch.map_for_writing()?;
         let core = self.handle.core()?;
-        let held = self.leases(partitions, timeout, |leases, left| core.write_partition(leases, left))?;
+        let held = self.leases(partitions, until, |leases, until| core.write_partition(leases, until))?;
         // K5.
         if core.is_frozen(self.handle.id()) {
             return Err(Error::invalid(format!("`{}` is frozen: nobody can write it any more", self.name)));
@@ -306,10 +352,10 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
         Ok(RowsMut { stretch, dim: self.dim(&rows)?, rows, held, types: PhantomData })
     }
 
-    fn take(&self, partitions: Range<usize>, timeout: Option<Duration>) -> Result<Rows<T, D>> {
+    fn take(&self, partitions: Range<usize>, until: Until) -> Result<Rows<T, D>> {
         let (rows, stretch) = self.stretch(&partitions)?;
         let core = self.handle.core()?;
-        let held = self.leases(partitions, timeout, |leases, left| core.read_partition(leases, left))?;
+        let held = self.leases(partitions, until, |leases, until| core.read_partition(leases, until))?;
         let recovered = held.iter().any(Held::recovered);
         Ok(Rows { stretch, dim: self.dim(&rows)?, rows, recovered, _held: held, types: PhantomData })
     }
@@ -318,15 +364,13 @@ impl<T: Element, D: Dimension> MutableArray<T, D> {
     fn leases(
         &self,
         partitions: Range<usize>,
-        timeout: Option<Duration>,
-        take: impl Fn(Leases, Option<Duration>) -> Result<Lease>,
+        until: Until,
+        take: impl Fn(Leases, Until) -> Result<Lease>,
     ) -> Result<Vec<Held<Handle>>> {
-        let started = Instant::now();
+        let until = until.started();
         let mut held = Vec::with_capacity(partitions.len());
         for partition in partitions {
-            let left = timeout.map(|t| t.saturating_sub(started.elapsed()));
-            let lease = take(self.leases.part(partition as u64 * PARTITION, PARTITION), left);
-            let lease = all_within(lease, timeout)?;
+            let lease = take(self.leases.part(partition as u64 * PARTITION, PARTITION), until)?;
             held.push(Held::guard(self.handle.clone(), lease));
         }
         Ok(held)

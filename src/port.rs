@@ -14,7 +14,7 @@ use crate::core::seat::Core;
 use crate::core::segment::Posix;
 use crate::core::sys::Sys;
 use crate::core::tables::Kind;
-use crate::core::wait::SLICE;
+use crate::core::wait::Until;
 use crate::core::word::Id;
 use crate::core::zone::Draft;
 use crate::error::{Error, Result, in_time};
@@ -23,11 +23,6 @@ use crate::reader::{Object, Table};
 use crate::value::schema::empty_batch;
 use crate::value::view::{Attachment, Pin, Sheet};
 use crate::writer::Writer;
-
-/// What is left of a wait; `None`: it has no end.
-pub(crate) fn time_left(until: Option<Instant>) -> Option<Duration> {
-    until.map(|until| until.saturating_duration_since(Instant::now()))
-}
 
 /// Which values a channel or feed takes.
 ///
@@ -48,6 +43,32 @@ pub enum Contents {
     OneSchema,
     /// Any values, batches of different schemas among them.
     Mixed,
+}
+
+/// What an end of a channel or feed does when nobody is at the other end.
+///
+/// ```
+/// # use faretra::{Arena, MIB};
+/// use faretra::RecvError;
+/// use faretra::channel::WhenDeserted;
+/// # let name = format!("doc-when-deserted-{}", std::process::id());
+/// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
+/// let writer = arena.writer()?;
+/// drop(writer.sender("jobs", 2)?);                          // the only sender leaves, and closes nothing
+/// let mut receiver = arena.receiver("jobs")?;
+/// assert!(matches!(receiver.recv(), Err(RecvError::Closed { clean: false })));
+///
+/// receiver.set_when_deserted(WhenDeserted::Block);
+/// assert!(matches!(receiver.try_recv(), Err(RecvError::Empty)));
+/// # Ok::<(), faretra::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenDeserted {
+    /// Fails with `Closed { clean: false }`: nothing happens here before somebody comes to the other end.
+    #[default]
+    Fail,
+    /// Waits until somebody comes to the other end and does what is waited for.
+    Block,
 }
 
 /// What a channel or feed was made as, and what opening it again has to ask for.
@@ -80,6 +101,8 @@ pub(crate) enum Waited<T> {
     Ended(Ended),
     /// Not yet; of a wait: not in time.
     NotYet,
+    /// Of a wait: the interrupt hook ended it.
+    Interrupted,
 }
 
 impl<T> From<Option<T>> for Waited<T> {
@@ -93,6 +116,8 @@ impl<T> From<Option<T>> for Waited<T> {
 pub(crate) enum NotBuilt<'a> {
     /// There is no room for the value now; `ended`: and nobody will make any.
     NoSpace { value: Value<'a>, error: Box<Error>, ended: Option<Ended> },
+    /// The interrupt hook ended the wait for memory.
+    Interrupted(Value<'a>),
     /// The value cannot be an item here, or it was used up.
     Failed(Error),
 }
@@ -194,15 +219,14 @@ impl Port {
     }
 
     /// Waits at this end until `attempt` comes to something, and looks for deaths meanwhile.
-    pub(crate) fn wait<T>(
-        &self,
-        timeout: Option<Duration>,
-        mut attempt: impl FnMut() -> Result<Waited<T>>,
-    ) -> Result<Waited<T>> {
+    pub(crate) fn wait<T>(&self, until: Until, mut attempt: impl FnMut() -> Result<Waited<T>>) -> Result<Waited<T>> {
         let core = self.core()?;
         let look = || self.look_for_deaths(core);
         let something = || Ok(Some(attempt()?).filter(|came| !matches!(came, Waited::NotYet)));
-        Ok(in_time(core.wait(self.ring.bell(self.end), timeout, look, something))?.unwrap_or(Waited::NotYet))
+        match core.wait(self.ring.bell(self.end), until, look, something) {
+            Err(Error::Interrupted) => Ok(Waited::Interrupted),
+            waited => Ok(in_time(waited)?.unwrap_or(Waited::NotYet)),
+        }
     }
 
     /// Asks whether those died who could bring about what is waited for here.
@@ -222,13 +246,15 @@ impl Port {
     /// Waits until `put` has put an item in, or never will.
     pub(crate) fn wait_to_put(
         &self,
-        timeout: Option<Duration>,
+        until: Until,
+        deserted: WhenDeserted,
         mut put: impl FnMut() -> Result<Outcome<()>>,
     ) -> Result<Waited<()>> {
         let core = self.core()?;
         // A feed needs nobody who reads it.
-        let is_deserted = || !self.ring.is_feed() && core.is_deserted(self.ring, End::Receive);
-        self.wait(timeout, || {
+        let can_desert = deserted == WhenDeserted::Fail && !self.ring.is_feed();
+        let is_deserted = || can_desert && core.is_deserted(self.ring, End::Receive);
+        self.wait(until, || {
             let put = match put() {
                 // A chain needs memory for cells, now and then, which receivers give back.
                 Err(Error::NoSpace { asked, .. }) if self.ring.is_chain() => {
@@ -246,12 +272,12 @@ impl Port {
         })
     }
 
-    /// Whether it was closed, or nobody is at the other end.
-    pub(crate) fn ended(&self) -> Result<Option<Ended>> {
+    /// Whether it was closed, or nobody is at the other end and that counts.
+    pub(crate) fn ended(&self, deserted: WhenDeserted) -> Result<Option<Ended>> {
         let core = self.core()?;
         let other = if self.end == End::Send { End::Receive } else { End::Send };
         // First, as the last one may have closed it before it left.
-        let deserted = core.is_deserted(self.ring, other);
+        let deserted = deserted == WhenDeserted::Fail && core.is_deserted(self.ring, other);
         let closed = core.is_closed(self.ring) || core.has_ended(self.ring);
         Ok(if closed { Some(Ended::Closed) } else { deserted.then_some(Ended::Deserted) })
     }
@@ -262,30 +288,31 @@ impl Port {
         &self,
         writer: &Writer,
         value: Value<'a>,
-        until: Option<Instant>,
+        until: Until,
+        deserted: WhenDeserted,
     ) -> Result<(Sheet, Option<SchemaRef>), NotBuilt<'a>> {
         let schema = value.schema()?;
         if let Some(schema) = &schema
-            && let Err(e) = self.check_schema(writer, schema, until)
+            && let Err(e) = self.check_schema(writer, schema, until, deserted)
         {
-            return Err(self.not_built(value, e));
+            return Err(self.not_built(value, e, deserted));
         }
-        if let Err(e) = self.make_room(until) {
-            return Err(self.not_built(value, e));
+        if let Err(e) = self.make_room(until, deserted) {
+            return Err(self.not_built(value, e, deserted));
         }
         let value = value.gathered()?;
         if value.is_used_up() {
             return Ok((writer.build(value)?, schema));
         }
-        match self.build_borrowed(writer, &value, until) {
+        match self.build_borrowed(writer, &value, until, deserted) {
             Ok(sheet) => Ok((sheet, schema)),
-            Err(e) => Err(self.not_built(value, e)),
+            Err(e) => Err(self.not_built(value, e, deserted)),
         }
     }
 
     /// Waits for the memory that the next item's cell needs, with empty hands: an item that is built may keep what others
     /// wait for.
-    fn make_room(&self, until: Option<Instant>) -> Result<()> {
+    fn make_room(&self, until: Until, deserted: WhenDeserted) -> Result<()> {
         if !self.ring.is_chain() {
             return Ok(());
         }
@@ -297,20 +324,23 @@ impl Port {
                 Err(Error::NoSpace { asked, .. }) => asked,
                 done => return done,
             };
-            let left = time_left(until).map_or(SLICE, |left| left.min(SLICE));
-            if left.is_zero() || self.ended()?.is_some() {
+            if until.is_over() || self.ended(deserted)?.is_some() {
                 return made;
             }
             let before = core.times_rung(bell);
-            self.wait(Some(left), || Ok((core.times_rung(bell) != before).then_some(()).into()))?;
+            let rung = self.wait(until.slice(), || Ok((core.times_rung(bell) != before).then_some(()).into()))?;
+            if matches!(rung, Waited::Interrupted) {
+                return Err(Error::Interrupted);
+            }
             core.trim(asked);
             made = core.make_room(self.ring);
         }
     }
 
     /// Why a value was not built: memory is waited for as long as somebody may give some back.
-    pub(crate) fn not_built<'a>(&self, value: Value<'a>, error: Error) -> NotBuilt<'a> {
-        match (error, self.ended()) {
+    pub(crate) fn not_built<'a>(&self, value: Value<'a>, error: Error, deserted: WhenDeserted) -> NotBuilt<'a> {
+        match (error, self.ended(deserted)) {
+            (Error::Interrupted, _) => NotBuilt::Interrupted(value),
             (error @ Error::NoSpace { .. }, Ok(ended)) => NotBuilt::NoSpace { value, error: error.into(), ended },
             (error, _) => NotBuilt::Failed(error),
         }
@@ -318,7 +348,13 @@ impl Port {
 
     /// Keeps nothing of a value while it waits for memory: who has built some parts, and waits for room for the next, may
     /// wait for another who does the same.
-    fn build_borrowed(&self, writer: &Writer, value: &Value<'_>, until: Option<Instant>) -> Result<Sheet> {
+    fn build_borrowed(
+        &self,
+        writer: &Writer,
+        value: &Value<'_>,
+        until: Until,
+        deserted: WhenDeserted,
+    ) -> Result<Sheet> {
         // Most find room at once.
         let mut built = writer.build_borrowed(value);
         let Err(Error::NoSpace { .. }) = built else { return built };
@@ -332,13 +368,15 @@ impl Port {
                 Err(Error::NoSpace { asked, .. }) => asked,
                 done => return done,
             };
-            let left = time_left(until).map_or(SLICE, |left| left.min(SLICE));
-            if left.is_zero() || self.ended()?.is_some() {
+            if until.is_over() || self.ended(deserted)?.is_some() {
                 return built;
             }
             // Until it is rung: an item that was acknowledged may have made room.
             let before = core.times_rung(bell);
-            self.wait(Some(left), || Ok((core.times_rung(bell) != before).then_some(()).into()))?;
+            let rung = self.wait(until.slice(), || Ok((core.times_rung(bell) != before).then_some(()).into()))?;
+            if matches!(rung, Waited::Interrupted) {
+                return Err(Error::Interrupted);
+            }
             // About once a second more is done for it, and what is free is counted.
             built = if made_room.elapsed() >= Duration::from_secs(1) {
                 made_room = Instant::now();
@@ -384,9 +422,9 @@ impl Port {
     }
 
     /// Waits until the schema of its batches is known, or never will be.
-    pub(crate) fn wait_for_schema(&self, timeout: Option<Duration>) -> Result<Waited<SchemaRef>> {
-        self.wait(timeout, || {
-            let ended = self.ended()?;
+    pub(crate) fn wait_for_schema(&self, until: Until, deserted: WhenDeserted) -> Result<Waited<SchemaRef>> {
+        self.wait(until, || {
+            let ended = self.ended(deserted)?;
             // Looked at after that: the first batch may have come in between.
             Ok(match (self.schema()?, ended) {
                 (Some(schema), _) => Waited::Came(schema),
@@ -397,7 +435,13 @@ impl Port {
     }
 
     /// Its schema is this one, or becomes it; unless its contents are mixed. Waits for memory.
-    pub(crate) fn check_schema(&self, writer: &Writer, schema: &SchemaRef, until: Option<Instant>) -> Result<()> {
+    pub(crate) fn check_schema(
+        &self,
+        writer: &Writer,
+        schema: &SchemaRef,
+        until: Until,
+        deserted: WhenDeserted,
+    ) -> Result<()> {
         let core = self.core()?;
         if core.is_mixed(self.ring) {
             return Ok(());
@@ -408,7 +452,7 @@ impl Port {
                 return if same { Ok(()) } else { Err(self.wrong_schema(&known, schema)) };
             }
             let empty = empty_batch(schema)?;
-            let mut sheet = self.build_borrowed(writer, &Value::from(&empty), until)?;
+            let mut sheet = self.build_borrowed(writer, &Value::from(&empty), until, deserted)?;
             sheet.put_in(self.ring.id)?;
             // Receivers may wait for just that.
             core.ring_bell(self.ring.bell(End::Receive));

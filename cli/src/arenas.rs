@@ -1,7 +1,7 @@
 //! create, ls, stat, rm: arenas and the names in them.
 
 use std::io::{self, IsTerminal};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use faretra::{Entry, Kind, Stats};
 use serde_json::json;
@@ -82,7 +82,7 @@ pub fn create(cli: &Cli, args: &Create) -> Result<()> {
     if args.ephemeral {
         // Nobody else has it open yet: if we left now, it would be gone before it was used.
         while signal::received().is_none() {
-            signal::sleep(Duration::from_millis(50));
+            signal::sleep(Duration::from_secs(3600));
         }
     }
     Ok(())
@@ -241,13 +241,10 @@ pub fn stat(cli: &Cli, args: &Stat) -> Result<()> {
             return Ok(());
         }
         first = false;
-        let next = Instant::now() + Duration::from_secs(1);
-        while Instant::now() < next {
-            if signal::received().is_some() {
-                // That is how a watch ends.
-                return Ok(());
-            }
-            signal::sleep(Duration::from_millis(50));
+        signal::sleep(Duration::from_secs(1));
+        if signal::received().is_some() {
+            // That is how a watch ends.
+            return Ok(());
         }
     }
 }

@@ -1,10 +1,8 @@
 //! cat --follow: the batches of a feed, printed as they come.
 
-use std::time::Duration;
-
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use faretra::feed::{Start, Subscriber};
+use faretra::feed::{Start, Subscriber, WhenDeserted};
 use faretra::{Arena, Error, Kind, Object, SubscriberError};
 
 use crate::args::{Cat, CatFormat, Cli, From};
@@ -74,10 +72,13 @@ fn subscribe(arena: &Arena, args: &Cat) -> Result<Subscriber> {
         Some(From::Newest) => Start::Newest,
         Some(From::Position(position)) => Start::Position(position),
     };
+    let mut found = arena.subscribe_timeout(&args.name, start, SLICE);
     loop {
-        match arena.subscribe_timeout(&args.name, start, SLICE) {
+        match found {
             Ok(subscriber) => return Ok(subscriber),
-            Err(Error::TimedOut(_)) => {}
+            Err(Error::TimedOut(_)) => {
+                note_once(format_args!("waiting: arena `{0}` has no feed `{1}` yet", args.arena, args.name));
+            }
             Err(Error::Mismatch { .. }) => match arena.get(&args.name) {
                 Ok(object) if object.kind() != Kind::Feed => return Err(no_feed(args, object.kind())),
                 // Changed since.
@@ -87,7 +88,7 @@ fn subscribe(arena: &Arena, args: &Cat) -> Result<Subscriber> {
             Err(error) => return Err(error.into()),
         }
         signal::check()?;
-        note_once(format_args!("waiting: arena `{0}` has no feed `{1}` yet", args.arena, args.name));
+        found = arena.subscribe_wait(&args.name, start);
     }
 }
 
@@ -117,14 +118,14 @@ impl Followed<'_> {
                          come, and Ctrl-C ends this",
                         self.args.name
                     ));
-                    signal::sleep(Duration::from_millis(50));
+                    self.subscriber.set_when_deserted(WhenDeserted::Block);
                 }
                 Err(SubscriberError::Lagged(items)) => note(format_args!(
                     "missed {} that the feed `{}` keeps no longer; going on with the oldest that is there",
                     size::plural(items, "item"),
                     self.args.name
                 )),
-                Err(SubscriberError::TimedOut | SubscriberError::Empty) => {}
+                Err(SubscriberError::TimedOut | SubscriberError::Empty | SubscriberError::Interrupted) => {}
                 Err(SubscriberError::Failed(error)) => return Err(error.into()),
                 Err(error) => return Err(Failure::new(error)),
             }

@@ -4,7 +4,7 @@ use faretra::{Arena, Options};
 
 use crate::args::Cli;
 use crate::failure::{Result, note_once};
-use crate::signal::{self, SLICE};
+use crate::signal::SLICE;
 
 /// Options with the directory that the command line names.
 pub fn options(cli: &Cli) -> Options {
@@ -26,14 +26,11 @@ pub fn open_to_care(cli: &Cli, name: &str) -> Result<Arena> {
 
 /// Waits for a writer's permit; a signal ends the wait.
 pub fn writer(arena: &Arena) -> Result<faretra::Writer> {
-    loop {
-        match arena.writer_timeout(SLICE) {
-            Err(faretra::Error::TimedOut(_)) => signal::check()?,
-            other => return Ok(other?),
-        }
-        let name = arena.name();
-        note_once(format_args!(
-            "waiting: all writers' permits of `{name}` are in use; `faretra who {name}` shows by whom"
-        ));
+    match arena.writer_timeout(SLICE) {
+        Err(faretra::Error::TimedOut(_)) => {}
+        other => return Ok(other?),
     }
+    let name = arena.name();
+    note_once(format_args!("waiting: all writers' permits of `{name}` are in use; `faretra who {name}` shows by whom"));
+    Ok(arena.writer()?)
 }

@@ -3,10 +3,11 @@
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
+use faretra::channel::WhenDeserted;
 use faretra::{Arena, ChannelInfo, Error, Kind, Lease, Receiver, RecvError};
 use serde_json::json;
 
@@ -54,7 +55,7 @@ pub fn recv(cli: &Cli, args: &Recv) -> Result<()> {
     let from = From {
         args,
         arena: &arena,
-        receiver: &receiver,
+        receiver,
         named: Named::new(&arena, &args.channel, Kind::Channel)?,
         to_stdout: target.as_ref().is_none_or(|(target, _, _)| target.is_stdout()),
         stalled: None,
@@ -98,10 +99,14 @@ fn print_format(cli: &Cli, args: &Recv) -> Result<CatFormat> {
 
 /// The receiving end, as soon as there is such a channel.
 fn join(arena: &Arena, args: &Recv) -> Result<Receiver> {
+    let mut found = arena.receiver_timeout(&args.channel, SLICE);
     loop {
-        match arena.receiver_timeout(&args.channel, SLICE) {
+        match found {
             Ok(receiver) => return Ok(receiver),
-            Err(Error::TimedOut(_)) => {}
+            Err(Error::TimedOut(_)) => note_once(format_args!(
+                "waiting: arena `{0}` has no channel `{1}` yet; `faretra send {0} {1} FILE` makes it",
+                args.arena, args.channel
+            )),
             Err(Error::Mismatch { .. }) => match arena.get(&args.channel) {
                 Ok(object) if object.kind() != Kind::Channel => {
                     return Err(channels::other_kind(arena, &args.channel, object.kind()));
@@ -113,10 +118,7 @@ fn join(arena: &Arena, args: &Recv) -> Result<Receiver> {
             Err(error) => return Err(error.into()),
         }
         signal::check()?;
-        note_once(format_args!(
-            "waiting: arena `{0}` has no channel `{1}` yet; `faretra send {0} {1} FILE` makes it",
-            args.arena, args.channel
-        ));
+        found = arena.receiver_wait(&args.channel);
     }
 }
 
@@ -131,7 +133,7 @@ struct Kept {
 struct From<'a> {
     args: &'a Recv,
     arena: &'a Arena,
-    receiver: &'a Receiver,
+    receiver: Receiver,
     named: Named,
     to_stdout: bool,
     /// Since when nothing comes because a sender waits for memory, and what was sent until then.
@@ -150,9 +152,9 @@ impl From<'_> {
                 Err(RecvError::Closed { clean: true }) => return Ok(None),
                 Err(RecvError::Closed { .. }) => {
                     self.tell_deserted();
-                    signal::sleep(Duration::from_millis(50));
+                    self.receiver.set_when_deserted(WhenDeserted::Block);
                 }
-                Err(RecvError::TimedOut | RecvError::Empty) => {}
+                Err(RecvError::TimedOut | RecvError::Empty | RecvError::Interrupted) => {}
                 Err(RecvError::Failed(error)) => return Err(error.into()),
                 Err(error) => return Err(Failure::new(error)),
             }
@@ -225,7 +227,7 @@ impl From<'_> {
 
     /// The schema, if the channel ended without a batch.
     fn schema(&self) -> Option<SchemaRef> {
-        self.receiver.schema(Some(Duration::ZERO)).ok()
+        self.receiver.try_schema().ok()
     }
 }
 

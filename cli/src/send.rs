@@ -3,11 +3,11 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arrow_array::{Array, RecordBatch, RecordBatchIterator, RecordBatchOptions};
 use arrow_schema::{ArrowError, Field, Schema, SchemaRef};
-use faretra::channel::Contents;
+use faretra::channel::{Contents, WhenDeserted};
 use faretra::{Arena, Error, Kind, SendError, Sender, Value, Writer};
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde_json::json;
@@ -71,7 +71,7 @@ pub fn send(cli: &Cli, args: &Send) -> Result<()> {
         args,
         arena: &arena,
         named: Named::new(&arena, &args.channel, Kind::Channel)?,
-        sender: &sender,
+        sender: sender.clone(),
         told_deserted: false,
         told_memory: false,
         skip: args.skip,
@@ -287,7 +287,7 @@ struct Sending<'a> {
     args: &'a Send,
     arena: &'a Arena,
     named: Named,
-    sender: &'a Sender,
+    sender: Sender,
     /// Whether it was said that there are no receivers.
     told_deserted: bool,
     /// Whether it was said that memory is waited for.
@@ -387,10 +387,10 @@ impl Sending<'_> {
                         );
                         bar.suspend(|| note(text));
                     }
-                    signal::sleep(Duration::from_millis(50));
+                    self.sender.set_when_deserted(WhenDeserted::Block);
                     value
                 }
-                Err(SendError::TimedOut(value) | SendError::Full(value)) => value,
+                Err(SendError::TimedOut(value) | SendError::Full(value) | SendError::Interrupted(value)) => value,
                 Err(SendError::NoSpace { value, error }) => {
                     if matches!(*error, Error::NoSpace { asked, .. } if asked > self.arena.limit()) {
                         return Err((*error).into());

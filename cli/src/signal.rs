@@ -1,13 +1,14 @@
 //! SIGINT and SIGTERM: the first asks the verb to stop, and ends the process within 100 ms in any
 //! case; the second ends it at once.
 //!
-//! Loops ask [`check`], and a verb that hears of the signal in time ends in its own words. What
+//! The library's waits end when a signal came, loops ask [`check`], and a verb that hears of the signal in time ends in its own words. What
 //! cannot ask (a decoder at work, a full pipe, a slow disk) is ended by a thread that waits for the
 //! signal, gives the verb [`GRACE`], and then lets the signal take its default action: a process
 //! may die at any instruction without harm to an arena. What a verb wants to have said also then,
 //! it leaves ahead with [`last_words`]; a file that must not stay, with [`leftover`].
 
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +23,7 @@ use signal_hook::iterator::Signals;
 
 use crate::failure::{Failure, one_line};
 
-/// How long a verb waits for something before it asks [`check`] again.
+/// How long a verb waits for something before it looks at other things.
 pub const SLICE: Duration = Duration::from_millis(25);
 
 /// How long a verb has to end by itself.
@@ -50,8 +51,12 @@ static LEFTOVERS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 /// Whether a signal came, for those who sleep.
 static CAME: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
 
-/// From now on signals are noted, and the process has a moment before it ends.
+/// From now on signals are noted and end the library's waits, and the process has a moment before it ends.
 pub fn install() -> io::Result<()> {
+    faretra::set_interrupt_hook(Some(Box::new(|| match received() {
+        Some(_) => ControlFlow::Break(()),
+        None => ControlFlow::Continue(()),
+    })));
     let flags = FLAGS.get_or_init(|| Flags {
         interrupt: Arc::new(AtomicBool::new(false)),
         terminate: Arc::new(AtomicBool::new(false)),

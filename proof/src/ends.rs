@@ -24,11 +24,12 @@ pub struct End {
 }
 
 /// All of them.
-pub const ENDS: [End; 4] = [
+pub const ENDS: [End; 5] = [
     End { name: "open, leave", run: open_and_leave },
     End { name: "open or create, leave", run: open_or_create },
     End { name: "remove", run: remove },
     End { name: "open, and stay", run: open_and_stay },
+    End { name: "join by the file, leave", run: rejoin_and_leave },
 ];
 
 /// Opens the arena. `None`: it has ended.
@@ -57,6 +58,15 @@ fn open_and_stay(sim: &Sim) {
     if open(sim).is_some() {
         has_its_name(sim);
     }
+}
+
+/// A4: joins by another handle's file, whatever the name is.
+fn rejoin_and_leave(sim: &Sim) {
+    let tables = Tables { env: sim.clone(), geo: tiny() };
+    let seats = tables.geo.params.seats;
+    let actor = ok(Core::rejoin(tables, seats, Process::default(), "sim"));
+    ok(actor.recover());
+    actor.depart();
 }
 
 /// Makes a new arena of that name where this one is over.
@@ -140,12 +150,25 @@ fn check_end(mut image: Image, begin: &Beginning) {
     check(image, &begin.stage.expect);
 }
 
+/// What is asked first, where somebody is in the arena all the time and nobody removes it: the next who comes joins it.
+fn check_use(image: &Image, begin: &Beginning) {
+    if !begin.lives || image.removed {
+        return;
+    }
+    let sim = Sim::of(image.clone());
+    sim.state().room = ROOM;
+    let joined = open(&sim.process(OPENER, sim.hook())).is_some();
+    assert_eq!((joined, sim.state().name), (true, Name::Ours), "A2: an arena in use is over");
+}
+
 /// Kills a process before each of its steps. Returns how many there were.
 pub fn kill_sweep(begin: &Beginning, end: &End) -> u64 {
     let images = deaths_of_a_process(&enter(&begin.stage), VICTIM, end.run);
     let points = images.len() as u64;
     for (step, image) in images.into_iter().enumerate() {
-        at(|| format!("{}: `{}` killed before step {step}", begin.name, end.name), || check_end(image, begin));
+        let place = || format!("{}: `{}` killed before step {step}", begin.name, end.name);
+        at(place, || check_use(&image, begin));
+        at(place, || check_end(image, begin));
     }
     points
 }
@@ -161,6 +184,7 @@ pub fn second_order_sweep(begin: &Beginning, end: &End, every: usize) -> u64 {
                 pairs += 1;
                 let place =
                     || format!("{}: `{}` killed before step {step}, the next before {second}", begin.name, end.name);
+                at(place, || check_use(&image, begin));
                 at(place, || check_end(image, begin));
             }
         }

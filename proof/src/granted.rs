@@ -1,16 +1,16 @@
 //! Locks, semaphores, events, values and mutable arrays: what participants do with them.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use faretra::proof::{Form, Id, Kind, Lease, Leases, Load, Mem, PARTITION, Slots, lock};
+use faretra::Error;
+use faretra::proof::{Form, Id, Kind, Lease, Leases, Load, Mem, PARTITION, Slots, Until, lock};
 
 use crate::locks::{ALL, ARRAY, EVENT, MUTEX, SEMAPHORE, VALUE, value};
 use crate::sim::{in_time, ok};
 use crate::stage::{Act, May, Script};
 use crate::world::{Actor, ROOM, quiet, read};
 
-const NOW: Option<Duration> = Some(Duration::ZERO);
+const NOW: Until = Until::Now;
 
 /// Publishes one of each: mutex `m`, values `u` and `v`, semaphore `s`, event `e`, array `g`.
 pub fn publish_all(a: &Actor) {
@@ -78,7 +78,7 @@ pub fn lock_and_add(a: &Actor) -> Option<u64> {
 pub fn update(a: &Actor) -> u64 {
     let done = with(a, "v", |id, _| {
         let mut words = [0; 2];
-        ok(a.update_slots(slots(a, id, &VALUE), &mut words, |w| {
+        ok(a.update_slots(slots(a, id, &VALUE), &mut words, Until::Forever, |w| {
             assert_eq!(w[0], w[1], "K3: torn");
             w.fill(w[0] + 1);
             true
@@ -91,7 +91,7 @@ pub fn update(a: &Actor) -> u64 {
 
 /// Stores in `u`.
 pub fn store(a: &Actor, to: u64) {
-    with(a, "u", |id, _| ok(a.store_slots(slots(a, id, &VALUE), &[to; 2])));
+    with(a, "u", |id, _| ok(a.store_slots(slots(a, id, &VALUE), &[to; 2], Until::Forever)));
 }
 
 /// Loads a value.
@@ -258,6 +258,67 @@ fn die_with_all(a: &Actor) {
     a.env.state().kill(50);
 }
 
+/// B4: the hook ends each wait after its first sleep, and nothing is taken, lost or shown by that.
+fn interrupted_waits(a: &Actor) {
+    let number = a.env.number();
+    a.env.state().interrupted.insert(number);
+    let shown = || a.waits_of(a.me().seat.into());
+    with(a, "m", |_, leases| {
+        // Yielded by the first try, by the second one, which comes before a sleep; and by none.
+        for (at, gets) in [(1, true), (2, true), (3, false)] {
+            let mut tries = 0;
+            let got = a.wait(
+                leases.bell,
+                Until::Forever,
+                || {},
+                || {
+                    tries += 1;
+                    if tries == at { a.try_lease(leases) } else { Ok(None) }
+                },
+            );
+            match got {
+                Ok(lease) => {
+                    assert!(gets, "B4: it went on although it was told to end");
+                    a.give_back(lease);
+                }
+                Err(Error::Interrupted) => assert!(!gets && tries == 2, "B4: try {at} was lost, of {tries}"),
+                Err(e) => panic!("{e}"),
+            }
+            assert!(shown().is_empty(), "a wait that ended is shown");
+            let free = ok(a.try_lease(leases)).expect("B4: the lease was lost");
+            let wakes = a.env.state().wakes;
+            a.give_back(free);
+            let woken = a.env.state().wakes - wakes;
+            assert!(woken <= 1, "B4");
+            let free = ok(a.try_lease(leases)).expect("free");
+            a.give_back(free);
+            assert_eq!(a.env.state().wakes - wakes, woken, "B4: who rings next pays, and nobody after that");
+        }
+    });
+    with(a, "g", |_, leases| {
+        let partition = partition(leases, 0);
+        let reader = ok(a.read_partition(partition, NOW));
+        let waited = a.write_partition(partition, Until::Forever);
+        assert!(matches!(waited, Err(Error::Interrupted)), "{waited:?}");
+        a.give_back(reader);
+        let writer = ok(a.write_partition(partition, NOW));
+        assert!(!writer.recovered);
+        a.give_back(writer);
+    });
+    with(a, "v", |id, leases| {
+        let all: Vec<Lease> = (0..leases.count).map(|s| ok(a.try_lease(leases.part(s, 1))).expect("free")).collect();
+        let mut words = [0; 2];
+        let waited = a.update_slots(slots(a, id, &VALUE), &mut words, Until::Forever, |_| panic!("it has no slot"));
+        assert!(matches!(waited, Err(Error::Interrupted)), "{waited:?}");
+        let waited = a.store_slots(slots(a, id, &VALUE), &[9; 2], Until::Forever);
+        assert!(matches!(waited, Err(Error::Interrupted)), "{waited:?}");
+        for lease in all {
+            a.give_back(lease);
+        }
+    });
+    a.env.state().interrupted.remove(&number);
+}
+
 /// The operations that the sweeps go through, each with its own stage.
 pub fn scripts() -> Vec<Script> {
     fn plain(name: &'static str, before: fn(&Actor), victim: fn(&Actor), may: May) -> Script {
@@ -360,6 +421,7 @@ pub fn scripts() -> Vec<Script> {
             },
             &[("s", Some(2)), ("s", Some(3)), ("e", Some(0)), ("e", Some(1))],
         ),
+        plain("waits that are interrupted", publish_all, interrupted_waits, &[]),
         plain("an event", |a| one(a, "e", EVENT), signal, &[("e", Some(0)), ("e", Some(1))]),
         plain(
             "write, read and freeze",

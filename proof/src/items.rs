@@ -1,10 +1,11 @@
 //! Items of channels and of a feed: sent, taken, said of, and checked in the end.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
-use faretra::proof::{Draft, Found, Outcome, Ring, RingForm, Taken, meta};
+use faretra::proof::{Awaited, Draft, End, Found, Outcome, Ring, RingForm, Taken, header, meta, wait_for_any};
 
-use crate::sim::{Image, Said, ok};
+use crate::sim::{Image, Said, Sim, ok};
 use crate::world::{Actor, draft, tag, value};
 
 /// Which channel was drained.
@@ -168,4 +169,33 @@ pub fn check_items(r: &Actor, image: &Image) {
         let lost: Vec<_> = of(Said::Sent).into_iter().filter(|n| !there.contains(n) && !acking.contains(n)).collect();
         assert!(lost.is_empty(), "Q1: lost: {lost:?}");
     }
+}
+
+/// Something that is waited for, beside others.
+struct Thing<'a> {
+    actor: &'a Actor,
+    bell: u64,
+    is_ready: &'a dyn Fn() -> bool,
+}
+
+impl Awaited<Sim> for Thing<'_> {
+    fn bell(&self) -> Option<(&Actor, u64)> {
+        Some((self.actor, self.bell))
+    }
+
+    fn is_ready(&self) -> bool {
+        (self.is_ready)()
+    }
+}
+
+/// Waits for two things at once: for an item of a channel, and for what nobody brings about. Gives up after a sleep that no
+/// bell ended, and says whether there was an item.
+pub fn select_item(a: &Actor, ring: Ring) -> bool {
+    let slept = Cell::new(false);
+    let (item, over) = (|| a.has_item(ring), || slept.get());
+    let things = [
+        Thing { actor: a, bell: header::PERMIT_BELL, is_ready: &over },
+        Thing { actor: a, bell: ring.bell(End::Receive), is_ready: &item },
+    ];
+    wait_for_any(&things, 1, None, || slept.set(true)) == Some(1)
 }

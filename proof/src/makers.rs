@@ -3,17 +3,15 @@
 use std::time::Duration;
 
 use faretra::Error;
-use faretra::proof::{Loaded, Making, meta};
+use faretra::proof::{Loaded, Making, Until, meta};
 
 use crate::sim::{in_time, ok};
 use crate::stage::{Act, May, Script};
 use crate::world::{Actor, ROOM, draft, publish, quiet, read, tag, value};
 
-const NOW: Option<Duration> = Some(Duration::ZERO);
-
 /// What `name` stands for, or the right to make it. `None`: somebody else is making it.
 fn load(a: &Actor, name: &'static str) -> Option<Result<u64, Making>> {
-    match in_time(a.load_once(name, NOW))? {
+    match in_time(a.load_once(name, Until::Now))? {
         Loaded::There(id) => {
             let found = value(a, id);
             a.unpin(id);
@@ -172,7 +170,7 @@ pub fn scripts() -> Vec<Script> {
             },
             |a| {
                 // Who polls looks for the dead now and then; who waits, in each slice.
-                let loaded = ok(a.load_once("x", Some(Duration::from_secs(60))));
+                let loaded = ok(a.load_once("x", Until::Within(Duration::from_secs(60))));
                 let Loaded::Make(making) = loaded else { panic!("nobody made it: {loaded:?}") };
                 make(a, "x", 1, Others::Makers);
                 a.end_making(making);

@@ -9,7 +9,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use faretra::proof::{Id, Lease, Life, Load, Making, State, lock, meta};
+use faretra::proof::{Id, Lease, Life, Load, Making, State, Until, lock, meta};
 use loom::thread;
 
 use crate::granted;
@@ -472,7 +472,8 @@ pub fn granted_pairs() -> Vec<Pair> {
     let wait: Part = |a, _, reached| {
         granted::with(a, "m", |_, leases| {
             // So short that it ends where it would sleep.
-            let got = in_time(a.wait(leases.bell, Some(Duration::from_nanos(1)), || {}, || a.try_lease(leases)));
+            let got =
+                in_time(a.wait(leases.bell, Until::Within(Duration::from_nanos(1)), || {}, || a.try_lease(leases)));
             reached.note(if got.is_some() { "got the lease" } else { "would sleep" });
             if got.is_none() {
                 a.env.state().slept = Some(0);

@@ -7,6 +7,7 @@ mod bug;
 mod makers;
 mod rings;
 mod values;
+mod waits;
 
 pub use bug::Bug;
 use bug::{CORE, ENDS, KILL, RACE, SHARES, WEAK, WEAK_GRANTED, WEAK_HOLDS};
@@ -16,7 +17,7 @@ use bug::{CORE, ENDS, KILL, RACE, SHARES, WEAK, WEAK_GRANTED, WEAK_HOLDS};
 /// line of defence, shown by the walks in `core/word.rs`. And a hole: a reclaim that looks for pins before DYING instead of
 /// after it passes, because it goes wrong only when the same id lives a second life between the look and the swap.
 pub fn bugs() -> impl Iterator<Item = &'static Bug> {
-    BUGS.iter().chain(rings::BUGS).chain(makers::BUGS).chain(values::BUGS)
+    BUGS.iter().chain(rings::BUGS).chain(makers::BUGS).chain(values::BUGS).chain(waits::BUGS)
 }
 
 const BUGS: &[Bug] = &[
@@ -583,7 +584,7 @@ const BUGS: &[Bug] = &[
             "if self.env.has_name() { ArenaLife::OPEN } else { ArenaLife::GONE }",
             "{ let _ = self.env.unlink(); ArenaLife::GONE }",
         )],
-        test: ENDS,
+        test: ("ends", "kill_at_every_step"),
     },
     Bug {
         what: "an arena without its name is open again when its closer died",

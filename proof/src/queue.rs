@@ -1,9 +1,10 @@
 //! Channels and feeds: what participants do with them.
 
-use faretra::proof::{End, Id, Kind, Oldest, Outcome};
+use faretra::Error;
+use faretra::proof::{End, Id, Kind, Oldest, Outcome, Until};
 
 use crate::check::Expect;
-use crate::items::{C, acknowledge, make, make_feed, number, read_feed, say, take, try_send, with};
+use crate::items::{C, acknowledge, make, make_feed, number, read_feed, say, select_item, take, try_send, with};
 use crate::sim::{Said, ok};
 use crate::stage::{Act, May, Script, Stage, enter};
 use crate::world::{Actor, PARENT, ROOM, draft, quiet, value, world};
@@ -150,6 +151,11 @@ pub fn acts() -> Vec<Act> {
             (0..2).for_each(|_| receive(a, "C"));
             (0..2).for_each(|_| send(a, "C"));
         }),
+        act("wait for an item of C and something else, and take it", |a| {
+            if with(a, "C", |ring| select_item(a, ring)) == Some(true) {
+                receive(a, "C");
+            }
+        }),
         act("close C and drain it", |a| {
             if close_and_drain(a, "C") {
                 say(a, Said::Drained, C);
@@ -228,6 +234,49 @@ fn id_of(a: &Actor, name: &str) -> Id {
     with(a, name, |ring| ring.id).expect("made")
 }
 
+/// B4: the hook ends waits for room and for items: what was to be sent is a draft still, what was to be sent on is leased.
+fn interrupted_waits(a: &Actor) {
+    let me = a.env.number();
+    a.env.state().interrupted.insert(me);
+    let is_interrupted = |bell, attempt: &mut dyn FnMut() -> bool| {
+        let waited = a.wait(bell, Until::Forever, || {}, || Ok(attempt().then_some(())));
+        matches!(waited, Err(Error::Interrupted))
+    };
+    send(a, "C");
+    send(a, "D");
+    with(a, "D", |to| {
+        let own = number(a);
+        let item = ok(draft(a, own, 1));
+        assert!(is_interrupted(to.bell(End::Send), &mut || try_send(a, to, item, own)));
+        a.drop_draft(item);
+        with(a, "C", |from| {
+            let taken = take(a, from).expect("sent");
+            let number = value(a, taken.id);
+            let draft = a.lease_to_draft(from, taken).expect("it is ours");
+            assert!(is_interrupted(to.bell(End::Send), &mut || try_send(a, to, draft, number)));
+            let lease = a.draft_to_lease(draft, taken.attempts).expect("Q1: it is ours still");
+            a.refuse(from, lease);
+        });
+    });
+    receive(a, "D");
+    forward(a, "C", "D");
+    receive(a, "D");
+    with(a, "D", |ring| assert!(is_interrupted(ring.bell(End::Receive), &mut || take(a, ring).is_some())));
+    send(a, "D");
+    with(a, "D", |ring| {
+        // There is one: the hook is not asked.
+        let mut taken = None;
+        let come = || {
+            taken = take(a, ring);
+            taken.is_some()
+        };
+        let mut come = come;
+        assert!(!is_interrupted(ring.bell(End::Receive), &mut come));
+        acknowledge(a, ring, taken.expect("sent"));
+    });
+    a.env.state().interrupted.remove(&me);
+}
+
 /// The operations that the sweeps go through, each with its own stage.
 pub fn scripts() -> Vec<Script> {
     fn plain(name: &'static str, before: fn(&Actor), victim: fn(&Actor)) -> Script {
@@ -240,6 +289,20 @@ pub fn scripts() -> Vec<Script> {
                 (0..3).for_each(|_| send(a, "C"));
                 (0..3).for_each(|_| receive(a, "C"));
             }
+        }),
+        plain("wait for one of two things", empty_channels, |a| {
+            let select = || with(a, "C", |ring| select_item(a, ring)) == Some(true);
+            assert!(!select(), "there is no item");
+            let wakes = a.env.state().wakes;
+            send(a, "C");
+            assert_eq!(a.env.state().wakes, wakes + 1, "B4: the second bell was not armed");
+            assert!(select());
+            receive(a, "C");
+            // B5: what was armed is no matter to those who ring, and to those who sleep.
+            assert!(!select());
+            send(a, "C");
+            receive(a, "C");
+            assert!(!select());
         }),
         plain("refuse, and take again", empty_channels, |a| {
             send(a, "C");
@@ -262,6 +325,7 @@ pub fn scripts() -> Vec<Script> {
             forward(a, "C", "D");
             receive(a, "D");
         }),
+        plain("send, forward and receive, interrupted", empty_channels, interrupted_waits),
         plain("close, drain", empty_channels, |a| {
             send(a, "C");
             close(a, "C");

@@ -9,13 +9,15 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use faretra::proof::{End, Found, Id, Kind, Life, Mem, Oldest, Outcome, Ring, RingForm, State, Taken, meta, ring};
+use faretra::proof::{
+    End, Found, Id, Kind, Life, Mem, Oldest, Outcome, Ring, RingForm, State, Taken, Until, meta, ring,
+};
 
 use crate::weak::Access::{Loads, Updates};
 use crate::weak::Weak::{Relaxed, Unfenced};
 
 use crate::check::Expect;
-use crate::items::{acknowledge, make, number, say, take, try_send, with};
+use crate::items::{acknowledge, make, number, say, select_item, take, try_send, with};
 use crate::sim::{Image, Said, Sim, in_time, ok, tiny};
 use crate::stage::{Stage, enter};
 use crate::weak::{Class, FIRST_SEAT, Fences, Pair, Part, Reached, Word};
@@ -59,6 +61,10 @@ fn lay(name: &str, items: u64) -> Laid {
         }
     }
     let ids = made.iter().map(|item| item.id).collect();
+    // What a segment's memory had before looks like no cell of it.
+    for segment in &segments {
+        parent.env.store(parent.payload(segment.id), 9, Ordering::Relaxed);
+    }
     let segment_ids = segments.iter().map(|segment| segment.id).collect();
     made.into_iter().chain(segments).for_each(|item| parent.drop_draft(item));
     racers.into_iter().for_each(|racer| racer.detach());
@@ -187,7 +193,7 @@ fn slept_no_longer(image: &Image) {
 fn wait_at(a: &Actor, name: &str, end: End, reached: &Reached, mut done: impl FnMut(Ring) -> bool) {
     with(a, name, |ring| {
         let attempt = || Ok(done(ring).then_some(()));
-        let got = in_time(a.wait(ring.bell(end), Some(Duration::from_nanos(1)), || {}, attempt));
+        let got = in_time(a.wait(ring.bell(end), Until::Within(Duration::from_nanos(1)), || {}, attempt));
         reached.note(if got.is_some() { "need not sleep" } else { "would sleep" });
         if got.is_none() {
             a.env.state().slept = Some(0);
@@ -261,6 +267,12 @@ pub fn rings() -> Vec<Pair> {
             })
         })
     };
+    let wait_for_one_of_two: Part = |a, _, reached| {
+        with(a, "C", |ring| {
+            let found = select_item(a, ring);
+            reached.note(if found { "need not sleep" } else { "would sleep" });
+        });
+    };
     let wait_for_room: Part = |a, _, reached| wait_at(a, "C", End::Send, reached, |ring| !a.is_full(ring));
     let wait_for_the_last: Part =
         |a, _, reached| wait_at(a, "C", End::Receive, reached, |ring| a.is_deserted(ring, End::Send));
@@ -295,7 +307,13 @@ pub fn rings() -> Vec<Pair> {
         &[chain.segment(), chain.positions()],
         [send_in_chain, use_up],
         &["sent", "freed", "kept for the sender"],
-        &[],
+        &[
+            (Fences::Before, Word::Pin, Loads, Unfenced),
+            (Fences::After, Word::Pin, Updates, Unfenced),
+            (Fences::Before, Word::Place, Loads, Unfenced),
+            (Fences::Before, Word::Hold, Loads, Unfenced),
+            (Fences::After, Word::Hold, Updates, Unfenced),
+        ],
         false,
     );
     late.object = chain.segments[0];
@@ -319,6 +337,20 @@ pub fn rings() -> Vec<Pair> {
         false,
     );
     waits_for_an_item.at_end = slept_no_longer;
+    let mut waits_for_one_of_two = empty.pair(
+        "bells/cell: sleep at a channel and something else against send",
+        &[empty.bell(End::Receive), empty.cells()],
+        [wait_for_one_of_two, send],
+        &["need not sleep", "would sleep", "sent"],
+        &[
+            (Fences::Before, Word::Bell, Loads, Unfenced),
+            (Fences::After, Word::Bell, Updates, Unfenced),
+            (Fences::Before, Word::Cell, Loads, Unfenced),
+            (Fences::After, Word::Cell, Updates, Unfenced),
+        ],
+        false,
+    );
+    waits_for_one_of_two.at_end = slept_no_longer;
     let mut refused = full.pair(
         "word/returned: refuse against receive",
         &[full.told(&[ring::RETURNED, ring::LOOKED]), full.lives(0..1)],
@@ -444,11 +476,17 @@ pub fn rings() -> Vec<Pair> {
             &[chain.segment()[..3].to_vec(), chain.lives(0..1), chain.data(0..1)],
             [send_in_chain, take_from_chain],
             &["sent", "received", "found nothing"],
-            &[],
-            true,
+            &[
+                (Fences::After, Word::Place, Loads, Relaxed),
+                (Fences::After, Word::Place, Updates, Relaxed),
+                (Fences::After, Word::Hold, Updates, Unfenced),
+                (Fences::Before, Word::Hold, Loads, Unfenced),
+            ],
+            false,
         ),
         late,
         waits_for_an_item,
+        waits_for_one_of_two,
         waits_for_room,
         waits_for_the_last,
     ]

@@ -1,10 +1,8 @@
 //! What participants do: scripts with a stage of their own, and acts that go with each other.
 
-use std::time::Duration;
-
 use faretra::Error;
 use faretra::proof::Kind;
-use faretra::proof::{Id, Load, Mem, Set, Sys, header, info};
+use faretra::proof::{Id, Load, Mem, Set, Sys, Until, header, info};
 use std::sync::atomic::Ordering;
 
 use crate::check::Expect;
@@ -222,7 +220,7 @@ pub fn object_acts() -> Vec<Act> {
                 tries += 1;
                 Ok((tries == 3).then_some(()))
             };
-            ok(a.wait(header::NAME_BELL, None, || {}, &mut third));
+            ok(a.wait(header::NAME_BELL, Until::Forever, || {}, &mut third));
         }),
     ]
 }
@@ -561,7 +559,7 @@ fn object_scripts() -> Vec<Script> {
                 ok(publish(a, "y", 2, 0));
                 a.give_back(ok(a.try_lease(a.permits())).expect("free"));
                 assert_eq!(a.env.state().wakes, wakes + 3, "B2: somebody was not woken");
-                let found = in_time(a.wait(header::NAME_BELL, Some(Duration::ZERO), || {}, || read(a, "z")));
+                let found = in_time(a.wait(header::NAME_BELL, Until::Now, || {}, || read(a, "z")));
                 assert_eq!(found, None);
             },
             &[("x", Some(1)), ("x", Some(2)), ("y", None), ("y", Some(2))],

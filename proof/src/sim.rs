@@ -4,13 +4,13 @@
 //! copy (pages are shared until written), so a sweep keeps one for each step at which a process might
 //! have died, and goes on from any of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::Location;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use faretra::proof::{Doorbell, Full, Geometry, Load, Mem, Owner, PAGE, Params, Process, Sys};
+use faretra::proof::{Doorbell, Full, Geometry, Load, Mem, Owner, PAGE, Params, Process, Slept, Sys};
 
 /// Where in the crate an access is.
 pub type Site = &'static Location<'static>;
@@ -129,6 +129,8 @@ pub struct Image {
     pub lenient: bool,
     /// Whose the arena's name is.
     pub name: Name,
+    /// Processes in which a signal has come: their interrupt hook ends waits.
+    pub interrupted: BTreeSet<usize>,
     /// Somebody removes the arena, whoever takes part in it.
     pub removed: bool,
     clock: u64,
@@ -458,22 +460,31 @@ impl Sys for Sim {
     }
 
     #[track_caller]
-    fn sleep(&self, off: u64, expected: u32, _: Duration) {
+    fn sleep(&self, off: u64, expected: u32, _: Duration) -> Slept {
         self.hook.step(Op::Spin, 0, Location::caller());
         let mut image = self.state();
         if image.get(off) as u32 == expected {
             image.slept = Some(image.wakes);
         }
+        match image.interrupted.contains(&self.process) {
+            true => Slept::Interrupted,
+            false => Slept::Through,
+        }
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.state().interrupted.contains(&self.process)
     }
 
     #[track_caller]
-    fn sleep_any(words: &[(&Sim, u64, u32)], _: Option<(&Doorbell, u32)>, _: Duration) {
-        let Some((sim, ..)) = words.first() else { return };
+    fn sleep_any(words: &[(&Sim, u64, u32)], _: Option<(&Doorbell, u32)>, _: Duration) -> Slept {
+        let Some((sim, ..)) = words.first() else { return Slept::Through };
         sim.hook.step(Op::Spin, 0, Location::caller());
         let mut image = sim.state();
         if words.iter().all(|(_, off, expected)| image.get(*off) as u32 == *expected) {
             image.slept = Some(image.wakes);
         }
+        Slept::Through
     }
 
     #[track_caller]

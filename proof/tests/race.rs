@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use faretra::proof::{Life, Mem, State, header};
+use faretra::proof::{Life, Mem, State, Until, header};
 use proof::chains::{self, chain_stage, orphaned_chain};
 use proof::hb::Clocks;
 use proof::queue::{self, orphaned_stage, queue_stage};
@@ -200,7 +200,7 @@ fn no_wake_up_is_lost() {
                 }
                 Ok((tries == 3 || taken.is_some()).then_some(()))
             };
-            ok(a.wait(header::PERMIT_BELL, None, || {}, &mut take));
+            ok(a.wait(header::PERMIT_BELL, Until::Forever, || {}, &mut take));
         }),
         Racer::attached(|a| {
             if let Some(permit) = ok(a.try_lease(a.permits())) {

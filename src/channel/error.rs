@@ -9,6 +9,7 @@ const FULL: &str = "the channel is full";
 const STAYED_FULL: &str = "the channel stayed full";
 const CLOSED: &str = "the channel is closed";
 const NO_RECEIVER: &str = "the last receiver left or died";
+const INTERRUPTED: &str = "the wait was interrupted";
 
 /// Why a channel did not take a value.
 ///
@@ -48,6 +49,9 @@ pub enum SendError<'a> {
     /// The channel stayed full until the timeout.
     #[error("{STAYED_FULL}")]
     TimedOut(Value<'a>),
+    /// The interrupt hook ended the wait; see [`set_interrupt_hook`](crate::set_interrupt_hook).
+    #[error("{INTERRUPTED}")]
+    Interrupted(Value<'a>),
     /// The arena has no room for a copy of the value, or had none until the timeout.
     #[error("{error}")]
     NoSpace {
@@ -68,6 +72,7 @@ impl From<SendError<'_>> for Error {
         Error::NotSent(match e {
             SendError::Failed(e) => return e,
             SendError::NoSpace { error, .. } => return *error,
+            SendError::Interrupted(_) => return Error::Interrupted,
             SendError::Full(_) => FULL,
             SendError::TimedOut(_) => STAYED_FULL,
             SendError::Closed { clean: true, .. } => CLOSED,
@@ -81,6 +86,7 @@ impl<'a> From<NotBuilt<'a>> for SendError<'a> {
         match not_built {
             NotBuilt::NoSpace { value, error, ended: None } => SendError::NoSpace { value, error },
             NotBuilt::NoSpace { value, ended: Some(ended), .. } => SendError::closed(value, ended),
+            NotBuilt::Interrupted(value) => SendError::Interrupted(value),
             NotBuilt::Failed(error) => SendError::Failed(error),
         }
     }
@@ -94,7 +100,7 @@ impl<'a> SendError<'a> {
     /// Returns the value that was not sent, or `None` for [`SendError::Failed`], which dropped the value.
     pub fn into_value(self) -> Option<Value<'a>> {
         match self {
-            SendError::Full(value) | SendError::TimedOut(value) => Some(value),
+            SendError::Full(value) | SendError::TimedOut(value) | SendError::Interrupted(value) => Some(value),
             SendError::Closed { value, .. } | SendError::NoSpace { value, .. } => Some(value),
             SendError::Failed(_) => None,
         }
@@ -131,6 +137,9 @@ pub enum RecvError {
     /// No item came until the timeout.
     #[error("nothing came in time")]
     TimedOut,
+    /// The interrupt hook ended the wait; see [`set_interrupt_hook`](crate::set_interrupt_hook).
+    #[error("{INTERRUPTED}")]
+    Interrupted,
     /// Anything else that can go wrong.
     #[error(transparent)]
     Failed(#[from] Error),
@@ -171,9 +180,12 @@ pub enum ForwardError {
         /// `true`: somebody closed the other channel. `false`: its last receiver left or died.
         clean: bool,
     },
-    /// The other channel stayed full until the timeout.
+    /// The other channel stayed full until the timeout, or is full and the call does not wait.
     #[error("not sent on: {STAYED_FULL}")]
     TimedOut(Lease),
+    /// The interrupt hook ended the wait; see [`set_interrupt_hook`](crate::set_interrupt_hook).
+    #[error("not sent on: {INTERRUPTED}")]
+    Interrupted(Lease),
     /// Anything else that can go wrong, such as an [`Error::Mismatch`] for a batch of another schema.
     #[error("not sent on: {error}")]
     Failed {
@@ -188,7 +200,9 @@ impl ForwardError {
     /// Returns the lease of the item that was not forwarded, or `None` if this process did not have the item any more.
     pub fn into_lease(self) -> Option<Lease> {
         match self {
-            ForwardError::Closed { lease, .. } | ForwardError::TimedOut(lease) => Some(lease),
+            ForwardError::Closed { lease, .. } | ForwardError::TimedOut(lease) | ForwardError::Interrupted(lease) => {
+                Some(lease)
+            }
             ForwardError::Failed { lease, .. } => lease,
         }
     }
@@ -199,6 +213,7 @@ impl From<ForwardError> for Error {
     fn from(e: ForwardError) -> Error {
         Error::NotSent(match e {
             ForwardError::Failed { error, .. } => return *error,
+            ForwardError::Interrupted(_) => return Error::Interrupted,
             ForwardError::TimedOut(_) => STAYED_FULL,
             ForwardError::Closed { clean: true, .. } => CLOSED,
             ForwardError::Closed { clean: false, .. } => NO_RECEIVER,

@@ -11,8 +11,9 @@ use crate::core::ring::Taken;
 use crate::core::seat::Core;
 use crate::core::segment::Posix;
 use crate::core::sys::Sys;
+use crate::core::wait::Until;
 use crate::error::{Error, Result};
-use crate::port::{Ended, Port, Waited, time_left};
+use crate::port::{Ended, Port, Waited};
 use crate::reader::{Batch, Object};
 use crate::value::view::Pin;
 
@@ -120,20 +121,32 @@ impl Lease {
     ///
     /// A [`ForwardError`], which gives the lease back.
     pub fn send(self, to: &Sender) -> Result<(), ForwardError> {
-        self.send_by(to, None)
+        self.send_by(to, Until::Forever)
+    }
+
+    /// Sends the item on to another channel and acknowledges it in one step, as [`Lease::send`] does. Fails with
+    /// [`ForwardError::TimedOut`], which gives the lease back, if the other channel has no room now.
+    pub fn try_send(self, to: &Sender) -> Result<(), ForwardError> {
+        self.send_by(to, Until::Now)
     }
 
     /// Sends the item on to another channel and acknowledges it in one step, as [`Lease::send`] does. Fails with
     /// [`ForwardError::TimedOut`], which gives the lease back, if the other channel has no room after `timeout`.
     pub fn send_timeout(self, to: &Sender, timeout: Duration) -> Result<(), ForwardError> {
-        self.send_by(to, Some(timeout))
+        self.send_by(to, Until::Within(timeout))
     }
 
-    fn send_by(mut self, to: &Sender, timeout: Option<Duration>) -> Result<(), ForwardError> {
+    /// Sends the item on to another channel and acknowledges it in one step, as [`Lease::send`] does. Fails with
+    /// [`ForwardError::TimedOut`], which gives the lease back, if the other channel has no room at `deadline`.
+    pub fn send_deadline(self, to: &Sender, deadline: Instant) -> Result<(), ForwardError> {
+        self.send_by(to, Until::deadline(deadline))
+    }
+
+    fn send_by(mut self, to: &Sender, until: Until) -> Result<(), ForwardError> {
         let sent = if self.leased.port.at().is_same_arena(to.port.at()) {
-            self.hand_over(to, timeout.and_then(|t| Instant::now().checked_add(t)))
+            self.hand_over(to, until.started())
         } else {
-            self.copy_over(to, timeout)
+            self.copy_over(to, until)
         };
         let lease = Some(self).filter(|lease| !lease.leased.ended);
         Err(match (sent, lease) {
@@ -144,32 +157,34 @@ impl Lease {
             }
             (Ok(Waited::Ended(ended)), Some(lease)) => ForwardError::Closed { lease, clean: ended.is_clean() },
             (Ok(Waited::NotYet), Some(lease)) => ForwardError::TimedOut(lease),
+            (Ok(Waited::Interrupted) | Err(Error::Interrupted), Some(lease)) => ForwardError::Interrupted(lease),
             (Ok(_), None) => ForwardError::Failed { lease: None, error: taken_away().into() },
             (Err(error), lease) => ForwardError::Failed { lease, error: error.into() },
         })
     }
 
     /// Sends a copy to another arena; the lease is as it was.
-    fn copy_over(&self, to: &Sender, timeout: Option<Duration>) -> Result<Waited<()>> {
-        match to.send_by((&self.object).into(), timeout) {
+    fn copy_over(&self, to: &Sender, until: Until) -> Result<Waited<()>> {
+        match to.send_by((&self.object).into(), until) {
             Ok(()) => Ok(Waited::Came(())),
             Err(SendError::Closed { clean: true, .. }) => Ok(Waited::Ended(Ended::Closed)),
             Err(SendError::Closed { clean: false, .. }) => Ok(Waited::Ended(Ended::Deserted)),
             Err(SendError::TimedOut(_) | SendError::Full(_)) => Ok(Waited::NotYet),
+            Err(SendError::Interrupted(_)) => Ok(Waited::Interrupted),
             Err(e) => Err(e.into()),
         }
     }
 
     /// Makes a draft of the item, and sends that. Unless it is sent it is leased again, if it still is ours.
-    fn hand_over(&mut self, to: &Sender, until: Option<Instant>) -> Result<Waited<()>> {
+    fn hand_over(&mut self, to: &Sender, until: Until) -> Result<Waited<()>> {
         if let Some(schema) = self.object.value_schema()? {
-            to.port.check_schema(&to.writer, &schema, until)?;
+            to.port.check_schema(&to.writer, &schema, until, to.deserted)?;
         }
         let Leased { port, taken, ended } = &mut self.leased;
         let core = port.core()?;
         let draft = core.lease_to_draft(port.ring, *taken).ok_or_else(taken_away)?;
         core.set_meta(draft.id, meta::TIME, Sys::now(&core.env));
-        let sent = to.port.wait_to_put(time_left(until), || core.try_send(to.port.ring, draft));
+        let sent = to.port.wait_to_put(until, to.deserted, || core.try_send(to.port.ring, draft));
         if matches!(sent, Ok(Waited::Came(()))) {
             core.tell_of_end(port.ring);
             *ended = true;

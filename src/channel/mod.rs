@@ -45,7 +45,7 @@ pub(crate) use receiver::Looks;
 pub use receiver::{BatchReader, Iter, Receiver};
 pub use sender::Sender;
 
-pub use crate::port::Contents;
+pub use crate::port::{Contents, WhenDeserted};
 
 /// The most items that a channel can have room for.
 pub const MAX_CAPACITY: usize = crate::core::cell::MAX_CELLS as usize;

@@ -12,8 +12,9 @@ use crate::channel::lease::{Lease, Leased};
 use crate::core::cell::End;
 use crate::core::ring::Outcome;
 use crate::core::tables::Kind;
+use crate::core::wait::Until;
 use crate::error::Result;
-use crate::port::{Ended, Port, Waited};
+use crate::port::{Ended, Port, Waited, WhenDeserted};
 use crate::reader::{Object, Table};
 
 impl Arena {
@@ -24,13 +25,30 @@ impl Arena {
     /// [`Error::NotFound`](crate::Error::NotFound) if there is no object of that name;
     /// [`Error::Mismatch`](crate::Error::Mismatch) if the object is no channel.
     pub fn receiver(&self, name: &str) -> Result<Receiver> {
-        Ok(Receiver { port: Arc::new(Port::named(self, name, Kind::Channel, End::Receive)?) })
+        let port = Arc::new(Port::named(self, name, Kind::Channel, End::Receive)?);
+        Ok(Receiver { port, deserted: WhenDeserted::Fail })
+    }
+
+    /// Waits until the channel `name` exists, for ever if need be, and returns a receiving end of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Mismatch`](crate::Error::Mismatch) if an object of that name is no channel;
+    /// [`Error::Interrupted`](crate::Error::Interrupted).
+    pub fn receiver_wait(&self, name: &str) -> Result<Receiver> {
+        self.when_named(name, Until::Forever, || self.receiver(name))
     }
 
     /// Waits until the channel `name` exists, and returns a receiving end of it. Fails with
     /// [`Error::TimedOut`](crate::Error::TimedOut) if no such channel exists after `timeout`.
     pub fn receiver_timeout(&self, name: &str, timeout: Duration) -> Result<Receiver> {
-        self.when_named(name, timeout, || self.receiver(name))
+        self.when_named(name, Until::Within(timeout), || self.receiver(name))
+    }
+
+    /// Waits until the channel `name` exists, and returns a receiving end of it. Fails with
+    /// [`Error::TimedOut`](crate::Error::TimedOut) if no such channel exists at `deadline`.
+    pub fn receiver_deadline(&self, name: &str, deadline: Instant) -> Result<Receiver> {
+        self.when_named(name, Until::deadline(deadline), || self.receiver(name))
     }
 }
 
@@ -53,42 +71,57 @@ impl Arena {
 #[derive(Clone, Debug)]
 pub struct Receiver {
     pub(crate) port: Arc<Port>,
+    deserted: WhenDeserted,
 }
 
 impl Receiver {
+    /// Sets what this handle does when the channel is empty and its last sender left or died without closing it: fail with
+    /// [`RecvError::Closed`], as it does unless something else is set, or wait until another sender comes. Other handles to
+    /// the same end do as before.
+    pub fn set_when_deserted(&mut self, deserted: WhenDeserted) {
+        self.deserted = deserted;
+    }
+
     /// Receives the next item. Waits until there is one.
     ///
     /// # Errors
     ///
     /// [`RecvError::Closed`] if the channel is closed and every item was acknowledged, or if it is empty and its last sender
-    /// left or died.
+    /// left or died ([`Receiver::set_when_deserted`] can change that); [`RecvError::Interrupted`].
     pub fn recv(&self) -> Result<Lease, RecvError> {
-        self.recv_by(None)
+        self.recv_by(Until::Forever)
     }
 
     /// Receives the next item if there is one now, and fails with [`RecvError::Empty`] if not. The other errors are those
     /// of [`Receiver::recv`].
     pub fn try_recv(&self) -> Result<Lease, RecvError> {
-        match self.recv_by(Some(Duration::ZERO)) {
-            Err(RecvError::TimedOut) => Err(RecvError::Empty),
-            other => other,
-        }
+        empty(self.recv_by(Until::Now))
     }
 
     /// Receives the next item. Waits for one, and fails with [`RecvError::TimedOut`] if none came after `timeout`. The
     /// other errors are those of [`Receiver::recv`].
     pub fn recv_timeout(&self, timeout: Duration) -> Result<Lease, RecvError> {
-        self.recv_by(Some(timeout))
+        self.recv_by(Until::Within(timeout))
     }
 
-    fn recv_by(&self, timeout: Option<Duration>) -> Result<Lease, RecvError> {
+    /// Receives the next item. Waits for one, and fails with [`RecvError::TimedOut`] if none came until `deadline`. The
+    /// other errors are those of [`Receiver::recv`].
+    pub fn recv_deadline(&self, deadline: Instant) -> Result<Lease, RecvError> {
+        self.recv_by(Until::deadline(deadline))
+    }
+
+    pub(crate) fn fails_when_deserted(&self) -> bool {
+        self.deserted == WhenDeserted::Fail
+    }
+
+    pub(crate) fn recv_by(&self, until: Until) -> Result<Lease, RecvError> {
         let (core, ring) = (self.port.core()?, self.port.ring);
         let mut looks = Looks::default();
         // In a chain a take may need memory for a pin of the cell's segment.
         let try_take = || if ring.is_chain() { core.with_room(|| core.try_take(ring)) } else { core.try_take(ring) };
-        let taken = self.port.wait(timeout, || {
+        let taken = self.port.wait(until, || {
             let mut none_out = || looks.look(|| core.outstanding(ring).is_empty());
-            let deserted = || core.is_deserted(ring, End::Send);
+            let deserted = || self.deserted == WhenDeserted::Fail && core.is_deserted(ring, End::Send);
             Ok(match try_take()? {
                 Outcome::Done(taken) => Waited::Came(taken),
                 // What others have leased may come back.
@@ -106,6 +139,7 @@ impl Receiver {
             Waited::Came(taken) => Ok(Lease::new(&self.port, taken)?),
             Waited::Ended(ended) => Err(ended.into()),
             Waited::NotYet => Err(RecvError::TimedOut),
+            Waited::Interrupted => Err(RecvError::Interrupted),
         }
     }
 
@@ -115,28 +149,74 @@ impl Receiver {
         Iter { receiver: self, before: None, ended: false }
     }
 
-    /// Returns the schema of the channel's batches. Waits until the schema is known: for ever if `timeout` is `None`.
+    /// Returns the schema of the channel's batches. Waits until the schema is known.
     ///
     /// # Errors
     ///
-    /// [`RecvError::Closed`] if the channel ended without a batch; [`RecvError::TimedOut`].
-    pub fn schema(&self, timeout: Option<Duration>) -> Result<SchemaRef, RecvError> {
-        match self.port.wait_for_schema(timeout)? {
+    /// [`RecvError::Closed`] if the channel ended without a batch; [`RecvError::Interrupted`].
+    pub fn schema(&self) -> Result<SchemaRef, RecvError> {
+        self.schema_by(Until::Forever)
+    }
+
+    /// Returns the schema of the channel's batches if it is known now, and fails with [`RecvError::Empty`] if not. The other
+    /// errors are those of [`Receiver::schema`].
+    pub fn try_schema(&self) -> Result<SchemaRef, RecvError> {
+        empty(self.schema_by(Until::Now))
+    }
+
+    /// Returns the schema of the channel's batches. Fails with [`RecvError::TimedOut`] if the schema is not known after
+    /// `timeout`. The other errors are those of [`Receiver::schema`].
+    pub fn schema_timeout(&self, timeout: Duration) -> Result<SchemaRef, RecvError> {
+        self.schema_by(Until::Within(timeout))
+    }
+
+    /// Returns the schema of the channel's batches. Fails with [`RecvError::TimedOut`] if the schema is not known at
+    /// `deadline`. The other errors are those of [`Receiver::schema`].
+    pub fn schema_deadline(&self, deadline: Instant) -> Result<SchemaRef, RecvError> {
+        self.schema_by(Until::deadline(deadline))
+    }
+
+    fn schema_by(&self, until: Until) -> Result<SchemaRef, RecvError> {
+        match self.port.wait_for_schema(until, self.deserted)? {
             Waited::Came(schema) => Ok(schema),
             Waited::Ended(ended) => Err(ended.into()),
             Waited::NotYet => Err(RecvError::TimedOut),
+            Waited::Interrupted => Err(RecvError::Interrupted),
         }
     }
 
-    /// Returns the channel's batches as one stream. Waits until their schema is known.
+    /// Returns the channel's batches as one stream. Waits until their schema is known. Each batch of the stream is waited
+    /// for as by [`Receiver::recv`].
     ///
     /// # Errors
     ///
-    /// [`RecvError::Closed`] if the channel ended without a batch; [`RecvError::Failed`] with
+    /// [`RecvError::Closed`] if the channel ended without a batch; [`RecvError::Interrupted`]; [`RecvError::Failed`] with
     /// [`Error::Mismatch`](crate::Error::Mismatch) for a channel of mixed contents, which has no schema.
     pub fn reader(&self) -> Result<BatchReader, RecvError> {
+        self.reader_by(Until::Forever)
+    }
+
+    /// Returns the channel's batches as one stream if their schema is known now, and fails with [`RecvError::Empty`] if not.
+    /// The other errors are those of [`Receiver::reader`].
+    pub fn try_reader(&self) -> Result<BatchReader, RecvError> {
+        empty(self.reader_by(Until::Now))
+    }
+
+    /// Returns the channel's batches as one stream. Fails with [`RecvError::TimedOut`] if their schema is not known after
+    /// `timeout`. The other errors are those of [`Receiver::reader`].
+    pub fn reader_timeout(&self, timeout: Duration) -> Result<BatchReader, RecvError> {
+        self.reader_by(Until::Within(timeout))
+    }
+
+    /// Returns the channel's batches as one stream. Fails with [`RecvError::TimedOut`] if their schema is not known at
+    /// `deadline`. The other errors are those of [`Receiver::reader`].
+    pub fn reader_deadline(&self, deadline: Instant) -> Result<BatchReader, RecvError> {
+        self.reader_by(Until::deadline(deadline))
+    }
+
+    fn reader_by(&self, until: Until) -> Result<BatchReader, RecvError> {
         self.port.expect_one_schema()?;
-        let schema = self.schema(None)?;
+        let schema = self.schema_by(until)?;
         Ok(BatchReader { receiver: self.clone(), schema, item: None, ended: false })
     }
 
@@ -154,6 +234,11 @@ impl Receiver {
     pub fn capacity(&self) -> Option<usize> {
         self.port.capacity().map(|items| items as usize)
     }
+}
+
+/// The error of what does not wait.
+fn empty<T>(polled: Result<T, RecvError>) -> Result<T, RecvError> {
+    polled.map_err(|e| if matches!(e, RecvError::TimedOut) { RecvError::Empty } else { e })
 }
 
 /// Keeps a waiter from looking at every object all the time.
@@ -181,7 +266,7 @@ impl Looks {
 ///
 /// Asking for the next item waits for it, and acknowledges the one before. The iterator ends when the channel is closed and
 /// drained. An error ends it too, after the error was yielded: [`RecvError::Closed`] with `clean: false`, for example, if
-/// the last sender left without closing the channel.
+/// the last sender left without closing the channel. After [`RecvError::Interrupted`] the iterator goes on.
 ///
 /// ```
 /// # use faretra::{Arena, MIB};
@@ -222,7 +307,7 @@ impl Iterator for Iter<'_> {
                 Some(Ok(object))
             }
             Err(e) => {
-                self.ended = true;
+                self.ended = !matches!(e, RecvError::Interrupted);
                 Some(Err(e)).filter(|e| !matches!(e, Err(RecvError::Closed { clean: true })))
             }
         }
@@ -233,7 +318,8 @@ impl Iterator for Iter<'_> {
 ///
 /// Asking for a batch waits for it. When the batches of the next item are asked for, the item before is acknowledged. The
 /// stream ends when the channel is closed and drained. An error ends it too: that the last sender left without closing the
-/// channel, or an item that is no batch or table, which stays in the channel.
+/// channel, or an item that is no batch or table, which stays in the channel. After an `ExternalError` that contains
+/// [`RecvError::Interrupted`] the stream goes on.
 ///
 /// ```
 /// # use faretra::{Arena, MIB};
@@ -299,7 +385,13 @@ impl Iterator for BatchReader {
             return None;
         }
         let step = self.step().transpose();
-        self.ended = !matches!(step, Some(Ok(_)));
+        self.ended = match &step {
+            Some(Ok(_)) => false,
+            Some(Err(ArrowError::ExternalError(e))) => {
+                !matches!(e.downcast_ref::<RecvError>(), Some(RecvError::Interrupted))
+            }
+            _ => true,
+        };
         step
     }
 }

@@ -5,15 +5,17 @@ use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatchReader;
 
+use crate::arena::Arena;
 use crate::channel::SendError;
-use crate::core::cell::{Ring, RingForm};
+use crate::core::cell::{End, Ring, RingForm};
 use crate::core::geometry::meta;
 use crate::core::ring::Outcome;
 use crate::core::sys::Sys;
 use crate::core::tables::Kind;
+use crate::core::wait::Until;
 use crate::error::{Error, Result};
 use crate::input::Value;
-use crate::port::{Contents, Port, PortForm, Waited, time_left};
+use crate::port::{Contents, Port, PortForm, Waited, WhenDeserted};
 use crate::value::view::Sheet;
 use crate::writer::Writer;
 
@@ -70,12 +72,22 @@ impl Writer {
     }
 
     fn open_or_make(&self, name: &str, capacity: Option<u64>, contents: Contents) -> Result<Sender> {
-        let form = PortForm { capacity, contents };
-        let ring = capacity.map_or_else(RingForm::unbounded, RingForm::channel);
+        self.make_channel(name, capacity.map_or_else(RingForm::unbounded, RingForm::channel), contents)
+    }
+
+    /// A channel of this form, or one that is there and has the same bound or none.
+    pub(crate) fn make_channel(&self, name: &str, ring: RingForm, contents: Contents) -> Result<Sender> {
+        let form = PortForm { capacity: (ring.segment == 0).then_some(ring.cells), contents };
         let port = Port::open_or_make(self.attachment(), name, Kind::Channel, form, |core| {
             core.draft_ring(ring.mixed(contents == Contents::Mixed))
         })?;
-        Ok(Sender { port: Arc::new(port), writer: self.clone() })
+        Ok(Sender { port: Arc::new(port), writer: self.clone(), deserted: WhenDeserted::Fail })
+    }
+
+    /// The sending end of a channel that is there.
+    pub(crate) fn existing_channel(&self, name: &str) -> Result<Sender> {
+        let port = Port::named(&Arena::of(self.attachment()), name, Kind::Channel, End::Send)?;
+        Ok(Sender { port: Arc::new(port), writer: self.clone(), deserted: WhenDeserted::Fail })
     }
 }
 
@@ -98,9 +110,17 @@ impl Writer {
 pub struct Sender {
     pub(crate) port: Arc<Port>,
     pub(crate) writer: Writer,
+    pub(super) deserted: WhenDeserted,
 }
 
 impl Sender {
+    /// Sets what this handle does when there is no room and the last receiver, who could make some, left or died: fail with
+    /// [`SendError::Closed`], as it does unless something else is set, or wait until another receiver comes. Other handles to
+    /// the same end do as before.
+    pub fn set_when_deserted(&mut self, deserted: WhenDeserted) {
+        self.deserted = deserted;
+    }
+
     /// Sends a value. Waits until there is room in the channel and in the arena.
     ///
     /// A `RecordBatchReader` is read to its end before its table is built. A bundle that contains a draft does not wait for
@@ -108,65 +128,124 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// * [`SendError::Closed`] if the channel is closed, or if it is full and its last receiver left or died;
+    /// * [`SendError::Closed`] if the channel is closed, or if it is full and its last receiver left or died
+    ///   ([`Sender::set_when_deserted`] can change that);
+    /// * [`SendError::Interrupted`];
     /// * [`SendError::NoSpace`] if the arena could never hold the value with its limit;
     /// * [`SendError::Failed`] with [`Error::Mismatch`] for a batch of another schema than the channel's.
     pub fn send<'a>(&self, value: impl Into<Value<'a>>) -> Result<(), SendError<'a>> {
-        self.send_by(value.into(), None)
+        self.send_by(value.into(), Until::Forever)
     }
 
     /// Sends a value if there is room for it now, and fails with [`SendError::Full`] if the channel is full. The other
     /// errors are those of [`Sender::send`].
     pub fn try_send<'a>(&self, value: impl Into<Value<'a>>) -> Result<(), SendError<'a>> {
-        match self.send_by(value.into(), Some(Duration::ZERO)) {
-            Err(SendError::TimedOut(value)) => Err(SendError::Full(value)),
-            other => other,
-        }
+        full(self.send_by(value.into(), Until::Now))
     }
 
     /// Sends a value. Waits for room, and fails with [`SendError::TimedOut`] if the channel is full after `timeout`. The
     /// other errors are those of [`Sender::send`].
     pub fn send_timeout<'a>(&self, value: impl Into<Value<'a>>, timeout: Duration) -> Result<(), SendError<'a>> {
-        self.send_by(value.into(), Some(timeout))
+        self.send_by(value.into(), Until::Within(timeout))
+    }
+
+    /// Sends a value. Waits for room, and fails with [`SendError::TimedOut`] if the channel is full at `deadline`. The other
+    /// errors are those of [`Sender::send`].
+    pub fn send_deadline<'a>(&self, value: impl Into<Value<'a>>, deadline: Instant) -> Result<(), SendError<'a>> {
+        self.send_by(value.into(), Until::deadline(deadline))
     }
 
     /// Sends each batch of a reader as an item of its own, waiting for room as [`Sender::send`] does. Returns how many
     /// rows were sent. The channel has the reader's schema afterwards, even if the reader yields no batch.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Sender::send`], for the first batch that could not be sent, which the error gives back. The batches before
+    /// it were sent.
     pub fn send_all(&self, reader: impl RecordBatchReader) -> Result<u64, SendError<'static>> {
+        self.send_all_by(reader, Until::Forever)
+    }
+
+    /// Sends each batch of a reader as an item of its own, as [`Sender::send_all`] does. Fails with [`SendError::Full`], which
+    /// gives that batch back, at the first batch for which the channel has no room.
+    pub fn try_send_all(&self, reader: impl RecordBatchReader) -> Result<u64, SendError<'static>> {
+        full(self.send_all_by(reader, Until::Now))
+    }
+
+    /// Sends each batch of a reader as an item of its own, as [`Sender::send_all`] does. Fails with [`SendError::TimedOut`]
+    /// if the channel has no room for one of them after `timeout`, which is for all of them together.
+    pub fn send_all_timeout(
+        &self,
+        reader: impl RecordBatchReader,
+        timeout: Duration,
+    ) -> Result<u64, SendError<'static>> {
+        self.send_all_by(reader, Until::Within(timeout))
+    }
+
+    /// Sends each batch of a reader as an item of its own, as [`Sender::send_all`] does. Fails with [`SendError::TimedOut`]
+    /// if the channel has no room for one of them at `deadline`.
+    pub fn send_all_deadline(
+        &self,
+        reader: impl RecordBatchReader,
+        deadline: Instant,
+    ) -> Result<u64, SendError<'static>> {
+        self.send_all_by(reader, Until::deadline(deadline))
+    }
+
+    fn send_all_by(&self, reader: impl RecordBatchReader, until: Until) -> Result<u64, SendError<'static>> {
+        let until = until.started();
         let schema = reader.schema();
-        if let Err(e) = self.port.check_schema(&self.writer, &schema, None) {
-            return Err(self.port.not_built(Value::batches(schema, vec![]), e).into());
+        if let Err(e) = self.port.check_schema(&self.writer, &schema, until, self.deserted) {
+            return Err(self.port.not_built(Value::batches(schema, vec![]), e, self.deserted).into());
         }
         let mut rows = 0;
         for batch in reader {
             let batch = batch.map_err(Error::from)?;
             rows += batch.num_rows() as u64;
-            self.send_by(batch.into(), None)?;
+            self.send_by(batch.into(), until)?;
         }
         Ok(rows)
     }
 
-    pub(super) fn send_by<'a>(&self, value: Value<'a>, timeout: Option<Duration>) -> Result<(), SendError<'a>> {
-        let until = timeout.and_then(|t| Instant::now().checked_add(t));
+    pub(crate) fn send_by<'a>(&self, value: Value<'a>, until: Until) -> Result<(), SendError<'a>> {
+        let until = until.started();
         // What does not fit now need not be copied first.
-        if timeout.is_some_and(|t| t.is_zero()) && !self.has_room_now()? {
-            return Err(match self.port.ended()? {
+        if until.is_now() && !self.has_room_now()? {
+            return Err(match self.port.ended(self.deserted)? {
                 Some(ended) => SendError::closed(value, ended),
-                None => SendError::Full(value),
+                None => SendError::TimedOut(value),
             });
         }
-        let (mut sheet, schema) = self.port.build(&self.writer, value, until)?;
-        match self.port.wait_to_put(time_left(until), || sheet.send(self.port.ring))? {
+        let (mut sheet, schema) = self.port.build(&self.writer, value, until, self.deserted)?;
+        match self.port.wait_to_put(until, self.deserted, || sheet.send(self.port.ring))? {
             Waited::Came(()) => Ok(()),
             Waited::Ended(ended) => Err(SendError::closed(Value::copied(sheet, schema), ended)),
             Waited::NotYet => Err(SendError::TimedOut(Value::copied(sheet, schema))),
+            Waited::Interrupted => Err(SendError::Interrupted(Value::copied(sheet, schema))),
         }
+    }
+
+    /// Whether somebody receives, as far as is known; deaths are looked for now and then.
+    pub(crate) fn is_received(&self) -> Result<bool> {
+        let (core, ring) = (self.port.core()?, self.port.ring);
+        let nobody = || Ok(core.present(ring, End::Receive).is_empty().then_some(()).into());
+        Ok(!matches!(self.port.wait(Until::Now, nobody)?, Waited::Came(())))
+    }
+
+    /// Whether it is closed.
+    pub(crate) fn is_closed(&self) -> Result<bool> {
+        Ok(self.port.core()?.is_closed(self.port.ring))
+    }
+
+    /// Whether nobody has a lease of an item, and nothing came back.
+    pub(crate) fn none_out(&self) -> Result<bool> {
+        Ok(self.port.core()?.outstanding(self.port.ring).is_empty())
     }
 
     fn has_room_now(&self) -> Result<bool> {
         let (core, ring) = (self.port.core()?, self.port.ring);
         let room = || Ok((!core.is_full(ring)).then_some(()).into());
-        Ok(matches!(self.port.wait(Some(Duration::ZERO), room)?, Waited::Came(())))
+        Ok(matches!(self.port.wait(Until::Now, room)?, Waited::Came(())))
     }
 
     /// Closes the channel: nothing more can be sent, by anybody. Receivers get the items that are there, and then
@@ -191,6 +270,14 @@ impl Sender {
     pub fn capacity(&self) -> Option<usize> {
         self.port.capacity().map(|items| items as usize)
     }
+}
+
+/// The error of what does not wait.
+fn full<T>(polled: Result<T, SendError<'_>>) -> Result<T, SendError<'_>> {
+    polled.map_err(|e| match e {
+        SendError::TimedOut(value) => SendError::Full(value),
+        other => other,
+    })
 }
 
 impl Sheet {

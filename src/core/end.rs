@@ -25,6 +25,9 @@
 //! * A3: a CLOSING left by a dead closer is taken over by the next who meets it. What has its name still is OPEN again:
 //!   the dead one may not have looked at the seats (c2). Whether its time is over is asked anew, in o3.
 //!
+//! * A4: who comes by the open file of another handle, and not by the name, joins whatever the word says: nothing but the
+//!   name ends with the arena, and the name is not promised to it.
+//!
 //! # Death
 //!
 //! Before c1: an ephemeral arena without participants, pruned by the next who opens it (o3). At c1 to c4: CLOSING(dead), with
@@ -39,10 +42,13 @@ use crate::core::seat::{Core, Env};
 use crate::core::sys::Process;
 use crate::core::tables::Tables;
 use crate::core::word::{ArenaLife, SeatState};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Pauses, of a millisecond each, of one who waits for a closer to finish or to change its mind.
 pub const PATIENCE: u32 = 500;
+
+/// After so many pauses the interrupt hook is asked again.
+const PAUSES_PER_ASK: u32 = 16;
 
 impl<E: Load> Tables<E> {
     fn arena_life(&self) -> ArenaLife {
@@ -67,6 +73,11 @@ impl<E: Env> Core<E> {
                 over.map(|_| None)
             }
         }
+    }
+
+    /// A4: attaches to an arena whose file this process has open already, whether or not it has its name still.
+    pub fn rejoin(tables: Tables<E>, seats: u64, process: Process, command: &str) -> Result<Core<E>> {
+        Ok(Core::attach(tables, seats, process, command, |_| Ok(true))?.expect("nobody is refused"))
     }
 
     /// Leaves; the last of an ephemeral arena takes its name away. Everything that was held here must have been let go.
@@ -114,7 +125,8 @@ impl<E: Env> Core<E> {
         Ok(!self.close(|core| core.sees_others(&[SeatState::Live]))?)
     }
 
-    /// o2: waits while the arena is CLOSING. `false`: it is gone, or a closer keeps it.
+    /// o2: waits while the arena is CLOSING. `false`: it is gone, or a closer keeps it. The interrupt hook can end the wait:
+    /// then the caller has changed nothing but its own seat, and leaves.
     fn outlives_closing(&self) -> Result<bool> {
         let mut pauses = 0;
         loop {
@@ -131,6 +143,9 @@ impl<E: Env> Core<E> {
             } else {
                 pauses += 1;
                 self.env.pause();
+                if pauses % PAUSES_PER_ASK == 0 && self.env.is_interrupted() {
+                    return Err(Error::Interrupted);
+                }
             }
         }
     }

@@ -54,16 +54,16 @@
 //! Values, partitions and freezing have no model: the sweeps and races show them.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::time::Duration;
 
 use crate::core::geometry::{Set, lock};
 use crate::core::lease::{Lease, Leases};
 use crate::core::mem::Load;
 use crate::core::seat::{Core, Env};
 use crate::core::tables::{Kind, Tables};
+use crate::core::wait::Until;
 use crate::core::word::{Id, Life, State};
 use crate::core::zone::Draft;
-use crate::error::{Error, Result, all_within};
+use crate::error::{Error, Result};
 
 /// Leases of one partition: its writer's, then its readers'.
 pub const PARTITION: u64 = 8;
@@ -179,16 +179,16 @@ impl<E: Env> Core<E> {
         Ok(draft)
     }
 
-    /// Takes one of these, as soon as one is free; [`Error::TimedOut`] after `timeout`.
-    pub fn lease(&self, leases: Leases, timeout: Option<Duration>) -> Result<Lease> {
-        self.wait_for_lessees(leases, timeout, || self.try_lease(leases))
+    /// Takes one of these, as soon as one is free.
+    pub fn lease(&self, leases: Leases, until: Until) -> Result<Lease> {
+        self.wait_for_lessees(leases, until, || self.try_lease(leases))
     }
 
     /// Waits for something that those who have leases of these can bring about: dead ones lose them.
     pub fn wait_for_lessees<T>(
         &self,
         leases: Leases,
-        timeout: Option<Duration>,
+        until: Until,
         attempt: impl FnMut() -> Result<Option<T>>,
     ) -> Result<T> {
         let mut looks = 0;
@@ -196,7 +196,7 @@ impl<E: Env> Core<E> {
             looks += 1;
             self.look_for_dead_lessees(leases, looks);
         };
-        self.wait(leases.bell, timeout, look, attempt)
+        self.wait(leases.bell, until, look, attempt)
     }
 
     /// Asks whether those died who have leases of these, and takes back what the dead had.
@@ -221,9 +221,10 @@ impl<E: Env> Core<E> {
         &self,
         slots: Slots,
         value: &mut [u64],
+        until: Until,
         mut change: impl FnMut(&mut [u64]) -> bool,
     ) -> Result<Option<()>> {
-        let (lease, slot) = self.wait_for_lessees(slots.leases, None, || self.spare_slot(slots))?;
+        let (lease, slot) = self.wait_for_lessees(slots.leases, until, || self.spare_slot(slots))?;
         let stored = loop {
             let current = match self.load_slots(slots, value) {
                 Ok(current) => Current(current),
@@ -241,9 +242,9 @@ impl<E: Env> Core<E> {
         stored
     }
 
-    /// Replaces a value in slots, whatever it is.
-    pub fn store_slots(&self, slots: Slots, value: &[u64]) -> Result<()> {
-        let (lease, slot) = self.wait_for_lessees(slots.leases, None, || self.spare_slot(slots))?;
+    /// Replaces a value in slots, whatever it is. Waits as [`Core::update_slots`] does.
+    pub fn store_slots(&self, slots: Slots, value: &[u64], until: Until) -> Result<()> {
+        let (lease, slot) = self.wait_for_lessees(slots.leases, until, || self.spare_slot(slots))?;
         self.write_slot(slots, slot, value);
         let mut current = Current(self.env.load(slots.state, SeqCst));
         while let Err(found) = self.env.cas(slots.state, current.0, current.next(slot).0, SeqCst) {
@@ -311,17 +312,16 @@ impl<E: Env> Core<E> {
         self.write_slot(slots, 0, value);
     }
 
-    /// K4: the right to write to a partition; [`Error::TimedOut`] after `timeout`.
-    pub fn write_partition(&self, partition: Leases, timeout: Option<Duration>) -> Result<Lease> {
-        let started = std::time::Instant::now();
-        let lease = self.lease(partition.part(0, 1), timeout)?;
-        let left = timeout.map(|t| t.saturating_sub(started.elapsed()));
+    /// K4: the right to write to a partition.
+    pub fn write_partition(&self, partition: Leases, until: Until) -> Result<Lease> {
+        let until = until.started();
+        let lease = self.lease(partition.part(0, 1), until)?;
         let readers = partition.part(1, PARTITION - 1);
         let none = || {
             let busy = self.count_leases(readers, |state| matches!(state, State::Leased(_)));
             Ok((busy == 0).then_some(()))
         };
-        match all_within(self.wait_for_lessees(readers, left, none), timeout) {
+        match self.wait_for_lessees(readers, until, none) {
             Ok(()) => Ok(lease),
             Err(e) => {
                 if lease.recovered {
@@ -334,12 +334,11 @@ impl<E: Env> Core<E> {
         }
     }
 
-    /// K4: the right to read a partition, together with other readers; [`Error::TimedOut`] after `timeout`. The lease
-    /// is `recovered` if the last writer died.
-    pub fn read_partition(&self, partition: Leases, timeout: Option<Duration>) -> Result<Lease> {
+    /// K4: the right to read a partition, together with other readers. The lease is `recovered` if the last writer died.
+    pub fn read_partition(&self, partition: Leases, until: Until) -> Result<Lease> {
         let writer = || Life(self.env.load(partition.word(0), SeqCst)).state();
         let writing = || matches!(writer(), Some(State::Leased(_)));
-        self.wait_for_lessees(partition, timeout, || {
+        self.wait_for_lessees(partition, until, || {
             if writing() {
                 return Ok(None);
             }

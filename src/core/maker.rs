@@ -26,14 +26,13 @@
 //! maker: LEASED(dead), which becomes BACK; a waiter takes it, or recovery lets the name go if it stands for nothing. At
 //! m4-m5: a name without an object, as at m1. A maker that is stopped is waited for: it was granted that.
 
-use std::time::{Duration, Instant};
-
 use crate::core::geometry::meta;
 use crate::core::lease::Lease;
 use crate::core::name;
 use crate::core::seat::{Core, Env};
+use crate::core::wait::Until;
 use crate::core::word::{Id, State};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// What came of loading once.
 #[derive(Clone, Copy, Debug)]
@@ -59,29 +58,24 @@ enum Awaited {
 }
 
 impl<E: Env> Core<E> {
-    /// m1-m3: what a name stands for, or the right to make that; [`Error::TimedOut`] if somebody else makes it still after
-    /// `timeout`.
-    pub fn load_once(&self, name: &str, timeout: Option<Duration>) -> Result<Loaded> {
+    /// m1-m3: what a name stands for, or the right to make that; [`Error::TimedOut`] if somebody else makes it still at the
+    /// end of the wait.
+    pub fn load_once(&self, name: &str, until: Until) -> Result<Loaded> {
         name::check(name)?;
-        // What is beyond the clock's end never comes.
-        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let until = until.started();
         loop {
             if let Some(id) = self.pin_named(name)? {
                 return Ok(Loaded::There(id));
             }
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            match self.putting(|| self.become_maker(name, left)) {
-                Ok(Some(making)) => return Ok(Loaded::Make(making)),
-                Ok(None) => {}
-                Err(Error::TimedOut(_)) => return Err(Error::TimedOut(timeout.unwrap_or_default())),
-                Err(e) => return Err(e),
+            if let Some(making) = self.putting(|| self.become_maker(name, until))? {
+                return Ok(Loaded::Make(making));
             }
             self.env.spin();
         }
     }
 
     /// `None`: look the name up.
-    fn become_maker(&self, name: &str, timeout: Option<Duration>) -> Result<Option<Making>> {
+    fn become_maker(&self, name: &str, until: Until) -> Result<Option<Making>> {
         let found = match self.lookup(name)? {
             Some(found) => found,
             None => match self.insert(name)? {
@@ -94,7 +88,7 @@ impl<E: Env> Core<E> {
             let place = self.place(off);
             place.is_dead() || place.object().is_some() || self.maker_word(found).state() == Some(State::Loose)
         };
-        let awaited = self.wait_for_lessees(leases, timeout, || {
+        let awaited = self.wait_for_lessees(leases, until, || {
             if is_settled() {
                 return Ok(Some(Awaited::Again));
             }

@@ -32,7 +32,8 @@ use nix::sys::mman::{MmapAdvise, ProtFlags, madvise, mprotect};
 use crate::core::geometry::{Geometry, PAGE, Params, header};
 use crate::core::mem::{Load, Mapped, Mem};
 use crate::core::sys::{
-    Access, Doorbell, File, Full, Process, Ringer, Sys, address_space_limit, futex_wait, futex_wait_any, futex_wake_all,
+    Access, Doorbell, File, Full, Process, Ringer, Slept, Sys, address_space_limit, asks_to_interrupt, futex_wait,
+    futex_wait_any, futex_wake_all,
 };
 use crate::core::word::Owner;
 use crate::error::{Bound, Error, Result};
@@ -176,18 +177,22 @@ impl Sys for Posix {
         self.file.is_gone(owner, process)
     }
 
-    fn sleep(&self, off: u64, expected: u32, limit: Duration) {
+    fn sleep(&self, off: u64, expected: u32, limit: Duration) -> Slept {
         let word = self.futex(off);
         // SAFETY: `futex` gives an aligned address inside the control mapping, which lives with `self`.
-        unsafe { futex_wait(word, expected, limit) };
+        unsafe { futex_wait(word, expected, limit) }
     }
 
-    fn sleep_any(words: &[(&Posix, u64, u32)], door: Option<(&Doorbell, u32)>, limit: Duration) {
+    fn is_interrupted(&self) -> bool {
+        asks_to_interrupt()
+    }
+
+    fn sleep_any(words: &[(&Posix, u64, u32)], door: Option<(&Doorbell, u32)>, limit: Duration) -> Slept {
         let door = door.map(|(door, now)| (door.word(), now, Ringer::ThisProcess));
         let bell = |(posix, off, expected): &(&Posix, u64, u32)| (posix.futex(*off), *expected, Ringer::Anybody);
         let words: Vec<_> = door.into_iter().chain(words.iter().map(bell)).collect();
         // SAFETY: as above, and the door outlives the call.
-        unsafe { futex_wait_any(&words, limit) };
+        unsafe { futex_wait_any(&words, limit) }
     }
 
     fn has_name(&self) -> bool {
@@ -307,6 +312,14 @@ impl Posix {
         let geo = read_header(&file, stat.st_size as u64).map_err(wrong)?;
         let posix = Posix::map(file, &geo, access)?;
         Ok((posix, geo))
+    }
+
+    /// This segment for one more participant, by its open file and not by its name. Also in a forked child, which makes its own
+    /// mappings.
+    pub fn again(&self, geo: &Geometry) -> Result<Posix> {
+        let posix = Posix::map(self.file.again()?, geo, Access::ReadWrite)?;
+        posix.set_spin(self.spin.most.load(Relaxed));
+        Ok(posix)
     }
 
     fn map(file: File, geo: &Geometry, access: Access) -> Result<Posix> {

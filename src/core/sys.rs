@@ -19,10 +19,13 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("faretra needs Linux: byte locks that a mapping keeps, futexes, sparse tmpfs files");
 
+use std::cell::Cell;
 use std::io::ErrorKind;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering, Ordering::SeqCst};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
@@ -39,6 +42,15 @@ use crate::error::{Error, Result};
 /// Memory could not be had: the file system or the cgroup is full. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
+
+/// How a sleep ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slept {
+    /// The word is another, somebody woke the sleeper, or the time was over: the sleeper looks.
+    Through,
+    /// A handler of a signal ran in this thread.
+    Interrupted,
+}
 
 /// What protocols ask of the kernel.
 pub trait Sys: Sized {
@@ -57,10 +69,14 @@ pub trait Sys: Sized {
     /// Whether it is proved that no instruction in `owner`'s name can run any more.
     fn is_gone(&self, owner: Owner, process: Process) -> bool;
     /// Sleeps while the low half of the word at `off` is `expected`, `limit` at most.
-    fn sleep(&self, off: u64, expected: u32, limit: Duration);
+    fn sleep(&self, off: u64, expected: u32, limit: Duration) -> Slept;
     /// Sleeps while all these words are as expected, each of its own segment: the low halves of words at offsets. Until
     /// `door` is rung, too, and `limit` at most. May end earlier.
-    fn sleep_any(words: &[(&Self, u64, u32)], door: Option<(&Doorbell, u32)>, limit: Duration);
+    fn sleep_any(words: &[(&Self, u64, u32)], door: Option<(&Doorbell, u32)>, limit: Duration) -> Slept;
+    /// Asks whoever may interrupt waits of this process whether this one ends now.
+    fn is_interrupted(&self) -> bool {
+        false
+    }
     /// Wakes all who sleep on the word at `off`.
     fn wake(&self, off: u64);
     /// How often a waiter looks again before it sleeps: a sleep and a wake-up cost a few microseconds.
@@ -287,6 +303,26 @@ impl File {
         Ok(fresh)
     }
 
+    /// This file as a new open file, for another participant. Also in a forked child: it waits for no lock that a thread of
+    /// its parent may have had.
+    pub fn again(&self) -> Result<File> {
+        let is_this = |fd: &OwnedFd| fstat(fd).is_ok_and(|s| (s.st_dev, s.st_ino) == (self.device, self.inode));
+        let number = self.fd.try_read().ok().filter(|fd| is_this(fd));
+        let flags = Access::ReadWrite.flags();
+        let by_number = number.and_then(|fd| {
+            let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+            open(link.as_str(), flags, Mode::empty()).ok()
+        });
+        // Where the descriptor was closed, and without /proc, the name has to do.
+        let by_name = || open(&self.path, flags | OFlag::O_NOFOLLOW, Mode::empty());
+        let fresh = by_number.map_or_else(by_name, Ok).map_err(|e| os_error("open", &self.path, e))?;
+        let file = File::from_fd(fresh, self.path.clone(), Access::ReadWrite)?;
+        if (file.device, file.inode) != (self.device, self.inode) {
+            return Err(os_error("open", &self.path, Errno::ESTALE));
+        }
+        Ok(file)
+    }
+
     pub fn stat(&self) -> Result<FileStat> {
         self.with_fd(|_, s| Ok(*s)).map_err(|e| os_error("look at", &self.path, e))
     }
@@ -441,25 +477,27 @@ pub fn os_error(action: &'static str, path: &Path, e: Errno) -> Error {
     Error::Os { action, path: path.to_owned(), source: e.into() }
 }
 
-/// Sleeps while `*word == expected`, `limit` at most. Wakes early for a signal too.
+/// Sleeps while `*word == expected`, `limit` at most. Wakes early for a signal too, also where its handler asks for system
+/// calls to be restarted (SA_RESTART): the kernel does not restart a futex wait that has a timeout.
 ///
 /// # Safety
 ///
 /// `word` is 4-aligned and mapped.
-pub unsafe fn futex_wait(word: *const u32, expected: u32, limit: Duration) {
+pub unsafe fn futex_wait(word: *const u32, expected: u32, limit: Duration) -> Slept {
     // Without the private flag, so that sleepers of all processes meet.
     // SAFETY: contract.
-    unsafe { futex_wait_by(word, expected, limit, 0) };
+    unsafe { futex_wait_by(word, expected, limit, 0) }
 }
 
 /// # Safety
 ///
 /// `word` is 4-aligned and mapped.
-unsafe fn futex_wait_by(word: *const u32, expected: u32, limit: Duration, private: i32) {
+unsafe fn futex_wait_by(word: *const u32, expected: u32, limit: Duration, private: i32) -> Slept {
     let time = libc::timespec { tv_sec: limit.as_secs() as i64, tv_nsec: i64::from(limit.subsec_nanos()) };
     let op = libc::FUTEX_WAIT | private;
     // SAFETY: the word is mapped (contract); the kernel only reads it and `time`. Every outcome means: look again.
-    unsafe { libc::syscall(libc::SYS_futex, word, op, expected, &raw const time) };
+    let done = unsafe { libc::syscall(libc::SYS_futex, word, op, expected, &raw const time) };
+    if done == -1 && Errno::last() == Errno::EINTR { Slept::Interrupted } else { Slept::Through }
 }
 
 /// Wakes everyone who sleeps on `word`.
@@ -484,7 +522,7 @@ const SHORT: Duration = Duration::from_millis(2);
 /// # Safety
 ///
 /// The words are 4-aligned and mapped.
-pub unsafe fn futex_wait_any(words: &[(*const u32, u32, Ringer)], limit: Duration) {
+pub unsafe fn futex_wait_any(words: &[(*const u32, u32, Ringer)], limit: Duration) -> Slept {
     /// What the kernel reads: `struct futex_waitv`.
     #[repr(C)]
     struct Waiter {
@@ -498,10 +536,13 @@ pub unsafe fn futex_wait_any(words: &[(*const u32, u32, Ringer)], limit: Duratio
     let alone = |(word, value, ringer): (*const u32, u32, Ringer), limit| {
         let private = if ringer == Ringer::ThisProcess { libc::FUTEX_PRIVATE_FLAG } else { 0 };
         // SAFETY: contract.
-        unsafe { futex_wait_by(word, value, limit, private) };
+        unsafe { futex_wait_by(word, value, limit, private) }
     };
     match words {
-        [] => return std::thread::sleep(limit),
+        [] => {
+            std::thread::sleep(limit);
+            return Slept::Through;
+        }
         [one] => return alone(*one, limit),
         _ => {}
     }
@@ -520,8 +561,11 @@ pub unsafe fn futex_wait_any(words: &[(*const u32, u32, Ringer)], limit: Duratio
     // SAFETY: the kernel only reads the waiters and `end`, which live until it returns, and the words, which are mapped
     // (contract). Every outcome but the two below means: look again.
     let slept = unsafe { libc::syscall(libc::SYS_futex_waitv, first, count, 0, &raw const end, libc::CLOCK_MONOTONIC) };
-    if slept < 0 && matches!(Errno::last(), Errno::ENOSYS | Errno::EPERM) {
-        alone(words[0], limit.min(SHORT));
+    match Errno::last() {
+        _ if slept >= 0 => Slept::Through,
+        Errno::ENOSYS | Errno::EPERM => alone(words[0], limit.min(SHORT)),
+        Errno::EINTR => Slept::Interrupted,
+        _ => Slept::Through,
     }
 }
 
@@ -555,4 +599,69 @@ impl Doorbell {
     pub fn word(&self) -> *const u32 {
         self.0.as_ptr().cast_const()
     }
+}
+
+type InterruptHook = Box<dyn Fn() -> ControlFlow<()> + Send + Sync>;
+
+/// What [`set_interrupt_hook`] set; null: nothing. A hook is never freed, because a wait may be running it; so a forked
+/// child, and a thread that waits while another one sets a hook, need no lock.
+static INTERRUPT_HOOK: AtomicPtr<InterruptHook> = AtomicPtr::new(std::ptr::null_mut());
+
+thread_local! {
+    /// Whether this thread runs the hook.
+    static ASKING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Sets the function that every wait of this process asks whether it should end, or removes it with `None`.
+///
+/// A wait calls the hook about every 90 ms, and at once when a signal handler has run in the thread that waits. If the hook
+/// returns `ControlFlow::Break(())`, the wait ends with [`Error::Interrupted`], or with the variant of this name of
+/// [`SendError`](crate::SendError), [`RecvError`](crate::RecvError) and their like, which give back what they were given.
+/// What the wait was for is left as it was: no lock is taken, no item is lost, and the call can be made again. A call that
+/// does not have to wait never asks the hook.
+///
+/// The hook runs in the thread that waits, which holds no lock of this crate meanwhile, so the hook may call this crate; a
+/// wait of the hook's own does not ask it again. The hook can be set and removed at any time, from any thread; a wait that asks at that moment uses the one or the other. A process
+/// has one hook. A forked child inherits it. The hook should be quick, and a panic in it ends the wait as `Break` does.
+///
+/// Each call of this function takes some bytes of memory for good: set the hook once, and let it look at a variable.
+///
+/// ```
+/// use std::ops::ControlFlow;
+/// use std::sync::atomic::{AtomicBool, Ordering};
+/// use faretra::{Error, sync::Reset};
+///
+/// static STOP: AtomicBool = AtomicBool::new(false);         // a handler of SIGINT sets it
+///
+/// faretra::set_interrupt_hook(Some(Box::new(|| match STOP.load(Ordering::Relaxed) {
+///     true => ControlFlow::Break(()),
+///     false => ControlFlow::Continue(()),
+/// })));
+/// # let name = format!("doc-interrupt-{}", std::process::id());
+/// # let arena = faretra::Arena::options().keep(false).create(&name)?;
+/// let ready = arena.event("ready", Reset::Manual)?;
+/// STOP.store(true, Ordering::Relaxed);
+/// assert!(matches!(ready.wait(), Err(Error::Interrupted)));
+/// faretra::set_interrupt_hook(None);
+/// # Ok::<(), Error>(())
+/// ```
+pub fn set_interrupt_hook(hook: Option<Box<dyn Fn() -> ControlFlow<()> + Send + Sync>>) {
+    let hook = hook.map_or(std::ptr::null_mut(), |hook| Box::into_raw(Box::new(hook)));
+    INTERRUPT_HOOK.store(hook, Ordering::Release);
+}
+
+/// Asks the interrupt hook, if there is one, whether a wait ends.
+pub fn asks_to_interrupt() -> bool {
+    let hook = INTERRUPT_HOOK.load(Ordering::Acquire);
+    // SAFETY: null, or made by `Box::into_raw` of a box that is never freed and only ever shared; the acquire load sees what
+    // was written before the pointer was stored.
+    let Some(hook) = (unsafe { hook.as_ref() }) else { return false };
+    // A wait of the hook's own does not ask it.
+    if ASKING.replace(true) {
+        return false;
+    }
+    // Half-done calls of this crate are not left by unwinding.
+    let ends = catch_unwind(AssertUnwindSafe(hook)).map_or(true, |flow| flow.is_break());
+    ASKING.set(false);
+    ends
 }

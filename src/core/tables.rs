@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::{self, Acquire, Relaxed, SeqCst};
 use crate::core::geometry::{Geometry, Set, Zone, header, lock, meta};
 use crate::core::mem::{Load, Mem};
 use crate::core::sys::Sys;
-use crate::core::word::{Id, Life, Place, Seat};
+use crate::core::word::{Id, Life, Owner, Place, Seat};
 use crate::error::{Bound, Error, Result};
 
 /// What an object is.
@@ -258,6 +258,13 @@ impl<E: Load> Tables<E> {
 
     pub fn seat(&self, seat: u64) -> Seat {
         Seat(self.env.load(self.geo.seat_word(seat), SeqCst))
+    }
+
+    /// Whether a participant takes part still, as far as anybody has found out.
+    pub fn takes_part(&self, owner: Owner) -> bool {
+        let seat = u64::from(owner.seat);
+        let word = if seat < self.geo.params.seats { self.seat(seat) } else { return false };
+        word.may_pin() && word.incarnation() == owner.incarnation
     }
 
     /// Seats that were ever claimed.

@@ -10,6 +10,12 @@
 //! * B2: the second try comes after the flag, and the ring after the change: one of them sees the other.
 //! * B3: no death of a waiter loses a wake-up, as all are woken. One who dies or stops between its change
 //!   and its ring delays sleepers by a slice at most: they look again by themselves.
+//! * B4: what an attempt has taken is returned, whatever the clock or the interrupt hook say; who was told to end the
+//!   wait makes no further attempt. So a wait that ends without success has taken nothing, and leaves a set flag at
+//!   most, which costs whoever rings next one wake-up call.
+//!
+//! The interrupt hook ([`crate::core::sys::set_interrupt_hook`]) is asked after each slice, and after a sleep that a signal
+//! ended. Nothing is taken, and no lock of this process is held, while it runs.
 //!
 //! While it sleeps, a waiter shows the bell in its seat's record, for people to read: nothing depends on it.
 //! What a dead process shows goes when its seat is taken again.
@@ -21,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use crate::core::mem::{Load, Mem};
 use crate::core::seat::{Core, Env, info};
-use crate::core::sys::Sys;
+use crate::core::sys::{Slept, Sys};
 use crate::core::tables::Tables;
 use crate::core::word::Bell;
 use crate::error::{Error, Result};
@@ -29,11 +35,70 @@ use crate::error::{Error, Result};
 /// Longest sleep before a waiter looks by itself, and asks whether somebody died.
 pub const SLICE: Duration = Duration::from_millis(90);
 
-/// When a wait ends.
-struct End {
-    at: Instant,
-    /// How long that was from its beginning.
-    after: Duration,
+/// When a wait ends without success.
+#[derive(Clone, Copy, Debug)]
+pub enum Until {
+    /// Never.
+    Forever,
+    /// Before it begins: an attempt is made, and no more.
+    Now,
+    /// After so long, from its beginning.
+    Within(Duration),
+    /// At a time, which was so long after the beginning: of this wait, or of the first of several.
+    At { end: Instant, after: Duration },
+}
+
+impl Until {
+    /// At a time.
+    pub fn deadline(end: Instant) -> Until {
+        Until::At { end, after: end.saturating_duration_since(Instant::now()) }
+    }
+
+    /// Starts the clock: waits one after another that are given this share the time, and each says how long all of it was.
+    #[must_use]
+    pub fn started(self) -> Until {
+        match self {
+            // What is beyond the clock's end never comes.
+            Until::Within(after) if !after.is_zero() => {
+                Instant::now().checked_add(after).map_or(Until::Forever, |end| Until::At { end, after })
+            }
+            other => other,
+        }
+    }
+
+    /// Whether nothing is waited for: a poll.
+    pub fn is_now(self) -> bool {
+        matches!(self, Until::Now | Until::Within(Duration::ZERO) | Until::At { after: Duration::ZERO, .. })
+    }
+
+    /// Whether it has come.
+    pub fn is_over(self) -> bool {
+        self.left().is_some_and(|left| left.is_zero())
+    }
+
+    /// How long it is until then. `None`: for ever.
+    fn left(self) -> Option<Duration> {
+        match self {
+            Until::Forever => None,
+            Until::Now => Some(Duration::ZERO),
+            Until::Within(after) => Some(after),
+            Until::At { end, .. } => Some(end.saturating_duration_since(Instant::now())),
+        }
+    }
+
+    /// A part of this wait, of a slice at most, for those who look at other things in between.
+    #[must_use]
+    pub fn slice(self) -> Until {
+        Until::Within(self.left().map_or(SLICE, |left| left.min(SLICE)))
+    }
+
+    /// The error of a wait that came to its end.
+    pub fn timed_out(self) -> Error {
+        Error::TimedOut(match self {
+            Until::Within(after) | Until::At { after, .. } => after,
+            Until::Now | Until::Forever => Duration::ZERO,
+        })
+    }
 }
 
 impl<E: Load> Tables<E> {
@@ -73,19 +138,20 @@ impl<E: Mem + Sys> Tables<E> {
 }
 
 impl<E: Env> Core<E> {
-    /// Tries `attempt` until it yields something, sleeping on `bell` in between; [`Error::TimedOut`] after
-    /// `timeout`. `slice_over` runs after each slice, and after a sleep that something else than the bell ended.
+    /// Tries `attempt` until it yields something, sleeping on `bell` in between; [`Error::TimedOut`] at the end of `until`,
+    /// [`Error::Interrupted`] if the interrupt hook says so. `slice_over` runs after each slice, and after a sleep that
+    /// something else than the bell ended.
     pub fn wait<T>(
         &self,
         bell: u64,
-        timeout: Option<Duration>,
+        until: Until,
         mut slice_over: impl FnMut(),
         mut attempt: impl FnMut() -> Result<Option<T>>,
     ) -> Result<T> {
         if let Some(done) = attempt()? {
             return Ok(done);
         }
-        if timeout.is_some_and(|t| t.is_zero()) {
+        if until.is_over() {
             // Who polls looks for the dead now and then, as who sleeps does.
             if self.is_time_to_look() {
                 slice_over();
@@ -93,10 +159,9 @@ impl<E: Env> Core<E> {
                     return Ok(done);
                 }
             }
-            return Err(Error::TimedOut(Duration::ZERO));
+            return Err(until.timed_out());
         }
-        // What is beyond the clock's end never comes.
-        let end = timeout.and_then(|after| Some(End { at: Instant::now().checked_add(after)?, after }));
+        let until = until.started();
         let looks = self.env.spins();
         for look in 0..looks {
             self.env.spin();
@@ -109,7 +174,7 @@ impl<E: Env> Core<E> {
             self.env.spun(None);
         }
         let shown = self.show_wait(bell);
-        let done = self.sleep_until(bell, end, &mut slice_over, &mut attempt);
+        let done = self.sleep_until(bell, until, &mut slice_over, &mut attempt);
         if let Some(off) = shown {
             self.env.store(off, 0, Relaxed);
         }
@@ -119,7 +184,7 @@ impl<E: Env> Core<E> {
     fn sleep_until<T>(
         &self,
         bell: u64,
-        end: Option<End>,
+        until: Until,
         slice_over: &mut dyn FnMut(),
         attempt: &mut dyn FnMut() -> Result<Option<T>>,
     ) -> Result<T> {
@@ -136,18 +201,21 @@ impl<E: Env> Core<E> {
             if let Some(done) = attempt()? {
                 return Ok(done);
             }
-            let slice = match &end {
-                Some(end) => match end.at.saturating_duration_since(Instant::now()) {
-                    Duration::ZERO => return Err(Error::TimedOut(end.after)),
-                    left => left.min(SLICE),
-                },
+            let slice = match until.left() {
+                Some(Duration::ZERO) => return Err(until.timed_out()),
+                Some(left) => left.min(SLICE),
                 None => SLICE,
             };
-            self.env.sleep(bell, now.futex(), slice);
+            let slept = self.env.sleep(bell, now.futex(), slice);
             // A bell is shared: what others do may ring it all the time, while he who is waited for is dead.
-            if Bell(self.env.load(bell, SeqCst)) == now || looked.elapsed() >= SLICE {
+            let over = Bell(self.env.load(bell, SeqCst)) == now || looked.elapsed() >= SLICE;
+            if over {
                 slice_over();
                 looked = Instant::now();
+            }
+            // B4: no attempt after this one's word, as nobody would take what it yields.
+            if (over || slept == Slept::Interrupted) && self.env.is_interrupted() {
+                return Err(Error::Interrupted);
             }
         }
     }

@@ -7,6 +7,7 @@ use crate::port::{Ended, NotBuilt};
 const FULL: &str = "the feed is full: a subscriber has not read its oldest item yet";
 const STAYED_FULL: &str = "the feed stayed full: a subscriber did not read its oldest item in time";
 const CLOSED: &str = "the feed is closed";
+const INTERRUPTED: &str = "the wait was interrupted";
 
 /// Why a feed did not take a value.
 ///
@@ -33,7 +34,7 @@ const CLOSED: &str = "the feed is closed";
 #[non_exhaustive]
 pub enum AppendError<'a> {
     /// A subscriber has not read yet what the value would replace, and the feed was opened with
-    /// [`WhenFull::Fail`](crate::feed::WhenFull::Fail).
+    /// [`WhenFull::Fail`](crate::feed::WhenFull::Fail) or the call is [`Feed::try_append`](crate::Feed::try_append).
     #[error("{FULL}")]
     Full(Value<'a>),
     /// Somebody closed the feed. Nothing can be appended any more.
@@ -42,6 +43,9 @@ pub enum AppendError<'a> {
     /// A subscriber had not read until the timeout what the value would replace.
     #[error("{STAYED_FULL}")]
     TimedOut(Value<'a>),
+    /// The interrupt hook ended the wait; see [`set_interrupt_hook`](crate::set_interrupt_hook).
+    #[error("{INTERRUPTED}")]
+    Interrupted(Value<'a>),
     /// The arena has no room for a copy of the value, or had none until the timeout.
     #[error("{error}")]
     NoSpace {
@@ -62,6 +66,7 @@ impl From<AppendError<'_>> for Error {
         Error::NotSent(match e {
             AppendError::Failed(e) => return e,
             AppendError::NoSpace { error, .. } => return *error,
+            AppendError::Interrupted(_) => return Error::Interrupted,
             AppendError::Full(_) => FULL,
             AppendError::TimedOut(_) => STAYED_FULL,
             AppendError::Closed(_) => CLOSED,
@@ -74,6 +79,7 @@ impl<'a> From<NotBuilt<'a>> for AppendError<'a> {
         match not_built {
             NotBuilt::NoSpace { value, ended: Some(Ended::Closed), .. } => AppendError::Closed(value),
             NotBuilt::NoSpace { value, error, .. } => AppendError::NoSpace { value, error },
+            NotBuilt::Interrupted(value) => AppendError::Interrupted(value),
             NotBuilt::Failed(error) => AppendError::Failed(error),
         }
     }
@@ -84,7 +90,7 @@ impl<'a> AppendError<'a> {
     pub fn into_value(self) -> Option<Value<'a>> {
         match self {
             AppendError::Full(value) | AppendError::Closed(value) | AppendError::TimedOut(value) => Some(value),
-            AppendError::NoSpace { value, .. } => Some(value),
+            AppendError::NoSpace { value, .. } | AppendError::Interrupted(value) => Some(value),
             AppendError::Failed(_) => None,
         }
     }
@@ -125,6 +131,9 @@ pub enum SubscriberError {
     /// No item came until the timeout.
     #[error("nothing came in time")]
     TimedOut,
+    /// The interrupt hook ended the wait; see [`set_interrupt_hook`](crate::set_interrupt_hook).
+    #[error("{INTERRUPTED}")]
+    Interrupted,
     /// So many items were replaced before the subscriber read them. The next call goes on with the oldest item that the
     /// feed keeps.
     #[error("{0} items are gone: the feed went on without this subscriber")]

@@ -30,7 +30,7 @@ pub use error::{AppendError, SubscriberError};
 pub use producer::{Feed, WhenFull};
 pub use subscriber::{BatchReader, Iter, Start, Subscriber};
 
-pub use crate::port::Contents;
+pub use crate::port::{Contents, WhenDeserted};
 
 /// The most items that a feed can keep.
 pub const MAX_CAPACITY: usize = crate::core::cell::MAX_CELLS as usize;

@@ -9,10 +9,11 @@ use crate::core::geometry::meta;
 use crate::core::ring::Outcome;
 use crate::core::sys::Sys;
 use crate::core::tables::Kind;
+use crate::core::wait::Until;
 use crate::error::Result;
 use crate::feed::{AppendError, MAX_SUBSCRIBERS};
 use crate::input::Value;
-use crate::port::{Contents, Port, PortForm, Waited, time_left};
+use crate::port::{Contents, Port, PortForm, Waited, WhenDeserted};
 use crate::value::view::Sheet;
 use crate::writer::Writer;
 
@@ -104,30 +105,47 @@ impl Feed {
     ///
     /// * [`AppendError::Full`], with [`WhenFull::Fail`] only;
     /// * [`AppendError::Closed`] if the feed is closed;
+    /// * [`AppendError::Interrupted`];
     /// * [`AppendError::NoSpace`] if the arena could never hold the value beside the feed's items with its limit;
     /// * [`AppendError::Failed`] with [`Error::Mismatch`](crate::Error::Mismatch) for a batch of another schema than the
     ///   feed's.
     pub fn append<'a>(&self, value: impl Into<Value<'a>>) -> Result<(), AppendError<'a>> {
-        self.append_by(value.into(), None)
+        self.append_by(value.into(), Until::Forever)
+    }
+
+    /// Appends a value, as [`Feed::append`] does, if there is room for it now. Fails with [`AppendError::Full`] where the
+    /// feed's [`WhenFull::Block`] says to wait, and with [`AppendError::NoSpace`] while the arena is full; both give the value
+    /// back.
+    pub fn try_append<'a>(&self, value: impl Into<Value<'a>>) -> Result<(), AppendError<'a>> {
+        self.append_by(value.into(), Until::Now).map_err(|e| match e {
+            AppendError::TimedOut(value) => AppendError::Full(value),
+            other => other,
+        })
     }
 
     /// Appends a value, as [`Feed::append`] does. Fails with [`AppendError::TimedOut`], which gives the value back, if there
     /// is no room for the value after `timeout`.
     pub fn append_timeout<'a>(&self, value: impl Into<Value<'a>>, timeout: Duration) -> Result<(), AppendError<'a>> {
-        self.append_by(value.into(), Some(timeout))
+        self.append_by(value.into(), Until::Within(timeout))
     }
 
-    fn append_by<'a>(&self, value: Value<'a>, timeout: Option<Duration>) -> Result<(), AppendError<'a>> {
+    /// Appends a value, as [`Feed::append`] does. Fails with [`AppendError::TimedOut`], which gives the value back, if there
+    /// is no room for the value at `deadline`.
+    pub fn append_deadline<'a>(&self, value: impl Into<Value<'a>>, deadline: Instant) -> Result<(), AppendError<'a>> {
+        self.append_by(value.into(), Until::deadline(deadline))
+    }
+
+    fn append_by<'a>(&self, value: Value<'a>, until: Until) -> Result<(), AppendError<'a>> {
         let ring = self.port.ring;
-        let timeout = if self.when_full == WhenFull::Fail { Some(Duration::ZERO) } else { timeout };
-        let until = timeout.and_then(|t| Instant::now().checked_add(t));
-        let (mut sheet, schema) = self.port.build(&self.writer, value, until)?;
-        let appended = self.port.wait_to_put(time_left(until), || sheet.append(ring, self.when_full))?;
+        let until = if self.when_full == WhenFull::Fail { Until::Now } else { until.started() };
+        let (mut sheet, schema) = self.port.build(&self.writer, value, until, WhenDeserted::Fail)?;
+        let appended = self.port.wait_to_put(until, WhenDeserted::Fail, || sheet.append(ring, self.when_full))?;
         match appended {
             Waited::Came(()) => Ok(()),
             Waited::Ended(_) => Err(AppendError::Closed(Value::copied(sheet, schema))),
             Waited::NotYet if self.when_full == WhenFull::Fail => Err(AppendError::Full(Value::copied(sheet, schema))),
             Waited::NotYet => Err(AppendError::TimedOut(Value::copied(sheet, schema))),
+            Waited::Interrupted => Err(AppendError::Interrupted(Value::copied(sheet, schema))),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The reading end: subscribers, and looks at a feed without subscribing.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow_array::{RecordBatch, RecordBatchReader};
 use arrow_schema::{ArrowError, SchemaRef};
@@ -11,10 +11,11 @@ use crate::core::broadcast::Found;
 use crate::core::cell::End;
 use crate::core::lease::Lease;
 use crate::core::tables::Kind;
+use crate::core::wait::Until;
 use crate::core::word::Id;
 use crate::error::{Counted, Error, Missing, Result};
 use crate::feed::{MAX_SUBSCRIBERS, SubscriberError};
-use crate::port::{Ended, Port, Waited};
+use crate::port::{Ended, Port, Waited, WhenDeserted};
 use crate::reader::{Batch, Object, Table};
 use crate::value::view::Pin;
 
@@ -70,17 +71,29 @@ impl Arena {
         let full = Error::Limit { what: Counted::Subscribers, limit: MAX_SUBSCRIBERS as u64 };
         let (lease, position) = taken.ok_or(full)?;
         let newest = core.items_end(port.ring);
-        let subscriber = Subscriber { port: Arc::new(port), lease, position };
+        let subscriber = Subscriber { port: Arc::new(port), lease, position, deserted: WhenDeserted::Fail };
         if position > newest {
             return Err(Error::invalid(format!("the feed `{name}` is at position {newest}, before {position}")));
         }
         Ok(subscriber)
     }
 
+    /// Waits until the feed `name` exists, for ever if need be, and subscribes to it. Errors are [`Error::Interrupted`] and
+    /// those of [`Arena::subscribe`].
+    pub fn subscribe_wait(&self, name: &str, start: Start) -> Result<Subscriber> {
+        self.when_named(name, Until::Forever, || self.subscribe(name, start))
+    }
+
     /// Waits until the feed `name` exists, and subscribes to it. Fails with [`Error::TimedOut`] if no such feed exists
     /// after `timeout`.
     pub fn subscribe_timeout(&self, name: &str, start: Start, timeout: Duration) -> Result<Subscriber> {
-        self.when_named(name, timeout, || self.subscribe(name, start))
+        self.when_named(name, Until::Within(timeout), || self.subscribe(name, start))
+    }
+
+    /// Waits until the feed `name` exists, and subscribes to it. Fails with [`Error::TimedOut`] if no such feed exists at
+    /// `deadline`.
+    pub fn subscribe_deadline(&self, name: &str, start: Start, deadline: Instant) -> Result<Subscriber> {
+        self.when_named(name, Until::deadline(deadline), || self.subscribe(name, start))
     }
 
     /// Returns the newest item of the feed `name` without subscribing, or `None` if nothing was appended yet.
@@ -175,6 +188,7 @@ pub struct Subscriber {
     pub(crate) port: Arc<Port>,
     pub(crate) lease: Lease,
     position: u64,
+    deserted: WhenDeserted,
 }
 
 impl Drop for Subscriber {
@@ -186,6 +200,12 @@ impl Drop for Subscriber {
 }
 
 impl Subscriber {
+    /// Sets what this subscriber does when the feed has nothing new and its last producer left or died without closing it:
+    /// fail with [`SubscriberError::Closed`], as it does unless something else is set, or wait until another producer comes.
+    pub fn set_when_deserted(&mut self, deserted: WhenDeserted) {
+        self.deserted = deserted;
+    }
+
     /// Returns the next item. Waits until there is one.
     ///
     /// # Errors
@@ -193,31 +213,36 @@ impl Subscriber {
     /// * [`SubscriberError::Lagged`] if items were replaced before the subscriber read them. The next call goes on with the
     ///   oldest item that the feed keeps.
     /// * [`SubscriberError::Closed`] if the feed was closed and all of it was read, or if it has nothing new and its last
-    ///   producer left or died.
+    ///   producer left or died ([`Subscriber::set_when_deserted`] can change that).
+    /// * [`SubscriberError::Interrupted`].
     pub fn recv(&mut self) -> Result<Object, SubscriberError> {
-        self.recv_by(None)
+        self.recv_by(Until::Forever)
     }
 
     /// Returns the next item if there is one now, and fails with [`SubscriberError::Empty`] if not. The other errors are
     /// those of [`Subscriber::recv`].
     pub fn try_recv(&mut self) -> Result<Object, SubscriberError> {
-        match self.recv_by(Some(Duration::ZERO)) {
-            Err(SubscriberError::TimedOut) => Err(SubscriberError::Empty),
-            other => other,
-        }
+        empty(self.recv_by(Until::Now))
     }
 
     /// Returns the next item. Waits for one, and fails with [`SubscriberError::TimedOut`] if none came after `timeout`. The
     /// other errors are those of [`Subscriber::recv`].
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Object, SubscriberError> {
-        self.recv_by(Some(timeout))
+        self.recv_by(Until::Within(timeout))
     }
 
-    fn recv_by(&mut self, timeout: Option<Duration>) -> Result<Object, SubscriberError> {
+    /// Returns the next item. Waits for one, and fails with [`SubscriberError::TimedOut`] if none came until `deadline`. The
+    /// other errors are those of [`Subscriber::recv`].
+    pub fn recv_deadline(&mut self, deadline: Instant) -> Result<Object, SubscriberError> {
+        self.recv_by(Until::deadline(deadline))
+    }
+
+    fn recv_by(&mut self, until: Until) -> Result<Object, SubscriberError> {
         let (core, ring, position) = (self.port.core()?, self.port.ring, self.position);
-        let found = self.port.wait(timeout, || {
+        let can_desert = self.deserted == WhenDeserted::Fail;
+        let found = self.port.wait(until, || {
             let mut found = core.pin_position(ring, position)?;
-            let deserted = found == Found::Nothing && core.is_deserted(ring, End::Send);
+            let deserted = can_desert && found == Found::Nothing && core.is_deserted(ring, End::Send);
             if deserted {
                 // The last producer may have appended something just before it left.
                 found = core.pin_position(ring, position)?;
@@ -232,6 +257,7 @@ impl Subscriber {
         })?;
         match found {
             Waited::NotYet => Err(SubscriberError::TimedOut),
+            Waited::Interrupted => Err(SubscriberError::Interrupted),
             Waited::Ended(ended) => Err(ended.into()),
             Waited::Came(Err(oldest)) => {
                 self.go_to(oldest)?;
@@ -269,24 +295,87 @@ impl Subscriber {
         let before = self.position;
         let item = self.recv();
         // An item that was missed or is damaged is behind the subscriber now; any other error would come again.
-        *ended = self.position == before;
+        *ended = self.position == before && !matches!(item, Err(SubscriberError::Interrupted));
         Some(item).filter(|item| !matches!(item, Err(SubscriberError::Closed { clean: true })))
     }
 
-    /// Returns the feed's batches from the subscriber's position on, as one stream. Waits until their schema is known.
+    /// Returns the schema of the feed's batches. Waits until the schema is known.
     ///
     /// # Errors
     ///
-    /// [`SubscriberError::Closed`] if the feed ended without a batch; [`SubscriberError::Failed`] with [`Error::Mismatch`]
-    /// for a feed of mixed contents, which has no schema.
-    pub fn reader(self) -> Result<BatchReader, SubscriberError> {
-        self.port.expect_one_schema()?;
-        match self.port.wait_for_schema(None)? {
-            Waited::Came(schema) => Ok(BatchReader { subscriber: self, schema, ended: false }),
+    /// [`SubscriberError::Closed`] if the feed ended without a batch; [`SubscriberError::Interrupted`].
+    pub fn schema(&self) -> Result<SchemaRef, SubscriberError> {
+        self.schema_by(Until::Forever)
+    }
+
+    /// Returns the schema of the feed's batches if it is known now, and fails with [`SubscriberError::Empty`] if not. The
+    /// other errors are those of [`Subscriber::schema`].
+    pub fn try_schema(&self) -> Result<SchemaRef, SubscriberError> {
+        empty(self.schema_by(Until::Now))
+    }
+
+    /// Returns the schema of the feed's batches. Fails with [`SubscriberError::TimedOut`] if the schema is not known after
+    /// `timeout`. The other errors are those of [`Subscriber::schema`].
+    pub fn schema_timeout(&self, timeout: Duration) -> Result<SchemaRef, SubscriberError> {
+        self.schema_by(Until::Within(timeout))
+    }
+
+    /// Returns the schema of the feed's batches. Fails with [`SubscriberError::TimedOut`] if the schema is not known at
+    /// `deadline`. The other errors are those of [`Subscriber::schema`].
+    pub fn schema_deadline(&self, deadline: Instant) -> Result<SchemaRef, SubscriberError> {
+        self.schema_by(Until::deadline(deadline))
+    }
+
+    fn schema_by(&self, until: Until) -> Result<SchemaRef, SubscriberError> {
+        match self.port.wait_for_schema(until, self.deserted)? {
+            Waited::Came(schema) => Ok(schema),
             Waited::Ended(ended) => Err(ended.into()),
             Waited::NotYet => Err(SubscriberError::TimedOut),
+            Waited::Interrupted => Err(SubscriberError::Interrupted),
         }
     }
+
+    /// Returns the feed's batches from the subscriber's position on, as one stream. Waits until their schema is known. Each
+    /// batch of the stream is waited for as by [`Subscriber::recv`].
+    ///
+    /// # Errors
+    ///
+    /// An error drops the subscriber; one that is to be kept waits with [`Subscriber::schema_timeout`] first.
+    ///
+    /// [`SubscriberError::Closed`] if the feed ended without a batch; [`SubscriberError::Interrupted`];
+    /// [`SubscriberError::Failed`] with [`Error::Mismatch`] for a feed of mixed contents, which has no schema.
+    pub fn reader(self) -> Result<BatchReader, SubscriberError> {
+        self.reader_by(Until::Forever)
+    }
+
+    /// Returns the feed's batches as one stream, as [`Subscriber::reader`] does, if their schema is known now. Fails with
+    /// [`SubscriberError::Empty`] if not, and drops the subscriber.
+    pub fn try_reader(self) -> Result<BatchReader, SubscriberError> {
+        empty(self.reader_by(Until::Now))
+    }
+
+    /// Returns the feed's batches as one stream, as [`Subscriber::reader`] does. Fails with [`SubscriberError::TimedOut`] if
+    /// their schema is not known after `timeout`, and drops the subscriber.
+    pub fn reader_timeout(self, timeout: Duration) -> Result<BatchReader, SubscriberError> {
+        self.reader_by(Until::Within(timeout))
+    }
+
+    /// Returns the feed's batches as one stream, as [`Subscriber::reader`] does. Fails with [`SubscriberError::TimedOut`] if
+    /// their schema is not known at `deadline`, and drops the subscriber.
+    pub fn reader_deadline(self, deadline: Instant) -> Result<BatchReader, SubscriberError> {
+        self.reader_by(Until::deadline(deadline))
+    }
+
+    fn reader_by(self, until: Until) -> Result<BatchReader, SubscriberError> {
+        self.port.expect_one_schema()?;
+        let schema = self.schema_by(until)?;
+        Ok(BatchReader { subscriber: self, schema, ended: false })
+    }
+}
+
+/// The error of what does not wait.
+fn empty<T>(polled: Result<T, SubscriberError>) -> Result<T, SubscriberError> {
+    polled.map_err(|e| if matches!(e, SubscriberError::TimedOut) { SubscriberError::Empty } else { e })
 }
 
 /// An iterator over the items of a feed, made by [`Subscriber::iter`].
@@ -294,7 +383,7 @@ impl Subscriber {
 /// Asking for the next item waits for it. Items that the subscriber missed are an error, [`SubscriberError::Lagged`], after
 /// which the iterator goes on. The iterator ends when the feed is closed and all of it was read. Any other error ends the
 /// iterator too, after the error was yielded: [`SubscriberError::Closed`] with `clean: false`, for example, if the last
-/// producer left without closing the feed.
+/// producer left without closing the feed. After [`SubscriberError::Interrupted`] the iterator goes on.
 ///
 /// ```
 /// # use faretra::{Arena, MIB};

@@ -18,10 +18,11 @@ use crate::arena::Arena;
 use crate::channel::{Lease, Receiver, RecvError, SendError, Sender};
 use crate::core::cell::{End, Ring};
 use crate::core::ring::Outcome;
+use crate::core::wait::Until;
 use crate::error::{Error, Result};
 use crate::feed::{AppendError, Feed, Subscriber, SubscriberError, WhenFull};
 use crate::input::Value;
-use crate::port::{Ended, NotBuilt, Port};
+use crate::port::{Ended, NotBuilt, Port, WhenDeserted};
 use crate::reader::Object;
 use crate::ready::source::{Got, Source, What};
 use crate::ready::watcher::{Tell, Watch, watch};
@@ -338,32 +339,33 @@ fn put_async<'a, E: NotPut<'a>>(
     let room = Source::new(what);
     let mut step = move || -> Result<Step<Result<(), E>>, E> {
         let core = port.core()?;
-        if let Putting::Value(value) = std::mem::replace(&mut putting, Putting::Done) {
-            // What has no room now need not be copied first.
-            if waits && !port.ring.is_feed() && core.is_full(port.ring) {
-                if let Some(ended) = port.ended()? {
-                    return Err(E::ended(value, ended));
-                }
-                putting = Putting::Value(value);
-                return Ok(Step::Wait(room.clone()));
-            }
-            let rung = core.times_rung(port.ring.bell(End::Send));
-            match port.build(&writer, value, Some(Instant::now())) {
-                Ok((sheet, schema)) => putting = Putting::Built(sheet, schema),
-                Err(NotBuilt::NoSpace { value, ended: None, error }) => {
-                    let may_come = !value.is_used_up() && port.may_fit(writer.bytes_of(&value)?).is_ok();
-                    if !waits || !may_come {
-                        return Err(NotBuilt::NoSpace { value, ended: None, error }.into());
+        let (mut sheet, schema) = match std::mem::replace(&mut putting, Putting::Done) {
+            Putting::Done => return Err(polled_again().into()),
+            Putting::Built(sheet, schema) => (sheet, schema),
+            Putting::Value(value) => {
+                // What has no room now need not be copied first.
+                if waits && !port.ring.is_feed() && core.is_full(port.ring) {
+                    if let Some(ended) = port.ended(WhenDeserted::Fail)? {
+                        return Err(E::ended(value, ended));
                     }
                     putting = Putting::Value(value);
-                    let memory = What::Memory { port: port.clone(), rung, since: Instant::now() };
-                    return Ok(Step::Wait(Source::new(memory)));
+                    return Ok(Step::Wait(room.clone()));
                 }
-                Err(not_built) => return Err(not_built.into()),
+                let rung = core.times_rung(port.ring.bell(End::Send));
+                match port.build(&writer, value, Until::Now, WhenDeserted::Fail) {
+                    Ok(built) => built,
+                    Err(NotBuilt::NoSpace { value, ended: None, error }) => {
+                        let may_come = !value.is_used_up() && port.may_fit(writer.bytes_of(&value)?).is_ok();
+                        if !waits || !may_come {
+                            return Err(NotBuilt::NoSpace { value, ended: None, error }.into());
+                        }
+                        putting = Putting::Value(value);
+                        let memory = What::Memory { port: port.clone(), rung, since: Instant::now() };
+                        return Ok(Step::Wait(Source::new(memory)));
+                    }
+                    Err(not_built) => return Err(not_built.into()),
+                }
             }
-        }
-        let Putting::Built(mut sheet, schema) = std::mem::replace(&mut putting, Putting::Done) else {
-            return Err(polled_again().into());
         };
         match put(&mut sheet, port.ring)? {
             Outcome::Done(()) => return Ok(Step::Done(Ok(()))),

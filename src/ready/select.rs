@@ -302,7 +302,10 @@ impl Selected {
     pub fn lock<T: Pod>(mut self, mutex: &Mutex<T>) -> Result<MutexGuard<'static, T>> {
         match self.got.take() {
             Some(Got::Held(held)) if held.keeper.is(&mutex.handle) => mutex.guarded(held),
-            _ => Err(another()),
+            got => {
+                self.got = got;
+                Err(another())
+            }
         }
     }
 
@@ -310,7 +313,10 @@ impl Selected {
     pub fn acquire(mut self, semaphore: &Semaphore) -> Result<Permit<'static>> {
         match self.got.take() {
             Some(Got::Held(held)) if held.keeper.is(&semaphore.handle) => Ok(Permit { held }),
-            _ => Err(another()),
+            got => {
+                self.got = got;
+                Err(another())
+            }
         }
     }
 

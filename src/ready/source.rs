@@ -16,7 +16,7 @@ use crate::core::word::State;
 use crate::error::Result;
 use crate::feed::{Feed, Subscriber, WhenFull};
 use crate::held::{Held, Keeper};
-use crate::port::Port;
+use crate::port::{Port, WhenDeserted};
 use crate::reader::Object;
 use crate::sync::{Event, Handle, Lent};
 use crate::value::view::{Attachment, Pin};
@@ -119,9 +119,10 @@ impl Source {
     fn look(&self) -> Result<bool> {
         let core = self.core()?;
         Ok(match &self.what {
-            What::Receive(Receiver { port }) => {
-                let ring = port.ring;
-                let ended = || core.is_closed(ring) || core.is_deserted(ring, End::Send);
+            What::Receive(receiver) => {
+                let ring = receiver.port.ring;
+                let deserted = || receiver.fails_when_deserted() && core.is_deserted(ring, End::Send);
+                let ended = || core.is_closed(ring) || deserted();
                 // What others have leased may come back.
                 let none_out = || {
                     let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -129,7 +130,7 @@ impl Source {
                 };
                 core.has_item(ring) || ended() && (none_out() || core.has_item(ring))
             }
-            What::Send(port) => !core.is_full(port.ring) || port.ended()?.is_some(),
+            What::Send(port) => !core.is_full(port.ring) || port.ended(WhenDeserted::Fail)?.is_some(),
             What::Append(port, when_full) => {
                 *when_full != WhenFull::Block || !core.would_hide_an_item(port.ring) || core.has_ended(port.ring)
             }
@@ -145,7 +146,7 @@ impl Source {
             What::Memory { port, rung, since } => {
                 core.times_rung(port.ring.bell(End::Send)) != *rung
                     || since.elapsed() >= SLICE
-                    || port.ended()?.is_some()
+                    || port.ended(WhenDeserted::Fail)?.is_some()
             }
         })
     }
@@ -154,7 +155,7 @@ impl Source {
     pub(crate) fn look_for_deaths(&self) {
         let Ok(core) = self.core() else { return };
         match &self.what {
-            What::Receive(Receiver { port }) => port.look_for_deaths(core),
+            What::Receive(Receiver { port, .. }) => port.look_for_deaths(core),
             What::Send(port) | What::Append(port, _) | What::Read(port, _) | What::Memory { port, .. } => {
                 port.look_for_deaths(core);
             }
@@ -223,7 +224,7 @@ impl Awaited<Posix> for Source {
     fn bell(&self) -> Option<(&Core<Posix>, u64)> {
         let core = self.core().ok()?;
         let bell = match &self.what {
-            What::Receive(Receiver { port }) | What::Read(port, _) => port.ring.bell(End::Receive),
+            What::Receive(Receiver { port, .. }) | What::Read(port, _) => port.ring.bell(End::Receive),
             What::Send(port) | What::Append(port, _) | What::Memory { port, .. } => port.ring.bell(End::Send),
             What::Event(event) => core.lock_word(event.handle.id(), lock::BELL),
             What::Lock(_, leases) | What::Acquire(_, leases) => leases.bell,

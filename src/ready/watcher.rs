@@ -4,8 +4,9 @@
 //! ready and forgets them, and sleeps on the rest and on its own door, which is rung when something is added or taken out.
 //! While its group is empty it sleeps on the door alone.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
+use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use nix::sys::eventfd::EventFd;
@@ -19,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::ready::source::Source;
 
 /// How a waiter is told.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Tell {
     /// By making a descriptor readable.
     Descriptor(Arc<EventFd>),
@@ -49,6 +50,7 @@ impl Awaited<Posix> for Arc<Watched> {
 struct Group {
     door: Doorbell,
     watched: Mutex<Vec<Arc<Watched>>>,
+    thread: OnceLock<ThreadId>,
 }
 
 /// The threads of a process.
@@ -95,11 +97,20 @@ pub(crate) fn watch(source: Source, tell: Tell) -> Result<Watch> {
 }
 
 impl Drop for Watch {
+    /// Afterwards its thread has let go of it: an end of a channel is left when its last handle is dropped, and not later.
     fn drop(&mut self) {
         // What came through fork is the parent's, and may be locked for ever.
-        if self.watched.source.core().is_ok() && self.group.take_out(&self.watched).is_some() {
-            // Its thread lets go of it.
-            self.group.door.ring();
+        if self.watched.source.core().is_err() {
+            return;
+        }
+        drop(self.group.take_out(&self.watched));
+        if self.group.is_its_thread() || Arc::strong_count(&self.watched) == 1 {
+            return;
+        }
+        // It neither runs others' code nor waits for anybody while it has this.
+        self.group.door.ring();
+        while Arc::strong_count(&self.watched) != 1 {
+            std::thread::sleep(Duration::from_micros(5));
         }
     }
 }
@@ -115,44 +126,49 @@ impl Group {
         Some(list.swap_remove(index))
     }
 
-    /// What is there is told, unless it was taken out meanwhile.
-    fn tell(&self, watched: &Arc<Watched>) {
-        if self.take_out(watched).is_none() {
-            return;
-        }
-        match &watched.tell {
-            // A descriptor whose count is full is readable.
-            Tell::Descriptor(fd) => drop(fd.write(1)),
-            // Others' code, whose panic is not to end this thread.
-            Tell::Waker(waker) => {
-                drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| waker.wake_by_ref())));
-            }
-        }
+    fn is_its_thread(&self) -> bool {
+        self.thread.get() == Some(&std::thread::current().id())
     }
 
     fn run(&self) {
         // Signals are for the program's own threads.
         let _ = SigSet::all().thread_block();
+        let _ = self.thread.set(std::thread::current().id());
         let mut looked = Instant::now();
         loop {
-            let door = self.door.now();
-            let all = self.list().clone();
-            if all.is_empty() {
-                Posix::sleep_any(&[], Some((&self.door, door)), Duration::from_secs(3600));
-                looked = Instant::now();
-                continue;
-            }
-            let armed = arm_all(&all);
-            let ready: Vec<_> = all.iter().filter(|watched| watched.is_ready()).collect();
-            if !ready.is_empty() {
-                ready.into_iter().for_each(|watched| self.tell(watched));
-                continue;
-            }
-            sleep_on_all(&armed, Some((&self.door, door)), SLICE.saturating_sub(looked.elapsed()));
-            if looked.elapsed() >= SLICE {
-                all.iter().for_each(|watched| watched.source.look_for_deaths());
-                looked = Instant::now();
+            let ready = self.sleep_and_look(&mut looked);
+            for tell in ready {
+                match tell {
+                    // A descriptor whose count is full is readable.
+                    Tell::Descriptor(fd) => drop(fd.write(1)),
+                    // Others' code, whose panic is not to end this thread.
+                    Tell::Waker(waker) => drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| waker.wake()))),
+                }
             }
         }
+    }
+
+    /// Sleeps until something may be ready. Returns whom to tell of what is, and has let go of that.
+    fn sleep_and_look(&self, looked: &mut Instant) -> Vec<Tell> {
+        let door = self.door.now();
+        let all = self.list().clone();
+        if all.is_empty() {
+            Posix::sleep_any(&[], Some((&self.door, door)), Duration::from_secs(3600));
+            *looked = Instant::now();
+            return vec![];
+        }
+        let armed = arm_all(&all);
+        let ready: Vec<_> = all.iter().filter(|watched| watched.is_ready()).collect();
+        if !ready.is_empty() {
+            // Not those that were taken out meanwhile.
+            let theirs = ready.into_iter().filter_map(|watched| self.take_out(watched));
+            return theirs.map(|watched| watched.tell.clone()).collect();
+        }
+        sleep_on_all(&armed, Some((&self.door, door)), SLICE.saturating_sub(looked.elapsed()));
+        if looked.elapsed() >= SLICE {
+            all.iter().for_each(|watched| watched.source.look_for_deaths());
+            *looked = Instant::now();
+        }
+        vec![]
     }
 }

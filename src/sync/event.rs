@@ -1,11 +1,12 @@
 //! Flags that processes wait for.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::arena::Arena;
 use crate::core::geometry::lock;
 use crate::core::lock::Form;
 use crate::core::tables::Kind;
+use crate::core::wait::Until;
 use crate::error::{Result, in_time};
 use crate::held::Keeper;
 use crate::sync::Handle;
@@ -91,18 +92,24 @@ impl Event {
 
     /// Waits until the event is set. Resets an event of [`Reset::Auto`].
     pub fn wait(&self) -> Result<()> {
-        self.pass(None)
+        self.pass(Until::Forever)
     }
 
     /// Returns whether the event is set now. Resets an event of [`Reset::Auto`] that is set.
     pub fn try_wait(&self) -> Result<bool> {
-        Ok(in_time(self.pass(Some(Duration::ZERO)))?.is_some())
+        Ok(in_time(self.pass(Until::Now))?.is_some())
     }
 
     /// Waits until the event is set, as [`Event::wait`] does. Fails with
     /// [`Error::TimedOut`](crate::Error::TimedOut) if the event is not set after `timeout`.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<()> {
-        self.pass(Some(timeout))
+        self.pass(Until::Within(timeout))
+    }
+
+    /// Waits until the event is set, as [`Event::wait`] does. Fails with
+    /// [`Error::TimedOut`](crate::Error::TimedOut) if the event is not set at `deadline`.
+    pub fn wait_deadline(&self, deadline: Instant) -> Result<()> {
+        self.pass(Until::deadline(deadline))
     }
 
     /// Sets an event again that was reset for nothing.
@@ -110,13 +117,13 @@ impl Event {
         if self.reset == Reset::Auto { self.set() } else { Ok(()) }
     }
 
-    fn pass(&self, timeout: Option<Duration>) -> Result<()> {
+    fn pass(&self, until: Until) -> Result<()> {
         let core = self.handle.core()?;
         let id = self.handle.id();
         let passes = || match self.reset {
             Reset::Auto => core.take_event(id),
             Reset::Manual => core.is_event_set(id),
         };
-        core.wait(core.lock_word(id, lock::BELL), timeout, || {}, || Ok(passes().then_some(())))
+        core.wait(core.lock_word(id, lock::BELL), until, || {}, || Ok(passes().then_some(())))
     }
 }

@@ -11,8 +11,9 @@
 //! | [`Event`] | a flag that processes wait for | nothing is held |
 //! | [`SharedValue`] | a value that is read and replaced as a whole | the value is the old or the new one |
 //!
-//! Every wait has a timed form. A wait notices within 100 ms that the kernel let go of a dead holder, is not ended by
-//! signals, and costs next to nothing while it lasts. The kernel chooses among waiters: no waiter is guaranteed to be next.
+//! Every wait has the forms that the [documentation of the crate](crate#waiting) lists. A wait notices within 100 ms that the
+//! kernel let go of a dead holder, is ended by a signal only if the process has an
+//! [interrupt hook](crate::set_interrupt_hook) that says so, and costs next to nothing while it lasts. The kernel chooses among waiters: no waiter is guaranteed to be next.
 //! A process that is stopped keeps what was granted to it.
 //!
 //! Locks belong to processes, not to threads: a guard may be sent to another thread, and a thread that locks a mutex twice

@@ -2,13 +2,14 @@
 
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytemuck::Pod;
 
 use crate::arena::Arena;
 use crate::core::lock::{Form, Slots};
 use crate::core::tables::Kind;
+use crate::core::wait::Until;
 use crate::core::word::State;
 use crate::error::{Result, in_time};
 use crate::held::{Held, Keeper};
@@ -76,27 +77,32 @@ impl<T: Pod> Mutex<T> {
     /// Waits until the mutex is free, and locks it.
     #[inline]
     pub fn lock(&self) -> Result<MutexGuard<'_, T>> {
-        self.take(None)
+        self.take(Until::Forever)
     }
 
     /// Locks the mutex if it is free now, and returns `None` if it is not.
     #[inline]
     pub fn try_lock(&self) -> Result<Option<MutexGuard<'_, T>>> {
-        in_time(self.take(Some(Duration::ZERO)))
+        in_time(self.take(Until::Now))
     }
 
     /// Waits until the mutex is free, and locks it. Fails with [`Error::TimedOut`](crate::Error::TimedOut) if the mutex is not
     /// free after `timeout`.
     pub fn lock_timeout(&self, timeout: Duration) -> Result<MutexGuard<'_, T>> {
-        self.take(Some(timeout))
+        self.take(Until::Within(timeout))
+    }
+
+    /// Waits until the mutex is free, and locks it. Fails with [`Error::TimedOut`] if the mutex is not free at `deadline`.
+    pub fn lock_deadline(&self, deadline: Instant) -> Result<MutexGuard<'_, T>> {
+        self.take(Until::deadline(deadline))
     }
 
     #[inline]
-    fn take(&self, timeout: Option<Duration>) -> Result<MutexGuard<'_, T>> {
+    fn take(&self, until: Until) -> Result<MutexGuard<'_, T>> {
         let core = self.handle.core()?;
         let lease = match core.lease_free(self.slots.leases) {
             Some(lease) => lease,
-            None => core.lease(self.slots.leases, timeout)?,
+            None => core.lease(self.slots.leases, until)?,
         };
         // From here on it is given back whatever happens.
         self.guarded(Held::guard(Lent::Here(&self.handle), lease))

@@ -1,11 +1,12 @@
 //! Counting semaphores.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::arena::Arena;
 use crate::core::lease::Leases;
 use crate::core::lock::Form;
 use crate::core::tables::Kind;
+use crate::core::wait::Until;
 use crate::core::word::State;
 use crate::error::{Error, Result, in_time};
 use crate::held::{Held, Keeper};
@@ -72,26 +73,31 @@ impl Semaphore {
     /// Waits until a permit is free, and takes it.
     #[inline]
     pub fn acquire(&self) -> Result<Permit<'_>> {
-        self.take(None)
+        self.take(Until::Forever)
     }
 
     /// Takes a permit if one is free now, and returns `None` if not.
     #[inline]
     pub fn try_acquire(&self) -> Result<Option<Permit<'_>>> {
-        in_time(self.take(Some(Duration::ZERO)))
+        in_time(self.take(Until::Now))
     }
 
     /// Waits until a permit is free, and takes it. Fails with [`Error::TimedOut`] if no permit is free after `timeout`.
     pub fn acquire_timeout(&self, timeout: Duration) -> Result<Permit<'_>> {
-        self.take(Some(timeout))
+        self.take(Until::Within(timeout))
+    }
+
+    /// Waits until a permit is free, and takes it. Fails with [`Error::TimedOut`] if no permit is free at `deadline`.
+    pub fn acquire_deadline(&self, deadline: Instant) -> Result<Permit<'_>> {
+        self.take(Until::deadline(deadline))
     }
 
     #[inline]
-    fn take(&self, timeout: Option<Duration>) -> Result<Permit<'_>> {
+    fn take(&self, until: Until) -> Result<Permit<'_>> {
         let core = self.handle.core()?;
         let lease = match core.lease_free(self.leases) {
             Some(lease) => lease,
-            None => core.lease(self.leases, timeout)?,
+            None => core.lease(self.leases, until)?,
         };
         Ok(Permit { held: Held::permit(Lent::Here(&self.handle), lease) })
     }

@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::time::{Duration, Instant};
 
 use bytemuck::Pod;
 
@@ -11,6 +12,7 @@ use crate::core::lock::{Form, SLOTS, Slots};
 use crate::core::seat::Core;
 use crate::core::segment::Posix;
 use crate::core::tables::Kind;
+use crate::core::wait::Until;
 use crate::error::Result;
 use crate::held::Keeper;
 use crate::sync::Handle;
@@ -39,7 +41,8 @@ impl Arena {
 ///
 /// Reads never wait and never see a mixture. A value of up to 8 bytes is one atomic word. A larger value lies in one of 8
 /// slots: a store writes a slot that is not current and makes that slot current. So a store waits only while 7 others are
-/// under way, in processes that are stopped in the middle, for example.
+/// under way, in processes that are stopped in the middle, for example. The `try_` forms fail with
+/// [`Error::TimedOut`](crate::Error::TimedOut) then.
 ///
 /// ```
 /// # let name = format!("doc-shared-value-{}", std::process::id());
@@ -78,6 +81,27 @@ impl<T: Pod> SharedValue<T> {
 
     /// Replaces the value by `value`, whatever it was.
     pub fn store(&self, value: T) -> Result<()> {
+        self.store_by(value, Until::Forever)
+    }
+
+    /// Replaces the value by `value`, and fails with [`Error::TimedOut`](crate::Error::TimedOut) if all slots are taken now.
+    pub fn try_store(&self, value: T) -> Result<()> {
+        self.store_by(value, Until::Now)
+    }
+
+    /// Replaces the value by `value`, and fails with [`Error::TimedOut`](crate::Error::TimedOut) if all slots are still taken
+    /// after `timeout`.
+    pub fn store_timeout(&self, value: T, timeout: Duration) -> Result<()> {
+        self.store_by(value, Until::Within(timeout))
+    }
+
+    /// Replaces the value by `value`, and fails with [`Error::TimedOut`](crate::Error::TimedOut) if all slots are still taken
+    /// at `deadline`.
+    pub fn store_deadline(&self, value: T, deadline: Instant) -> Result<()> {
+        self.store_by(value, Until::deadline(deadline))
+    }
+
+    fn store_by(&self, value: T, until: Until) -> Result<()> {
         let core = self.handle.core()?;
         if Self::is_word() {
             core.store_word(self.word(core), to_word(&value));
@@ -85,26 +109,75 @@ impl<T: Pod> SharedValue<T> {
         }
         with_words::<T, _>(|words| {
             to_words(&value, words);
-            core.store_slots(self.slots, words)
+            core.store_slots(self.slots, words, until)
         })
     }
 
     /// Replaces the value by what `next` makes of it, and returns the value that was replaced. `next` runs again if somebody
     /// else replaced the value meanwhile.
-    pub fn update(&self, mut next: impl FnMut(T) -> T) -> Result<T> {
-        let before = self.change(|value| Some(next(value)))?;
+    pub fn update(&self, next: impl FnMut(T) -> T) -> Result<T> {
+        self.update_by(next, Until::Forever)
+    }
+
+    /// Replaces the value by what `next` makes of it, as [`SharedValue::update`] does. Fails with
+    /// [`Error::TimedOut`](crate::Error::TimedOut) if all slots are taken now; then `next` did not run.
+    pub fn try_update(&self, next: impl FnMut(T) -> T) -> Result<T> {
+        self.update_by(next, Until::Now)
+    }
+
+    /// Replaces the value by what `next` makes of it, as [`SharedValue::update`] does. Fails with
+    /// [`Error::TimedOut`](crate::Error::TimedOut) if all slots are still taken after `timeout`; then `next` did not run.
+    pub fn update_timeout(&self, next: impl FnMut(T) -> T, timeout: Duration) -> Result<T> {
+        self.update_by(next, Until::Within(timeout))
+    }
+
+    /// Replaces the value by what `next` makes of it, as [`SharedValue::update`] does. Fails with
+    /// [`Error::TimedOut`](crate::Error::TimedOut) if all slots are still taken at `deadline`; then `next` did not run.
+    pub fn update_deadline(&self, next: impl FnMut(T) -> T, deadline: Instant) -> Result<T> {
+        self.update_by(next, Until::deadline(deadline))
+    }
+
+    fn update_by(&self, mut next: impl FnMut(T) -> T, until: Until) -> Result<T> {
+        let before = self.change(until, |value| Some(next(value)))?;
         Ok(before.unwrap_or_else(|now| now))
     }
 
     /// Replaces the value by `new` if its bytes are those of `current`. Returns the value that was there before, in `Ok` if
     /// it was replaced and in `Err` if not, as the atomics of the standard library do.
     pub fn compare_exchange(&self, current: T, new: T) -> Result<std::result::Result<T, T>> {
+        self.exchange_by(current, new, Until::Forever)
+    }
+
+    /// Replaces the value as [`SharedValue::compare_exchange`] does. Fails with
+    /// [`Error::TimedOut`](crate::Error::TimedOut) if all slots are taken now.
+    pub fn try_compare_exchange(&self, current: T, new: T) -> Result<std::result::Result<T, T>> {
+        self.exchange_by(current, new, Until::Now)
+    }
+
+    /// Replaces the value as [`SharedValue::compare_exchange`] does. Fails with
+    /// [`Error::TimedOut`](crate::Error::TimedOut) if all slots are still taken after `timeout`.
+    pub fn compare_exchange_timeout(&self, current: T, new: T, timeout: Duration) -> Result<std::result::Result<T, T>> {
+        self.exchange_by(current, new, Until::Within(timeout))
+    }
+
+    /// Replaces the value as [`SharedValue::compare_exchange`] does. Fails with
+    /// [`Error::TimedOut`](crate::Error::TimedOut) if all slots are still taken at `deadline`.
+    pub fn compare_exchange_deadline(
+        &self,
+        current: T,
+        new: T,
+        deadline: Instant,
+    ) -> Result<std::result::Result<T, T>> {
+        self.exchange_by(current, new, Until::deadline(deadline))
+    }
+
+    fn exchange_by(&self, current: T, new: T, until: Until) -> Result<std::result::Result<T, T>> {
         let same = |value: &T| bytemuck::bytes_of(value) == bytemuck::bytes_of(&current);
-        self.change(|value| same(&value).then_some(new))
+        self.change(until, |value| same(&value).then_some(new))
     }
 
     /// `Ok(before)`: changed; `Err(now)`: `next` made nothing of it.
-    fn change(&self, mut next: impl FnMut(T) -> Option<T>) -> Result<std::result::Result<T, T>> {
+    fn change(&self, until: Until, mut next: impl FnMut(T) -> Option<T>) -> Result<std::result::Result<T, T>> {
         let core = self.handle.core()?;
         if Self::is_word() {
             let mut now = core.load_word(self.word(core));
@@ -130,7 +203,7 @@ impl<T: Pod> SharedValue<T> {
                 }
             }
         };
-        let changed = with_words::<T, _>(|words| core.update_slots(self.slots, words, change))?;
+        let changed = with_words::<T, _>(|words| core.update_slots(self.slots, words, until, change))?;
         if let Some(panic) = panicked {
             resume_unwind(panic);
         }

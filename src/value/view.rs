@@ -29,7 +29,7 @@ use crate::core::ring::Outcome;
 use crate::core::seat::Core;
 use crate::core::segment::Posix;
 use crate::core::sys::Access;
-use crate::core::tables::{Kind, PartEntry};
+use crate::core::tables::{Kind, PartEntry, Tables};
 use crate::core::word::Id;
 use crate::core::zone::Draft;
 use crate::error::{Error, Result};
@@ -77,6 +77,12 @@ impl Attachment {
     pub fn core(&self) -> Result<&Core<Posix>> {
         self.core.env.check_fork()?;
         Ok(&self.core)
+    }
+
+    /// The arena's words for one more participant: for a forked child too, which cannot use those that it inherited.
+    pub fn tables_again(&self) -> Result<Tables<Posix>> {
+        let geo = self.core.geo.clone();
+        Ok(Tables { env: self.core.env.again(&geo)?, geo })
     }
 
     /// Runs `f`; when memory runs out, makes room and tries again, as [`Core::with_room`] does.

@@ -211,12 +211,12 @@ fn errors_say_what_is_wrong() {
 #[test]
 fn waiting_for_names() {
     let t = TestArena::new(16 * MIB);
-    let soon = t.arena.wait_for("n", 0, Duration::from_millis(30));
+    let soon = t.arena.wait_for_timeout("n", 0, Duration::from_millis(30));
     assert!(matches!(soon, Err(Error::TimedOut(_))));
     let arena = t.open();
     let waiter = std::thread::spawn(move || {
-        let first = arena.wait_for("n", 0, Duration::from_secs(20)).expect("published");
-        let next = arena.wait_for("n", first.version(), Duration::from_secs(20)).expect("published");
+        let first = arena.wait_for_timeout("n", 0, Duration::from_secs(20)).expect("published");
+        let next = arena.wait_for_timeout("n", first.version(), Duration::from_secs(20)).expect("published");
         (first.version(), next.version())
     });
     let w = t.arena.writer().expect("a permit");

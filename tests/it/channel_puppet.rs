@@ -76,7 +76,7 @@ impl ChannelHands {
             // CHANNEL [MILLISECONDS]
             "schema" => {
                 let from = self.flow().receiver(channel(args, 0))?.expect("made");
-                done = match from.schema(limit(args, 1)) {
+                done = match limit(args, 1).map_or_else(|| from.schema(), |t| from.schema_timeout(t)) {
                     Ok(schema) => schema.fields().iter().map(|f| format!("{}:{} ", f.name(), f.data_type())).collect(),
                     Err(RecvError::TimedOut) => "nothing".into(),
                     Err(e) => e.to_string(),

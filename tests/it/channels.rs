@@ -173,7 +173,7 @@ fn a_channel_has_one_schema() {
     let schema = batch(0, 0).schema();
     let none = RecordBatchIterator::new(std::iter::empty(), schema.clone());
     assert_eq!(tx.send_all(none).expect("nothing to send"), 0);
-    assert_eq!(rx.schema(Some(SOON)).expect("known"), schema);
+    assert_eq!(rx.schema_timeout(SOON).expect("known"), schema);
     let text: Arc<StringArray> = Arc::new(StringArray::from(vec!["a"]));
     let other = RecordBatch::try_from_iter([("n", text as _)]).expect("a batch");
     let refused = tx.send(&other);

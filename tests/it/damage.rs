@@ -247,7 +247,7 @@ fn use_everything(dir: &Path, name: &str) -> Option<String> {
     note(arena.who().is_ok(), "who");
     note(arena.verify().is_ok_and(|v| v.is_empty()), "verify");
     note(arena.recover().is_ok(), "recover");
-    let newer = arena.wait_for("n1", 1, Duration::from_millis(1));
+    let newer = arena.wait_for_timeout("n1", 1, Duration::from_millis(1));
     note(matches!(newer, Err(Error::TimedOut(_))), "wait_for");
     match arena.writer_timeout(Duration::from_millis(200)) {
         Ok(w) => {

@@ -125,7 +125,7 @@ fn killed_while_publishing() {
         writer.ask(&format!("storm {kind} n {kill} {WORDS}"));
         if kill % 2 == 1 {
             // Half of them in the middle of steady work, the others wherever they begin.
-            t.arena.wait_for("n", before, DEADLINE).expect("it publishes");
+            t.arena.wait_for_timeout("n", before, DEADLINE).expect("it publishes");
         }
         std::thread::sleep(Duration::from_millis(random.below(120)));
         if let Some(ended) = writer.try_answer(Duration::ZERO) {

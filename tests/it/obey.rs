@@ -2,6 +2,7 @@
 #![allow(unsafe_code, reason = "fork, timers, and the forbidden write that must fault have no safe form")]
 
 use std::io::{BufRead, Write};
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -105,6 +106,46 @@ pub fn alarms(per_second: u32) -> u64 {
     let set = unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) };
     assert_eq!(set, 0);
     ALARMS.load(Ordering::Relaxed)
+}
+
+/// When SIGINT came last, in nanoseconds of the monotonic clock; 0: it did not, or a wait was told.
+static INTERRUPT: AtomicU64 = AtomicU64::new(0);
+
+fn clock() -> u64 {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).expect("a clock");
+    now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
+}
+
+extern "C" fn on_interrupt(_: i32) {
+    INTERRUPT.store(clock(), Ordering::Relaxed);
+}
+
+/// From here on SIGINT, whose handler does not ask for calls to be restarted, ends the waits of this process. Returns the
+/// number of this thread.
+pub fn be_interruptible() -> i32 {
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, sigaction};
+    let action = SigAction::new(SigHandler::Handler(on_interrupt), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler asks the clock and stores in an atomic, which is allowed in handlers.
+    unsafe { sigaction(Signal::SIGINT, &action) }.expect("a handler");
+    faretra::set_interrupt_hook(Some(Box::new(|| match INTERRUPT.load(Ordering::Relaxed) {
+        0 => ControlFlow::Continue(()),
+        _ => ControlFlow::Break(()),
+    })));
+    nix::unistd::gettid().as_raw()
+}
+
+/// How long ago SIGINT came, which is forgotten.
+pub fn since_interrupt() -> Duration {
+    let came = INTERRUPT.swap(0, Ordering::Relaxed);
+    assert_ne!(came, 0, "a wait was interrupted by nothing");
+    Duration::from_nanos(clock() - came)
+}
+
+/// Sends SIGINT to one thread of a process.
+pub fn interrupt_thread(process: i32, thread: i32) {
+    // SAFETY: sends a signal; touches no memory.
+    let sent = unsafe { libc::syscall(libc::SYS_tgkill, process, thread, libc::SIGINT) };
+    assert_eq!(sent, 0, "{}", std::io::Error::last_os_error());
 }
 
 /// Closes every descriptor from `first` on, as some daemons do.

@@ -7,10 +7,12 @@ use faretra::arrow::arrow_schema::{DataType, Field, Schema};
 use faretra::{Arena, Batch, Bundle, Error, Object, Options, Result, Table, Writer};
 use ndarray::Ix1;
 
+use crate::calls::CallHands;
 use crate::channel_puppet::ChannelHands;
 use crate::feed_puppet::FeedHands;
 use crate::load_once;
-use crate::obey::{alarms, close_from, end_of, forked, hear, number, say, write_where_forbidden};
+use crate::obey::{alarms, be_interruptible, close_from, end_of, forked, hear, number, say, write_where_forbidden};
+use crate::ready_puppet::ReadyHands;
 use crate::sync_puppet::SyncHands;
 use crate::values;
 
@@ -24,6 +26,8 @@ struct Hands {
     sync: SyncHands,
     channels: ChannelHands,
     feeds: FeedHands,
+    calls: CallHands,
+    ready: ReadyHands,
 }
 
 /// Does what it hears until there is nothing more to hear.
@@ -82,6 +86,8 @@ impl Hands {
         self.sync = SyncHands::default();
         self.channels = ChannelHands::default();
         self.feeds = FeedHands::default();
+        self.calls = CallHands::default();
+        self.ready = ReadyHands::default();
     }
 
     fn obey(&mut self, verb: &str, args: &[&str]) -> Result<String> {
@@ -149,7 +155,8 @@ impl Hands {
                 self.drafts.push(draft);
             }
             "wait_for" => {
-                let object = self.arena().wait_for(args[0], number(args, 1), Duration::from_millis(number(args, 2)))?;
+                let object =
+                    self.arena().wait_for_timeout(args[0], number(args, 1), Duration::from_millis(number(args, 2)))?;
                 return done(format!("{} {}", whole(&object), object.version()));
             }
             "recover" => {
@@ -182,6 +189,8 @@ impl Hands {
             "work" => return self.work(number(args, 0)),
             "join_and_leave" => return self.join_and_leave(args[0], number(args, 1)),
             "alarms" => return done(alarms(number(args, 0) as u32).to_string()),
+            "interruptible" => return done(be_interruptible().to_string()),
+            "vain" => return done(crate::interrupts::wait_in_vain(self.arena(), args[0])),
             "closefrom" => close_from(number(args, 0) as u32),
             "open_files" => {
                 for _ in 0..number(args, 0) {
@@ -201,6 +210,8 @@ impl Hands {
                 return match verb.split_at_checked(2) {
                     Some(("c-", verb)) => self.channels.obey(arena, verb, args),
                     Some(("f-", verb)) => self.feeds.obey(arena, verb, args),
+                    Some(("r-", verb)) => self.calls.obey(arena, verb, args),
+                    Some(("w-", verb)) => self.ready.obey(arena, verb, args),
                     _ => self.sync.obey(arena, verb, args),
                 };
             }
@@ -290,7 +301,7 @@ impl Hands {
             forked(arena.names().err());
             forked(arena.who().err());
             forked(arena.set_limit(1).err());
-            forked(arena.wait_for(name, 0, Duration::from_secs(5)).err());
+            forked(arena.wait_for_timeout(name, 0, Duration::from_secs(5)).err());
             for writer in &taken.writers {
                 forked(writer.publish("from-the-child", &b"x"[..]).err());
                 forked(writer.remove(name).err());

@@ -77,7 +77,7 @@ fn channels_and_feeds_compare_metadata() {
     channel.send(batch("s", "f")).expect("room");
     feed.append(batch("s", "f")).expect("room");
     let receiver = t.arena.receiver("c").expect("there");
-    assert_eq!(receiver.schema(None).expect("known"), first.schema());
+    assert_eq!(receiver.schema().expect("known"), first.schema());
     assert_eq!(*receiver.recv().expect("sent").batch().expect("a batch"), first);
     let mut subscriber = t.arena.subscribe("f", Start::Oldest).expect("there");
     assert_eq!(

@@ -201,7 +201,7 @@ fn who_shows_holders_and_waiters() {
         scope.spawn(|| m.lock().map(drop));
         scope.spawn(|| e.wait());
         scope.spawn(|| rx.recv().map(|lease| lease.ack()));
-        scope.spawn(|| t.arena.wait_for("later", 0, DEADLINE).map(drop));
+        scope.spawn(|| t.arena.wait_for_timeout("later", 0, DEADLINE).map(drop));
         let mut expected = ["a name that is not there yet", "channel `c`", "event `e`", "mutex `m`"];
         expected.sort_unstable();
         until("four wait", || {

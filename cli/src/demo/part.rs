@@ -248,7 +248,7 @@ fn consume(arena: &Arena, args: &DemoPart) -> Result<()> {
     let mut version = 0;
     report(&json!({ "ready": true }))?;
     for _ in 0..2 * args.batches {
-        let object = arena.wait_for(BATCH, version, PATIENCE)?;
+        let object = arena.wait_for_timeout(BATCH, version, PATIENCE)?;
         version = object.version();
         let batch: Batch = object.try_into()?;
         // With every column built, so that it compares with what comes out of a pipe.

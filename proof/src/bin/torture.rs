@@ -548,7 +548,7 @@ impl Hands {
             935..945 => {
                 let (n, name) = self.name();
                 let newer = self.seen[n as usize];
-                let got = allowed(self.arena.wait_for(&name, newer, Duration::from_millis(3)))?;
+                let got = allowed(self.arena.wait_for_timeout(&name, newer, Duration::from_millis(3)))?;
                 got.map_or(Ok(()), |object| self.check(&object, n))
             }
             945..950 => {

@@ -50,7 +50,7 @@ pub const BUGS: &[Bug] = &[
         breaks: "N4",
         file: "core/name.rs",
         edits: &[("self.raise(self.geo.meta(found, meta::VERSION), version.saturating_add(1));", "")],
-        test: ("it", "load_once::removed_and_published"),
+        test: ("it", "load_once::removed_and_published_while_it_is_made"),
     },
     Bug {
         what: "who empties a place does not look at the maker, under weak memory",

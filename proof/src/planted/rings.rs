@@ -223,4 +223,21 @@ pub const BUGS: &[Bug] = &[
         edits: &[("Some(State::Dying(_)) => Err(Unsettled::Later),", "Some(State::Dying(_)) => Ok(None),")],
         test: ("race", "a_channel_that_may_live_keeps_its_items"),
     },
+    Bug {
+        what: "who waits for several things does not look again after arming",
+        breaks: "B4",
+        file: "core/bells.rs",
+        edits: &[(
+            "let armed = arm_all(all); if let Some(ready) = first_ready(all, first) { break Some(ready); }",
+            "if let Some(ready) = first_ready(all, first) { break Some(ready); } let armed = arm_all(all);",
+        )],
+        test: WEAK_RINGS,
+    },
+    Bug {
+        what: "who waits for several things arms the first bell only",
+        breaks: "B4",
+        file: "core/bells.rs",
+        edits: &[("all.into_iter().filter_map(A::bell);", "all.into_iter().filter_map(A::bell).take(1);")],
+        test: WEAK_RINGS,
+    },
 ];

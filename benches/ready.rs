@@ -1,0 +1,154 @@
+//! What it costs to wait for several things, by a descriptor or by a future, beside the plain wait, in turn in one run.
+//!
+//! ```text
+//! cargo bench --bench ready --features async              about a minute
+//! cargo bench --bench ready --features async -- --quick   seconds
+//! ```
+//!
+//! One thread sends an item and waits for the answer, which another thread sends as soon as it has the item. The other
+//! thread waits in the plain way, and only the first one's waits differ. A round trip therefore has one wait of each kind.
+#![allow(clippy::print_stdout, reason = "a bench is there to print")]
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use faretra::channel::Contents;
+use faretra::sync::{Event, Reset};
+use faretra::{Arena, MIB, Pollable, Receiver, RecvError, Select, Sender};
+use futures_lite::StreamExt;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{UsageWho, getrusage};
+
+type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+struct Pair {
+    arena: Arena,
+    ask: Sender,
+    answers: Receiver,
+    /// Never set: what is waited for beside.
+    events: Vec<Event>,
+}
+
+impl Pair {
+    fn new(name: &str, spin: u32) -> Outcome<Pair> {
+        let arena = Arena::options().limit(64 * MIB).keep(false).spin(spin).create(name)?;
+        let writer = arena.writer()?;
+        let ask = writer.sender_with("ask", 4, Contents::Mixed)?;
+        writer.sender_with("answer", 4, Contents::Mixed)?;
+        let answers = arena.receiver("answer")?;
+        let events = (0..63).map(|i| arena.event(&format!("e{i}"), Reset::Manual));
+        let events = events.collect::<Result<_, _>>()?;
+        Ok(Pair { arena, ask, answers, events })
+    }
+
+    /// Answers until the channel is closed.
+    fn answer(&self) -> Outcome {
+        let (asked, answer) =
+            (self.arena.receiver("ask")?, self.arena.writer()?.sender_with("answer", 4, Contents::Mixed)?);
+        for item in asked.iter() {
+            drop(item?);
+            answer.send("pong")?;
+        }
+        Ok(())
+    }
+
+    fn select(&self, others: usize) -> (Select, usize) {
+        let mut select = Select::new();
+        for event in &self.events[..others] {
+            select.wait(event);
+        }
+        let index = select.recv(&self.answers);
+        (select, index)
+    }
+}
+
+fn used() -> Outcome<f64> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
+    let time = usage.user_time() + usage.system_time();
+    Ok(time.tv_sec() as f64 * 1e6 + time.tv_usec() as f64)
+}
+
+fn polled(pollable: &Pollable, answers: &Receiver) -> Outcome {
+    loop {
+        match answers.try_recv() {
+            Ok(lease) => return Ok(lease.ack()),
+            Err(RecvError::Empty) => {}
+            Err(e) => return Err(e.into()),
+        }
+        if !pollable.rearm()? {
+            poll(&mut [PollFd::new(pollable.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE)?;
+        }
+    }
+}
+
+fn main() -> Outcome {
+    let quick = std::env::args().any(|a| a == "--quick");
+    let (rounds, turns) = if quick { (500, 4) } else { (4000, 10) };
+    for spin in [256, 0] {
+        println!(
+            "\nspins before a sleep: {spin}; microseconds there and back, of a processor (both threads), and of the plain wait's"
+        );
+        run(&format!("bench-ready-{}-{spin}", std::process::id()), spin, rounds, turns)?;
+    }
+    Ok(())
+}
+
+fn run(name: &str, spin: u32, rounds: u32, turns: usize) -> Outcome {
+    let pair = Pair::new(name, spin)?;
+    std::thread::scope(|scope| -> Outcome {
+        let answers = scope.spawn(|| pair.answer());
+        let pollable = pair.answers.pollable()?;
+        let (mut one, mut eight, mut many) = (pair.select(0), pair.select(7), pair.select(63));
+        let mut stream = pair.answers.stream();
+        let selected = |(select, index): &mut (Select, usize)| -> Outcome {
+            let done = select.select()?;
+            assert_eq!(done.index(), *index);
+            Ok(done.recv(&pair.answers)?.ack())
+        };
+        let mut iterator = pair.answers.iter();
+        type Wait<'a> = Box<dyn FnMut() -> Outcome + 'a>;
+        let mut ways: Vec<(&str, Wait<'_>)> = vec![
+            ("recv", Box::new(|| Ok(pair.answers.recv()?.ack()))),
+            ("iterator", Box::new(|| Ok(drop(iterator.next().ok_or("over")??)))),
+            ("select of 1", Box::new(|| selected(&mut one))),
+            ("select of 8", Box::new(|| selected(&mut eight))),
+            ("select of 64", Box::new(|| selected(&mut many))),
+            ("descriptor, poll(2)", Box::new(|| polled(&pollable, &pair.answers))),
+            ("async stream", Box::new(|| Ok(futures_lite::future::block_on(stream.next()).ok_or("over")??.ack()))),
+        ];
+        let mut times = vec![vec![]; ways.len()];
+        for _ in 0..turns {
+            for (i, (_, wait)) in ways.iter_mut().enumerate() {
+                let (began, before) = (Instant::now(), used()?);
+                for _ in 0..rounds {
+                    pair.ask.send("ping")?;
+                    wait()?;
+                }
+                let each = |time: f64| time / f64::from(rounds);
+                times[i].push((each(began.elapsed().as_secs_f64() * 1e6), each(used()? - before)));
+            }
+        }
+        let median = |of: &dyn Fn(&(f64, f64)) -> f64, i: usize| {
+            let mut all: Vec<f64> = times[i].iter().map(of).collect();
+            all.sort_by(f64::total_cmp);
+            all[all.len() / 2]
+        };
+        let plain = median(&|t| t.0, 0);
+        for (i, (name, _)) in ways.iter().enumerate() {
+            let (time, cpu) = (median(&|t| t.0, i), median(&|t| t.1, i));
+            println!("{name:>20} {time:8.2} {cpu:8.2} {:7.2}x", time / plain);
+        }
+        // What an armed descriptor costs while nothing happens.
+        let (before, idle) = (used()?, Duration::from_secs(2));
+        pollable.rearm()?;
+        std::thread::sleep(idle);
+        println!(
+            "{:>20} {:.0} parts per million of a processor",
+            "armed, idle",
+            (used()? - before) / idle.as_secs_f64()
+        );
+        drop(ways);
+        pair.ask.close();
+        answers.join().expect("no panic")
+    })
+}

@@ -1,0 +1,36 @@
+//! Planted bugs of waits that the interrupt hook ends.
+
+use super::bug::{Bug, KILL};
+
+pub(super) const BUGS: &[Bug] = &[
+    Bug {
+        what: "a wait that the hook ended tries once more, for nobody",
+        breaks: "B4",
+        file: "core/wait.rs",
+        edits: &[(
+            "&& self.env.is_interrupted() { return Err(Error::Interrupted); }",
+            "&& self.env.is_interrupted() { attempt()?; return Err(Error::Interrupted); }",
+        )],
+        test: KILL,
+    },
+    Bug {
+        what: "the hook ends a wait whose attempt has just succeeded",
+        breaks: "B4",
+        file: "core/wait.rs",
+        edits: &[(
+            "if let Some(done) = attempt()? { return Ok(done); } let slice",
+            "if let Some(done) = attempt()? { if self.env.is_interrupted() { return Err(Error::Interrupted); } return Ok(done); } let slice",
+        )],
+        test: KILL,
+    },
+    Bug {
+        what: "who is interrupted while he waits for readers keeps the writer's lease",
+        breaks: "B4",
+        file: "core/lock.rs",
+        edits: &[(
+            "Err(e) => { if lease.recovered {",
+            "Err(Error::Interrupted) => Err(Error::Interrupted), Err(e) => { if lease.recovered {",
+        )],
+        test: KILL,
+    },
+];
