@@ -106,8 +106,7 @@ pub use crate::core::sys::set_interrupt_hook;
 pub use crate::core::verify::Violation;
 pub use crate::value::array::Array;
 pub use crate::value::dtype::{
-    ArrayElement, ByteOrder, DType, DTypeField, DTypeKind, DatetimeUnit, MAX_DTYPE_DEPTH, MAX_DTYPE_TEXT, MAX_ITEMSIZE,
-    TimeStep,
+    ArrayElement, ByteOrder, DType, DTypeField, DTypeKind, MAX_DTYPE_DEPTH, MAX_DTYPE_TEXT, MAX_ITEMSIZE,
 };
 pub use crate::value::dynamic::{DynArray, DynArrayView};
 pub use crate::value::element::{Element, ElementType};
@@ -115,6 +114,7 @@ pub use crate::value::info::{ArrayInfo, Order};
 pub use crate::value::lent::{Bits, Text};
 pub use crate::value::private::{PrivateArray, PrivateBytes};
 pub use crate::value::schema::MAX_DEPTH;
+pub use crate::value::timestep::{DatetimeUnit, TimeStep};
 pub use arena::{Arena, GIB, KIB, MIB, Options};
 pub use channel::{ForwardError, Lease, Receiver, RecvError, SendError, Sender};
 pub use drafted::{ArrayDraft, BytesDraft, Draft, Drafted, DynArrayDraft};

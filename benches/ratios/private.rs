@@ -72,7 +72,7 @@ pub fn run(scale: Scale, table: &mut Table) -> Outcome {
     table.fact("memory of the copy", size(of_copy), "");
     drop((private, copy));
 
-    writer.publish("small", &arr1(&[1.0_f64; 512]))?;
+    writer.publish("small", arr1(&[1.0_f64; 512]))?;
     let small = here.array::<f64, Ix1>("small")?;
     let [copy, map] = in_turn(
         400 / scale.hurry,

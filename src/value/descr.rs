@@ -15,9 +15,8 @@
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
-use crate::value::dtype::{
-    ByteOrder, DType, DTypeField, DTypeKind, DatetimeUnit, MAX_DTYPE_TEXT, ScalarKind, TimeStep, check_depth,
-};
+use crate::value::dtype::{ByteOrder, DType, DTypeField, DTypeKind, MAX_DTYPE_TEXT, ScalarKind, check_depth};
+use crate::value::timestep::{DatetimeUnit, TimeStep};
 
 /// Reads what numpy writes as `dtype.str`, `dtype.descr` and `str(dtype)` of a record, as in an `.npy` header.
 impl FromStr for DType {

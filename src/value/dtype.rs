@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::value::element::{Element, ElementType};
+use crate::value::timestep::TimeStep;
 
 /// The largest element of an array, in bytes: numpy's own limit.
 pub const MAX_ITEMSIZE: usize = i32::MAX as usize;
@@ -93,6 +94,15 @@ struct SubArray {
 }
 
 /// A field of a record; see [`DTypeKind::Record`].
+///
+/// ```
+/// use faretra::{DType, DTypeField, ElementType};
+///
+/// let field = |name: &str, offset| DTypeField { name: name.into(), offset, dtype: ElementType::F32.into() };
+/// let point = DType::record(12, vec![field("x", 0), field("y", 8)])?;
+/// assert_eq!(point.to_string(), "[('x', '<f4'), ('', '|V4'), ('y', '<f4')]");
+/// # Ok::<(), faretra::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DTypeField {
     /// The field's name, which no other field of the record has.
@@ -143,6 +153,13 @@ pub enum DTypeKind<'a> {
 }
 
 /// The order in which the bytes of a number lie in memory.
+///
+/// ```
+/// use faretra::{ByteOrder, DType};
+///
+/// let orders = ["<f8", ">f8", "|S8"].map(|text| text.parse::<DType>().map(|dtype| dtype.byte_order()));
+/// assert!(matches!(orders, [Ok(ByteOrder::Little), Ok(ByteOrder::Big), Ok(ByteOrder::NotApplicable)]));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ByteOrder {
     /// The least significant byte first, which is what the machines that faretra runs on have.
@@ -151,73 +168,6 @@ pub enum ByteOrder {
     Big,
     /// The type has no numbers of several bytes, or has parts with orders of their own.
     NotApplicable,
-}
-
-/// The step that the integers of a `datetime64` or `timedelta64` count: so many of a unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TimeStep {
-    /// How many units make a step. 1 to 2,147,483,647.
-    pub count: u32,
-    /// The unit.
-    pub unit: DatetimeUnit,
-}
-
-macro_rules! units {
-    ($($(#[$doc:meta])* $unit:ident = $text:literal;)*) => {
-        /// The units of numpy's `datetime64` and `timedelta64`.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[non_exhaustive]
-        pub enum DatetimeUnit {
-            $($(#[$doc])* $unit,)*
-        }
-
-        impl DatetimeUnit {
-            /// Returns the unit as numpy writes it: `ns`, `D`; the generic unit is empty.
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(DatetimeUnit::$unit => $text,)*
-                }
-            }
-
-            pub(crate) fn of(text: &str) -> Option<DatetimeUnit> {
-                match text {
-                    $($text => Some(DatetimeUnit::$unit),)*
-                    _ => None,
-                }
-            }
-        }
-    };
-}
-
-units! {
-    /// None was given.
-    Generic = "";
-    /// Calendar years.
-    Year = "Y";
-    /// Calendar months.
-    Month = "M";
-    /// Weeks, from a Thursday (1 January 1970) on.
-    Week = "W";
-    /// Days.
-    Day = "D";
-    /// Hours.
-    Hour = "h";
-    /// Minutes.
-    Minute = "m";
-    /// Seconds.
-    Second = "s";
-    /// 10^-3 seconds.
-    Millisecond = "ms";
-    /// 10^-6 seconds.
-    Microsecond = "us";
-    /// 10^-9 seconds.
-    Nanosecond = "ns";
-    /// 10^-12 seconds.
-    Picosecond = "ps";
-    /// 10^-15 seconds.
-    Femtosecond = "fs";
-    /// 10^-18 seconds.
-    Attosecond = "as";
 }
 
 /// A type that the elements of an [`Array`](crate::Array) may have: an [`Element`], or a struct of them that
@@ -716,17 +666,6 @@ impl fmt::Display for DType {
 impl fmt::Debug for DType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "DType({})", self.descr())
-    }
-}
-
-/// As numpy writes it behind `M8`: `[ns]`, `[25s]`, and nothing for the generic unit.
-impl fmt::Display for TimeStep {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.unit, self.count) {
-            (DatetimeUnit::Generic, _) => Ok(()),
-            (unit, 1) => write!(f, "[{}]", unit.name()),
-            (unit, count) => write!(f, "[{count}{}]", unit.name()),
-        }
     }
 }
 

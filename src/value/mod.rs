@@ -15,7 +15,7 @@
 //!
 //! | files, lowest first | what they are |
 //! |---|---|
-//! | [`extent`], [`element`], [`dtype`], [`descr`], [`shape`] | stretches of memory; the types of elements, of Rust and of numpy, and their text; the buffers and children of each Arrow type |
+//! | [`extent`], [`element`], [`timestep`], [`dtype`], [`descr`], [`shape`] | stretches of memory; the types of elements, of Rust and of numpy, and their text; the buffers and children of each Arrow type |
 //! | [`layout`], [`schema`], [`message`], [`skeleton`] | a batch as it is stored: its tables, its schema, its Arrow IPC messages, all of it but the values |
 //! | [`plan`], [`piece`], [`draft`], [`lent`] | how a batch is written: what is copied and what is held; how bytes change on the way; in place, in columns that are lent |
 //! | [`batch`], [`check`], [`unchecked`] | how a batch is read; what is checked before; what is then taken without a check |
@@ -49,5 +49,6 @@ pub mod private;
 pub mod schema;
 pub mod shape;
 pub mod skeleton;
+pub mod timestep;
 pub mod unchecked;
 pub mod view;

@@ -184,8 +184,8 @@ fn what_cannot_be_is_refused() {
         (of(parse("('<f8', (2,))"), &[1], 16), "last axes"),
         (of(parse("|b1"), &[2], 2), "element 0 of an array of bool is 7, not 0 or 1"),
         (of(many(2000), &[1], 2000), "65536"),
-        (w.publish("n", &arr1(&[[1_u8; 3]; 2])), "last axes"),
-        (w.publish("n", &arr1(&[[1_u8; 0]; 2])), "0 bytes"),
+        (w.publish("n", arr1(&[[1_u8; 3]; 2])), "last axes"),
+        (w.publish("n", arr1(&[[1_u8; 0]; 2])), "0 bytes"),
         (w.draft_dyn_array(parse("<f8"), &[1 << 61], Order::C).map(|_| 0), "larger than memory"),
         (w.draft_dyn_array(parse("<f8"), &[1 << 30], Order::C).map(|_| 0), "no room for 8589938688 bytes"),
         (w.draft_bytes(usize::MAX).map(|_| 0), "18446744073709551615"),
@@ -211,7 +211,7 @@ fn what_cannot_be_is_refused() {
 fn typed_arrays_are_a_special_case() {
     let t = TestArena::new(16 * MIB);
     let w = t.arena.writer().expect("a permit");
-    w.publish("typed", &arr1(&[1.5_f32, 2.5])).expect("room");
+    w.publish("typed", arr1(&[1.5_f32, 2.5])).expect("room");
     let array = t.arena.dyn_array("typed").expect("an array");
     assert_eq!((array.dtype().to_string(), array.dtype()), ("<f4".into(), &f32::dtype()));
     w.publish("dyn", DynArrayView::from_bytes(parse("<f4"), &[2], Order::C, array.bytes()).expect("bytes"))
@@ -267,7 +267,7 @@ fn structs_match_what_is_stored() {
     let w = t.arena.writer().expect("a permit");
     let ticks =
         [Tick { at: 1, price: 2.5, size: 3, code: *b"ab\0\0" }, Tick { at: -4, price: 5.5, size: 6, code: *b"cdef" }];
-    w.publish("ticks", &arr1(&ticks)).expect("room");
+    w.publish("ticks", arr1(&ticks)).expect("room");
     assert_eq!(
         t.arena.dyn_array("ticks").expect("an array").dtype().to_string(),
         "[('at', '<i8'), ('price', '<f8'), ('size', '<u4'), ('code', '|u1', (4,))]"

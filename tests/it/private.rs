@@ -79,11 +79,11 @@ fn nobody_else_sees_what_is_written() {
         bytes.fill(0);
         assert_eq!(t.arena.array::<f64, Ix2>(name).expect("published").view(), published);
     }
-    w.publish("bools", &Array1::from(vec![true, false])).expect("room");
+    w.publish("bools", Array1::from(vec![true, false])).expect("room");
     let mut bools = t.arena.array::<bool, Ix1>("bools").expect("published").private().expect("a map");
     bools[1] = true;
     assert_eq!(bools.to_vec(), [true, true]);
-    w.publish("none", &Array2::<f32>::zeros((0, 3).f())).expect("room");
+    w.publish("none", Array2::<f32>::zeros((0, 3).f())).expect("room");
     assert_eq!(t.arena.array::<f32, Ix2>("none").expect("it").private().expect("a map").shape(), [0, 3]);
 
     for rows in [3, 100_000] {
@@ -130,7 +130,7 @@ fn a_view_keeps_its_object() {
     let arena = t.open();
     let w = t.arena.writer().expect("a permit");
     w.publish("n", vec![1; 1 << 20]).expect("room");
-    w.publish("a", &Array1::from(vec![1_u64; 1 << 17])).expect("room");
+    w.publish("a", Array1::from(vec![1_u64; 1 << 17])).expect("room");
     let mut bytes = arena.get("n").expect("published").private().expect("a map");
     let mut array = arena.array::<u64, Ix1>("a").expect("published").private().expect("a map");
     drop(arena);

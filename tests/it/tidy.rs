@@ -24,7 +24,7 @@ const LAYERS: &[&[&str]] = &[
     &["broadcast", "account"],
     &["verify", "recover"],
     &["lock", "maker", "end"],
-    &["extent", "element", "dtype", "descr", "shape", "layout", "piece", "check", "unchecked"],
+    &["extent", "element", "timestep", "dtype", "descr", "shape", "layout", "piece", "check", "unchecked"],
     &["private", "schema", "message", "skeleton", "info", "array", "dynamic", "lent"],
     &["plan", "batch", "draft", "parts", "view"],
     &["kind", "held", "reader", "drafted", "input", "writer", "report", "arena"],
