@@ -8,6 +8,7 @@ use faretra::proof::{End, Found, Oldest, Outcome, PAGE};
 use crate::oracle::Random;
 use crate::script::{acting_stage, acts, stage_after_death};
 use crate::sim::{Image, Sim};
+use crate::stage::Stage;
 use crate::sweep::Budget;
 use crate::world::{Actor, ROOM, draft, try_attach};
 
@@ -97,15 +98,16 @@ fn granted(a: &Actor, budget: &Budget, seen: &mut Flips) {
 
 /// Channels and the feed, if they are there.
 fn rings(a: &Actor, budget: &Budget, seen: &mut Flips) {
-    for name in ["C", "D", "F"] {
+    for name in ["C", "D", "F", "U"] {
         budget.renew();
         let Some(id) = tried(seen, a.pin_named(name)).flatten() else { continue };
         if let Some(ring) = tried(seen, a.ring_of(id)) {
             a.depth(ring);
             a.outstanding(ring);
             a.present(ring, End::Send);
-            let next = a.next_position(ring);
-            for position in [a.positions_kept(ring).start, next] {
+            // Of a chain nobody asks that.
+            let kept = || [a.positions_kept(ring).start, a.next_position(ring)];
+            for position in (!ring.is_chain()).then(kept).into_iter().flatten() {
                 if let Some(Found::Item(id)) = tried(seen, a.pin_position(ring, position)) {
                     a.unpin(id);
                 }
@@ -162,7 +164,9 @@ pub fn sweep(seed: u64, bits: u64) -> Flips {
     let mut seen = Flips::default();
     let acts = acts();
     let dead = acts.iter().find(|a| a.name == "publish x").expect("an act");
-    for image in [acting_stage().image, crate::queue::queue_stage().image, stage_after_death(dead, 30).image] {
+    let stages =
+        [acting_stage(), crate::queue::queue_stage(), crate::chains::chain_stage(), stage_after_death(dead, 30)];
+    for Stage { image, .. } in stages {
         let mut offsets: Vec<u64> = image.offsets().into_iter().filter(|o| *o >= PAGE).collect();
         offsets.extend(offsets.clone().iter().map(|o| o + 8).filter(|o| image.has_word(*o)));
         offsets.sort_unstable();

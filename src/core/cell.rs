@@ -446,7 +446,7 @@ impl<E: Load> Tables<E> {
         let mut tail = self.sent(ring);
         // No more than a lap: a damaged word must not keep us.
         for _ in 0..ring.cells {
-            if ring.ahead(self.place(ring.cell(tail)), tail) < 1 {
+            if ring.ahead(self.cell_of(ring, tail), tail) < 1 {
                 break;
             }
             tail = tail.wrapping_add(1);

@@ -54,7 +54,7 @@ use crate::core::geometry::ring;
 use crate::core::seat::{Core, Env};
 use crate::core::tables::Kind;
 use crate::core::word::{Id, Place};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A position's cell, to be looked at and changed until it is let go.
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +96,11 @@ impl<E: Env> Core<E> {
         let at = ring.entry(position);
         loop {
             let entry = self.place(at);
+            // No operation leaves such an entry, and none would change it.
+            let whole = Place::at(entry.object(), entry.turn()) == entry;
+            if !entry.is_dead() && !(whole && entry.object().is_some() == (entry.turn() % 2 == 1)) {
+                return Err(Error::damaged(format!("{} has the impossible entry {:#x}", ring.id, entry.0)));
+            }
             let Some(segment) = self.segment_at(ring, position, entry)? else {
                 if self.place(at) == entry {
                     return Ok(Reached { off: at, cell: ring.cell_without(entry), segment: None });
@@ -104,6 +109,10 @@ impl<E: Env> Core<E> {
             };
             self.raise_pin(segment)?;
             if self.place(at) == entry {
+                if !self.kind(segment).is_ok_and(|kind| kind == Kind::Segment) {
+                    self.unpin(segment);
+                    return Err(Error::damaged(format!("{} names {segment} as its cells, which is none", ring.id)));
+                }
                 let off = self.segment_cell(ring, segment, position);
                 return Ok(Reached { off, cell: self.place(off), segment: Some((segment, entry)) });
             }
