@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use faretra::channel::Contents;
 use faretra::sync::{Event, Reset};
-use faretra::{Arena, MIB, Pollable, Receiver, RecvError, Select, Sender};
+use faretra::{Arena, Lease, MIB, Pollable, Receiver, RecvError, Select, Sender};
 use futures_lite::StreamExt;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{UsageWho, getrusage};
@@ -68,10 +68,15 @@ fn used() -> Outcome<f64> {
     Ok(time.tv_sec() as f64 * 1e6 + time.tv_usec() as f64)
 }
 
+fn ack(lease: Lease) -> Outcome {
+    lease.ack();
+    Ok(())
+}
+
 fn polled(pollable: &Pollable, answers: &Receiver) -> Outcome {
     loop {
         match answers.try_recv() {
-            Ok(lease) => return Ok(lease.ack()),
+            Ok(lease) => return ack(lease),
             Err(RecvError::Empty) => {}
             Err(e) => return Err(e.into()),
         }
@@ -103,18 +108,18 @@ fn run(name: &str, spin: u32, rounds: u32, turns: usize) -> Outcome {
         let selected = |(select, index): &mut (Select, usize)| -> Outcome {
             let done = select.select()?;
             assert_eq!(done.index(), *index);
-            Ok(done.recv(&pair.answers)?.ack())
+            ack(done.recv(&pair.answers)?)
         };
         let mut iterator = pair.answers.iter();
         type Wait<'a> = Box<dyn FnMut() -> Outcome + 'a>;
         let mut ways: Vec<(&str, Wait<'_>)> = vec![
-            ("recv", Box::new(|| Ok(pair.answers.recv()?.ack()))),
-            ("iterator", Box::new(|| Ok(drop(iterator.next().ok_or("over")??)))),
+            ("recv", Box::new(|| ack(pair.answers.recv()?))),
+            ("iterator", Box::new(|| iterator.next().ok_or("over")?.map(drop).map_err(Into::into))),
             ("select of 1", Box::new(|| selected(&mut one))),
             ("select of 8", Box::new(|| selected(&mut eight))),
             ("select of 64", Box::new(|| selected(&mut many))),
             ("descriptor, poll(2)", Box::new(|| polled(&pollable, &pair.answers))),
-            ("async stream", Box::new(|| Ok(futures_lite::future::block_on(stream.next()).ok_or("over")??.ack()))),
+            ("async stream", Box::new(|| ack(futures_lite::future::block_on(stream.next()).ok_or("over")??))),
         ];
         let mut times = vec![vec![]; ways.len()];
         for _ in 0..turns {
