@@ -24,6 +24,8 @@ type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 struct Pair {
     arena: Arena,
     ask: Sender,
+    /// Kept, so that the channel is not deserted before the other thread has begun.
+    answer: Sender,
     answers: Receiver,
     /// Never set: what is waited for beside.
     events: Vec<Event>,
@@ -34,20 +36,19 @@ impl Pair {
         let arena = Arena::options().limit(64 * MIB).keep(false).spin(spin).create(name)?;
         let writer = arena.writer()?;
         let ask = writer.sender_with("ask", 4, Contents::Mixed)?;
-        writer.sender_with("answer", 4, Contents::Mixed)?;
+        let answer = writer.sender_with("answer", 4, Contents::Mixed)?;
         let answers = arena.receiver("answer")?;
         let events = (0..63).map(|i| arena.event(&format!("e{i}"), Reset::Manual));
         let events = events.collect::<Result<_, _>>()?;
-        Ok(Pair { arena, ask, answers, events })
+        Ok(Pair { arena, ask, answer, answers, events })
     }
 
     /// Answers until the channel is closed.
     fn answer(&self) -> Outcome {
-        let (asked, answer) =
-            (self.arena.receiver("ask")?, self.arena.writer()?.sender_with("answer", 4, Contents::Mixed)?);
+        let asked = self.arena.receiver("ask")?;
         for item in asked.iter() {
             drop(item?);
-            answer.send("pong")?;
+            self.answer.send("pong")?;
         }
         Ok(())
     }
