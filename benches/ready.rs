@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use faretra::channel::Contents;
 use faretra::sync::{Event, Reset};
-use faretra::{Arena, MIB, Pollable, Receiver, RecvError, Select, Sender};
+use faretra::{Arena, Lease, MIB, Pollable, Receiver, RecvError, Select, Sender};
 use futures_lite::StreamExt;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{UsageWho, getrusage};
@@ -24,6 +24,8 @@ type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 struct Pair {
     arena: Arena,
     ask: Sender,
+    /// Kept, so that the channel is not deserted before the other thread has begun.
+    answer: Sender,
     answers: Receiver,
     /// Never set: what is waited for beside.
     events: Vec<Event>,
@@ -34,20 +36,19 @@ impl Pair {
         let arena = Arena::options().limit(64 * MIB).keep(false).spin(spin).create(name)?;
         let writer = arena.writer()?;
         let ask = writer.sender_with("ask", 4, Contents::Mixed)?;
-        writer.sender_with("answer", 4, Contents::Mixed)?;
+        let answer = writer.sender_with("answer", 4, Contents::Mixed)?;
         let answers = arena.receiver("answer")?;
         let events = (0..63).map(|i| arena.event(&format!("e{i}"), Reset::Manual));
         let events = events.collect::<Result<_, _>>()?;
-        Ok(Pair { arena, ask, answers, events })
+        Ok(Pair { arena, ask, answer, answers, events })
     }
 
     /// Answers until the channel is closed.
     fn answer(&self) -> Outcome {
-        let (asked, answer) =
-            (self.arena.receiver("ask")?, self.arena.writer()?.sender_with("answer", 4, Contents::Mixed)?);
+        let asked = self.arena.receiver("ask")?;
         for item in asked.iter() {
             drop(item?);
-            answer.send("pong")?;
+            self.answer.send("pong")?;
         }
         Ok(())
     }
@@ -68,10 +69,15 @@ fn used() -> Outcome<f64> {
     Ok(time.tv_sec() as f64 * 1e6 + time.tv_usec() as f64)
 }
 
+fn ack(lease: Lease) -> Outcome {
+    lease.ack();
+    Ok(())
+}
+
 fn polled(pollable: &Pollable, answers: &Receiver) -> Outcome {
     loop {
         match answers.try_recv() {
-            Ok(lease) => return Ok(lease.ack()),
+            Ok(lease) => return ack(lease),
             Err(RecvError::Empty) => {}
             Err(e) => return Err(e.into()),
         }
@@ -103,18 +109,18 @@ fn run(name: &str, spin: u32, rounds: u32, turns: usize) -> Outcome {
         let selected = |(select, index): &mut (Select, usize)| -> Outcome {
             let done = select.select()?;
             assert_eq!(done.index(), *index);
-            Ok(done.recv(&pair.answers)?.ack())
+            ack(done.recv(&pair.answers)?)
         };
         let mut iterator = pair.answers.iter();
         type Wait<'a> = Box<dyn FnMut() -> Outcome + 'a>;
         let mut ways: Vec<(&str, Wait<'_>)> = vec![
-            ("recv", Box::new(|| Ok(pair.answers.recv()?.ack()))),
-            ("iterator", Box::new(|| Ok(drop(iterator.next().ok_or("over")??)))),
+            ("recv", Box::new(|| ack(pair.answers.recv()?))),
+            ("iterator", Box::new(|| iterator.next().ok_or("over")?.map(drop).map_err(Into::into))),
             ("select of 1", Box::new(|| selected(&mut one))),
             ("select of 8", Box::new(|| selected(&mut eight))),
             ("select of 64", Box::new(|| selected(&mut many))),
             ("descriptor, poll(2)", Box::new(|| polled(&pollable, &pair.answers))),
-            ("async stream", Box::new(|| Ok(futures_lite::future::block_on(stream.next()).ok_or("over")??.ack()))),
+            ("async stream", Box::new(|| ack(futures_lite::future::block_on(stream.next()).ok_or("over")??))),
         ];
         let mut times = vec![vec![]; ways.len()];
         for _ in 0..turns {

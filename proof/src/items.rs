@@ -189,13 +189,13 @@ impl Awaited<Sim> for Thing<'_> {
 }
 
 /// Waits for two things at once: for an item of a channel, and for what nobody brings about. Gives up after a sleep that no
-/// bell ended, and says whether there was an item.
-pub fn select_item(a: &Actor, ring: Ring) -> bool {
+/// bell ended. Says whether there was an item, and whether it slept like that.
+pub fn select_item(a: &Actor, ring: Ring) -> (bool, bool) {
     let slept = Cell::new(false);
     let (item, over) = (|| a.has_item(ring), || slept.get());
     let things = [
         Thing { actor: a, bell: header::PERMIT_BELL, is_ready: &over },
         Thing { actor: a, bell: ring.bell(End::Receive), is_ready: &item },
     ];
-    wait_for_any(&things, 1, None, || slept.set(true)) == Some(1)
+    (wait_for_any(&things, 1, None, || slept.set(true)) == Some(1), slept.get())
 }

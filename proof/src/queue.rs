@@ -152,7 +152,7 @@ pub fn acts() -> Vec<Act> {
             (0..2).for_each(|_| send(a, "C"));
         }),
         act("wait for an item of C and something else, and take it", |a| {
-            if with(a, "C", |ring| select_item(a, ring)) == Some(true) {
+            if with(a, "C", |ring| select_item(a, ring).0) == Some(true) {
                 receive(a, "C");
             }
         }),
@@ -291,7 +291,7 @@ pub fn scripts() -> Vec<Script> {
             }
         }),
         plain("wait for one of two things", empty_channels, |a| {
-            let select = || with(a, "C", |ring| select_item(a, ring)) == Some(true);
+            let select = || with(a, "C", |ring| select_item(a, ring).0) == Some(true);
             assert!(!select(), "there is no item");
             let wakes = a.env.state().wakes;
             send(a, "C");

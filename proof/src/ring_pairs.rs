@@ -269,8 +269,11 @@ pub fn rings() -> Vec<Pair> {
     };
     let wait_for_one_of_two: Part = |a, _, reached| {
         with(a, "C", |ring| {
-            let found = select_item(a, ring);
-            reached.note(if found { "need not sleep" } else { "would sleep" });
+            let (_, slept) = select_item(a, ring);
+            reached.note(if slept { "would sleep" } else { "need not sleep" });
+            if slept {
+                a.env.state().slept = Some(0);
+            }
         });
     };
     let wait_for_room: Part = |a, _, reached| wait_at(a, "C", End::Send, reached, |ring| !a.is_full(ring));

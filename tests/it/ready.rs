@@ -155,8 +155,9 @@ fn none_is_left_out() {
 fn a_sleeper_is_woken_by_each_of_many() {
     let (t, u) = (TestArena::new(16 * MIB), TestArena::new(16 * MIB));
     for many in [2, 64, 300] {
-        let event =
-            |i: usize| (if i % 2 == 0 { &t } else { &u }).arena.event(&format!("e{i}"), Reset::Auto).expect("made");
+        let event = |i: usize| {
+            (if i.is_multiple_of(2) { &t } else { &u }).arena.event(&format!("e{i}"), Reset::Auto).expect("made")
+        };
         let events: Vec<_> = (0..many).map(event).collect();
         let mut select = Select::new();
         for event in &events {
