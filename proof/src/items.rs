@@ -197,5 +197,5 @@ pub fn select_item(a: &Actor, ring: Ring) -> (bool, bool) {
         Thing { actor: a, bell: header::PERMIT_BELL, is_ready: &over },
         Thing { actor: a, bell: ring.bell(End::Receive), is_ready: &item },
     ];
-    (wait_for_any(&things, 1, None, || slept.set(true)) == Some(1), slept.get())
+    (ok(wait_for_any(&things, 1, None, || slept.set(true))) == Some(1), slept.get())
 }

@@ -295,10 +295,10 @@ pub fn scripts() -> Vec<Script> {
             assert!(!select(), "there is no item");
             let wakes = a.env.state().wakes;
             send(a, "C");
-            assert_eq!(a.env.state().wakes, wakes + 1, "B4: the second bell was not armed");
+            assert_eq!(a.env.state().wakes, wakes + 1, "B5: the second bell was not armed");
             assert!(select());
             receive(a, "C");
-            // B5: what was armed is no matter to those who ring, and to those who sleep.
+            // B6: what was armed is no matter to those who ring, and to those who sleep.
             assert!(!select());
             send(a, "C");
             receive(a, "C");

@@ -7,14 +7,14 @@
 //!
 //! Bells and rings are those of [`crate::core::wait`], and a ringer cannot tell who waits for what.
 //!
-//! * B4: each thing is looked at after the flag of its own bell was set, so that B2 holds for each: what changed before
+//! * B5: each thing is looked at after the flag of its own bell was set, so that B2 holds for each: what changed before
 //!   that look is seen by it, and what changes after it rings a bell whose word is one of those that are slept on.
-//! * B5: nothing is disarmed. A flag that is left where nobody sleeps any more is cleared by the next ring, which wakes
+//! * B6: nothing is disarmed. A flag that is left where nobody sleeps any more is cleared by the next ring, which wakes
 //!   nobody: it costs that ringer one system call. Clearing it would take another's flag away, who sleeps on the same bell.
 //!
 //! # Death
 //!
-//! A waiter who dies or stops, wherever that is, leaves flags: B5. One who is waited for and dies rings no bell: after each slice waiters
+//! A waiter who dies or stops, wherever that is, leaves flags: B6. One who is waited for and dies rings no bell: after each slice waiters
 //! ask whether somebody died, as those do who wait for one thing.
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -22,10 +22,11 @@ use std::time::{Duration, Instant};
 
 use crate::core::mem::Mem;
 use crate::core::seat::{Core, Env};
-use crate::core::sys::Doorbell;
+use crate::core::sys::{Doorbell, Slept};
 use crate::core::tables::Tables;
 use crate::core::wait::SLICE;
 use crate::core::word::Bell;
+use crate::error::{Error, Result};
 
 /// Something that is waited for, in an arena.
 pub trait Awaited<E> {
@@ -77,25 +78,25 @@ pub fn first_ready<E, A: Awaited<E>>(all: &[A], first: usize) -> Option<usize> {
 }
 
 /// Sleeps until one of the bells is rung, or the door's, `limit` at most; or less.
-pub fn sleep_on_all<E: Env>(armed: &[Armed<'_, E>], door: Option<(&Doorbell, u32)>, limit: Duration) {
+pub fn sleep_on_all<E: Env>(armed: &[Armed<'_, E>], door: Option<(&Doorbell, u32)>, limit: Duration) -> Slept {
     let words: Vec<_> = armed.iter().map(|a| (&a.core.env, a.bell, a.word.futex())).collect();
-    E::sleep_any(&words, door, limit);
+    E::sleep_any(&words, door, limit)
 }
 
 /// Waits until one of `all` is ready, and returns which. `first` is preferred, then those behind it. `None`: none was by
-/// `end`. `slice_over` runs after each slice.
+/// `end`. [`Error::Interrupted`] if the interrupt hook says so. `slice_over` runs after each slice.
 pub fn wait_for_any<E: Env, A: Awaited<E>>(
     all: &[A],
     first: usize,
     end: Option<Instant>,
     mut slice_over: impl FnMut(),
-) -> Option<usize> {
+) -> Result<Option<usize>> {
     if let Some(ready) = first_ready(all, first) {
-        return Some(ready);
+        return Ok(Some(ready));
     }
     let left = || end.map_or(SLICE, |end| end.saturating_duration_since(Instant::now()).min(SLICE));
     if left().is_zero() {
-        return None;
+        return Ok(None);
     }
     if let Some((core, _)) = all.iter().find_map(A::bell) {
         // A look at all takes as long as so many looks at one.
@@ -104,7 +105,7 @@ pub fn wait_for_any<E: Env, A: Awaited<E>>(
             core.env.spin();
             if let Some(ready) = first_ready(all, first) {
                 core.env.spun(Some(look));
-                return Some(ready);
+                return Ok(Some(ready));
             }
         }
         if looks != 0 {
@@ -117,16 +118,22 @@ pub fn wait_for_any<E: Env, A: Awaited<E>>(
     let found = loop {
         let armed = arm_all(all);
         if let Some(ready) = first_ready(all, first) {
-            break Some(ready);
+            break Ok(Some(ready));
         }
         let left = left();
         if left.is_zero() {
-            break None;
+            break Ok(None);
         }
-        sleep_on_all(&armed, None, left);
-        if looked.elapsed() >= SLICE || !armed.iter().any(Armed::was_rung) {
+        let slept = sleep_on_all(&armed, None, left);
+        let over = looked.elapsed() >= SLICE || !armed.iter().any(Armed::was_rung);
+        if over {
             slice_over();
             looked = Instant::now();
+        }
+        // B4, as in a wait for one thing.
+        let interrupted = || armed.first().is_some_and(|a| a.core.env.is_interrupted());
+        if (over || slept == Slept::Interrupted) && interrupted() {
+            break Err(Error::Interrupted);
         }
     };
     for (core, off) in shown {

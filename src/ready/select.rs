@@ -202,7 +202,7 @@ impl Select {
         first.core()?;
         there.try_for_each(|operation| operation.core().map(|_| ()))?;
         let look = || self.operations.iter().flatten().for_each(Source::look_for_deaths);
-        let mut found = wait_for_any(&self.operations, self.next, end, look);
+        let mut found = wait_for_any(&self.operations, self.next, end, look)?;
         // Who polls looks for the dead now and then, as who sleeps does.
         if found.is_none() && timeout.is_zero() && first.is_time_to_look() {
             look();

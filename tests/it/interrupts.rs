@@ -10,7 +10,7 @@ use arrow_array::{Int64Array, RecordBatch, RecordBatchIterator};
 use faretra::channel::{Contents, ForwardError, WhenDeserted};
 use faretra::feed::{Start, WhenFull};
 use faretra::sync::Reset;
-use faretra::{AppendError, Arena, Error, MIB, RecvError, SendError, SubscriberError};
+use faretra::{AppendError, Arena, Error, MIB, RecvError, Select, SendError, SubscriberError};
 use ndarray::Ix1;
 use nix::sys::signal::Signal;
 
@@ -18,7 +18,7 @@ use crate::obey::{interrupt_thread, since_interrupt};
 use crate::support::{DEADLINE, TestArena, until};
 
 /// What a puppet waits for in vain, while a test has what it wants.
-const KINDS: [&str; 26] = [
+const KINDS: [&str; 27] = [
     "writer",
     "wait_for",
     "receiver_wait",
@@ -26,6 +26,7 @@ const KINDS: [&str; 26] = [
     "lock",
     "acquire",
     "event",
+    "select",
     "write",
     "read",
     "write_all",
@@ -69,6 +70,13 @@ pub fn wait_in_vain(arena: &Arena, what: &str) -> String {
         "lock" => interrupted(arena.mutex("mutex").expect("made").lock().err()),
         "acquire" => interrupted(arena.semaphore("semaphore", 1).expect("made").acquire().err()),
         "event" => interrupted(arena.event("event", Reset::Auto).expect("made").wait().err()),
+        "select" => {
+            let (event, mutex) = (arena.event("event", Reset::Auto), arena.mutex("mutex"));
+            let mut select = Select::new();
+            select.wait(&event.expect("made"));
+            select.lock(&mutex.expect("made"));
+            interrupted(select.select().err());
+        }
         "write" => interrupted(grid().write(1).err()),
         "read" => interrupted(grid().read(1).err()),
         "write_all" => interrupted(grid().write_all().err()),

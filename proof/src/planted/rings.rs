@@ -225,7 +225,7 @@ pub const BUGS: &[Bug] = &[
     },
     Bug {
         what: "who waits for several things does not look again after arming",
-        breaks: "B4",
+        breaks: "B5",
         file: "core/bells.rs",
         edits: &[(
             "let armed = arm_all(all); if let Some(ready) = first_ready(all, first) { break Some(ready); }",
@@ -235,7 +235,7 @@ pub const BUGS: &[Bug] = &[
     },
     Bug {
         what: "who waits for several things arms the first bell only",
-        breaks: "B4",
+        breaks: "B5",
         file: "core/bells.rs",
         edits: &[("all.into_iter().filter_map(A::bell);", "all.into_iter().filter_map(A::bell).take(1);")],
         test: WEAK_RINGS,
