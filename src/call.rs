@@ -51,6 +51,16 @@ const VALUE: &str = "value";
 const CALL: &str = "call";
 
 /// What a call does while nobody serves.
+///
+/// ```
+/// # use faretra::{Arena, MIB};
+/// use faretra::call::{CallError, WithoutServer};
+/// # let name = format!("doc-without-server-{}", std::process::id());
+/// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
+/// let mut client = arena.writer()?.client("length", WithoutServer::Fails)?;
+/// assert!(matches!(client.call("hello"), Err(CallError::Closed { clean: false })));
+/// # Ok::<(), faretra::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WithoutServer {
     /// Fails with [`CallError::Closed`].

@@ -98,7 +98,8 @@ impl<E: Env> Core<E> {
             let entry = self.place(at);
             // No operation leaves such an entry, and none would change it.
             let whole = Place::at(entry.object(), entry.turn()) == entry;
-            if !entry.is_dead() && !(whole && entry.object().is_some() == (entry.turn() % 2 == 1)) {
+            let fits = whole && entry.object().is_some() == (entry.turn() % 2 == 1);
+            if !entry.is_dead() && !fits {
                 return Err(Error::damaged(format!("{} has the impossible entry {:#x}", ring.id, entry.0)));
             }
             let Some(segment) = self.segment_at(ring, position, entry)? else {

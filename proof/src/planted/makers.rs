@@ -32,7 +32,7 @@ pub const BUGS: &[Bug] = &[
         what: "who becomes the maker does not say that it is under way, quick recovery",
         breaks: "N6",
         file: "core/maker.rs",
-        edits: &[("self.putting(|| self.become_maker(name, left))", "self.become_maker(name, left)")],
+        edits: &[("self.putting(|| self.become_maker(name, until))", "self.become_maker(name, until)")],
         test: KILL,
     },
     Bug {

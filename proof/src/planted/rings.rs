@@ -228,8 +228,8 @@ pub const BUGS: &[Bug] = &[
         breaks: "B5",
         file: "core/bells.rs",
         edits: &[(
-            "let armed = arm_all(all); if let Some(ready) = first_ready(all, first) { break Some(ready); }",
-            "if let Some(ready) = first_ready(all, first) { break Some(ready); } let armed = arm_all(all);",
+            "let armed = arm_all(all); if let Some(ready) = first_ready(all, first) { break Ok(Some(ready)); }",
+            "if let Some(ready) = first_ready(all, first) { break Ok(Some(ready)); } let armed = arm_all(all);",
         )],
         test: WEAK_RINGS,
     },
