@@ -256,6 +256,8 @@ impl Client {
                     if until.is_over() {
                         return Err(CallError::TimedOut);
                     }
+                    // This sleep was for a reply; who dies at the other channel is looked for here.
+                    self.requests.look_for_deaths()?;
                     if let Some(closed) = self.closed()? {
                         return self.last_reply()?.ok_or(closed);
                     }

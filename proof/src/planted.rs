@@ -252,7 +252,7 @@ const BUGS: &[Bug] = &[
         what: "a sleeper does not look again after it set the flag",
         breaks: "B2",
         file: "core/wait.rs",
-        edits: &[("if let Some(done) = attempt()? { return Ok(done); } let slice", "let left")],
+        edits: &[("if let Some(done) = attempt()? { return Ok(done); } let slice", "let slice")],
         test: ("race", "no_wake_up_is_lost"),
     },
     Bug {
@@ -421,7 +421,10 @@ const BUGS: &[Bug] = &[
         what: "a scan reads holds without acquire, under weak memory",
         breaks: "H4",
         file: "core/part.rs",
-        edits: &[("self.env.load(off, SeqCst) != 0)", "self.env.load(off, Relaxed) != 0)")],
+        edits: &[(
+            "self.env.load(off, SeqCst) != 0)",
+            "self.env.load(off, std::sync::atomic::Ordering::Relaxed) != 0)",
+        )],
         test: WEAK_HOLDS,
     },
     Bug {

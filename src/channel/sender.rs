@@ -232,6 +232,12 @@ impl Sender {
         Ok(!matches!(self.port.wait(Until::Now, nobody)?, Waited::Came(())))
     }
 
+    /// Asks now whether receivers died, as who sleeps here does after each slice.
+    pub(crate) fn look_for_deaths(&self) -> Result<()> {
+        self.port.look_for_deaths(self.port.core()?);
+        Ok(())
+    }
+
     /// Whether it is closed.
     pub(crate) fn is_closed(&self) -> Result<bool> {
         Ok(self.port.core()?.is_closed(self.port.ring))
