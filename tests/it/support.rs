@@ -269,7 +269,8 @@ impl Child {
     pub fn until_waiting(&self) {
         let sleeps = |task: std::io::Result<std::fs::DirEntry>| {
             let call = task.and_then(|task| std::fs::read_to_string(task.path().join("syscall")));
-            call.is_ok_and(|call| call.split(' ').next() == Some(&libc::SYS_futex.to_string()))
+            let calls = [libc::SYS_futex, libc::SYS_futex_waitv].map(|call| call.to_string());
+            call.is_ok_and(|call| call.split(' ').next().is_some_and(|call| calls.iter().any(|known| known == call)))
         };
         let tasks = || std::fs::read_dir(format!("/proc/{}/task", self.pid)).expect("it lives");
         until("a waiter to sleep", || tasks().all(sleeps).then_some(()));
