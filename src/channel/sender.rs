@@ -56,7 +56,7 @@ impl Writer {
     /// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
     /// let jobs = arena.writer()?.unbounded("jobs")?;
     /// for job in 0..10_000 {
-    ///     jobs.try_send(format!("job {job}").as_str())?;      // never full
+    ///     jobs.try_send(format!("job {job}"))?;      // never full
     /// }
     /// assert_eq!((jobs.len(), jobs.capacity()), (10_000, None));
     /// # Ok::<(), Box<dyn std::error::Error>>(())

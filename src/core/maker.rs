@@ -58,7 +58,7 @@ enum Awaited {
 }
 
 impl<E: Env> Core<E> {
-    /// m1-m3: what a name stands for, or the right to make that; [`Error::TimedOut`] if somebody else makes it still at the
+    /// m1-m3: what a name stands for, or the right to make that; [`Error::TimedOut`](crate::error::Error::TimedOut) if somebody else makes it still at the
     /// end of the wait.
     pub fn load_once(&self, name: &str, until: Until) -> Result<Loaded> {
         name::check(name)?;

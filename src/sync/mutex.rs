@@ -92,7 +92,7 @@ impl<T: Pod> Mutex<T> {
         self.take(Until::Within(timeout))
     }
 
-    /// Waits until the mutex is free, and locks it. Fails with [`Error::TimedOut`] if the mutex is not free at `deadline`.
+    /// Waits until the mutex is free, and locks it. Fails with [`Error::TimedOut`](crate::Error::TimedOut) if the mutex is not free at `deadline`.
     pub fn lock_deadline(&self, deadline: Instant) -> Result<MutexGuard<'_, T>> {
         self.take(Until::deadline(deadline))
     }

@@ -10,7 +10,7 @@
 //! dict    = { 'names': [...], 'formats': [...], 'offsets': [...], 'titles': [...], 'itemsize': n, 'aligned': True }
 //! ```
 //!
-//! The text is input: a parse takes time in proportion to its length, and brackets go [`MAX_DTYPE_DEPTH`] records deep.
+//! The text is input: a parse takes time in proportion to its length, and brackets go [`MAX_DTYPE_DEPTH`](crate::MAX_DTYPE_DEPTH) records deep.
 
 use std::str::FromStr;
 

@@ -217,7 +217,7 @@ where
     }
 }
 
-/// Describes a struct as the type of an array's elements: implements [`ArrayElement`](crate::ArrayElement) for it.
+/// Describes a struct as the type of an array's elements: implements [`ArrayElement`] for it.
 ///
 /// The struct must be `repr(C)`, `Copy`, `Debug` and plain for `bytemuck` (`Pod`; or `NoUninit` and `CheckedBitPattern`).
 /// The fields that are listed become fields of the record, under their own name or the one that is given. A field that is

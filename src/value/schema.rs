@@ -54,7 +54,7 @@ pub(crate) fn encode_schema(schema: &SchemaRef) -> Result<Arc<EncodedSchema>> {
 
 /// The most fields that the type of a column may nest in each other, the column's own counted: a list of numbers nests
 /// 2, a map 3. A batch with a deeper column cannot be stored; publishing it fails with
-/// [`Error::Invalid`](crate::Error::Invalid).
+/// [`Error::Invalid`].
 ///
 /// The number follows from Arrow's format. Whoever reads a stored schema verifies it first, and verifiers allow 64
 /// tables inside each other: the message, the schema, and up to two below the field of a dictionary are among them.
