@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_schema::SchemaRef;
 use ndarray::{ArrayViewMut, Dimension};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::held::Held;
 use crate::kind::Kind;
 use crate::value::array::ArrayDraftLayout;
@@ -16,6 +16,8 @@ use crate::value::element::{Element, ElementType};
 use crate::value::info::ArrayInfo;
 use crate::value::lent::{Bits, Text};
 use crate::value::parts::list_bytes;
+use crate::value::shared_map::SharedMap;
+use crate::value::unchecked::Keeper;
 use crate::value::view::{Attachment, Sheet};
 
 /// A writer's permit, which the drafts that it makes keep too.
@@ -229,6 +231,13 @@ impl DynArrayDraft {
         Ok(&mut self.sheet.bytes()?[at..at + len])
     }
 
+    /// Maps the elements once more, for views that outlive a borrow. They lie there as [`DynArrayDraft::bytes_mut`] has them.
+    pub fn into_map(mut self) -> Result<DraftMap> {
+        let (at, len) = (self.info.data_at(), self.info.data_bytes()? as usize);
+        let map = self.sheet.map(at, len)?;
+        Ok(DraftMap { map, draft: Some(self.into()) })
+    }
+
     fn finish(mut self) -> Result<Sheet> {
         if self.info.dtype == ElementType::Bool {
             check_values(&self.info, self.sheet.bytes()?)?;
@@ -279,6 +288,82 @@ impl BytesDraft {
     /// Returns the bytes, to be written. They are arbitrary at first.
     pub fn bytes_mut(&mut self) -> Result<&mut [u8]> {
         self.sheet.bytes()
+    }
+
+    /// Maps the bytes once more, for views that outlive a borrow.
+    pub fn into_map(mut self) -> Result<DraftMap> {
+        let map = self.sheet.map(0, self.len)?;
+        Ok(DraftMap { map, draft: Some(self.into()) })
+    }
+}
+
+/// A draft that is written through a map of its own: what [`DynArrayDraft::into_map`] and [`BytesDraft::into_map`] return.
+///
+/// It is for languages in which a view of memory lives as long as somebody has it, and cannot be taken back when the draft is
+/// published. The bytes never move while the map lives. [`DraftMap::finish`] gives the draft out, to be published; from then
+/// on the map is a private view of it ([`PrivateBytes`](crate::PrivateBytes)): what is written there later, nobody else sees,
+/// and the object stays pinned until the map is dropped.
+///
+/// A forked child that writes to the map before [`DraftMap::finish`] writes to its parent's draft.
+///
+/// ```
+/// # use faretra::{Arena, MIB};
+/// # let name = format!("doc-draft-map-{}", std::process::id());
+/// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
+/// let writer = arena.writer()?;
+/// let mut map = writer.draft_bytes(5)?.into_map()?;
+/// map.bytes_mut().copy_from_slice(b"hello");
+/// writer.publish("greeting", map.finish()?)?;
+/// map.bytes_mut()[0] = b'j';
+/// assert_eq!((&*map.bytes_mut(), arena.get("greeting")?.bytes()?), (&b"jello"[..], &b"hello"[..]));
+/// # Ok::<(), faretra::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct DraftMap {
+    // Declared first: unmapped before the draft's memory is given back.
+    map: SharedMap,
+    draft: Option<Drafted>,
+}
+
+impl DraftMap {
+    /// Returns the bytes, to be written. They are arbitrary at first; `bool`s are false.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        self.map.bytes_mut()
+    }
+
+    /// Returns whether the draft was neither finished nor discarded.
+    pub fn is_draft(&self) -> bool {
+        self.draft.is_some()
+    }
+
+    /// Ends the draft, and returns it, to be published or sent. The map is a private view of it from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if it was finished or discarded before; [`Error::Os`] if the kernel refuses to map it anew;
+    /// [`Error::Limit`] if this process pins as many objects as it can. The draft is still one then.
+    pub fn finish(&mut self) -> Result<Drafted> {
+        let Some(draft) = &self.draft else { return Err(Error::invalid("the draft was published or dropped before")) };
+        let pin = draft.sheet().pinned()?;
+        self.detach(Some(Arc::new(pin)))?;
+        Ok(self.draft.take().expect("it is there"))
+    }
+
+    /// Drops the draft, and gives its memory back. All bytes of the map are 0 from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Os`] if the kernel refuses to map them anew. The draft is still one then.
+    pub fn discard(&mut self) -> Result<()> {
+        self.detach(None)?;
+        self.draft = None;
+        Ok(())
+    }
+
+    fn detach(&mut self, keeper: Option<Arc<dyn Keeper>>) -> Result<()> {
+        let Some(draft) = &self.draft else { return Ok(()) };
+        let path = || draft.sheet().attachment().path().to_owned();
+        self.map.detach(keeper).map_err(|source| Error::Os { action: "map a draft anew of", path: path(), source })
     }
 }
 
@@ -338,6 +423,15 @@ impl Drafted {
     /// What was copied already, and its schema, if it has one.
     pub(crate) fn copied(sheet: Sheet, schema: Option<SchemaRef>) -> Drafted {
         Drafted(Unfinished::Whole(sheet, schema))
+    }
+
+    /// The memory of its root.
+    fn sheet(&self) -> &Sheet {
+        match &self.0 {
+            Unfinished::Batch(draft) => &draft.memory.root,
+            Unfinished::Array(draft) => &draft.sheet,
+            Unfinished::Whole(sheet, _) => sheet,
+        }
     }
 
     /// The schema, if it is a batch or a table.

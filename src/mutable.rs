@@ -20,6 +20,7 @@ use crate::sync::Handle;
 use crate::value::array::Array;
 use crate::value::element::Element;
 use crate::value::info::{ArrayInfo, Order};
+use crate::value::shared_map::SharedMap;
 use crate::value::view::{Pin, Sheet, Stretch};
 use crate::writer::Writer;
 
@@ -457,6 +458,82 @@ impl<T: Element, D: Dimension> RowsMut<T, D> {
     /// [`Error::Forked`] in a forked child; [`Error::Damaged`].
     pub fn view(&self) -> Result<ArrayView<'_, T, D>> {
         view(&self.stretch, &self.dim)
+    }
+}
+
+impl<T: Element, D: Dimension> RowsMut<T, D> {
+    /// Maps the rows once more, for views that outlive a borrow, as [`DraftMap`](crate::DraftMap) does for drafts.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Os`] if the kernel refuses to map them; [`Error::Forked`].
+    pub fn into_map(mut self) -> Result<RowsMap> {
+        Ok(RowsMap { map: self.stretch.map()?, stretch: self.stretch, rows: self.rows, held: self.held })
+    }
+}
+
+/// Rows that are written through a map of their own: what [`RowsMut::into_map`] returns.
+///
+/// The bytes are those of the rows, in C order. They never move while the map lives. After [`RowsMap::finish`] the map is a
+/// private view of the rows: what is written there, nobody else sees; pages that were not written to show what other
+/// processes make of the rows meanwhile.
+///
+/// ```
+/// # use faretra::{Arena, MIB};
+/// # let name = format!("doc-rows-map-{}", std::process::id());
+/// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
+/// # let grid = arena.writer()?.mutable_array::<u8, ndarray::Ix1>("grid", 8, 2)?;
+/// let mut rows = grid.write(1)?.into_map()?;
+/// rows.bytes_mut().fill(7);
+/// rows.finish()?;
+/// rows.bytes_mut().fill(9);
+/// assert_eq!(grid.read(1)?.view()?.to_vec(), [7; 4]);
+/// # Ok::<(), faretra::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping it gives the rows back at once"]
+pub struct RowsMap {
+    // Declared first: unmapped before the rows are given back.
+    map: SharedMap,
+    stretch: Stretch,
+    rows: Range<usize>,
+    held: Vec<Held<Handle>>,
+}
+
+impl RowsMap {
+    /// Returns which rows of the whole array these are.
+    pub fn rows(&self) -> Range<usize> {
+        self.rows.clone()
+    }
+
+    /// Returns whether a writer died or panicked in these rows, and nobody has called [`RowsMap::mark_consistent`] since.
+    pub fn recovered(&self) -> bool {
+        self.held.iter().any(Held::recovered)
+    }
+
+    /// Says that the rows are consistent again: whoever gets them later is not told of the death any more.
+    pub fn mark_consistent(&mut self) {
+        self.held.iter_mut().for_each(Held::mark_consistent);
+    }
+
+    /// Returns the elements' bytes, to be written.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        self.map.bytes_mut()
+    }
+
+    /// Gives the rows back. The map is a private view of them from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Os`] if the kernel refuses to map them anew. The rows are not given back then.
+    pub fn finish(&mut self) -> Result<()> {
+        let detached = self.map.detach(Some(self.stretch.keeper()));
+        detached.map_err(|source| {
+            let path = self.stretch.path().to_owned();
+            Error::Os { action: "map rows anew of", path, source }
+        })?;
+        self.held.clear();
+        Ok(())
     }
 }
 

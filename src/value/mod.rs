@@ -20,7 +20,7 @@
 //! | [`plan`], [`piece`], [`draft`], [`lent`] | how a batch is written: what is copied and what is held; how bytes change on the way; in place, in columns that are lent |
 //! | [`batch`], [`check`], [`unchecked`] | how a batch is read; what is checked before; what is then taken without a check |
 //! | [`info`], [`mod@array`], [`dynamic`] | what an array is and its header; how it is written, read, and drafted in place; one whose type is known at run time only |
-//! | [`private`] | bytes and arrays mapped once more, copy-on-write |
+//! | [`private`], [`shared_map`] | bytes and arrays mapped once more: copy-on-write; or to be written, until others may read them |
 //! | [`parts`] | the bodies of bundles and tables |
 //! | [`view`] | an attachment; pins, and drafts with their memory; the one copy in |
 //!
@@ -48,6 +48,7 @@ pub mod plan;
 pub mod private;
 pub mod schema;
 pub mod shape;
+pub mod shared_map;
 pub mod skeleton;
 pub mod timestep;
 pub mod unchecked;

@@ -10,6 +10,7 @@
 //! * M5: rows of a mutable array are lent as `&mut [u8]` to who has the write leases of their partitions, as
 //!   `&[u8]` to who has leases, by a [`Stretch`] inside the guard that has them. A frozen array is as published.
 //! * M6: a private map shows the pages of a pinned object, copy-on-write (`private.rs`).
+//! * M7: bytes that a [`Sheet`] or [`Stretch`] would lend can be mapped once more instead (`shared_map.rs`).
 //! * M4: non-temporal stores are fenced before the copy returns, so the put that follows publishes them.
 //!
 //! Other participants keep M1 and M2 as well: who can write the segment is trusted to run this code (see
@@ -36,6 +37,7 @@ use crate::error::{Error, Result};
 use crate::value::check::{Known, Values};
 use crate::value::extent::{Addresses, Extent, Located};
 use crate::value::info::ArrayInfo;
+use crate::value::shared_map::SharedMap;
 use crate::value::unchecked::{Keeper, Lent};
 
 /// This process's attachment to an arena: left when the last handle, pin and draft are gone.
@@ -397,6 +399,13 @@ impl Sheet {
         Ok(unsafe { std::slice::from_raw_parts_mut(at, self.len) })
     }
 
+    /// Maps `len` of the draft's bytes from `from` on once more. As long as the map is shared, the draft must be neither
+    /// published nor dropped, and [`Sheet::bytes`] not be read: [`crate::drafted::DraftMap`] sees to that.
+    pub fn map(&mut self, from: usize, len: usize) -> Result<SharedMap> {
+        assert!(from.checked_add(len).is_some_and(|end| end <= self.len), "a draft's own bytes");
+        map_shared(&self.at, self.from + from as u64, len)
+    }
+
     /// Makes another draft a part of this one. Parts come before everything else in the payload.
     pub fn adopt(&mut self, mut part: Sheet) -> Result<()> {
         self.at.core()?.adopt_part(self.draft(), self.parts, part.draft())?;
@@ -498,6 +507,23 @@ impl Stretch {
         self.pin.bytes_at(self.pin.at.core()?, self.part, self.from, self.len)
     }
 
+    /// What keeps the bytes where they are.
+    pub fn keeper(&self) -> Arc<dyn Keeper> {
+        self.pin.clone()
+    }
+
+    /// The arena's file.
+    pub fn path(&self) -> &Path {
+        self.pin.at.path()
+    }
+
+    /// Maps the bytes once more, for who has the write leases. As long as the map is shared, they must not be given back.
+    pub fn map(&mut self) -> Result<SharedMap> {
+        let core = self.pin.at.core()?;
+        let (zone, slot) = core.slot(self.part);
+        map_shared(&self.pin.at, zone.offset(slot) - core.geo.data + self.from, self.len as usize)
+    }
+
     pub fn bytes_mut(&mut self) -> Result<&mut [u8]> {
         let core = self.pin.at.core()?;
         let (zone, slot) = core.slot(self.part);
@@ -508,6 +534,16 @@ impl Stretch {
         // is the only way to them here.
         Ok(unsafe { std::slice::from_raw_parts_mut(at, self.len as usize) })
     }
+}
+
+/// Maps bytes of the data region once more, which their sheet or stretch alone may write and read.
+fn map_shared(at: &Attachment, offset: u64, len: usize) -> Result<SharedMap> {
+    let core = at.core()?;
+    let file = core.env.file();
+    let fd = file.reopen(Access::ReadWrite)?;
+    // SAFETY: G2: the bytes lie in the file for ever; their pages are in memory (`alloc`). M2, M5: they are the caller's alone.
+    let map = unsafe { SharedMap::new(fd, core.geo.data + offset, len) };
+    map.map_err(|source| Error::Os { action: "map a draft of", path: file.path().to_owned(), source })
 }
 
 /// Bytes of an object or draft and of its parts, so many levels down.

@@ -222,3 +222,69 @@ fn records_are_changed_privately() {
     mine[array.strides()[0] as usize + 4..][..4].copy_from_slice(b"wxyz");
     assert_eq!((&mine[12..], &array.bytes()[12..]), (&b"wxyz"[..], &b"cdef"[..]));
 }
+
+/// M7: what is written through a draft's own map before it is finished is published; what is written after that, to other
+/// pages and to the same, nobody sees; and the map keeps its object when the name is gone and memory is used again.
+#[test]
+fn old_views_of_a_draft_change_nothing() {
+    let t = TestArena::new(16 * MIB);
+    let w = t.arena.writer().expect("a permit");
+    for len in [1, 100, 4096, 10_000, 300_000] {
+        let mut map = w.draft_bytes(len).expect("room").into_map().expect("mapped");
+        map.bytes_mut().fill(1);
+        let at = map.bytes_mut().as_ptr();
+        w.publish("x", map.finish().expect("mapped anew")).expect("published");
+        assert!(!map.is_draft() && map.finish().is_err(), "it was finished");
+        map.bytes_mut()[len / 2..].fill(2);
+        assert_eq!((map.bytes_mut().as_ptr(), map.bytes_mut()[0]), (at, if len == 1 { 2 } else { 1 }));
+        let seen = t.arena.get("x").expect("published");
+        assert!(seen.bytes().expect("bytes").iter().all(|byte| *byte == 1), "{len}");
+        drop(seen);
+        w.remove("x").expect("there");
+        for i in 0..4 {
+            w.publish(&format!("reuse-{i}"), vec![3_u8; len].as_slice()).expect("room");
+        }
+        assert!(map.bytes_mut()[..len / 2].iter().all(|byte| *byte == 1), "{len}: it is pinned");
+        drop(map);
+    }
+    assert_eq!(t.arena.verify().expect("sound"), []);
+}
+
+/// A draft that is discarded gives its memory back at once; its old views read zeros, and write to nobody's memory.
+#[test]
+fn old_views_of_a_discarded_draft_are_zeros() {
+    let t = TestArena::new(16 * MIB);
+    let w = t.arena.writer().expect("a permit");
+    let mut map =
+        w.draft_dyn_array(faretra::ElementType::U8, &[10 << 20], Order::C).expect("room").into_map().expect("mapped");
+    map.bytes_mut().fill(1);
+    map.discard().expect("mapped anew");
+    map.discard().expect("again is nothing");
+    assert!(map.finish().is_err(), "it was dropped");
+    assert!(map.bytes_mut().iter().all(|byte| *byte == 0));
+    let next = vec![5_u8; 10 << 20];
+    w.publish("next", next.as_slice()).expect("the memory is free again");
+    map.bytes_mut().fill(2);
+    assert_eq!(t.arena.get("next").expect("there").bytes().expect("bytes"), next);
+    // A map that is dropped without either gives the draft up.
+    drop(w.draft_bytes(3 << 20).expect("room").into_map().expect("mapped"));
+    w.publish("more", vec![6_u8; 3 << 20].as_slice()).expect("room");
+    assert_eq!(t.arena.verify().expect("sound"), []);
+}
+
+/// M7: rows that were given back are not written through old views.
+#[test]
+fn old_views_of_rows_change_nothing() {
+    let t = TestArena::new(16 * MIB);
+    let w = t.arena.writer().expect("a permit");
+    let grid = w.mutable_array::<u16, Ix2>("grid", (64, 1000), 4).expect("room");
+    let mut rows = grid.write(2).expect("free").into_map().expect("mapped");
+    assert_eq!((rows.rows(), rows.bytes_mut().len()), (32..48, 16 * 2000));
+    rows.bytes_mut().fill(1);
+    assert!(grid.try_read(2).expect("sound").is_none(), "they are ours");
+    rows.finish().expect("mapped anew");
+    rows.bytes_mut().fill(2);
+    let all = grid.try_read_all().expect("sound").expect("given back");
+    let all = all.view().expect("sound");
+    assert!(all.indexed_iter().all(|((row, _), value)| *value == if (32..48).contains(&row) { 257 } else { 0 }));
+}

@@ -5,6 +5,23 @@ use super::bug::Bug;
 /// All of them.
 pub const BUGS: &[Bug] = &[
     Bug {
+        what: "a draft is published while its own map is still shared",
+        breaks: "M7",
+        file: "value/shared_map.rs",
+        edits: &[(
+            "unsafe { mmap(start, len, protection, flags, file, at) }?;",
+            "let _ = (at, unsafe { mmap(None, len, protection, MapFlags::MAP_PRIVATE, file, 0) }?);",
+        )],
+        test: ("it", "private::old_views_of_a_draft_change_nothing"),
+    },
+    Bug {
+        what: "the private map of a draft that was published does not keep its object",
+        breaks: "M7",
+        file: "value/shared_map.rs",
+        edits: &[("self.keeper = keeper;", "drop(keeper);")],
+        test: ("it", "private::old_views_of_a_draft_change_nothing"),
+    },
+    Bug {
         what: "a private view is written where everybody reads",
         breaks: "M6",
         file: "value/view.rs",
