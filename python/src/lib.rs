@@ -1,5 +1,39 @@
-//! What CPython calls.
+//! The half of the Python package that is written in Rust: `faretra._native`.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `error` | exceptions; the two ways into the library; Ctrl-C |
+//! | `memory`, `arrow` | memory that goes in and out: the buffer protocol, Arrow's capsules. All of `unsafe` is here |
+//! | `value`, `table` | what a Python value becomes, and what comes back |
+//! | `arena` | names, drafts, what an arena tells of itself |
+//!
+//! What costs no speed is written in Python, in `faretra/`. A file here needs those above it in the table only.
+
+#![allow(missing_docs, reason = "the module's items are documented where they are")]
+
+mod arena;
+mod arrow;
+mod error;
+mod memory;
+mod table;
+mod value;
+
 use pyo3::prelude::*;
 
 #[pymodule(gil_used = true)]
-mod _native {}
+mod _native {
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use crate::arena::{_list_arenas, _remove_arena, Arena, Draft};
+    #[pymodule_export]
+    use crate::memory::{Pinned, Writable};
+    #[pymodule_export]
+    use crate::table::{Batch, Bundled, Selection, Table};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::error::install_interrupts();
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

@@ -1,0 +1,440 @@
+"""Arenas: named shared memory that holds arrays, tables and objects of every process on the machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from faretra import _native
+from faretra._native import Bundled as Bundle
+from faretra._native import Draft, Pinned, Table
+from faretra._sizes import shown, size
+
+__all__ = ["Arena", "ArenaInfo", "Bundle", "Draft", "Entry", "Holder", "Pinned", "Recovered", "Stats", "Table", "arenas", "remove"]
+
+Size = int | str
+Timeout = float | timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a name in an arena stands for.
+
+    `rows` are the rows of a table, the elements of an array, the members of a bundle, or the bytes of bytes; `published` is
+    in seconds since 1970.
+    """
+
+    name: str
+    version: int
+    kind: str
+    rows: int
+    nbytes: int
+    published: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What an arena holds; all but the last six are bytes.
+
+    `used` is what it has in memory, of which `live` is kept by names and readers, and `warm` is free and ready for use.
+    """
+
+    limit: int
+    capacity: int
+    used: int
+    live: int
+    warm: int
+    metadata: int
+    page_tables: int
+    file_system_free: int
+    names: int
+    objects: int
+    participants: int
+    seats: int
+    writers: int
+    writers_busy: int
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process that takes part in an arena, and what it keeps there."""
+
+    pid: int
+    command: str
+    alive: bool
+    stopped: bool
+    this_process: bool
+    pins: int
+    pinned_bytes: int
+    only_pinned_bytes: int
+    drafts: int
+    draft_bytes: int
+    writers: int
+    holds: list[str]
+    waits_for: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What `Arena.recover` took back from dead processes."""
+
+    participants: int
+    writers: int
+    locks: int
+    objects: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ArenaInfo:
+    """An arena of a directory. `problem` says why it cannot be used, if it cannot; the numbers are 0 then."""
+
+    name: str
+    path: Path
+    nbytes: int
+    limit: int
+    capacity: int
+    participants: int
+    keep: bool
+    problem: str | None
+
+
+def arenas(dir: str | os.PathLike[str] | None = None) -> list[ArenaInfo]:
+    """Return the arenas of a directory (`/dev/shm`, or what the environment variable `FARETRA_DIR` says).
+
+    >>> with faretra.Arena.create("doc-arenas", keep=False):
+    ...     [info.participants for info in faretra.arenas() if info.name == "doc-arenas"]
+    [1]
+    """
+    return [ArenaInfo(**fields) for fields in _native._list_arenas(dir)]
+
+
+def remove(name: str, dir: str | os.PathLike[str] | None = None) -> None:
+    """Remove an arena. Processes that have it open keep what they have, and its memory is free when the last leaves.
+
+    Raises `ArenaNotFoundError`.
+
+    >>> _ = faretra.Arena.create("doc-remove")
+    >>> faretra.remove("doc-remove")
+    """
+    _native._remove_arena(name, dir)
+
+
+class Arena(_native.Arena):
+    """Named shared memory, with values under names: a mapping that every process on the machine can open.
+
+    Make one with `Arena.create`, `Arena.open` or `Arena.open_or_create`. What is read is not copied: arrays are numpy arrays
+    over the arena's memory, read-only; tables support Arrow's PyCapsule interface. What is put is copied once. A value never
+    changes once it is put: putting another value under the name makes a new version, and who has the old one keeps it.
+
+    A process that is killed, at any moment, leaves nothing broken, nothing locked and nothing leaked.
+
+    >>> with faretra.Arena.create("doc-arena", limit="64MiB", keep=False) as arena:
+    ...     arena["weights"] = np.arange(6.0).reshape(2, 3)
+    ...     arena["weights"].sum()
+    np.float64(15.0)
+    """
+
+    @classmethod
+    def create(
+        cls,
+        name: str,
+        *,
+        limit: Size | None = None,
+        capacity: Size | None = None,
+        writers: int | None = None,
+        participants: int | None = None,
+        keep: bool = True,
+        dir: str | os.PathLike[str] | None = None,
+        mode: int | None = None,
+        warm: Size | None = None,
+        allow_pickle: bool | None = None,
+    ) -> Self:
+        """Make an arena and open it.
+
+        Args:
+            name: What other processes open it by: 1 to 200 bytes of UTF-8 without `/`.
+            limit: How many bytes it may use; can be changed later. Without it, half of what the file system has.
+            capacity: How many bytes it may ever use: no memory is taken for it.
+            writers: How many may write at the same time.
+            participants: How many processes may have it open at the same time.
+            keep: Whether it stays when nobody has it open. Otherwise it is removed then.
+            dir: A directory on a tmpfs, instead of `/dev/shm`.
+            mode: Permissions of its file, 0o600 by default.
+            warm: How many bytes of freed memory it keeps ready.
+            allow_pickle: Whether what is read may be unpickled.
+
+        Raises:
+            ArenaExistsError: There is one of this name.
+            NoSpaceError: The file system is full.
+
+        >>> arena = faretra.Arena.create("doc-create", limit="64MiB", keep=False)
+        >>> arena.close()
+        """
+        return cls(
+            name,
+            "create",
+            limit=None if limit is None else size(limit),
+            capacity=None if capacity is None else size(capacity),
+            writers=writers,
+            participants=participants,
+            keep=keep,
+            dir=dir,
+            mode=mode,
+            warm=None if warm is None else size(warm),
+            allow_pickle=allow_pickle,
+        )
+
+    @classmethod
+    def open(
+        cls,
+        name: str,
+        *,
+        dir: str | os.PathLike[str] | None = None,
+        untrusted: bool = False,
+        allow_pickle: bool | None = None,
+    ) -> Self:
+        """Open an arena that another process made.
+
+        Args:
+            name: Its name.
+            dir: The directory that it was made in.
+            untrusted: Whether everything that is read is checked each time, and pickles are refused: for arenas that others
+                write whom you do not trust.
+            allow_pickle: Whether what is read may be unpickled; not in an untrusted arena, unless you say so.
+
+        Raises:
+            ArenaNotFoundError: There is none of this name.
+            UntrustedError: It belongs to another user.
+            LimitError: As many processes as can be have it open.
+
+        >>> made = faretra.Arena.create("doc-open", keep=False)
+        >>> with faretra.Arena.open("doc-open") as arena:
+        ...     len(arena)
+        0
+        >>> made.close()
+        """
+        return cls(name, "open", dir=dir, untrusted=untrusted, allow_pickle=allow_pickle)
+
+    @classmethod
+    def open_or_create(
+        cls,
+        name: str,
+        *,
+        limit: Size | None = None,
+        capacity: Size | None = None,
+        writers: int | None = None,
+        participants: int | None = None,
+        keep: bool = True,
+        dir: str | os.PathLike[str] | None = None,
+        mode: int | None = None,
+        warm: Size | None = None,
+        allow_pickle: bool | None = None,
+    ) -> Self:
+        """Open an arena, or make it if there is none of this name. The options are those of `Arena.create`.
+
+        Of several processes that do so at the same time, one makes it.
+
+        >>> with faretra.Arena.open_or_create("doc-either", keep=False) as arena:
+        ...     arena.name
+        'doc-either'
+        """
+        return cls(
+            name,
+            "open_or_create",
+            limit=None if limit is None else size(limit),
+            capacity=None if capacity is None else size(capacity),
+            writers=writers,
+            participants=participants,
+            keep=keep,
+            dir=dir,
+            mode=mode,
+            warm=None if warm is None else size(warm),
+            allow_pickle=allow_pickle,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __repr__(self) -> str:
+        if self.closed:
+            return "<faretra.Arena, closed>"
+        return f"<faretra.Arena '{self.name}', {len(self)} names, limit {shown(self.limit)}>"
+
+    def keys(self) -> list[str]:
+        """Return the names, sorted, as they are now.
+
+        >>> with faretra.Arena.create("doc-keys", keep=False) as arena:
+        ...     arena["b"], arena["a"] = b"1", b"2"
+        ...     arena.keys()
+        ['a', 'b']
+        """
+        return sorted(fields["name"] for fields in self._entries())
+
+    def values(self) -> list[Any]:
+        """Return every value that can be read, in the order of the names. Channels and locks have none."""
+        return [value for _, value in self.items()]
+
+    def items(self) -> list[tuple[str, Any]]:
+        """Return each name and its value. Channels and locks have none, and names that go meanwhile are left out.
+
+        >>> with faretra.Arena.create("doc-items", keep=False) as arena:
+        ...     arena["a"] = {"lr": 0.1}
+        ...     arena.items()
+        [('a', {'lr': 0.1})]
+        """
+        found = []
+        values = {"array", "batch", "table", "bytes", "bundle"}
+        for entry in self.entries():
+            if entry.kind in values and (value := self.get(entry.name, _MISSING)) is not _MISSING:
+                found.append((entry.name, value))
+        return found
+
+    def entries(self) -> list[Entry]:
+        """Return what each name stands for, without reading it, sorted by name.
+
+        >>> with faretra.Arena.create("doc-entries", keep=False) as arena:
+        ...     arena["a"] = np.zeros(3)
+        ...     [(entry.name, entry.kind, entry.rows) for entry in arena.entries()]
+        [('a', 'array', 3)]
+        """
+        return sorted((Entry(**fields) for fields in self._entries()), key=lambda entry: entry.name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the value of `name`, or `default` if there is nothing of that name.
+
+        >>> with faretra.Arena.create("doc-get", keep=False) as arena:
+        ...     arena.get("nothing", 5)
+        5
+        """
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+    def update(self, values: Mapping[str, Any]) -> None:
+        """Put each value under its name, one after the other. `put_many` puts all or none.
+
+        >>> with faretra.Arena.create("doc-update", keep=False) as arena:
+        ...     arena.update({"a": b"1", "b": b"2"})
+        ...     len(arena)
+        2
+        """
+        for name, value in values.items():
+            self[name] = value
+
+    def put_many(self, name: str, values: Mapping[str, Any]) -> int:
+        """Put several values as one, under one name: readers see all of them or none. Returns the version.
+
+        What is read is a `faretra.Bundle`, a mapping from names to values, none of which is copied.
+
+        >>> with faretra.Arena.create("doc-many", keep=False) as arena:
+        ...     _ = arena.put_many("day", {"x": np.ones(2), "y": b"bytes"})
+        ...     list(arena["day"]), arena["day"]["x"]
+        (['x', 'y'], array([1., 1.]))
+        """
+        return self._put_many(name, dict(values))
+
+    def draft_array(
+        self, name: str, shape: int | tuple[int, ...], dtype: Any = "float64", order: Literal["C", "F"] = "C"
+    ) -> Draft:
+        """Return a draft: an array in the arena's memory, to be written in place and published without a copy.
+
+        Its elements are arbitrary at first. When the `with` block ends, the array is published under `name`; when the block
+        raises, it is dropped. What is left of the array afterwards is private: writing to it changes nothing for anybody.
+
+        Raises:
+            NoSpaceError: There is no memory for it.
+            TypeError: The dtype holds Python objects.
+
+        >>> with faretra.Arena.create("doc-draft", keep=False) as arena:
+        ...     with arena.draft_array("frame", (2, 3), "uint8") as frame:
+        ...         frame[:] = 7
+        ...     arena["frame"].sum()
+        np.uint64(42)
+        """
+        return self._draft_array(name, _shape(shape), dtype, order)
+
+    def draft_bytes(self, name: str, nbytes: Size) -> Draft:
+        """Return a draft of bytes: a memoryview of the arena's memory, to be written in place.
+
+        It is published and dropped as that of `draft_array`.
+
+        >>> with faretra.Arena.create("doc-bytes", keep=False) as arena:
+        ...     with arena.draft_bytes("greeting", 5) as view:
+        ...         view[:] = b"hello"
+        ...     bytes(arena["greeting"])
+        b'hello'
+        """
+        return self._draft_bytes(name, size(nbytes))
+
+    def stats(self) -> Stats:
+        """Return what the arena holds, in bytes and numbers.
+
+        >>> with faretra.Arena.create("doc-stats", limit="64MiB", keep=False) as arena:
+        ...     arena.stats().limit
+        67108864
+        """
+        return Stats(**self._stats())
+
+    def who(self) -> list[Holder]:
+        """Return the processes that take part, and what each keeps there.
+
+        >>> with faretra.Arena.create("doc-who", keep=False) as arena:
+        ...     [holder.this_process for holder in arena.who()]
+        [True]
+        """
+        return [Holder(**fields) for fields in self._who()]
+
+    def recover(self) -> Recovered:
+        """Take back now what dead processes left. That also happens by itself, when somebody opens the arena or waits.
+
+        >>> with faretra.Arena.create("doc-recover", keep=False) as arena:
+        ...     arena.recover().participants
+        0
+        """
+        return Recovered(**self._recover())
+
+    def set_limit(self, limit: Size) -> None:
+        """Change how many bytes the arena may use.
+
+        >>> with faretra.Arena.create("doc-limit", limit="64MiB", keep=False) as arena:
+        ...     arena.set_limit("128MiB")
+        ...     arena.limit
+        134217728
+        """
+        self._set_limit(size(limit))
+
+    def reopen(self) -> Self:
+        """Open the arena anew in a forked child, in place: this handle works again there. Returns the handle itself.
+
+        What the parent had read stays readable in the child for as long as the parent keeps it.
+        """
+        self._reopen()
+        return self
+
+
+_MISSING = object()
+
+
+def _shape(given: int | tuple[int, ...]) -> list[int]:
+    lengths = [given] if not hasattr(given, "__iter__") else list(given)
+    shape = [int(length.__index__()) for length in lengths]
+    if any(length < 0 for length in shape):
+        raise ValueError(f"a shape cannot have negative lengths: {tuple(shape)}")
+    return shape
+
+
+MutableMapping.register(Arena)
+Mapping.register(Bundle)
+_Make = Callable[[], Any]

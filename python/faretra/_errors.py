@@ -1,0 +1,181 @@
+"""What can go wrong, as exceptions: each is a `faretra.Error`, and the standard one that people catch for it."""
+
+from __future__ import annotations
+
+import queue
+from typing import Any
+
+
+class Error(Exception):
+    """Something that an arena could not do. The message says what was wrong, with the numbers, and what to do.
+
+    `code` is a stable name of the kind of error. The numbers and names of the message are attributes too, where there are
+    some: `name`, `asked`, `free`, `limit`, ...
+    """
+
+    code: str = "error"
+
+    def __init__(self, message: str = "", **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        for key, value in details.items():
+            if value is not None or key != "errno":
+                setattr(self, key, value)
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __reduce__(self) -> Any:
+        return (_again, (type(self), self.message, dict(self.__dict__)))
+
+
+def _again(cls: type[Error], message: str, state: dict[str, Any]) -> Error:
+    error = cls(message)
+    error.__dict__.update(state)
+    return error
+
+
+class NotFoundError(Error, KeyError):
+    """There is nothing of this name in the arena. Also a `KeyError`."""
+
+
+class ArenaNotFoundError(Error, FileNotFoundError):
+    """There is no arena of this name. Also a `FileNotFoundError`."""
+
+
+class ArenaExistsError(Error, FileExistsError):
+    """An arena of this name exists already. Also a `FileExistsError`."""
+
+
+class ConflictError(Error):
+    """`publish_if` met another version than the one that it was to replace: `expected` and `found` say which."""
+
+
+class NoSpaceError(Error, MemoryError):
+    """The arena's limit, the file system or a memory cgroup is exhausted. Also a `MemoryError`."""
+
+
+class TooLargeError(Error, ValueError):
+    """One thing is larger than an arena can ever have it. Also a `ValueError`."""
+
+
+class LimitError(Error):
+    """All of a fixed number of things (participants, subscribers, objects) are in use."""
+
+
+class TimeoutError(Error, TimeoutError):  # noqa: A001 - what `asyncio` does too
+    """A wait ended before what it waited for came. Also the built-in `TimeoutError`."""
+
+
+class InterruptedError(Error, InterruptedError):  # noqa: A001
+    """A wait was interrupted. Also the built-in `InterruptedError`."""
+
+
+class MismatchError(Error, TypeError):
+    """The value is of another kind, dtype, shape or schema than was asked for. Also a `TypeError`."""
+
+
+class InvalidError(Error, ValueError):
+    """A name, size or option cannot be used. Also a `ValueError`."""
+
+
+class NotAnArenaError(Error, ValueError):
+    """The file is not an arena that this version can use. Also a `ValueError`."""
+
+
+class DamagedError(Error):
+    """Something in the arena contradicts itself. `Arena.verify` tells what else is wrong."""
+
+
+class UntrustedError(Error, PermissionError):
+    """The arena belongs to somebody else, or others may write it. Also a `PermissionError`."""
+
+
+class ForkedError(Error, RuntimeError):
+    """The handle was inherited through `fork`: `Arena.reopen` makes one for the child. Also a `RuntimeError`."""
+
+
+class SystemError(Error, OSError):  # noqa: A001
+    """The operating system refused; `errno` says why. Also an `OSError`."""
+
+
+class ArrowError(Error, ValueError):
+    """Arrow could not make sense of a table. Also a `ValueError`."""
+
+
+class ClosedError(Error, EOFError):
+    """A channel, feed or service has ended. Also an `EOFError`.
+
+    `clean` says whether somebody closed it (`True`), or nobody is at its other end any more (`False`).
+    """
+
+    clean: bool = False
+
+
+class EmptyError(Error, queue.Empty):
+    """There is no item now. Also a `queue.Empty`."""
+
+
+class FullError(Error, queue.Full):
+    """There is no room now. Also a `queue.Full`."""
+
+
+class LaggedError(Error):
+    """A subscriber was too slow: `items` items were dropped before it read them. It goes on with the oldest there is."""
+
+    items: int = 0
+
+
+class InternalError(Error, RuntimeError):
+    """A fault of Faretra itself. Please report it. Also a `RuntimeError`."""
+
+
+_CLASSES: dict[str, type[Error]] = {
+    "not_found": NotFoundError,
+    "not_found.arena": ArenaNotFoundError,
+    "already_exists": ArenaExistsError,
+    "conflict": ConflictError,
+    "no_space": NoSpaceError,
+    "too_large": TooLargeError,
+    "limit": LimitError,
+    "timed_out": TimeoutError,
+    "interrupted": InterruptedError,
+    "mismatch": MismatchError,
+    "invalid": InvalidError,
+    "not_an_arena": NotAnArenaError,
+    "damaged": DamagedError,
+    "untrusted": UntrustedError,
+    "forked": ForkedError,
+    "os": SystemError,
+    "arrow": ArrowError,
+    "closed": ClosedError,
+    "empty": EmptyError,
+    "full": FullError,
+    "lagged": LaggedError,
+    "panic": InternalError,
+}
+
+# What to do, in Python's terms, where the library says it in Rust's.
+_ADVICE = {
+    "not_found.arena": "make it with `Arena.create`; `faretra.arenas()` tells which there are",
+    "not_found.object": "`list(arena)` tells which there are",
+    "already_exists": "open it with `Arena.open`, or remove it first with `faretra.remove`",
+    "no_space.limit": "raise the limit (`arena.limit = ...`), or remove names; `arena.who()` tells who keeps what",
+    "no_space.file_system": "remove names or files there, or use a larger tmpfs (`dir=...`; in Docker `--shm-size`)",
+    "limit.participants": "end some; `arena.who()` tells which processes they are",
+    "limit.subscribers": "end some; `arena.who()` tells which processes they are",
+    "limit.objects": "remove some, put several values in one table or bundle, or create the arena with a larger capacity",
+    "damaged": "`arena.verify()` tells what else is wrong",
+    "forked": "call `arena.reopen()` in the child",
+    "panic": "this is a fault of Faretra itself: please report it, with the message above",
+}
+
+
+def build(kind: str, fact: str, advice: str | None, details: dict[str, Any]) -> Error:
+    """Make the exception for an error of the library. `kind` is its code, and after a point what kind of it."""
+    code = kind.partition(".")[0]
+    cls = _CLASSES.get(kind) or _CLASSES.get(code, Error)
+    advice = _ADVICE.get(kind, advice)
+    error = cls(f"{fact}; {advice}" if advice else fact, **details)
+    error.code = code
+    return error

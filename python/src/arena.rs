@@ -1,0 +1,626 @@
+//! The arena as Python holds it. `faretra.Arena` is a subclass in Python, which adds what costs no speed.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use faretra::{Error, Kind, Object, Order, Writer};
+use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyMemoryView, PyString};
+
+use crate::error::{Failure, run, wait};
+use crate::memory::Writable;
+use crate::value::{Input, Pickling, array_over, dtype_of, output, private};
+
+/// Returns how long a wait may last: `None` for as long as it takes.
+pub fn timeout(given: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
+    let Some(given) = given.filter(|given| !given.is_none()) else { return Ok(None) };
+    let seconds: f64 = match given.extract::<f64>() {
+        Ok(seconds) => seconds,
+        Err(_) => match given.call_method0("total_seconds") {
+            Ok(seconds) => seconds.extract()?,
+            Err(_) => {
+                return Err(PyTypeError::new_err(format!(
+                    "a timeout is a number of seconds, a datetime.timedelta or None, not {}",
+                    given.get_type().name()?
+                )));
+            }
+        },
+    };
+    if seconds.is_nan() {
+        return Err(PyValueError::new_err("a timeout cannot be NaN"));
+    }
+    // What is over already polls once; what is longer than a century is for ever.
+    Ok(if seconds > 3.2e9 { None } else { Some(Duration::from_secs_f64(seconds.max(0.0))) })
+}
+
+/// A name, which is text that can be UTF-8.
+pub fn text<'a>(name: &'a Bound<'_, PyAny>) -> PyResult<&'a str> {
+    let Ok(name) = name.cast::<PyString>() else {
+        return Err(PyTypeError::new_err(format!("a name is a str, not {}", name.get_type().name()?)));
+    };
+    name.to_str().map_err(|_| PyValueError::new_err(format!("the name {} is no text that can be UTF-8", lossy(name))))
+}
+
+fn lossy(name: &Bound<'_, PyString>) -> String {
+    name.repr().map_or_else(|_| "?".into(), |shown| shown.to_string_lossy().into_owned())
+}
+
+/// The handle behind `faretra.Arena`.
+#[pyclass(frozen, subclass, module = "faretra._native", weakref)]
+#[derive(Debug)]
+pub struct Arena {
+    arena: RwLock<Option<faretra::Arena>>,
+    pickling: Pickling,
+}
+
+impl Arena {
+    /// The library's handle, unless it was closed.
+    #[inline]
+    pub fn get(&self, py: Python<'_>) -> PyResult<faretra::Arena> {
+        let arena = self.arena.read().unwrap_or_else(PoisonError::into_inner).clone();
+        arena
+            .ok_or_else(|| Failure::invalid("this arena was closed: open it again with `faretra.Arena.open`").raise(py))
+    }
+
+    /// A permit to write. Waits for one as long as it takes.
+    pub fn writer(&self, py: Python<'_>) -> PyResult<Writer> {
+        let arena = self.get(py)?;
+        match run(py, || arena.try_writer())? {
+            Some(writer) => Ok(writer),
+            None => wait(py, || arena.writer()),
+        }
+    }
+
+    /// Whether what is read may be unpickled.
+    pub fn pickling(&self) -> Pickling {
+        self.pickling
+    }
+}
+
+/// Shape, dtype and order.
+type ArrayInfo<'py> = (Vec<usize>, Bound<'py, PyAny>, &'static str);
+
+/// Calls `f` with the value: with the interpreter when that is quick, without it when much is copied.
+pub fn give<T: Send>(
+    py: Python<'_>,
+    input: &mut Input,
+    f: impl FnOnce(faretra::Value<'_>) -> Result<T, Failure> + Send,
+) -> PyResult<T> {
+    if input.takes_long() {
+        wait(py, || input.value().map_err(Failure::from).and_then(f))
+    } else {
+        run(py, || input.value().map_err(Failure::from).and_then(f))
+    }
+}
+
+#[pymethods]
+impl Arena {
+    #[new]
+    #[pyo3(signature = (
+        name, how, *, limit=None, capacity=None, writers=None, participants=None, keep=true, dir=None, mode=None, warm=None,
+        untrusted=false, allow_pickle=None
+    ))]
+    #[allow(clippy::too_many_arguments, reason = "the options of Python's `Arena.create`, by name")]
+    fn new(
+        py: Python<'_>,
+        name: &Bound<'_, PyAny>,
+        how: &str,
+        limit: Option<u64>,
+        capacity: Option<u64>,
+        writers: Option<u32>,
+        participants: Option<u32>,
+        keep: bool,
+        dir: Option<PathBuf>,
+        mode: Option<u32>,
+        warm: Option<u64>,
+        untrusted: bool,
+        allow_pickle: Option<bool>,
+    ) -> PyResult<Arena> {
+        let options = options(limit, capacity, writers, participants, keep, dir, mode, warm, untrusted);
+        let name = text(name)?;
+        let arena = wait(py, || match how {
+            "create" => options.create(name),
+            "open_or_create" => options.open_or_create(name),
+            _ => options.open(name),
+        })?;
+        let pickling = if allow_pickle.unwrap_or(!untrusted) { Pickling::Allowed } else { Pickling::Refused };
+        Ok(Arena { arena: RwLock::new(Some(arena)), pickling })
+    }
+
+    /// Takes the state of another handle over: how `reopen` makes one.
+    fn _reopen(&self, py: Python<'_>) -> PyResult<()> {
+        let arena = self.get(py)?;
+        let fresh = wait(py, || arena.reopen())?;
+        *self.arena.write().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
+        Ok(())
+    }
+
+    /// The arena's name.
+    #[getter]
+    fn name(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(self.get(py)?.name().to_owned())
+    }
+
+    /// The arena's file.
+    #[getter]
+    fn path(&self, py: Python<'_>) -> PyResult<PathBuf> {
+        Ok(self.get(py)?.path().to_owned())
+    }
+
+    /// Whether the arena was closed here.
+    #[getter]
+    fn closed(&self) -> bool {
+        self.arena.read().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
+    /// Gives this handle up. What was read stays readable, and the process leaves the arena with the last of it.
+    fn close(&self, py: Python<'_>) {
+        let arena = self.arena.write().unwrap_or_else(PoisonError::into_inner).take();
+        // Leaving may give memory back.
+        py.detach(|| drop(arena));
+    }
+
+    fn __getitem__<'py>(&self, py: Python<'py>, name: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let arena = self.get(py)?;
+        let name = text(name)?;
+        let object = run(py, || arena.get(name))?;
+        output(py, object, self.pickling)
+    }
+
+    fn __setitem__(&self, py: Python<'_>, name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.put(py, name, value).map(drop)
+    }
+
+    fn __delitem__(&self, py: Python<'_>, name: &Bound<'_, PyAny>) -> PyResult<()> {
+        if self.remove(py, name)? {
+            return Ok(());
+        }
+        let (arena, name) = (self.get(py)?, text(name)?);
+        // The error of one who asks for it.
+        match run(py, || arena.get(name)) {
+            Err(missing) => Err(missing),
+            Ok(_) => Err(PyKeyError::new_err(name.to_owned())),
+        }
+    }
+
+    fn __contains__(&self, py: Python<'_>, name: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let (arena, name) = (self.get(py)?, text(name)?);
+        Ok(run(py, || arena.try_wait_for(name, 0))?.is_some())
+    }
+
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        let arena = self.get(py)?;
+        Ok(run(py, || arena.names())?.len())
+    }
+
+    /// Puts a value under `name`, in the place of what is there, and returns its version (1, 2, ...).
+    fn put(&self, py: Python<'_>, name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<u64> {
+        let writer = self.writer(py)?;
+        let name = text(name)?;
+        let mut input = Input::of(value, name)?;
+        give(py, &mut input, |value| Ok(writer.publish(name, value)?))
+    }
+
+    /// Puts a value under `name` if its version is still `version` (0: if there is nothing of that name).
+    fn publish_if(
+        &self,
+        py: Python<'_>,
+        name: &Bound<'_, PyAny>,
+        version: u64,
+        value: &Bound<'_, PyAny>,
+    ) -> PyResult<u64> {
+        let writer = self.writer(py)?;
+        let name = text(name)?;
+        let mut input = Input::of(value, name)?;
+        give(py, &mut input, |value| Ok(writer.publish_if(name, version, value)?))
+    }
+
+    /// Puts several values as one.
+    fn _put_many(&self, py: Python<'_>, name: &Bound<'_, PyAny>, members: &Bound<'_, PyDict>) -> PyResult<u64> {
+        let writer = self.writer(py)?;
+        let name = text(name)?;
+        let mut input = Input::bundle(members)?;
+        give(py, &mut input, |value| Ok(writer.publish(name, value)?))
+    }
+
+    /// Removes a name. Returns whether there was one.
+    fn remove(&self, py: Python<'_>, name: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let writer = self.writer(py)?;
+        let name = text(name)?;
+        run(py, || writer.remove(name))
+    }
+
+    /// The version of `name`, or 0 if there is nothing of that name.
+    fn version(&self, py: Python<'_>, name: &Bound<'_, PyAny>) -> PyResult<u64> {
+        let (arena, name) = (self.get(py)?, text(name)?);
+        Ok(run(py, || arena.try_wait_for(name, 0))?.map_or(0, |object| object.version()))
+    }
+
+    /// A value with its version: what `arena[name]` is, and which version of the name that is.
+    fn get_versioned<'py>(&self, py: Python<'py>, name: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, u64)> {
+        let (arena, name) = (self.get(py)?, text(name)?);
+        let object = run(py, || arena.get(name))?;
+        let version = object.version();
+        Ok((output(py, object, self.pickling)?, version))
+    }
+
+    /// Waits until `name` has a version newer than `newer_than`, and returns that value.
+    #[pyo3(signature = (name, newer_than=0, timeout=None))]
+    fn wait_for<'py>(
+        &self,
+        py: Python<'py>,
+        name: &Bound<'py, PyAny>,
+        newer_than: u64,
+        timeout: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (arena, name, limit) = (self.get(py)?, text(name)?, self::timeout(timeout)?);
+        let object = match run(py, || arena.try_wait_for(name, newer_than))? {
+            Some(object) => object,
+            None => wait(py, || match limit {
+                None => arena.wait_for(name, newer_than),
+                Some(limit) => arena.wait_for_timeout(name, newer_than, limit),
+            })?,
+        };
+        output(py, object, self.pickling)
+    }
+
+    /// A private writable view of an array or of bytes.
+    fn private<'py>(&self, py: Python<'py>, name: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let (arena, name) = (self.get(py)?, text(name)?);
+        let object = run(py, || arena.get(name))?;
+        private(py, &object)
+    }
+
+    /// The value of `name`, which `make` makes if there is none: once for all processes that ask.
+    #[pyo3(signature = (name, make, timeout=None))]
+    fn get_or_put<'py>(
+        &self,
+        py: Python<'py>,
+        name: &Bound<'py, PyAny>,
+        make: Bound<'py, PyAny>,
+        timeout: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (arena, name, limit) = (self.get(py)?, text(name)?, self::timeout(timeout)?);
+        if let Some(object) = run(py, || arena.try_wait_for(name, 0))? {
+            return output(py, object, self.pickling);
+        }
+        let writer = self.writer(py)?;
+        let make = make.unbind();
+        // What is made is kept until it is published.
+        let mut kept: Option<Input> = None;
+        let object = wait(py, || {
+            let kept = &mut kept;
+            let make = move || -> Result<faretra::Value<'_>, Failure> {
+                let kept = kept;
+                let made = Python::attach(|py| Input::of(&make.bind(py).call0()?, name))?;
+                Ok(kept.insert(made).value()?)
+            };
+            match limit {
+                None => writer.get_or_publish(name, make),
+                Some(limit) => writer.get_or_publish_timeout(name, limit, make),
+            }
+        })?;
+        output(py, object, self.pickling)
+    }
+
+    /// A draft of an array; see `faretra.Arena.draft_array`.
+    fn _draft_array(
+        &self,
+        py: Python<'_>,
+        name: &Bound<'_, PyAny>,
+        shape: Vec<usize>,
+        dtype: &Bound<'_, PyAny>,
+        order: &str,
+    ) -> PyResult<Draft> {
+        let order = match order {
+            "C" => Order::C,
+            "F" => Order::Fortran,
+            _ => return Err(PyValueError::new_err(format!("an order is 'C' or 'F', not {order:?}"))),
+        };
+        let dtype = dtype_of(dtype)?;
+        let name = text(name)?.to_owned();
+        let writer = self.writer(py)?;
+        let map = wait(py, || writer.draft_dyn_array(dtype.clone(), &shape, order)?.into_map())?;
+        let memory = Py::new(py, Writable::draft(map))?;
+        Ok(Draft {
+            name,
+            writer: Mutex::new(Some(writer)),
+            memory,
+            array: Some((dtype, shape, order)),
+            version: Arc::default(),
+        })
+    }
+
+    /// A draft of bytes; see `faretra.Arena.draft_bytes`.
+    fn _draft_bytes(&self, py: Python<'_>, name: &Bound<'_, PyAny>, len: usize) -> PyResult<Draft> {
+        let name = text(name)?.to_owned();
+        let writer = self.writer(py)?;
+        let map = wait(py, || writer.draft_bytes(len)?.into_map())?;
+        let memory = Py::new(py, Writable::draft(map))?;
+        Ok(Draft { name, writer: Mutex::new(Some(writer)), memory, array: None, version: Arc::default() })
+    }
+
+    /// The fields of `faretra.Entry`, of everything that has a name.
+    fn _entries<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let arena = self.get(py)?;
+        let entries = wait(py, || arena.names())?;
+        let one = |entry: faretra::Entry| {
+            let fields = PyDict::new(py);
+            let time = entry.published.duration_since(std::time::UNIX_EPOCH).map_or(0.0, |t| t.as_secs_f64());
+            fields.set_item("name", entry.name)?;
+            fields.set_item("version", entry.version)?;
+            fields.set_item("kind", entry.kind.to_string())?;
+            fields.set_item("rows", entry.rows)?;
+            fields.set_item("nbytes", entry.bytes)?;
+            fields.set_item("published", time)?;
+            Ok(fields)
+        };
+        entries.into_iter().map(one).collect()
+    }
+
+    /// What an array is: its shape, dtype and order, and no more.
+    fn _array_info<'py>(&self, py: Python<'py>, name: &Bound<'py, PyAny>) -> PyResult<Option<ArrayInfo<'py>>> {
+        let (arena, name) = (self.get(py)?, text(name)?);
+        let object: Object = run(py, || arena.get(name))?;
+        if object.kind() != Kind::Array {
+            return Ok(None);
+        }
+        let info = run(py, || object.array_info())?;
+        let order = if info.order == Order::C { "C" } else { "F" };
+        Ok(Some((info.shape, crate::value::dtype_out(py, &info.dtype)?, order)))
+    }
+
+    /// The numbers of `faretra.Stats`.
+    fn _stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let arena = self.get(py)?;
+        let stats = wait(py, || arena.stats())?;
+        let numbers = PyDict::new(py);
+        for (key, value) in [
+            ("limit", stats.limit),
+            ("capacity", stats.capacity),
+            ("used", stats.used),
+            ("live", stats.live),
+            ("warm", stats.warm),
+            ("metadata", stats.metadata),
+            ("page_tables", stats.page_tables),
+            ("file_system_free", stats.file_system_free),
+            ("names", stats.names),
+            ("objects", stats.objects),
+            ("participants", stats.participants.into()),
+            ("seats", stats.seats.into()),
+            ("writers", stats.writers.into()),
+            ("writers_busy", stats.writers_busy.into()),
+        ] {
+            numbers.set_item(key, value)?;
+        }
+        Ok(numbers)
+    }
+
+    /// The fields of `faretra.Holder`, of each process.
+    fn _who<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let arena = self.get(py)?;
+        let holders = wait(py, || arena.who())?;
+        let one = |holder: faretra::Holder| {
+            let fields = PyDict::new(py);
+            fields.set_item("pid", holder.pid)?;
+            fields.set_item("command", holder.command)?;
+            fields.set_item("alive", holder.alive)?;
+            fields.set_item("stopped", holder.stopped)?;
+            fields.set_item("this_process", holder.this_process)?;
+            fields.set_item("pins", holder.pins)?;
+            fields.set_item("pinned_bytes", holder.pinned_bytes)?;
+            fields.set_item("only_pinned_bytes", holder.only_pinned_bytes)?;
+            fields.set_item("drafts", holder.drafts)?;
+            fields.set_item("draft_bytes", holder.draft_bytes)?;
+            fields.set_item("writers", holder.permits)?;
+            fields.set_item("holds", holder.holds)?;
+            fields.set_item("waits_for", holder.waits_for)?;
+            Ok(fields)
+        };
+        holders.into_iter().map(one).collect()
+    }
+
+    /// Checks every rule of the arena, and returns one line for each that is broken: none, normally. With `deep`, every value
+    /// is read too.
+    #[pyo3(signature = (deep=false))]
+    fn verify(&self, py: Python<'_>, deep: bool) -> PyResult<Vec<String>> {
+        let arena = self.get(py)?;
+        let broken = wait(py, || if deep { arena.verify_deep() } else { arena.verify() })?;
+        Ok(broken.iter().map(ToString::to_string).collect())
+    }
+
+    /// Takes back what dead processes left.
+    fn _recover<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let arena = self.get(py)?;
+        let done = wait(py, || arena.recover())?;
+        let numbers = PyDict::new(py);
+        numbers.set_item("participants", done.participants)?;
+        numbers.set_item("writers", done.permits)?;
+        numbers.set_item("locks", done.locks)?;
+        numbers.set_item("objects", done.objects)?;
+        numbers.set_item("bytes", done.bytes)?;
+        Ok(numbers)
+    }
+
+    /// How many bytes the arena may use now.
+    #[getter]
+    fn limit(&self, py: Python<'_>) -> PyResult<u64> {
+        Ok(self.get(py)?.limit())
+    }
+
+    fn _set_limit(&self, py: Python<'_>, bytes: u64) -> PyResult<()> {
+        let arena = self.get(py)?;
+        wait(py, || arena.set_limit(bytes))
+    }
+
+    /// Gives memory back that nothing uses now, and returns how many bytes that were.
+    fn trim(&self, py: Python<'_>) -> PyResult<u64> {
+        let arena = self.get(py)?;
+        wait(py, || arena.trim())
+    }
+}
+
+/// The options of `create` and `open`.
+#[allow(clippy::too_many_arguments, reason = "the options of Python's `Arena.create`, by name")]
+fn options(
+    limit: Option<u64>,
+    capacity: Option<u64>,
+    writers: Option<u32>,
+    participants: Option<u32>,
+    keep: bool,
+    dir: Option<PathBuf>,
+    mode: Option<u32>,
+    warm: Option<u64>,
+    untrusted: bool,
+) -> faretra::Options {
+    let mut options = faretra::Arena::options().keep(keep).untrusted(untrusted);
+    if let Some(limit) = limit {
+        options = options.limit(limit);
+    }
+    if let Some(capacity) = capacity {
+        options = options.capacity(capacity);
+    }
+    if let Some(writers) = writers {
+        options = options.writers(writers);
+    }
+    if let Some(participants) = participants {
+        options = options.participants(participants);
+    }
+    if let Some(dir) = dir {
+        options = options.dir(dir);
+    }
+    if let Some(mode) = mode {
+        options = options.mode(mode);
+    }
+    if let Some(warm) = warm {
+        options = options.warm(warm);
+    }
+    options
+}
+
+/// The fields of `faretra.ArenaInfo`, of each arena of a directory.
+#[pyfunction]
+#[pyo3(signature = (dir=None))]
+pub fn _list_arenas(py: Python<'_>, dir: Option<PathBuf>) -> PyResult<Vec<Bound<'_, PyDict>>> {
+    let options = options(None, None, None, None, true, dir, None, None, false);
+    let all = wait(py, || options.list())?;
+    let one = |info: faretra::ArenaInfo| {
+        let fields = PyDict::new(py);
+        fields.set_item("name", info.name)?;
+        fields.set_item("path", info.path)?;
+        fields.set_item("nbytes", info.bytes)?;
+        fields.set_item("limit", info.limit)?;
+        fields.set_item("capacity", info.capacity)?;
+        fields.set_item("participants", info.participants)?;
+        fields.set_item("keep", info.keep)?;
+        fields.set_item("problem", info.problem)?;
+        Ok(fields)
+    };
+    all.into_iter().map(one).collect()
+}
+
+/// Removes an arena.
+#[pyfunction]
+#[pyo3(signature = (name, dir=None))]
+pub fn _remove_arena(py: Python<'_>, name: &Bound<'_, PyAny>, dir: Option<PathBuf>) -> PyResult<()> {
+    let options = options(None, None, None, None, true, dir, None, None, false);
+    let name = text(name)?;
+    wait(py, || options.remove(name))
+}
+
+/// A value that is written in place: `with draft as array: ...` publishes it when the block ends, and drops it when the block
+/// raises. Whatever is left of `array` afterwards is a private copy: writing to it changes nothing for anybody.
+#[pyclass(frozen, module = "faretra")]
+#[derive(Debug)]
+pub struct Draft {
+    name: String,
+    writer: Mutex<Option<Writer>>,
+    memory: Py<Writable>,
+    array: Option<(faretra::DType, Vec<usize>, Order)>,
+    version: Arc<Mutex<Option<u64>>>,
+}
+
+impl Draft {
+    fn take_writer(&self) -> Result<Writer, Error> {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        writer.ok_or_else(|| Error::Invalid(format!("the draft of `{}` was published or dropped already", self.name)))
+    }
+}
+
+#[pymethods]
+impl Draft {
+    /// The name that it is published under.
+    #[getter]
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The version that it was published as; `None` before.
+    #[getter]
+    fn version(&self) -> Option<u64> {
+        *self.version.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The memory to be written: a numpy array, or a memoryview of bytes.
+    #[getter]
+    fn value<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let memory = self.memory.bind(py).clone().into_any();
+        match &self.array {
+            Some((dtype, shape, order)) => array_over(py, shape, dtype, *order, memory),
+            None => Ok(PyMemoryView::from(&memory)?.into_any()),
+        }
+    }
+
+    /// Publishes the draft now, and returns its version.
+    fn publish(&self, py: Python<'_>) -> PyResult<u64> {
+        let memory = self.memory.get();
+        let version = wait(py, || {
+            let writer = self.take_writer()?;
+            memory.with_draft(|map| writer.publish(&self.name, map.finish()?))
+        })?;
+        *self.version.lock().unwrap_or_else(PoisonError::into_inner) = Some(version);
+        Ok(version)
+    }
+
+    /// Drops the draft now, and gives its memory back.
+    fn discard(&self, py: Python<'_>) -> PyResult<()> {
+        let memory = self.memory.get();
+        wait(py, || {
+            let writer = self.take_writer();
+            let dropped = memory.with_draft(faretra::DraftMap::discard);
+            drop(writer);
+            dropped
+        })
+    }
+
+    fn __enter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.value(py)
+    }
+
+    #[pyo3(signature = (kind=None, value=None, traceback=None))]
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        kind: Option<&Bound<'_, PyAny>>,
+        value: Option<&Bound<'_, PyAny>>,
+        traceback: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<bool> {
+        let _ = (value, traceback);
+        let open = self.writer.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        match (kind, open) {
+            (_, false) => {}
+            (None, true) => drop(self.publish(py)?),
+            (Some(_), true) => self.discard(py)?,
+        }
+        Ok(false)
+    }
+
+    fn __repr__(&self) -> String {
+        match self.version() {
+            Some(version) => format!("<faretra.Draft of '{}', published as version {version}>", self.name),
+            None => format!("<faretra.Draft of '{}'>", self.name),
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! Memory that goes between Python and the arena: who keeps it, for how long.
+//!
+//! * P1: an exported pointer is good until the exporter is freed, and a consumer of the buffer protocol keeps the exporter.
+//!   So what a [`Pinned`] exports stays where it is for as long as the `Pinned` lives: an object that it pins, a private map,
+//!   or a draft's own map, which changes under its views and never moves (M7).
+//! * P2: what is only read is exported as read-only: it lies in a map without write permission.
+//! * P3: memory of Python's that is copied in is kept by an owned reference ([`Foreign`]) until the copy is done. Another
+//!   thread that writes to it meanwhile makes the copy a mixture, as with every other consumer of buffers.
+#![allow(unsafe_code, reason = "the buffer protocol, and memory that Python's objects own")]
+#![allow(clippy::disallowed_methods, reason = "slices of memory that Python's objects own, not of shared memory")]
+
+use std::ffi::c_int;
+use std::ptr::NonNull;
+
+use faretra::{DraftMap, DynArray, Object, PrivateBytes, RowsMap};
+use pyo3::exceptions::PyBufferError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyMemoryView;
+
+/// Bytes that an object of Python's owns.
+#[derive(Debug)]
+pub struct Foreign {
+    start: NonNull<u8>,
+    len: usize,
+    /// Only kept.
+    _owner: Py<PyAny>,
+}
+
+// SAFETY: a share of bytes that the owner keeps; P3 says what happens when somebody writes to them.
+unsafe impl Send for Foreign {}
+// SAFETY: as above.
+unsafe impl Sync for Foreign {}
+
+impl Foreign {
+    /// `len` bytes at `address`, which `owner` keeps.
+    ///
+    /// # Safety
+    ///
+    /// * If `len` is not 0, the bytes are there for as long as `owner` lives.
+    pub unsafe fn new(owner: &Bound<'_, PyAny>, address: usize, len: usize) -> Foreign {
+        let start = NonNull::new(std::ptr::with_exposed_provenance_mut(address)).filter(|_| len != 0);
+        Foreign { start: start.unwrap_or(NonNull::dangling()), len, _owner: owner.clone().unbind() }
+    }
+
+    /// The bytes of an object that exports one contiguous buffer: bytes, a memoryview, an mmap.
+    pub fn of_buffer(exporter: &Bound<'_, PyAny>) -> PyResult<Foreign> {
+        let py = exporter.py();
+        // A memoryview of it keeps the buffer, so that a bytearray cannot be resized under the copy.
+        let view = PyMemoryView::from(exporter)?;
+        let mut buffer = ffi::Py_buffer::new();
+        // SAFETY: `buffer` is there to be filled in; released below.
+        let got = unsafe { ffi::PyObject_GetBuffer(view.as_ptr(), &mut buffer, ffi::PyBUF_SIMPLE) };
+        if got != 0 {
+            return Err(PyErr::fetch(py));
+        }
+        let (address, len) = (buffer.buf.expose_provenance(), buffer.len as usize);
+        // SAFETY: filled in above; the memoryview has a buffer of its own, which keeps the bytes there.
+        unsafe { ffi::PyBuffer_Release(&mut buffer) };
+        // SAFETY: the memoryview keeps the exporter's buffer for as long as it lives.
+        Ok(unsafe { Foreign::new(view.as_any(), address, len) })
+    }
+
+    /// The bytes of an array of numpy's own class, from its lowest to its highest, and which of them is the first element's
+    /// first.
+    pub fn of_array(
+        array: &Bound<'_, PyAny>,
+        shape: &[usize],
+        strides: &[isize],
+        itemsize: usize,
+    ) -> PyResult<(Foreign, usize)> {
+        let (address, _): (usize, bool) = array.getattr("__array_interface__")?.get_item("data")?.extract()?;
+        let (mut low, mut high) = (0_isize, 0_isize);
+        for (len, stride) in shape.iter().zip(strides) {
+            let reach = stride * (*len as isize - 1).max(0);
+            if reach < 0 { low += reach } else { high += reach }
+        }
+        if shape.contains(&0) {
+            // SAFETY: no bytes.
+            return Ok((unsafe { Foreign::new(array, address, 0) }, 0));
+        }
+        let len = (high - low) as usize + itemsize;
+        // SAFETY: numpy says that its elements lie so far apart, from there on, for as long as the array lives.
+        let memory = unsafe { Foreign::new(array, address.wrapping_add_signed(low), len) };
+        Ok((memory, low.unsigned_abs()))
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: `new`'s caller says that they are there while the owner lives, which `self` keeps.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+/// What keeps memory where it is. Only kept.
+#[derive(Debug)]
+#[allow(dead_code, reason = "kept for what its drop does")]
+enum Keeper {
+    Object(Object),
+    Array(DynArray),
+    Private(PrivateBytes),
+}
+
+/// Memory of an arena that Python sees: the base of every array and memoryview.
+///
+/// It supports the buffer protocol (`memoryview(pinned)`), and pins its object: the memory stays for as long as any view of it.
+#[pyclass(frozen, module = "faretra")]
+#[derive(Debug)]
+pub struct Pinned {
+    start: usize,
+    len: usize,
+    readonly: bool,
+    name: String,
+    version: u64,
+    _keeper: Keeper,
+}
+
+impl Pinned {
+    /// The bytes of an array.
+    pub fn array(array: DynArray, object: &Object) -> Pinned {
+        let bytes = array.bytes();
+        let (start, len) = (bytes.as_ptr().expose_provenance(), bytes.len());
+        let (name, version) = (object.name().to_owned(), object.version());
+        Pinned { start, len, readonly: true, name, version, _keeper: Keeper::Array(array) }
+    }
+
+    /// Some bytes of an object.
+    pub fn bytes(object: Object, range: std::ops::Range<usize>) -> faretra::Result<Pinned> {
+        let Some(bytes) = object.bytes()?.get(range.clone()) else {
+            return Err(faretra::Error::Damaged(format!("`{}` has no bytes {range:?}", object.name())));
+        };
+        let (start, len) = (bytes.as_ptr().expose_provenance(), bytes.len());
+        let (name, version) = (object.name().to_owned(), object.version());
+        Ok(Pinned { start, len, readonly: true, name, version, _keeper: Keeper::Object(object) })
+    }
+
+    /// A private view, which may be written.
+    pub fn private(mut bytes: PrivateBytes, object: &Object) -> Pinned {
+        let (start, len) = (bytes.as_mut_ptr().expose_provenance(), bytes.len());
+        let (name, version) = (object.name().to_owned(), object.version());
+        Pinned { start, len, readonly: false, name, version, _keeper: Keeper::Private(bytes) }
+    }
+
+    /// Address of the first byte, and how many there are.
+    pub fn place(&self) -> (usize, usize) {
+        (self.start, self.len)
+    }
+
+    /// The object that it pins, if it was read whole.
+    pub fn object(&self) -> Option<&Object> {
+        match &self._keeper {
+            Keeper::Object(object) => Some(object),
+            _ => None,
+        }
+    }
+
+    /// The array that it pins.
+    pub fn pinned_array(&self) -> Option<&DynArray> {
+        match &self._keeper {
+            Keeper::Array(array) => Some(array),
+            _ => None,
+        }
+    }
+}
+
+#[pymethods]
+impl Pinned {
+    /// The name that the object was read by.
+    #[getter]
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The version of the name that it is.
+    #[getter]
+    fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// How many bytes there are.
+    #[getter]
+    fn nbytes(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the bytes cannot be written.
+    #[getter]
+    fn readonly(&self) -> bool {
+        self.readonly
+    }
+
+    /// The address of the first byte in this process.
+    #[getter]
+    fn address(&self) -> usize {
+        self.start
+    }
+
+    fn __repr__(&self) -> String {
+        let how = if self.readonly { "" } else { ", private" };
+        format!("<faretra.Pinned '{}' version {}, {} bytes{how}>", self.name, self.version, self.len)
+    }
+
+    unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+        let this = slf.get();
+        // SAFETY: P1, P2: the exporter keeps these bytes, and says whether they may be written.
+        unsafe { export(slf.as_any(), view, flags, this.start, this.len, this.readonly) }
+    }
+}
+
+/// A map of one's own that may be written: of a draft until it is published, of rows until they are given back.
+#[derive(Debug)]
+#[allow(dead_code, reason = "kept for what its drop does")]
+enum Map {
+    Draft(DraftMap),
+    Rows(RowsMap),
+}
+
+/// Memory of an arena that is written in place. The map stays, as a private one, after it was ended (M7).
+#[pyclass(frozen, module = "faretra")]
+#[derive(Debug)]
+pub struct Writable {
+    start: usize,
+    len: usize,
+    map: std::sync::Mutex<Map>,
+}
+
+impl Writable {
+    /// A draft's bytes.
+    pub fn draft(mut map: DraftMap) -> Writable {
+        let bytes = map.bytes_mut();
+        let (start, len) = (bytes.as_mut_ptr().expose_provenance(), bytes.len());
+        Writable { start, len, map: std::sync::Mutex::new(Map::Draft(map)) }
+    }
+
+    /// The bytes of rows of a mutable array.
+    pub fn rows(mut map: RowsMap) -> Writable {
+        let bytes = map.bytes_mut();
+        let (start, len) = (bytes.as_mut_ptr().expose_provenance(), bytes.len());
+        Writable { start, len, map: std::sync::Mutex::new(Map::Rows(map)) }
+    }
+
+    /// Calls `f` with the draft.
+    pub fn with_draft<T>(&self, f: impl FnOnce(&mut DraftMap) -> faretra::Result<T>) -> faretra::Result<T> {
+        match &mut *self.map.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            Map::Draft(map) => f(map),
+            Map::Rows(_) => Err(faretra::Error::Invalid("these are rows, not a draft".into())),
+        }
+    }
+
+    /// Calls `f` with the rows.
+    pub fn with_rows<T>(&self, f: impl FnOnce(&mut RowsMap) -> faretra::Result<T>) -> faretra::Result<T> {
+        match &mut *self.map.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            Map::Rows(map) => f(map),
+            Map::Draft(_) => Err(faretra::Error::Invalid("this is a draft, not rows".into())),
+        }
+    }
+}
+
+#[pymethods]
+impl Writable {
+    /// How many bytes there are.
+    #[getter]
+    fn nbytes(&self) -> usize {
+        self.len
+    }
+
+    /// The address of the first byte in this process.
+    #[getter]
+    fn address(&self) -> usize {
+        self.start
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<faretra.Writable, {} bytes>", self.len)
+    }
+
+    unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+        let this = slf.get();
+        // SAFETY: P1: the exporter keeps the map, which never moves.
+        unsafe { export(slf.as_any(), view, flags, this.start, this.len, false) }
+    }
+}
+
+/// Fills a buffer in.
+///
+/// # Safety
+///
+/// * `view` is null or a buffer to be filled in; the bytes are there for as long as `exporter` lives, and may be written
+///   unless `readonly`.
+unsafe fn export(
+    exporter: &Bound<'_, PyAny>,
+    view: *mut ffi::Py_buffer,
+    flags: c_int,
+    start: usize,
+    len: usize,
+    readonly: bool,
+) -> PyResult<()> {
+    if view.is_null() {
+        return Err(PyBufferError::new_err("there is no buffer to be filled in"));
+    }
+    let bytes = std::ptr::with_exposed_provenance_mut::<u8>(start).cast();
+    // SAFETY: the caller's promises; the buffer gets a reference to the exporter.
+    let filled =
+        unsafe { ffi::PyBuffer_FillInfo(view, exporter.as_ptr(), bytes, len as isize, readonly.into(), flags) };
+    if filled == 0 { Ok(()) } else { Err(PyErr::fetch(exporter.py())) }
+}
