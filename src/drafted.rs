@@ -97,8 +97,8 @@ impl Draft {
     }
 
     /// Returns the values of a column of plain numbers, to be written. Dates, times and decimals are the integers that
-    /// Arrow stores. Fails with [`Error::Mismatch`](crate::Error::Mismatch) for another element type, and with
-    /// [`Error::NotFound`](crate::Error::NotFound) for a name that is no column's.
+    /// Arrow stores. Fails with [`Error::Mismatch`] for another element type, and with
+    /// [`Error::NotFound`] for a name that is no column's.
     pub fn column_mut<T: Element>(&mut self, name: &str) -> Result<&mut [T]> {
         let column = self.column(name)?;
         self.layout.values_mut(column, &mut self.memory)
@@ -225,7 +225,7 @@ impl DynArrayDraft {
 
     /// Returns the bytes of all elements, one behind the other in the array's order, to be written. The first is at a
     /// multiple of 64. They are arbitrary at first; `bool`s are false. A `bool` that is not 0 or 1 is
-    /// [`Error::Invalid`](crate::Error::Invalid) when the draft is published.
+    /// [`Error::Invalid`] when the draft is published.
     pub fn bytes_mut(&mut self) -> Result<&mut [u8]> {
         let (at, len) = (self.info.data_at(), self.info.data_bytes()? as usize);
         Ok(&mut self.sheet.bytes()?[at..at + len])
