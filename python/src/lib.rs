@@ -6,6 +6,7 @@
 //! | `memory`, `arrow` | memory that goes in and out: the buffer protocol, Arrow's capsules. All of `unsafe` is here |
 //! | `value`, `table` | what a Python value becomes, and what comes back |
 //! | `arena` | names, drafts, what an arena tells of itself |
+//! | `command` | the command `faretra` |
 //!
 //! What costs no speed is written in Python, in `faretra/`. A file here needs those above it in the table only.
 
@@ -13,6 +14,7 @@
 
 mod arena;
 mod arrow;
+mod command;
 mod error;
 mod memory;
 mod table;
@@ -26,6 +28,8 @@ mod _native {
 
     #[pymodule_export]
     use crate::arena::{_list_arenas, _remove_arena, Arena, Draft};
+    #[pymodule_export]
+    use crate::command::_command;
     #[pymodule_export]
     use crate::memory::{Pinned, Writable};
     #[pymodule_export]

@@ -254,7 +254,7 @@ impl Batch {
 }
 
 /// Several values that were put as one: a read-only mapping from names to values.
-#[pyclass(frozen, module = "faretra", mapping)]
+#[pyclass(frozen, name = "Bundle", module = "faretra", mapping)]
 pub struct Bundled {
     bundle: faretra::Bundled,
     pickling: Pickling,
