@@ -10,11 +10,26 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from faretra import _native
-from faretra._native import Bundled as Bundle
-from faretra._native import Draft, Pinned, Table
+from faretra._native import Batch, Bundle, Draft, Pinned, Selection, Table, Writable
 from faretra._sizes import shown, size
 
-__all__ = ["Arena", "ArenaInfo", "Bundle", "Draft", "Entry", "Holder", "Pinned", "Recovered", "Stats", "Table", "arenas", "remove"]
+__all__ = [
+    "Arena",
+    "ArenaInfo",
+    "Batch",
+    "Bundle",
+    "Draft",
+    "Entry",
+    "Holder",
+    "Pinned",
+    "Recovered",
+    "Selection",
+    "Stats",
+    "Table",
+    "Writable",
+    "arenas",
+    "remove",
+]
 
 Size = int | str
 Timeout = float | timedelta | None

@@ -63,11 +63,11 @@ class LimitError(Error):
     """All of a fixed number of things (participants, subscribers, objects) are in use."""
 
 
-class TimeoutError(Error, TimeoutError):  # noqa: A001 - what `asyncio` does too
+class TimeoutError(Error, TimeoutError):
     """A wait ended before what it waited for came. Also the built-in `TimeoutError`."""
 
 
-class InterruptedError(Error, InterruptedError):  # noqa: A001
+class InterruptedError(Error, InterruptedError):
     """A wait was interrupted. Also the built-in `InterruptedError`."""
 
 
@@ -95,7 +95,7 @@ class ForkedError(Error, RuntimeError):
     """The handle was inherited through `fork`: `Arena.reopen` makes one for the child. Also a `RuntimeError`."""
 
 
-class SystemError(Error, OSError):  # noqa: A001
+class SystemError(Error, OSError):
     """The operating system refused; `errno` says why. Also an `OSError`."""
 
 
