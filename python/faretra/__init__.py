@@ -97,8 +97,6 @@ __all__ = [
 ]
 
 # Where people find them is where they are: in tracebacks, reprs and pickles.
-for _name in __all__:
-    _public = globals()[_name]
+for _public in [globals()[name] for name in __all__]:
     if getattr(_public, "__module__", "").startswith("faretra._"):
         _public.__module__ = "faretra"
-del _name, _public

@@ -20,7 +20,9 @@ mod memory;
 mod table;
 mod value;
 
+use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 
 #[pymodule(gil_used = true)]
 mod _native {
@@ -37,7 +39,22 @@ mod _native {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::only_interpreter(module.py())?;
         crate::error::install_interrupts();
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
+}
+
+/// Refuses every interpreter but the first of this process: classes and modules are kept once for all of them. From 3.12 on
+/// CPython refuses by itself where an interpreter has a lock of its own.
+fn only_interpreter(py: Python<'_>) -> PyResult<()> {
+    static FIRST: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let sys = py.import("sys")?;
+    if FIRST.get_or_init(py, || sys.clone().unbind()).is(&sys) {
+        return Ok(());
+    }
+    Err(PyImportError::new_err(
+        "faretra cannot be imported in a subinterpreter, because another interpreter of this process has imported it: use a \
+         process (`multiprocessing`, `subprocess`) or a thread instead",
+    ))
 }
