@@ -13,14 +13,17 @@ array([0, 1, 2])
 from faretra._arena import (
     Arena,
     ArenaInfo,
+    Batch,
     Bundle,
     Draft,
     Entry,
     Holder,
     Pinned,
     Recovered,
+    Selection,
     Stats,
     Table,
+    Writable,
     arenas,
     remove,
 )
@@ -57,6 +60,7 @@ __all__ = [
     "ArenaInfo",
     "ArenaNotFoundError",
     "ArrowError",
+    "Batch",
     "Bundle",
     "ClosedError",
     "ConflictError",
@@ -79,13 +83,20 @@ __all__ = [
     "NotFoundError",
     "Pinned",
     "Recovered",
+    "Selection",
     "Stats",
     "SystemError",
     "Table",
     "TimeoutError",
     "TooLargeError",
     "UntrustedError",
+    "Writable",
     "__version__",
     "arenas",
     "remove",
 ]
+
+# Where people find them is where they are: in tracebacks, reprs and pickles.
+for _public in [globals()[name] for name in __all__]:
+    if getattr(_public, "__module__", "").startswith("faretra._"):
+        _public.__module__ = "faretra"

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import operator
 import os
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from faretra import _native
-from faretra._native import Bundled as Bundle
-from faretra._native import Draft, Pinned, Table
+from faretra._native import Batch, Bundle, Draft, Pinned, Selection, Table, Writable
 from faretra._sizes import shown, size
 
-__all__ = ["Arena", "ArenaInfo", "Bundle", "Draft", "Entry", "Holder", "Pinned", "Recovered", "Stats", "Table", "arenas", "remove"]
+__all__ = [
+    "Arena",
+    "ArenaInfo",
+    "Batch",
+    "Bundle",
+    "Draft",
+    "Entry",
+    "Holder",
+    "Pinned",
+    "Recovered",
+    "Selection",
+    "Stats",
+    "Table",
+    "Writable",
+    "arenas",
+    "remove",
+]
 
 Size = int | str
 Timeout = float | timedelta | None
@@ -282,7 +298,13 @@ class Arena(_native.Arena):
         return sorted(fields["name"] for fields in self._entries())
 
     def values(self) -> list[Any]:
-        """Return every value that can be read, in the order of the names. Channels and locks have none."""
+        """Return every value that can be read, in the order of the names. Channels and locks have none.
+
+        >>> with faretra.Arena.create("doc-values", keep=False) as arena:
+        ...     arena["a"] = {"lr": 0.1}
+        ...     arena.values()
+        [{'lr': 0.1}]
+        """
         return [value for _, value in self.items()]
 
     def items(self) -> list[tuple[str, Any]]:
@@ -419,6 +441,15 @@ class Arena(_native.Arena):
         """Open the arena anew in a forked child, in place: this handle works again there. Returns the handle itself.
 
         What the parent had read stays readable in the child for as long as the parent keeps it.
+
+        >>> import os
+        >>> with faretra.Arena.create("doc-reopen", keep=False) as arena:
+        ...     arena["x"] = b"one"
+        ...     child = os.fork()
+        ...     if child == 0:
+        ...         os._exit(0 if "x" in arena.reopen() else 1)
+        ...     os.waitpid(child, 0)[1]
+        0
         """
         self._reopen()
         return self
@@ -428,13 +459,13 @@ _MISSING = object()
 
 
 def _shape(given: int | tuple[int, ...]) -> list[int]:
-    lengths = [given] if not hasattr(given, "__iter__") else list(given)
-    shape = [int(length.__index__()) for length in lengths]
+    lengths = list(given) if isinstance(given, Iterable) else [given]
+    shape = [operator.index(length) for length in lengths]
     if any(length < 0 for length in shape):
         raise ValueError(f"a shape cannot have negative lengths: {tuple(shape)}")
     return shape
 
 
-MutableMapping.register(Arena)
-Mapping.register(Bundle)
-_Make = Callable[[], Any]
+# They are mappings to who asks; pyright does not know that abstract classes have this method.
+MutableMapping.register(Arena)  # pyright: ignore[reportAttributeAccessIssue]
+Mapping.register(Bundle)  # pyright: ignore[reportAttributeAccessIssue]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import queue
 from typing import Any
 
@@ -38,41 +39,65 @@ def _again(cls: type[Error], message: str, state: dict[str, Any]) -> Error:
 class NotFoundError(Error, KeyError):
     """There is nothing of this name in the arena. Also a `KeyError`."""
 
+    name: str = ""
+
 
 class ArenaNotFoundError(Error, FileNotFoundError):
     """There is no arena of this name. Also a `FileNotFoundError`."""
+
+    name: str = ""
 
 
 class ArenaExistsError(Error, FileExistsError):
     """An arena of this name exists already. Also a `FileExistsError`."""
 
+    name: str = ""
+
 
 class ConflictError(Error):
     """`publish_if` met another version than the one that it was to replace: `expected` and `found` say which."""
 
+    name: str = ""
+    expected: int = 0
+    found: int = 0
+
 
 class NoSpaceError(Error, MemoryError):
-    """The arena's limit, the file system or a memory cgroup is exhausted. Also a `MemoryError`."""
+    """The arena's limit, the file system or a memory cgroup is exhausted. Also a `MemoryError`.
+
+    `asked` bytes were needed, `free` were there, of `of` in all.
+    """
+
+    asked: int = 0
+    free: int = 0
+    of: int = 0
 
 
 class TooLargeError(Error, ValueError):
-    """One thing is larger than an arena can ever have it. Also a `ValueError`."""
+    """One thing is larger than an arena can ever have it: `asked` of `most`. Also a `ValueError`."""
+
+    asked: int = 0
+    most: int = 0
 
 
 class LimitError(Error):
-    """All of a fixed number of things (participants, subscribers, objects) are in use."""
+    """All of a fixed number of things (participants, subscribers, objects) are in use; `limit` says how many."""
+
+    limit: int = 0
 
 
-class TimeoutError(Error, TimeoutError):  # noqa: A001 - what `asyncio` does too
+class TimeoutError(Error, builtins.TimeoutError):
     """A wait ended before what it waited for came. Also the built-in `TimeoutError`."""
 
 
-class InterruptedError(Error, InterruptedError):  # noqa: A001
+class InterruptedError(Error, builtins.InterruptedError):
     """A wait was interrupted. Also the built-in `InterruptedError`."""
 
 
 class MismatchError(Error, TypeError):
     """The value is of another kind, dtype, shape or schema than was asked for. Also a `TypeError`."""
+
+    name: str = ""
 
 
 class InvalidError(Error, ValueError):
@@ -95,7 +120,7 @@ class ForkedError(Error, RuntimeError):
     """The handle was inherited through `fork`: `Arena.reopen` makes one for the child. Also a `RuntimeError`."""
 
 
-class SystemError(Error, OSError):  # noqa: A001
+class SystemError(Error, OSError):
     """The operating system refused; `errno` says why. Also an `OSError`."""
 
 

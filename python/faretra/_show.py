@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 def table_text(table: Table) -> str:
     """Return the table's schema, as text."""
     rows, columns = table.shape
-    lines = [f"<faretra.Table '{table.name}' version {table.version}: {rows} rows x {columns} columns, {shown(table.nbytes)}>"]
+    size = f"{rows} rows x {columns} columns, {shown(table.nbytes)}"
+    lines = [f"<faretra.Table '{table.name}' version {table.version}: {size}>"]
     lines += [f"  {name}: {kind}" for name, kind, _ in table.fields[:20]]
     if columns > 20:
         lines.append(f"  ... and {columns - 20} more columns")

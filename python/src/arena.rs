@@ -156,6 +156,13 @@ impl Arena {
     }
 
     /// Gives this handle up. What was read stays readable, and the process leaves the arena with the last of it.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-close", keep=False)
+    /// >>> arena["x"] = np.arange(3)
+    /// >>> x = arena["x"]
+    /// >>> arena.close()
+    /// >>> arena.closed, x
+    /// (True, array([0, 1, 2]))
     fn close(&self, py: Python<'_>) {
         let arena = self.arena.write().unwrap_or_else(PoisonError::into_inner).take();
         // Leaving may give memory back.
@@ -196,6 +203,14 @@ impl Arena {
     }
 
     /// Puts a value under `name`, in the place of what is there, and returns its version (1, 2, ...).
+    ///
+    /// Raises:
+    ///     NoSpaceError: The arena's limit or the file system is reached. What was there stays.
+    ///     TypeError: The value cannot be pickled.
+    ///
+    /// >>> with faretra.Arena.create("doc-put", keep=False) as arena:
+    /// ...     arena.put("x", np.arange(3)), arena.put("x", np.arange(5))
+    /// (1, 2)
     fn put(&self, py: Python<'_>, name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<u64> {
         let writer = self.writer(py)?;
         let name = text(name)?;
@@ -204,6 +219,14 @@ impl Arena {
     }
 
     /// Puts a value under `name` if its version is still `version` (0: if there is nothing of that name).
+    ///
+    /// Raises:
+    ///     ConflictError: The version is another one by now.
+    ///
+    /// >>> with faretra.Arena.create("doc-publish-if", keep=False) as arena:
+    /// ...     _ = arena.put("x", b"one")
+    /// ...     arena.publish_if("x", 1, b"two")
+    /// 2
     fn publish_if(
         &self,
         py: Python<'_>,
@@ -226,6 +249,11 @@ impl Arena {
     }
 
     /// Removes a name. Returns whether there was one.
+    ///
+    /// >>> with faretra.Arena.create("doc-remove-name", keep=False) as arena:
+    /// ...     arena["x"] = b"one"
+    /// ...     arena.remove("x"), arena.remove("x")
+    /// (True, False)
     fn remove(&self, py: Python<'_>, name: &Bound<'_, PyAny>) -> PyResult<bool> {
         let writer = self.writer(py)?;
         let name = text(name)?;
@@ -233,12 +261,25 @@ impl Arena {
     }
 
     /// The version of `name`, or 0 if there is nothing of that name.
+    ///
+    /// >>> with faretra.Arena.create("doc-version", keep=False) as arena:
+    /// ...     arena["x"] = b"one"
+    /// ...     arena.version("x"), arena.version("y")
+    /// (1, 0)
     fn version(&self, py: Python<'_>, name: &Bound<'_, PyAny>) -> PyResult<u64> {
         let (arena, name) = (self.get(py)?, text(name)?);
         Ok(run(py, || arena.try_wait_for(name, 0))?.map_or(0, |object| object.version()))
     }
 
     /// A value with its version: what `arena[name]` is, and which version of the name that is.
+    ///
+    /// Raises:
+    ///     NotFoundError: There is nothing of this name.
+    ///
+    /// >>> with faretra.Arena.create("doc-versioned", keep=False) as arena:
+    /// ...     arena["x"] = [1, 2]
+    /// ...     arena.get_versioned("x")
+    /// ([1, 2], 1)
     fn get_versioned<'py>(&self, py: Python<'py>, name: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, u64)> {
         let (arena, name) = (self.get(py)?, text(name)?);
         let object = run(py, || arena.get(name))?;
@@ -247,6 +288,16 @@ impl Arena {
     }
 
     /// Waits until `name` has a version newer than `newer_than`, and returns that value.
+    ///
+    /// Other threads run meanwhile, and Ctrl-C ends it. `timeout` is in seconds, or a `datetime.timedelta`; 0 looks once.
+    ///
+    /// Raises:
+    ///     TimeoutError: There was none in time.
+    ///
+    /// >>> with faretra.Arena.create("doc-wait-for", keep=False) as arena:
+    /// ...     arena["x"] = b"one"
+    /// ...     bytes(arena.wait_for("x", newer_than=0, timeout=5.0))
+    /// b'one'
     #[pyo3(signature = (name, newer_than=0, timeout=None))]
     fn wait_for<'py>(
         &self,
@@ -267,6 +318,19 @@ impl Arena {
     }
 
     /// A private writable view of an array or of bytes.
+    ///
+    /// Writing to it changes nothing for anybody else; pages that are written are copied, one by one.
+    ///
+    /// Raises:
+    ///     NotFoundError: There is nothing of this name.
+    ///     BufferError: It is neither an array nor bytes.
+    ///
+    /// >>> with faretra.Arena.create("doc-private", keep=False) as arena:
+    /// ...     arena["x"] = np.zeros(3)
+    /// ...     mine = arena.private("x")
+    /// ...     mine[0] = 1
+    /// ...     mine, arena["x"]
+    /// (array([1., 0., 0.]), array([0., 0., 0.]))
     fn private<'py>(&self, py: Python<'py>, name: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let (arena, name) = (self.get(py)?, text(name)?);
         let object = run(py, || arena.get(name))?;
@@ -274,6 +338,17 @@ impl Arena {
     }
 
     /// The value of `name`, which `make` makes if there is none: once for all processes that ask.
+    ///
+    /// Of all processes that ask at the same time one calls `make`, and the others wait for it, `timeout` seconds at most. When it
+    /// raises or dies, another one makes it.
+    ///
+    /// Raises:
+    ///     TimeoutError: It was not made in time.
+    ///
+    /// >>> with faretra.Arena.create("doc-get-or-put", keep=False) as arena:
+    /// ...     first = arena.get_or_put("model", lambda: {"rate": 0.1})
+    /// ...     arena.get_or_put("model", lambda: {"rate": 0.2})
+    /// {'rate': 0.1}
     #[pyo3(signature = (name, make, timeout=None))]
     fn get_or_put<'py>(
         &self,
@@ -424,6 +499,10 @@ impl Arena {
 
     /// Checks every rule of the arena, and returns one line for each that is broken: none, normally. With `deep`, every value
     /// is read too.
+    ///
+    /// >>> with faretra.Arena.create("doc-verify", keep=False) as arena:
+    /// ...     arena.verify(deep=True)
+    /// []
     #[pyo3(signature = (deep=false))]
     fn verify(&self, py: Python<'_>, deep: bool) -> PyResult<Vec<String>> {
         let arena = self.get(py)?;
@@ -456,6 +535,12 @@ impl Arena {
     }
 
     /// Gives memory back that nothing uses now, and returns how many bytes that were.
+    ///
+    /// >>> with faretra.Arena.create("doc-trim", keep=False) as arena:
+    /// ...     arena["x"] = np.zeros(1_000_000)
+    /// ...     del arena["x"]
+    /// ...     arena.trim() > 0
+    /// True
     fn trim(&self, py: Python<'_>) -> PyResult<u64> {
         let arena = self.get(py)?;
         wait(py, || arena.trim())
@@ -532,6 +617,12 @@ pub fn _remove_arena(py: Python<'_>, name: &Bound<'_, PyAny>, dir: Option<PathBu
 
 /// A value that is written in place: `with draft as array: ...` publishes it when the block ends, and drops it when the block
 /// raises. Whatever is left of `array` afterwards is a private copy: writing to it changes nothing for anybody.
+///
+/// >>> with faretra.Arena.create("doc-draft-class", keep=False) as arena:
+/// ...     draft = arena.draft_array("x", 3)
+/// ...     draft.value[:] = 1
+/// ...     draft.publish(), draft
+/// (1, <faretra.Draft of 'x', published as version 1>)
 #[pyclass(frozen, module = "faretra")]
 #[derive(Debug)]
 pub struct Draft {
@@ -574,6 +665,12 @@ impl Draft {
     }
 
     /// Publishes the draft now, and returns its version.
+    ///
+    /// >>> with faretra.Arena.create("doc-draft-publish", keep=False) as arena:
+    /// ...     draft = arena.draft_bytes("x", 2)
+    /// ...     draft.value[:] = b"hi"
+    /// ...     draft.publish()
+    /// 1
     fn publish(&self, py: Python<'_>) -> PyResult<u64> {
         let memory = self.memory.get();
         let version = wait(py, || {
@@ -585,6 +682,12 @@ impl Draft {
     }
 
     /// Drops the draft now, and gives its memory back.
+    ///
+    /// >>> with faretra.Arena.create("doc-draft-discard", keep=False) as arena:
+    /// ...     draft = arena.draft_array("x", 1000)
+    /// ...     draft.discard()
+    /// ...     "x" in arena
+    /// False
     fn discard(&self, py: Python<'_>) -> PyResult<()> {
         let memory = self.memory.get();
         wait(py, || {

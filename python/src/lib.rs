@@ -6,6 +6,7 @@
 //! | `memory`, `arrow` | memory that goes in and out: the buffer protocol, Arrow's capsules. All of `unsafe` is here |
 //! | `value`, `table` | what a Python value becomes, and what comes back |
 //! | `arena` | names, drafts, what an arena tells of itself |
+//! | `command` | the command `faretra` |
 //!
 //! What costs no speed is written in Python, in `faretra/`. A file here needs those above it in the table only.
 
@@ -13,12 +14,15 @@
 
 mod arena;
 mod arrow;
+mod command;
 mod error;
 mod memory;
 mod table;
 mod value;
 
+use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 
 #[pymodule(gil_used = true)]
 mod _native {
@@ -27,13 +31,30 @@ mod _native {
     #[pymodule_export]
     use crate::arena::{_list_arenas, _remove_arena, Arena, Draft};
     #[pymodule_export]
+    use crate::command::_command;
+    #[pymodule_export]
     use crate::memory::{Pinned, Writable};
     #[pymodule_export]
     use crate::table::{Batch, Bundled, Selection, Table};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::only_interpreter(module.py())?;
         crate::error::install_interrupts();
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
+}
+
+/// Refuses every interpreter but the first of this process: classes and modules are kept once for all of them. From 3.12 on
+/// CPython refuses by itself where an interpreter has a lock of its own.
+fn only_interpreter(py: Python<'_>) -> PyResult<()> {
+    static FIRST: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let sys = py.import("sys")?;
+    if FIRST.get_or_init(py, || sys.clone().unbind()).is(&sys) {
+        return Ok(());
+    }
+    Err(PyImportError::new_err(
+        "faretra cannot be imported in a subinterpreter, because another interpreter of this process has imported it: use a \
+         process (`multiprocessing`, `subprocess`) or a thread instead",
+    ))
 }

@@ -104,6 +104,11 @@ enum Keeper {
 /// Memory of an arena that Python sees: the base of every array and memoryview.
 ///
 /// It supports the buffer protocol (`memoryview(pinned)`), and pins its object: the memory stays for as long as any view of it.
+///
+/// >>> with faretra.Arena.create("doc-pinned", keep=False) as arena:
+/// ...     arena["x"] = np.arange(3)
+/// ...     arena["x"].base
+/// <faretra.Pinned 'x' version 1, 24 bytes>
 #[pyclass(frozen, module = "faretra")]
 #[derive(Debug)]
 pub struct Pinned {
@@ -216,6 +221,11 @@ enum Map {
 }
 
 /// Memory of an arena that is written in place. The map stays, as a private one, after it was ended (M7).
+///
+/// >>> with faretra.Arena.create("doc-writable", keep=False) as arena:
+/// ...     with arena.draft_bytes("x", 2) as view:
+/// ...         view.obj
+/// <faretra.Writable, 2 bytes>
 #[pyclass(frozen, module = "faretra")]
 #[derive(Debug)]
 pub struct Writable {

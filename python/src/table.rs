@@ -14,6 +14,12 @@ use crate::value::{Input, Pickling, output};
 /// It supports Arrow's PyCapsule interface (`__arrow_c_stream__`), so pyarrow, polars, pandas, duckdb and other Arrow libraries
 /// read it where it lies: `pyarrow.table(t)`, `polars.DataFrame(t)`, `duckdb.sql("select ... from t")`. Its memory stays for as
 /// long as anything that was made of it.
+///
+/// >>> import pyarrow as pa
+/// >>> with faretra.Arena.create("doc-table", keep=False) as arena:
+/// ...     arena["t"] = pa.table({"a": [1, 2], "b": ["x", "y"]})
+/// ...     arena["t"].shape, arena["t"].column_names
+/// ((2, 2), ['a', 'b'])
 #[pyclass(frozen, module = "faretra", weakref)]
 #[derive(Debug)]
 pub struct Table {
@@ -121,6 +127,15 @@ impl Table {
     }
 
     /// Some columns of the table, in the order asked for, as an object that Arrow libraries read. Nothing is copied.
+    ///
+    /// Raises:
+    ///     KeyError: There is no such column.
+    ///
+    /// >>> import pyarrow as pa
+    /// >>> with faretra.Arena.create("doc-select", keep=False) as arena:
+    /// ...     arena["t"] = pa.table({"a": [1, 2], "b": ["x", "y"]})
+    /// ...     pa.table(arena["t"].select(["b"])).to_pydict()
+    /// {'b': ['x', 'y']}
     fn select<'py>(&self, py: Python<'py>, columns: Vec<String>) -> PyResult<Bound<'py, Selection>> {
         let schema = self.table.schema();
         let find = |name: &String| {
@@ -133,6 +148,15 @@ impl Table {
     }
 
     /// Batch number `index`, as an object that Arrow libraries read.
+    ///
+    /// Raises:
+    ///     IndexError: There are not so many.
+    ///
+    /// >>> import pyarrow as pa
+    /// >>> with faretra.Arena.create("doc-batch", keep=False) as arena:
+    /// ...     arena["t"] = pa.table({"a": [1, 2], "b": ["x", "y"]})
+    /// ...     pa.record_batch(arena["t"].batch(0)).to_pydict()
+    /// {'a': [1, 2], 'b': ['x', 'y']}
     fn batch<'py>(&self, py: Python<'py>, index: i64) -> PyResult<Bound<'py, Batch>> {
         let all = self.num_batches() as i64;
         let at = if index < 0 { index + all } else { index };
@@ -147,6 +171,12 @@ impl Table {
     ///
     /// Raises `KeyError` if there is no such column, and `ValueError` if a copy would be needed: because the column lies in
     /// several batches, has nulls, or is no plain number. `pyarrow.table(t)[name].to_numpy()` copies.
+    ///
+    /// >>> import pyarrow as pa
+    /// >>> with faretra.Arena.create("doc-column", keep=False) as arena:
+    /// ...     arena["t"] = pa.table({"a": [1, 2], "b": ["x", "y"]})
+    /// ...     arena["t"].column("a")
+    /// array([1, 2])
     fn column<'py>(slf: &Bound<'py, Self>, name: &str) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         py.import("faretra._tables")?.call_method1("column", (slf, name))
@@ -161,17 +191,35 @@ impl Table {
     }
 
     /// The table as a `pyarrow.Table`. Nothing is copied. Needs pyarrow.
+    ///
+    /// >>> import pyarrow as pa
+    /// >>> with faretra.Arena.create("doc-to-pyarrow", keep=False) as arena:
+    /// ...     arena["t"] = pa.table({"a": [1, 2], "b": ["x", "y"]})
+    /// ...     arena["t"].to_pyarrow().num_rows
+    /// 2
     fn to_pyarrow<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         slf.py().import("pyarrow")?.call_method1("table", (slf,))
     }
 
     /// The table as a `polars.DataFrame`. Numbers are not copied. Needs polars.
+    ///
+    /// >>> import polars as pl
+    /// >>> with faretra.Arena.create("doc-to-polars", keep=False) as arena:
+    /// ...     arena["t"] = pl.DataFrame({"a": [1, 2]})
+    /// ...     arena["t"].to_polars()["a"].sum()
+    /// 3
     fn to_polars<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         slf.py().import("polars")?.call_method1("DataFrame", (slf,))
     }
 
     /// The table as a `pandas.DataFrame`, with the index that it had. Numbers without nulls in a single batch are not copied,
     /// and are read-only then. Needs pandas and pyarrow.
+    ///
+    /// >>> import pandas as pd, pyarrow as pa
+    /// >>> with faretra.Arena.create("doc-to-pandas", keep=False) as arena:
+    /// ...     arena["t"] = pd.DataFrame({"a": [1, 2]}, index=["x", "y"])
+    /// ...     arena["t"].to_pandas()["a"].to_dict()
+    /// {'x': 1, 'y': 2}
     #[pyo3(signature = (**options))]
     fn to_pandas<'py>(
         slf: &Bound<'py, Self>,
@@ -191,6 +239,12 @@ impl Table {
 }
 
 /// Some columns of a table.
+///
+/// >>> import pyarrow as pa
+/// >>> with faretra.Arena.create("doc-selection", keep=False) as arena:
+/// ...     arena["t"] = pa.table({"a": [1, 2], "b": ["x", "y"]})
+/// ...     type(arena["t"].select(["a"]))
+/// <class 'faretra.Selection'>
 #[pyclass(frozen, module = "faretra")]
 #[derive(Debug)]
 pub struct Selection {
@@ -213,6 +267,12 @@ impl Selection {
 }
 
 /// One batch of a table: rows of equal columns, one behind the other.
+///
+/// >>> import pyarrow as pa
+/// >>> with faretra.Arena.create("doc-batch-class", keep=False) as arena:
+/// ...     arena["t"] = pa.table({"a": [1, 2], "b": ["x", "y"]})
+/// ...     arena["t"].batch(0)
+/// <faretra.Batch, 2 rows of 2 columns>
 #[pyclass(frozen, module = "faretra")]
 #[derive(Debug)]
 pub struct Batch {
@@ -254,7 +314,12 @@ impl Batch {
 }
 
 /// Several values that were put as one: a read-only mapping from names to values.
-#[pyclass(frozen, module = "faretra", mapping)]
+///
+/// >>> with faretra.Arena.create("doc-bundle", keep=False) as arena:
+/// ...     _ = arena.put_many("day", {"x": np.arange(2), "y": {"rate": 0.1}})
+/// ...     arena["day"]["x"], len(arena["day"])
+/// (array([0, 1]), 2)
+#[pyclass(frozen, name = "Bundle", module = "faretra", mapping)]
 pub struct Bundled {
     bundle: faretra::Bundled,
     pickling: Pickling,
@@ -299,21 +364,41 @@ impl Bundled {
     }
 
     /// The names of the values, in the order they were put.
+    ///
+    /// >>> with faretra.Arena.create("doc-bundle-keys", keep=False) as arena:
+    /// ...     _ = arena.put_many("day", {"x": np.arange(2), "y": {"rate": 0.1}})
+    /// ...     arena["day"].keys()
+    /// ['x', 'y']
     fn keys(&self) -> Vec<String> {
         self.bundle.names().map(str::to_owned).collect()
     }
 
     /// The values, in the order they were put.
+    ///
+    /// >>> with faretra.Arena.create("doc-bundle-values", keep=False) as arena:
+    /// ...     _ = arena.put_many("day", {"x": np.arange(2), "y": {"rate": 0.1}})
+    /// ...     arena["day"].values()
+    /// [array([0, 1]), {'rate': 0.1}]
     fn values<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
         self.bundle.names().map(|name| self.__getitem__(py, name)).collect()
     }
 
     /// Names and values, in the order they were put.
+    ///
+    /// >>> with faretra.Arena.create("doc-bundle-items", keep=False) as arena:
+    /// ...     _ = arena.put_many("day", {"x": np.arange(2), "y": {"rate": 0.1}})
+    /// ...     arena["day"].items()
+    /// [('x', array([0, 1])), ('y', {'rate': 0.1})]
     fn items<'py>(&self, py: Python<'py>) -> PyResult<Vec<(String, Bound<'py, PyAny>)>> {
         self.bundle.names().map(|name| Ok((name.to_owned(), self.__getitem__(py, name)?))).collect()
     }
 
     /// The value of this name, or `default` if there is none.
+    ///
+    /// >>> with faretra.Arena.create("doc-bundle-get", keep=False) as arena:
+    /// ...     _ = arena.put_many("day", {"x": np.arange(2), "y": {"rate": 0.1}})
+    /// ...     arena["day"].get("x"), arena["day"].get("z")
+    /// (array([0, 1]), None)
     #[pyo3(signature = (name, default=None))]
     fn get<'py>(
         &self,

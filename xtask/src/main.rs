@@ -7,9 +7,12 @@
 #![allow(clippy::print_stdout, reason = "a command line tool talks to its user")]
 
 mod api;
+mod interpreters;
+mod package;
 mod python;
 mod stages;
 mod tool;
+mod venv;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -40,6 +43,8 @@ enum Chore {
         #[arg(long)]
         write: bool,
     },
+    /// Build the wheel of the Python package that people install, in `target/wheels`
+    Wheel,
     /// Kill and stop random processes that share an arena, and check it, for some time
     Torture {
         /// How long
@@ -90,6 +95,7 @@ fn main() -> ExitCode {
                 }
             }
         }
+        Chore::Wheel => stages::wheel(&root),
         Chore::Torture { seconds, seed } => {
             proof(&root, "torture", &["--seconds", &seconds.to_string(), "--seed", &seed.to_string()])
         }

@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use crate::tool::{Outcome, cargo, has, run, target};
-use crate::{api, python};
+use crate::{api, package, python};
 
 type Stage = (&'static str, fn(&Path, bool) -> Outcome);
 
@@ -20,6 +20,7 @@ const STAGES: &[Stage] = &[
     ("docs", docs),
     ("examples", examples),
     ("python", |root, _| python::check(root, &target(root))),
+    ("package", |root, keep_going| package::check(root, &target(root), keep_going)),
 ];
 
 /// Runs the stages; stops after the first failure unless told to go on.
@@ -59,6 +60,7 @@ pub fn test(root: &Path, keep_going: bool) -> ExitCode {
 fn line(name: &str, outcome: &Outcome, time: Duration) -> String {
     let (verdict, why) = match outcome {
         Outcome::Passed => ("ok", String::new()),
+        Outcome::Partly(why) => ("ok", format!("  without: {why}")),
         Outcome::Skipped(why) => ("skipped", format!("  {why}")),
         Outcome::Failed(why) => ("FAILED", format!("  {why}")),
     };
@@ -89,8 +91,17 @@ pub fn field(root: &Path, options: &[String]) -> ExitCode {
         }
         other => other,
     };
+    ended(&outcome)
+}
+
+/// Builds the wheel that people install.
+pub fn wheel(root: &Path) -> ExitCode {
+    ended(&package::wheel(root, &target(root)))
+}
+
+fn ended(outcome: &Outcome) -> ExitCode {
     match outcome {
-        Outcome::Passed => ExitCode::SUCCESS,
+        Outcome::Passed | Outcome::Partly(_) => ExitCode::SUCCESS,
         Outcome::Skipped(why) | Outcome::Failed(why) => {
             eprintln!("cargo xtask: {why}");
             ExitCode::FAILURE
