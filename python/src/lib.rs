@@ -25,9 +25,11 @@ mod _native {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use crate::arena::{_list_arenas, _remove_arena, Arena, Draft};
+    use crate::arena::{_at_exit, _list_arenas, _remove_arena, Arena, Draft};
     #[pymodule_export]
-    use crate::memory::{Pinned, Writable};
+    use crate::error::_provoke_panic;
+    #[pymodule_export]
+    use crate::memory::{_after_fork_in_child, _after_fork_in_parent, _before_fork, Pinned, Writable};
     #[pymodule_export]
     use crate::table::{Batch, Bundled, Selection, Table};
 
