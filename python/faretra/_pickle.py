@@ -38,13 +38,22 @@ class _Pickler(pickle.Pickler):
         if kind is not numpy.ndarray:
             # What numpy pickles of a subclass, too: no attributes.
             return _as_class, (value.view(numpy.ndarray), kind)
-        if value.dtype.kind == "V" and value.dtype.names is None and value.dtype.type is not numpy.void:
-            # An element type that another library registered: its arrays export no buffer.
-            plain = numpy.ascontiguousarray(value).reshape(-1).view("u1")
-            return _of_type, (plain, value.dtype, value.shape)
+        if not _exports(value):
+            # Dates, and element types that other libraries registered.
+            order = "F" if value.flags.f_contiguous and not value.flags.c_contiguous else "C"
+            plain = numpy.ascontiguousarray(value.reshape(-1, order=order)).view("u1")
+            return _of_type, (plain, value.dtype, value.shape, order)
         if value.flags.c_contiguous or value.flags.f_contiguous:
             return NotImplemented
         return _same, (value.copy(),)
+
+
+def _exports(array: Any) -> bool:
+    try:
+        memoryview(array).release()
+    except (ValueError, TypeError, BufferError):
+        return False
+    return True
 
 
 def _same(array: Any) -> Any:
@@ -55,8 +64,8 @@ def _as_class(array: Any, kind: type) -> Any:
     return array.view(kind)
 
 
-def _of_type(array: Any, dtype: Any, shape: tuple[int, ...]) -> Any:
-    return array.view(dtype).reshape(shape)
+def _of_type(array: Any, dtype: Any, shape: tuple[int, ...], order: str) -> Any:
+    return array.view(dtype).reshape(shape, order=order)
 
 
 def _masked(data: Any, mask: Any, fill_value: Any, hard: bool) -> Any:
