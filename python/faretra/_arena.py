@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from faretra import _native
+from faretra._errors import ForkedError
 from faretra._native import Bundled as Bundle
 from faretra._native import Draft, Pinned, Table
 from faretra._sizes import shown, size
@@ -269,7 +270,10 @@ class Arena(_native.Arena):
     def __repr__(self) -> str:
         if self.closed:
             return "<faretra.Arena, closed>"
-        return f"<faretra.Arena '{self.name}', {len(self)} names, limit {shown(self.limit)}>"
+        try:
+            return f"<faretra.Arena '{self.name}', {len(self)} names, limit {shown(self.limit)}>"
+        except ForkedError:
+            return f"<faretra.Arena '{self.name}' of the parent process: reopen() makes it this process's>"
 
     def keys(self) -> list[str]:
         """Return the names, sorted, as they are now.

@@ -13,14 +13,19 @@ from faretra import _native
 def _in_child() -> None:
     """Take the child's maps from its parent's drafts, and let it leave the arenas that it opens itself."""
     _native._after_fork_in_child()
-    # A child that multiprocessing forks ends in os._exit, which runs no atexit. It forgets the finalizers that it has here,
-    # before it calls what is registered.
+    _end_with_multiprocessing()
+
+
+def _end_with_multiprocessing() -> None:
+    """Leave arenas when a worker of multiprocessing ends: that is in `os._exit`, which runs no atexit."""
     util: Any = sys.modules.get("multiprocessing.util")
     if util is not None:
-        util.register_after_fork(_native, _leave_with_multiprocessing)
+        # A worker forgets the finalizers that it had before it began, and calls what was registered for that.
+        util.register_after_fork(_native, _finalize)
+        _finalize(None)
 
 
-def _leave_with_multiprocessing(_: object) -> None:
+def _finalize(_: object) -> None:
     from multiprocessing import util
 
     # The least priority: after everything else that might use an arena.
@@ -35,3 +40,4 @@ def install() -> None:
         after_in_child=_in_child,
     )
     atexit.register(_native._at_exit)
+    _end_with_multiprocessing()

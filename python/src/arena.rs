@@ -93,7 +93,7 @@ fn remember(arena: &faretra::Arena) {
 /// of them keeps their memory until the process ends, and then nothing is left in the file system.
 #[pyfunction]
 pub fn _at_exit(py: Python<'_>) {
-    let open = std::mem::take(&mut *OPEN.lock().unwrap_or_else(PoisonError::into_inner));
+    let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner).clone();
     for arena in open.iter().filter_map(WeakArena::upgrade) {
         // Nobody can be told of an error any more; whoever opens or lists the arena next prunes it.
         let _: PyResult<bool> = wait(py, || arena.end_if_alone());
