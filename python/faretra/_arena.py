@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from datetime import timedelta
+from operator import index
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -432,8 +433,11 @@ _MISSING = object()
 
 
 def _shape(given: int | tuple[int, ...]) -> list[int]:
-    lengths = [given] if not hasattr(given, "__iter__") else list(given)
-    shape = [int(length.__index__()) for length in lengths]
+    lengths: list[Any] = list(given) if isinstance(given, Iterable) else [given]
+    try:
+        shape = [index(length) for length in lengths]
+    except TypeError as error:
+        raise TypeError(f"a shape is a whole number or a tuple of them, not {given!r}") from error
     if any(length < 0 for length in shape):
         raise ValueError(f"a shape cannot have negative lengths: {tuple(shape)}")
     return shape

@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use faretra::{Error, Kind, Object, Order, WeakArena, Writer};
-use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyKeyError, PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyMemoryView, PyString};
+use pyo3::types::{PyDict, PyMemoryView};
 
 use crate::error::{Failure, run, wait};
 use crate::memory::Writable;
+pub use crate::value::text;
 use crate::value::{Input, Number, Pickling, array_over, dtype_of, output, private};
 
 /// Returns how long a wait may last: `None` for as long as it takes.
@@ -18,6 +19,14 @@ pub fn timeout(given: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
     let Some(given) = given.filter(|given| !given.is_none()) else { return Ok(None) };
     let seconds: f64 = match given.extract::<f64>() {
         Ok(seconds) => seconds,
+        // An int that no float is as large as.
+        Err(error) if error.is_instance_of::<PyOverflowError>(given.py()) => {
+            if given.lt(0)? {
+                0.0
+            } else {
+                f64::INFINITY
+            }
+        }
         Err(_) => match given.call_method0("total_seconds") {
             Ok(seconds) => seconds.extract()?,
             Err(_) => {
@@ -33,18 +42,6 @@ pub fn timeout(given: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
     }
     // What is over already polls once; what is longer than a century is for ever.
     Ok(if seconds > 3.2e9 { None } else { Some(Duration::from_secs_f64(seconds.max(0.0))) })
-}
-
-/// A name, which is text that can be UTF-8.
-pub fn text<'a>(name: &'a Bound<'_, PyAny>) -> PyResult<&'a str> {
-    let Ok(name) = name.cast::<PyString>() else {
-        return Err(PyTypeError::new_err(format!("a name is a str, not {}", name.get_type().name()?)));
-    };
-    name.to_str().map_err(|_| PyValueError::new_err(format!("the name {} is no text that can be UTF-8", lossy(name))))
-}
-
-fn lossy(name: &Bound<'_, PyString>) -> String {
-    name.repr().map_or_else(|_| "?".into(), |shown| shown.to_string_lossy().into_owned())
 }
 
 /// The handle behind `faretra.Arena`.

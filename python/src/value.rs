@@ -17,7 +17,7 @@ use faretra::{Bundle, DType, Drafted, DynArrayView, Error, Kind, Object, Order, 
 use pyo3::exceptions::{PyBufferError, PyImportError, PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyMemoryView, PyTuple, PyType};
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyMemoryView, PyString, PyTuple, PyType};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -85,6 +85,18 @@ pub enum Pickling {
     Allowed,
     /// It is refused.
     Refused,
+}
+
+/// A name, which is text that can be UTF-8.
+pub fn text<'a>(name: &'a Bound<'_, PyAny>) -> PyResult<&'a str> {
+    let Ok(name) = name.cast::<PyString>() else {
+        return Err(PyTypeError::new_err(format!("a name is a str, not {}", name.get_type().name()?)));
+    };
+    name.to_str().map_err(|_| PyValueError::new_err(format!("the name {} is no text that can be UTF-8", lossy(name))))
+}
+
+fn lossy(name: &Bound<'_, PyString>) -> String {
+    name.repr().map_or_else(|_| "?".into(), |shown| shown.to_string_lossy().into_owned())
 }
 
 /// A number that comes from Python. One that cannot be is a `ValueError` that says which can.
@@ -182,7 +194,7 @@ impl Input {
     pub fn bundle(members: &Bound<'_, PyDict>) -> PyResult<Input> {
         let mut inputs = Vec::with_capacity(members.len());
         for (name, value) in members {
-            let name: String = name.extract()?;
+            let name = text(&name)?.to_owned();
             if name == PICKLE {
                 return Err(PyValueError::new_err(format!("a bundle cannot have a member named `{PICKLE}`")));
             }
