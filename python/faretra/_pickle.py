@@ -29,7 +29,9 @@ class _Pickler(pickle.Pickler):
             hard = bool(value._hardmask)
             return _masked, (numpy.asarray(value.data), value.mask, value.fill_value, hard)
         kind = type(value)
-        own = [getattr(kind, name) is getattr(numpy.ndarray, name) for name in ("__reduce__", "__reduce_ex__")]
+        own = [
+            getattr(kind, name) is getattr(numpy.ndarray, name) for name in ("__reduce__", "__reduce_ex__")
+        ]
         if not all(own):
             return NotImplemented
         if kind is numpy.memmap:

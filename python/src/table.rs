@@ -134,7 +134,16 @@ impl Table {
         Bound::new(py, Selection { table: self.table.clone(), columns: Some(columns?), rows: None })
     }
 
-    /// The first `n` rows, as an object that Arrow libraries read. Nothing is copied.
+    /// The first `n` rows, or all if there are fewer, as an object that Arrow libraries read. Nothing is copied.
+    ///
+    /// Raises:
+    ///     ValueError: `n` is negative.
+    ///
+    /// >>> import pyarrow as pa
+    /// >>> with faretra.Arena.create("doc-head", keep=False) as arena:
+    /// ...     arena["t"] = pa.table({"a": [1, 2, 3]})
+    /// ...     pa.table(arena["t"].head(2)).to_pydict()
+    /// {'a': [1, 2]}
     #[pyo3(signature = (n=Number(5)))]
     fn head<'py>(&self, py: Python<'py>, n: Number<usize>) -> PyResult<Bound<'py, Selection>> {
         Bound::new(py, Selection { table: self.table.clone(), columns: None, rows: Some(n.0) })

@@ -176,9 +176,8 @@ impl Input {
             return match array {
                 Ok(array) => of_array(&array),
                 // On a device, or of a type that numpy has not: its own pickle knows better.
-                Err(refused) => pickle(value).map_err(|error| {
-                    let _ = error.add_note(py, &format!("and numpy.from_dlpack could not read it: {refused}"));
-                    error
+                Err(refused) => pickle(value).inspect_err(|error| {
+                    let _ = error.add_note(py, format!("and numpy.from_dlpack could not read it: {refused}"));
                 }),
             };
         }

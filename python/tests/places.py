@@ -39,7 +39,11 @@ def arrow_lies_in(arena: faretra.Arena, column: Any) -> bool:
     chunks = column.chunks if hasattr(column, "chunks") else [column]
     buffers = [b for chunk in chunks for b in chunk.buffers() if b is not None and b.size]
     buffers += [
-        b for chunk in chunks if hasattr(chunk, "dictionary") for b in chunk.dictionary.buffers() if b is not None
+        b
+        for chunk in chunks
+        if hasattr(chunk, "dictionary")
+        for b in chunk.dictionary.buffers()
+        if b is not None
     ]
     assert buffers, "there is nothing to look at"
     return all(lies_in(arena, b.address, b.size) for b in buffers)

@@ -72,7 +72,9 @@ def put_forms() -> dict[str, Callable[[Any], Any]]:
         "slice": lambda table: table.slice(17, 1234),
         "batch": lambda table: table.combine_chunks().to_batches()[0],
         "sliced batch": lambda table: table.combine_chunks().to_batches()[0].slice(5, 100),
-        "reader": lambda table: pa.RecordBatchReader.from_batches(table.schema, table.to_batches(max_chunksize=700)),
+        "reader": lambda table: pa.RecordBatchReader.from_batches(
+            table.schema, table.to_batches(max_chunksize=700)
+        ),
         "empty": lambda table: table.slice(0, 0),
         "no batch": lambda table: pa.Table.from_batches([], table.schema),
         "no columns": lambda table: table.select([]),
@@ -181,14 +183,18 @@ FRAMES = {
     "steps": lambda: pd.DataFrame({"a": [1, 2, 3]}, index=pd.RangeIndex(10, 16, 2, name="steps")),
     "named": lambda: pd.DataFrame({"a": [1, 2]}, index=pd.Index(["u", "v"], name="key")),
     "unnamed": lambda: pd.DataFrame({"a": [1, 2]}, index=[7, 3]),
-    "times": lambda: pd.DataFrame({"a": [1.0, 2.0]}, index=pd.date_range("2020", periods=2, tz="UTC", name="t")),
+    "times": lambda: pd.DataFrame(
+        {"a": [1.0, 2.0]}, index=pd.date_range("2020", periods=2, tz="UTC", name="t")
+    ),
     "multi": lambda: pd.DataFrame(
         {"a": range(4)}, index=pd.MultiIndex.from_product([["x", "y"], [1, 2]], names=["k", None])
     ),
     "category": lambda: pd.DataFrame({"c": pd.Categorical(["x", "y", "x"])}),
     "arrow": lambda: pd.DataFrame({"a": pd.array([1, None], dtype="int64[pyarrow]")}),
     "numbered columns": lambda: pd.DataFrame(np.arange(6).reshape(2, 3)),
-    "two levels of columns": lambda: pd.DataFrame([[1, 2]], columns=pd.MultiIndex.from_tuples([("a", 1), ("a", 2)])),
+    "two levels of columns": lambda: pd.DataFrame(
+        [[1, 2]], columns=pd.MultiIndex.from_tuples([("a", 1), ("a", 2)])
+    ),
     "mixed objects": lambda: pd.DataFrame({"o": [1, "a", {2}]}),
     "empty": lambda: pd.DataFrame(),
 }
@@ -280,7 +286,11 @@ def test_columns_as_numpy(arena: faretra.Arena, dtype: str) -> None:
     arena["t"] = pa.table({"other": ["x"] * 9, "c": column})
     arena["sliced"] = pa.table({"c": column}).slice(2, 5)
     arena["batch"] = pa.record_batch({"c": column})
-    for found, start, stop in [(arena["t"]["c"], 0, 9), (arena["sliced"]["c"], 2, 7), (arena["batch"].column("c"), 0, 9)]:
+    for found, start, stop in [
+        (arena["t"]["c"], 0, 9),
+        (arena["sliced"]["c"], 2, 7),
+        (arena["batch"].column("c"), 0, 9),
+    ]:
         assert found.dtype == np.dtype(dtype)
         plain = [b"abcd"] * 9 if dtype == "V4" else column.to_numpy(zero_copy_only=False)
         assert found.tobytes() == np.array(plain).astype(dtype)[start:stop].tobytes()
@@ -302,9 +312,13 @@ def test_lists_of_a_fixed_size_as_numpy(arena: faretra.Arena) -> None:
 def test_columns_that_are_no_numpy_array(arena: faretra.Arena) -> None:
     """Batches, nulls, strings and missing columns: an error that says which it is, and how to copy."""
     number = pa.array([1, 2, 3])
-    arena["t"] = pa.table({"nulls": pa.array([1, None, 3]), "text": ["a", "b", "c"], "bool": [True, False, True]})
+    arena["t"] = pa.table(
+        {"nulls": pa.array([1, None, 3]), "text": ["a", "b", "c"], "bool": [True, False, True]}
+    )
     arena["batches"] = pa.concat_tables([pa.table({"n": number}), pa.table({"n": number})])
-    arena["empty"] = pa.Table.from_batches([], pa.schema([("n", pa.int16()), ("v", pa.list_(pa.float32(), 2))]))
+    arena["empty"] = pa.Table.from_batches(
+        [], pa.schema([("n", pa.int16()), ("v", pa.list_(pa.float32(), 2))])
+    )
     holes = pa.FixedSizeListArray.from_arrays(pa.array([1, None, 3, 4]), 2)
     arena["holes"] = pa.table({"v": holes})
     for name, column, why in [
@@ -355,7 +369,11 @@ def test_heads_and_selections(arena: faretra.Arena) -> None:
 def test_unconsumed_capsules_let_go(arena: faretra.Arena) -> None:
     """A capsule that nobody reads keeps nothing once it is dropped."""
     arena["t"] = pa.table({"x": np.arange(1000)})
-    capsules = [arena["t"].__arrow_c_stream__(), arena["t"].batch(0).__arrow_c_array__(), arena["t"].__arrow_c_schema__()]
+    capsules = [
+        arena["t"].__arrow_c_stream__(),
+        arena["t"].batch(0).__arrow_c_array__(),
+        arena["t"].__arrow_c_schema__(),
+    ]
     assert places.pins(arena) > 0
     del capsules
     assert places.pins(arena) == 0

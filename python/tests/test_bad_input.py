@@ -35,30 +35,58 @@ VALUES: dict[str, tuple[Call, type[Exception], str]] = {
     "missing, private": (lambda a: a.private("nothing"), KeyError, "nothing"),
     "object dtype at a draft": (lambda a: a.draft_array("d", 3, object), TypeError, "pickles it"),
     "objects in fields at a draft": (lambda a: a.draft_array("d", 3, [("a", "O")]), TypeError, "pickles it"),
-    "strings of any length at a draft": (lambda a: a.draft_array("d", 3, np.dtypes.StringDType()), TypeError, "not|pointers"),
+    "strings of any length at a draft": (
+        lambda a: a.draft_array("d", 3, np.dtypes.StringDType()),
+        TypeError,
+        "not|pointers",
+    ),
     "no dtype at a draft": (lambda a: a.draft_array("d", 3, "nonsense"), TypeError, "nonsense"),
     "negative shape": (lambda a: a.draft_array("d", (3, -1)), ValueError, r"negative.*\(3, -1\)"),
     "huge shape": (lambda a: a.draft_array("d", HUGE), ValueError, "not a number from 0"),
-    "a shape whose product is too large": (lambda a: a.draft_array("d", (2**40, 2**40)), ValueError, "larger than memory can be"),
+    "a shape whose product is too large": (
+        lambda a: a.draft_array("d", (2**40, 2**40)),
+        ValueError,
+        "larger than memory can be",
+    ),
     "a shape that is too large": (lambda a: a.draft_array("d", 2**50), ValueError, "bytes"),
     "a shape of floats": (lambda a: a.draft_array("d", (2.5,)), TypeError, r"whole number.*\(2\.5,\)"),
     "a shape of text": (lambda a: a.draft_array("d", "abc"), TypeError, "whole number.*'abc'"),
-    "an order of neither kind": (lambda a: a.draft_array("d", 3, order="K"), ValueError, "'C' or 'F', not \"K\""),
+    "an order of neither kind": (
+        lambda a: a.draft_array("d", 3, order="K"),
+        ValueError,
+        "'C' or 'F', not \"K\"",
+    ),
     "negative bytes": (lambda a: a.draft_bytes("d", -1), ValueError, "negative"),
     "huge bytes": (lambda a: a.draft_bytes("d", HUGE), ValueError, "not a number from 0"),
     "more bytes than the limit": (lambda a: a.draft_bytes("d", "1GiB"), MemoryError, "limit"),
     "more than the limit": (lambda a: a.put("d", np.zeros(2**26)), MemoryError, "limit"),
-    "more than an arena can have": (lambda a: a.put("d", np.broadcast_to(0.0, (2**45,))), ValueError, "bytes"),
+    "more than an arena can have": (
+        lambda a: a.put("d", np.broadcast_to(0.0, (2**45,))),
+        ValueError,
+        "bytes",
+    ),
     "a negative version": (lambda a: a.publish_if("v", -1, b"x"), ValueError, "-1 is not a number from 0"),
     "a huge version": (lambda a: a.publish_if("v", HUGE, b"x"), ValueError, "not a number from 0"),
     "a version of text": (lambda a: a.publish_if("v", "1", b"x"), TypeError, "int"),
     "a negative newer_than": (lambda a: a.wait_for("v", newer_than=-1, timeout=0), ValueError, "-1 is not"),
-    "a huge newer_than": (lambda a: a.wait_for("v", newer_than=HUGE, timeout=0), ValueError, "is not a number"),
+    "a huge newer_than": (
+        lambda a: a.wait_for("v", newer_than=HUGE, timeout=0),
+        ValueError,
+        "is not a number",
+    ),
     "another version": (lambda a: a.publish_if("v", 7, b"x"), faretra.ConflictError, "7"),
-    "a timeout of text": (lambda a: a.wait_for("v", timeout="soon"), TypeError, "a timeout is a number of seconds"),
+    "a timeout of text": (
+        lambda a: a.wait_for("v", timeout="soon"),
+        TypeError,
+        "a timeout is a number of seconds",
+    ),
     "a timeout of NaN": (lambda a: a.wait_for("v", timeout=float("nan")), ValueError, "NaN"),
     "a timeout that is over": (lambda a: a.wait_for("v", timeout=-5), TimeoutError, "timed out"),
-    "a timedelta that is over": (lambda a: a.wait_for("v", timeout=datetime.timedelta(-1)), TimeoutError, "timed"),
+    "a timedelta that is over": (
+        lambda a: a.wait_for("v", timeout=datetime.timedelta(-1)),
+        TimeoutError,
+        "timed",
+    ),
     "a timeout of minus a googol": (lambda a: a.wait_for("v", timeout=-(10**400)), TimeoutError, "timed out"),
     "a limit of nonsense": (lambda a: a.set_limit("lots"), ValueError, "'lots' is not a size"),
     "a negative limit": (lambda a: a.set_limit(-5), ValueError, "negative: -5"),
@@ -66,7 +94,11 @@ VALUES: dict[str, tuple[Call, type[Exception], str]] = {
     "a limit of True": (lambda a: a.set_limit(True), TypeError, "a size is a number of bytes"),
     "a function that makes nothing callable": (lambda a: a.get_or_put("m", 5), TypeError, "callable"),
     "a bundle of nothing": (lambda a: a.put_many("m", 5), TypeError, "iterable"),
-    "a bundle with a bad member": (lambda a: a.put_many("m", {"ok": b"x", "bad": lambda: 1}), TypeError, "pickled"),
+    "a bundle with a bad member": (
+        lambda a: a.put_many("m", {"ok": b"x", "bad": lambda: 1}),
+        TypeError,
+        "pickled",
+    ),
     "a bundle with a bad name": (lambda a: a.put_many("m", {"\ud800": b"x"}), ValueError, "UTF-8"),
     "a bundle with a number as name": (lambda a: a.put_many("m", {1: b"x"}), TypeError, "str"),
     "a read-only value": (lambda a: a["here"].__setitem__(0, 5), ValueError, "read-only"),
@@ -120,7 +152,9 @@ def test_options_are_told_in_words(fresh_name: Callable[[], str], case: str) -> 
     assert name not in [info.name for info in faretra.arenas()]
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "with space", "n" * 201, "nul\0", "tab\t", "\ud800", "é" * 101])
+@pytest.mark.parametrize(
+    "name", ["", "a/b", "..", ".hidden", "with space", "n" * 201, "nul\0", "tab\t", "\ud800", "é" * 101]
+)
 def test_names_of_arenas(name: str) -> None:
     """A name that no arena can have is a ValueError for create, open and remove, and touches no file."""
     before = sorted(os.listdir("/dev/shm"))

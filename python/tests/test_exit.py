@@ -32,7 +32,10 @@ def run(name: str, code: str, how: str = CREATE, timeout: float = 60) -> subproc
     """Run a program that has an arena, and wait until it ended."""
     program = textwrap.dedent(SHARED.format(how=how)) + textwrap.dedent(code)
     return subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", program, name], capture_output=True, text=True, timeout=timeout
+        [sys.executable, "-X", "faulthandler", "-c", program, name],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
     )
 
 
@@ -106,7 +109,9 @@ def test_exits_leave_nothing(fresh_name: Callable[[], str], case: str) -> None:
         assert done.stdout == "5\n"
 
 
-@pytest.mark.parametrize("case", ["globals", "a view that is never freed", "a daemon that waits", "a daemon that reads"])
+@pytest.mark.parametrize(
+    "case", ["globals", "a view that is never freed", "a daemon that waits", "a daemon that reads"]
+)
 def test_exits_leave_the_arena_to_others(arena: faretra.Arena, case: str) -> None:
     """A program that exits leaves an arena that another process has open where it is, and nothing of its own in there."""
     done = run(arena.name, EXITS[case], OPEN)
@@ -163,7 +168,9 @@ def test_kept_arenas_are_kept(fresh_name: Callable[[], str]) -> None:
 def test_ctrl_c_at_exit(fresh_name: Callable[[], str]) -> None:
     """A program that is interrupted while it waits ends as Python programs do, and leaves nothing."""
     name = fresh_name()
-    program = textwrap.dedent(SHARED.format(how=CREATE)) + "print('ready', flush=True); arena.wait_for('never')"
+    program = (
+        textwrap.dedent(SHARED.format(how=CREATE)) + "print('ready', flush=True); arena.wait_for('never')"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", program, name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as child:

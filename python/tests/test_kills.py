@@ -26,7 +26,10 @@ def test_processes_killed_at_random_moments(fresh_name: Callable[[], str]) -> No
     arena["seed table"] = pa.table({"x": list(range(1000))})
     victims = os.path.join(os.path.dirname(__file__), "victims.py")
     done = subprocess.run(
-        [sys.executable, victims, arena.name, str(seed), str(KILLS)], capture_output=True, text=True, timeout=280
+        [sys.executable, victims, arena.name, str(seed), str(KILLS)],
+        capture_output=True,
+        text=True,
+        timeout=280,
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

@@ -45,12 +45,25 @@ def views_of_array(arena: faretra.Arena) -> list[Any]:
 
 def views_of_table(arena: faretra.Arena) -> list[Any]:
     """Return what Arrow's libraries make of a table, and parts of that."""
-    made: list[Any] = [arena["t"], arena["t"].batch(0), arena["t"]["x"], arena["t"].head(3), arena["t"].select(["s"])]
+    made: list[Any] = [
+        arena["t"],
+        arena["t"].batch(0),
+        arena["t"]["x"],
+        arena["t"].head(3),
+        arena["t"].select(["s"]),
+    ]
     made += [arena["t"].__arrow_c_stream__(), arena["t"]["x"][5:].reshape(-1, 5)]
     if pa := MODULES["pyarrow"]:
         table = pa.table(arena["t"])
         column = table["x"].chunk(0)
-        made += [table, column, column[7:], column.buffers()[1], column.to_numpy(), memoryview(column.buffers()[1])]
+        made += [
+            table,
+            column,
+            column[7:],
+            column.buffers()[1],
+            column.to_numpy(),
+            memoryview(column.buffers()[1]),
+        ]
         made += [table.slice(3, 5), table.select(["s"]), pa.RecordBatchReader.from_stream(arena["t"])]
     if pl := MODULES["polars"]:
         frame = pl.DataFrame(arena["t"])
@@ -71,8 +84,26 @@ def views_of_others(arena: faretra.Arena) -> list[Any]:
     """Return views of bytes, of bundles and private ones."""
     text, private, words = arena["b"], arena.private("a"), arena.private("b")
     bundle = arena["m"]
-    made = [text, text[3:], np.frombuffer(text, "u1"), private, private[5:], memoryview(private)[2:], words, words[1:]]
-    return [*made, np.from_dlpack(private), private.base, bundle, bundle["a"], bundle["a"][1:], bundle["b"], text.obj]
+    made = [
+        text,
+        text[3:],
+        np.frombuffer(text, "u1"),
+        private,
+        private[5:],
+        memoryview(private)[2:],
+        words,
+        words[1:],
+    ]
+    return [
+        *made,
+        np.from_dlpack(private),
+        private.base,
+        bundle,
+        bundle["a"],
+        bundle["a"][1:],
+        bundle["b"],
+        text.obj,
+    ]
 
 
 MODULES: dict[str, Any] = {}

@@ -57,8 +57,15 @@ NESTS = {
     "dataclass": lambda: Model(big(1), big(2), "m", [{"w": big(3)}, Pair(big(4), 5)]),
     "orders": lambda: {"f": np.asfortranarray(big(1).reshape(100, 200)), "t": big(2).reshape(100, 200).T},
     "strided": lambda: {"s": big(1)[::2], "r": big(2)[::-1], "b": np.broadcast_to(big(3)[:100], (50, 100))},
-    "small": lambda: {"few": np.arange(100.0), "more": np.arange(1000.0), "big-endian": np.arange(200, dtype=">i8")},
-    "dates": lambda: {"d": np.arange(10_000).astype("M8[s]"), "f": np.asfortranarray(np.zeros((30, 40), "m8[D]"))},
+    "small": lambda: {
+        "few": np.arange(100.0),
+        "more": np.arange(1000.0),
+        "big-endian": np.arange(200, dtype=">i8"),
+    },
+    "dates": lambda: {
+        "d": np.arange(10_000).astype("M8[s]"),
+        "f": np.asfortranarray(np.zeros((30, 40), "m8[D]")),
+    },
     "texts": lambda: {"u": np.array(["text"] * 1000), "r": np.zeros(500, "i4,f8")},
     "2,000 arrays": lambda: [np.arange(200) + i for i in range(2000)],
 }
@@ -207,7 +214,10 @@ def test_untrusted_arenas_refuse_pickles(arena: faretra.Arena) -> None:
         assert guarded["bundle"]["a"][0] == 3
     with faretra.Arena.open(arena.name, untrusted=True, allow_pickle=True) as trusting:
         assert trusting["p"]["a"][0] == 1
-    with faretra.Arena.open(arena.name, allow_pickle=False) as careful, pytest.raises(ValueError, match="allow_pickle"):
+    with (
+        faretra.Arena.open(arena.name, allow_pickle=False) as careful,
+        pytest.raises(ValueError, match="allow_pickle"),
+    ):
         careful["p"]
 
 

@@ -22,7 +22,10 @@ import faretra
 def program(code: str, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
     """Run a Python program and wait for its end."""
     return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), *arguments], capture_output=True, text=True, timeout=timeout
+        [sys.executable, "-c", textwrap.dedent(code), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
     )
 
 

@@ -249,7 +249,18 @@ def test_bytes_and_buffers(arena: faretra.Arena) -> None:
 
 def test_scalars_stay_scalars(arena: faretra.Arena) -> None:
     """Numbers, strings, dates and numpy's scalars come back as what they were."""
-    for put in [1, 2.5, "text", None, True, 1j, np.float64(2.5), np.int8(3), np.datetime64("2020-01-01"), np.str_("s")]:
+    for put in [
+        1,
+        2.5,
+        "text",
+        None,
+        True,
+        1j,
+        np.float64(2.5),
+        np.int8(3),
+        np.datetime64("2020-01-01"),
+        np.str_("s"),
+    ]:
         arena["x"] = put
         assert type(arena["x"]) is type(put)
         assert arena["x"] == put

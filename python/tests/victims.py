@@ -133,7 +133,9 @@ def main(name: str, seed: int, kills: int) -> None:
         _, status = os.waitpid(pid, 0)
         assert status == signal.SIGKILL, f"a worker failed: {status}"
     seconds = time.monotonic() - began
-    print(f"{kills} kills in {seconds:.0f} s; the peer did {beats} things; longest wait for it {slowest * 1000:.0f} ms")
+    print(
+        f"{kills} kills in {seconds:.0f} s; the peer did {beats} things; longest wait for it {slowest * 1000:.0f} ms"
+    )
 
 
 if __name__ == "__main__":
