@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from datetime import timedelta
-from operator import index
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from faretra import _native
-from faretra._errors import ForkedError
+from faretra import _errors, _native
 from faretra._native import Bundled as Bundle
 from faretra._native import Draft, Pinned, Table
 from faretra._sizes import shown, size
@@ -306,7 +304,7 @@ class Arena(_native.Arena):
             return "<faretra.Arena, closed>"
         try:
             return f"<faretra.Arena '{self.name}', {len(self)} names, limit {shown(self.limit)}>"
-        except ForkedError:
+        except _errors.ForkedError:
             return f"<faretra.Arena '{self.name}' of the parent process: reopen() makes it this process's>"
 
     def keys(self) -> list[str]:
@@ -466,11 +464,8 @@ _MISSING = object()
 
 
 def _shape(given: int | tuple[int, ...]) -> list[int]:
-    lengths: list[Any] = list(given) if isinstance(given, Iterable) else [given]
-    try:
-        shape = [index(length) for length in lengths]
-    except TypeError as error:
-        raise TypeError(f"a shape is a whole number or a tuple of them, not {given!r}") from error
+    lengths = [given] if not hasattr(given, "__iter__") else list(given)
+    shape = [int(length.__index__()) for length in lengths]
     if any(length < 0 for length in shape):
         raise ValueError(f"a shape cannot have negative lengths: {tuple(shape)}")
     return shape

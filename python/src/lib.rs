@@ -25,13 +25,18 @@ mod _native {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use crate::arena::{_at_exit, _list_arenas, _remove_arena, Arena, Draft};
+    use crate::arena::{_list_arenas, _remove_arena, Arena, Draft};
+    #[pymodule_export]
+    use crate::memory::{Pinned, Writable};
+    #[pymodule_export]
+    use crate::table::{Batch, Bundled, Selection, Table};
+
+    #[pymodule_export]
+    use crate::arena::_at_exit;
     #[pymodule_export]
     use crate::error::_provoke_panic;
     #[pymodule_export]
-    use crate::memory::{_after_fork_in_child, _after_fork_in_parent, _before_fork, Pinned, Writable};
-    #[pymodule_export]
-    use crate::table::{Batch, Bundled, Selection, Table};
+    use crate::memory::{_after_fork_in_child, _after_fork_in_parent, _before_fork};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -250,7 +250,7 @@ impl Table {
     }
 }
 
-/// Some columns or rows of a table.
+/// Some columns of a table.
 #[pyclass(frozen, module = "faretra")]
 #[derive(Debug)]
 pub struct Selection {

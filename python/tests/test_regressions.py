@@ -113,6 +113,7 @@ def test_cpython_82300_a_reader_exits(arena: faretra.Arena) -> None:
         assert done.stderr == ""
         assert os.path.exists(arena.path)
         assert faretra.Arena.open(arena.name)["x"].sum() == 45
+    arena.recover()
 
 
 def test_cpython_114390_shared_memory_is_full(fresh_name: Callable[[], str], tmp_path: Any) -> None:
@@ -250,6 +251,7 @@ def test_cpython_87357_many_objects_are_not_copied_by_each_worker(arena: faretra
         for worker in workers:
             worker.kill()
             worker.communicate(timeout=20)
+        arena.recover()
 
 
 def test_signals_run_while_a_wait_lasts(arena: faretra.Arena) -> None:
