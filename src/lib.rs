@@ -115,7 +115,7 @@ pub use crate::value::lent::{Bits, Text};
 pub use crate::value::private::{PrivateArray, PrivateBytes};
 pub use crate::value::schema::MAX_DEPTH;
 pub use crate::value::timestep::{DatetimeUnit, TimeStep};
-pub use arena::{Arena, GIB, KIB, MIB, Options};
+pub use arena::{Arena, GIB, KIB, MIB, Options, WeakArena};
 pub use channel::{ForwardError, Lease, Receiver, RecvError, SendError, Sender};
 pub use drafted::{ArrayDraft, BytesDraft, Draft, DraftMap, Drafted, DynArrayDraft};
 pub use error::{Bound, Counted, Error, HolderBytes, Missing, Result};

@@ -53,6 +53,10 @@ from faretra._errors import (
     UntrustedError,
 )
 from faretra._native import __version__
+from faretra._process import install as _install
+
+_install()
+del _install
 
 __all__ = [
     "Arena",

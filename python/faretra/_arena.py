@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from faretra import _native
+from faretra import _errors, _native
 from faretra._native import Batch, Bundle, Draft, Pinned, Selection, Table, Writable
 from faretra._sizes import shown, size
 
@@ -149,6 +149,39 @@ class Arena(_native.Arena):
 
     A process that is killed, at any moment, leaves nothing broken, nothing locked and nothing leaked.
 
+    What becomes of what, when `arena[name] = value` puts it and `arena[name]` reads it:
+
+    ============================================================ ====================================================
+    put                                                          read
+    ============================================================ ====================================================
+    `numpy.ndarray` of plain memory: numbers, bool, complex,     `numpy.ndarray`, read-only, of the same dtype, shape
+    datetime64, timedelta64, `S`, `U`, `V` and records of them,  and order (C where it was neither C nor Fortran);
+    of any byte order, shape and strides                         not copied
+    `numpy.memmap`, `numpy.recarray`                             the same: a plain `numpy.ndarray`; use
+                                                                 `.view(numpy.recarray)` for attributes
+    `numpy.matrix`, `numpy.ma.MaskedArray`, other subclasses     what it was (pickled without its attributes, its
+                                                                 elements and mask not copied)
+    arrays of bfloat16 and other types that a library registered what it was (pickled, its elements not copied)
+    arrays of objects, or of numpy's `StringDType`               what it was (pickled and copied; a warning says so)
+    what has `__dlpack__` and lies in the memory of the CPU      `numpy.ndarray`, read-only; not copied
+    tables, batches and columns of Arrow (`__arrow_c_stream__`,  `faretra.Table`; not copied
+    `__arrow_c_array__`): pyarrow, polars, duckdb, arro3
+    `pandas.DataFrame`                                           `faretra.Table`, whose `to_pandas()` has the index;
+                                                                 what Arrow cannot have is pickled
+    `bytes`, `bytearray`, and buffers of bytes                   `memoryview`, read-only; not copied
+    other buffers: `array.array`, ctypes arrays                  `numpy.ndarray`, read-only; not copied
+    what was read from an arena                                  what it was; of the same arena without a second copy
+    everything else: dict, list, dataclass, `pandas.Series`, ... what it was (pickled); the arrays and Arrow tables
+                                                                 in it are read-only and not copied
+    ============================================================ ====================================================
+
+    What is read goes on by DLPack as numpy does it: consumers that know the read-only flag (`max_version=(1, 0)` or later)
+    get the memory itself, and others get a `BufferError`. For those, and for whoever wants to write, `Arena.private` is a
+    writable view of one's own, of which a page is copied when it is first written.
+
+    After `fork`, a child reads what its parent had read. It cannot use the handle until it calls `reopen`, and open drafts
+    of its parent are zeros there.
+
     >>> with faretra.Arena.create("doc-arena", limit="64MiB", keep=False) as arena:
     ...     arena["weights"] = np.arange(6.0).reshape(2, 3)
     ...     arena["weights"].sum()
@@ -285,7 +318,10 @@ class Arena(_native.Arena):
     def __repr__(self) -> str:
         if self.closed:
             return "<faretra.Arena, closed>"
-        return f"<faretra.Arena '{self.name}', {len(self)} names, limit {shown(self.limit)}>"
+        try:
+            return f"<faretra.Arena '{self.name}', {len(self)} names, limit {shown(self.limit)}>"
+        except _errors.ForkedError:
+            return f"<faretra.Arena '{self.name}' of the parent process: reopen() makes it this process's>"
 
     def keys(self) -> list[str]:
         """Return the names, sorted, as they are now.

@@ -4,20 +4,29 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use faretra::{Error, Kind, Object, Order, Writer};
-use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
+use faretra::{Error, Kind, Object, Order, WeakArena, Writer};
+use pyo3::exceptions::{PyKeyError, PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyMemoryView, PyString};
+use pyo3::types::{PyDict, PyMemoryView};
 
 use crate::error::{Failure, run, wait};
 use crate::memory::Writable;
-use crate::value::{Input, Pickling, array_over, dtype_of, output, private};
+pub use crate::value::text;
+use crate::value::{Input, Number, Pickling, array_over, dtype_of, output, private};
 
 /// Returns how long a wait may last: `None` for as long as it takes.
 pub fn timeout(given: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
     let Some(given) = given.filter(|given| !given.is_none()) else { return Ok(None) };
     let seconds: f64 = match given.extract::<f64>() {
         Ok(seconds) => seconds,
+        // An int that no float is as large as.
+        Err(error) if error.is_instance_of::<PyOverflowError>(given.py()) => {
+            if given.lt(0)? {
+                0.0
+            } else {
+                f64::INFINITY
+            }
+        }
         Err(_) => match given.call_method0("total_seconds") {
             Ok(seconds) => seconds.extract()?,
             Err(_) => {
@@ -33,18 +42,6 @@ pub fn timeout(given: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
     }
     // What is over already polls once; what is longer than a century is for ever.
     Ok(if seconds > 3.2e9 { None } else { Some(Duration::from_secs_f64(seconds.max(0.0))) })
-}
-
-/// A name, which is text that can be UTF-8.
-pub fn text<'a>(name: &'a Bound<'_, PyAny>) -> PyResult<&'a str> {
-    let Ok(name) = name.cast::<PyString>() else {
-        return Err(PyTypeError::new_err(format!("a name is a str, not {}", name.get_type().name()?)));
-    };
-    name.to_str().map_err(|_| PyValueError::new_err(format!("the name {} is no text that can be UTF-8", lossy(name))))
-}
-
-fn lossy(name: &Bound<'_, PyString>) -> String {
-    name.repr().map_or_else(|_| "?".into(), |shown| shown.to_string_lossy().into_owned())
 }
 
 /// The handle behind `faretra.Arena`.
@@ -79,6 +76,27 @@ impl Arena {
     }
 }
 
+/// What this process takes part in. Touched by who has the interpreter only, so that `fork` finds it unlocked.
+static OPEN: Mutex<Vec<WeakArena>> = Mutex::new(Vec::new());
+
+fn remember(arena: &faretra::Arena) {
+    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    // The last that is asked is dropped here, where nothing else is kept.
+    open.retain(|weak| weak.upgrade().is_some());
+    open.push(arena.downgrade());
+}
+
+/// When the interpreter exits: takes the names of ephemeral arenas away that no other process has open. What Python still has
+/// of them keeps their memory until the process ends, and then nothing is left in the file system.
+#[pyfunction]
+pub fn _at_exit(py: Python<'_>) {
+    let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    for arena in open.iter().filter_map(WeakArena::upgrade) {
+        // Nobody can be told of an error any more; whoever opens or lists the arena next prunes it.
+        let _: PyResult<bool> = wait(py, || arena.end_if_alone());
+    }
+}
+
 /// Shape, dtype and order.
 type ArrayInfo<'py> = (Vec<usize>, Bound<'py, PyAny>, &'static str);
 
@@ -107,17 +125,19 @@ impl Arena {
         py: Python<'_>,
         name: &Bound<'_, PyAny>,
         how: &str,
-        limit: Option<u64>,
-        capacity: Option<u64>,
-        writers: Option<u32>,
-        participants: Option<u32>,
+        limit: Option<Number<u64>>,
+        capacity: Option<Number<u64>>,
+        writers: Option<Number<u32>>,
+        participants: Option<Number<u32>>,
         keep: bool,
         dir: Option<PathBuf>,
-        mode: Option<u32>,
-        warm: Option<u64>,
+        mode: Option<Number<u32>>,
+        warm: Option<Number<u64>>,
         untrusted: bool,
         allow_pickle: Option<bool>,
     ) -> PyResult<Arena> {
+        let (limit, capacity, warm) = (limit.map(|n| n.0), capacity.map(|n| n.0), warm.map(|n| n.0));
+        let (writers, participants, mode) = (writers.map(|n| n.0), participants.map(|n| n.0), mode.map(|n| n.0));
         let options = options(limit, capacity, writers, participants, keep, dir, mode, warm, untrusted);
         let name = text(name)?;
         let arena = wait(py, || match how {
@@ -126,6 +146,7 @@ impl Arena {
             _ => options.open(name),
         })?;
         let pickling = if allow_pickle.unwrap_or(!untrusted) { Pickling::Allowed } else { Pickling::Refused };
+        remember(&arena);
         Ok(Arena { arena: RwLock::new(Some(arena)), pickling })
     }
 
@@ -133,6 +154,7 @@ impl Arena {
     fn _reopen(&self, py: Python<'_>) -> PyResult<()> {
         let arena = self.get(py)?;
         let fresh = wait(py, || arena.reopen())?;
+        remember(&fresh);
         *self.arena.write().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
         Ok(())
     }
@@ -231,9 +253,10 @@ impl Arena {
         &self,
         py: Python<'_>,
         name: &Bound<'_, PyAny>,
-        version: u64,
+        version: Number<u64>,
         value: &Bound<'_, PyAny>,
     ) -> PyResult<u64> {
+        let version = version.0;
         let writer = self.writer(py)?;
         let name = text(name)?;
         let mut input = Input::of(value, name)?;
@@ -298,14 +321,15 @@ impl Arena {
     /// ...     arena["x"] = b"one"
     /// ...     bytes(arena.wait_for("x", newer_than=0, timeout=5.0))
     /// b'one'
-    #[pyo3(signature = (name, newer_than=0, timeout=None))]
+    #[pyo3(signature = (name, newer_than=Number(0), timeout=None))]
     fn wait_for<'py>(
         &self,
         py: Python<'py>,
         name: &Bound<'py, PyAny>,
-        newer_than: u64,
+        newer_than: Number<u64>,
         timeout: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        let newer_than = newer_than.0;
         let (arena, name, limit) = (self.get(py)?, text(name)?, self::timeout(timeout)?);
         let object = match run(py, || arena.try_wait_for(name, newer_than))? {
             Some(object) => object,
@@ -385,7 +409,7 @@ impl Arena {
         &self,
         py: Python<'_>,
         name: &Bound<'_, PyAny>,
-        shape: Vec<usize>,
+        shape: Vec<Number<usize>>,
         dtype: &Bound<'_, PyAny>,
         order: &str,
     ) -> PyResult<Draft> {
@@ -394,6 +418,7 @@ impl Arena {
             "F" => Order::Fortran,
             _ => return Err(PyValueError::new_err(format!("an order is 'C' or 'F', not {order:?}"))),
         };
+        let shape: Vec<usize> = shape.into_iter().map(|len| len.0).collect();
         let dtype = dtype_of(dtype)?;
         let name = text(name)?.to_owned();
         let writer = self.writer(py)?;
@@ -409,7 +434,8 @@ impl Arena {
     }
 
     /// A draft of bytes; see `faretra.Arena.draft_bytes`.
-    fn _draft_bytes(&self, py: Python<'_>, name: &Bound<'_, PyAny>, len: usize) -> PyResult<Draft> {
+    fn _draft_bytes(&self, py: Python<'_>, name: &Bound<'_, PyAny>, len: Number<usize>) -> PyResult<Draft> {
+        let len = len.0;
         let name = text(name)?.to_owned();
         let writer = self.writer(py)?;
         let map = wait(py, || writer.draft_bytes(len)?.into_map())?;
@@ -529,9 +555,9 @@ impl Arena {
         Ok(self.get(py)?.limit())
     }
 
-    fn _set_limit(&self, py: Python<'_>, bytes: u64) -> PyResult<()> {
+    fn _set_limit(&self, py: Python<'_>, bytes: Number<u64>) -> PyResult<()> {
         let arena = self.get(py)?;
-        wait(py, || arena.set_limit(bytes))
+        wait(py, || arena.set_limit(bytes.0))
     }
 
     /// Gives memory back that nothing uses now, and returns how many bytes that were.
@@ -675,7 +701,8 @@ impl Draft {
         let memory = self.memory.get();
         let version = wait(py, || {
             let writer = self.take_writer()?;
-            memory.with_draft(|map| writer.publish(&self.name, map.finish()?))
+            let drafted = memory.with_draft(faretra::DraftMap::finish)?;
+            writer.publish(&self.name, drafted)
         })?;
         *self.version.lock().unwrap_or_else(PoisonError::into_inner) = Some(version);
         Ok(version)

@@ -251,3 +251,10 @@ pub fn wait<T: Send, E: Into<Failure>>(py: Python<'_>, call: impl FnOnce() -> Re
     });
     done.map_err(|failure: Failure| failure.raise(py))
 }
+
+/// Panics, as a fault of the library would: for tests of what becomes of that. With `waiting`, while other threads run.
+#[pyfunction]
+pub fn _provoke_panic(py: Python<'_>, waiting: bool, text: String) -> PyResult<()> {
+    let panics = move || -> Result<(), Failure> { std::panic::panic_any(text) };
+    if waiting { wait(py, panics) } else { run(py, panics) }
+}

@@ -37,6 +37,13 @@ mod _native {
     #[pymodule_export]
     use crate::table::{Batch, Bundled, Selection, Table};
 
+    #[pymodule_export]
+    use crate::arena::_at_exit;
+    #[pymodule_export]
+    use crate::error::_provoke_panic;
+    #[pymodule_export]
+    use crate::memory::{_after_fork_in_child, _after_fork_in_parent, _before_fork};
+
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         crate::only_interpreter(module.py())?;

@@ -1,13 +1,15 @@
 //! Tables and bundles as Python holds them.
 
-use faretra::Object;
-use pyo3::exceptions::{PyIndexError, PyKeyError};
+use arrow_array::Array;
+use faretra::{DType, Object, Order};
+use pyo3::exceptions::{PyIndexError, PyKeyError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyCapsule, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyCapsule, PyString, PyTuple};
 
 use crate::arrow;
 use crate::error::run;
-use crate::value::{Input, Pickling, output};
+use crate::memory::Pinned;
+use crate::value::{Input, Number, Pickling, array_over, output};
 
 /// A table in an arena: zero-copy, read-only.
 ///
@@ -144,7 +146,22 @@ impl Table {
             })
         };
         let columns: PyResult<Vec<usize>> = columns.iter().map(find).collect();
-        Bound::new(py, Selection { table: self.table.clone(), columns: columns? })
+        Bound::new(py, Selection { table: self.table.clone(), columns: Some(columns?), rows: None })
+    }
+
+    /// The first `n` rows, or all if there are fewer, as an object that Arrow libraries read. Nothing is copied.
+    ///
+    /// Raises:
+    ///     ValueError: `n` is negative.
+    ///
+    /// >>> import pyarrow as pa
+    /// >>> with faretra.Arena.create("doc-head", keep=False) as arena:
+    /// ...     arena["t"] = pa.table({"a": [1, 2, 3]})
+    /// ...     pa.table(arena["t"].head(2)).to_pydict()
+    /// {'a': [1, 2]}
+    #[pyo3(signature = (n=Number(5)))]
+    fn head<'py>(&self, py: Python<'py>, n: Number<usize>) -> PyResult<Bound<'py, Selection>> {
+        Bound::new(py, Selection { table: self.table.clone(), columns: None, rows: Some(n.0) })
     }
 
     /// Batch number `index`, as an object that Arrow libraries read.
@@ -169,6 +186,9 @@ impl Table {
 
     /// One column of numbers, without nulls and in one batch, as a read-only numpy array over the arena.
     ///
+    /// Timestamps and durations are `datetime64` and `timedelta64` (in UTC, if they have a time zone), binary of a fixed size
+    /// is `V`, and lists of numbers of a fixed size are an array of two axes.
+    ///
     /// Raises `KeyError` if there is no such column, and `ValueError` if a copy would be needed: because the column lies in
     /// several batches, has nulls, or is no plain number. `pyarrow.table(t)[name].to_numpy()` copies.
     ///
@@ -180,6 +200,46 @@ impl Table {
     fn column<'py>(slf: &Bound<'py, Self>, name: &str) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         py.import("faretra._tables")?.call_method1("column", (slf, name))
+    }
+
+    fn _column<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+        let schema = self.table.schema();
+        let Ok(index) = schema.index_of(name) else {
+            let text = format!("no column named `{name}`; there are {:?}", self.column_names());
+            return Err(PyKeyError::new_err(text));
+        };
+        let refused = |why: String| {
+            let text = format!("the column `{name}` is no numpy array without a copy: {why}");
+            PyValueError::new_err(format!("{text}; `pyarrow.table(t)[{name:?}].to_numpy()` copies it"))
+        };
+        let data_type = schema.field(index).data_type();
+        let Some((dtype, size, list)) = arrow::plain(data_type) else {
+            return Err(refused(format!("its type is {data_type}")));
+        };
+        let dtype: DType = run(py, || dtype.parse())?;
+        let shape = |rows: usize| list.map_or(vec![rows], |len| vec![rows, len]);
+        let batches = self.num_batches();
+        if batches > 1 {
+            return Err(refused(format!("it lies in {batches} batches")));
+        }
+        if batches == 0 {
+            return array_over(py, &shape(0), &dtype, Order::C, PyBytes::new(py, &[]).into_any());
+        }
+        let batch = run(py, || self.table.batch(0))?;
+        let mut data = batch.record_batch().column(index).to_data();
+        let rows = data.len();
+        let mut nulls = data.null_count();
+        if let Some(len) = list {
+            let items = data.child_data()[0].slice(data.offset() * len, rows * len);
+            nulls += items.null_count();
+            data = items;
+        }
+        if nulls != 0 {
+            return Err(refused(format!("{nulls} of its values are null")));
+        }
+        let first = data.buffers()[0].as_ptr().wrapping_add(data.offset() * size);
+        let pinned = Pinned::column(batch, first, data.len() * size, &self.name, self.version);
+        array_over(py, &shape(rows), &dtype, Order::C, Bound::new(py, pinned)?.into_any())
     }
 
     fn __getitem__<'py>(slf: &Bound<'py, Self>, name: &str) -> PyResult<Bound<'py, PyAny>> {
@@ -249,12 +309,15 @@ impl Table {
 #[derive(Debug)]
 pub struct Selection {
     table: faretra::Table,
-    columns: Vec<usize>,
+    /// `None`: all of them.
+    columns: Option<Vec<usize>>,
+    /// `None`: all of them.
+    rows: Option<usize>,
 }
 
 #[pymethods]
 impl Selection {
-    /// The columns as a capsule: what other Arrow libraries call. Nothing is copied.
+    /// What was selected, as a capsule: what other Arrow libraries call. Nothing is copied.
     #[pyo3(signature = (requested_schema=None))]
     fn __arrow_c_stream__<'py>(
         &self,
@@ -262,7 +325,14 @@ impl Selection {
         requested_schema: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
         drop(requested_schema);
-        arrow::stream_capsule(py, arrow::project(Box::new(self.table.reader()), &self.columns)?)
+        let mut reader: arrow::Reader = Box::new(self.table.reader());
+        if let Some(columns) = &self.columns {
+            reader = arrow::project(reader, columns)?;
+        }
+        if let Some(rows) = self.rows {
+            reader = arrow::first(reader, rows);
+        }
+        arrow::stream_capsule(py, reader)
     }
 }
 
