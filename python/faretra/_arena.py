@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from faretra import _native, _show
+from faretra import _native
 from faretra._info import ArrayInfo, Entries, Entry, TableInfo, info_of
 from faretra._native import Bundled as Bundle
 from faretra._native import Draft, Pinned, Table
@@ -445,6 +445,9 @@ class Arena(_native.Arena):
         return info_of(self._info(name))
 
     def _repr_html_(self) -> str:
+        # Imported by the first that is shown: most programs show none.
+        from faretra import _show
+
         return _show.arena_html(self)
 
 

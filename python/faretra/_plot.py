@@ -63,7 +63,7 @@ def picture(
         panel.invert_yaxis()
         panel.set_title(name, loc="left", fontsize=10)
         panel.spines[["top", "right", "bottom"]].set_visible(False)
-        panel.tick_params(axis="x", bottom=False, labelbottom=False)
+        panel.tick_params(axis="x", which="both", bottom=False, labelbottom=False)
         if log:
             panel.set_xscale("log")
             panel.set_xlim(min(values) / 3, max(values) * 8)

@@ -224,9 +224,11 @@ fn array_class(py: Python<'_>) -> Option<&Bound<'_, PyAny>> {
         return Some(class.bind(py));
     }
     let modules = py.import("sys").and_then(|sys| sys.getattr("modules")).ok()?;
-    let there = modules.contains("numpy").unwrap_or(false);
-    let class = if there { numpy(py).and_then(|numpy| numpy.getattr("ndarray")).ok() } else { None };
-    Some(CLASS.get_or_init(py, || class.expect("a class").unbind()).bind(py)).filter(|_| there)
+    if !modules.contains("numpy").unwrap_or(false) {
+        return None;
+    }
+    let class = numpy(py).and_then(|numpy| numpy.getattr("ndarray")).ok()?;
+    Some(CLASS.get_or_init(py, || class.unbind()).bind(py))
 }
 
 fn is_pandas(value: &Bound<'_, PyAny>) -> PyResult<bool> {

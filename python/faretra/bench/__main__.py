@@ -22,8 +22,9 @@ from faretra.bench._measure import (
     KB,
     MB,
     Row,
-    import_time,
+    import_times,
     median,
+    medians,
     memcpy_cold,
     memcpy_warm,
     pattern,
@@ -56,48 +57,41 @@ class Run:
         """Measure put and get in one process, beside memcpy."""
         for nbytes in self.sizes:
             self.note(f"put and get, {_report.size_text(nbytes)}")
-            array = pattern(nbytes)
-            name, limit = f"bench-{os.getpid()}", 3 * nbytes + (64 << 20)
-            with faretra.Arena.create(name, limit=limit, warm=2 * nbytes + (16 << 20), keep=False) as arena:
-                for _ in range(3):
-                    arena.put("x", array)
-                self.add(
-                    PUT,
-                    "put, warm",
-                    "ours",
-                    nbytes,
-                    median(lambda: arena.put("x", array), budget=self.budget),
-                )
-                self.add(GET, 'arena["x"]', "ours", nbytes, short(lambda: arena["x"], budget=self.budget / 2))
-                time_ = median(lambda: arena.private("x"), budget=self.budget / 2)
-                self.add(GET, 'arena.private("x")', "ours", nbytes, time_)
-            floor = memcpy_warm(array, self.budget)
-            self.add(PUT, "memcpy into touched memory", "floor", nbytes, floor)
-            rounds = 5 if nbytes >= 64 * MB else 15
-            self.add(FRESH, "put, fresh memory", "ours", nbytes, self._put_cold(array, rounds))
-            self.add(
-                FRESH,
-                "memcpy into fresh tmpfs pages",
-                "floor",
-                nbytes,
-                memcpy_cold(array, self.folder, rounds),
-            )
-            self.add(GET, "copy of it", "floor", nbytes, median(array.copy, budget=self.budget / 2, least=3))
+            self._warm(pattern(nbytes))
+            self._fresh(pattern(nbytes))
 
-    def _put_cold(self, array: np.ndarray[Any, Any], rounds: int) -> float:
-        # Under new names, so that no memory is used again; the arena itself is in use already.
-        times = []
-        name, together = f"bench-{os.getpid()}", 1 if array.nbytes >= 64 * MB else rounds
+    def _warm(self, array: np.ndarray[Any, Any]) -> None:
+        nbytes = array.nbytes
+        name, limit = f"bench-{os.getpid()}", 4 * nbytes + (64 << 20)
+        with faretra.Arena.create(name, limit=limit, keep=False) as arena:
+            for _ in range(3):
+                arena.put("x", array)
+            calls = [lambda: arena.put("x", array), memcpy_warm(array)]
+            put, floor = medians(calls, budget=self.budget, least=7)
+            self.add(PUT, "put, warm", "ours", nbytes, put)
+            self.add(PUT, "memcpy into touched memory", "floor", nbytes, floor)
+            self.add(GET, 'arena["x"]', "ours", nbytes, short(lambda: arena["x"], budget=self.budget / 2))
+            private = median(lambda: arena.private("x"), budget=self.budget / 2)
+            self.add(GET, 'arena.private("x")', "ours", nbytes, private)
+        self.add(GET, "copy of it", "floor", nbytes, median(array.copy, budget=self.budget / 2, least=3))
+
+    def _fresh(self, array: np.ndarray[Any, Any]) -> None:
+        """Put under new names, so that no memory is used again, in an arena that is in use already."""
+        rounds = 5 if array.nbytes >= 64 * MB else 25
+        together = 1 if array.nbytes >= 64 * MB else rounds
+        put: list[float] = []
+        floor: list[float] = []
         for _ in range(rounds // together):
-            with faretra.Arena.create(
-                name, limit=(together + 1) * array.nbytes + (64 << 20), keep=False
-            ) as arena:
+            name, limit = f"bench-{os.getpid()}", (together + 1) * array.nbytes + (64 << 20)
+            with faretra.Arena.create(name, limit=limit, keep=False) as arena:
                 arena["first"] = b"1"
                 for index in range(together):
                     begin = time.perf_counter()
                     arena.put(f"x{index}", array)
-                    times.append(time.perf_counter() - begin)
-        return statistics.median(times)
+                    put.append(time.perf_counter() - begin)
+                    floor.append(memcpy_cold(array, self.folder))
+        self.add(FRESH, "put, fresh memory", "ours", array.nbytes, statistics.median(put))
+        self.add(FRESH, "memcpy into fresh tmpfs pages", "floor", array.nbytes, statistics.median(floor))
 
     def handed_over(self) -> None:
         """Measure values that go to another process."""
@@ -155,10 +149,11 @@ class Run:
 
     def started(self) -> None:
         """Measure what the import takes over numpy's."""
-        rounds = 5 if self.quick else 15
-        for statement in ("import numpy", "import numpy, faretra"):
-            kind = "ours" if "faretra" in statement else "floor"
-            self.add(START, statement, kind, 0, import_time(statement, rounds))
+        statements = ["import numpy", "import numpy, faretra"]
+        for statement, taken in zip(
+            statements, import_times(statements, 5 if self.quick else 15), strict=True
+        ):
+            self.add(START, statement, "ours" if "faretra" in statement else "floor", 0, taken)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,21 +31,30 @@ class Row:
     seconds: float
 
 
-def median(call: Callable[[], Any], *, budget: float, least: int = 5, most: int = 2000) -> float:
+def median(call: Callable[[], Any], *, budget: float, least: int = 5) -> float:
     """Return the median time of a call, in seconds: of as many calls as go into `budget` seconds, but at least `least`."""
-    call()
+    return medians([call], budget=budget, least=least)[0]
+
+
+def medians(
+    calls: Sequence[Callable[[], Any]], *, budget: float, least: int = 5, most: int = 2000
+) -> list[float]:
+    """Return the median time of each call, in seconds. They take turns, so that what disturbs one disturbs the others."""
+    times: list[list[float]] = [[] for _ in calls]
+    for call in calls:
+        call()
     gc.collect()
     gc.disable()
     try:
-        times: list[float] = []
-        end = time.perf_counter() + budget
-        while len(times) < least or (len(times) < most and time.perf_counter() < end):
-            begin = time.perf_counter()
-            call()
-            times.append(time.perf_counter() - begin)
+        end = time.perf_counter() + budget * len(calls)
+        while len(times[0]) < least or (len(times[0]) < most and time.perf_counter() < end):
+            for call, taken in zip(calls, times, strict=True):
+                begin = time.perf_counter()
+                call()
+                taken.append(time.perf_counter() - begin)
     finally:
         gc.enable()
-    return statistics.median(times)
+    return [statistics.median(taken) for taken in times]
 
 
 def short(call: Callable[[], Any], *, budget: float) -> float:
@@ -67,31 +76,36 @@ def _address(array: np.ndarray[Any, Any]) -> int:
     return int(array.__array_interface__["data"][0])
 
 
-def memcpy_warm(array: np.ndarray[Any, Any], budget: float) -> float:
-    """Return how long a memcpy of the array into memory that was touched before takes."""
+def memcpy_warm(array: np.ndarray[Any, Any]) -> Callable[[], Any]:
+    """Return a call that copies the array into memory that was touched before."""
     target = np.empty_like(array)
     target.fill(0)
     to, of, nbytes = _address(target), _address(array), array.nbytes
-    return median(lambda: ctypes.memmove(to, of, nbytes), budget=budget)
+    # The array keeps the memory that is copied to.
+    return lambda target=target: ctypes.memmove(to, of, nbytes)
 
 
-def memcpy_cold(array: np.ndarray[Any, Any], folder: str, rounds: int) -> float:
-    """Return how long a memcpy of the array into fresh pages of a file on `folder`'s tmpfs takes."""
-    times = []
+def memcpy_cold(array: np.ndarray[Any, Any], folder: str) -> float:
+    """Copy the array into fresh pages of a file on `folder`'s tmpfs, and return how long that took, in seconds."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        os.ftruncate(file.fileno(), array.nbytes)
+        with mmap.mmap(file.fileno(), array.nbytes) as memory:
+            held = (ctypes.c_char * array.nbytes).from_buffer(memory)
+            address = _address(array)
+            begin = time.perf_counter()
+            ctypes.memmove(held, address, array.nbytes)
+            taken = time.perf_counter() - begin
+            del held
+            return taken
+
+
+def import_times(statements: Sequence[str], rounds: int) -> list[float]:
+    """Return how long each statement takes in a new interpreter, in seconds. They take turns."""
+    times: list[list[float]] = [[] for _ in statements]
     for _ in range(rounds):
-        with tempfile.TemporaryFile(dir=folder) as file:
-            os.ftruncate(file.fileno(), array.nbytes)
-            with mmap.mmap(file.fileno(), array.nbytes) as memory:
-                held = (ctypes.c_char * array.nbytes).from_buffer(memory)
-                begin = time.perf_counter()
-                ctypes.memmove(held, _address(array), array.nbytes)
-                times.append(time.perf_counter() - begin)
-                del held
-    return statistics.median(times)
-
-
-def import_time(statement: str, rounds: int) -> float:
-    """Return how long `statement` takes in a new interpreter, in seconds."""
-    code = f"import time; begin = time.perf_counter(); {statement}; print(time.perf_counter() - begin)"
-    run = [sys.executable, "-c", code]
-    return statistics.median(float(subprocess.check_output(run, timeout=60)) for _ in range(rounds))
+        for statement, taken in zip(statements, times, strict=True):
+            code = (
+                f"import time; begin = time.perf_counter(); {statement}; print(time.perf_counter() - begin)"
+            )
+            taken.append(float(subprocess.check_output([sys.executable, "-c", code], timeout=60)))
+    return [statistics.median(taken) for taken in times]

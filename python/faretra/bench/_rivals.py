@@ -22,7 +22,7 @@ _PATIENCE = 300.0
 
 
 class Unsuited(Exception):
-    """This way cannot carry this kind of value, or is not installed: why."""
+    """The way cannot carry this kind of value, or is not installed: why."""
 
 
 class Way:
@@ -316,8 +316,8 @@ def hand_over(way: Way, make: Callable[[], Any], nbytes: int, *, budget: float, 
         _answer(control, way)
         times: list[float] = []
         end = time.perf_counter() + budget
-        # The first one is not counted.
-        while len(times) <= least or (len(times) < 200 and time.perf_counter() < end):
+        # The first two are not counted: until a second value is there, none can take the first one's place.
+        while len(times) < least + 2 or (len(times) < 200 and time.perf_counter() < end):
             control.send(True)
             # Give the receiver time to wait.
             time.sleep(0.0005)
@@ -325,7 +325,7 @@ def hand_over(way: Way, make: Callable[[], Any], nbytes: int, *, budget: float, 
             way.send(value)
             times.append(_answer(control, way) - begin)
             way.clear()
-        return statistics.median(times[1:])
+        return statistics.median(times[2:])
 
 
 def _answer(control: Any, way: Way) -> float:
@@ -386,12 +386,12 @@ class Ray:
         actor = ray.remote(_Looker).remote()
         times: list[float] = []
         end = time.perf_counter() + budget
-        while len(times) <= least or (len(times) < 200 and time.perf_counter() < end):
+        while len(times) < least + 2 or (len(times) < 200 and time.perf_counter() < end):
             begin = time.perf_counter()
             reference = ray.put(value)
             times.append(ray.get(actor.look.remote([reference])) - begin)
             del reference
-        return statistics.median(times[1:])
+        return statistics.median(times[2:])
 
 
 class _Looker:
