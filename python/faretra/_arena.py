@@ -11,15 +11,18 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from faretra import _errors, _native
+from faretra._info import ArrayInfo, Entries, Entry, TableInfo, info_of
 from faretra._native import Batch, Bundle, Draft, Pinned, Selection, Table, Writable
 from faretra._sizes import shown, size
 
 __all__ = [
     "Arena",
     "ArenaInfo",
+    "ArrayInfo",
     "Batch",
     "Bundle",
     "Draft",
+    "Entries",
     "Entry",
     "Holder",
     "Pinned",
@@ -27,6 +30,7 @@ __all__ = [
     "Selection",
     "Stats",
     "Table",
+    "TableInfo",
     "Writable",
     "arenas",
     "remove",
@@ -34,22 +38,6 @@ __all__ = [
 
 Size = int | str
 Timeout = float | timedelta | None
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What a name in an arena stands for.
-
-    `rows` are the rows of a table, the elements of an array, the members of a bundle, or the bytes of bytes; `published` is
-    in seconds since 1970.
-    """
-
-    name: str
-    version: int
-    kind: str
-    rows: int
-    nbytes: int
-    published: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,15 +346,18 @@ class Arena(_native.Arena):
                 found.append((entry.name, value))
         return found
 
-    def entries(self) -> list[Entry]:
-        """Return what each name stands for, without reading it, sorted by name.
+    def entries(self) -> Entries:
+        """Return what each name stands for, without reading it: a list, sorted by name, that prints as a table.
 
         >>> with faretra.Arena.create("doc-entries", keep=False) as arena:
         ...     arena["a"] = np.zeros(3)
-        ...     [(entry.name, entry.kind, entry.rows) for entry in arena.entries()]
-        [('a', 'array', 3)]
+        ...     arena["b"] = b"bytes"
+        ...     print(arena.entries())
+        name  kind   rows  size  version
+        a     array     3  24 B        1
+        b     bytes     5   5 B        1
         """
-        return sorted((Entry(**fields) for fields in self._entries()), key=lambda entry: entry.name)
+        return Entries(sorted((Entry(**fields) for fields in self._entries()), key=lambda entry: entry.name))
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return the value of `name`, or `default` if there is nothing of that name.
@@ -489,6 +480,29 @@ class Arena(_native.Arena):
         """
         self._reopen()
         return self
+
+    # What is shown.
+
+    def info(self, name: str) -> Entry:
+        """Return what `name` stands for, without reading the value: `ArrayInfo`, `TableInfo`, or an `Entry` for the rest.
+
+        The kind of what was pickled is "object" here; in `entries`, which looks into no value, it is "bundle".
+
+        Raises:
+            NotFoundError: There is nothing of that name.
+
+        >>> with faretra.Arena.create("doc-info", keep=False) as arena:
+        ...     arena["x"] = np.zeros((3, 4), "float32")
+        ...     arena.info("x")
+        <faretra.ArrayInfo 'x' version 1: float32 (3, 4), order C, 48 B in the arena, 0 bytes copied when it is read>
+        """
+        return info_of(self._info(name))
+
+    def _repr_html_(self) -> str:
+        # Imported by the first that is shown: most programs show none.
+        from faretra import _show
+
+        return _show.arena_html(self)
 
 
 _MISSING = object()

@@ -461,16 +461,36 @@ impl Arena {
         entries.into_iter().map(one).collect()
     }
 
-    /// What an array is: its shape, dtype and order, and no more.
-    fn _array_info<'py>(&self, py: Python<'py>, name: &Bound<'py, PyAny>) -> PyResult<Option<ArrayInfo<'py>>> {
+    /// The fields of `faretra.Entry` of one name, and what an array (shape, dtype, order) or a table (fields, batches) is.
+    fn _info<'py>(&self, py: Python<'py>, name: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
         let (arena, name) = (self.get(py)?, text(name)?);
         let object: Object = run(py, || arena.get(name))?;
-        if object.kind() != Kind::Array {
-            return Ok(None);
+        let fields = PyDict::new(py);
+        let time = object.published().duration_since(std::time::UNIX_EPOCH).map_or(0.0, |t| t.as_secs_f64());
+        fields.set_item("name", name)?;
+        fields.set_item("version", object.version())?;
+        fields.set_item("kind", object.kind().to_string())?;
+        fields.set_item("rows", object.rows())?;
+        fields.set_item("nbytes", object.nbytes())?;
+        fields.set_item("published", time)?;
+        match object.kind() {
+            Kind::Array => {
+                let info = run(py, || object.array_info())?;
+                fields.set_item("shape", info.shape)?;
+                fields.set_item("dtype", crate::value::dtype_out(py, &info.dtype)?)?;
+                fields.set_item("order", if info.order == Order::C { "C" } else { "F" })?;
+            }
+            Kind::Batch | Kind::Table => {
+                let table = run(py, || object.table())?;
+                fields.set_item("fields", crate::arrow::describe(table.schema().fields()))?;
+                fields.set_item("batches", table.num_batches())?;
+            }
+            Kind::Bundle if crate::value::is_pickle(&run(py, || object.bundle())?) => {
+                fields.set_item("kind", "object")?
+            }
+            _ => {}
         }
-        let info = run(py, || object.array_info())?;
-        let order = if info.order == Order::C { "C" } else { "F" };
-        Ok(Some((info.shape, crate::value::dtype_out(py, &info.dtype)?, order)))
+        Ok(fields)
     }
 
     /// The numbers of `faretra.Stats`.

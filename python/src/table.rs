@@ -498,7 +498,11 @@ impl Bundled {
         keys.try_iter().map(Bound::into_any)
     }
 
-    fn __repr__(&self) -> String {
-        format!("<faretra.Bundle '{}' version {}: {:?}>", self.name(), self.version(), self.keys())
+    fn __repr__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("faretra._show")?.call_method1("bundle_text", (slf,))
+    }
+
+    fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("faretra._show")?.call_method1("bundle_html", (slf,))
     }
 }

@@ -474,8 +474,7 @@ pub fn output<'py>(py: Python<'py>, object: Object, pickling: Pickling) -> PyRes
         Kind::Batch | Kind::Table => Ok(Bound::new(py, run(py, || Table::of(object))?)?.into_any()),
         Kind::Bundle => {
             let bundle = run(py, || object.bundle())?;
-            let is_pickle = bundle.names().next() == Some(PICKLE);
-            if is_pickle {
+            if is_pickle(&bundle) {
                 unpickle(py, &bundle, pickling)
             } else {
                 Ok(Bound::new(py, Bundled::new(bundle, pickling))?.into_any())
@@ -483,6 +482,11 @@ pub fn output<'py>(py: Python<'py>, object: Object, pickling: Pickling) -> PyRes
         }
         other => Err(not_a_value(py, object.name(), &other.to_string())),
     }
+}
+
+/// Whether a bundle is one pickled object.
+pub fn is_pickle(bundle: &faretra::Bundled) -> bool {
+    bundle.names().next() == Some(PICKLE)
 }
 
 /// What has no value of its own.
