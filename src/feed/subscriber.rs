@@ -188,7 +188,7 @@ pub struct Subscriber {
     pub(crate) port: Arc<Port>,
     pub(crate) lease: Lease,
     position: u64,
-    deserted: WhenDeserted,
+    pub(crate) deserted: WhenDeserted,
 }
 
 impl Drop for Subscriber {
