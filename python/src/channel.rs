@@ -40,7 +40,7 @@ impl Sender {
         py: Python<'_>,
         arena: &Bound<'_, Arena>,
         name: &Bound<'_, PyAny>,
-        capacity: Option<usize>,
+        capacity: Option<i64>,
         mixed: bool,
         when_deserted: &str,
     ) -> PyResult<Sender> {
@@ -48,7 +48,8 @@ impl Sender {
         let name = text(name)?;
         let writer = arena.get().writer_of_ends(py)?;
         let mut sender = run(py, || match capacity {
-            Some(capacity) => writer.sender_with(name, capacity, contents(mixed)),
+            // What is negative has no room either.
+            Some(capacity) => writer.sender_with(name, capacity.max(0) as usize, contents(mixed)),
             None => writer.unbounded_with(name, contents(mixed)),
         })?;
         sender.set_when_deserted(deserted);

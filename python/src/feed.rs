@@ -64,14 +64,14 @@ impl Feed {
         py: Python<'_>,
         arena: &Bound<'_, Arena>,
         name: &Bound<'_, PyAny>,
-        capacity: usize,
+        capacity: i64,
         when_full: &str,
         mixed: bool,
     ) -> PyResult<Feed> {
         let full = self::when_full(when_full)?;
         let name = text(name)?;
         let writer = arena.get().writer_of_ends(py)?;
-        let feed = run(py, || writer.feed_with(name, capacity, full, contents(mixed)))?;
+        let feed = run(py, || writer.feed_with(name, capacity.max(0) as usize, full, contents(mixed)))?;
         Ok(Feed { end: End::new("the feed", name, feed), when_full: full, _writer: writer })
     }
 
