@@ -61,6 +61,8 @@ async def readable(pollable: _native.Pollable, timeout: float | None = None) -> 
             timer.cancel()
         if not loop.is_closed():
             loop.remove_reader(descriptor)
+        # The traceback of an exception would keep it.
+        del pollable
 
 
 def _wake(woken: asyncio.Future[bool], ready: bool) -> None:
@@ -91,30 +93,34 @@ async def when_ready(
     allowed = seconds(timeout)
     ends = None if allowed is None else time.monotonic() + allowed
     ready: _native.Pollable | None = None
-    while True:
-        of_memory = False
-        try:
-            return attempt()
-        except not_yet as error:
-            if allowed == 0:
-                raise
-            if isinstance(error, NoSpaceError):
-                of_memory = True
-                if getattr(error, "asked", 0) > getattr(error, "of", 0):
+    try:
+        while True:
+            of_memory = False
+            try:
+                return attempt()
+            except not_yet as error:
+                if allowed == 0:
                     raise
-        left = None if ends is None else ends - time.monotonic()
-        if left is not None and left <= 0:
-            raise timed_out(allowed or 0.0)
-        if of_memory:
-            await asyncio.sleep(AGAIN if left is None else min(AGAIN, left))
-            continue
-        if ready is None:
-            ready = pollable()
-        elif ready.rearm():
-            # Somebody else was faster. The loop's other tasks have their turn.
-            await asyncio.sleep(0)
-            continue
-        await readable(ready, look_again if left is None else left if look_again is None else min(look_again, left))
+                if isinstance(error, NoSpaceError):
+                    of_memory = True
+                    if getattr(error, "asked", 0) > getattr(error, "of", 0):
+                        raise
+            left = None if ends is None else ends - time.monotonic()
+            if left is not None and left <= 0:
+                raise timed_out(allowed or 0.0)
+            if of_memory:
+                await asyncio.sleep(AGAIN if left is None else min(AGAIN, left))
+                continue
+            if ready is None:
+                ready = pollable()
+            elif ready.rearm():
+                # Somebody else was faster. The loop's other tasks have their turn.
+                await asyncio.sleep(0)
+                continue
+            await readable(ready, look_again if left is None else left if look_again is None else min(look_again, left))
+    finally:
+        # The traceback of an exception would keep the descriptor, and that its end.
+        del ready
 
 
 class Turns:
