@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 
 use crate::arena::{Arena, text, timeout};
 use crate::arrow;
-use crate::error::{Failure, run, wait};
+use crate::error::{Failure, run, run_plain, wait};
 use crate::ready::{End, Pollable, Prepared, put, take, when_deserted};
 use crate::value::{Input, Pickling, output, private};
 
@@ -168,7 +168,7 @@ impl Sender {
     /// >>> arena.close()
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let sender = self.end.get(py)?;
-        run(py, || Ok::<(), Failure>(sender.close()))
+        run_plain(py, || sender.close())
     }
 
     /// Gives this end up, and closes nothing: other senders go on. When the last sender left, receivers are told with a
@@ -519,7 +519,7 @@ impl Lease {
         let Held { lease, value } = self.take(py)?;
         // The pin first, so that the memory is free when a sender is told.
         drop(value);
-        run(py, || Ok::<(), Failure>(lease.ack()))
+        run_plain(py, || lease.ack())
     }
 
     /// Gives the item back: the next receiver gets it, before newer ones.
@@ -528,7 +528,7 @@ impl Lease {
     ///     InvalidError: The lease ended already.
     fn nack(&self, py: Python<'_>) -> PyResult<()> {
         let held = self.take(py)?;
-        run(py, || Ok::<(), Failure>(drop(held)))
+        run_plain(py, || drop(held))
     }
 
     /// Forwards the item to another channel, without a copy if that is in the same arena, and acknowledges it here, in one step:

@@ -9,7 +9,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use crate::arena::{Arena, give, text, timeout};
-use crate::error::{Failure, run, wait};
+use crate::error::{Failure, run, run_plain, wait};
 use crate::ready::{Descriptor, Pollable, left, take};
 use crate::value::{Input, Pickling, output};
 
@@ -137,7 +137,7 @@ impl Client {
     /// a `ClosedError` whose `clean` is true, which ends `serve` and `for` loops.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let client = self.take(py)?;
-        let closed = run(py, || Ok::<(), Failure>(client.close()));
+        let closed = run_plain(py, || client.close());
         self.give_back(client);
         closed
     }
@@ -288,7 +288,7 @@ impl Server {
     /// a `ClosedError` whose `clean` is true.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let server = self.get(py)?;
-        run(py, || Ok::<(), Failure>(server.close()))
+        run_plain(py, || server.close())
     }
 
     /// Gives this server up, and closes nothing: other servers go on.
@@ -444,7 +444,7 @@ impl Request {
     ///     InvalidError: The request ended already.
     fn nack(&self, py: Python<'_>) -> PyResult<()> {
         let held = self.slot().take().ok_or_else(|| self.over(py))?;
-        run(py, || Ok::<(), Failure>(drop(held)))
+        run_plain(py, || drop(held))
     }
 
     fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
