@@ -30,6 +30,8 @@ from faretra._arena import (
     arenas,
     remove,
 )
+from faretra._calls import Client, Request, Server
+from faretra._channels import Lease, Receiver, Sender
 from faretra._errors import (
     ArenaExistsError,
     ArenaNotFoundError,
@@ -55,8 +57,10 @@ from faretra._errors import (
     TooLargeError,
     UntrustedError,
 )
+from faretra._feeds import Feed, Subscriber
 from faretra._native import __version__
 from faretra._process import install as _install
+from faretra._ready import Pollable, select
 
 _install()
 del _install
@@ -70,6 +74,7 @@ __all__ = [
     "ArrowError",
     "Batch",
     "Bundle",
+    "Client",
     "ClosedError",
     "ConflictError",
     "DamagedError",
@@ -78,6 +83,7 @@ __all__ = [
     "Entries",
     "Entry",
     "Error",
+    "Feed",
     "ForkedError",
     "FullError",
     "Holder",
@@ -85,15 +91,22 @@ __all__ = [
     "InterruptedError",
     "InvalidError",
     "LaggedError",
+    "Lease",
     "LimitError",
     "MismatchError",
     "NoSpaceError",
     "NotAnArenaError",
     "NotFoundError",
     "Pinned",
+    "Pollable",
+    "Receiver",
     "Recovered",
+    "Request",
     "Selection",
+    "Sender",
+    "Server",
     "Stats",
+    "Subscriber",
     "SystemError",
     "Table",
     "TableInfo",
@@ -104,6 +117,7 @@ __all__ = [
     "__version__",
     "arenas",
     "remove",
+    "select",
 ]
 
 # Where people find them is where they are: in tracebacks, reprs and pickles.

@@ -7,6 +7,9 @@
 //! | `value`, `table` | what a Python value becomes, and what comes back |
 //! | `arena` | names, drafts, what an arena tells of itself |
 //! | `command` | the command `faretra` |
+//! | `ready` | descriptors for event loops, and what ends have in common |
+//! | `channel`, `feed`, `service` | the ends of channels, feeds and services |
+//! | `select` | waits for several things |
 //!
 //! What costs no speed is written in Python, in `faretra/`. A file here needs those above it in the table only.
 
@@ -14,9 +17,14 @@
 
 mod arena;
 mod arrow;
+mod channel;
 mod command;
 mod error;
+mod feed;
 mod memory;
+mod ready;
+mod select;
+mod service;
 mod table;
 mod value;
 
@@ -31,9 +39,19 @@ mod _native {
     #[pymodule_export]
     use crate::arena::{_list_arenas, _remove_arena, Arena, Draft};
     #[pymodule_export]
+    use crate::channel::{Lease, Receiver, Sender};
+    #[pymodule_export]
     use crate::command::_command;
     #[pymodule_export]
+    use crate::feed::{_latest, _snapshot, Feed, Subscriber};
+    #[pymodule_export]
     use crate::memory::{Pinned, Writable};
+    #[pymodule_export]
+    use crate::ready::{Pollable, Prepared};
+    #[pymodule_export]
+    use crate::select::_select;
+    #[pymodule_export]
+    use crate::service::{Call, Client, Request, Server};
     #[pymodule_export]
     use crate::table::{Batch, Bundled, Selection, Table};
 
