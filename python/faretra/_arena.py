@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from faretra import _errors, _native
+from faretra import _native
 from faretra._calls import Client, Server
 from faretra._channels import Receiver, Sender
 from faretra._feeds import Feed, OnLag, Subscriber
@@ -311,7 +311,7 @@ class Arena(_native.Arena):
             return "<faretra.Arena, closed>"
         try:
             return f"<faretra.Arena '{self.name}', {len(self)} names, limit {shown(self.limit)}>"
-        except _errors.ForkedError:
+        except RuntimeError:
             return f"<faretra.Arena '{self.name}' of the parent process: reopen() makes it this process's>"
 
     def keys(self) -> list[str]:

@@ -87,7 +87,9 @@ def test_numpy_23305_an_objects_array_outlives_it(fresh_name: Callable[[], str])
         class Block:
             def __init__(self, name): self.name = name
             def get(self): return np.frombuffer(faretra.Arena.open(self.name)["bytes"], "f8").reshape(2, -1)
-            def set(self, array): self.kept = faretra.Arena.create(self.name, limit="16MiB", keep=False); self.kept["bytes"] = array.tobytes()
+            def set(self, array):
+                self.kept = faretra.Arena.create(self.name, limit="16MiB", keep=False)
+                self.kept["bytes"] = array.tobytes()
         block = Block(sys.argv[1])
         block.set(np.arange(6.0))
         array = block.get()
