@@ -17,11 +17,12 @@ import pytest
 import faretra
 from faretra import _native
 
-Call = Callable[[faretra.Arena], Any]
+Call = Callable[[Any], Any]
+Kinds = type[Exception] | tuple[type[Exception], ...]
 
 HUGE = 2**70
 
-VALUES: dict[str, tuple[Call, type[Exception], str]] = {
+VALUES: dict[str, tuple[Call, Kinds, str]] = {
     "name: empty": (lambda a: a.put("", b"x"), ValueError, "name"),
     "name: too long": (lambda a: a.put("n" * 10_000, b"x"), ValueError, "10000"),
     "name: a lone surrogate": (lambda a: a.put("bad\ud800", b"x"), ValueError, r"no text that can be UTF-8"),
@@ -49,8 +50,16 @@ VALUES: dict[str, tuple[Call, type[Exception], str]] = {
         "larger than memory can be",
     ),
     "a shape that is too large": (lambda a: a.draft_array("d", 2**50), ValueError, "bytes"),
-    "a shape of floats": (lambda a: a.draft_array("d", (2.5,)), (TypeError, AttributeError), "integer|__index__"),
-    "a shape of text": (lambda a: a.draft_array("d", "abc"), (TypeError, AttributeError), "integer|__index__"),
+    "a shape of floats": (
+        lambda a: a.draft_array("d", (2.5,)),
+        (TypeError, AttributeError),
+        "integer|__index__",
+    ),
+    "a shape of text": (
+        lambda a: a.draft_array("d", "abc"),
+        (TypeError, AttributeError),
+        "integer|__index__",
+    ),
     "an order of neither kind": (
         lambda a: a.draft_array("d", 3, order="K"),
         ValueError,
@@ -121,7 +130,7 @@ def test_mistakes_are_told_in_words(arena: faretra.Arena, case: str) -> None:
     assert places.pins(arena) == 0
 
 
-OPTIONS: dict[str, tuple[dict[str, Any], type[Exception] | tuple[type[Exception], ...]]] = {
+OPTIONS: dict[str, tuple[dict[str, Any], Kinds]] = {
     "negative limit": ({"limit": -1}, ValueError),
     "huge limit": ({"limit": HUGE}, ValueError),
     "limit of 0": ({"limit": 0}, (ValueError, MemoryError)),
@@ -158,7 +167,9 @@ def test_options_are_told_in_words(fresh_name: Callable[[], str], case: str) -> 
 def test_names_of_arenas(name: str) -> None:
     """A name that no arena can have is a ValueError for create, open and remove, and touches no file."""
     before = sorted(os.listdir("/dev/shm"))
-    for call in [faretra.Arena.create, faretra.Arena.open, faretra.Arena.open_or_create, faretra.remove]:
+    calls: list[Callable[[str], Any]]
+    calls = [faretra.Arena.create, faretra.Arena.open, faretra.Arena.open_or_create, faretra.remove]
+    for call in calls:
         with pytest.raises(ValueError, match="name"):
             call(name)
     assert [file for file in os.listdir("/dev/shm") if file not in before and str(os.getpid()) in file] == []
@@ -327,7 +338,7 @@ def test_makers_that_fail(arena: faretra.Arena) -> None:
 @pytest.mark.parametrize("waiting", [False, True])
 def test_a_panic_is_an_error_that_programs_catch(arena: faretra.Arena, waiting: bool) -> None:
     """A fault inside the library is `faretra.InternalError`: `except Exception` catches it, and the process goes on."""
-    with pytest.raises(faretra.InternalError, match="the text of the panic.*please report it") as caught:
+    with pytest.raises(faretra.InternalError, match=r"the text of the panic.*please report it") as caught:
         _native._provoke_panic(waiting, "the text of the panic")
     assert isinstance(caught.value, RuntimeError)
     assert isinstance(caught.value, Exception)

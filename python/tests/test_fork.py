@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -161,10 +162,8 @@ def test_a_child_that_raises_in_an_inherited_block(arena: faretra.Arena) -> None
 
             pid = os.fork()
             if pid == 0:
-                try:
+                with contextlib.suppress(KeyError):
                     work()
-                except KeyError:
-                    pass
                 os._exit(0)
             assert os.waitpid(pid, 0)[1] == 0
         assert (arena["d"] == 3).all()
@@ -219,7 +218,8 @@ def test_a_draft_forked_before_and_published_after(arena: faretra.Arena) -> None
         array[500:] = 2
     os.write(writing, b"x")
     assert os.waitpid(pid, 0)[1] == 0
-    os.close(reading), os.close(writing)
+    os.close(reading)
+    os.close(writing)
     assert arena["d"].sum() == 1500
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from collections import OrderedDict, namedtuple
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ def arrays_of(value: Any) -> list[Any]:
     return []
 
 
-NESTS = {
+NESTS: dict[str, Callable[[], Any]] = {
     "dict": lambda: {"a": big(1), "b": big(2), "n": 5},
     "list": lambda: [big(1), "x", big(2), None],
     "tuple": lambda: (big(1), (big(2), (big(3),))),
@@ -206,7 +207,9 @@ def test_untrusted_arenas_refuse_pickles(arena: faretra.Arena) -> None:
     arena.put_many("bundle", {"p": [1], "a": big(3)})
     with faretra.Arena.open(arena.name, untrusted=True) as guarded:
         assert guarded["a"][0] == 2
-        for read in [lambda: guarded["p"], lambda: guarded.get("p"), lambda: guarded["bundle"]["p"]]:
+        reads: list[Callable[[], Any]]
+        reads = [lambda: guarded["p"], lambda: guarded.get("p"), lambda: guarded["bundle"]["p"]]
+        for read in reads:
             with pytest.raises(ValueError, match="allow_pickle=True"):
                 read()
         with pytest.raises(ValueError, match="allow_pickle=True"):

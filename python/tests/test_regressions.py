@@ -131,11 +131,12 @@ def test_cpython_114390_shared_memory_is_full(fresh_name: Callable[[], str], tmp
         with faretra.Arena.create(fresh_name(), keep=False, **where) as arena:
             arena["small"] = np.ones(1000)
             big = np.ones(50_000_000 // 8)
-            for attempt in [
+            attempts: list[Callable[[], Any]] = [
                 lambda: arena.put("big", big),
                 lambda: arena.draft_array("big", len(big)),
                 lambda: arena.put("big", {"a": big, "b": 1}),
-            ]:
+            ]
+            for attempt in attempts:
                 with pytest.raises(MemoryError, match=r"5\d{7}|no room"):
                     attempt()
             assert arena["small"].sum() == 1000

@@ -32,13 +32,13 @@ DTYPES = [
 ]
 
 
-def filled(dtype: Any, shape: tuple[int, ...]) -> Array:
+def filled(dtype: Any, shape: tuple[int, ...]) -> Any:
     """Return an array of this type whose bytes are all different, and are values of the type."""
     kind = np.dtype(dtype)
     size = int(np.prod(shape))
     rng = np.random.default_rng(size)
     if kind.kind == "U":
-        return rng.choice(["a", "bc", "déf", "\U0001f600"], size).astype(kind).reshape(shape)
+        return np.array(rng.choice(["a", "bc", "déf", "\U0001f600"], size)).astype(kind).reshape(shape)
     if kind.names:
         made = np.zeros(size, kind)
         for name in kind.names:
@@ -178,7 +178,7 @@ def test_other_subclasses_keep_their_class(arena: faretra.Arena) -> None:
     assert found.sum() == masked.sum()
     assert (found.mask == masked.mask).all()
     assert places.array_lies_in(arena, found.data)
-    assert places.array_lies_in(arena, found.mask)
+    assert places.array_lies_in(arena, np.asarray(found.mask))
     assert arena["unmasked"].mask is np.ma.nomask
     assert arena["unmasked"].hardmask
     assert type(arena["tagged"]) is Tagged
@@ -226,7 +226,9 @@ def test_bytes_and_buffers(arena: faretra.Arena) -> None:
     """Bytes come back as a read-only memoryview over the arena; buffers of numbers as an array."""
     mapped = mmap.mmap(-1, 4096)
     mapped[:5] = b"hello"
-    for put in [b"hello", bytearray(b"hello"), memoryview(b"hello"), pickle.PickleBuffer(b"hello"), b""]:
+    buffers: list[Any]
+    buffers = [b"hello", bytearray(b"hello"), memoryview(b"hello"), pickle.PickleBuffer(b"hello"), b""]
+    for put in buffers:
         arena["x"] = put
         found = arena["x"]
         assert isinstance(found, memoryview)
@@ -241,7 +243,8 @@ def test_bytes_and_buffers(arena: faretra.Arena) -> None:
     assert same(arena["x"], np.array([1.0, 2.5]))
     arena["x"] = (ctypes.c_int32 * 3)(1, 2, 3)
     assert same(arena["x"], np.array([1, 2, 3], "i4"))
-    arena["x"] = memoryview(np.arange(6).reshape(2, 3)).toreadonly()
+    grid: Any = np.arange(6).reshape(2, 3)
+    arena["x"] = memoryview(grid).toreadonly()
     assert same(arena["x"], np.arange(6).reshape(2, 3))
     arena["x"] = memoryview(b"abcdef")[::2]
     assert bytes(arena["x"]) == b"ace"

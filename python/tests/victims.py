@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -62,16 +63,12 @@ def one(arena: faretra.Arena, rng: random.Random) -> None:
             assert both is None or both["x"][0] == both["y"][-1]
         case 9:
             version = arena.version("c")
-            try:
+            with contextlib.suppress(faretra.ConflictError):
                 arena.publish_if("c", version, np.array([version + 1]))
-            except faretra.ConflictError:
-                pass
         case 10:
-            try:
+            with contextlib.suppress(KeyError):
                 mine = arena.private("a" + name)
                 mine[0] = mine[-1] = -1
-            except KeyError:
-                pass
         case 11:
             arena["t" + name] = Rows(arena)
             assert arena["seed table"]["x"].sum() == 499_500
