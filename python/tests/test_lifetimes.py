@@ -20,7 +20,7 @@ ORDERS = 1000
 
 def views_of_array(arena: faretra.Arena) -> list[Any]:
     """Return a chain of views, each made of the one before or of one further up."""
-    array = arena["a"]
+    array: Any = arena["a"]
     view = memoryview(array)
     return [
         array,

@@ -92,7 +92,8 @@ def test_nests_keep_their_structure_and_their_arrays_are_not_copied(arena: faret
     if nest == "dataclass":
         assert found.name == "m"
         assert found.layers[1].right == 5
-    del found, got, array
+    del found, got
+    array = original = None
     assert places.pins(arena) == 0
 
 

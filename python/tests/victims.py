@@ -111,7 +111,7 @@ def main(name: str, seed: int, kills: int) -> None:
     beats, began, slowest = 0, time.monotonic(), 0.0
     workers = [child(name, rng.randrange(1 << 30)) for _ in range(AT_ONCE)]
     for kill in range(kills):
-        time.sleep(rng.random() * 0.06)
+        time.sleep(rng.random() * 0.03)
         place = rng.randrange(AT_ONCE)
         os.kill(workers[place], signal.SIGKILL)
         _, status = os.waitpid(workers[place], 0)
