@@ -159,7 +159,13 @@ impl Arena {
         let options = options(limit, capacity, writers, participants, keep, dir, mode, warm, untrusted);
         let name = text(name)?;
         let arena = wait(py, || match how {
-            "create" => options.create(name),
+            "create" => match options.create(name) {
+                // Of an ephemeral arena whose processes were killed, nothing but the file is left: opening it removes that.
+                Err(Error::AlreadyExists { .. }) if matches!(options.open(name), Err(Error::NotFound { .. })) => {
+                    options.create(name)
+                }
+                made => made,
+            },
             "open_or_create" => options.open_or_create(name),
             _ => options.open(name),
         })?;
@@ -405,7 +411,8 @@ impl Arena {
         if let Some(object) = run(py, || arena.try_wait_for(name, 0))? {
             return output(py, object, self.pickling);
         }
-        let writer = self.writer(py)?;
+        // Others of this handle write by it meanwhile, `make` above all.
+        let writer = self.writer_of_ends(py)?;
         let make = make.unbind();
         // What is made is kept until it is published.
         let mut kept: Option<Input> = None;

@@ -6,6 +6,7 @@ import datetime
 import os
 import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -333,6 +334,24 @@ def test_makers_that_fail(arena: faretra.Arena) -> None:
     with pytest.raises(TypeError, match="cannot be put"):
         arena.get_or_put("n", lambda: lambda: 1, timeout=5)
     assert arena.get_or_put("n", lambda: b"made", timeout=5) == b"made"
+
+
+def test_makers_may_write(fresh_name: Callable[[], str]) -> None:
+    """A `make` that puts other values, drafts, and makes others, with a single permit to write: it does not wait for itself."""
+    code = """
+    import sys, faretra, numpy as np
+    arena = faretra.Arena.create(sys.argv[1], limit="16MiB", keep=False, writers=1)
+    def make():
+        arena["part"] = np.arange(3)
+        with arena.draft_array("drafted", 3) as draft:
+            draft[:] = 1
+        return {"other": arena.get_or_put("other", lambda: [arena.put("inner", b"x")]), "part": arena["part"]}
+    print(arena.get_or_put("whole", make)["other"], arena.stats().writers_busy)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), fresh_name()], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, "[1] 0\n"), done.stderr
 
 
 @pytest.mark.parametrize("waiting", [False, True])

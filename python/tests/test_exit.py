@@ -150,6 +150,10 @@ def test_sudden_ends(arena: faretra.Arena, fresh_name: Callable[[], str], case: 
     run(name, ENDS[case])
     faretra.arenas()
     assert files(name) == []
+    run(name, ENDS[case])
+    with faretra.Arena.create(name, limit="16MiB", keep=False) as again:
+        assert len(again) == 0
+    assert files(name) == []
 
 
 def test_kept_arenas_are_kept(fresh_name: Callable[[], str]) -> None:
