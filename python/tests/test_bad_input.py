@@ -337,7 +337,7 @@ def test_makers_that_fail(arena: faretra.Arena) -> None:
 
 
 def test_makers_may_write(fresh_name: Callable[[], str]) -> None:
-    """A `make` that puts other values, drafts, and makes others, with a single permit to write: it does not wait for itself."""
+    """A `make` that puts, drafts and makes other values, with a single permit to write, does not wait for itself."""
     code = """
     import sys, faretra, numpy as np
     arena = faretra.Arena.create(sys.argv[1], limit="16MiB", keep=False, writers=1)
@@ -349,7 +349,10 @@ def test_makers_may_write(fresh_name: Callable[[], str]) -> None:
     print(arena.get_or_put("whole", make)["other"], arena.stats().writers_busy)
     """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), fresh_name()], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", textwrap.dedent(code), fresh_name()],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert (done.returncode, done.stdout) == (0, "[1] 0\n"), done.stderr
 
