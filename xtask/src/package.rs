@@ -111,6 +111,10 @@ fn released(root: &Path, target: &Path) -> Result<Outcome, Outcome> {
     let wheel = newest(&wheels).map_err(failed)?;
     let size = std::fs::metadata(&wheel).map_err(failed)?.len();
     println!("{}: {:.1} MB", wheel.display(), size as f64 / 1e6);
+    // Without a tag no index takes it.
+    if !wheel.to_string_lossy().contains("manylinux") {
+        return Err(Outcome::Failed("the wheel needs more of the system than any manylinux tag promises".into()));
+    }
     match size <= HEAVIEST {
         true => Ok(Outcome::Passed),
         false => Err(Outcome::Failed(format!("the wheel has {size} bytes, and may have {HEAVIEST}"))),
