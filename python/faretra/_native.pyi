@@ -9,13 +9,13 @@ from typing import Any, Final, Literal, final
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
-from typing_extensions import CapsuleType
+from typing_extensions import CapsuleType, disjoint_base
 
-__all__: Final[list[str]]
 __version__: Final[str]
 
 # --- arena ---
 
+@disjoint_base
 class Arena:
     def __new__(
         cls,

@@ -119,11 +119,35 @@ def test_closed_output_is_no_failure(arena: faretra.Arena) -> None:
         running.wait()
 
 
-def test_missing_descriptors_are_no_arenas(arena: faretra.Arena) -> None:
-    """A command that is started without standard streams prints into no arena."""
-    arena["x"] = np.arange(10)
-    shell = f"{' '.join(COMMAND)} ls {arena.name} >&- 2>&- <&-"
-    done = subprocess.run(["sh", "-c", shell], timeout=60, env=ENVIRONMENT)
-    assert done.returncode == 0
-    assert arena.verify(deep=True) == []
-    assert arena["x"].tolist() == list(range(10))
+def test_missing_descriptors_are_filled() -> None:
+    """A command that is started without standard streams gets none of its files in their place."""
+    code = """
+import os
+import faretra._native, faretra._command
+faretra._native._command = lambda *arguments: sum(os.fstat(descriptor).st_nlink == 0 for descriptor in range(3))
+faretra._command.main()
+"""
+    shell = f"{sys.executable} -c '{code}' >&- 2>&- <&-"
+    assert subprocess.run(["sh", "-c", shell], timeout=60, env=ENVIRONMENT).returncode == 0
+
+
+def test_demo_processes_die_of_signals() -> None:
+    """In the demo's processes Ctrl-C has its default action, not Python's."""
+    part = [*COMMAND, "demo-part", "pipe-in", "none", "1", "1", str(os.getpid())]
+    running = subprocess.Popen(part, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=ENVIRONMENT)
+    try:
+        status, maps = Path(f"/proc/{running.pid}/status"), Path(f"/proc/{running.pid}/maps")
+        deadline = time.monotonic() + 20
+        while "_native" not in maps.read_text() or catches(status, signal.SIGINT):
+            assert time.monotonic() < deadline, "Python still catches the signal"
+            time.sleep(0.01)
+        running.send_signal(signal.SIGINT)
+        assert running.wait(timeout=20) == -signal.SIGINT
+    finally:
+        running.kill()
+        running.communicate()
+
+
+def catches(status: Path, which: signal.Signals) -> bool:
+    line = next(line for line in status.read_text().splitlines() if line.startswith("SigCgt:"))
+    return bool(int(line.split()[1], 16) >> (which - 1) & 1)

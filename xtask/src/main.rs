@@ -36,6 +36,9 @@ enum Chore {
         /// Run the other stages too after one failed
         #[arg(long)]
         keep_going: bool,
+        /// Run these stages only: format, clippy, build, tests, docs, examples, python, package
+        #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+        only: Vec<String>,
     },
     /// Compare the library's public API with the committed list, `api.txt`
     Api {
@@ -81,7 +84,7 @@ enum Chore {
 fn main() -> ExitCode {
     let root = root();
     match Arguments::parse().chore {
-        Chore::Test { keep_going } => stages::test(&root, keep_going),
+        Chore::Test { keep_going, only } => stages::test(&root, keep_going, &only),
         Chore::Api { write } => {
             let done = match write {
                 true => api::write(&root).map(|items| println!("api.txt lists {items} items")),

@@ -23,11 +23,17 @@ const STAGES: &[Stage] = &[
     ("package", |root, keep_going| package::check(root, &target(root), keep_going)),
 ];
 
-/// Runs the stages; stops after the first failure unless told to go on.
-pub fn test(root: &Path, keep_going: bool) -> ExitCode {
+/// Runs the stages, or those in `only`; stops after the first failure unless told to go on.
+pub fn test(root: &Path, keep_going: bool, only: &[String]) -> ExitCode {
+    if let Some(unknown) = only.iter().find(|name| STAGES.iter().all(|(stage, _)| stage != name)) {
+        eprintln!("cargo xtask: there is no stage `{unknown}`");
+        return ExitCode::from(2);
+    }
+    let asked = |&&(name, _): &&Stage| only.is_empty() || only.iter().any(|one| one == name);
+    let stages: Vec<&Stage> = STAGES.iter().filter(asked).collect();
     let begun = Instant::now();
     let mut done: Vec<(&str, Outcome, Duration)> = Vec::new();
-    for &(name, stage) in STAGES {
+    for &&(name, stage) in &stages {
         println!("\n==> {name}");
         let start = Instant::now();
         let outcome = stage(root, keep_going);
@@ -43,7 +49,7 @@ pub fn test(root: &Path, keep_going: bool) -> ExitCode {
     for (name, outcome, time) in &done {
         println!("{}", line(name, outcome, *time));
     }
-    for (name, _) in &STAGES[done.len()..] {
+    for (name, _) in &stages[done.len()..] {
         println!("not run  {name:10}");
     }
     if done.iter().any(|(_, o, _)| matches!(o, Outcome::Failed(_))) {
