@@ -572,8 +572,8 @@ class Arena(_native.Arena):
         Args:
             name: The feed's name.
             capacity: How many items it keeps.
-            when_full: What an append does when a subscriber has not read the item that would go: it waits for the subscriber,
-                drops the item, or fails with a `FullError`.
+            when_full: What an append does when a subscriber has not read the item that would go: it waits for the
+                subscriber, drops the item, or fails with a `FullError`.
             mixed: Whether it takes tables of different schemas. Otherwise the first one's schema is that of all.
 
         Raises:
@@ -603,8 +603,8 @@ class Arena(_native.Arena):
             wait: Whether to wait until somebody makes the feed.
             timeout: How long to wait for that, in seconds or as a timedelta.
             on_lag: What `for` loops do when items were dropped before they were read: raise `LaggedError`, or skip them.
-            when_deserted: What a subscriber that has read everything does when the last producer left or died: it fails with a
-                `ClosedError`, or waits for another one.
+            when_deserted: What a subscriber that has read everything does when the last producer left or died: it fails
+                with a `ClosedError`, or waits for another one.
 
         Raises:
             NotFoundError: There is no such feed, and nobody waits for it.

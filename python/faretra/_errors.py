@@ -11,10 +11,11 @@ class Error(Exception):
     """Something that an arena could not do. The message says what was wrong, with the numbers, and what to do.
 
     `code` is a stable name of the kind of error. The numbers and names of the message are attributes too, where there are
-    some: `name`, `asked`, `free`, `limit`, ...
+    some: `name`, `asked`, `free`, `limit`, ... An error of `Sender.send_all` says in `sent` how many items were sent before.
     """
 
     code: str = "error"
+    sent: int = 0
 
     def __init__(self, message: str = "", **details: Any) -> None:
         super().__init__(message)

@@ -102,6 +102,15 @@ impl Sender {
     ///
     /// Raises:
     ///     FullError: The channel is full.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-try-send", keep=False)
+    /// >>> tx = arena.sender("jobs", capacity=1)
+    /// >>> tx.try_send("a job")
+    /// >>> tx.try_send("another")
+    /// Traceback (most recent call last):
+    ///     ...
+    /// faretra.FullError: the channel 'jobs': there is no room now; ...
+    /// >>> arena.close()
     fn try_send(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         self.send(py, value, Some(0_u8.into_pyobject(py)?.as_any()))
     }
@@ -215,12 +224,24 @@ impl Sender {
     /// The number of a file descriptor that is *readable* while the channel has room, is closed, or has lost its last receiver:
     /// put the sender into the first list of `select.select`, or register it for `EVENT_READ`. The descriptor follows what this
     /// sender does, and stays the same until the sender is left.
+    ///
+    /// >>> import select
+    /// >>> arena = faretra.Arena.create("doc-sender-fileno", keep=False)
+    /// >>> tx = arena.sender("jobs", capacity=1)
+    /// >>> select.select([tx], [], [], 5)[0] == [tx]
+    /// True
+    /// >>> arena.close()
     fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
         let sender = self.end.get(py)?;
         self.end.descriptor.number(py, || sender.pollable())
     }
 
     /// Returns a descriptor of its own, which is readable while the channel has room, is closed, or has lost its last receiver.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-sender-pollable", keep=False)
+    /// >>> arena.sender("jobs").pollable().is_ready()
+    /// True
+    /// >>> arena.close()
     fn pollable(&self, py: Python<'_>) -> PyResult<Pollable> {
         let sender = self.end.get(py)?;
         Pollable::new(py, || sender.pollable())
@@ -328,11 +349,26 @@ impl Receiver {
     ///
     /// Raises:
     ///     EmptyError: There is none.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-try-recv", keep=False)
+    /// >>> tx, rx = arena.sender("jobs"), arena.receiver("jobs")
+    /// >>> rx.try_recv()
+    /// Traceback (most recent call last):
+    ///     ...
+    /// faretra.EmptyError: the channel 'jobs': there is no item now
+    /// >>> arena.close()
     fn try_recv(&self, py: Python<'_>) -> PyResult<Lease> {
         self.recv(py, Some(0_u8.into_pyobject(py)?.as_any()))
     }
 
     /// Gives this end up. When the last receiver left, senders that meet a full channel are told with a `ClosedError`.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-receiver-leave", keep=False)
+    /// >>> tx, rx = arena.sender("jobs"), arena.receiver("jobs")
+    /// >>> rx.leave()
+    /// >>> rx.left
+    /// True
+    /// >>> arena.close()
     fn leave(&self, py: Python<'_>) {
         self.end.leave(py);
     }
@@ -384,6 +420,12 @@ impl Receiver {
     }
 
     /// Returns a descriptor of its own, which is readable when there is an item, or when none comes any more.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-receiver-pollable", keep=False)
+    /// >>> tx, rx = arena.sender("jobs"), arena.receiver("jobs")
+    /// >>> rx.pollable().is_ready()
+    /// False
+    /// >>> arena.close()
     fn pollable(&self, py: Python<'_>) -> PyResult<Pollable> {
         let receiver = self.end.get(py)?;
         Pollable::new(py, || receiver.pollable())
@@ -483,6 +525,16 @@ impl Lease {
     }
 
     /// Returns a private writable copy-on-write view of the item, which has to be an array or bytes.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-lease-private", keep=False)
+    /// >>> tx, rx = arena.sender("jobs"), arena.receiver("jobs")
+    /// >>> tx.send(np.zeros(3))
+    /// >>> with rx.recv() as lease:
+    /// ...     mine = lease.private()
+    /// >>> mine[0] = 1
+    /// >>> mine
+    /// array([1., 0., 0.])
+    /// >>> arena.close()
     fn private<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         private(py, &self.object(py)?)
     }
@@ -515,6 +567,14 @@ impl Lease {
     ///
     /// Raises:
     ///     InvalidError: The lease ended already.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-ack", keep=False)
+    /// >>> tx, rx = arena.sender("jobs"), arena.receiver("jobs")
+    /// >>> tx.send("a job")
+    /// >>> rx.recv().ack()
+    /// >>> len(rx)
+    /// 0
+    /// >>> arena.close()
     fn ack(&self, py: Python<'_>) -> PyResult<()> {
         let Held { lease, value } = self.take(py)?;
         // The pin first, so that the memory is free when a sender is told.
@@ -526,6 +586,14 @@ impl Lease {
     ///
     /// Raises:
     ///     InvalidError: The lease ended already.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-nack", keep=False)
+    /// >>> tx, rx = arena.sender("jobs"), arena.receiver("jobs")
+    /// >>> tx.send("a job")
+    /// >>> rx.recv().nack()
+    /// >>> rx.recv().attempts
+    /// 1
+    /// >>> arena.close()
     fn nack(&self, py: Python<'_>) -> PyResult<()> {
         let held = self.take(py)?;
         run_plain(py, || drop(held))

@@ -130,6 +130,14 @@ impl Feed {
 
     /// Closes the feed, for every producer: nothing can be appended any more. Subscribers get what is there, and then a
     /// `ClosedError` whose `clean` is true, which ends a `for` loop.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-feed-close", keep=False)
+    /// >>> feed, sub = arena.feed("ticks", capacity=10), arena.subscribe("ticks")
+    /// >>> feed.append(1.5)
+    /// >>> feed.close()
+    /// >>> list(sub)
+    /// [1.5]
+    /// >>> arena.close()
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let feed = self.end.get(py)?;
         run(py, || feed.close())
@@ -137,6 +145,14 @@ impl Feed {
 
     /// Gives this end up, and closes nothing: other producers go on. When the last producer left, subscribers are told with a
     /// `ClosedError` whose `clean` is false.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-feed-leave", keep=False)
+    /// >>> arena.feed("ticks", capacity=10).leave()
+    /// >>> arena.subscribe("ticks").recv()
+    /// Traceback (most recent call last):
+    ///     ...
+    /// faretra.ClosedError: the feed 'ticks': nobody is at the other end: the last one left or died
+    /// >>> arena.close()
     fn leave(&self, py: Python<'_>) {
         self.end.leave(py);
     }
@@ -177,12 +193,24 @@ impl Feed {
 
     /// The number of a file descriptor that is *readable* while an append would not have to wait for a subscriber. It follows
     /// what this producer does, and stays the same until the feed is left.
+    ///
+    /// >>> import select
+    /// >>> arena = faretra.Arena.create("doc-feed-fileno", keep=False)
+    /// >>> feed = arena.feed("ticks", capacity=10)
+    /// >>> select.select([feed], [], [], 5)[0] == [feed]
+    /// True
+    /// >>> arena.close()
     fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
         let feed = self.end.get(py)?;
         self.end.descriptor.number(py, || feed.pollable())
     }
 
     /// Returns a descriptor of its own, which is readable while an append would not have to wait for a subscriber.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-feed-pollable", keep=False)
+    /// >>> arena.feed("ticks", capacity=10).pollable().is_ready()
+    /// True
+    /// >>> arena.close()
     fn pollable(&self, py: Python<'_>) -> PyResult<Pollable> {
         let feed = self.end.get(py)?;
         Pollable::new(py, || feed.pollable())
@@ -342,17 +370,41 @@ impl Subscriber {
     ///
     /// Raises:
     ///     EmptyError: There is none.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-try-read", keep=False)
+    /// >>> feed, sub = arena.feed("ticks", capacity=10), arena.subscribe("ticks")
+    /// >>> sub.try_recv()
+    /// Traceback (most recent call last):
+    ///     ...
+    /// faretra.EmptyError: the feed 'ticks': there is no item now
+    /// >>> arena.close()
     fn try_recv<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.recv(py, Some(0_u8.into_pyobject(py)?.as_any()))
     }
 
     /// Returns the newest item of the feed, or `default` if there is none. Nothing is read by that: `recv` goes on where it was.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-sub-latest", keep=False)
+    /// >>> feed, sub = arena.feed("ticks", capacity=10), arena.subscribe("ticks")
+    /// >>> feed.append(1.5)
+    /// >>> feed.append(1.6)
+    /// >>> sub.latest(), sub.position
+    /// (1.6, 0)
+    /// >>> arena.close()
     #[pyo3(signature = (default=None))]
     fn latest<'py>(&self, py: Python<'py>, default: Option<Bound<'py, PyAny>>) -> PyResult<Option<Bound<'py, PyAny>>> {
         latest(py, &self.arena, &self.name, self.pickling).map(|item| item.or(default))
     }
 
     /// Returns every batch that the feed keeps now, as one table. See `faretra.Arena.snapshot`.
+    ///
+    /// >>> import pyarrow as pa
+    /// >>> arena = faretra.Arena.create("doc-sub-snapshot", keep=False)
+    /// >>> feed, sub = arena.feed("ticks", capacity=10), arena.subscribe("ticks")
+    /// >>> feed.append(pa.table({"price": [1.5, 1.6]}))
+    /// >>> sub.snapshot().num_rows
+    /// 2
+    /// >>> arena.close()
     fn snapshot(&self, py: Python<'_>) -> PyResult<Table> {
         snapshot(py, &self.arena, &self.name)
     }
@@ -370,6 +422,13 @@ impl Subscriber {
     }
 
     /// Gives this end up. Producers wait for it no more.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-sub-leave", keep=False)
+    /// >>> feed, sub = arena.feed("ticks", capacity=10), arena.subscribe("ticks")
+    /// >>> sub.leave()
+    /// >>> sub.left
+    /// True
+    /// >>> arena.close()
     fn leave(&self, py: Python<'_>) {
         let place = std::mem::replace(&mut *self.place(), Place::Left);
         py.detach(|| {
@@ -386,6 +445,14 @@ impl Subscriber {
 
     /// The number of a file descriptor that is readable while there is an item to be read, or when none comes any more: for
     /// `select`, `selectors` and event loops. It follows what this subscriber does, and stays the same until it is left.
+    ///
+    /// >>> import select
+    /// >>> arena = faretra.Arena.create("doc-sub-fileno", keep=False)
+    /// >>> feed, sub = arena.feed("ticks", capacity=10), arena.subscribe("ticks")
+    /// >>> feed.append(1.5)
+    /// >>> select.select([sub], [], [], 5)[0] == [sub]
+    /// True
+    /// >>> arena.close()
     fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
         self.with(py, |_| Ok(()))?;
         self.descriptor.number(py, || match &*self.place() {
@@ -395,6 +462,12 @@ impl Subscriber {
     }
 
     /// Returns a descriptor of its own, which is readable when there is an item to be read, or when none comes any more.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-sub-pollable", keep=False)
+    /// >>> feed, sub = arena.feed("ticks", capacity=10), arena.subscribe("ticks")
+    /// >>> sub.pollable().is_ready()
+    /// False
+    /// >>> arena.close()
     fn pollable(&self, py: Python<'_>) -> PyResult<Pollable> {
         let pollable = self.with(py, |subscriber| Ok(subscriber.pollable()?))?;
         Pollable::new(py, || Ok(pollable))

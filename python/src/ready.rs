@@ -48,6 +48,11 @@ impl Pollable {
 #[pymethods]
 impl Pollable {
     /// The descriptor's number.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-pollable-fileno", keep=False)
+    /// >>> arena.sender("jobs").pollable().fileno() > 2
+    /// True
+    /// >>> arena.close()
     fn fileno(&self) -> i32 {
         self.pollable.as_raw_fd()
     }
@@ -57,11 +62,27 @@ impl Pollable {
     ///
     /// Raises:
     ///     ForkedError: It was made before this process was forked.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-rearm", keep=False)
+    /// >>> tx, rx = arena.sender("jobs"), arena.receiver("jobs")
+    /// >>> pollable = rx.pollable()
+    /// >>> tx.send("a job")
+    /// >>> pollable.rearm()
+    /// True
+    /// >>> arena.close()
     fn rearm(&self, py: Python<'_>) -> PyResult<bool> {
         run(py, || self.pollable.rearm())
     }
 
     /// Returns whether what the descriptor stands for is ready now. Leaves the descriptor as it is.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-is-ready", keep=False)
+    /// >>> tx, rx = arena.sender("jobs"), arena.receiver("jobs")
+    /// >>> pollable = rx.pollable()
+    /// >>> tx.send("a job")
+    /// >>> pollable.is_ready()
+    /// True
+    /// >>> arena.close()
     fn is_ready(&self, py: Python<'_>) -> PyResult<bool> {
         run(py, || self.pollable.is_ready())
     }

@@ -1,10 +1,15 @@
 """Channels, feeds and calls on an event loop."""
 
+from __future__ import annotations
+
 import asyncio
+import importlib
 import os
 import random
 import threading
 import time
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,38 +20,44 @@ import faretra
 from faretra import ClosedError, EmptyError, FullError, LaggedError
 
 try:
-    import uvloop
+    uvloop: Any = importlib.import_module("uvloop")
 except ImportError:
     uvloop = None
 
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
-def plain(main):
+
+def plain(main: Coroutine[Any, Any, Any]) -> Any:
     """Run on asyncio's own loop."""
     return asyncio.run(asyncio.wait_for(main, 60))
 
 
-def on_uvloop(main):
+def on_uvloop(main: Coroutine[Any, Any, Any]) -> Any:
     """Run on uvloop."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(asyncio.wait_for(main, 60))
 
 
-LOOPS = [plain, pytest.param(on_uvloop, marks=pytest.mark.skipif(uvloop is None, reason="uvloop is not installed"))]
+LOOPS = [
+    plain,
+    pytest.param(on_uvloop, marks=pytest.mark.skipif(uvloop is None, reason="uvloop is not installed")),
+]
 
 
 @pytest.fixture(params=LOOPS)
-def run(request):
+def run(request: pytest.FixtureRequest) -> Run:
     """Give what runs a coroutine, with a deadline."""
-    return request.param
+    chosen: Run = request.param
+    return chosen
 
 
-def threads():
+def threads() -> int:
     """Return how many threads the process has, the watching one of the library among them."""
     return len(os.listdir("/proc/self/task"))
 
 
-def test_items_come_from_another_process(arena, run):
-    """async for gets what another process sends, acknowledges each, and ends when the channel is closed."""
+def test_items_come_from_another_process(arena: faretra.Arena, run: Run) -> None:
+    """Async for gets what another process sends, acknowledges each, and ends when the channel is closed."""
     program = """
     tx = arena.sender('x', capacity=4)
     print('here')
@@ -56,7 +67,7 @@ def test_items_come_from_another_process(arena, run):
     time.sleep(0.05)
     """
 
-    async def main():
+    async def main() -> Any:
         return [item["number"] async for item in arena.receiver("x")]
 
     with Child(arena, program) as child:
@@ -64,7 +75,7 @@ def test_items_come_from_another_process(arena, run):
         assert run(main()) == list(range(300))
 
 
-def test_a_cancelled_receive_loses_nothing(arena, run):
+def test_a_cancelled_receive_loses_nothing(arena: faretra.Arena, run: Run) -> None:
     """Receives that are cancelled at random moments: every item is received exactly once, in order."""
     program = """
     tx = arena.sender('x', capacity=2)
@@ -78,9 +89,10 @@ def test_a_cancelled_receive_loses_nothing(arena, run):
     """
     dice = random.Random(7)
 
-    async def main():
+    async def main() -> Any:
         rx = arena.receiver("x")
-        seen, cancelled = [], 0
+        seen: list[int] = []
+        cancelled = 0
         while True:
             try:
                 async with asyncio.timeout(dice.choice([0, 0.0005, 0.001, 0.003])):
@@ -101,10 +113,10 @@ def test_a_cancelled_receive_loses_nothing(arena, run):
     assert cancelled > 10
 
 
-def test_waiters_share_one_thread(arena, run):
+def test_waiters_share_one_thread(arena: faretra.Arena, run: Run) -> None:
     """A hundred tasks that wait need no thread each; all get their item."""
 
-    async def main():
+    async def main() -> Any:
         tx = arena.sender("x", capacity=None)
         receivers = [arena.receiver("x") for _ in range(100)]
         await asyncio.sleep(0)
@@ -123,10 +135,10 @@ def test_waiters_share_one_thread(arena, run):
     assert run(main()) == list(range(100))
 
 
-def test_a_loop_that_is_left_gives_the_item_back(arena, run):
-    """break and an exception in the body of async for return the item at once."""
+def test_a_loop_that_is_left_gives_the_item_back(arena: faretra.Arena, run: Run) -> None:
+    """Break and an exception in the body of async for return the item at once."""
 
-    async def main():
+    async def main() -> Any:
         tx, rx = arena.sender("x"), arena.receiver("x")
         tx.send_all([1, 2])
         async for _item in rx:
@@ -143,10 +155,10 @@ def test_a_loop_that_is_left_gives_the_item_back(arena, run):
     run(main())
 
 
-def test_send_waits_for_room(arena, run):
+def test_send_waits_for_room(arena: faretra.Arena, run: Run) -> None:
     """A full channel lets the other tasks go on; a cancelled send has sent nothing; a reader of batches is not used up."""
 
-    async def main():
+    async def main() -> Any:
         tx, rx = arena.sender("x", capacity=1), arena.receiver("x")
         await tx.aio.send("first")
         with pytest.raises(FullError):
@@ -158,7 +170,9 @@ def test_send_waits_for_room(arena, run):
             async with asyncio.timeout(0.05):
                 await tx.aio.send("cancelled")
         batch = pa.record_batch({"x": [1, 2]})
-        waiting = asyncio.create_task(tx.aio.send(pa.RecordBatchReader.from_batches(batch.schema, [batch, batch])))
+        waiting = asyncio.create_task(
+            tx.aio.send(pa.RecordBatchReader.from_batches(batch.schema, [batch, batch]))
+        )
         await asyncio.sleep(0.05)
         assert not waiting.done()
         with await rx.aio.recv() as lease:
@@ -174,10 +188,10 @@ def test_send_waits_for_room(arena, run):
     run(main())
 
 
-def test_send_waits_for_memory(fresh_name, run):
+def test_send_waits_for_memory(fresh_name: Callable[[], str], run: Run) -> None:
     """A full arena is waited for, too; what can never fit is an error at once."""
 
-    async def main():
+    async def main() -> Any:
         with faretra.Arena.create(fresh_name(), limit="32MiB", keep=False) as arena:
             tx, rx = arena.sender("x", capacity=None), arena.receiver("x")
             big = np.ones(20 << 20, "uint8")
@@ -195,10 +209,10 @@ def test_send_waits_for_memory(fresh_name, run):
     run(main())
 
 
-def test_a_stream_that_never_ends_leaves_the_others_their_turn(arena, run):
+def test_a_stream_that_never_ends_leaves_the_others_their_turn(arena: faretra.Arena, run: Run) -> None:
     """A loop that always finds an item does not keep the event loop to itself."""
 
-    async def main():
+    async def main() -> Any:
         tx, rx = arena.sender("x", capacity=None), arena.receiver("x")
         feed = arena.feed("f", capacity=20_000)
         tx.send_all(range(20_000))
@@ -208,7 +222,7 @@ def test_a_stream_that_never_ends_leaves_the_others_their_turn(arena, run):
         feed.close()
         ticks = 0
 
-        async def tick():
+        async def tick() -> None:
             nonlocal ticks
             while True:
                 ticks += 1
@@ -223,10 +237,10 @@ def test_a_stream_that_never_ends_leaves_the_others_their_turn(arena, run):
     run(main())
 
 
-def test_waiting_without_a_sender_costs_nothing(arena, run):
+def test_waiting_without_a_sender_costs_nothing(arena: faretra.Arena, run: Run) -> None:
     """when_deserted="block" waits on the descriptor: no loop spins, for receivers, senders and subscribers."""
 
-    async def main():
+    async def main() -> Any:
         tx = arena.sender("x", capacity=1, when_deserted="block")
         arena.receiver("x").leave()
         tx.send(1)
@@ -236,11 +250,11 @@ def test_waiting_without_a_sender_costs_nothing(arena, run):
         feed.leave()
         arena.sender("y").leave()
         rx = arena.receiver("y", when_deserted="block")
-        waits = [
+        waits: list[asyncio.Future[Any]] = [
             asyncio.create_task(tx.aio.send(2)),
             asyncio.create_task(rx.aio.recv()),
             asyncio.create_task(sub.aio.recv()),
-            asyncio.create_task(anext(follower.aio.follow())),
+            asyncio.ensure_future(anext(follower.aio.follow())),
         ]
         begun = time.process_time()
         await asyncio.sleep(0.5)
@@ -259,10 +273,10 @@ def test_waiting_without_a_sender_costs_nothing(arena, run):
     run(main())
 
 
-def test_a_dead_sender_is_noticed(arena, run):
-    """kill -9 of the last sender ends the wait of a task."""
+def test_a_dead_sender_is_noticed(arena: faretra.Arena, run: Run) -> None:
+    """Kill -9 of the last sender ends the wait of a task."""
 
-    async def main(child):
+    async def main(child: Child) -> None:
         rx = arena.receiver("x")
         waiting = asyncio.create_task(rx.aio.recv())
         await asyncio.sleep(0.05)
@@ -276,13 +290,13 @@ def test_a_dead_sender_is_noticed(arena, run):
         run(main(child))
 
 
-def test_feeds_on_a_loop(arena, run):
-    """async for reads a feed to its end; append waits for a slow subscriber; lagging is told, or skipped."""
+def test_feeds_on_a_loop(arena: faretra.Arena, run: Run) -> None:
+    """Async for reads a feed to its end; append waits for a slow subscriber; lagging is told, or skipped."""
 
-    async def main():
+    async def main() -> Any:
         feed, sub = arena.feed("f", capacity=2), arena.subscribe("f")
 
-        async def produce():
+        async def produce() -> None:
             for number in range(50):
                 await feed.aio.append(number)
             feed.close()
@@ -310,13 +324,13 @@ def test_feeds_on_a_loop(arena, run):
     run(main())
 
 
-def test_calls_on_a_loop(arena, run):
+def test_calls_on_a_loop(arena: faretra.Arena, run: Run) -> None:
     """Fifty calls at the same time through one client, served by a loop; each gets the reply to its own."""
 
-    async def main():
+    async def main() -> Any:
         server, client = arena.server("svc"), arena.client("svc")
 
-        async def serve():
+        async def serve() -> None:
             async for request in server:
                 request.reply({"number": request.value["number"] ** 2})
 
@@ -332,10 +346,10 @@ def test_calls_on_a_loop(arena, run):
     run(main())
 
 
-def test_calls_end_in_time(arena, run):
-    """A call without a server times out, can be cancelled, and fails when the last server dies; later calls get their own."""
+def test_calls_end_in_time(arena: faretra.Arena, run: Run) -> None:
+    """A call without a server times out, can be cancelled, and fails when the last server dies; later ones go on."""
 
-    async def main(child):
+    async def main(child: Child) -> None:
         client = arena.client("svc")
         for timeout in (0, 0.05):
             with pytest.raises(TimeoutError):
@@ -363,15 +377,14 @@ def test_calls_end_in_time(arena, run):
         run(main(child))
 
 
-def test_a_request_without_a_reply_goes_back(arena, run):
-    """async for over a server gives a request back when the next one is asked for; a block that raises does so at once."""
+def test_a_request_without_a_reply_goes_back(arena: faretra.Arena, run: Run) -> None:
+    """Async for over a server gives a request back when the next one is asked for; a block that raises does so at once."""
 
-    async def main():
+    async def main() -> Any:
         server, client = arena.server("svc"), arena.client("svc")
         call = asyncio.create_task(client.aio.call("x", timeout=20))
-        with pytest.raises(KeyError):
-            with await server.aio.recv(timeout=5):
-                raise KeyError
+        with pytest.raises(KeyError), await server.aio.recv(timeout=5):
+            raise KeyError
         attempts = []
         async for request in server:
             attempts.append(request.attempts)
@@ -385,11 +398,12 @@ def test_a_request_without_a_reply_goes_back(arena, run):
     run(main())
 
 
-def test_descriptors_do_not_pile_up(arena, run):
+def test_descriptors_do_not_pile_up(arena: faretra.Arena, run: Run) -> None:
     """Thousands of waits, cancelled and not, leave no descriptor open."""
 
-    async def main():
+    async def main() -> Any:
         tx, rx = arena.sender("x"), arena.receiver("x")
+        before = 0
         for number in range(300):
             waiting = asyncio.create_task(rx.aio.recv())
             await asyncio.sleep(0)

@@ -1,7 +1,11 @@
 """Request and reply: clients and servers."""
 
+from __future__ import annotations
+
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,14 +15,14 @@ import faretra
 from faretra import ClosedError, EmptyError, InvalidError
 
 
-def serving(server, function):
+def serving(server: faretra.Server, function: Callable[[Any], Any]) -> threading.Thread:
     """Serve in a thread."""
     thread = threading.Thread(target=server.serve, args=(function,))
     thread.start()
     return thread
 
 
-def test_any_value_is_called_with_and_replied(arena):
+def test_any_value_is_called_with_and_replied(arena: faretra.Arena) -> None:
     """Another process serves: arrays go and come without a copy, objects as they are."""
     program = "print('here'); arena.server('twice').serve(lambda value: {'twice': 2 * value['x'], 'pid': os.getpid()})"
     with Child(arena, program) as child, arena.client("twice") as client:
@@ -31,14 +35,14 @@ def test_any_value_is_called_with_and_replied(arena):
         assert child.end() == 0
 
 
-def test_threads_call_at_the_same_time(arena):
+def test_threads_call_at_the_same_time(arena: faretra.Arena) -> None:
     """One client, eight threads, two servers: each caller gets the reply to its own call."""
     servers = [arena.server("square"), arena.server("square")]
     serve = [serving(server, lambda number: number * number) for server in servers]
     client = arena.client("square")
     wrong = []
 
-    def work(first):
+    def work(first: int) -> None:
         for number in range(first, first + 50):
             if client.call(number, timeout=20) != number * number:
                 wrong.append(number)
@@ -55,8 +59,8 @@ def test_threads_call_at_the_same_time(arena):
     assert wrong == []
 
 
-def test_a_killed_server_leaves_its_request_to_another(arena):
-    """kill -9 of a server with a request: another one gets it with attempts 1, and the client gets one reply."""
+def test_a_killed_server_leaves_its_request_to_another(arena: faretra.Arena) -> None:
+    """Kill -9 of a server with a request: another one gets it with attempts 1, and the client gets one reply."""
     client = arena.client("work")
     with Child(arena, "request = arena.server('work').recv(); print(request.value); time.sleep(60)") as child:
         replies = []
@@ -72,13 +76,15 @@ def test_a_killed_server_leaves_its_request_to_another(arena):
         assert replies == ["done"]
 
 
-def test_a_client_is_told_that_nobody_serves(arena):
+def test_a_client_is_told_that_nobody_serves(arena: faretra.Arena) -> None:
     """wait=False fails at once, and when the last server dies during a call; wait=True waits for a server to come."""
     client = arena.client("svc", wait=False)
     with pytest.raises(ClosedError, match="service 'svc'") as failed:
         client.call(1)
     assert not failed.value.clean
-    with Child(arena, "server = arena.server('svc'); print('here'); server.recv(); os.kill(os.getpid(), 9)") as child:
+    with Child(
+        arena, "server = arena.server('svc'); print('here'); server.recv(); os.kill(os.getpid(), 9)"
+    ) as child:
         assert child.line() == "here"
         begun = time.monotonic()
         with pytest.raises(ClosedError):
@@ -97,7 +103,7 @@ def test_a_client_is_told_that_nobody_serves(arena):
     started[0].join(20)
 
 
-def test_a_late_reply_is_not_that_to_the_next_call(arena):
+def test_a_late_reply_is_not_that_to_the_next_call(arena: faretra.Arena) -> None:
     """A call that timed out is served all the same, and its reply is dropped."""
     server, client = arena.server("slow"), arena.client("slow")
     with pytest.raises(TimeoutError):
@@ -110,8 +116,8 @@ def test_a_late_reply_is_not_that_to_the_next_call(arena):
     thread.join(20)
 
 
-def test_a_function_that_raises_gives_the_request_back(arena):
-    """serve raises what the function raised, and the next server gets the request, with attempts 1."""
+def test_a_function_that_raises_gives_the_request_back(arena: faretra.Arena) -> None:
+    """Serve raises what the function raised, and the next server gets the request, with attempts 1."""
     server, client = arena.server("svc"), arena.client("svc")
     thread = threading.Thread(target=lambda: client.call(0, timeout=20))
     thread.start()
@@ -124,7 +130,7 @@ def test_a_function_that_raises_gives_the_request_back(arena):
     assert not thread.is_alive()
 
 
-def test_a_loop_over_requests(arena):
+def test_a_loop_over_requests(arena: faretra.Arena) -> None:
     """A request without a reply is given back when the next one is asked for; the loop ends when the service is closed."""
     server, client = arena.server("svc"), arena.client("svc")
     replies = []
@@ -140,7 +146,7 @@ def test_a_loop_over_requests(arena):
     assert (attempts, replies) == ([0, 1, 2], ["third time"])
 
 
-def test_a_request_ends_once(arena):
+def test_a_request_ends_once(arena: faretra.Arena) -> None:
     """A second reply is refused in words; a block without a reply gives the request back; what was taken stays valid."""
     server, client = arena.server("svc"), arena.client("svc")
     thread = threading.Thread(target=lambda: client.call(np.arange(5), timeout=20))
@@ -154,14 +160,15 @@ def test_a_request_ends_once(arena):
     value = request.value
     assert request.value is value
     request.reply(None)
-    for again in (lambda: request.reply(1), request.nack):
+    calls: list[Callable[[], Any]] = [lambda: request.reply(1), request.nack]
+    for again in calls:
         with pytest.raises(InvalidError, match="already"):
             again()
     thread.join(20)
     assert value.sum() == 10
 
 
-def test_ends_of_a_service_are_left(arena):
+def test_ends_of_a_service_are_left(arena: faretra.Arena) -> None:
     """What was left says so; a poll of a server without requests raises EmptyError; a long name is refused."""
     server, client = arena.server("svc"), arena.client("svc")
     with pytest.raises(EmptyError):
@@ -170,7 +177,14 @@ def test_ends_of_a_service_are_left(arena):
         server.recv(timeout=0.05)
     with server, client:
         pass
-    for call in (server.recv, lambda: client.call(1), server.close, client.close, server.fileno):
+    calls: list[Callable[[], Any]] = [
+        server.recv,
+        lambda: client.call(1),
+        server.close,
+        client.close,
+        server.fileno,
+    ]
+    for call in calls:
         with pytest.raises(InvalidError, match="was left"):
             call()
     with pytest.raises(faretra.TooLargeError):
@@ -180,17 +194,28 @@ def test_ends_of_a_service_are_left(arena):
         arena.server("value")
 
 
-def test_dead_clients_leave_nothing(arena):
-    """kill -9 of clients in their calls: a server that polls serves on, and their channels go."""
+def test_dead_clients_leave_nothing(arena: faretra.Arena) -> None:
+    """Kill -9 of clients in their calls: a server that polls serves on, and their channels go."""
     server = arena.server("svc")
-    program = "client = arena.client('svc'); print('here')\nwhile True: client.call(np.zeros(10_000))"
+    program = "client = arena.client('svc')\nwhile True: client.call((os.getpid(), np.zeros(10_000)))"
     with Child(arena, program) as one, Child(arena, program) as two:
-        one.line(), two.line()
-        for _ in range(20):
+        served = set()
+        while len(served) < 2:
             with server.recv(timeout=20) as request:
+                served.add(request.value[0])
                 request.reply(request.value)
         one.kill()
         two.kill()
+    # This one is never replied to.
+    with Child(arena, program) as three:
+        while True:
+            request = server.recv(timeout=20)
+            if request.value[0] == three.pid:
+                break
+            request.reply(None)
+        three.kill()
+    arena.recover()
+    request.reply(None)
     ends = time.monotonic() + 20
     while len(arena) > 1 and time.monotonic() < ends:
         try:

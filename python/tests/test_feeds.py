@@ -1,8 +1,11 @@
 """Feeds: producers, subscribers, looks at a feed."""
 
+from __future__ import annotations
+
 import gc
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +16,7 @@ import faretra
 from faretra import ClosedError, EmptyError, FullError, InvalidError, LaggedError, MismatchError
 
 
-def test_every_subscriber_gets_every_item_in_order(arena):
+def test_every_subscriber_gets_every_item_in_order(arena: faretra.Arena) -> None:
     """Two subscribers, one of them in another process, read the same values."""
     feed = arena.feed("ticks", capacity=100)
     mine, back = arena.subscribe("ticks"), arena.sender("back")
@@ -34,7 +37,7 @@ def test_every_subscriber_gets_every_item_in_order(arena):
     back.leave()
 
 
-def test_items_are_not_copied_and_stay(arena):
+def test_items_are_not_copied_and_stay(arena: faretra.Arena) -> None:
     """Two subscribers get the same memory, which stays after the item left the feed."""
     feed = arena.feed("x", capacity=2, when_full="drop_oldest")
     one, two = arena.subscribe("x"), arena.subscribe("x")
@@ -49,7 +52,7 @@ def test_items_are_not_copied_and_stay(arena):
     assert a.sum() == b.sum() == 49995000
 
 
-def test_a_subscriber_starts_where_it_says(arena):
+def test_a_subscriber_starts_where_it_says(arena: faretra.Arena) -> None:
     """Oldest, newest, and positions; one that no item has yet is refused."""
     feed = arena.feed("x", capacity=10)
     for number in range(5):
@@ -64,13 +67,19 @@ def test_a_subscriber_starts_where_it_says(arena):
         newest.recv(timeout=0.05)
     feed.append("new")
     assert (newest.recv(timeout=5), newest.position) == ("new", 6)
-    cases = [(7, InvalidError), (-1, ValueError), ("first", ValueError), (1.5, TypeError), (None, TypeError)]
+    cases: list[tuple[Any, type[Exception]]] = [
+        (7, InvalidError),
+        (-1, ValueError),
+        ("first", ValueError),
+        (1.5, TypeError),
+        (None, TypeError),
+    ]
     for start, kind in cases:
         with pytest.raises(kind):
             arena.subscribe("x", start=start)
 
 
-def test_a_slow_subscriber_holds_a_blocking_producer_up(arena):
+def test_a_slow_subscriber_holds_a_blocking_producer_up(arena: faretra.Arena) -> None:
     """when_full="block": an append waits for the slowest subscriber, raises in time, and goes on when it reads or leaves."""
     feed, sub = arena.feed("x", capacity=2), arena.subscribe("x")
     feed.append(0)
@@ -87,8 +96,8 @@ def test_a_slow_subscriber_holds_a_blocking_producer_up(arena):
     later.join()
 
 
-def test_a_killed_subscriber_holds_nobody_up(arena):
-    """kill -9 of a process that reads nothing more: a producer that waits for it goes on."""
+def test_a_killed_subscriber_holds_nobody_up(arena: faretra.Arena) -> None:
+    """Kill -9 of a process that reads nothing more: a producer that waits for it goes on."""
     feed = arena.feed("x", capacity=2)
     with Child(arena, "sub = arena.subscribe('x'); print('here'); time.sleep(60)") as child:
         assert child.line() == "here"
@@ -100,8 +109,8 @@ def test_a_killed_subscriber_holds_nobody_up(arena):
         feed.append(2, timeout=10)
 
 
-def test_a_killed_producer_is_told_of(arena):
-    """kill -9 of the last producer: subscribers read what there is, and are told; follow waits for the next producer."""
+def test_a_killed_producer_is_told_of(arena: faretra.Arena) -> None:
+    """Kill -9 of the last producer: subscribers read what there is, and are told; follow waits for the next producer."""
     program = """
     feed = arena.feed('x', capacity=1000, when_full='drop_oldest')
     print('going')
@@ -128,7 +137,7 @@ def test_a_killed_producer_is_told_of(arena):
         later.join()
 
 
-def test_a_lagging_subscriber_is_told_once(arena):
+def test_a_lagging_subscriber_is_told_once(arena: faretra.Arena) -> None:
     """A loop raises LaggedError with the number of items, and the next loop goes on behind them."""
     feed, sub = arena.feed("x", capacity=4, when_full="drop_oldest"), arena.subscribe("x")
     for number in range(10):
@@ -141,7 +150,7 @@ def test_a_lagging_subscriber_is_told_once(arena):
     assert list(sub) == list(range(missed, 10))
 
 
-def test_a_subscriber_may_skip(arena):
+def test_a_subscriber_may_skip(arena: faretra.Arena) -> None:
     """on_lag="skip" reads what is there, without a word of what is not; follow does so, too."""
     feed = arena.feed("x", capacity=4, when_full="drop_oldest")
     sub, other = arena.subscribe("x", on_lag="skip"), arena.subscribe("x", on_lag="skip")
@@ -152,10 +161,10 @@ def test_a_subscriber_may_skip(arena):
     assert seen == list(range(seen[0], 10)) and seen[0] >= 6
     assert list(other.follow()) == seen
     with pytest.raises(ValueError, match="on_lag"):
-        arena.subscribe("x", on_lag="?")
+        arena.subscribe("x", on_lag="?")  # type: ignore[arg-type]
 
 
-def test_a_feed_may_fail(arena):
+def test_a_feed_may_fail(arena: faretra.Arena) -> None:
     """when_full="fail" raises FullError at once, whatever the timeout is."""
     feed, sub = arena.feed("x", capacity=2, when_full="fail"), arena.subscribe("x")
     feed.append(0)
@@ -167,7 +176,7 @@ def test_a_feed_may_fail(arena):
     assert (sub.recv(), feed.when_full, feed.capacity) == (0, "fail", 2)
 
 
-def test_latest_and_snapshot_read_nothing(arena):
+def test_latest_and_snapshot_read_nothing(arena: faretra.Arena) -> None:
     """The newest item, and all batches as one table, without a subscriber's position changing."""
     feed = arena.feed("t", capacity=10)
     assert arena.latest("t", default="none") == "none"
@@ -188,7 +197,7 @@ def test_latest_and_snapshot_read_nothing(arena):
             call("nothing")
 
 
-def test_a_snapshot_takes_a_table_of_several_batches(arena):
+def test_a_snapshot_takes_a_table_of_several_batches(arena: faretra.Arena) -> None:
     """An item that is a table of three batches is three batches of the snapshot."""
     feed = arena.feed("t", capacity=10)
     feed.append(pa.Table.from_batches([pa.record_batch({"x": [n]}) for n in range(3)]))
@@ -197,7 +206,7 @@ def test_a_snapshot_takes_a_table_of_several_batches(arena):
     assert (table.num_batches, table.to_pyarrow().to_pydict()) == (4, {"x": [0, 1, 2, 3]})
 
 
-def test_closing_a_feed_ends_its_subscribers(arena):
+def test_closing_a_feed_ends_its_subscribers(arena: faretra.Arena) -> None:
     """They get what is there first; a with block closes, an exception leaves."""
     with arena.feed("x", capacity=4) as feed:
         feed.append(1)
@@ -217,7 +226,7 @@ def test_closing_a_feed_ends_its_subscribers(arena):
     assert not ended.value.clean
 
 
-def test_one_thread_at_a_time_waits_with_a_subscriber(arena):
+def test_one_thread_at_a_time_waits_with_a_subscriber(arena: faretra.Arena) -> None:
     """A second thread is told, not hung; leaving meanwhile is possible, and the first gets what it waits for."""
     feed, sub = arena.feed("x", capacity=4), arena.subscribe("x")
     got = []
@@ -236,7 +245,7 @@ def test_one_thread_at_a_time_waits_with_a_subscriber(arena):
         sub.recv()
 
 
-def test_a_subscriber_waits_for_its_feed(arena):
+def test_a_subscriber_waits_for_its_feed(arena: faretra.Arena) -> None:
     """wait=True waits until somebody makes the feed, and no longer than the timeout."""
     with pytest.raises(TimeoutError):
         arena.subscribe("later", timeout=0.05)
@@ -246,7 +255,7 @@ def test_a_subscriber_waits_for_its_feed(arena):
     later.join()
 
 
-def test_there_is_a_limit_of_subscribers(arena):
+def test_there_is_a_limit_of_subscribers(arena: faretra.Arena) -> None:
     """The error says how many there can be; one that is dropped makes room."""
     arena.feed("x", capacity=4).append(1)
     subs = []

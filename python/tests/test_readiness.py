@@ -1,11 +1,16 @@
 """Waits: Ctrl-C, signal handlers, other threads; descriptors and select."""
 
+from __future__ import annotations
+
 import os
 import select
 import selectors
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,16 +50,16 @@ client, server = arena.client('nobody'), arena.server('serve')
 
 
 @pytest.fixture
-def ends(arena):
+def ends(arena: faretra.Arena) -> Iterator[dict[str, Any]]:
     """Give every kind of end in a state in which its call waits."""
-    names = {"arena": arena, "faretra": faretra, "np": np}
+    names: dict[str, Any] = {"arena": arena, "faretra": faretra, "np": np}
     exec(ENDS, names)
     yield names
     if not arena.closed:
-        names["lease"].ended or names["lease"].ack()
+        assert names["lease"].ended or names["lease"].ack() is None
 
 
-def test_ctrl_c_ends_every_wait(arena):
+def test_ctrl_c_ends_every_wait(arena: faretra.Arena) -> None:
     """SIGINT raises KeyboardInterrupt within 100 ms (here the best of three tries), and nothing is lost by that."""
     program = (
         ENDS
@@ -87,11 +92,11 @@ with rx.recv(timeout=5) as item:
 
 
 @pytest.mark.parametrize("wait", WAITS)
-def test_signal_handlers_run_during_waits(ends, wait):
+def test_signal_handlers_run_during_waits(ends: dict[str, Any], wait: str) -> None:
     """A handler that returns does not end the wait; one that raises does, with its exception."""
     ran = []
 
-    def handler(number, frame):
+    def handler(number: int, frame: FrameType | None) -> None:
         ran.append(time.monotonic())
         if len(ran) == 2:
             raise LookupError("from the handler")
@@ -122,11 +127,11 @@ def test_signal_handlers_run_during_waits(ends, wait):
         "arena.receiver('nothing', timeout=0.2)",
     ],
 )
-def test_other_threads_run_during_waits(ends, wait):
+def test_other_threads_run_during_waits(ends: dict[str, Any], wait: str) -> None:
     """The interpreter is free while a call waits: another thread counts."""
     counted, stop = [0], threading.Event()
 
-    def count():
+    def count() -> None:
         while not stop.is_set():
             counted[0] += 1
             time.sleep(0.001)
@@ -143,7 +148,7 @@ def test_other_threads_run_during_waits(ends, wait):
     assert after - before > 20
 
 
-def test_select_select_sees_items(arena):
+def test_select_select_sees_items(arena: faretra.Arena) -> None:
     """A receiver is readable exactly while there are items, whichever way they are taken."""
     tx, rx = arena.sender("x"), arena.receiver("x")
     assert select.select([rx], [], [], 0)[0] == []
@@ -169,14 +174,15 @@ def test_select_select_sees_items(arena):
         rx.recv(timeout=0)
 
 
-def test_every_end_has_a_descriptor(arena):
+def test_every_end_has_a_descriptor(arena: faretra.Arena) -> None:
     """Senders, feeds, subscribers and servers are readable when they can go on, and not before."""
     tx, rx = arena.sender("x", capacity=1), arena.receiver("x")
     feed, sub = arena.feed("f", capacity=1), arena.subscribe("f")
     server, client = arena.server("s"), arena.client("s")
 
-    def ready():
-        return select.select([tx, feed, sub, server], [], [], 0.02)[0]
+    def ready() -> list[Any]:
+        every: list[Any] = [tx, feed, sub, server]
+        return select.select(every, [], [], 0.02)[0]
 
     assert ready() == [tx, feed]
     tx.send(1)
@@ -196,10 +202,10 @@ def test_every_end_has_a_descriptor(arena):
     assert sub not in ready() and server not in ready()
 
 
-def test_a_descriptor_goes_with_its_end(arena):
+def test_a_descriptor_goes_with_its_end(arena: faretra.Arena) -> None:
     """No descriptor is made before somebody asks, and each is closed when its end is left."""
 
-    def open_descriptors():
+    def open_descriptors() -> set[str]:
         return set(os.listdir("/proc/self/fd"))
 
     before = open_descriptors()
@@ -218,7 +224,7 @@ def test_a_descriptor_goes_with_its_end(arena):
     assert open_descriptors() == before
 
 
-def test_selectors_work(arena):
+def test_selectors_work(arena: faretra.Arena) -> None:
     """A loop over selectors serves two channels of another process until both are closed."""
     program = """
     a, b = arena.sender('a', capacity=4), arena.sender('b', capacity=4)
@@ -232,23 +238,24 @@ def test_selectors_work(arena):
     """
     with Child(arena, program) as child, selectors.DefaultSelector() as selector:
         assert child.line() == "here"
-        seen = {"a": [], "b": []}
+        seen: dict[str, list[int]] = {"a": [], "b": []}
         for name in seen:
             selector.register(arena.receiver(name), selectors.EVENT_READ)
         while selector.get_map():
             for key, _ in selector.select(timeout=20):
+                rx: Any = key.fileobj
                 try:
-                    with key.fileobj.recv(timeout=0) as lease:
-                        seen[key.fileobj.name].append(lease.value)
+                    with rx.recv(timeout=0) as lease:
+                        seen[rx.name].append(lease.value)
                 except faretra.EmptyError:
                     pass
                 except faretra.ClosedError as ended:
                     assert ended.clean
-                    selector.unregister(key.fileobj)
+                    selector.unregister(rx)
         assert seen == {"a": list(range(100)), "b": [-number for number in range(100)]}
 
 
-def test_a_pollable_is_a_hint_until_it_is_armed_again(arena):
+def test_a_pollable_is_a_hint_until_it_is_armed_again(arena: faretra.Arena) -> None:
     """It stays readable until rearm; rearm says whether something is ready now."""
     tx, rx = arena.sender("x"), arena.receiver("x")
     pollable = rx.pollable()
@@ -262,7 +269,7 @@ def test_a_pollable_is_a_hint_until_it_is_armed_again(arena):
     assert select.select([pollable], [], [], 0)[0] == []
 
 
-def test_faretra_select_waits_for_any_of_several(arena, fresh_name):
+def test_faretra_select_waits_for_any_of_several(arena: faretra.Arena, fresh_name: Callable[[], str]) -> None:
     """Channels and feeds of two arenas in one wait; all that are ready come, in the order given; a timeout gives none."""
     with faretra.Arena.create(fresh_name(), limit="64MiB", keep=False) as other:
         tx, rx = arena.sender("x", capacity=1), arena.receiver("x")
@@ -280,7 +287,13 @@ def test_faretra_select_waits_for_any_of_several(arena, fresh_name):
         assert faretra.select(iter([rx, feed, sub])) == [rx, sub]
         tx.close()
         assert faretra.select([tx, tx], timeout=5) == [tx, tx]
-        for handles, kind in (([], faretra.InvalidError), ([5], TypeError), ([rx, arena], TypeError), (5, TypeError)):
+        wrong: list[tuple[Any, type[Exception]]] = [
+            ([], faretra.InvalidError),
+            ([5], TypeError),
+            ([rx, arena], TypeError),
+            (5, TypeError),
+        ]
+        for handles, kind in wrong:
             with pytest.raises(kind):
                 faretra.select(handles)
         rx.leave()
