@@ -95,8 +95,7 @@ class Server(_native.Server):
         >>> arena.close()
         """
         for request in self:
-            with request:
-                request.reply(function(request.value))
+            request.reply(function(request.value))
 
     @property
     def aio(self) -> AsyncServer:
