@@ -94,7 +94,7 @@ impl Sender {
             |value| at_once(value).map_err(about),
             |value, limit| in_time(value, limit).map_err(about),
         );
-        self.end.descriptor.follow();
+        self.end.descriptor.follow(py);
         sent
     }
 
@@ -124,7 +124,7 @@ impl Sender {
         let sent = prepared.get().attempt(py, |value| {
             sender.try_send(value).map_err(|error| Failure::from(error).about(|| self.end.what()))
         });
-        self.end.descriptor.follow();
+        self.end.descriptor.follow(py);
         sent
     }
 
@@ -156,7 +156,7 @@ impl Sender {
             };
             done.map_err(|error: SendError<'_>| Failure::from(error).about(|| self.end.what()))
         });
-        self.end.descriptor.follow();
+        self.end.descriptor.follow(py);
         let taken = sent.load(Relaxed);
         Ok(match done {
             Ok(_) => (taken, None),
@@ -190,8 +190,8 @@ impl Sender {
     ///     ...
     /// faretra.ClosedError: the channel 'jobs': nobody is at the other end: the last one left or died
     /// >>> arena.close()
-    fn leave(&self, py: Python<'_>) {
-        self.end.leave(py);
+    fn leave(&self, py: Python<'_>) -> PyResult<()> {
+        self.end.leave(py)
     }
 
     /// Whether this end was left.
@@ -209,11 +209,13 @@ impl Sender {
     /// How many items the channel has room for; `None`: as many as the arena has memory for.
     #[getter]
     fn capacity(&self, py: Python<'_>) -> PyResult<Option<usize>> {
-        Ok(self.end.get(py)?.capacity())
+        let end = self.end.get(py)?;
+        run_plain(py, || end.capacity())
     }
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
-        Ok(self.end.get(py)?.len())
+        let end = self.end.get(py)?;
+        run_plain(py, || end.len())
     }
 
     /// A sender is true even when no item is in its channel.
@@ -341,7 +343,7 @@ impl Receiver {
                 }
             },
         );
-        self.end.descriptor.follow();
+        self.end.descriptor.follow(py);
         Ok(Lease::new(got?, self.pickling))
     }
 
@@ -369,8 +371,8 @@ impl Receiver {
     /// >>> rx.left
     /// True
     /// >>> arena.close()
-    fn leave(&self, py: Python<'_>) {
-        self.end.leave(py);
+    fn leave(&self, py: Python<'_>) -> PyResult<()> {
+        self.end.leave(py)
     }
 
     /// Whether this end was left.
@@ -388,11 +390,13 @@ impl Receiver {
     /// How many items the channel has room for; `None`: as many as the arena has memory for.
     #[getter]
     fn capacity(&self, py: Python<'_>) -> PyResult<Option<usize>> {
-        Ok(self.end.get(py)?.capacity())
+        let end = self.end.get(py)?;
+        run_plain(py, || end.capacity())
     }
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
-        Ok(self.end.get(py)?.len())
+        let end = self.end.get(py)?;
+        run_plain(py, || end.len())
     }
 
     /// A receiver is true even when no item is in its channel.
@@ -638,7 +642,7 @@ impl Lease {
                 Err(other) => Some((None, other.into())),
             })
         })?;
-        to.get().end.descriptor.follow();
+        to.get().end.descriptor.follow(py);
         let Some((lease, failure)) = sent else { return Ok(()) };
         if let Some(lease) = lease {
             *self.slot() = Some(Held { lease, value });

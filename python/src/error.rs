@@ -285,6 +285,11 @@ pub fn run_plain<T>(py: Python<'_>, call: impl FnOnce() -> T) -> PyResult<T> {
     run(py, || -> Result<T, Failure> { Ok(call()) })
 }
 
+/// Calls what does not fail, while other threads run Python.
+pub fn wait_plain<T: Send>(py: Python<'_>, call: impl FnOnce() -> T + Send) -> PyResult<T> {
+    wait(py, || -> Result<T, Failure> { Ok(call()) })
+}
+
 /// Calls the library while other threads run Python: for what waits, or copies much.
 pub fn wait<T: Send, E: Into<Failure>>(py: Python<'_>, call: impl FnOnce() -> Result<T, E> + Send) -> PyResult<T> {
     let done = py.detach(|| match catch_unwind(AssertUnwindSafe(call)) {

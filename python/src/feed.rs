@@ -13,7 +13,7 @@ use pyo3::types::PyString;
 
 use crate::arena::{Arena, text, timeout};
 use crate::channel::contents;
-use crate::error::{Failure, run, wait};
+use crate::error::{Failure, run, run_plain, wait, wait_plain};
 use crate::ready::{Descriptor, End, Pollable, Prepared, left, put, take};
 use crate::table::Table;
 use crate::value::{Input, Pickling, output};
@@ -111,7 +111,7 @@ impl Feed {
                 appended.map_err(|e| about(e.into()))
             },
         );
-        self.end.descriptor.follow();
+        self.end.descriptor.follow(py);
         appended
     }
 
@@ -124,7 +124,7 @@ impl Feed {
         let appended = prepared.get().attempt(py, |value| {
             feed.try_append(value).map_err(|error| Failure::from(error).about(|| self.end.what()))
         });
-        self.end.descriptor.follow();
+        self.end.descriptor.follow(py);
         appended
     }
 
@@ -153,8 +153,8 @@ impl Feed {
     ///     ...
     /// faretra.ClosedError: the feed 'ticks': nobody is at the other end: the last one left or died
     /// >>> arena.close()
-    fn leave(&self, py: Python<'_>) {
-        self.end.leave(py);
+    fn leave(&self, py: Python<'_>) -> PyResult<()> {
+        self.end.leave(py)
     }
 
     /// Whether this end was left.
@@ -172,7 +172,8 @@ impl Feed {
     /// How many items the feed keeps.
     #[getter]
     fn capacity(&self, py: Python<'_>) -> PyResult<usize> {
-        Ok(self.end.get(py)?.capacity())
+        let end = self.end.get(py)?;
+        run_plain(py, || end.capacity())
     }
 
     /// What an append does when a subscriber has not read the item that would go: 'block', 'drop_oldest' or 'fail'.
@@ -188,7 +189,8 @@ impl Feed {
     /// The position that the next item gets: how many there were.
     #[getter]
     fn position(&self, py: Python<'_>) -> PyResult<u64> {
-        Ok(self.end.get(py)?.position())
+        let end = self.end.get(py)?;
+        run_plain(py, || end.position())
     }
 
     /// The number of a file descriptor that is *readable* while an append would not have to wait for a subscriber. It follows
@@ -429,12 +431,12 @@ impl Subscriber {
     /// >>> sub.left
     /// True
     /// >>> arena.close()
-    fn leave(&self, py: Python<'_>) {
+    fn leave(&self, py: Python<'_>) -> PyResult<()> {
         let place = std::mem::replace(&mut *self.place(), Place::Left);
-        py.detach(|| {
+        wait_plain(py, || {
             self.descriptor.close();
             drop(place);
-        });
+        })
     }
 
     /// Whether this end was left.
@@ -518,7 +520,7 @@ impl Subscriber {
             got
         };
         drop(lent);
-        self.descriptor.follow();
+        self.descriptor.follow(py);
         output(py, got?, self.pickling)
     }
 }

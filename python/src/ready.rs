@@ -10,7 +10,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::arena::give;
-use crate::error::{Failure, run, wait};
+use crate::error::{Failure, run, wait, wait_plain};
 use crate::value::Input;
 
 /// A file descriptor that is readable when something is ready: for `select`, `selectors`, `poll` and event loops.
@@ -111,9 +111,9 @@ impl Descriptor {
     }
 
     /// Makes it say what is ready now, after the end was used. A failure is one of what comes next, too.
-    pub fn follow(&self) {
+    pub fn follow(&self, py: Python<'_>) {
         if let Some(pollable) = &*self.slot() {
-            let _ = pollable.rearm();
+            let _ = run(py, || pollable.rearm());
         }
     }
 
@@ -161,12 +161,12 @@ impl<T: Clone + Send + Sync> End<T> {
     }
 
     /// Leaves it. A call that waits in another thread goes on, and keeps it until then.
-    pub fn leave(&self, py: Python<'_>) {
+    pub fn leave(&self, py: Python<'_>) -> PyResult<()> {
         let end = self.slot.write().unwrap_or_else(PoisonError::into_inner).take();
-        py.detach(|| {
+        wait_plain(py, || {
             self.descriptor.close();
             drop(end);
-        });
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use crate::arena::{Arena, give, text, timeout};
-use crate::error::{Failure, run, run_plain, wait};
+use crate::error::{Failure, run, run_plain, wait, wait_plain};
 use crate::ready::{Descriptor, Pollable, left, take};
 use crate::value::{Input, Pickling, output};
 
@@ -157,9 +157,9 @@ impl Client {
     /// >>> client.left
     /// True
     /// >>> arena.close()
-    fn leave(&self, py: Python<'_>) {
+    fn leave(&self, py: Python<'_>) -> PyResult<()> {
         let idle = self.idle().take();
-        py.detach(|| drop(idle));
+        wait_plain(py, || drop(idle))
     }
 
     /// Whether this client was left.
@@ -286,7 +286,7 @@ impl Server {
                 }
             },
         );
-        self.descriptor.follow();
+        self.descriptor.follow(py);
         Ok(Request::new(got?, &self.name, self.pickling))
     }
 
@@ -331,12 +331,12 @@ impl Server {
     ///     ...
     /// faretra.ClosedError: the service 'double': nobody is at the other end: the last one left or died
     /// >>> arena.close()
-    fn leave(&self, py: Python<'_>) {
+    fn leave(&self, py: Python<'_>) -> PyResult<()> {
         let server = self.server.lock().unwrap_or_else(PoisonError::into_inner).take();
-        py.detach(|| {
+        wait_plain(py, || {
             self.descriptor.close();
             drop(server);
-        });
+        })
     }
 
     /// Whether this server was left.
