@@ -367,7 +367,8 @@ impl Server {
     /// Returns a descriptor of its own, which is readable when there is a request, or when none comes any more.
     ///
     /// >>> arena = faretra.Arena.create("doc-server-pollable", keep=False)
-    /// >>> arena.server("double").pollable().is_ready()
+    /// >>> server = arena.server("double")
+    /// >>> server.pollable().is_ready()
     /// False
     /// >>> arena.close()
     fn pollable(&self, py: Python<'_>) -> PyResult<Pollable> {
