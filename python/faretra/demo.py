@@ -343,8 +343,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         given.size = size(given.size)
     except ValueError as error:
         parser.error(str(error))
-    if not 64 << 10 <= given.size <= 1 << 40:
-        parser.error("--size is between 64KiB and 1TiB")
+    if not 64 << 10 <= given.size <= 512 << 30:
+        parser.error("--size is between 64KiB and 512GiB")
     if not 2 <= given.workers <= 64:
         parser.error("--workers is between 2 and 64")
     return given

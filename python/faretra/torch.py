@@ -46,7 +46,8 @@ def tensor(arena: faretra.Arena, name: str, *, writable: bool = True) -> Any:
     torch = _torch()
     kind = arena.info(name).kind
     if kind not in ("array", "bytes"):
-        raise TypeError(f"{name!r} is a {kind}, not an array: a tensor is made of an array or of bytes")
+        article = "an" if kind[0] in "aeiou" else "a"
+        raise TypeError(f"{name!r} is {article} {kind}: a tensor is made of an array or of bytes")
     array = np.asarray(arena.private(name) if writable else arena[name])
     if not writable:
         array = np.asarray(_Unguarded(array))

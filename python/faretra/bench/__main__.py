@@ -39,8 +39,8 @@ class Run:
 
     def __init__(self, quick: bool) -> None:
         self.quick = quick
-        self.sizes = [8 * KB, MB, 16 * MB] if quick else [8 * KB, MB, 64 * MB, GB]
-        self.budget = 0.1 if quick else 1.0
+        self.sizes = [8 * KB, 4 * MB] if quick else [8 * KB, MB, 64 * MB, GB]
+        self.budget = 0.05 if quick else 1.0
         self.rows: list[Row] = []
         self.skipped: dict[str, str] = {}
         self.folder = os.environ.get("FARETRA_DIR", "/dev/shm")
@@ -151,7 +151,7 @@ class Run:
         """Measure what the import takes over numpy's."""
         statements = ["import numpy", "import numpy, faretra"]
         for statement, taken in zip(
-            statements, import_times(statements, 5 if self.quick else 15), strict=True
+            statements, import_times(statements, 3 if self.quick else 15), strict=True
         ):
             self.add(START, statement, "ours" if "faretra" in statement else "floor", 0, taken)
 
