@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -95,8 +96,7 @@ def _columns(table: Any) -> Iterator[Any]:
     if isinstance(table, faretra.Bundle):
         yield from table.values()
         return
-    import pyarrow as pa
-
+    pa: Any = import_module("pyarrow")
     for index in range(table.num_batches):
         yield from (column.to_numpy() for column in pa.record_batch(table.batch(index)).columns)
 
@@ -104,7 +104,7 @@ def _columns(table: Any) -> Iterator[Any]:
 def _warm_up() -> None:
     """Load what takes memory by itself, before memory is measured."""
     try:
-        import pyarrow as pa
+        pa: Any = import_module("pyarrow")
     except ImportError:
         return
     pa.array([0.0]).to_numpy()
@@ -201,7 +201,7 @@ def fill(arena: faretra.Arena, array: int, table: int) -> None:
             row[:] = np.arange(side)
     rows = max(table // _ROW // _BATCHES, 1)
     try:
-        import pyarrow as pa
+        pa: Any = import_module("pyarrow")
     except ImportError:
         # Without an Arrow library: the columns, as one value.
         columns = {"id": np.arange(rows * _BATCHES), "price": np.linspace(0.0, 1.0, rows * _BATCHES)}

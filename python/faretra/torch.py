@@ -12,6 +12,7 @@ import itertools
 import os
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -246,8 +247,8 @@ def _in_worker() -> bool:
 
 def _torch() -> Any:
     try:
-        import torch
-        import torch.utils.data
+        torch = import_module("torch")
+        import_module("torch.utils.data")
     except ImportError as error:
         raise ImportError(f"faretra.torch needs torch: pip install torch ({error})") from error
     return torch

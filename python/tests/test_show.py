@@ -48,7 +48,7 @@ def test_html_of_others_is_escaped(arena: faretra.Arena) -> None:
     """Names, columns and values become text, never elements; control characters go."""
     arena[NAME] = pa.table({EVIL: [EVIL, None], "n": [1, 2], "b": [b"<b>", b""], "l": [[EVIL], []]})
     arena.put_many("bundle", {NAME: np.zeros(2), "object": {"a": 1}})
-    shown = (arena, arena[NAME], arena.info(NAME), arena["bundle"], arena.entries())
+    shown: tuple[Any, ...] = (arena, arena[NAME], arena.info(NAME), arena["bundle"], arena.entries())
     for value in shown:
         html = value._repr_html_()
         page = Page(html)

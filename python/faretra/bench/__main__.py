@@ -9,6 +9,8 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -96,14 +98,14 @@ class Run:
     def handed_over(self) -> None:
         """Measure values that go to another process."""
         for nbytes in self.sizes:
-            self._values("array", "hand-over of an array", nbytes, lambda n=nbytes: pattern(n))
+            self._values("array", "hand-over of an array", nbytes, partial(pattern, nbytes))
         length = 5_000 if self.quick else 50_000
         twenty = 20 * length * 8
         make = {f"layer{i}": np.arange(length, dtype="float64") for i in range(20)}
         self._values("dict", "hand-over of a dict of 20 arrays", twenty, lambda: make)
         rows = 50_000 if self.quick else 1_000_000
         try:
-            import pyarrow as pa
+            pa: Any = import_module("pyarrow")
         except ImportError:
             self.skipped["hand-over of a table"] = "pyarrow is not installed"
             return
