@@ -29,10 +29,11 @@ _Place = tuple[str, Path]
 def tensor(arena: faretra.Arena, name: str, *, writable: bool = True) -> Any:
     """Return the array (or the bytes) of `name` as a torch tensor on the CPU, without copying it.
 
-    By default the tensor is a private view: it can be written, pages that are written become this process's own, and nobody
-    else sees the changes. With `writable=False` it shares the arena's memory, which cannot be written: torch has no read-only
-    tensors, so an operation in place (`t += 1`) ends the process with SIGSEGV. Use that form for what is only read; it is
-    quicker to make. The tensor keeps its memory for as long as the tensor lives, also when the name is put anew or removed.
+    By default the tensor is a private view: it can be written, pages that are written become this process's own, and
+    nobody else sees the changes. With `writable=False` it shares the arena's memory, which cannot be written: torch has no
+    read-only tensors, so an operation in place (`t += 1`) ends the process with SIGSEGV. Use that form for what is only
+    read; it is quicker to make. The memory stays for as long as the tensor lives, also when the name is put anew or
+    removed.
 
     Raises:
         NotFoundError: There is nothing of that name.
@@ -75,12 +76,12 @@ def collate(
 ) -> Callable[[Sequence[Any]], Any]:
     """Return a `collate_fn` for `torch.utils.data.DataLoader` that writes the samples straight into the arena.
 
-    Arrays, tensors and numbers are stacked along a new first axis, as torch's own `default_collate` does; dicts, lists, tuples
-    and named tuples keep their structure; text, bytes and everything else become lists. A worker process writes each stack into
-    a draft and sends only its name, so that a batch is copied once, not three times. The main process gets tensors over that
-    memory (as those of `tensor`, with its `writable`), which is free again when the last of them is dropped.
+    Arrays, tensors and numbers are stacked along a new first axis, as torch's own `default_collate` does; dicts, lists,
+    tuples and named tuples keep their structure; text, bytes and everything else become lists. A worker process writes
+    each stack into a draft and sends only its name, so that a batch is copied once, not three times. The main process gets
+    tensors over that memory (as those of `tensor`, with its `writable`), which is free again when the last is dropped.
 
-    The arena needs room for the batches under way: `num_workers * prefetch_factor` of them, and those that the program keeps.
+    The arena needs room for the batches under way: `num_workers * prefetch_factor`, and those that the program keeps.
     Batches that were sent and never received stay until the arena is removed, so `keep=False` is a good choice.
 
     Args:

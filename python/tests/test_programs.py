@@ -78,9 +78,7 @@ def test_demo_as_text(shm: Path, tmp_path: Path) -> None:
 
 def test_demo_without_room(shm: Path, tmp_path: Path) -> None:
     """A demo that does not fit says so in words, and leaves nothing."""
-    code, _, errors = _run(
-        "faretra.demo", "--size", "500GiB", "--workers", "2", "--no-plot", shm=shm, cwd=tmp_path
-    )
+    code, _, errors = _run("faretra.demo", "--size", "500GiB", "--no-plot", shm=shm, cwd=tmp_path)
     assert code == 1
     assert "no room" in errors and "--size" in errors
     assert "Traceback" not in errors

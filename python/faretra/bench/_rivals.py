@@ -1,4 +1,4 @@
-"""The ways that a value goes to another process, each with the time from the first call until the other process can use it."""
+"""The ways that a value goes to another process, and the time until that process can use it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 import faretra
+from faretra.demo import deaf
 
 # How long the other process may take for one value, in seconds.
 _PATIENCE = 300.0
@@ -302,7 +303,8 @@ def hand_over(way: Way, make: Callable[[], Any], nbytes: int, *, budget: float, 
     with way.open(nbytes), ExitStack() as stack:
         control, theirs = context.Pipe()
         process = context.Process(target=_receiver, args=(way, theirs), daemon=True)
-        process.start()
+        with deaf():
+            process.start()
         theirs.close()
         stack.callback(_end, process, control)
         _answer(control, way)
