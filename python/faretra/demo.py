@@ -30,6 +30,8 @@ import faretra
 from faretra import _plot
 from faretra._sizes import shown, size
 
+__all__ = ["main"]
+
 # How long a worker may take for an answer, in seconds.
 _PATIENCE = 120.0
 # Bytes of a row of the table: two columns of 8 bytes.
@@ -388,7 +390,11 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the demo from a command line, and return its exit code: 0, 1 for trouble, 130 for Ctrl-C."""
+    """Run the demo from a command line, and return its exit code: 0, 1 for trouble, 130 for Ctrl-C.
+
+    >>> from faretra import demo
+    >>> demo.main(["--size", "64KiB", "--workers", "2", "--no-plot"])  # doctest: +SKIP
+    """
     given = _arguments(argv)
     try:
         story = play(given.size, given.workers)
