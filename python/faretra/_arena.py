@@ -357,7 +357,7 @@ class Arena(_native.Arena):
         ...     arena["b"] = b"bytes"
         ...     print(arena.entries())
         name  kind   rows  size  version
-        a     array     3  24 B        1
+        a     array     3  88 B        1
         b     bytes     5   5 B        1
         """
         return Entries(sorted((Entry(**fields) for fields in self._entries()), key=lambda entry: entry.name))
@@ -493,7 +493,7 @@ class Arena(_native.Arena):
         >>> with faretra.Arena.create("doc-info", keep=False) as arena:
         ...     arena["x"] = np.zeros((3, 4), "float32")
         ...     arena.info("x")
-        <faretra.ArrayInfo 'x' version 1: float32 (3, 4), order C, 48 B in the arena, 0 bytes copied when it is read>
+        <faretra.ArrayInfo 'x' version 1: float32 (3, 4), order C, 112 B in the arena, 0 bytes copied when it is read>
         """
         return info_of(self._info(name))
 

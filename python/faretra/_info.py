@@ -38,10 +38,10 @@ class Entries(list[Entry]):
     """
 
     def __repr__(self) -> str:
-        return _show().entries_text(self)
+        return str(_show().entries_text(self))
 
     def _repr_html_(self) -> str:
-        return _show().entries_html(self)
+        return str(_show().entries_html(self))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -57,10 +57,10 @@ class ArrayInfo(Entry):
     copied: int = 0
 
     def __repr__(self) -> str:
-        return _show().info_text(self)
+        return str(_show().info_text(self))
 
     def _repr_html_(self) -> str:
-        return _show().info_html(self)
+        return str(_show().info_html(self))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -80,10 +80,10 @@ class TableInfo(Entry):
         return self.rows, len(self.fields)
 
     def __repr__(self) -> str:
-        return _show().info_text(self)
+        return str(_show().info_text(self))
 
     def _repr_html_(self) -> str:
-        return _show().info_html(self)
+        return str(_show().info_html(self))
 
 
 def info_of(found: dict[str, Any]) -> Entry:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Sequence
 from html import escape
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from faretra._sizes import shown
 
 if TYPE_CHECKING:
     from faretra._arena import Arena
-    from faretra._info import ArrayInfo, Entry, TableInfo
+    from faretra._info import Entry
     from faretra._native import Bundle, Table
 
 # Rows of names, columns, rows of a table, and characters of a value that are shown at most.
@@ -169,8 +170,8 @@ def summary(info: Entry) -> str:
 # Values.
 
 
-def info_text(info: ArrayInfo | TableInfo) -> str:
-    """Return what an array or a table is, as text."""
+def info_text(info: Any) -> str:
+    """Return what an `ArrayInfo` or a `TableInfo` tells, as text."""
     head = f"<faretra.{type(info).__name__} '{cut(info.name)}' version {info.version}: "
     tail = f"{shown(info.nbytes)} in the arena, {info.copied} bytes copied when it is read>"
     if hasattr(info, "order"):
@@ -178,8 +179,8 @@ def info_text(info: ArrayInfo | TableInfo) -> str:
     return "\n".join([f"{head}{summary(info)}, {tail}", *_columns_text(info.fields)])
 
 
-def info_html(info: ArrayInfo | TableInfo) -> str:
-    """Return what an array or a table is, as HTML."""
+def info_html(info: Any) -> str:
+    """Return what an `ArrayInfo` or a `TableInfo` tells, as HTML."""
     note = f"version {info.version}, {shown(info.nbytes)} in the arena, {info.copied} bytes copied when it is read"
     if hasattr(info, "order"):
         rows = [("dtype", cut(str(info.dtype))), ("shape", str(info.shape)), ("order", info.order)]
@@ -228,7 +229,7 @@ def table_html(table: Table) -> str:
 def _head(table: Table) -> list[list[str]] | None:
     """Return the first rows as text, or `None` if nobody is there to read them."""
     try:
-        import pyarrow as pa
+        pa: Any = import_module("pyarrow")
     except ImportError:
         return None
     rows: list[list[str]] = []

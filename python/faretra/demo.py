@@ -1,8 +1,8 @@
 """The main job, with real processes: `python -m faretra.demo`.
 
-An array and a table go to worker processes, none of which copies them; one worker is killed with SIGKILL while it reads. The
-demo prints how much memory all of its processes have before and after, counted so that shared memory counts once (PSS), beside
-what copies would have taken, and leaves nothing behind.
+An array and a table go to worker processes, none of which copies them; one worker is killed with SIGKILL while it reads.
+The demo prints how much memory all of its processes have before and after, counted so that shared memory counts once
+(PSS), beside what copies would have taken, and leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ import numpy as np
 import faretra
 from faretra import _plot
 from faretra._sizes import shown, size
+
+__all__ = ["main"]
 
 # How long a worker may take for an answer, in seconds.
 _PATIENCE = 120.0
@@ -95,8 +98,7 @@ def _columns(table: Any) -> Iterator[Any]:
     if isinstance(table, faretra.Bundle):
         yield from table.values()
         return
-    import pyarrow as pa
-
+    pa: Any = import_module("pyarrow")
     for index in range(table.num_batches):
         yield from (column.to_numpy() for column in pa.record_batch(table.batch(index)).columns)
 
@@ -104,7 +106,7 @@ def _columns(table: Any) -> Iterator[Any]:
 def _warm_up() -> None:
     """Load what takes memory by itself, before memory is measured."""
     try:
-        import pyarrow as pa
+        pa: Any = import_module("pyarrow")
     except ImportError:
         return
     pa.array([0.0]).to_numpy()
@@ -112,7 +114,6 @@ def _warm_up() -> None:
 
 def worker(name: str, pipe: Connection) -> None:
     """Answer each order with a number, in a worker process. `go on` reads until the process is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _warm_up()
     arena = faretra.Arena.open(name)
     pipe.send(0.0)
@@ -140,6 +141,22 @@ def _time_of_get(arena: faretra.Arena) -> float:
     return statistics.median(times)
 
 
+@contextmanager
+def deaf() -> Iterator[None]:
+    """Let processes that start in the block never see Ctrl-C, and this one see it when the block has ended."""
+    pressed: list[int] = []
+    # Another thread may get the signal although this one blocks it; what starts here inherits what is blocked.
+    handler = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if pressed:
+        raise KeyboardInterrupt
+
+
 class _Worker:
     """A worker process, and the pipe to it."""
 
@@ -147,8 +164,13 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=worker, args=(name, theirs), daemon=True)
-        self.process.start()
-        theirs.close()
+        self._theirs = theirs
+
+    def start(self) -> None:
+        """Start the process."""
+        with deaf():
+            self.process.start()
+        self._theirs.close()
 
     @property
     def pid(self) -> int:
@@ -169,6 +191,8 @@ class _Worker:
     def end(self) -> None:
         """Let it end; kill it if it does not."""
         self.pipe.close()
+        if self.process.pid is None:
+            return
         self.process.join(5)
         if self.process.is_alive():
             self.process.kill()
@@ -180,13 +204,16 @@ def _workers(name: str, count: int) -> Iterator[list[_Worker]]:
     """Start workers, and end them whatever happens."""
     started: list[_Worker] = []
     try:
-        started.extend(_Worker(name) for _ in range(count))
+        for _ in range(count):
+            started.append(_Worker(name))
+            started[-1].start()
         for one in started:
             one.answer()
         yield started
     except BaseException:
         for one in started:
-            one.process.kill()
+            if one.process.pid is not None:
+                one.process.kill()
         raise
     finally:
         for one in started:
@@ -201,7 +228,7 @@ def fill(arena: faretra.Arena, array: int, table: int) -> None:
             row[:] = np.arange(side)
     rows = max(table // _ROW // _BATCHES, 1)
     try:
-        import pyarrow as pa
+        pa: Any = import_module("pyarrow")
     except ImportError:
         # Without an Arrow library: the columns, as one value.
         columns = {"id": np.arange(rows * _BATCHES), "price": np.linspace(0.0, 1.0, rows * _BATCHES)}
@@ -220,6 +247,7 @@ def play(nbytes: int, workers: int) -> Story:
     story = Story(workers, 0, 0)
     name = f"demo-{os.getpid()}"
     limit = nbytes + nbytes // 4 + (32 << 20)
+    _check_room(limit)
     _warm_up()
     with faretra.Arena.create(name, limit=limit, keep=False) as arena, _workers(name, workers) as all_:
         story.before = sum(pss(one.pid) for one in all_) + pss(os.getpid())
@@ -243,6 +271,17 @@ def play(nbytes: int, workers: int) -> Story:
     if story.violations:
         raise Trouble(f"verify found broken rules: {'; '.join(story.violations)}; please report this")
     return story
+
+
+def _check_room(needed: int) -> None:
+    folder = os.environ.get("FARETRA_DIR", "/dev/shm")
+    there = os.statvfs(folder)
+    free = there.f_bavail * there.f_frsize
+    if needed > free:
+        raise Trouble(
+            f"the demo needs {shown(needed)}, and {folder} has no room for it: {shown(free)} are free; choose a smaller "
+            "--size, or a larger tmpfs (FARETRA_DIR=...; in Docker --shm-size)"
+        )
 
 
 def _read(workers: Sequence[_Worker], right: float) -> None:
@@ -290,7 +329,7 @@ def tell(story: Story) -> str:
     grown = story.after - story.before
     machine = f"{shown(story.machine_before)} -> {shown(story.machine_after)}"
     lines = [
-        f"An array of {shown(story.array)} and a table of {shown(story.table)}, written into the arena in {story.put:.2f} s.",
+        f"An array of {shown(story.array)} and a table of {shown(story.table)} were written in {story.put:.2f} s.",
         f'{story.workers} worker processes read all of both; arena["array"] took {story.get * 1e6:.1f} us in a worker.',
         "",
         f"Memory of the demo's {story.workers + 1} processes (PSS: what is shared counts once):",
@@ -298,8 +337,8 @@ def tell(story: Story) -> str:
         f"They grew by {shown(grown)} for {shown(payload)} of data; {story.workers} copies take {shown(story.copies)}.",
         f"All {story.processes} processes of this machine that may be looked at: {machine}.",
         "",
-        f"Worker {story.killed} was killed with SIGKILL while it read; {story.recovery * 1e3:.0f} ms later the arena had back what",
-        f"it held. The other {story.survivors} read everything once more: the checksums are right.",
+        f"Worker {story.killed} was killed with SIGKILL while it read; what it held was back {story.recovery * 1e3:.0f} ms",
+        f"later. The other {story.survivors} read everything once more: the checksums are right.",
         f"verify() found nothing wrong, and {story.left} names are left.",
     ]
     return "\n".join(lines)
@@ -343,15 +382,19 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         given.size = size(given.size)
     except ValueError as error:
         parser.error(str(error))
-    if not 64 << 10 <= given.size <= 1 << 40:
-        parser.error("--size is between 64KiB and 1TiB")
+    if not 64 << 10 <= given.size <= 512 << 30:
+        parser.error("--size is between 64KiB and 512GiB")
     if not 2 <= given.workers <= 64:
         parser.error("--workers is between 2 and 64")
     return given
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the demo from a command line, and return its exit code: 0, 1 for trouble, 130 for Ctrl-C."""
+    """Run the demo from a command line, and return its exit code: 0, 1 for trouble, 130 for Ctrl-C.
+
+    >>> from faretra import demo
+    >>> demo.main(["--size", "64KiB", "--workers", "2", "--no-plot"])  # doctest: +SKIP
+    """
     given = _arguments(argv)
     try:
         story = play(given.size, given.workers)

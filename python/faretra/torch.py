@@ -12,6 +12,7 @@ import itertools
 import os
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,11 @@ _Place = tuple[str, Path]
 def tensor(arena: faretra.Arena, name: str, *, writable: bool = True) -> Any:
     """Return the array (or the bytes) of `name` as a torch tensor on the CPU, without copying it.
 
-    By default the tensor is a private view: it can be written, pages that are written become this process's own, and nobody
-    else sees the changes. With `writable=False` it shares the arena's memory, which cannot be written: torch has no read-only
-    tensors, so an operation in place (`t += 1`) ends the process with SIGSEGV. Use that form for what is only read; it is
-    quicker to make. The tensor keeps its memory for as long as the tensor lives, also when the name is put anew or removed.
+    By default the tensor is a private view: it can be written, pages that are written become this process's own, and
+    nobody else sees the changes. With `writable=False` it shares the arena's memory, which cannot be written: torch has no
+    read-only tensors, so an operation in place (`t += 1`) ends the process with SIGSEGV. Use that form for what is only
+    read; it is quicker to make. The memory stays for as long as the tensor lives, also when the name is put anew or
+    removed.
 
     Raises:
         NotFoundError: There is nothing of that name.
@@ -46,7 +48,8 @@ def tensor(arena: faretra.Arena, name: str, *, writable: bool = True) -> Any:
     torch = _torch()
     kind = arena.info(name).kind
     if kind not in ("array", "bytes"):
-        raise TypeError(f"{name!r} is a {kind}, not an array: a tensor is made of an array or of bytes")
+        article = "an" if kind[0] in "aeiou" else "a"
+        raise TypeError(f"{name!r} is {article} {kind}: a tensor is made of an array or of bytes")
     array = np.asarray(arena.private(name) if writable else arena[name])
     if not writable:
         array = np.asarray(_Unguarded(array))
@@ -73,12 +76,12 @@ def collate(
 ) -> Callable[[Sequence[Any]], Any]:
     """Return a `collate_fn` for `torch.utils.data.DataLoader` that writes the samples straight into the arena.
 
-    Arrays, tensors and numbers are stacked along a new first axis, as torch's own `default_collate` does; dicts, lists, tuples
-    and named tuples keep their structure; text, bytes and everything else become lists. A worker process writes each stack into
-    a draft and sends only its name, so that a batch is copied once, not three times. The main process gets tensors over that
-    memory (as those of `tensor`, with its `writable`), which is free again when the last of them is dropped.
+    Arrays, tensors and numbers are stacked along a new first axis, as torch's own `default_collate` does; dicts, lists,
+    tuples and named tuples keep their structure; text, bytes and everything else become lists. A worker process writes
+    each stack into a draft and sends only its name, so that a batch is copied once, not three times. The main process gets
+    tensors over that memory (as those of `tensor`, with its `writable`), which is free again when the last is dropped.
 
-    The arena needs room for the batches under way: `num_workers * prefetch_factor` of them, and those that the program keeps.
+    The arena needs room for the batches under way: `num_workers * prefetch_factor`, and those that the program keeps.
     Batches that were sent and never received stay until the arena is removed, so `keep=False` is a good choice.
 
     Args:
@@ -245,8 +248,8 @@ def _in_worker() -> bool:
 
 def _torch() -> Any:
     try:
-        import torch
-        import torch.utils.data
+        torch = import_module("torch")
+        import_module("torch.utils.data")
     except ImportError as error:
         raise ImportError(f"faretra.torch needs torch: pip install torch ({error})") from error
     return torch

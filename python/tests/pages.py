@@ -30,7 +30,7 @@ class Program:
     @property
     def expected(self) -> list[str]:
         """The lines that it prints, among others, in this order."""
-        return [line[3:] for line in self.source.splitlines() if line.startswith("#> ")]
+        return [line[5:] for line in self.source.splitlines() if line.startswith("# -> ")]
 
     @property
     def id(self) -> str:

@@ -9,6 +9,8 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +41,8 @@ class Run:
 
     def __init__(self, quick: bool) -> None:
         self.quick = quick
-        self.sizes = [8 * KB, MB, 16 * MB] if quick else [8 * KB, MB, 64 * MB, GB]
-        self.budget = 0.1 if quick else 1.0
+        self.sizes = [8 * KB, 4 * MB] if quick else [8 * KB, MB, 64 * MB, GB]
+        self.budget = 0.05 if quick else 1.0
         self.rows: list[Row] = []
         self.skipped: dict[str, str] = {}
         self.folder = os.environ.get("FARETRA_DIR", "/dev/shm")
@@ -96,14 +98,14 @@ class Run:
     def handed_over(self) -> None:
         """Measure values that go to another process."""
         for nbytes in self.sizes:
-            self._values("array", "hand-over of an array", nbytes, lambda n=nbytes: pattern(n))
+            self._values("array", "hand-over of an array", nbytes, partial(pattern, nbytes))
         length = 5_000 if self.quick else 50_000
         twenty = 20 * length * 8
         make = {f"layer{i}": np.arange(length, dtype="float64") for i in range(20)}
         self._values("dict", "hand-over of a dict of 20 arrays", twenty, lambda: make)
         rows = 50_000 if self.quick else 1_000_000
         try:
-            import pyarrow as pa
+            pa: Any = import_module("pyarrow")
         except ImportError:
             self.skipped["hand-over of a table"] = "pyarrow is not installed"
             return
@@ -151,7 +153,7 @@ class Run:
         """Measure what the import takes over numpy's."""
         statements = ["import numpy", "import numpy, faretra"]
         for statement, taken in zip(
-            statements, import_times(statements, 5 if self.quick else 15), strict=True
+            statements, import_times(statements, 3 if self.quick else 15), strict=True
         ):
             self.add(START, statement, "ours" if "faretra" in statement else "floor", 0, taken)
 

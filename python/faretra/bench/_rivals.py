@@ -1,4 +1,4 @@
-"""The ways that a value goes to another process, each with the time from the first call until the other process can use it."""
+"""The ways that a value goes to another process, and the time until that process can use it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from importlib import import_module
 from multiprocessing import shared_memory
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 import faretra
+from faretra.demo import deaf
 
 # How long the other process may take for one value, in seconds.
 _PATIENCE = 300.0
@@ -174,7 +176,7 @@ class ArrowFile(Pipe):
 
     def check(self) -> None:
         try:
-            import pyarrow  # noqa: F401
+            import_module("pyarrow")
         except ImportError:
             raise Unsuited("pyarrow is not installed") from None
 
@@ -186,8 +188,7 @@ class ArrowFile(Pipe):
             yield
 
     def send(self, value: Any) -> None:
-        import pyarrow as pa
-
+        pa: Any = import_module("pyarrow")
         with pa.OSFile(self._path, "wb") as sink:
             if isinstance(value, np.ndarray):
                 pa.ipc.write_tensor(pa.Tensor.from_numpy(value), sink)
@@ -197,8 +198,7 @@ class ArrowFile(Pipe):
         self._to.send(None)
 
     def receive(self) -> Any:
-        import pyarrow as pa
-
+        pa: Any = import_module("pyarrow")
         self._from.recv()
         source = pa.memory_map(self._path)
         try:
@@ -219,26 +219,23 @@ class SharedArray(Pipe):
 
     def check(self) -> None:
         try:
-            import SharedArray  # noqa: F401
+            import_module("SharedArray")
         except ImportError:
             raise Unsuited("SharedArray is not installed") from None
 
     def send(self, value: Any) -> None:
-        import SharedArray
-
+        shared: Any = import_module("SharedArray")
         self._name = f"shm://faretra-bench-{os.getpid()}"
-        SharedArray.create(self._name, value.shape, value.dtype)[...] = value
+        shared.create(self._name, value.shape, value.dtype)[...] = value
         self._to.send(self._name)
 
     def receive(self) -> Any:
-        import SharedArray
-
-        return SharedArray.attach(self._from.recv())
+        shared: Any = import_module("SharedArray")
+        return shared.attach(self._from.recv())
 
     def clear(self) -> None:
-        import SharedArray
-
-        SharedArray.delete(self._name)
+        shared: Any = import_module("SharedArray")
+        shared.delete(self._name)
 
 
 class Vineyard(Pipe):
@@ -248,8 +245,7 @@ class Vineyard(Pipe):
 
     def check(self) -> None:
         try:
-            import vineyard
-
+            vineyard: Any = import_module("vineyard")
             vineyard.connect()
         except ImportError:
             raise Unsuited("vineyard is not installed") from None
@@ -257,19 +253,16 @@ class Vineyard(Pipe):
             raise Unsuited(f"no vineyard server runs here ({type(error).__name__})") from error
 
     def send(self, value: Any) -> None:
-        import vineyard
-
+        vineyard: Any = import_module("vineyard")
         self._id = vineyard.connect().put(value)
         self._to.send(self._id)
 
     def receive(self) -> Any:
-        import vineyard
-
+        vineyard: Any = import_module("vineyard")
         return vineyard.connect().get(self._from.recv())
 
     def clear(self) -> None:
-        import vineyard
-
+        vineyard: Any = import_module("vineyard")
         vineyard.connect().delete([self._id])
 
 
@@ -310,7 +303,8 @@ def hand_over(way: Way, make: Callable[[], Any], nbytes: int, *, budget: float, 
     with way.open(nbytes), ExitStack() as stack:
         control, theirs = context.Pipe()
         process = context.Process(target=_receiver, args=(way, theirs), daemon=True)
-        process.start()
+        with deaf():
+            process.start()
         theirs.close()
         stack.callback(_end, process, control)
         _answer(control, way)
@@ -355,15 +349,14 @@ class Ray:
     def check(self) -> None:
         """Raise `Unsuited` if Ray is not installed."""
         try:
-            import ray  # noqa: F401
+            import_module("ray")
         except ImportError:
             raise Unsuited("ray is not installed") from None
 
     @contextmanager
     def open(self, nbytes: int) -> Iterator[None]:
         """Start Ray on this machine, and stop it."""
-        import ray
-
+        ray: Any = import_module("ray")
         try:
             ray.init(
                 num_cpus=1,
@@ -381,8 +374,7 @@ class Ray:
 
     def hand_over(self, value: Any, *, budget: float, least: int = 3) -> float:
         """Return the median time from `ray.put` until an actor has looked at the value, in seconds."""
-        import ray
-
+        ray: Any = import_module("ray")
         actor = ray.remote(_Looker).remote()
         times: list[float] = []
         end = time.perf_counter() + budget
@@ -396,7 +388,6 @@ class Ray:
 
 class _Looker:
     def look(self, references: list[Any]) -> float:
-        import ray
-
+        ray: Any = import_module("ray")
         touch(ray.get(references[0]))
         return time.perf_counter()
