@@ -76,7 +76,7 @@ def public() -> dict[str, Documented]:
     known: set[int] = set()
     for module in modules():
         private = any(part.startswith("_") for part in module.__name__.split("."))
-        names = [] if private else getattr(module, "__all__", [n for n in vars(module) if n[0] != "_"])
+        names = [] if private else getattr(module, "__all__", [])
         for name in names:
             value = getattr(module, name)
             if not is_ours(value) or id(value) in known:
