@@ -4,7 +4,10 @@
 //! |---|---|
 //! | `error` | exceptions; the two ways into the library; Ctrl-C |
 //! | `memory`, `arrow` | memory that goes in and out: the buffer protocol, Arrow's capsules. All of `unsafe` is here |
+//! | `packed`, `collection` | lists and dicts that are read item by item |
 //! | `value`, `table` | what a Python value becomes, and what comes back |
+//! | `lock`, `shared`, `grid` | locks, shared numbers, mutable arrays |
+//! | `grown`, `reference` | tables that grow batch by batch; the newest value of a name |
 //! | `arena` | names, drafts, what an arena tells of itself |
 //! | `command` | the command `faretra` |
 //! | `ready` | descriptors for event loops, and what ends have in common |
@@ -18,13 +21,20 @@
 mod arena;
 mod arrow;
 mod channel;
+mod collection;
 mod command;
 mod error;
 mod feed;
+mod grid;
+mod grown;
+mod lock;
 mod memory;
+mod packed;
 mod ready;
+mod reference;
 mod select;
 mod service;
+mod shared;
 mod table;
 mod value;
 
@@ -41,17 +51,29 @@ mod _native {
     #[pymodule_export]
     use crate::channel::{Lease, Receiver, Sender};
     #[pymodule_export]
+    use crate::collection::{Dict, Items, List, StoredDict, StoredList};
+    #[pymodule_export]
     use crate::command::_command;
     #[pymodule_export]
     use crate::feed::{_latest, _snapshot, Feed, Subscriber};
+    #[pymodule_export]
+    use crate::grid::{MutableArray, Rows};
+    #[pymodule_export]
+    use crate::grown::TableDraft;
+    #[pymodule_export]
+    use crate::lock::{Event, Mutex, MutexGuard, Permit, Semaphore};
     #[pymodule_export]
     use crate::memory::{Pinned, Writable};
     #[pymodule_export]
     use crate::ready::{Pollable, Prepared};
     #[pymodule_export]
+    use crate::reference::Ref;
+    #[pymodule_export]
     use crate::select::_select;
     #[pymodule_export]
     use crate::service::{Call, Client, Request, Server};
+    #[pymodule_export]
+    use crate::shared::SharedValue;
     #[pymodule_export]
     use crate::table::{Batch, Bundled, Selection, Table};
 

@@ -10,13 +10,15 @@
 #![allow(unsafe_code, reason = "the buffer protocol, and memory that Python's objects own")]
 #![allow(clippy::disallowed_methods, reason = "slices of memory that Python's objects own, not of shared memory")]
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::ffi::c_int;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard, Weak};
 
-use faretra::{Batch, DraftMap, DynArray, Kind, Object, PrivateBytes, RowsMap};
+use faretra::{Batch, DraftMap, DynArray, Element, Kind, MutableArray, Object, PrivateBytes, Rows, RowsMap};
+use ndarray::IxDyn;
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -104,6 +106,8 @@ enum Keeper {
     Array(DynArray, Object),
     Batch(Batch),
     Private(PrivateBytes),
+    /// A handle to a mutable array, of whatever type.
+    Grid(Box<dyn Any + Send + Sync>),
 }
 
 /// Memory of an arena that Python sees: the base of every array and memoryview.
@@ -155,6 +159,19 @@ impl Pinned {
         let (start, len) = (bytes.as_mut_ptr().expose_provenance(), bytes.len());
         let (name, version) = (object.name().to_owned(), object.version());
         Pinned { start, len, readonly: false, name, version, _keeper: Keeper::Private(bytes) }
+    }
+
+    /// Rows of a mutable array. They stay where they are when they are given back, and show what is written then.
+    pub fn rows<T: Element>(
+        array: &MutableArray<T, IxDyn>,
+        rows: &Rows<T, IxDyn>,
+        name: &str,
+    ) -> faretra::Result<Pinned> {
+        let view = rows.view()?;
+        let len = view.len() * size_of::<T>();
+        let start = if len == 0 { 0 } else { view.as_ptr().expose_provenance() };
+        let keeper = Keeper::Grid(Box::new(array.clone()));
+        Ok(Pinned { start, len, readonly: true, name: name.to_owned(), version: 0, _keeper: keeper })
     }
 
     /// Address of the first byte, and how many there are.
