@@ -115,9 +115,6 @@ pub fn _at_exit(py: Python<'_>) {
     }
 }
 
-/// Shape, dtype and order.
-type ArrayInfo<'py> = (Vec<usize>, Bound<'py, PyAny>, &'static str);
-
 /// Calls `f` with the value: with the interpreter when that is quick, without it when much is copied.
 pub fn give<T: Send>(
     py: Python<'_>,
