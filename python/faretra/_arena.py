@@ -714,7 +714,9 @@ class Arena(_native.Arena):
         return Mutex(self, name)
 
     def semaphore(self, name: str, permits: int, *, initial: int | None = None) -> Semaphore:
-        """Return the semaphore of this name: so many permits, which processes take and give back. Makes it if there is none.
+        """Return the semaphore of this name: so many permits, which processes take and give back.
+
+        Makes it if there is none.
 
         Args:
             name: Its name.
