@@ -1,6 +1,6 @@
 //! Applies each planted bug to a copy of the sources, and requires its test to fail. `cargo xtask planted`.
 //!
-//! The copy lies in `target/planted`; a word as argument chooses the bugs whose description has it.
+//! The copy lies in `target/planted`. Arguments choose bugs: those whose description has one of them, or that break it.
 
 #![allow(clippy::print_stdout, reason = "a command talks to its user")]
 
@@ -11,7 +11,7 @@ use std::time::Instant;
 use proof::planted::{Bug, bugs};
 
 fn main() -> ExitCode {
-    let chosen = std::env::args().nth(1).unwrap_or_default();
+    let chosen: Vec<String> = std::env::args().skip(1).collect();
     match run(&chosen) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -22,12 +22,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(chosen: &str) -> std::io::Result<bool> {
+fn run(chosen: &[String]) -> std::io::Result<bool> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let copy = target.join("planted");
     copy_workspace(&root, &copy)?;
-    let bugs: Vec<&Bug> = bugs().filter(|b| b.what.contains(chosen) || b.breaks == chosen).collect();
+    let is_chosen = |b: &&Bug| chosen.is_empty() || chosen.iter().any(|c| b.what.contains(&**c) || b.breaks == c);
+    let bugs: Vec<&Bug> = bugs().filter(is_chosen).collect();
     let (mut caught, mut missed) = (0, vec![]);
     let mut tests: Vec<_> = bugs.iter().map(|b| b.test).collect();
     tests.sort_unstable();
