@@ -8,7 +8,8 @@
 //! | `value`, `table` | what a Python value becomes, and what comes back |
 //! | `lock`, `shared`, `grid` | locks, shared numbers, mutable arrays |
 //! | `grown`, `reference` | tables that grow batch by batch; the newest value of a name |
-//! | `arena` | names, drafts, what an arena tells of itself |
+//! | `draft` | values that are written in place |
+//! | `arena` | names, and what an arena tells of itself |
 //! | `command` | the command `faretra` |
 //! | `ready` | descriptors for event loops, and what ends have in common |
 //! | `channel`, `feed`, `service` | the ends of channels, feeds and services |
@@ -23,6 +24,7 @@ mod arrow;
 mod channel;
 mod collection;
 mod command;
+mod draft;
 mod error;
 mod feed;
 mod grid;
@@ -47,13 +49,15 @@ mod _native {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use crate::arena::{_list_arenas, _remove_arena, Arena, Draft};
+    use crate::arena::{_list_arenas, _remove_arena, Arena};
     #[pymodule_export]
     use crate::channel::{Lease, Receiver, Sender};
     #[pymodule_export]
     use crate::collection::{Dict, Items, List, StoredDict, StoredList};
     #[pymodule_export]
     use crate::command::_command;
+    #[pymodule_export]
+    use crate::draft::Draft;
     #[pymodule_export]
     use crate::feed::{_latest, _snapshot, Feed, Subscriber};
     #[pymodule_export]
