@@ -344,7 +344,7 @@ impl Arena {
     /// ...     arena["x"] = b"one"
     /// ...     bytes(arena.wait_for("x", newer_than=0, timeout=5.0))
     /// b'one'
-    #[pyo3(signature = (name, newer_than=Number(0), timeout=None))]
+    #[pyo3(signature = (name, newer_than=Number(0), timeout=None), text_signature = "($self, name, newer_than=0, timeout=None)")]
     fn wait_for<'py>(
         &self,
         py: Python<'py>,
