@@ -485,12 +485,14 @@ impl Request {
     /// >>> import threading
     /// >>> arena = faretra.Arena.create("doc-reply", keep=False)
     /// >>> server, client = arena.server("double"), arena.client("double")
-    /// >>> thread = threading.Thread(target=lambda: print(client.call(21, timeout=5)))
+    /// >>> replies = []
+    /// >>> thread = threading.Thread(target=lambda: replies.append(client.call(21, timeout=5)))
     /// >>> thread.start()
     /// >>> request = server.recv(timeout=5)
     /// >>> request.reply(2 * request.value)
     /// >>> thread.join()
-    /// 42
+    /// >>> replies
+    /// [42]
     /// >>> arena.close()
     fn reply(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let mut input = Input::of(value, &self.name)?;
