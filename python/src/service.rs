@@ -396,12 +396,14 @@ struct Held {
 /// >>> import threading
 /// >>> arena = faretra.Arena.create("doc-request", keep=False)
 /// >>> server, client = arena.server("upper"), arena.client("upper")
-/// >>> thread = threading.Thread(target=lambda: print(client.call("hello", timeout=5)))
+/// >>> replies = []
+/// >>> thread = threading.Thread(target=lambda: replies.append(client.call("hello", timeout=5)))
 /// >>> thread.start()
 /// >>> with server.recv(timeout=5) as request:
 /// ...     request.reply(request.value.upper())
 /// >>> thread.join()
-/// HELLO
+/// >>> replies
+/// ['HELLO']
 /// >>> arena.close()
 #[pyclass(frozen, module = "faretra", weakref)]
 #[derive(Debug)]
