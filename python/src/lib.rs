@@ -18,6 +18,10 @@
 //! What costs no speed is written in Python, in `faretra/`. A file here needs those above it in the table only.
 
 #![allow(missing_docs, reason = "the module's items are documented where they are")]
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "what is documented for Python has Python's brackets, which are no links"
+)]
 
 mod arena;
 mod arrow;
