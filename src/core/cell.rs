@@ -427,7 +427,7 @@ impl<E: Load> Tables<E> {
         }
         let head = self.ring_word(ring, ring::HEAD);
         for position in (0..ring.cells).map(|i| head.wrapping_add(i)) {
-            let cell = self.place(ring.cell(position));
+            let cell = self.cell_of(ring, position);
             match ring.ahead(cell, position) {
                 _ if cell.is_dead() => return false,
                 1 => return true,

@@ -765,3 +765,22 @@ mod futures {
         });
     }
 }
+
+/// A channel without a bound is ready while it has items, wherever in its segments they lie, and not when it has none.
+#[test]
+fn an_unbounded_channel_is_ready() {
+    let t = TestArena::new(16 * MIB);
+    let sender = t.arena.writer().expect("a permit").unbounded("jobs").expect("made");
+    let receiver = t.arena.receiver("jobs").expect("made");
+    let pollable = receiver.pollable().expect("ours");
+    for n in 0..3000_u64 {
+        assert!(!pollable.rearm().expect("ours"), "empty, after {n} items");
+        sender.send(n.to_le_bytes().as_slice()).expect("room");
+        assert!(pollable.rearm().expect("ours"), "item {n}");
+        receiver.try_recv().expect("an item").ack();
+    }
+    // One that came back counts.
+    sender.send("again").expect("room");
+    drop(receiver.try_recv().expect("an item"));
+    assert!(pollable.rearm().expect("ours"));
+}
