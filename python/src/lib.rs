@@ -12,6 +12,7 @@
 //! | `arena` | names, and what an arena tells of itself |
 //! | `command` | the command `faretra` |
 //! | `ready` | descriptors for event loops, and what ends have in common |
+//! | `leased` | what items of channels and requests have in common |
 //! | `channel`, `feed`, `service` | the ends of channels, feeds and services |
 //! | `select` | waits for several things |
 //!
@@ -33,6 +34,7 @@ mod error;
 mod feed;
 mod grid;
 mod grown;
+mod leased;
 mod lock;
 mod memory;
 mod packed;
