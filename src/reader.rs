@@ -489,8 +489,8 @@ pub struct Table {
 
 #[derive(Clone, Debug)]
 enum Batches {
-    /// One object: a table, or a batch as a table of one.
-    Stored(Object),
+    /// One object: a table, or a batch as a table of one. Its numbers are here for a forked child, which cannot read them.
+    Stored { object: Object, rows: u64, batches: u64 },
     /// Objects of their own.
     Gathered(Arc<[Batch]>),
 }
@@ -504,7 +504,8 @@ impl TryFrom<Object> for Table {
             object.expect(Stored::Table)?;
         }
         let schema = parts::schema_of(object.body()?)?;
-        Ok(Table { batches: Batches::Stored(object), schema })
+        let batches = if object.kind == Stored::Batch { 1 } else { object.parts() };
+        Ok(Table { batches: Batches::Stored { rows: object.rows(), batches, object }, schema })
     }
 }
 
@@ -522,7 +523,7 @@ impl Table {
     /// Returns the number of rows of all batches together.
     pub fn num_rows(&self) -> u64 {
         match &self.batches {
-            Batches::Stored(object) => object.rows(),
+            Batches::Stored { rows, .. } => *rows,
             Batches::Gathered(batches) => batches.iter().map(|b| b.num_rows() as u64).sum(),
         }
     }
@@ -530,8 +531,7 @@ impl Table {
     /// Returns the number of batches.
     pub fn num_batches(&self) -> u64 {
         match &self.batches {
-            Batches::Stored(object) if object.kind == Stored::Batch => 1,
-            Batches::Stored(object) => object.parts(),
+            Batches::Stored { batches, .. } => *batches,
             Batches::Gathered(batches) => batches.len() as u64,
         }
     }
@@ -540,15 +540,9 @@ impl Table {
     pub fn batch(&self, index: u64) -> Result<Batch> {
         let none = || Error::invalid(format!("the table has {} batches: there is no {index}", self.num_batches()));
         match &self.batches {
-            Batches::Stored(object) => {
-                // In a forked child the numbers are 0, and the answer is not that there is no such batch.
-                object.pin.attachment().core()?;
-                match object.kind {
-                    _ if index >= self.num_batches() => Err(none()),
-                    Stored::Batch => object.clone().try_into(),
-                    _ => object.part(index)?.try_into(),
-                }
-            }
+            Batches::Stored { batches, .. } if index >= *batches => Err(none()),
+            Batches::Stored { object, .. } if object.kind == Stored::Batch => object.clone().try_into(),
+            Batches::Stored { object, .. } => object.part(index)?.try_into(),
             Batches::Gathered(batches) => batches.get(index as usize).cloned().ok_or_else(none),
         }
     }
@@ -563,7 +557,7 @@ impl Table {
     /// Returns how many bytes of the arena the table has.
     pub fn nbytes(&self) -> u64 {
         match &self.batches {
-            Batches::Stored(object) => object.nbytes(),
+            Batches::Stored { object, .. } => object.nbytes(),
             Batches::Gathered(batches) => batches.iter().map(Batch::nbytes).sum(),
         }
     }
@@ -571,7 +565,7 @@ impl Table {
     /// Returns the object that the table was read from; `None` for one that was gathered from several objects.
     pub fn object(&self) -> Option<&Object> {
         match &self.batches {
-            Batches::Stored(object) => Some(object),
+            Batches::Stored { object, .. } => Some(object),
             Batches::Gathered(_) => None,
         }
     }
@@ -579,7 +573,7 @@ impl Table {
     /// The batches, if they are several objects.
     pub(crate) fn gathered_batches(&self) -> Option<&[Batch]> {
         match &self.batches {
-            Batches::Stored(_) => None,
+            Batches::Stored { .. } => None,
             Batches::Gathered(batches) => Some(batches),
         }
     }

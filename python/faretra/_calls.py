@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
+import pickle
 import time
+import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from typing import Any, NoReturn, Self
 
 from faretra import _native
 from faretra._aio import AGAIN, Turns, seconds, timed_out, when_ready
-from faretra._errors import ClosedError, EmptyError, NoSpaceError
+from faretra._errors import ClosedError, EmptyError, NoSpaceError, RemoteError
 from faretra._native import Request
 
 __all__ = ["AsyncClient", "AsyncServer", "Client", "Request", "Server"]
 
 Timeout = float | timedelta | None
+
+
+class _Raised:
+    """A reply that says what the function raised that serves. The client raises it."""
+
+    __slots__ = ("error", "trace")
+
+    def __init__(self, error: Exception) -> None:
+        self.trace = "".join(traceback.format_exception(error)).rstrip()
+        self.error = error
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:
+            # What cannot be pickled, or not loaded again, is told in words.
+            self.error = RemoteError(f"{type(error).__name__}: {error}")
+
+
+def _outcome(reply: Any) -> Any:
+    if isinstance(reply, _Raised):
+        raise reply.error from RemoteError(f"in the process that serves:\n{reply.trace}")
+    return reply
 
 
 class Client(_native.Client):
@@ -39,6 +62,36 @@ class Client(_native.Client):
     def aio(self) -> AsyncClient:
         """The client on an event loop: `await client.aio.call(value)`."""
         return AsyncClient(self)
+
+    def call(self, value: Any, timeout: Timeout = None) -> Any:
+        """Send a request and wait for its reply, up to `timeout` (seconds or a timedelta). Return the reply.
+
+        The reply is zero-copy and read-only where it is an array, a table or bytes. Several threads can call at the same
+        time. A server that dies with the request leaves it to another one, so a request may be served more than once; there
+        is one reply.
+
+        Raises:
+            TimeoutError: No reply came in time. The request may be served all the same; the reply is dropped then.
+            ClosedError: The service was closed (`clean`), or nobody serves and the client does not wait for a server.
+            NoSpaceError: There is no room for the request in the arena.
+            Exception: What the function raised that `Server.serve` was given. Its cause, a `RemoteError`, has the traceback.
+
+        >>> import threading
+        >>> arena = faretra.Arena.create("doc-call", keep=False)
+        >>> server, client = arena.server("inverse"), arena.client("inverse")
+        >>> thread = threading.Thread(target=server.serve, args=(lambda x: 1 / x,))
+        >>> thread.start()
+        >>> client.call(np.array([1.0, 2.0]), timeout=5)
+        array([1. , 0.5])
+        >>> client.call(0, timeout=5)
+        Traceback (most recent call last):
+            ...
+        ZeroDivisionError: division by zero
+        >>> client.close()
+        >>> thread.join()
+        >>> arena.close()
+        """
+        return _outcome(super().call(value, timeout))
 
     def __enter__(self) -> Self:
         return self
@@ -77,8 +130,8 @@ class Server(_native.Server):
     def serve(self, function: Callable[[Any], Any]) -> None:
         """Reply to each request with what `function` makes of its value, until the service is closed.
 
-        If `function` raises, the request is given back, to another server or to the next `recv`, and the exception is raised
-        here. To tell the client instead, catch it in `function` and return what says so.
+        If `function` raises an `Exception`, the client's `call` raises it, and the next request is served. Any other
+        exception, as `KeyboardInterrupt`, gives the request back, to another server or to the next `recv`, and is raised here.
 
         Raises:
             Error: Those of `recv` and `Request.reply`.
@@ -95,7 +148,13 @@ class Server(_native.Server):
         >>> arena.close()
         """
         for request in self:
-            request.reply(function(request.value))
+            try:
+                reply = function(request.value)
+            except Exception as error:
+                reply = _Raised(error)
+            request.reply(reply)
+            # It is not kept while the next one is waited for.
+            del request, reply
 
     @property
     def aio(self) -> AsyncServer:
@@ -145,7 +204,7 @@ class AsyncClient:
         call = await when_ready(lambda: client._start(value), _nothing, NoSpaceError, allowed)
         try:
             left = None if ends is None else max(ends - time.monotonic(), 0.0)
-            return await when_ready(call.reply, call.pollable, EmptyError, left, AGAIN)
+            return _outcome(await when_ready(call.reply, call.pollable, EmptyError, left, AGAIN))
         except EmptyError:
             raise timed_out(allowed or 0.0) from None
         finally:

@@ -152,6 +152,13 @@ class LaggedError(Error):
     items: int = 0
 
 
+class RemoteError(Error, RuntimeError):
+    """What was raised in another process, as text: the cause of the exception that `Client.call` raises for it, or that
+    exception itself, if it cannot be pickled."""
+
+    code = "remote"
+
+
 class InternalError(Error, RuntimeError):
     """A fault of Faretra itself. Please report it. Also a `RuntimeError`."""
 

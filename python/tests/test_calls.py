@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from faretra import ClosedError, EmptyError, InvalidError
 
 def serving(server: faretra.Server, function: Callable[[Any], Any]) -> threading.Thread:
     """Serve in a thread."""
-    thread = threading.Thread(target=server.serve, args=(function,))
+    thread = threading.Thread(target=server.serve, args=(function,), daemon=True)
     thread.start()
     return thread
 
@@ -116,13 +117,60 @@ def test_a_late_reply_is_not_that_to_the_next_call(arena: faretra.Arena) -> None
     thread.join(20)
 
 
-def test_a_function_that_raises_gives_the_request_back(arena: faretra.Arena) -> None:
-    """Serve raises what the function raised, and the next server gets the request, with attempts 1."""
+class TwoArguments(Exception):
+    """An exception that can be pickled, and not loaded again."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(one + two)
+
+
+def test_a_client_raises_what_the_function_raised(arena: faretra.Arena) -> None:
+    """The exception goes to who called, with its traceback as text; the server serves the next request."""
+
+    def function(value: Any) -> Any:
+        if value == "odd":
+            raise TwoArguments("1", "2")
+        if value == "local":
+
+            class LocalError(Exception):
+                pass
+
+            raise LocalError("here")
+        return 1 / value
+
+    thread = serving(arena.server("svc"), function)
+    client = arena.client("svc")
+    with pytest.raises(ZeroDivisionError, match="division by zero") as caught:
+        client.call(0, timeout=20)
+    assert isinstance(caught.value.__cause__, faretra.RemoteError)
+    assert "return 1 / value" in str(caught.value.__cause__)
+    with pytest.raises(faretra.RemoteError, match="TwoArguments: 12") as told:
+        client.call("odd", timeout=20)
+    assert told.value.code == "remote"
+    with pytest.raises(faretra.RemoteError, match="LocalError: here"):
+        client.call("local", timeout=20)
+
+    async def call() -> Any:
+        return await client.aio.call(0, timeout=20)
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(call())
+    assert client.call(4, timeout=20) == 0.25
+    client.close()
+    thread.join(20)
+
+
+def test_an_interrupted_server_gives_the_request_back(arena: faretra.Arena) -> None:
+    """What is no `Exception` ends `serve`, and the next server gets the request, with attempts 1."""
     server, client = arena.server("svc"), arena.client("svc")
     thread = threading.Thread(target=lambda: client.call(0, timeout=20))
     thread.start()
-    with pytest.raises(ZeroDivisionError):
-        server.serve(lambda number: 1 / number)
+
+    def interrupted(_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        server.serve(interrupted)
     with server.recv(timeout=10) as request:
         assert (request.value, request.attempts) == (0, 1)
         request.reply("infinity")

@@ -163,7 +163,10 @@ impl<E: Env> Core<E> {
             }
             // Read before the swap: if the swap succeeds, the place did not change, and this was its version.
             let current = match place.object() {
-                Some(old) => self.meta(self.object(old)?, meta::VERSION),
+                Some(old) => {
+                    self.check_replaced(name, self.object(old)?, draft)?;
+                    self.meta(old, meta::VERSION)
+                }
                 None => 0,
             };
             if expected.is_some_and(|v| v != current) && self.place(off) == place {
@@ -177,6 +180,16 @@ impl<E: Env> Core<E> {
             }
             self.env.spin();
         }
+    }
+
+    /// What is used in place is replaced by nothing else: those who have it would go on with what nobody finds any more.
+    fn check_replaced(&self, name: &str, old: Id, draft: Draft) -> Result<()> {
+        let (found, new) = (self.seen_kind(old)?, self.kind(draft.id)?);
+        if found != new && (found.locks() || found.is_ring()) {
+            let expected = format!("what a {new} replaces; remove it first, or choose another name");
+            return Err(Error::Mismatch { name: name.into(), expected, found: found.to_string() });
+        }
+        Ok(())
     }
 
     /// Adds a name to its bucket and returns it pinned. `None`: the bucket changed, look up again.
