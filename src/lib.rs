@@ -66,7 +66,8 @@
 //! value does there that came through `fork`:
 //!
 //! * A call that can fail returns [`Error::Forked`].
-//! * A call that returns a number which lies in the arena returns 0.
+//! * A call that returns a number which lies in the arena returns 0. A table knows its own rows and batches, and says of each
+//!   batch that it cannot be read.
 //! * Dropping a handle, a guard, a lease or a draft does nothing: what it held is the parent's.
 //! * Batches, columns, arrays and bytes that the parent had read stay readable, for as long as the parent keeps them.
 //!

@@ -125,6 +125,14 @@ class SystemError(Error, OSError):
     """The operating system refused; `errno` says why. Also an `OSError`."""
 
 
+class DeniedError(SystemError, PermissionError):
+    """The operating system denies access to the arena's file or directory. Also a `PermissionError`."""
+
+
+class MissingError(SystemError, FileNotFoundError):
+    """There is no such directory or file. Also a `FileNotFoundError`."""
+
+
 class ArrowError(Error, ValueError):
     """Arrow could not make sense of a table. Also a `ValueError`."""
 
@@ -153,8 +161,10 @@ class LaggedError(Error):
 
 
 class RemoteError(Error, RuntimeError):
-    """What was raised in another process, as text: the cause of the exception that `Client.call` raises for it, or that
-    exception itself, if it cannot be pickled."""
+    """What was raised in another process, as text.
+
+    It is the cause of the exception that `Client.call` raises for that, or is raised itself, if the other cannot be pickled.
+    """
 
     code = "remote"
 
@@ -180,6 +190,8 @@ _CLASSES: dict[str, type[Error]] = {
     "untrusted": UntrustedError,
     "forked": ForkedError,
     "os": SystemError,
+    "os.denied": DeniedError,
+    "os.missing": MissingError,
     "arrow": ArrowError,
     "closed": ClosedError,
     "empty": EmptyError,
@@ -199,7 +211,7 @@ _ADVICE = {
     "limit.subscribers": "end some; `arena.who()` tells which processes they are",
     "limit.objects": "remove some, put several values in one table or bundle, or create the arena with a larger capacity",
     "damaged": "`arena.verify()` tells what else is wrong",
-    "forked": "call `arena.reopen()` in the child",
+    "forked": "call `arena.reopen()` in the child, and read or open what you need through that",
     "full": "wait with a `timeout`, or make it with a larger capacity",
     "lagged": "the next call goes on behind them; read faster, or make the feed with a larger capacity",
     "panic": "this is a fault of Faretra itself: please report it, with the message above",

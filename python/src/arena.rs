@@ -1,7 +1,7 @@
 //! The arena as Python holds it. `faretra.Arena` is a subclass in Python, which adds what costs no speed.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use faretra::{Error, Kind, Object, Order, WeakArena, Writer};
@@ -50,8 +50,8 @@ pub fn timeout(given: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
 pub struct Arena {
     arena: RwLock<Option<faretra::Arena>>,
     pickling: Pickling,
-    /// The permit that the ends of channels and feeds have in common.
-    ends: Mutex<Weak<Writer>>,
+    /// What all that write through this handle have in common, while somebody has it.
+    writer: Mutex<Weak<Writer>>,
 }
 
 impl Arena {
@@ -63,29 +63,29 @@ impl Arena {
             .ok_or_else(|| Failure::invalid("this arena was closed: open it again with `faretra.Arena.open`").raise(py))
     }
 
-    /// A permit to write: that of the ends of channels and feeds, if there are some. Waits for one as long as it takes.
-    pub fn writer(&self, py: Python<'_>) -> PyResult<Writer> {
+    /// The permit to write that all that write through this handle have in common: a put within a draft's block, or within
+    /// what makes a value, must not wait for who waits for it. Whoever has it keeps it; waits for one as long as it takes.
+    pub fn writer(&self, py: Python<'_>) -> PyResult<Arc<Writer>> {
         let arena = self.get(py)?;
-        if let Some(shared) = self.ends.lock().unwrap_or_else(PoisonError::into_inner).upgrade() {
-            return Ok(Writer::clone(&shared));
+        if let Some(shared) = self.shared_writer().upgrade() {
+            return Ok(shared);
         }
-        match run(py, || arena.try_writer())? {
-            Some(writer) => Ok(writer),
-            None => wait(py, || arena.writer()),
+        let writer = match run(py, || arena.try_writer())? {
+            Some(writer) => writer,
+            None => wait(py, || arena.writer())?,
+        };
+        let writer = Arc::new(writer);
+        let mut known = self.shared_writer();
+        // Another thread may have got one meanwhile.
+        if let Some(shared) = known.upgrade() {
+            return Ok(shared);
         }
+        *known = Arc::downgrade(&writer);
+        Ok(writer)
     }
 
-    /// The permit that the ends of channels and feeds of this handle have in common; each keeps it while it is there.
-    pub fn writer_of_ends(&self, py: Python<'_>) -> PyResult<Arc<Writer>> {
-        let writer = Arc::new(self.writer(py)?);
-        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        match ends.upgrade() {
-            Some(shared) => Ok(shared),
-            None => {
-                *ends = Arc::downgrade(&writer);
-                Ok(writer)
-            }
-        }
+    fn shared_writer(&self) -> MutexGuard<'_, Weak<Writer>> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether what is read may be unpickled.
@@ -168,7 +168,7 @@ impl Arena {
         })?;
         let pickling = if allow_pickle.unwrap_or(!untrusted) { Pickling::Allowed } else { Pickling::Refused };
         remember(&arena);
-        Ok(Arena { arena: RwLock::new(Some(arena)), pickling, ends: Mutex::default() })
+        Ok(Arena { arena: RwLock::new(Some(arena)), pickling, writer: Mutex::default() })
     }
 
     /// Takes the state of another handle over: how `reopen` makes one.
@@ -178,7 +178,7 @@ impl Arena {
         remember(&fresh);
         *self.arena.write().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
         // What came through fork is the parent's.
-        *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = Weak::new();
+        *self.shared_writer() = Weak::new();
         Ok(())
     }
 
@@ -409,7 +409,7 @@ impl Arena {
             return output(py, object, self.pickling);
         }
         // Others of this handle write by it meanwhile, `make` above all.
-        let writer = self.writer_of_ends(py)?;
+        let writer = self.writer(py)?;
         let make = make.unbind();
         let maker = writer.clone();
         // What is made is kept until it is published.

@@ -50,7 +50,7 @@ impl Sender {
     ) -> PyResult<Sender> {
         let deserted = self::when_deserted(when_deserted)?;
         let name = text(name)?;
-        let writer = arena.get().writer_of_ends(py)?;
+        let writer = arena.get().writer(py)?;
         let mut sender = run(py, || match capacity {
             // What is negative has no room either.
             Some(capacity) => writer.sender_with(name, capacity.max(0) as usize, contents(mixed)),

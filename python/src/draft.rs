@@ -1,6 +1,6 @@
 //! Values that are written in place, in the arena's memory, before they get a name.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use faretra::{DraftMap, Error, Order, Writer};
 use pyo3::prelude::*;
@@ -22,7 +22,7 @@ use crate::value::array_over;
 #[derive(Debug)]
 pub struct Draft {
     name: String,
-    writer: Mutex<Option<Writer>>,
+    writer: Mutex<Option<Arc<Writer>>>,
     memory: Py<Writable>,
     array: Option<(faretra::DType, Vec<usize>, Order)>,
     version: Mutex<Option<u64>>,
@@ -30,7 +30,7 @@ pub struct Draft {
 
 impl Draft {
     /// A draft of bytes.
-    pub fn bytes(py: Python<'_>, name: String, writer: Writer, map: DraftMap) -> PyResult<Draft> {
+    pub fn bytes(py: Python<'_>, name: String, writer: Arc<Writer>, map: DraftMap) -> PyResult<Draft> {
         Draft::new(py, name, writer, map, None)
     }
 
@@ -38,7 +38,7 @@ impl Draft {
     pub fn array(
         py: Python<'_>,
         name: String,
-        writer: Writer,
+        writer: Arc<Writer>,
         map: DraftMap,
         (dtype, shape, order): (faretra::DType, Vec<usize>, Order),
     ) -> PyResult<Draft> {
@@ -48,7 +48,7 @@ impl Draft {
     fn new(
         py: Python<'_>,
         name: String,
-        writer: Writer,
+        writer: Arc<Writer>,
         map: DraftMap,
         array: Option<(faretra::DType, Vec<usize>, Order)>,
     ) -> PyResult<Draft> {
@@ -56,7 +56,7 @@ impl Draft {
         Ok(Draft { name, writer: Mutex::new(Some(writer)), memory, array, version: Mutex::default() })
     }
 
-    fn take_writer(&self) -> Result<Writer, Error> {
+    fn take_writer(&self) -> Result<Arc<Writer>, Error> {
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         writer.ok_or_else(|| Error::Invalid(format!("the draft of `{}` was published or dropped already", self.name)))
     }

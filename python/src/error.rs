@@ -210,6 +210,11 @@ fn kind(error: &Error) -> String {
             Counted::Subscribers => "subscribers",
             _ => "objects",
         },
+        Error::Os { source, .. } => match source.kind() {
+            std::io::ErrorKind::PermissionDenied => "denied",
+            std::io::ErrorKind::NotFound => "missing",
+            _ => "",
+        },
         _ => "",
     };
     if which.is_empty() { error.code().into() } else { format!("{}.{which}", error.code()) }

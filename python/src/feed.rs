@@ -70,7 +70,7 @@ impl Feed {
     ) -> PyResult<Feed> {
         let full = self::when_full(when_full)?;
         let name = text(name)?;
-        let writer = arena.get().writer_of_ends(py)?;
+        let writer = arena.get().writer(py)?;
         let feed = run(py, || writer.feed_with(name, capacity.max(0) as usize, full, contents(mixed)))?;
         Ok(Feed { end: End::new("the feed", name, feed), when_full: full, _writer: writer })
     }

@@ -1,6 +1,6 @@
 //! Tables that grow batch by batch in the arena, until they are published.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow_array::{RecordBatch, RecordBatchOptions, RecordBatchReader};
 use arrow_schema::SchemaRef;
@@ -17,7 +17,7 @@ use crate::value::Input;
 
 /// What was appended so far.
 struct Grown {
-    writer: Writer,
+    writer: Arc<Writer>,
     schema: Option<SchemaRef>,
     batches: Vec<Drafted>,
     rows: u64,

@@ -61,7 +61,7 @@ impl Client {
     fn new(py: Python<'_>, arena: &Bound<'_, Arena>, name: &Bound<'_, PyAny>, wait: bool) -> PyResult<Client> {
         let name = text(name)?.to_owned();
         let pickling = arena.get().pickling();
-        let writer = arena.get().writer_of_ends(py)?;
+        let writer = arena.get().writer(py)?;
         let without = if wait { WithoutServer::Waits } else { WithoutServer::Fails };
         let first = run(py, || writer.client(&name, without))?;
         Ok(Client { idle: Mutex::new(Some(vec![first])), writer, without, name, pickling })
@@ -238,7 +238,7 @@ impl Server {
     fn new(py: Python<'_>, arena: &Bound<'_, Arena>, name: &Bound<'_, PyAny>) -> PyResult<Server> {
         let name = text(name)?;
         let pickling = arena.get().pickling();
-        let writer = arena.get().writer_of_ends(py)?;
+        let writer = arena.get().writer(py)?;
         let server = run(py, || writer.server(name))?;
         Ok(Server { end: End::new("the service", name, Arc::new(server)), _writer: writer, pickling })
     }

@@ -470,16 +470,18 @@ pub fn dtype_of(given: &Bound<'_, PyAny>) -> PyResult<DType> {
 /// numpy's `dtype` of an element type.
 pub fn dtype_out<'py>(py: Python<'py>, dtype: &DType) -> PyResult<Bound<'py, PyAny>> {
     static KNOWN: Mutex<Option<HashMap<DType, Py<PyAny>>>> = Mutex::new(None);
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    let known = known.get_or_insert_default();
-    if let Some(known) = known.get(dtype) {
+    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = known().get_or_insert_default().get(dtype) {
         return Ok(known.bind(py).clone());
     }
+    // Not under the lock: this is Python code, which lets other threads run, and processes fork.
     let literal = py.import("ast")?.call_method1("literal_eval", (dtype.descr(),))?;
     let made = numpy(py)?.getattr("lib")?.getattr("format")?.call_method1("descr_to_dtype", (literal,))?;
     // Types come from whoever writes the arena: they are remembered, but not without end.
+    let mut known = known();
+    let known = known.get_or_insert_default();
     if known.len() < 1000 {
-        known.insert(dtype.clone(), made.clone().unbind());
+        known.entry(dtype.clone()).or_insert_with(|| made.clone().unbind());
     }
     Ok(made)
 }

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 import places
+import pyarrow as pa
 import pytest
 
 import faretra
@@ -111,6 +112,29 @@ def test_views_stay_readable_in_the_child(arena: faretra.Arena) -> None:
     assert places.pins(arena) > 0
     assert array.sum() == 499_500
     assert arena.verify() == []
+
+
+def test_a_table_in_the_child(arena: faretra.Arena) -> None:
+    """A table that the parent read has its numbers in the child; its batches are refused in words, never just missing."""
+    arena["t"] = pa.table({"x": list(range(1000))})
+    table = arena["t"]
+
+    def work() -> None:
+        assert (len(table), table.num_rows, table.num_batches) == (1000, 1000, 1)
+        reads: list[Callable[[], object]] = [
+            lambda: table["x"],
+            lambda: table.to_pyarrow(),
+            lambda: table.batch(0),
+            lambda: pa.table(table),
+        ]
+        for read in reads:
+            with pytest.raises(Exception, match="fork") as caught:
+                read()
+            assert "reopen" in str(caught.value)
+        with arena.reopen() as mine:
+            assert mine["t"]["x"].sum() == 499500
+
+    in_child(work)
 
 
 def test_reopen_in_the_child(arena: faretra.Arena) -> None:

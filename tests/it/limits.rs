@@ -165,7 +165,7 @@ fn more_participants_than_fit_a_byte() {
     const MANY: usize = 520;
     let dir = Dir::new();
     let options = || Arena::options().dir(&dir.0).spin(0);
-    drop(options().limit(64 * MIB).capacity(GIB).participants(MANY as u32).create("a").expect("an arena"));
+    drop(options().limit(64 * MIB).capacity(GIB).participants(MANY as u32).writers(2).create("a").expect("an arena"));
     let open = || options().open("a");
     let first = open().expect("a seat");
     let writer = first.writer().expect("a permit");
@@ -185,6 +185,7 @@ fn more_participants_than_fit_a_byte() {
             all.push((arena, x));
         }
         options().open("a").map(drop).expect_err("no seat is left");
+        let _permit = all.last().expect("the last seat").0.writer().expect("a permit");
         std::fs::write(dir.0.join("ready"), "").expect("a file");
         loop {
             std::thread::park();
@@ -202,6 +203,7 @@ fn more_participants_than_fit_a_byte() {
     assert_eq!(waitpid(child, None), Ok(WaitStatus::Signaled(child, Signal::SIGKILL, false)));
     until("its seats come back", || (first.recover().expect("sound").participants == 0).then_some(()));
     assert_eq!(first.who().expect("looked at").len(), MANY / 2);
+    assert!(first.writer_timeout(DEADLINE).expect("its permit").recovered(), "it came back from the last seat");
     assert_eq!(mine.last().expect("some").1.bytes().expect("pinned"), [1]);
     drop(mine);
     assert_eq!(first.verify().expect("looked at"), []);

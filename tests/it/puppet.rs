@@ -289,6 +289,7 @@ impl Hands {
         let schema = Arc::new(Schema::new(vec![Field::new("x", DataType::UInt64, false)]));
         let mut columns = self.writer()?.draft(&schema, 1000)?;
         let table = self.arena().table("n3")?;
+        let (rows, batches) = (table.num_rows(), table.num_batches());
         let batch = self.arena().batch("n2")?;
         let seed = whole(batch.object());
         let mut taken = std::mem::take(self);
@@ -324,7 +325,8 @@ impl Hands {
             assert_eq!(arena.limit(), 0);
             assert_eq!(*batch.record_batch(), values::batch(seed, batch.num_rows()));
             forked(table.batch(0).err());
-            assert_eq!(table.num_batches(), 0);
+            assert_eq!((table.num_rows(), table.num_batches()), (rows, batches));
+            assert!(table.reader().all(|batch| batch.is_err()) && table.reader().count() as u64 == batches);
             let mine = options.open(arena.name()).expect("a child may open anew");
             whole(&mine.get(name).expect("published"));
             let w = mine.writer().expect("a permit");
