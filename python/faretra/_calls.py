@@ -131,7 +131,8 @@ class Server(_native.Server):
         """Reply to each request with what `function` makes of its value, until the service is closed.
 
         If `function` raises an `Exception`, the client's `call` raises it, and the next request is served. Any other
-        exception, as `KeyboardInterrupt`, gives the request back, to another server or to the next `recv`, and is raised here.
+        exception, as `KeyboardInterrupt`, gives the request back, to another server or to the next `recv`, and is raised
+        here.
 
         Raises:
             Error: Those of `recv` and `Request.reply`.

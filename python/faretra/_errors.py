@@ -153,8 +153,10 @@ class LaggedError(Error):
 
 
 class RemoteError(Error, RuntimeError):
-    """What was raised in another process, as text: the cause of the exception that `Client.call` raises for it, or that
-    exception itself, if it cannot be pickled."""
+    """What was raised in another process, as text.
+
+    It is the cause of the exception that `Client.call` raises for it, or that exception itself, if it cannot be pickled.
+    """
 
     code = "remote"
 
