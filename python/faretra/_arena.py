@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Literal, Self
 
@@ -13,6 +13,7 @@ from faretra._calls import Client, Server
 from faretra._channels import Receiver, Sender
 from faretra._feeds import Feed, OnLag, Subscriber
 from faretra._info import ArenaInfo, ArrayInfo, Entries, Entry, Holder, Recovered, Stats, TableInfo, info_of
+from faretra._mapping import Values
 from faretra._native import (
     Batch,
     Bundle,
@@ -77,8 +78,10 @@ def remove(name: str, dir: str | os.PathLike[str] | None = None) -> None:
     _native._remove_arena(name, dir)
 
 
-class Arena(_native.Arena):
+class Arena(Values):
     """Named shared memory, with values under names: a mapping that every process on the machine can open.
+
+    The mapping is that of the values: channels and locks have names too, which `entries` lists as well.
 
     Make one with `Arena.create`, `Arena.open` or `Arena.open_or_create`. What is read is not copied: arrays are numpy arrays
     over the arena's memory, read-only; tables support Arrow's PyCapsule interface. What is put is copied once. A value never
@@ -249,87 +252,13 @@ class Arena(_native.Arena):
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.keys())
-
     def __repr__(self) -> str:
         if self.closed:
             return "<faretra.Arena, closed>"
         try:
-            return f"<faretra.Arena '{self.name}', {len(self)} names, limit {shown(self.limit)}>"
+            return f"<faretra.Arena '{self.name}', {len(self)} values, limit {shown(self.limit)}>"
         except RuntimeError:
             return f"<faretra.Arena '{self.name}' of the parent process: reopen() makes it this process's>"
-
-    def keys(self) -> list[str]:
-        """Return the names, sorted, as they are now.
-
-        >>> with faretra.Arena.create("doc-keys", keep=False) as arena:
-        ...     arena["b"], arena["a"] = b"1", b"2"
-        ...     arena.keys()
-        ['a', 'b']
-        """
-        return sorted(fields["name"] for fields in self._entries())
-
-    def values(self) -> list[Any]:
-        """Return every value that can be read, in the order of the names. Channels and locks have none.
-
-        >>> with faretra.Arena.create("doc-values", keep=False) as arena:
-        ...     arena["a"] = {"lr": 0.1}
-        ...     arena.values()
-        [{'lr': 0.1}]
-        """
-        return [value for _, value in self.items()]
-
-    def items(self) -> list[tuple[str, Any]]:
-        """Return each name and its value. Channels and locks have none, and names that go meanwhile are left out.
-
-        >>> with faretra.Arena.create("doc-items", keep=False) as arena:
-        ...     arena["a"] = {"lr": 0.1}
-        ...     arena.items()
-        [('a', {'lr': 0.1})]
-        """
-        found = []
-        values = {"array", "batch", "table", "bytes", "bundle"}
-        for entry in self.entries():
-            if entry.kind in values and (value := self.get(entry.name, _MISSING)) is not _MISSING:
-                found.append((entry.name, value))
-        return found
-
-    def entries(self) -> Entries:
-        """Return what each name stands for, without reading it: a list, sorted by name, that prints as a table.
-
-        >>> with faretra.Arena.create("doc-entries", keep=False) as arena:
-        ...     arena["a"] = np.zeros(3)
-        ...     arena["b"] = b"bytes"
-        ...     print(arena.entries())
-        name  kind   rows  size  version
-        a     array     3  88 B        1
-        b     bytes     5   5 B        1
-        """
-        return Entries(sorted((Entry(**fields) for fields in self._entries()), key=lambda entry: entry.name))
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Return the value of `name`, or `default` if there is nothing of that name.
-
-        >>> with faretra.Arena.create("doc-get", keep=False) as arena:
-        ...     arena.get("nothing", 5)
-        5
-        """
-        try:
-            return self[name]
-        except KeyError:
-            return default
-
-    def update(self, values: Mapping[str, Any]) -> None:
-        """Put each value under its name, one after the other. `put_many` puts all or none.
-
-        >>> with faretra.Arena.create("doc-update", keep=False) as arena:
-        ...     arena.update({"a": b"1", "b": b"2"})
-        ...     len(arena)
-        2
-        """
-        for name, value in values.items():
-            self[name] = value
 
     def put_many(self, name: str, values: Mapping[str, Any]) -> int:
         """Put several values as one, under one name: readers see all of them or none. Returns the version.
@@ -758,19 +687,9 @@ class Arena(_native.Arena):
         return TableDraft(self, name, schema)
 
 
-_MISSING = object()
-
-
 def _shape(given: int | tuple[int, ...]) -> list[int]:
     lengths = list(given) if isinstance(given, Iterable) else [given]
     shape = [operator.index(length) for length in lengths]
     if any(length < 0 for length in shape):
         raise ValueError(f"a shape cannot have negative lengths: {tuple(shape)}")
     return shape
-
-
-# They are mappings to who asks; pyright does not know that abstract classes have this method.
-MutableMapping.register(Arena)  # pyright: ignore[reportAttributeAccessIssue]
-Mapping.register(Bundle)  # pyright: ignore[reportAttributeAccessIssue]
-Mapping.register(_native.StoredDict)  # pyright: ignore[reportAttributeAccessIssue]
-Sequence.register(_native.StoredList)  # pyright: ignore[reportAttributeAccessIssue]

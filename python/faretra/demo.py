@@ -267,7 +267,7 @@ def play(nbytes: int, workers: int) -> Story:
         story.survivors = len(all_)
         del arena["array"], arena["table"]
         story.violations = arena.verify()
-        story.left = len(arena)
+        story.left = len(arena.entries())
     if story.violations:
         raise Trouble(f"verify found broken rules: {'; '.join(story.violations)}; please report this")
     return story

@@ -239,12 +239,19 @@ impl Arena {
 
     fn __contains__(&self, py: Python<'_>, name: &Bound<'_, PyAny>) -> PyResult<bool> {
         let (arena, name) = (self.get(py)?, text(name)?);
-        Ok(run(py, || arena.try_wait_for(name, 0))?.is_some())
+        Ok(run(py, || arena.try_wait_for(name, 0))?.is_some_and(|object| is_value(object.kind())))
     }
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
         let arena = self.get(py)?;
-        Ok(run(py, || arena.names())?.len())
+        Ok(run(py, || arena.names())?.iter().filter(|entry| is_value(entry.kind)).count())
+    }
+
+    /// The names of values: all but those of locks, channels and what else has no value.
+    fn _names(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        let arena = self.get(py)?;
+        let entries = run(py, || arena.names())?;
+        Ok(entries.into_iter().filter(|entry| is_value(entry.kind)).map(|entry| entry.name).collect())
     }
 
     /// Puts a value under `name`, in the place of what is there, and returns its version (1, 2, ...).
@@ -608,6 +615,11 @@ impl Arena {
         let arena = self.get(py)?;
         wait(py, || arena.trim())
     }
+}
+
+/// Whether what a name stands for can be read as a value.
+fn is_value(kind: Kind) -> bool {
+    matches!(kind, Kind::Array | Kind::Batch | Kind::Table | Kind::Bytes | Kind::Bundle)
 }
 
 /// The options of `create` and `open`.
