@@ -6,7 +6,7 @@ import operator
 import os
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from faretra import _native
 from faretra._calls import Client, Server
@@ -31,6 +31,9 @@ from faretra._native import (
     Writable,
 )
 from faretra._sizes import shown, size
+
+if TYPE_CHECKING:
+    from faretra._waits import ArenaAio
 
 __all__ = [
     "Arena",
@@ -354,6 +357,14 @@ class Arena(Values):
         """
         self._reopen()
         return self
+
+    @property
+    def aio(self) -> ArenaAio:
+        """The waits of the arena for an event loop: `await arena.aio.wait_for(name, newer_than=0, timeout=None)`."""
+        # Imported by the first that waits so: most programs do not.
+        from faretra._waits import ArenaAio
+
+        return ArenaAio(self)
 
     # What is shown.
 

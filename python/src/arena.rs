@@ -11,6 +11,7 @@ use pyo3::types::PyDict;
 
 use crate::draft::Draft;
 use crate::error::{Failure, run, wait};
+use crate::ready::Pollable;
 pub use crate::value::text;
 use crate::value::{Input, Number, Pickling, dtype_of, output, private};
 
@@ -369,6 +370,12 @@ impl Arena {
             })?,
         };
         output(py, object, self.pickling)
+    }
+
+    /// A descriptor that is readable when `name` has a version newer than `newer_than`.
+    fn _pollable(&self, py: Python<'_>, name: &Bound<'_, PyAny>, newer_than: Number<u64>) -> PyResult<Pollable> {
+        let (arena, name) = (self.get(py)?, text(name)?);
+        Pollable::new(py, || arena.pollable(name, newer_than.0))
     }
 
     /// A private writable view of an array or of bytes.
