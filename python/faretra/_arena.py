@@ -114,6 +114,8 @@ class Arena(Values):
     `bytes`, `bytearray`, and buffers of bytes                   `memoryview`, read-only; not copied
     other buffers: `array.array`, ctypes arrays                  `numpy.ndarray`, read-only; not copied
     what was read from an arena                                  what it was; of the same arena without a second copy
+    the same inside a dict, list, dataclass, ...                 `pyarrow.Table` (tables; needs pyarrow), dict, list,
+                                                                 `memoryview`: read-only; large data is not copied
     everything else: dict, list, dataclass, `pandas.Series`, ... what it was (pickled); the arrays and Arrow tables
                                                                  in it are read-only and not copied
     ============================================================ ====================================================

@@ -9,6 +9,8 @@ import sys
 import warnings
 from typing import Any
 
+from faretra._reduce import reduced_view
+
 # Smaller buffers cost less inside the pickle than beside it.
 _SMALL = 512
 
@@ -19,7 +21,9 @@ class _Pickler(pickle.Pickler):
     """A pickler whose arrays go beside the pickle also where numpy would put them inside."""
 
     def reducer_override(self, value: Any) -> Any:
-        """Return how an array is rebuilt without a copy; everything else is pickled as usual."""
+        """Return how an array or a memoryview is rebuilt without a copy; everything else is pickled as usual."""
+        if type(value) is memoryview:
+            return reduced_view(value, 5)
         numpy = sys.modules.get("numpy")
         if numpy is None or not isinstance(value, numpy.ndarray) or value.dtype.hasobject:
             return NotImplemented
