@@ -20,12 +20,20 @@ _HERE = os.path.dirname(__file__) + os.sep
 class _Pickler(pickle.Pickler):
     """A pickler whose arrays go beside the pickle also where numpy would put them inside."""
 
+    _warned = False
+
     def reducer_override(self, value: Any) -> Any:
         """Return how an array or a memoryview is rebuilt without a copy; everything else is pickled as usual."""
         if type(value) is memoryview:
             return reduced_view(value, 5)
         numpy = sys.modules.get("numpy")
-        if numpy is None or not isinstance(value, numpy.ndarray) or value.dtype.hasobject:
+        if numpy is None or not isinstance(value, numpy.ndarray):
+            self._look_for_labels(value)
+            return NotImplemented
+        if value.dtype.hasobject:
+            if not self._warned and value is not self._labels:
+                self._warned = True
+                warn_of_objects()
             return NotImplemented
         if isinstance(value, numpy.ma.MaskedArray):
             if type(value) is not numpy.ma.MaskedArray:
@@ -52,6 +60,15 @@ class _Pickler(pickle.Pickler):
         if value.flags.c_contiguous or value.flags.f_contiguous:
             return NotImplemented
         return _same, (value.copy(),)
+
+    _labels: Any = None
+
+    def _look_for_labels(self, value: Any) -> None:
+        """Remember the labels of a pandas index, which comes before them: they are no data that somebody put."""
+        pandas = sys.modules.get("pandas")
+        if pandas is not None and isinstance(value, getattr(pandas, "Index", ())):
+            held = getattr(value, "_values", None)
+            self._labels = getattr(held, "_ndarray", held)
 
 
 def _exports(array: Any) -> bool:

