@@ -57,9 +57,14 @@ class _Pickler(pickle.Pickler):
             order = "F" if value.flags.f_contiguous and not value.flags.c_contiguous else "C"
             plain = numpy.ascontiguousarray(value.reshape(-1, order=order)).view("u1")
             return _of_type, (plain, value.dtype, value.shape, order)
-        if value.flags.c_contiguous or value.flags.f_contiguous:
-            return NotImplemented
-        return _same, (value.copy(),)
+        if not (value.flags.c_contiguous or value.flags.f_contiguous):
+            return _same, (value.copy(),)
+        if value.nbytes < _SMALL and value.flags.writeable:
+            # Inside the pickle, too, what comes back is as the buffer was: read-only, like that of a large array.
+            shared = value.view()
+            shared.flags.writeable = False
+            return shared.__reduce_ex__(5)
+        return NotImplemented
 
     _labels: Any = None
 

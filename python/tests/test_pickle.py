@@ -241,6 +241,31 @@ def test_a_pickle_of_nonsense(arena: faretra.Arena, monkeypatch: pytest.MonkeyPa
     assert places.pins(arena) == 0
 
 
+def test_small_arrays_are_read_only_too(arena: faretra.Arena) -> None:
+    """Arrays that are small enough to lie in the pickle come back as large ones do: equal, and read-only."""
+    put: dict[str, Any] = {
+        "one": np.arange(3),
+        "scalar": np.array(5.0),
+        "nothing": np.zeros((0, 3)),
+        "fortran": np.asfortranarray(np.ones((2, 3))),
+        "strided": np.arange(6)[::2],
+        "date": np.array(["2020-01-01"], "M8[s]"),
+        "text": np.array(["a", "b"]),
+        "record": np.zeros(2, "i4,f8"),
+        "masked": np.ma.masked_array([1, 2], mask=[False, True]),
+    }
+    arena["x"], arena["l"] = put, faretra.List([put])
+    for found in (arena["x"], arena["l"][0]):
+        for name, array in found.items():
+            assert not array.flags.writeable, name
+            assert array.dtype == put[name].dtype and array.shape == put[name].shape
+            assert array.flags.f_contiguous == put[name].flags.f_contiguous or name == "strided"
+            assert (array == put[name]).all()
+        with pytest.raises(ValueError, match="read-only"):
+            found["one"][0] = 1
+    assert put["one"].flags.writeable, "what was put is as it was"
+
+
 def reads(arena: faretra.Arena) -> dict[str, Any]:
     """Put one of everything whose class is the package's own, and read it."""
     pa = pytest.importorskip("pyarrow")
