@@ -284,6 +284,7 @@ class Arena(Values):
 
         Its elements are arbitrary at first. When the `with` block ends, the array is published under `name`; when the block
         raises, it is dropped. What is left of the array afterwards is private: writing to it changes nothing for anybody.
+        Until then the draft has one of the arena's `writers` permits: when all are taken, whoever writes waits for one.
 
         Raises:
             NoSpaceError: There is no memory for it.
@@ -295,7 +296,8 @@ class Arena(Values):
         ...     arena["frame"].sum()
         np.uint64(42)
         """
-        return self._draft_array(name, _shape(shape), dtype, order)
+        lengths, element = _elements(_shape(shape), dtype)
+        return self._draft_array(name, lengths, element, order)
 
     def draft_bytes(self, name: str, nbytes: Size) -> Draft:
         """Return a draft of bytes: a memoryview of the arena's memory, to be written in place.
@@ -698,6 +700,17 @@ class Arena(Values):
         (200, 1)
         """
         return TableDraft(self, name, schema)
+
+
+def _elements(shape: list[int], given: Any) -> tuple[list[int], Any]:
+    """Return shape and element type as numpy has them: an element that is an array itself adds its axes to the shape."""
+    # It is imported by whoever makes the first array.
+    import numpy as np
+
+    dtype = np.dtype(given)
+    while dtype.subdtype is not None:
+        shape, dtype = shape + list(dtype.shape), dtype.base
+    return shape, dtype
 
 
 def _shape(given: int | tuple[int, ...]) -> list[int]:

@@ -389,3 +389,16 @@ def test_object_arrays_in_containers_warn(arena: faretra.Arena) -> None:
         assert [w.filename for w in caught] == [__file__]
     with pytest.warns(UserWarning, match="array of Python objects"):
         arena.sender("channel").send({"o": objects})
+
+
+def test_drafts_of_elements_that_are_arrays(arena: faretra.Arena) -> None:
+    """An element type that has a shape adds its axes to the draft's, as in numpy.empty."""
+    elements: list[Any] = ["(2,)f8", ("i4", (2, 2)), np.dtype((np.dtype("(2,)f4"), (3,)))]
+    for given in elements:
+        expected = np.empty((3,), given)
+        with arena.draft_array("x", (3,), given) as draft:
+            assert (draft.shape, draft.dtype) == (expected.shape, expected.dtype)
+            draft[:] = 7
+        assert arena["x"].shape == expected.shape and (arena["x"] == 7).all()
+    with arena.draft_array("r", 2, [("p", "f8", (3,))]) as record:
+        assert record.dtype == np.dtype([("p", "f8", (3,))]) and record.shape == (2,)
