@@ -28,6 +28,7 @@ import numpy as np
 
 import faretra
 from faretra import _plot
+from faretra._out import say
 from faretra._sizes import shown, size
 
 __all__ = ["main"]
@@ -410,11 +411,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     if given.json:
-        print(json.dumps(asdict(story)))
+        say(json.dumps(asdict(story)))
         return 0
-    print(tell(story))
+    say(tell(story))
     if story.plot:
-        print(f"The bars as a picture: {story.plot}")
+        say(f"The bars as a picture: {story.plot}")
     return 0
 
 

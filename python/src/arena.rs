@@ -201,7 +201,8 @@ impl Arena {
         self.arena.read().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
-    /// Gives this handle up. What was read stays readable, and the process leaves the arena with the last of it.
+    /// Gives this handle up. What was read stays readable, and the process leaves the arena with the last of it. A call of
+    /// another thread that waits goes on.
     ///
     /// >>> arena = faretra.Arena.create("doc-close", keep=False)
     /// >>> arena["x"] = np.arange(3)
@@ -343,7 +344,9 @@ impl Arena {
 
     /// Waits until `name` has a version newer than `newer_than`, and returns that value.
     ///
-    /// Other threads run meanwhile, and Ctrl-C ends it. `timeout` is in seconds, or a `datetime.timedelta`; 0 looks once.
+    /// Other threads run meanwhile, and Ctrl-C ends it. `timeout` is in seconds, or a `datetime.timedelta`; 0 looks once. A
+    /// wait keeps the arena: when another thread closes it, the wait goes on, so give it a timeout then. Which version came is
+    /// told by a reference: `Arena.ref`, and its `wait` and `version`. On an event loop: `await arena.aio.wait_for(...)`.
     ///
     /// Raises:
     ///     TimeoutError: There was none in time.

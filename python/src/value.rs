@@ -577,8 +577,8 @@ fn unpickle<'py>(py: Python<'py>, bundle: &faretra::Bundled, pickling: Pickling)
     let name = bundle.object().name();
     if matches!(pickling, Pickling::Refused) {
         return Err(PyValueError::new_err(format!(
-            "`{name}` is a pickle, which can run any code when it is loaded, and the arena was opened as untrusted; if you trust \
-             whoever wrote it, open the arena with allow_pickle=True"
+            "`{name}` is a pickle, which can run any code when it is loaded, and the arena was opened with untrusted=True or \
+             allow_pickle=False; if you trust whoever wrote it, open the arena with allow_pickle=True"
         )));
     }
     let damaged = |what: &str| Failure::from(Error::Damaged(format!("the pickle `{name}` {what}"))).raise(py);

@@ -85,6 +85,23 @@ def test_demo_without_room(shm: Path, tmp_path: Path) -> None:
     assert "Traceback" not in errors
 
 
+def test_demo_that_nobody_reads(shm: Path, tmp_path: Path) -> None:
+    """What is printed into a pipe that was closed (`| head`) ends the demo in silence."""
+    for more in ([], ["--json"]):
+        program = _start(
+            "faretra.demo", "--size", "1MiB", "--workers", "2", "--no-plot", *more, shm=shm, cwd=tmp_path
+        )
+        assert program.stdout is not None and program.stderr is not None
+        try:
+            program.stdout.close()
+            errors = program.stderr.read()
+        finally:
+            program.kill()
+            program.wait(PATIENCE)
+            program.stderr.close()
+        assert errors == ""
+
+
 @pytest.mark.parametrize("arguments", [("--size", "big"), ("--size", "1KiB"), ("--workers", "1")])
 def test_demo_arguments(arguments: tuple[str, str], shm: Path, tmp_path: Path) -> None:
     """Wrong arguments are told, with exit code 2."""

@@ -18,6 +18,7 @@ import numpy as np
 
 import faretra
 from faretra import _plot
+from faretra._out import say
 from faretra.bench import _report, _rivals
 from faretra.bench._measure import (
     GB,
@@ -205,13 +206,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given.plot:
         _report.draw(run.rows, Path(given.plot))
     if given.json:
-        print(json.dumps(_report.as_json(run.rows, run.skipped), indent=1))
+        say(json.dumps(_report.as_json(run.rows, run.skipped), indent=1))
         return 0
     where = ", ".join(f"{key} {value}" for key, value in _report.machine().items())
-    print(f"\n{_report.table(run.rows)}\n\n{_report.targets_table(_report.targets(run.rows))}\n\n{where}")
-    print("Medians. A ratio compares with the first line of its block.")
+    say(f"\n{_report.table(run.rows)}\n\n{_report.targets_table(_report.targets(run.rows))}\n\n{where}")
+    say("Medians. A ratio compares with the first line of its block.")
     for what, why in run.skipped.items():
-        print(f"left out: {what}: {why}")
+        say(f"left out: {what}: {why}")
     return 0
 
 
