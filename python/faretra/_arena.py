@@ -121,11 +121,15 @@ class Arena(Values):
     ============================================================ ====================================================
 
     What is read goes on by DLPack as numpy does it: consumers that know the read-only flag (`max_version=(1, 0)` or later)
-    get the memory itself, and others get a `BufferError`. For those, and for whoever wants to write, `Arena.private` is a
-    writable view of one's own, of which a page is copied when it is first written.
+    get the memory itself, and others get a `BufferError`. torch takes the memory and ignores the flag: writing to a tensor
+    of `torch.from_dlpack(arena[name])` is a segmentation fault, and `faretra.torch.tensor` is the way. For the others, and
+    for whoever wants to write, `Arena.private` is a writable view of one's own, of which a page is copied when it is first
+    written.
 
-    After `fork`, a child reads what its parent had read. It cannot use the handle until it calls `reopen`, and open drafts
-    of its parent are zeros there.
+    After `fork`, a child may look at arrays and bytes that its parent had read, also those in objects, as long as the parent
+    keeps them; then their memory is used for something else. All the rest raises `ForkedError` there: the handle, locks,
+    channels, references, stored lists and dicts, bundles, and a table's batches. Call `reopen` in the child, and read again.
+    Open drafts of its parent are zeros there.
 
     >>> with faretra.Arena.create("doc-arena", limit="64MiB", keep=False) as arena:
     ...     arena["weights"] = np.arange(6.0).reshape(2, 3)
@@ -352,7 +356,8 @@ class Arena(Values):
     def reopen(self) -> Self:
         """Open the arena anew in a forked child, in place: this handle works again there. Returns the handle itself.
 
-        What the parent had read stays readable in the child for as long as the parent keeps it.
+        Arrays and bytes that the parent had read stay readable in the child for as long as the parent keeps them. Locks,
+        channels, lists, bundles and tables come from the parent's handle: get them again from this one.
 
         >>> with faretra.Arena.create("doc-reopen", keep=False) as arena:
         ...     arena["x"] = b"one"
