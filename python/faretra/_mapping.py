@@ -18,7 +18,7 @@ class Values(_native.Arena, MutableMapping[str, Any]):
 
     # As mappings they would be equal when all their values are, and could not be keys.
     __eq__ = object.__eq__
-    __hash__ = object.__hash__
+    __hash__ = object.__hash__  # pyright: ignore[reportAssignmentType]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.keys())
