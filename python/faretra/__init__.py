@@ -80,9 +80,11 @@ from faretra._native import (
 )
 from faretra._process import install as _install
 from faretra._ready import Pollable, select
+from faretra._reduce import install as _install_pickling
 
 _install()
-del _install
+_install_pickling()
+del _install, _install_pickling
 
 __all__ = [
     "Arena",

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from faretra import _native
 from faretra._calls import Client, Server
 from faretra._channels import Receiver, Sender
 from faretra._feeds import Feed, OnLag, Subscriber
 from faretra._info import ArenaInfo, ArrayInfo, Entries, Entry, Holder, Recovered, Stats, TableInfo, info_of
+from faretra._mapping import Values
 from faretra._native import (
     Batch,
     Bundle,
@@ -30,6 +31,9 @@ from faretra._native import (
     Writable,
 )
 from faretra._sizes import shown, size
+
+if TYPE_CHECKING:
+    from faretra._waits import ArenaAio
 
 __all__ = [
     "Arena",
@@ -77,8 +81,10 @@ def remove(name: str, dir: str | os.PathLike[str] | None = None) -> None:
     _native._remove_arena(name, dir)
 
 
-class Arena(_native.Arena):
+class Arena(Values):
     """Named shared memory, with values under names: a mapping that every process on the machine can open.
+
+    The mapping is that of the values: channels and locks have names too, which `entries` lists as well.
 
     Make one with `Arena.create`, `Arena.open` or `Arena.open_or_create`. What is read is not copied: arrays are numpy arrays
     over the arena's memory, read-only; tables support Arrow's PyCapsule interface. What is put is copied once. A value never
@@ -108,16 +114,22 @@ class Arena(_native.Arena):
     `bytes`, `bytearray`, and buffers of bytes                   `memoryview`, read-only; not copied
     other buffers: `array.array`, ctypes arrays                  `numpy.ndarray`, read-only; not copied
     what was read from an arena                                  what it was; of the same arena without a second copy
+    the same inside a dict, list, dataclass, ...                 `pyarrow.Table` (tables; needs pyarrow), dict, list,
+                                                                 `memoryview`: read-only; large data is not copied
     everything else: dict, list, dataclass, `pandas.Series`, ... what it was (pickled); the arrays and Arrow tables
                                                                  in it are read-only and not copied
     ============================================================ ====================================================
 
     What is read goes on by DLPack as numpy does it: consumers that know the read-only flag (`max_version=(1, 0)` or later)
-    get the memory itself, and others get a `BufferError`. For those, and for whoever wants to write, `Arena.private` is a
-    writable view of one's own, of which a page is copied when it is first written.
+    get the memory itself, and others get a `BufferError`. torch takes the memory and ignores the flag: writing to a tensor
+    of `torch.from_dlpack(arena[name])` is a segmentation fault, and `faretra.torch.tensor` is the way. For the others, and
+    for whoever wants to write, `Arena.private` is a writable view of one's own, of which a page is copied when it is first
+    written.
 
-    After `fork`, a child reads what its parent had read. It cannot use the handle until it calls `reopen`, and open drafts
-    of its parent are zeros there.
+    After `fork`, a child may look at arrays and bytes that its parent had read, also those in objects, as long as the parent
+    keeps them; then their memory is used for something else. All the rest raises `ForkedError` there: the handle, locks,
+    channels, references, stored lists and dicts, bundles, and a table's batches. Call `reopen` in the child, and read again.
+    Open drafts of its parent are zeros there.
 
     >>> with faretra.Arena.create("doc-arena", limit="64MiB", keep=False) as arena:
     ...     arena["weights"] = np.arange(6.0).reshape(2, 3)
@@ -249,87 +261,13 @@ class Arena(_native.Arena):
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.keys())
-
     def __repr__(self) -> str:
         if self.closed:
             return "<faretra.Arena, closed>"
         try:
-            return f"<faretra.Arena '{self.name}', {len(self)} names, limit {shown(self.limit)}>"
+            return f"<faretra.Arena '{self.name}', {len(self)} values, limit {shown(self.limit)}>"
         except RuntimeError:
             return f"<faretra.Arena '{self.name}' of the parent process: reopen() makes it this process's>"
-
-    def keys(self) -> list[str]:
-        """Return the names, sorted, as they are now.
-
-        >>> with faretra.Arena.create("doc-keys", keep=False) as arena:
-        ...     arena["b"], arena["a"] = b"1", b"2"
-        ...     arena.keys()
-        ['a', 'b']
-        """
-        return sorted(fields["name"] for fields in self._entries())
-
-    def values(self) -> list[Any]:
-        """Return every value that can be read, in the order of the names. Channels and locks have none.
-
-        >>> with faretra.Arena.create("doc-values", keep=False) as arena:
-        ...     arena["a"] = {"lr": 0.1}
-        ...     arena.values()
-        [{'lr': 0.1}]
-        """
-        return [value for _, value in self.items()]
-
-    def items(self) -> list[tuple[str, Any]]:
-        """Return each name and its value. Channels and locks have none, and names that go meanwhile are left out.
-
-        >>> with faretra.Arena.create("doc-items", keep=False) as arena:
-        ...     arena["a"] = {"lr": 0.1}
-        ...     arena.items()
-        [('a', {'lr': 0.1})]
-        """
-        found = []
-        values = {"array", "batch", "table", "bytes", "bundle"}
-        for entry in self.entries():
-            if entry.kind in values and (value := self.get(entry.name, _MISSING)) is not _MISSING:
-                found.append((entry.name, value))
-        return found
-
-    def entries(self) -> Entries:
-        """Return what each name stands for, without reading it: a list, sorted by name, that prints as a table.
-
-        >>> with faretra.Arena.create("doc-entries", keep=False) as arena:
-        ...     arena["a"] = np.zeros(3)
-        ...     arena["b"] = b"bytes"
-        ...     print(arena.entries())
-        name  kind   rows  size  version
-        a     array     3  88 B        1
-        b     bytes     5   5 B        1
-        """
-        return Entries(sorted((Entry(**fields) for fields in self._entries()), key=lambda entry: entry.name))
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Return the value of `name`, or `default` if there is nothing of that name.
-
-        >>> with faretra.Arena.create("doc-get", keep=False) as arena:
-        ...     arena.get("nothing", 5)
-        5
-        """
-        try:
-            return self[name]
-        except KeyError:
-            return default
-
-    def update(self, values: Mapping[str, Any]) -> None:
-        """Put each value under its name, one after the other. `put_many` puts all or none.
-
-        >>> with faretra.Arena.create("doc-update", keep=False) as arena:
-        ...     arena.update({"a": b"1", "b": b"2"})
-        ...     len(arena)
-        2
-        """
-        for name, value in values.items():
-            self[name] = value
 
     def put_many(self, name: str, values: Mapping[str, Any]) -> int:
         """Put several values as one, under one name: readers see all of them or none. Returns the version.
@@ -350,6 +288,7 @@ class Arena(_native.Arena):
 
         Its elements are arbitrary at first. When the `with` block ends, the array is published under `name`; when the block
         raises, it is dropped. What is left of the array afterwards is private: writing to it changes nothing for anybody.
+        Until then the draft has one of the arena's `writers` permits: when all are taken, whoever writes waits for one.
 
         Raises:
             NoSpaceError: There is no memory for it.
@@ -361,7 +300,8 @@ class Arena(_native.Arena):
         ...     arena["frame"].sum()
         np.uint64(42)
         """
-        return self._draft_array(name, _shape(shape), dtype, order)
+        lengths, element = _elements(_shape(shape), dtype)
+        return self._draft_array(name, lengths, element, order)
 
     def draft_bytes(self, name: str, nbytes: Size) -> Draft:
         """Return a draft of bytes: a memoryview of the arena's memory, to be written in place.
@@ -416,7 +356,8 @@ class Arena(_native.Arena):
     def reopen(self) -> Self:
         """Open the arena anew in a forked child, in place: this handle works again there. Returns the handle itself.
 
-        What the parent had read stays readable in the child for as long as the parent keeps it.
+        Arrays and bytes that the parent had read stay readable in the child for as long as the parent keeps them. Locks,
+        channels, lists, bundles and tables come from the parent's handle: get them again from this one.
 
         >>> with faretra.Arena.create("doc-reopen", keep=False) as arena:
         ...     arena["x"] = b"one"
@@ -425,6 +366,14 @@ class Arena(_native.Arena):
         """
         self._reopen()
         return self
+
+    @property
+    def aio(self) -> ArenaAio:
+        """The waits of the arena for an event loop: `await arena.aio.wait_for(name, newer_than=0, timeout=None)`."""
+        # Imported by the first that waits so: most programs do not.
+        from faretra._waits import ArenaAio
+
+        return ArenaAio(self)
 
     # What is shown.
 
@@ -758,7 +707,15 @@ class Arena(_native.Arena):
         return TableDraft(self, name, schema)
 
 
-_MISSING = object()
+def _elements(shape: list[int], given: Any) -> tuple[list[int], Any]:
+    """Return shape and element type as numpy has them: an element that is an array itself adds its axes to the shape."""
+    # It is imported by whoever makes the first array.
+    import numpy as np
+
+    dtype = np.dtype(given)
+    while dtype.subdtype is not None:
+        shape, dtype = shape + list(dtype.shape), dtype.base
+    return shape, dtype
 
 
 def _shape(given: int | tuple[int, ...]) -> list[int]:
@@ -767,10 +724,3 @@ def _shape(given: int | tuple[int, ...]) -> list[int]:
     if any(length < 0 for length in shape):
         raise ValueError(f"a shape cannot have negative lengths: {tuple(shape)}")
     return shape
-
-
-# They are mappings to who asks; pyright does not know that abstract classes have this method.
-MutableMapping.register(Arena)  # pyright: ignore[reportAttributeAccessIssue]
-Mapping.register(Bundle)  # pyright: ignore[reportAttributeAccessIssue]
-Mapping.register(_native.StoredDict)  # pyright: ignore[reportAttributeAccessIssue]
-Sequence.register(_native.StoredList)  # pyright: ignore[reportAttributeAccessIssue]

@@ -203,7 +203,7 @@ _CLASSES: dict[str, type[Error]] = {
 # What to do, in Python's terms, where the library says it in Rust's.
 _ADVICE = {
     "not_found.arena": "make it with `Arena.create`; `faretra.arenas()` tells which there are",
-    "not_found.object": "`list(arena)` tells which there are",
+    "not_found.object": "`arena.entries()` tells which there are",
     "already_exists": "open it with `Arena.open`, or remove it first with `faretra.remove`",
     "no_space.limit": "raise the limit (`arena.set_limit(...)`), or remove names; `arena.who()` tells who keeps what",
     "no_space.file_system": "remove names or files there, or use a larger tmpfs (`dir=...`; in Docker `--shm-size`)",

@@ -9,6 +9,8 @@ import sys
 import warnings
 from typing import Any
 
+from faretra._reduce import reduced_view
+
 # Smaller buffers cost less inside the pickle than beside it.
 _SMALL = 512
 
@@ -18,10 +20,20 @@ _HERE = os.path.dirname(__file__) + os.sep
 class _Pickler(pickle.Pickler):
     """A pickler whose arrays go beside the pickle also where numpy would put them inside."""
 
+    _warned = False
+
     def reducer_override(self, value: Any) -> Any:
-        """Return how an array is rebuilt without a copy; everything else is pickled as usual."""
+        """Return how an array or a memoryview is rebuilt without a copy; everything else is pickled as usual."""
+        if type(value) is memoryview:
+            return reduced_view(value, 5)
         numpy = sys.modules.get("numpy")
-        if numpy is None or not isinstance(value, numpy.ndarray) or value.dtype.hasobject:
+        if numpy is None or not isinstance(value, numpy.ndarray):
+            self._look_for_labels(value)
+            return NotImplemented
+        if value.dtype.hasobject:
+            if not self._warned and value is not self._labels:
+                self._warned = True
+                warn_of_objects()
             return NotImplemented
         if isinstance(value, numpy.ma.MaskedArray):
             if type(value) is not numpy.ma.MaskedArray:
@@ -45,9 +57,23 @@ class _Pickler(pickle.Pickler):
             order = "F" if value.flags.f_contiguous and not value.flags.c_contiguous else "C"
             plain = numpy.ascontiguousarray(value.reshape(-1, order=order)).view("u1")
             return _of_type, (plain, value.dtype, value.shape, order)
-        if value.flags.c_contiguous or value.flags.f_contiguous:
-            return NotImplemented
-        return _same, (value.copy(),)
+        if not (value.flags.c_contiguous or value.flags.f_contiguous):
+            return _same, (value.copy(),)
+        if value.nbytes < _SMALL and value.flags.writeable:
+            # Inside the pickle, too, what comes back is as the buffer was: read-only, like that of a large array.
+            shared = value.view()
+            shared.flags.writeable = False
+            return shared.__reduce_ex__(5)
+        return NotImplemented
+
+    _labels: Any = None
+
+    def _look_for_labels(self, value: Any) -> None:
+        """Remember the labels of a pandas index, which comes before them: they are no data that somebody put."""
+        pandas = sys.modules.get("pandas")
+        if pandas is not None and isinstance(value, getattr(pandas, "Index", ())):
+            held = getattr(value, "_values", None)
+            self._labels = getattr(held, "_ndarray", held)
 
 
 def _exports(array: Any) -> bool:

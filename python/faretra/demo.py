@@ -28,6 +28,7 @@ import numpy as np
 
 import faretra
 from faretra import _plot
+from faretra._out import say
 from faretra._sizes import shown, size
 
 __all__ = ["main"]
@@ -267,7 +268,7 @@ def play(nbytes: int, workers: int) -> Story:
         story.survivors = len(all_)
         del arena["array"], arena["table"]
         story.violations = arena.verify()
-        story.left = len(arena)
+        story.left = len(arena.entries())
     if story.violations:
         raise Trouble(f"verify found broken rules: {'; '.join(story.violations)}; please report this")
     return story
@@ -410,11 +411,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     if given.json:
-        print(json.dumps(asdict(story)))
+        say(json.dumps(asdict(story)))
         return 0
-    print(tell(story))
+    say(tell(story))
     if story.plot:
-        print(f"The bars as a picture: {story.plot}")
+        say(f"The bars as a picture: {story.plot}")
     return 0
 
 

@@ -4,6 +4,9 @@ What torch reads from an arena is not copied, and what a `DataLoader`'s workers 
 being pickled or copied:
 
     loader = DataLoader(samples, batch_size=32, num_workers=4, collate_fn=faretra.torch.collate(arena, "batch"))
+
+`torch.from_dlpack(arena["x"])` shares the memory as well, but torch ignores its read-only flag: writing to that tensor ends
+the process with SIGSEGV. `tensor` makes one that can be written.
 """
 
 from __future__ import annotations

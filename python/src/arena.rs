@@ -11,6 +11,7 @@ use pyo3::types::PyDict;
 
 use crate::draft::Draft;
 use crate::error::{Failure, run, wait};
+use crate::ready::Pollable;
 pub use crate::value::text;
 use crate::value::{Input, Number, Pickling, dtype_of, output, private};
 
@@ -200,7 +201,8 @@ impl Arena {
         self.arena.read().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
-    /// Gives this handle up. What was read stays readable, and the process leaves the arena with the last of it.
+    /// Gives this handle up. What was read stays readable, and the process leaves the arena with the last of it. A call of
+    /// another thread that waits goes on.
     ///
     /// >>> arena = faretra.Arena.create("doc-close", keep=False)
     /// >>> arena["x"] = np.arange(3)
@@ -239,12 +241,19 @@ impl Arena {
 
     fn __contains__(&self, py: Python<'_>, name: &Bound<'_, PyAny>) -> PyResult<bool> {
         let (arena, name) = (self.get(py)?, text(name)?);
-        Ok(run(py, || arena.try_wait_for(name, 0))?.is_some())
+        Ok(run(py, || arena.try_wait_for(name, 0))?.is_some_and(|object| is_value(object.kind())))
     }
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
         let arena = self.get(py)?;
-        Ok(run(py, || arena.names())?.len())
+        Ok(run(py, || arena.names())?.iter().filter(|entry| is_value(entry.kind)).count())
+    }
+
+    /// The names of values: all but those of locks, channels and what else has no value.
+    fn _names(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        let arena = self.get(py)?;
+        let entries = run(py, || arena.names())?;
+        Ok(entries.into_iter().filter(|entry| is_value(entry.kind)).map(|entry| entry.name).collect())
     }
 
     /// Puts a value under `name`, in the place of what is there, and returns its version (1, 2, ...).
@@ -335,7 +344,9 @@ impl Arena {
 
     /// Waits until `name` has a version newer than `newer_than`, and returns that value.
     ///
-    /// Other threads run meanwhile, and Ctrl-C ends it. `timeout` is in seconds, or a `datetime.timedelta`; 0 looks once.
+    /// Other threads run meanwhile, and Ctrl-C ends it. `timeout` is in seconds, or a `datetime.timedelta`; 0 looks once. A
+    /// wait keeps the arena: when another thread closes it, the wait goes on, so give it a timeout then. Which version came is
+    /// told by a reference: `Arena.ref`, and its `wait` and `version`. On an event loop: `await arena.aio.wait_for(...)`.
     ///
     /// Raises:
     ///     TimeoutError: There was none in time.
@@ -362,6 +373,12 @@ impl Arena {
             })?,
         };
         output(py, object, self.pickling)
+    }
+
+    /// A descriptor that is readable when `name` has a version newer than `newer_than`.
+    fn _pollable(&self, py: Python<'_>, name: &Bound<'_, PyAny>, newer_than: Number<u64>) -> PyResult<Pollable> {
+        let (arena, name) = (self.get(py)?, text(name)?);
+        Pollable::new(py, || arena.pollable(name, newer_than.0))
     }
 
     /// A private writable view of an array or of bytes.
@@ -608,6 +625,11 @@ impl Arena {
         let arena = self.get(py)?;
         wait(py, || arena.trim())
     }
+}
+
+/// Whether what a name stands for can be read as a value.
+fn is_value(kind: Kind) -> bool {
+    matches!(kind, Kind::Array | Kind::Batch | Kind::Table | Kind::Bytes | Kind::Bundle)
 }
 
 /// The options of `create` and `open`.

@@ -372,8 +372,8 @@ impl Record<'_> {
         static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         if matches!(self.stored.pickling, Pickling::Refused) {
             return Err(PyValueError::new_err(format!(
-                "an item of `{}` is a pickle, which can run any code when it is loaded, and the arena was opened as untrusted; \
-                 if you trust whoever wrote it, open the arena with allow_pickle=True",
+                "an item of `{}` is a pickle, which can run any code when it is loaded, and the arena was opened with \
+                 untrusted=True or allow_pickle=False; if you trust whoever wrote it, open the arena with allow_pickle=True",
                 self.stored.bundle.object().name()
             )));
         }

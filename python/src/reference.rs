@@ -6,8 +6,9 @@ use faretra::Object;
 use pyo3::prelude::*;
 
 use crate::arena::{Arena, text};
-use crate::error::{run, wait};
-use crate::value::{Pickling, output};
+use crate::error::{Failure, run, wait};
+use crate::ready::Pollable;
+use crate::value::{Number, Pickling, output};
 
 /// What a name stood for when it was looked at last.
 struct Known {
@@ -41,6 +42,11 @@ impl std::fmt::Debug for Ref {
 }
 
 impl Ref {
+    /// What it watches: the arena, the name, and the version that is known.
+    pub fn watched(&self) -> (&faretra::Arena, &str, u64) {
+        (&self.arena, &self.name, self.version())
+    }
+
     fn known(&self) -> std::sync::MutexGuard<'_, Option<Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -136,6 +142,39 @@ impl Ref {
             })?,
         };
         self.read(py, object)
+    }
+
+    /// What `wait` with this version known finds now; a TimeoutError if there is none that is newer.
+    fn _newer<'py>(&self, py: Python<'py>, known: Number<u64>) -> PyResult<Bound<'py, PyAny>> {
+        let object = run(py, || self.arena.try_wait_for(&self.name, known.0)?.ok_or(Failure::TimedOut))?;
+        self.read(py, object)
+    }
+
+    /// Makes a descriptor that is readable when there is a version that neither `get` nor `wait` has returned.
+    ///
+    /// Each version needs a descriptor of its own: make another one after the value was read.
+    ///
+    /// >>> import select
+    /// >>> arena = faretra.Arena.create("doc-ref-pollable", keep=False)
+    /// >>> model = arena.ref("model")
+    /// >>> pollable = model.pollable()
+    /// >>> arena["model"] = {"bias": 1}
+    /// >>> select.select([pollable], [], [], 5)[0] == [pollable]
+    /// True
+    /// >>> arena.close()
+    fn pollable(&self, py: Python<'_>) -> PyResult<Pollable> {
+        self._pollable(py, Number(self.version()))
+    }
+
+    /// Makes the descriptor of a wait with this version known.
+    fn _pollable(&self, py: Python<'_>, known: Number<u64>) -> PyResult<Pollable> {
+        Pollable::new(py, || self.arena.pollable(&self.name, known.0))
+    }
+
+    /// The wait of the reference for an event loop: `await ref.aio.wait(timeout=None)`.
+    #[getter]
+    fn aio<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("faretra._waits")?.call_method1("RefAio", (slf,))
     }
 
     fn __repr__(&self) -> String {

@@ -11,6 +11,7 @@ use crate::channel::{Receiver, Sender};
 use crate::error::{Failure, run, wait};
 use crate::feed::{Feed, Subscriber};
 use crate::lock::{Event, Mutex, Semaphore};
+use crate::reference::Ref;
 
 /// Waits until at least one of `handles` is ready, and returns the numbers of those that are.
 #[pyfunction]
@@ -75,6 +76,9 @@ fn add(py: Python<'_>, select: &mut Select, handle: &Bound<'_, PyAny>) -> PyResu
         select.acquire(semaphore.get().inner());
     } else if let Ok(event) = handle.cast::<Event>() {
         select.wait(event.get().inner());
+    } else if let Ok(reference) = handle.cast::<Ref>() {
+        let (arena, name, known) = reference.get().watched();
+        run(py, || select.wait_for(arena, name, known))?;
     } else {
         let kind = handle.get_type();
         return Err(PyTypeError::new_err(format!("a {} cannot be waited for with `select`", kind.name()?)));

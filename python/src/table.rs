@@ -258,7 +258,7 @@ impl Table {
     /// ...     arena["t"].to_pyarrow().num_rows
     /// 2
     fn to_pyarrow<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        slf.py().import("pyarrow")?.call_method1("table", (slf,))
+        slf.py().import("faretra._tables")?.call_method1("to_pyarrow", (slf,))
     }
 
     /// The table as a `polars.DataFrame`. Numbers are not copied. Needs polars.
@@ -269,7 +269,7 @@ impl Table {
     /// ...     arena["t"].to_polars()["a"].sum()
     /// 3
     fn to_polars<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        slf.py().import("polars")?.call_method1("DataFrame", (slf,))
+        slf.py().import("faretra._tables")?.call_method1("to_polars", (slf,))
     }
 
     /// The table as a `pandas.DataFrame`, with the index that it had. Numbers without nulls in a single batch are not copied,

@@ -169,8 +169,9 @@ impl Input {
                 match arrow::stream(value, name) {
                     Ok(reader) => return Ok(Input::Stream(Some(reader))),
                     Err(e) if e.is_instance_of::<PyImportError>(py) => {}
-                    // Columns of mixed objects are no Arrow.
+                    // Columns of mixed objects are no Arrow, and complex numbers neither.
                     Err(e) if e.is_instance_of::<PyValueError>(py) || e.is_instance_of::<PyTypeError>(py) => {}
+                    Err(e) if is_of_arrow(&e, py) => {}
                     Err(e) => return Err(e),
                 }
             }
@@ -323,9 +324,34 @@ fn array_class(py: Python<'_>) -> Option<&Bound<'_, PyAny>> {
     Some(CLASS.get_or_init(py, || class.unbind()).bind(py))
 }
 
+/// Whether it is of pandas: a frame, a series or an index, also of a class of somebody else, or what else pandas has.
 fn is_pandas(value: &Bound<'_, PyAny>) -> PyResult<bool> {
     let module: String = value.get_type().module()?.to_string();
-    Ok(module == "pandas" || module.starts_with("pandas."))
+    if module == "pandas" || module.starts_with("pandas.") {
+        return Ok(true);
+    }
+    let Some(pandas) = imported(value.py(), "pandas") else { return Ok(false) };
+    for class in ["DataFrame", "Series", "Index"] {
+        // Which it has not while it is being imported.
+        if let Ok(class) = pandas.getattr(class)
+            && value.is_instance(&class)?
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether pyarrow says that Arrow cannot have something.
+fn is_of_arrow(error: &PyErr, py: Python<'_>) -> bool {
+    let class = imported(py, "pyarrow").and_then(|pyarrow| pyarrow.getattr("ArrowException").ok());
+    class.is_some_and(|class| error.is_instance(py, &class))
+}
+
+/// A module, if anybody imported it yet.
+fn imported<'py>(py: Python<'py>, name: &str) -> Option<Bound<'py, PyAny>> {
+    let modules = py.import("sys").and_then(|sys| sys.getattr("modules")).ok()?;
+    modules.get_item(name).ok()
 }
 
 /// What a series is called.
@@ -349,7 +375,7 @@ fn of_array(array: &Bound<'_, PyAny>) -> PyResult<Input> {
     }
     let dtype = array.getattr("dtype")?;
     if dtype.getattr("hasobject")?.extract()? {
-        py.import("faretra._pickle")?.call_method0("warn_of_objects")?;
+        // With a warning.
         return pickle(array);
     }
     if let Some(shared) = same_array(array)? {
@@ -553,8 +579,8 @@ fn unpickle<'py>(py: Python<'py>, bundle: &faretra::Bundled, pickling: Pickling)
     let name = bundle.object().name();
     if matches!(pickling, Pickling::Refused) {
         return Err(PyValueError::new_err(format!(
-            "`{name}` is a pickle, which can run any code when it is loaded, and the arena was opened as untrusted; if you trust \
-             whoever wrote it, open the arena with allow_pickle=True"
+            "`{name}` is a pickle, which can run any code when it is loaded, and the arena was opened with untrusted=True or \
+             allow_pickle=False; if you trust whoever wrote it, open the arena with allow_pickle=True"
         )));
     }
     let damaged = |what: &str| Failure::from(Error::Damaged(format!("the pickle `{name}` {what}"))).raise(py);

@@ -405,3 +405,18 @@ def test_broken_arrow_exporters(arena: faretra.Arena) -> None:
         with pytest.raises(error):
             arena["x"] = Broken(answer)
     assert "x" not in arena
+
+
+@pytest.mark.parametrize(
+    ("method", "missing"),
+    [("to_pandas", "pyarrow"), ("to_pandas", "pandas"), ("to_pyarrow", "pyarrow"), ("to_polars", "polars")],
+)
+def test_libraries_that_are_missing(
+    arena: faretra.Arena, monkeypatch: pytest.MonkeyPatch, method: str, missing: str
+) -> None:
+    """Without the library that a table is to become, the error says which to install."""
+    arena["t"] = pa.table({"a": [1, 2]})
+    pytest.importorskip("pandas")
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ImportError, match=rf"{method}\(\) needs {missing}.*pip install {missing}"):
+        getattr(arena["t"], method)()

@@ -440,3 +440,58 @@ def test_descriptors_do_not_pile_up(arena: faretra.Arena, run: Run) -> None:
         assert len(os.listdir("/proc/self/fd")) <= before
 
     run(main())
+
+
+def test_next_versions_on_a_loop(arena: faretra.Arena, run: Run) -> None:
+    """`arena.aio.wait_for` and `ref.aio.wait` give what is there at once, else the next version; they time out in words."""
+
+    async def main() -> Any:
+        ref = arena.ref("x")
+        for timeout in (0, 0.05):
+            with pytest.raises(TimeoutError):
+                await arena.aio.wait_for("x", timeout=timeout)
+            with pytest.raises(TimeoutError):
+                await ref.aio.wait(timeout=timeout)
+        waits = [asyncio.create_task(arena.aio.wait_for("x")) for _ in range(20)]
+        refs = [asyncio.create_task(ref.aio.wait()) for _ in range(20)]
+        cancelled = asyncio.create_task(ref.aio.wait())
+        await asyncio.sleep(0.05)
+        before = threads()
+        cancelled.cancel()
+        with Child(arena, "arena['x'] = {'step': 1}; sys.stdin.read()") as child:
+            assert await asyncio.gather(*waits, *refs) == [{"step": 1}] * 40
+            assert threads() <= before + 2, "no thread for each wait"
+            child.kill()
+        assert ref.version == 1
+        assert await arena.aio.wait_for("x", newer_than=0, timeout=0) == {"step": 1}
+        later = asyncio.create_task(arena.aio.wait_for("x", newer_than=1, timeout=20))
+        await asyncio.sleep(0.01)
+        arena["x"] = None
+        assert await later is None and await ref.aio.wait(timeout=20) is None
+        assert ref.version == 2
+        with pytest.raises(ValueError):
+            await arena.aio.wait_for("")
+
+    run(main())
+
+
+def test_waits_for_versions_leave_nothing(arena: faretra.Arena, run: Run) -> None:
+    """Descriptors of waits that ended, in time or not, are closed; another reader of the reference hides no version."""
+
+    async def main() -> Any:
+        ref = arena.ref("x")
+        before = 0
+        for number in range(200):
+            waiting = asyncio.create_task(ref.aio.wait(timeout=20))
+            await asyncio.sleep(0)
+            arena["x"] = number
+            if number % 2:
+                assert ref.get() == number
+            assert await waiting == number
+            with pytest.raises(TimeoutError):
+                await arena.aio.wait_for("x", newer_than=1000, timeout=0.001)
+            if number == 20:
+                before = len(os.listdir("/proc/self/fd"))
+        assert len(os.listdir("/proc/self/fd")) <= before
+
+    run(main())

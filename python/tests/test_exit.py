@@ -143,8 +143,8 @@ def test_sudden_ends(arena: faretra.Arena, fresh_name: Callable[[], str], case: 
     assert arena.verify() == []
     assert [holder.this_process for holder in arena.who()] == [True]
     assert arena.stats().writers_busy == 0
-    for name in list(arena):
-        del arena[name]
+    for entry in arena.entries():
+        del arena[entry.name]
     assert arena.stats().live <= live
     name = fresh_name()
     run(name, ENDS[case])

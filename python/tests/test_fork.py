@@ -137,6 +137,39 @@ def test_a_table_in_the_child(arena: faretra.Arena) -> None:
     in_child(work)
 
 
+def test_what_is_not_memory_belongs_to_the_parent(arena: faretra.Arena) -> None:
+    """Locks, channels, references, collections and bundles that came through fork are refused, until they are got anew."""
+    arena["a"], arena["l"], arena["d"] = np.arange(3), faretra.List([1, 2]), faretra.Dict({"k": 5})
+    arena.put_many("b", {"x": np.arange(4)})
+    stored, keyed, bundle, ref = arena["l"], arena["d"], arena["b"], arena.ref("a")
+    mutex, tx, rx = arena.mutex("m"), arena.sender("c"), arena.receiver("c")
+
+    def work() -> None:
+        calls: list[Callable[[], object]] = [
+            lambda: stored[0],
+            lambda: keyed["k"],
+            lambda: bundle["x"],
+            lambda: ref.get(),
+            lambda: mutex.lock(timeout=0),
+            lambda: tx.send(1, timeout=0),
+            lambda: rx.recv(timeout=0),
+        ]
+        for reopened in (False, True):
+            for number, call in enumerate(calls):
+                with pytest.raises(faretra.ForkedError, match=r"arena\.reopen\(\)"):
+                    call()
+                    raise AssertionError(f"call {number} was not refused ({reopened=})")
+            arena.reopen()
+        assert arena["l"][0] == 1 and arena["d"]["k"] == 5 and arena["b"]["x"].sum() == 6
+        assert arena.ref("a").get().sum() == 3
+        with arena.mutex("m"):
+            arena.sender("c").send("from the child")
+
+    in_child(work)
+    assert rx.recv(timeout=20).value == "from the child"
+    arena.recover()
+
+
 def test_reopen_in_the_child(arena: faretra.Arena) -> None:
     """`reopen` makes the inherited handle the child's own, in place; the parent sees what the child puts."""
     arena["a"] = np.arange(10)

@@ -37,8 +37,8 @@ def test_processes_killed_at_random_moments(fresh_name: Callable[[], str]) -> No
     arena.recover()
     assert arena.verify(deep=True) == []
     assert [holder.this_process for holder in arena.who()] == [True]
-    for name in list(arena):
-        del arena[name]
+    for entry in arena.entries():
+        del arena[entry.name]
     end = arena.stats()
     assert (end.live, end.objects, end.names) == (start.live, start.objects, 0)
     assert end.writers_busy == 0

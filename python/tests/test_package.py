@@ -8,11 +8,13 @@ import os
 import pickle
 import subprocess
 import sys
+import tomllib
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import faretra
@@ -51,6 +53,15 @@ def test_wheel_has_all(installed: importlib.metadata.Distribution) -> None:
     assert commands == {"faretra": "faretra._command:main"}
     required = [line for line in installed.requires or [] if "extra ==" not in line]
     assert [line.split(">")[0] for line in required] == ["numpy"]
+
+
+def test_numpy_that_is_asked_for() -> None:
+    """The package asks for a numpy whose arrays have `__dlpack__(max_version=...)`, as this one's have."""
+    source = Path(__file__).parent.parent / "pyproject.toml"
+    (required,) = tomllib.loads(source.read_text(encoding="utf-8"))["project"]["dependencies"]
+    assert required == "numpy>=2.1"
+    assert np.lib.NumpyVersion(np.__version__) >= "2.1.0"
+    assert "versioned" in repr(np.arange(3).__dlpack__(max_version=(1, 0)))
 
 
 def test_import_takes_no_other_library() -> None:

@@ -17,6 +17,7 @@ import pytest
 
 import faretra
 from faretra import _plot, demo
+from faretra.bench import _measure
 
 PATIENCE = 120
 
@@ -84,6 +85,23 @@ def test_demo_without_room(shm: Path, tmp_path: Path) -> None:
     assert "Traceback" not in errors
 
 
+def test_demo_that_nobody_reads(shm: Path, tmp_path: Path) -> None:
+    """What is printed into a pipe that was closed (`| head`) ends the demo in silence."""
+    for more in ([], ["--json"]):
+        program = _start(
+            "faretra.demo", "--size", "1MiB", "--workers", "2", "--no-plot", *more, shm=shm, cwd=tmp_path
+        )
+        assert program.stdout is not None and program.stderr is not None
+        try:
+            program.stdout.close()
+            errors = program.stderr.read()
+        finally:
+            program.kill()
+            program.wait(PATIENCE)
+            program.stderr.close()
+        assert errors == ""
+
+
 @pytest.mark.parametrize("arguments", [("--size", "big"), ("--size", "1KiB"), ("--workers", "1")])
 def test_demo_arguments(arguments: tuple[str, str], shm: Path, tmp_path: Path) -> None:
     """Wrong arguments are told, with exit code 2."""
@@ -121,6 +139,30 @@ def test_bench(shm: Path, tmp_path: Path) -> None:
     assert all(row["seconds"] > 0 for row in found["rows"])
     assert "ray" in found["skipped"]
     assert not plot or (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_bench_without_room(tmp_path: Path) -> None:
+    """On a tmpfs that is too small, the bench says in words what it needs, and leaves nothing. Needs to mount one."""
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(small)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("a tmpfs cannot be mounted here")
+    try:
+        code, out, errors = _run("faretra.bench", "--quick", shm=small, cwd=tmp_path)
+        assert (code, out) == (1, ""), errors
+        assert "no room" in errors and str(small) in errors and "Traceback" not in errors
+        assert list(small.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_room_is_looked_at(tmp_path: Path) -> None:
+    """A copy into fresh pages that the file system has no room for is told before it is begun."""
+    free = os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize
+    _measure.check_room(1, str(tmp_path))
+    with pytest.raises(_measure.NoRoom, match=r"no room there: .* are free"):
+        _measure.check_room(free + (64 << 30), str(tmp_path))
 
 
 def test_a_checksum_that_is_wrong_is_noticed(arena: faretra.Arena) -> None:

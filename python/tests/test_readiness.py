@@ -318,3 +318,17 @@ def test_faretra_select_waits_for_locks(arena: faretra.Arena) -> None:
         tx.send(1)
         assert faretra.select(handles, timeout=0) == [rx, event]
     assert faretra.select(handles, timeout=0) == [rx, mutex, permits, event]
+
+
+def test_select_takes_references(arena: faretra.Arena) -> None:
+    """A reference is ready when there is a version that it has not returned, to `select` and as a descriptor."""
+    ref, tx, rx = arena.ref("x"), arena.sender("jobs"), arena.receiver("jobs")
+    pollable = ref.pollable()
+    assert faretra.select([ref, rx], timeout=0) == [] and not pollable.is_ready()
+    with Child(arena, "arena['x'] = 1; print('put'); sys.stdin.read()") as child:
+        assert faretra.select([rx, ref], timeout=20) == [ref]
+        assert child.line() == "put"
+    assert select.select([pollable], [], [], 20)[0] == [pollable]
+    assert ref.get() == 1
+    assert faretra.select([ref], timeout=0) == [] and not ref.pollable().is_ready()
+    tx.close()

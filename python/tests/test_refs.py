@@ -79,6 +79,21 @@ def test_waiting_for_the_next_version(arena: faretra.Arena) -> None:
     assert model.get() is model.get()
 
 
+def test_the_version_is_that_of_the_value(arena: faretra.Arena) -> None:
+    """While another process publishes, `version` after `wait` is the version of what was returned, each time."""
+    program = """
+        step = 0
+        while True:
+            step += 1
+            arena["frame"] = step
+    """
+    frames = arena.ref("frame")
+    with Child(arena, program):
+        seen = [(frames.wait(timeout=20), frames.version) for _ in range(500)]
+    assert all(value == version for value, version in seen)
+    assert seen == sorted(set(seen))
+
+
 def test_threads_see_one_object(arena: faretra.Arena) -> None:
     """Threads that ask at the same time get the newest value, never an older one than before."""
     arena["n"] = 0

@@ -122,7 +122,7 @@ def test_collate_keeps_structure(arena: faretra.Arena) -> None:
     assert batch["t"][0].numpy().tolist() == [0.0, 0.5, 1.0, 1.5]
     assert batch["t"][1] == ["0", "1", "2", "3"]
     assert batch["n"] == [None] * 4
-    assert list(arena) == []
+    assert arena.entries() == []
 
 
 def test_memory_of_a_batch_comes_back(arena: faretra.Arena) -> None:
@@ -139,7 +139,7 @@ def test_memory_of_a_batch_comes_back(arena: faretra.Arena) -> None:
         stack([(np.zeros(2), np.zeros(2)), (np.zeros(2), np.zeros(3))])
     with pytest.raises(TypeError, match="no such dtype"):
         stack([np.array("text"), np.array("text")])
-    assert list(arena) == []
+    assert arena.entries() == []
 
 
 def test_a_sent_batch_is_a_name(arena: faretra.Arena, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +152,7 @@ def test_a_sent_batch_is_a_name(arena: faretra.Arena, monkeypatch: pytest.Monkey
     address = arena[name].__array_interface__["data"][0]
     batch = pickle.loads(sent)
     assert _address(batch) == address
-    assert list(arena) == []
+    assert arena.entries() == []
     assert batch.numpy()[7, 0] == 7
 
 
@@ -176,7 +176,7 @@ if __name__ == "__main__":
             total += batch["x"].sum().item()
         del batch
         arena.recover()
-        assert list(arena) == [] and arena.verify() == [], (list(arena), arena.verify())
+        assert arena.entries() == [] and arena.verify() == [], (arena.entries(), arena.verify())
         print(total)
 """
 

@@ -18,12 +18,15 @@ import numpy as np
 
 import faretra
 from faretra import _plot
+from faretra._out import say
 from faretra.bench import _report, _rivals
 from faretra.bench._measure import (
     GB,
     KB,
     MB,
+    NoRoom,
     Row,
+    check_room,
     import_times,
     median,
     medians,
@@ -36,6 +39,16 @@ from faretra.bench._measure import (
 PUT, FRESH, GET, START = "put of an array", "put into fresh memory", "get of an array", "import"
 
 
+def _rounds(nbytes: int) -> int:
+    """How often arrays of this size are put into fresh memory."""
+    return 5 if nbytes >= 64 * MB else 25
+
+
+def _together(nbytes: int) -> int:
+    """How many of them lie in one arena at the same time."""
+    return 1 if nbytes >= 64 * MB else _rounds(nbytes)
+
+
 class Run:
     """One run: its rows, and what it left out."""
 
@@ -46,6 +59,14 @@ class Run:
         self.rows: list[Row] = []
         self.skipped: dict[str, str] = {}
         self.folder = os.environ.get("FARETRA_DIR", "/dev/shm")
+
+    def check_room(self) -> None:
+        """Raise `NoRoom` unless the file system has room for everything that is measured."""
+        # The values that lie there at the same time: those of `_fresh` and one that is copied beside them, or versions.
+        most = max(max(3, _together(nbytes) + 2) * nbytes for nbytes in self.sizes)
+        check_room(most + (16 << 20), self.folder)
+        # What the standard library shares lies there, whatever the directory is.
+        check_room(2 * max(self.sizes), "/dev/shm")
 
     def note(self, text: str) -> None:
         """Say on standard error what is measured now."""
@@ -79,8 +100,8 @@ class Run:
 
     def _fresh(self, array: np.ndarray[Any, Any]) -> None:
         """Put under new names, so that no memory is used again, in an arena that is in use already."""
-        rounds = 5 if array.nbytes >= 64 * MB else 25
-        together = 1 if array.nbytes >= 64 * MB else rounds
+        rounds = _rounds(array.nbytes)
+        together = _together(array.nbytes)
         put: list[float] = []
         floor: list[float] = []
         for _ in range(rounds // together):
@@ -171,25 +192,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--plot needs matplotlib: pip install matplotlib")
     run = Run(given.quick)
     try:
+        run.check_room()
         run.started()
         run.alone()
         run.handed_over()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except faretra.Error as error:
-        print(f"bench: {error}\nbench: --quick needs less memory", file=sys.stderr)
+    except (faretra.Error, NoRoom) as error:
+        less = "" if given.quick else "\nbench: --quick needs less memory"
+        print(f"bench: {error}{less}", file=sys.stderr)
         return 1
     if given.plot:
         _report.draw(run.rows, Path(given.plot))
     if given.json:
-        print(json.dumps(_report.as_json(run.rows, run.skipped), indent=1))
+        say(json.dumps(_report.as_json(run.rows, run.skipped), indent=1))
         return 0
     where = ", ".join(f"{key} {value}" for key, value in _report.machine().items())
-    print(f"\n{_report.table(run.rows)}\n\n{_report.targets_table(_report.targets(run.rows))}\n\n{where}")
-    print("Medians. A ratio compares with the first line of its block.")
+    say(f"\n{_report.table(run.rows)}\n\n{_report.targets_table(_report.targets(run.rows))}\n\n{where}")
+    say("Medians. A ratio compares with the first line of its block.")
     for what, why in run.skipped.items():
-        print(f"left out: {what}: {why}")
+        say(f"left out: {what}: {why}")
     return 0
 
 

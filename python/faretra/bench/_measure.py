@@ -17,7 +17,24 @@ from typing import Any
 
 import numpy as np
 
+from faretra._sizes import shown
+
 KB, MB, GB = 1 << 10, 1 << 20, 1 << 30
+
+
+class NoRoom(Exception):
+    """A tmpfs is too small for what is to be measured. Who writes to a map of a full one is killed by SIGBUS."""
+
+
+def check_room(needed: int, folder: str) -> None:
+    """Raise `NoRoom` unless so many bytes are free on `folder`'s tmpfs."""
+    there = os.statvfs(folder)
+    free = there.f_bavail * there.f_frsize
+    if needed > free:
+        raise NoRoom(
+            f"this needs {shown(needed)} of {folder}, and has no room there: {shown(free)} are free; use a larger tmpfs "
+            "(FARETRA_DIR=...; in Docker --shm-size)"
+        )
 
 
 @dataclass(frozen=True)
@@ -91,6 +108,7 @@ def memcpy_warm(array: np.ndarray[Any, Any]) -> Callable[[], Any]:
 
 def memcpy_cold(array: np.ndarray[Any, Any], folder: str) -> float:
     """Copy the array into fresh pages of a file on `folder`'s tmpfs, and return how long that took, in seconds."""
+    check_room(array.nbytes, folder)
     with tempfile.TemporaryFile(dir=folder) as file:
         os.ftruncate(file.fileno(), array.nbytes)
         with mmap.mmap(file.fileno(), array.nbytes) as memory:
