@@ -1,0 +1,3 @@
+"""Managers (the standard's until ours replace them)."""
+from multiprocessing.managers import *  # noqa: F403
+from multiprocessing.managers import SyncManager  # noqa: F401

@@ -1,0 +1,2 @@
+"""Shared ctypes (the standard's until ours replace them)."""
+from multiprocessing.sharedctypes import *  # noqa: F403
