@@ -24,6 +24,8 @@ from faretra._arena import (
     arenas,
     remove,
 )
+from faretra._calls import Client, Request, Server
+from faretra._channels import Lease, Receiver, Sender
 from faretra._errors import (
     ArenaExistsError,
     ArenaNotFoundError,
@@ -49,7 +51,9 @@ from faretra._errors import (
     TooLargeError,
     UntrustedError,
 )
+from faretra._feeds import Feed, Subscriber
 from faretra._native import __version__
+from faretra._ready import Pollable, select
 
 __all__ = [
     "Arena",
@@ -58,6 +62,7 @@ __all__ = [
     "ArenaNotFoundError",
     "ArrowError",
     "Bundle",
+    "Client",
     "ClosedError",
     "ConflictError",
     "DamagedError",
@@ -65,6 +70,7 @@ __all__ = [
     "EmptyError",
     "Entry",
     "Error",
+    "Feed",
     "ForkedError",
     "FullError",
     "Holder",
@@ -72,14 +78,21 @@ __all__ = [
     "InterruptedError",
     "InvalidError",
     "LaggedError",
+    "Lease",
     "LimitError",
     "MismatchError",
     "NoSpaceError",
     "NotAnArenaError",
     "NotFoundError",
     "Pinned",
+    "Pollable",
+    "Receiver",
     "Recovered",
+    "Request",
+    "Sender",
+    "Server",
     "Stats",
+    "Subscriber",
     "SystemError",
     "Table",
     "TimeoutError",
@@ -88,4 +101,5 @@ __all__ = [
     "__version__",
     "arenas",
     "remove",
+    "select",
 ]

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from faretra import _native
+from faretra._calls import Client, Server
+from faretra._channels import Receiver, Sender
+from faretra._feeds import Feed, OnLag, Subscriber
 from faretra._native import Bundled as Bundle
 from faretra._native import Draft, Pinned, Table
 from faretra._sizes import shown, size
@@ -422,6 +425,184 @@ class Arena(_native.Arena):
         """
         self._reopen()
         return self
+
+    # Channels, feeds and calls.
+
+    def sender(
+        self,
+        name: str,
+        capacity: int | None = 64,
+        *,
+        mixed: bool = True,
+        when_deserted: Literal["fail", "block"] = "fail",
+    ) -> Sender:
+        """Return a sender of the channel `name`, which is made if there is none.
+
+        Args:
+            name: The channel's name.
+            capacity: How many items the channel has room for; `None`: as many as the arena has memory for.
+            mixed: Whether it takes tables of different schemas. Otherwise the first one's schema is that of all.
+            when_deserted: What a sender of a full channel does when the last receiver left or died: it fails with a
+                `ClosedError`, or waits for another one.
+
+        Raises:
+            MismatchError: There is such a channel with another capacity or other contents, or the name is of another kind.
+
+        >>> with faretra.Arena.create("doc-make-sender", keep=False) as arena:
+        ...     arena.sender("jobs", capacity=8)
+        <faretra.Sender of 'jobs'>
+        """
+        return Sender(self, name, capacity, mixed, when_deserted)
+
+    def receiver(
+        self,
+        name: str,
+        *,
+        wait: bool = False,
+        timeout: Timeout = None,
+        when_deserted: Literal["fail", "block"] = "fail",
+    ) -> Receiver:
+        """Return a receiver of the channel `name`.
+
+        Args:
+            name: The channel's name.
+            wait: Whether to wait until somebody makes the channel.
+            timeout: How long to wait for that, in seconds or as a timedelta.
+            when_deserted: What a receiver of an empty channel does when the last sender left or died: it fails with a
+                `ClosedError`, or waits for another one.
+
+        Raises:
+            NotFoundError: There is no such channel, and nobody waits for it.
+            TimeoutError: Nobody made it in time.
+
+        >>> with faretra.Arena.create("doc-make-receiver", keep=False) as arena:
+        ...     _ = arena.sender("jobs")
+        ...     arena.receiver("jobs", timeout=5)
+        <faretra.Receiver of 'jobs'>
+        """
+        return Receiver(self, name, wait, timeout, when_deserted)
+
+    def feed(
+        self,
+        name: str,
+        capacity: int,
+        *,
+        when_full: Literal["block", "drop_oldest", "fail"] = "block",
+        mixed: bool = True,
+    ) -> Feed:
+        """Return a producer of the feed `name`, which is made if there is none.
+
+        Args:
+            name: The feed's name.
+            capacity: How many items it keeps.
+            when_full: What an append does when a subscriber has not read the item that would go: it waits for the subscriber,
+                drops the item, or fails with a `FullError`.
+            mixed: Whether it takes tables of different schemas. Otherwise the first one's schema is that of all.
+
+        Raises:
+            MismatchError: There is such a feed with another capacity or other contents, or the name is of another kind.
+
+        >>> with faretra.Arena.create("doc-make-feed", keep=False) as arena:
+        ...     arena.feed("ticks", capacity=1000, when_full="drop_oldest")
+        <faretra.Feed 'ticks'>
+        """
+        return Feed(self, name, capacity, when_full, mixed)
+
+    def subscribe(
+        self,
+        name: str,
+        start: Literal["oldest", "newest"] | int = "oldest",
+        *,
+        wait: bool = False,
+        timeout: Timeout = None,
+        on_lag: OnLag = "raise",
+        when_deserted: Literal["fail", "block"] = "fail",
+    ) -> Subscriber:
+        """Subscribe to the feed `name`.
+
+        Args:
+            name: The feed's name.
+            start: The first item: the oldest that the feed keeps, the next one that is appended, or a position.
+            wait: Whether to wait until somebody makes the feed.
+            timeout: How long to wait for that, in seconds or as a timedelta.
+            on_lag: What `for` loops do when items were dropped before they were read: raise `LaggedError`, or skip them.
+            when_deserted: What a subscriber that has read everything does when the last producer left or died: it fails with a
+                `ClosedError`, or waits for another one.
+
+        Raises:
+            NotFoundError: There is no such feed, and nobody waits for it.
+            TimeoutError: Nobody made it in time.
+            LimitError: The feed has as many subscribers as there can be.
+            InvalidError: The position is one that no item has yet.
+
+        >>> with faretra.Arena.create("doc-subscribe", keep=False) as arena:
+        ...     feed = arena.feed("ticks", capacity=10)
+        ...     feed.append(1)
+        ...     arena.subscribe("ticks", start="newest").position
+        1
+        """
+        return Subscriber(
+            self, name, start, wait=wait, timeout=timeout, on_lag=on_lag, when_deserted=when_deserted
+        )
+
+    def latest(self, name: str, default: Any = None) -> Any:
+        """Return the newest item of the feed `name`, or `default` if there is none.
+
+        Raises:
+            NotFoundError: There is no such feed.
+
+        >>> with faretra.Arena.create("doc-latest", keep=False) as arena:
+        ...     feed = arena.feed("ticks", capacity=10)
+        ...     feed.append(1.5)
+        ...     arena.latest("ticks")
+        1.5
+        """
+        return _native._latest(self, name, default)
+
+    def snapshot(self, name: str) -> Table:
+        """Return every batch that the feed `name` keeps now, as one table. Nothing is copied.
+
+        Raises:
+            NotFoundError: There is no such feed, or it has no items yet.
+            MismatchError: An item is no table, or has another schema than the first.
+
+        >>> import pyarrow as pa
+        >>> with faretra.Arena.create("doc-snapshot", keep=False) as arena:
+        ...     feed = arena.feed("ticks", capacity=10)
+        ...     feed.append(pa.record_batch({"price": [1.5, 1.6]}))
+        ...     feed.append(pa.record_batch({"price": [1.7]}))
+        ...     arena.snapshot("ticks").shape
+        (3, 1)
+        """
+        return _native._snapshot(self, name)
+
+    def client(self, name: str, *, wait: bool = True) -> Client:
+        """Return a client of the service `name`, whether or not somebody serves it yet.
+
+        Args:
+            name: The service's name.
+            wait: What a call does while nobody serves: it waits for a server, or fails with a `ClosedError`.
+
+        Raises:
+            MismatchError: The name is of another kind.
+
+        >>> with faretra.Arena.create("doc-make-client", keep=False) as arena:
+        ...     arena.client("double")
+        <faretra.Client of 'double'>
+        """
+        return Client(self, name, wait)
+
+    def server(self, name: str) -> Server:
+        """Return a server of the service `name`. It is there for clients until it is left or dropped.
+
+        Raises:
+            MismatchError: The name is of another kind.
+
+        >>> with faretra.Arena.create("doc-make-server", keep=False) as arena:
+        ...     arena.server("double")
+        <faretra.Server of 'double'>
+        """
+        return Server(self, name)
 
 
 _MISSING = object()

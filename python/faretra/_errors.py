@@ -167,6 +167,8 @@ _ADVICE = {
     "limit.objects": "remove some, put several values in one table or bundle, or create the arena with a larger capacity",
     "damaged": "`arena.verify()` tells what else is wrong",
     "forked": "call `arena.reopen()` in the child",
+    "full": "wait with a `timeout`, or make it with a larger capacity",
+    "lagged": "the next call goes on behind them; read faster, or make the feed with a larger capacity",
     "panic": "this is a fault of Faretra itself: please report it, with the message above",
 }
 

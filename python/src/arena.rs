@@ -1,7 +1,7 @@
 //! The arena as Python holds it. `faretra.Arena` is a subclass in Python, which adds what costs no speed.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use faretra::{Error, Kind, Object, Order, Writer};
@@ -53,6 +53,8 @@ fn lossy(name: &Bound<'_, PyString>) -> String {
 pub struct Arena {
     arena: RwLock<Option<faretra::Arena>>,
     pickling: Pickling,
+    /// The permit that the ends of channels and feeds have in common.
+    ends: Mutex<Weak<Writer>>,
 }
 
 impl Arena {
@@ -64,12 +66,28 @@ impl Arena {
             .ok_or_else(|| Failure::invalid("this arena was closed: open it again with `faretra.Arena.open`").raise(py))
     }
 
-    /// A permit to write. Waits for one as long as it takes.
+    /// A permit to write: that of the ends of channels and feeds, if there are some. Waits for one as long as it takes.
     pub fn writer(&self, py: Python<'_>) -> PyResult<Writer> {
         let arena = self.get(py)?;
+        if let Some(shared) = self.ends.lock().unwrap_or_else(PoisonError::into_inner).upgrade() {
+            return Ok(Writer::clone(&shared));
+        }
         match run(py, || arena.try_writer())? {
             Some(writer) => Ok(writer),
             None => wait(py, || arena.writer()),
+        }
+    }
+
+    /// The permit that the ends of channels and feeds of this handle have in common; each keeps it while it is there.
+    pub fn writer_of_ends(&self, py: Python<'_>) -> PyResult<Arc<Writer>> {
+        let writer = Arc::new(self.writer(py)?);
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        match ends.upgrade() {
+            Some(shared) => Ok(shared),
+            None => {
+                *ends = Arc::downgrade(&writer);
+                Ok(writer)
+            }
         }
     }
 
@@ -126,7 +144,7 @@ impl Arena {
             _ => options.open(name),
         })?;
         let pickling = if allow_pickle.unwrap_or(!untrusted) { Pickling::Allowed } else { Pickling::Refused };
-        Ok(Arena { arena: RwLock::new(Some(arena)), pickling })
+        Ok(Arena { arena: RwLock::new(Some(arena)), pickling, ends: Mutex::default() })
     }
 
     /// Takes the state of another handle over: how `reopen` makes one.
@@ -134,6 +152,8 @@ impl Arena {
         let arena = self.get(py)?;
         let fresh = wait(py, || arena.reopen())?;
         *self.arena.write().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
+        // What came through fork is the parent's.
+        *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = Weak::new();
         Ok(())
     }
 

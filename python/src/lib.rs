@@ -6,6 +6,9 @@
 //! | `memory`, `arrow` | memory that goes in and out: the buffer protocol, Arrow's capsules. All of `unsafe` is here |
 //! | `value`, `table` | what a Python value becomes, and what comes back |
 //! | `arena` | names, drafts, what an arena tells of itself |
+//! | `ready` | descriptors for event loops, and what ends have in common |
+//! | `channel`, `feed`, `service` | the ends of channels, feeds and services |
+//! | `select` | waits for several things |
 //!
 //! What costs no speed is written in Python, in `faretra/`. A file here needs those above it in the table only.
 
@@ -13,8 +16,13 @@
 
 mod arena;
 mod arrow;
+mod channel;
 mod error;
+mod feed;
 mod memory;
+mod ready;
+mod select;
+mod service;
 mod table;
 mod value;
 
@@ -27,7 +35,17 @@ mod _native {
     #[pymodule_export]
     use crate::arena::{_list_arenas, _remove_arena, Arena, Draft};
     #[pymodule_export]
+    use crate::channel::{Lease, Receiver, Sender};
+    #[pymodule_export]
+    use crate::feed::{_latest, _snapshot, Feed, Subscriber};
+    #[pymodule_export]
     use crate::memory::{Pinned, Writable};
+    #[pymodule_export]
+    use crate::ready::{Pollable, Prepared};
+    #[pymodule_export]
+    use crate::select::_select;
+    #[pymodule_export]
+    use crate::service::{Call, Client, Request, Server};
     #[pymodule_export]
     use crate::table::{Batch, Bundled, Selection, Table};
 

@@ -52,6 +52,8 @@ pub enum Input {
     Bytes(Foreign),
     /// A table; it can be read once.
     Stream(Option<arrow::Reader>),
+    /// A table whose batches are there; it can be read again.
+    Batches(arrow_schema::SchemaRef, Vec<arrow_array::RecordBatch>),
     /// A batch.
     Batch(arrow_array::RecordBatch),
     /// What was read from an arena.
@@ -161,13 +163,24 @@ impl Input {
         Ok(Input::Bundle(inputs))
     }
 
+    /// Makes a value of it that can be taken again: reads a stream of batches to its end.
+    pub fn repeatable(self) -> Result<Input, Error> {
+        Ok(match self {
+            Input::Stream(Some(reader)) => {
+                let schema = arrow_array::RecordBatchReader::schema(&reader);
+                Input::Batches(schema, reader.collect::<Result<_, _>>()?)
+            }
+            other => other,
+        })
+    }
+
     /// About how many bytes are to be copied: whether that takes long.
     pub fn takes_long(&self) -> bool {
         match self {
             Input::Array { memory, .. } | Input::Bytes(memory) => memory.bytes().len() >= LARGE,
             Input::Object(_) | Input::Shared(_) | Input::Draft(_) => false,
             // Reading a stream may call anything.
-            Input::Stream(_) | Input::Batch(_) | Input::Table(_) => true,
+            Input::Stream(_) | Input::Batches(..) | Input::Batch(_) | Input::Table(_) => true,
             Input::Pickle(pickle) => !pickle.large.is_empty() || pickle.head.len() + pickle.small.len() >= LARGE,
             Input::Bundle(members) => members.len() > 4 || members.iter().any(|(_, input)| input.takes_long()),
         }
@@ -183,6 +196,12 @@ impl Input {
             Input::Stream(reader) => {
                 let used = || Error::Invalid("this table was read already".into());
                 let reader: Box<dyn arrow_array::RecordBatchReader + Send> = reader.take().ok_or_else(used)?;
+                reader.into()
+            }
+            Input::Batches(schema, batches) => {
+                let batches = batches.clone().into_iter().map(Ok);
+                let reader: Box<dyn arrow_array::RecordBatchReader + Send> =
+                    Box::new(arrow_array::RecordBatchIterator::new(batches, schema.clone()));
                 reader.into()
             }
             Input::Batch(batch) => (&*batch).into(),
