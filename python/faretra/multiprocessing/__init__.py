@@ -41,7 +41,7 @@ from multiprocessing import (
     set_forkserver_preload,
 )
 
-from faretra.multiprocessing import connection, context, managers, pool, queues, shared_memory, sharedctypes, synchronize
+from faretra.multiprocessing import connection, context, heap, managers, pool, queues, shared_memory, sharedctypes, synchronize
 from faretra.multiprocessing._home import set_limit
 from faretra.multiprocessing.context import default as _default
 from faretra.multiprocessing.pool import WorkerLost
@@ -113,6 +113,7 @@ __all__ = [
     "get_context",
     "get_logger",
     "get_start_method",
+    "heap",
     "log_to_stderr",
     "managers",
     "parent_process",

@@ -9,24 +9,38 @@ States of this process:
 * *none*: nothing shared was made yet.
 * *joined*: an arena is open. The process made it, was forked by one that had it open, or was handed something that lives in
   it.
-* *forked*: this is a forked child, whose copy of the parent's handle answers with `ForkedError`. A child that
-  `multiprocessing` started joins at once, before the target runs, since the parent may end at any time; one of a bare
-  `os.fork` joins when it first uses something.
+* *forked*: this is a forked child, whose copy of the parent's handle answers with `ForkedError`. A child joins at once, before
+  `os.fork` returns in it, since the parent may end at any time, or remove what the child inherited.
+
+What a process hands over, and what it removes:
+
+* H1: what is pickled for a process that starts is kept by its `Popen` until that ends ([`keep_while_starting`]).
+* H2: a forked child attaches to what it inherited ([`attach_after_fork`]) before `os.fork` returns in it. A pipe tells the
+  parent: the child has its only writing end, and closes it when it is done, or dies.
+* H3: a name is removed from the arena when its maker's object is collected, or its maker ends ([`remove_with`]), but not before
+  each child that was forked by then has attached (`settle`). Removing a name takes nothing from who has the object.
+* H4: what no maker removed, since it was killed, goes with the arena.
 
 A process can be joined to several arenas (it was handed objects of two programs): what it makes itself goes into the first.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
+import select
 import shutil
 import threading
+import time
+import weakref
+from collections.abc import Callable
 from multiprocessing import util
-from typing import Any
+from multiprocessing.context import get_spawning_popen
+from typing import Any, TypeVar
 
 from faretra._arena import Arena
-from faretra._errors import ArenaNotFoundError, InvalidError
+from faretra._errors import ArenaNotFoundError, Error, InvalidError
 from faretra._sizes import size
 
 # How many processes of one program can live at the same time.
@@ -36,10 +50,21 @@ LIMIT_VARIABLE = "FARETRA_MP_LIMIT"
 
 # What says which arena something lives in: its name, and its directory.
 Key = tuple[str, str]
+# How long a process waits, in seconds, for children that it forked to attach, before it leaves a name to the arena's end.
+PATIENCE = 2.0
+
+T = TypeVar("T")
 
 _lock = threading.RLock()
 _joined: dict[Key, Home] = {}
 _limit: int | None = None
+
+# What forked children attach to, in the order that it was made in.
+_inherited: dict[int, tuple[weakref.ref[Any], Callable[[Any], object]]] = {}
+_numbers = itertools.count()
+# The pipes of forks that are under way, by thread, and the reading ends of those whose children may not have attached yet.
+_forking: dict[int, tuple[int, int]] = {}
+_unsettled: list[int] = []
 
 
 class Home:
@@ -52,7 +77,9 @@ class Home:
         self._pid = os.getpid()
         self._count = 0
         self._token = secrets.token_hex(4)
-        util.register_after_fork(self, Home._after_fork)
+        self._close_at_exit()
+        # `multiprocessing` forgets the parent's finalizers in a child.
+        util.register_after_fork(self, Home._close_at_exit)
 
     @property
     def arena(self) -> Arena:
@@ -76,6 +103,10 @@ class Home:
             self._arena.reopen()
             self._pid, self._token, self._count = os.getpid(), secrets.token_hex(4), 0
 
+    def _close_at_exit(self) -> None:
+        # After the children were joined and other finalizers have run: they still use the arena.
+        util.Finalize(None, self._close, exitpriority=-1000)
+
     def _close(self) -> None:
         if self._pid == os.getpid():
             self._arena.close()
@@ -91,7 +122,7 @@ def home() -> Home:
         arena = Arena.create(
             name, limit=_wanted_limit(), participants=PARTICIPANTS, writers=PARTICIPANTS, keep=False, allow_pickle=True
         )
-        return _join(Home(arena))
+        return _add(Home(arena))
 
 
 def join(key: Key) -> Home:
@@ -108,14 +139,41 @@ def join(key: Key) -> Home:
                 "program has ended; keep one of them alive until the object was handed over",
                 name=name,
             ) from error
-        return _join(Home(arena))
+        return _add(Home(arena))
 
 
-def _join(made: Home) -> Home:
+def _add(made: Home) -> Home:
     _joined[made.key] = made
-    # After the children were joined and other finalizers have run: they still use the arena.
-    util.Finalize(None, made._close, exitpriority=-1000)
     return made
+
+
+def keep_while_starting(handed: object) -> None:
+    """Keep what is being pickled for a process that starts, for as long as that process runs (H1)."""
+    popen = get_spawning_popen()
+    if popen is not None:
+        vars(popen).setdefault("_faretra_kept", []).append(handed)
+
+
+def attach_after_fork(thing: T, attach: Callable[[T], object]) -> None:
+    """Have `attach(thing)` called in each forked child that inherits `thing`, when the child has joined the arena (H2)."""
+    number = next(_numbers)
+    _inherited[number] = (weakref.ref(thing, lambda _: _inherited.pop(number, None)), attach)
+
+
+def remove_with(maker: object, where: Home, name: str) -> util.Finalize:
+    """Remove `name` from the arena when the object that made it is collected, or this process ends normally (H3)."""
+    # At the end, after the children were joined.
+    return util.Finalize(maker, _remove, args=(where, name), exitpriority=-10)
+
+
+def _remove(where: Home, name: str) -> None:
+    if not settle():
+        return
+    try:
+        where.arena.remove(name)
+    except Error as error:
+        # It goes with the arena.
+        util.info("the name %s stays in the arena %s: %s", name, where.key[0], error)
 
 
 def set_limit(limit: int | str) -> None:
@@ -150,10 +208,81 @@ def _wanted_limit() -> int:
     return max(shutil.disk_usage(directory).free // 2, 16 << 20)
 
 
-def _forget_in_child() -> None:
-    # A thread of the parent may have held it.
+def settle(patience: float = PATIENCE) -> bool:
+    """Wait until each child that was forked by now has attached to what it inherited, or has died (H2, H3).
+
+    Takes no time if none was forked since the last call, and otherwise milliseconds. Returns false if one has not after
+    `patience` seconds, since it is stopped for example.
+    """
+    until = time.monotonic() + patience
+    with _lock:
+        while _unsettled:
+            poll = select.poll()
+            for end in _unsettled:
+                poll.register(end, select.POLLIN)
+            closed = [end for end, _ in poll.poll(max(0.0, until - time.monotonic()) * 1000)]
+            if not closed:
+                return False
+            for end in closed:
+                _unsettled.remove(end)
+                os.close(end)
+    return True
+
+
+def _before_fork() -> None:
+    # Nobody is in the middle of a change then: the child has no other thread to finish it.
+    _lock.acquire()
+    if not _joined:
+        return
+    settle(0)
+    try:
+        _forking[threading.get_ident()] = os.pipe()
+    except OSError as error:
+        # Out of descriptors. The child attaches all the same, and the parent does not wait for it.
+        util.info("no pipe for a forked child: %s", error)
+
+
+def _after_fork_in_parent() -> None:
+    ends = _forking.pop(threading.get_ident(), None)
+    if ends is not None:
+        os.close(ends[1])
+        _unsettled.append(ends[0])
+    _lock.release()
+
+
+def _after_fork_in_child() -> None:
     global _lock
     _lock = threading.RLock()
+    # The parent's reading ends.
+    for end in _unsettled:
+        os.close(end)
+    _unsettled.clear()
+    ends = _forking.pop(threading.get_ident(), None)
+    try:
+        if ends is not None:
+            os.close(ends[0])
+        if _joined:
+            _attach()
+    finally:
+        if ends is not None:
+            os.close(ends[1])
 
 
-os.register_at_fork(after_in_child=_forget_in_child)
+def _attach() -> None:
+    # What fails here is said when it is used: a use joins, too.
+    for found in list(_joined.values()):
+        try:
+            found._after_fork()
+        except Error as error:
+            util.info("a forked child could not join the arena %s: %s", found.key[0], error)
+    for thing, attach in list(_inherited.values()):
+        inherited = thing()
+        if inherited is None:
+            continue
+        try:
+            attach(inherited)
+        except Error as error:
+            util.info("a forked child could not attach to %r: %s", inherited, error)
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -1,3 +1,3 @@
 """Connections and pipes (the standard's until ours replace them)."""
 from multiprocessing.connection import *  # noqa: F403
-from multiprocessing.connection import Connection, Pipe  # noqa: F401
+from multiprocessing.connection import AuthenticationError, Connection, Pipe, _ForkingPickler, answer_challenge, deliver_challenge, wait  # noqa: F401

@@ -1,3 +1,3 @@
 """Managers (the standard's until ours replace them)."""
 from multiprocessing.managers import *  # noqa: F403
-from multiprocessing.managers import SyncManager  # noqa: F401
+from multiprocessing.managers import BaseManager, BaseProxy, RemoteError, SyncManager  # noqa: F401
