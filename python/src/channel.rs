@@ -32,11 +32,18 @@ pub struct Sender {
     _writer: Arc<Writer>,
 }
 
+impl Sender {
+    /// An end that is open already.
+    pub fn of(name: &str, sender: faretra::Sender, writer: Arc<Writer>) -> Sender {
+        Sender { end: End::new("the channel", name, sender), _writer: writer }
+    }
+}
+
 #[pymethods]
 impl Sender {
     #[new]
     #[pyo3(signature = (arena, name, capacity=Some(64), mixed=true, when_deserted="fail"))]
-    fn new(
+    pub fn open(
         py: Python<'_>,
         arena: &Bound<'_, Arena>,
         name: &Bound<'_, PyAny>,
@@ -264,7 +271,7 @@ pub struct Receiver {
 impl Receiver {
     #[new]
     #[pyo3(signature = (arena, name, wait=false, timeout=None, when_deserted="fail"))]
-    fn new(
+    pub fn open(
         py: Python<'_>,
         arena: &Bound<'_, Arena>,
         name: &Bound<'_, PyAny>,

@@ -4,11 +4,16 @@
 //! |---|---|
 //! | `error` | exceptions; the two ways into the library; Ctrl-C |
 //! | `memory`, `arrow` | memory that goes in and out: the buffer protocol, Arrow's capsules. All of `unsafe` is here |
+//! | `pages` | whether anybody wrote to a private map |
+//! | `packed`, `collection` | lists and dicts that are read item by item |
 //! | `value`, `table` | what a Python value becomes, and what comes back |
+//! | `lock`, `shared`, `grid` | locks, shared numbers, mutable arrays |
+//! | `grown`, `reference` | tables that grow batch by batch; the newest value of a name |
 //! | `arena` | names, drafts, what an arena tells of itself |
 //! | `ready` | descriptors for event loops, and what ends have in common |
 //! | `channel`, `feed`, `service` | the ends of channels, feeds and services |
 //! | `select` | waits for several things |
+//! | `parcel` | what the queues and pipes of `faretra.multiprocessing` carry |
 //!
 //! What costs no speed is written in Python, in `faretra/`. A file here needs those above it in the table only.
 
@@ -20,9 +25,18 @@ mod channel;
 mod error;
 mod feed;
 mod memory;
+mod parcel;
 mod ready;
 mod select;
 mod service;
+mod collection;
+mod grid;
+mod grown;
+mod lock;
+mod packed;
+mod pages;
+mod reference;
+mod shared;
 mod table;
 mod value;
 
@@ -39,13 +53,27 @@ mod _native {
     #[pymodule_export]
     use crate::feed::{_latest, _snapshot, Feed, Subscriber};
     #[pymodule_export]
-    use crate::memory::{Pinned, Writable};
-    #[pymodule_export]
     use crate::ready::{Pollable, Prepared};
     #[pymodule_export]
     use crate::select::_select;
     #[pymodule_export]
     use crate::service::{Call, Client, Request, Server};
+    #[pymodule_export]
+    use crate::collection::{Dict, Items, List, StoredDict, StoredList};
+    #[pymodule_export]
+    use crate::grid::{MutableArray, Rows};
+    #[pymodule_export]
+    use crate::grown::TableDraft;
+    #[pymodule_export]
+    use crate::lock::{Event, Mutex, MutexGuard, Permit, Semaphore};
+    #[pymodule_export]
+    use crate::memory::{Pinned, Writable};
+    #[pymodule_export]
+    use crate::parcel::{_attach_ends, _collect, _peers, _post, _recv_parcel, _send_parcel, _sent};
+    #[pymodule_export]
+    use crate::reference::Ref;
+    #[pymodule_export]
+    use crate::shared::SharedValue;
     #[pymodule_export]
     use crate::table::{Batch, Bundled, Selection, Table};
 

@@ -9,14 +9,18 @@
 #![allow(unsafe_code, reason = "the buffer protocol, and memory that Python's objects own")]
 #![allow(clippy::disallowed_methods, reason = "slices of memory that Python's objects own, not of shared memory")]
 
+use std::any::Any;
 use std::ffi::c_int;
 use std::ptr::NonNull;
 
-use faretra::{DraftMap, DynArray, Object, PrivateBytes, RowsMap};
+use faretra::{DraftMap, DynArray, Element, Kind, MutableArray, Object, PrivateBytes, Rows, RowsMap};
+use ndarray::IxDyn;
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyMemoryView;
+
+use crate::pages;
 
 /// Bytes that an object of Python's owns.
 #[derive(Debug)]
@@ -98,7 +102,10 @@ impl Foreign {
 enum Keeper {
     Object(Object),
     Array(DynArray),
-    Private(PrivateBytes),
+    /// A map, and what it is of.
+    Private(PrivateBytes, Object),
+    /// A handle to a mutable array, of whatever type.
+    Grid(Box<dyn Any + Send + Sync>),
 }
 
 /// Memory of an arena that Python sees: the base of every array and memoryview.
@@ -138,7 +145,20 @@ impl Pinned {
     pub fn private(mut bytes: PrivateBytes, object: &Object) -> Pinned {
         let (start, len) = (bytes.as_mut_ptr().expose_provenance(), bytes.len());
         let (name, version) = (object.name().to_owned(), object.version());
-        Pinned { start, len, readonly: false, name, version, _keeper: Keeper::Private(bytes) }
+        Pinned { start, len, readonly: false, name, version, _keeper: Keeper::Private(bytes, object.clone()) }
+    }
+
+    /// Rows of a mutable array. They stay where they are when they are given back, and show what is written then.
+    pub fn rows<T: Element>(
+        array: &MutableArray<T, IxDyn>,
+        rows: &Rows<T, IxDyn>,
+        name: &str,
+    ) -> faretra::Result<Pinned> {
+        let view = rows.view()?;
+        let len = view.len() * size_of::<T>();
+        let start = if len == 0 { 0 } else { view.as_ptr().expose_provenance() };
+        let keeper = Keeper::Grid(Box::new(array.clone()));
+        Ok(Pinned { start, len, readonly: true, name: name.to_owned(), version: 0, _keeper: keeper })
     }
 
     /// Address of the first byte, and how many there are.
@@ -150,6 +170,17 @@ impl Pinned {
     pub fn object(&self) -> Option<&Object> {
         match &self._keeper {
             Keeper::Object(object) => Some(object),
+            _ => None,
+        }
+    }
+
+    /// The object of bytes that it shows whole and unchanged: nothing was written to it.
+    pub fn unchanged(&self) -> Option<&Object> {
+        match &self._keeper {
+            Keeper::Object(object) if object.bytes().is_ok_and(|bytes| bytes.len() == self.len) => Some(object),
+            Keeper::Private(_, object) if object.kind() == Kind::Bytes && pages::are_shared(self.start, self.len) => {
+                Some(object)
+            }
             _ => None,
         }
     }
