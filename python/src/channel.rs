@@ -223,6 +223,7 @@ impl Sender {
     /// sender does, and stays the same until the sender is left.
     fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
         let sender = self.end.get(py)?;
+        self.end.descriptor.follow();
         self.end.descriptor.number(py, || sender.pollable())
     }
 
@@ -386,6 +387,7 @@ impl Receiver {
     /// >>> arena.close()
     fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
         let receiver = self.end.get(py)?;
+        self.end.descriptor.follow();
         self.end.descriptor.number(py, || receiver.pollable())
     }
 

@@ -69,7 +69,7 @@ mod _native {
     #[pymodule_export]
     use crate::memory::{Pinned, Writable};
     #[pymodule_export]
-    use crate::parcel::{_attach_ends, _collect, _peers, _post, _recv_parcel, _send_parcel, _sent};
+    use crate::parcel::{_attach_ends, _collect, _is_ready, _peers, _post, _recv_parcel, _send_parcel, _sent};
     #[pymodule_export]
     use crate::reference::Ref;
     #[pymodule_export]

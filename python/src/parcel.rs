@@ -321,3 +321,10 @@ pub fn _peers(py: Python<'_>, receiver: &Bound<'_, Receiver>) -> PyResult<(usize
 pub fn _sent(py: Python<'_>, receiver: &Bound<'_, Receiver>) -> PyResult<u64> {
     Ok(receiver.get().end.get(py)?.sent())
 }
+
+/// Whether there is an item to be received, or none comes any more.
+#[pyfunction]
+pub fn _is_ready(py: Python<'_>, receiver: &Bound<'_, Receiver>) -> PyResult<bool> {
+    let receiver = receiver.get().end.get(py)?;
+    run(py, || receiver.is_ready())
+}
