@@ -23,8 +23,9 @@ from typing import Any
 
 from faretra._native import Pinned
 
-# Buffers of fewer bytes cost less in the pickle than beside it.
-SMALL = 32 << 10
+# Buffers of fewer bytes cost less in the pickle than beside it: to copy them is faster than to map them, above all if the
+# receiver writes to them (measured).
+SMALL = 256 << 10
 
 Pieces = list[Any]
 # Each with whether it can be written.
