@@ -19,6 +19,7 @@ import multiprocessing as _standard
 import multiprocessing.dummy
 import multiprocessing.process
 import multiprocessing.reduction
+import multiprocessing.resource_sharer
 import multiprocessing.resource_tracker
 import multiprocessing.spawn
 import multiprocessing.util
@@ -49,6 +50,7 @@ from faretra.multiprocessing.pool import WorkerLost
 dummy = _standard.dummy
 process = _standard.process
 reduction = _standard.reduction
+resource_sharer = _standard.resource_sharer
 resource_tracker = _standard.resource_tracker
 spawn = _standard.spawn
 util = _standard.util

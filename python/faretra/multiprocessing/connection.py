@@ -69,6 +69,11 @@ _BETWEEN = "\0"
 _LONGEST = 8192
 
 
+def __getattr__(name: str) -> Any:
+    # What else the standard's module has.
+    return getattr(standard, name)
+
+
 def Pipe(duplex: bool = True) -> tuple[Connection, Connection]:
     """Return the two ends of a pipe. With `duplex=False`, the first only receives and the second only sends.
 
