@@ -26,6 +26,7 @@ A process can be joined to several arenas (it was handed objects of two programs
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import secrets
@@ -39,7 +40,7 @@ from multiprocessing import util
 from multiprocessing.context import get_spawning_popen
 from typing import Any, TypeVar
 
-from faretra._arena import Arena
+from faretra._arena import Arena, remove
 from faretra._errors import ArenaNotFoundError, Error, InvalidError
 from faretra._sizes import size
 
@@ -108,8 +109,14 @@ class Home:
         util.Finalize(None, self._close, exitpriority=-1000)
 
     def _close(self) -> None:
-        if self._pid == os.getpid():
-            self._arena.close()
+        if self._pid != os.getpid():
+            return
+        last = not any(holder.alive and not holder.this_process for holder in self._arena.who())
+        self._arena.close()
+        if last:
+            # What still refers to the arena, a received array say, would keep its name beyond this process.
+            with contextlib.suppress(Error):
+                remove(*self.key)
 
 
 def home() -> Home:
