@@ -8,6 +8,7 @@
 //! | `value`, `table` | what a Python value becomes, and what comes back |
 //! | `ready` | descriptors for event loops |
 //! | `lock`, `shared`, `grid` | locks, shared numbers, mutable arrays |
+//! | `semlock`, `waiters` | the locks, semaphores and conditions of `faretra.multiprocessing` |
 //! | `grown`, `reference` | tables that grow batch by batch; the newest value of a name |
 //! | `arena` | names, drafts, what an arena tells of itself |
 //!
@@ -26,9 +27,11 @@ mod memory;
 mod packed;
 mod ready;
 mod reference;
+mod semlock;
 mod shared;
 mod table;
 mod value;
+mod waiters;
 
 use pyo3::prelude::*;
 
@@ -47,15 +50,19 @@ mod _native {
     #[pymodule_export]
     use crate::lock::{Event, Mutex, MutexGuard, Permit, Semaphore};
     #[pymodule_export]
-    use crate::memory::{Pinned, Writable};
+    use crate::memory::{Pinned, SharedBytes, Writable};
     #[pymodule_export]
     use crate::ready::Pollable;
     #[pymodule_export]
     use crate::reference::Ref;
     #[pymodule_export]
+    use crate::semlock::SemLock;
+    #[pymodule_export]
     use crate::shared::SharedValue;
     #[pymodule_export]
     use crate::table::{Batch, Bundled, Selection, Table};
+    #[pymodule_export]
+    use crate::waiters::{Waiter, Waiters};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
