@@ -95,6 +95,7 @@ mod port;
 mod reader;
 pub mod ready;
 mod report;
+mod shared_bytes;
 pub mod sync;
 mod writer;
 
@@ -126,6 +127,7 @@ pub use mutable::{MAX_PARTITIONS, MutableArray, Rows, RowsMap, RowsMut};
 pub use reader::{Batch, Bundled, Column, IpcMessages, Object, Table};
 pub use ready::{Pollable, Select};
 pub use report::{ArenaInfo, ChannelInfo, Entry, Holder, Observer, Room, Stats};
+pub use shared_bytes::SharedBytes;
 pub use writer::Writer;
 
 /// Whose `Pod` says which values can be shared: derive it with this version.

@@ -203,7 +203,14 @@ impl Port {
         let end = if self.end == End::Send { End::Receive } else { End::Send };
         self.core()?.join(self.ring, end);
         let schema = OnceLock::new();
-        Ok(Port { pin: self.pin.clone(), ring: self.ring, end, name: self.name.clone(), schema, looks: AtomicU64::new(0) })
+        Ok(Port {
+            pin: self.pin.clone(),
+            ring: self.ring,
+            end,
+            name: self.name.clone(),
+            schema,
+            looks: AtomicU64::new(0),
+        })
     }
 
     pub(crate) fn at(&self) -> &Arc<Attachment> {

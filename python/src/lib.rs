@@ -8,6 +8,7 @@
 //! | `packed`, `collection` | lists and dicts that are read item by item |
 //! | `value`, `table` | what a Python value becomes, and what comes back |
 //! | `lock`, `shared`, `grid` | locks, shared numbers, mutable arrays |
+//! | `semlock`, `waiters` | the locks, semaphores and conditions of `faretra.multiprocessing` |
 //! | `grown`, `reference` | tables that grow batch by batch; the newest value of a name |
 //! | `arena` | names, drafts, what an arena tells of itself |
 //! | `ready` | descriptors for event loops, and what ends have in common |
@@ -22,23 +23,25 @@
 mod arena;
 mod arrow;
 mod channel;
+mod collection;
 mod error;
 mod feed;
-mod memory;
-mod parcel;
-mod ready;
-mod select;
-mod service;
-mod collection;
 mod grid;
 mod grown;
 mod lock;
+mod memory;
 mod packed;
 mod pages;
+mod parcel;
+mod ready;
 mod reference;
+mod select;
+mod semlock;
+mod service;
 mod shared;
 mod table;
 mod value;
+mod waiters;
 
 use pyo3::prelude::*;
 
@@ -51,15 +54,9 @@ mod _native {
     #[pymodule_export]
     use crate::channel::{Lease, Receiver, Sender};
     #[pymodule_export]
-    use crate::feed::{_latest, _snapshot, Feed, Subscriber};
-    #[pymodule_export]
-    use crate::ready::{Pollable, Prepared};
-    #[pymodule_export]
-    use crate::select::_select;
-    #[pymodule_export]
-    use crate::service::{Call, Client, Request, Server};
-    #[pymodule_export]
     use crate::collection::{Dict, Items, List, StoredDict, StoredList};
+    #[pymodule_export]
+    use crate::feed::{_latest, _snapshot, Feed, Subscriber};
     #[pymodule_export]
     use crate::grid::{MutableArray, Rows};
     #[pymodule_export]
@@ -67,15 +64,25 @@ mod _native {
     #[pymodule_export]
     use crate::lock::{Event, Mutex, MutexGuard, Permit, Semaphore};
     #[pymodule_export]
-    use crate::memory::{Pinned, Writable};
+    use crate::memory::{Pinned, SharedBytes, Writable};
     #[pymodule_export]
     use crate::parcel::{_attach_ends, _collect, _is_ready, _peers, _post, _recv_parcel, _send_parcel, _sent};
     #[pymodule_export]
+    use crate::ready::{Pollable, Prepared};
+    #[pymodule_export]
     use crate::reference::Ref;
+    #[pymodule_export]
+    use crate::select::_select;
+    #[pymodule_export]
+    use crate::semlock::SemLock;
+    #[pymodule_export]
+    use crate::service::{Call, Client, Request, Server};
     #[pymodule_export]
     use crate::shared::SharedValue;
     #[pymodule_export]
     use crate::table::{Batch, Bundled, Selection, Table};
+    #[pymodule_export]
+    use crate::waiters::{Waiter, Waiters};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -20,6 +20,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyMemoryView;
 
+use crate::arena::{Arena, text};
+use crate::error::wait;
 use crate::pages;
 
 /// Bytes that an object of Python's owns.
@@ -309,6 +311,53 @@ impl Writable {
         let this = slf.get();
         // SAFETY: P1: the exporter keeps the map, which never moves.
         unsafe { export(slf.as_any(), view, flags, this.start, this.len, false) }
+    }
+}
+
+/// Bytes of an arena that every process may read and write at any time: what shared ctypes lie in.
+#[pyclass(frozen, module = "faretra._native", weakref)]
+#[derive(Debug)]
+pub struct SharedBytes {
+    bytes: faretra::SharedBytes,
+}
+
+#[pymethods]
+impl SharedBytes {
+    /// Makes `nbytes` zeros under a name, or maps those that are there.
+    #[new]
+    #[pyo3(signature = (arena, name, nbytes=None))]
+    fn new(
+        py: Python<'_>,
+        arena: &Bound<'_, Arena>,
+        name: &Bound<'_, PyAny>,
+        nbytes: Option<usize>,
+    ) -> PyResult<SharedBytes> {
+        let name = text(name)?.to_owned();
+        let bytes = match nbytes {
+            Some(nbytes) => {
+                let writer = arena.get().writer(py)?;
+                wait(py, || writer.shared_bytes(&name, nbytes))?
+            }
+            None => {
+                let arena = arena.get().get(py)?;
+                wait(py, || arena.shared_bytes(&name))?
+            }
+        };
+        Ok(SharedBytes { bytes })
+    }
+
+    /// How many bytes there are.
+    #[getter]
+    fn nbytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+        let bytes = &slf.get().bytes;
+        let start = bytes.as_ptr().expose_provenance();
+        // SAFETY: P1: the exporter keeps the map, which never moves. Consumers reach the bytes through raw pointers, as they
+        // do those of every other writable buffer.
+        unsafe { export(slf.as_any(), view, flags, start, bytes.len(), false) }
     }
 }
 

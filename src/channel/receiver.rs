@@ -7,8 +7,8 @@ use arrow_array::{RecordBatch, RecordBatchReader};
 use arrow_schema::{ArrowError, SchemaRef};
 
 use crate::arena::Arena;
-use crate::channel::{RecvError, Sender};
 use crate::channel::lease::{Lease, Leased};
+use crate::channel::{RecvError, Sender};
 use crate::core::cell::End;
 use crate::core::ring::Outcome;
 use crate::core::tables::Kind;

@@ -124,6 +124,10 @@ def home() -> Home:
     with _lock:
         for found in _joined.values():
             return found
+        # What killed programs left behind.
+        from faretra.multiprocessing import shared_memory
+
+        shared_memory.sweep()
         name = f"mp-{os.getpid()}-{secrets.token_hex(6)}"
         # All that a process forked off this one holds must be free when the last of them ends: it is not kept.
         arena = Arena.create(
