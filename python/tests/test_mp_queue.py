@@ -29,7 +29,7 @@ from faretra.multiprocessing import _home, queues
 METHODS = ["fork", "spawn", "forkserver"]
 # Enough for an array to go out of band.
 MANY = 100_000
-PATIENCE = 30
+PATIENCE = 15
 
 
 def base(array: np.ndarray[Any, Any]) -> Any:
@@ -92,8 +92,10 @@ def test_an_array_arrives_as_it_was(kind: str) -> None:
     assert got.flags.writeable
     assert (got == sent).all()
     got[...] = sent
-    jobs.put(np.broadcast_to(sent, sent.shape))
-    assert not jobs.get(timeout=PATIENCE).flags.writeable or sent.nbytes < 1000
+    if sent.nbytes > MANY and type(sent) is np.ndarray:
+        assert isinstance(base(got), Pinned)
+        jobs.put(np.broadcast_to(sent, sent.shape))
+        assert not jobs.get(timeout=PATIENCE).flags.writeable
 
 
 def test_an_array_with_gaps_arrives_without() -> None:
@@ -163,7 +165,7 @@ def test_tensors_arrive_as_they_were() -> None:
 
 
 def mirror(here: Any, there: Any) -> None:
-    for array in iter(here.get, None):
+    while (array := here.get()) is not None:
         array[0] += 1
         there.put(array)
 
@@ -322,8 +324,7 @@ def write(jobs: Any, seed: int) -> None:
     pick = random.Random(seed)
     n = 0
     while True:
-        payload = np.full(pick.choice([1, 10, 40_000]), n)
-        jobs.put((n, payload))
+        jobs.put((seed, n, np.full(pick.choice([1, 10, 40_000]), n)))
         n += 1
 
 
@@ -338,20 +339,31 @@ def drained(jobs: Any, patience: float) -> list[Any]:
 
 @pytest.mark.parametrize(("method", "times"), [("fork", 150), ("forkserver", 15), ("spawn", 5)])
 def test_a_killed_writer_loses_nothing(method: str, times: int) -> None:
-    """What a killed process had put arrives whole and in order; the queue goes on at once."""
+    """What a killed process had put arrives whole and in order, and once; the queue goes on at once."""
     ctx, pick = mp.get_context(method), random.Random(11)
     jobs = ctx.Queue()
-    for n in range(times):
-        writer = ctx.Process(target=write, args=(jobs, n), daemon=True)
+    numbers: dict[int, list[int]] = {seed: [] for seed in range(times)}
+
+    def note(item: tuple[int, int, np.ndarray[Any, Any]]) -> None:
+        seed, n, payload = item
+        assert (payload == n).all()
+        numbers[seed].append(n)
+
+    for seed in range(times):
+        writer = ctx.Process(target=write, args=(jobs, seed), daemon=True)
         writer.start()
-        got = [jobs.get(timeout=PATIENCE) for _ in range(pick.randrange(3))]
+        for _ in range(pick.randrange(3)):
+            note(jobs.get(timeout=PATIENCE))
         time.sleep(pick.random() * 0.01)
         writer.kill()
         writer.join(PATIENCE)
         while not jobs.empty():
-            got.append(jobs.get(timeout=PATIENCE))
-        assert [number for number, _ in got] == list(range(len(got)))
-        assert all((payload == number).all() for number, payload in got)
+            note(jobs.get(timeout=PATIENCE))
+    # What a process was killed in the middle of may come when others notice its death.
+    for item in drained(jobs, 1.0):
+        note(item)
+    for seed, got in numbers.items():
+        assert got == list(range(len(got))), seed
     assert _home.home().arena.verify() == []
 
 
@@ -668,30 +680,34 @@ def test_a_joinable_queue_counts() -> None:
 
 
 def put_and_die(jobs: Any) -> None:
-    jobs.put(1)
     while True:
-        jobs.put(np.zeros(300_000))
+        jobs.put(np.zeros(40_000))
 
 
 def test_join_does_not_count_what_a_killed_process_did_not_put() -> None:
     """A process that is killed in put does not leave join waiting for an item that is not there."""
     ctx, pick = mp.get_context("fork"), random.Random(3)
     jobs = ctx.JoinableQueue()
-    for _ in range(30):
+
+    def consume() -> None:
+        while jobs.get() is not None:
+            jobs.task_done()
+
+    consumer = threading.Thread(target=consume, daemon=True)
+    consumer.start()
+    for _ in range(40):
         writer = ctx.Process(target=put_and_die, args=(jobs,), daemon=True)
         writer.start()
-        jobs.get(timeout=PATIENCE)
-        time.sleep(pick.random() * 0.01)
+        time.sleep(0.01 + pick.random() * 0.01)
         writer.kill()
         writer.join(PATIENCE)
-        jobs.task_done()
-        while not jobs.empty():
-            jobs.get(timeout=PATIENCE)
-            jobs.task_done()
         waited = threading.Thread(target=jobs.join, daemon=True)
         waited.start()
         waited.join(PATIENCE)
         assert not waited.is_alive()
+        assert jobs.empty()
+    jobs.put(None)
+    consumer.join(PATIENCE)
 
 
 def test_the_hook_of_a_subclass_gets_errors_of_pickling() -> None:

@@ -354,6 +354,11 @@ impl<E: Load> Tables<E> {
         self.ring_word(ring, ring::TAIL).saturating_sub(head).min(ring.cells)
     }
 
+    /// Items that were taken so far, some of them more than once.
+    pub fn taken(&self, ring: Ring) -> u64 {
+        self.ring_word(ring, ring::HEAD)
+    }
+
     /// Items that were sent so far.
     pub fn sent(&self, ring: Ring) -> u64 {
         self.ring_word(ring, ring::TAIL)
@@ -423,7 +428,7 @@ impl<E: Load> Tables<E> {
         }
         let head = self.ring_word(ring, ring::HEAD);
         for position in (0..ring.cells).map(|i| head.wrapping_add(i)) {
-            let cell = self.place(ring.cell(position));
+            let cell = self.cell_of(ring, position);
             match ring.ahead(cell, position) {
                 _ if cell.is_dead() => return false,
                 1 => return true,

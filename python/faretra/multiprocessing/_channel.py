@@ -38,6 +38,7 @@ class Ends:
         self.names = [name]
         self.receiver, self.sender = _native._attach_ends(where.arena, name, capacity, make)
         self.writing = True
+        self.left = False
 
     def leave(self) -> None:
         """Let go of the channel, and of its name if nobody else has it (C3)."""
@@ -47,6 +48,7 @@ class Ends:
         try:
             senders, receivers = _native._peers(self.receiver)
             alone = settled and senders <= self.writing and receivers <= 1
+            self.left = True
             self.sender.leave()
             self.receiver.leave()
             if alone:
@@ -54,6 +56,12 @@ class Ends:
                     self.where.arena.remove(name)
         except Error as error:
             util.info("the name %s stays in the arena %s: %s", self.name, self.where.key[0], error)
+
+
+    def park(self) -> None:
+        """Keep a thread that waited here when this process let go of the channel: it is one that the process ends with."""
+        while self.left:
+            time.sleep(60)
 
 
 class Channel:
@@ -121,11 +129,17 @@ class Channel:
         try:
             _native._send_parcel(ends.sender, pieces, buffers or None, timeout)
         except ClosedError as error:
+            ends.park()
             raise BrokenPipeError(str(error)) from error
 
     def recv(self, timeout: float | None) -> Any:
         """Receive a parcel. Raises `EmptyError` or `TimeoutError` if there is none, and `EOFError` if none comes any more."""
-        return _native._recv_parcel(self.ends().receiver, timeout)
+        ends = self.ends()
+        try:
+            return _native._recv_parcel(ends.receiver, timeout)
+        except ClosedError:
+            ends.park()
+            raise
 
     def is_ready(self) -> bool:
         """Whether an item is there."""

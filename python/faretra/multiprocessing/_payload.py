@@ -151,11 +151,19 @@ def _received(view: memoryview) -> Pinned | None:
 
 
 def _reduce_array(array: Any) -> Any:
-    flags = array.flags
-    if flags.c_contiguous or flags.f_contiguous or array.nbytes < SMALL or array.dtype.hasobject:
+    if array.nbytes < SMALL or array.dtype.hasobject:
         return array.__reduce_ex__(5)
-    # Otherwise it would be copied into the pickle, too.
-    return sys.modules["numpy"].ascontiguousarray(array).__reduce_ex__(5)
+    # Without this, what is not contiguous, and dates, would be copied into the pickle.
+    flags = array.flags
+    if not (flags.c_contiguous or flags.f_contiguous):
+        array = sys.modules["numpy"].ascontiguousarray(array)
+    if array.dtype.kind in "mM":
+        return _dates, (array.view("i8"), array.dtype)
+    return array.__reduce_ex__(5)
+
+
+def _dates(numbers: Any, dtype: Any) -> Any:
+    return numbers.view(dtype)
 
 
 def _reduce_tensor(tensor: Any) -> Any:
