@@ -21,15 +21,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from faretra._native import Pinned
 
 from faretra import multiprocessing as mp
-from faretra._native import Pinned
 from faretra.multiprocessing import _home, queues
 
 METHODS = ["fork", "spawn", "forkserver"]
 # Enough for an array to go out of band.
 MANY = 100_000
 PATIENCE = 15
+# How often processes are killed in a loop.
+KILLS = [("fork", int(os.environ.get("FARETRA_KILLS", "50"))), ("forkserver", 10), ("spawn", 3)]
 
 
 def base(array: np.ndarray[Any, Any]) -> Any:
@@ -337,7 +339,7 @@ def drained(jobs: Any, patience: float) -> list[Any]:
         return got
 
 
-@pytest.mark.parametrize(("method", "times"), [("fork", 150), ("forkserver", 15), ("spawn", 5)])
+@pytest.mark.parametrize(("method", "times"), KILLS)
 def test_a_killed_writer_loses_nothing(method: str, times: int) -> None:
     """What a killed process had put arrives whole and in order, and once; the queue goes on at once."""
     ctx, pick = mp.get_context(method), random.Random(11)
@@ -374,7 +376,7 @@ def read(jobs: Any, log: int) -> None:
         os.write(log, n.to_bytes(4, "little"))
 
 
-@pytest.mark.parametrize(("method", "times"), [("fork", 150), ("forkserver", 15), ("spawn", 5)])
+@pytest.mark.parametrize(("method", "times"), KILLS)
 def test_a_killed_reader_loses_what_it_had(method: str, times: int) -> None:
     """Each kill loses at most the one item that the process had got; nothing comes twice, and nobody is locked out."""
     ctx, pick = mp.get_context(method), random.Random(12)
@@ -400,7 +402,7 @@ def test_a_killed_reader_loses_what_it_had(method: str, times: int) -> None:
         rest = []
         while len(got) + len(rest) < len(items):
             try:
-                rest.append(jobs.get(timeout=1.0)[0])
+                rest.append(jobs.get(timeout=0.4)[0])
             except queue.Empty:
                 break
         lost += len(items) - len(got) - len(rest)

@@ -13,12 +13,23 @@ from __future__ import annotations
 import os
 import select
 import time
+import weakref
 from multiprocessing import util
+from multiprocessing.context import get_spawning_popen
 from typing import Any, TypeVar
 
 from faretra import _native
 from faretra._errors import ClosedError, EmptyError, Error, NotFoundError, TimeoutError
-from faretra.multiprocessing._home import Home, Key, attach_after_fork, home, join, keep_while_starting, settle
+from faretra.multiprocessing._home import (
+    PATIENCE,
+    Home,
+    Key,
+    attach_after_fork,
+    home,
+    join,
+    keep_while_starting,
+    settle,
+)
 from faretra.multiprocessing._payload import Buffers, Pieces, dumps, loads, plain
 
 # As many items as a channel with a bound can have room for.
@@ -76,6 +87,9 @@ class Channel:
 
     def __getstate__(self) -> tuple[Key, str, int | None]:
         keep_while_starting(self)
+        popen = get_spawning_popen()
+        if popen is not None:
+            self._handed.append(weakref.ref(popen))
         return self._place
 
     def __setstate__(self, place: tuple[Key, str, int | None]) -> None:
@@ -83,6 +97,8 @@ class Channel:
 
     def _begin(self, place: tuple[Key, str, int | None], make: bool) -> None:
         self._place = place
+        # The processes that were started with it.
+        self._handed: list[weakref.ref[Any]] = []
         self._ends = self._open(make)
         self._leave_at_exit()
         attach_after_fork(self, Channel._attach)
@@ -114,6 +130,20 @@ class Channel:
         self._attach()
         # After the children were joined, and what waits to be sent was.
         util.Finalize(self, Ends.leave, args=(self._ends,), exitpriority=-10)
+
+    def close_writer(self) -> None:
+        """Let go of the sending end, once each process that this one started with the queue has its own, or has ended (C2)."""
+        ends = self.ends()
+        settle()
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            popens = [popen for handed in self._handed if (popen := handed()) is not None]
+            alive = sum(popen.poll() is None for popen in popens)
+            if _native._peers(ends.receiver)[0] > alive:
+                break
+            time.sleep(0.005)
+        ends.writing = False
+        ends.sender.leave()
 
     def ends(self) -> Ends:
         """The ends that work in this process."""
@@ -243,9 +273,7 @@ class Writer(_Half):
         """Close the end in this process: who reads gets `EOFError` when it is closed in all."""
         if not self.closed:
             super().close()
-            ends = self._channel.ends()
-            ends.writing = False
-            ends.sender.leave()
+            self._channel.close_writer()
 
 
 def received(channel: Channel, timeout: float | None) -> Any:

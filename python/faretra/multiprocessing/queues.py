@@ -109,6 +109,7 @@ class Queue(Generic[T]):
             Full: There is no room, or none came in time.
             ValueError: The queue is closed.
             NoSpaceError: The object is larger than the program's arena may be; see `set_limit`.
+
         """
         if self._closed:
             raise ValueError(f"Queue {self!r} is closed")
@@ -197,6 +198,7 @@ class Queue(Generic[T]):
         Raises:
             Empty: There is none, or none came in time.
             ValueError: The queue is closed.
+
         """
         if self._closed:
             raise ValueError(f"Queue {self!r} is closed")
@@ -241,7 +243,7 @@ class Queue(Generic[T]):
 
     def join_thread(self) -> None:
         """Wait until everything that this process put is in the queue. `close` has to be called before."""
-        assert self._closed, f"Queue {self!r} not closed"  # noqa: S101 - as the standard's
+        assert self._closed, f"Queue {self!r} not closed"
         feeder = self._feeder
         if feeder is not None:
             feeder.join()
@@ -312,7 +314,7 @@ class JoinableQueue(Queue[T]):
 
     def _counted(self) -> _Counted:
         ends = self._channel.ends()
-        assert isinstance(ends, _Counted)  # noqa: S101 - for the type
+        assert isinstance(ends, _Counted)
         return ends
 
     def _forget(self) -> None:
@@ -331,6 +333,7 @@ class JoinableQueue(Queue[T]):
 
         Raises:
             ValueError: It was called more often than objects were put.
+
         """
         ends = self._counted()
         ends.done.add(1)
