@@ -12,8 +12,10 @@ length (4 bytes, as the standard's)  bytes            a message
 ```
 
 * P1: who receives a message takes it and removes the name; the memory stays for as long as what was received.
-* P2: a message that nobody receives is removed when the sender finds that the other end is gone: as it sends, or closes the
-  connection. Otherwise it goes with the program's arena.
+* P2: a message that nobody can receive any more is removed by who finds that out. The sender does so when it sends, or closes
+  its end, and the other end is gone. The receiver does so at the end of file, which comes after all that was announced: what
+  is there still was put into the arena by one that was killed before it could announce it. What neither of them finds goes
+  with the program's arena. The names of messages say the pipe and the side that they come from.
 * P3: without room in the arena a message goes through the pipe.
 
 Connections that `Listener` and `Client` make are the standard's: the other side may be any program.
@@ -21,9 +23,10 @@ Connections that `Listener` and `Client` make are the standard's: the other side
 
 from __future__ import annotations
 
-import collections
+import contextlib
 import io
 import os
+import secrets
 import select
 import socket
 import struct
@@ -60,6 +63,9 @@ __all__ = [
 # From so many bytes on, a message does not go through the pipe: below, the kernel's pipe is faster (measured).
 LARGE = SMALL
 
+# Which arena a pipe has, which pipe it is, and which side of it an end is.
+Place = tuple[Key, str, str]
+
 _IN_ARENA = -2
 _HEADER = struct.Struct("!i")
 _LENGTH = struct.Struct("!Q")
@@ -84,29 +90,37 @@ def Pipe(duplex: bool = True) -> tuple[Connection, Connection]:
     array([0, 1, 2])
     """
     # Both ends say which arena it is, before any process of either end ends.
-    key = home().key
+    key, pipe = home().key, secrets.token_hex(6)
     if duplex:
         one, other = socket.socketpair()
         one.setblocking(True)
         other.setblocking(True)
-        return Connection(one.detach(), key=key), Connection(other.detach(), key=key)
+        return (
+            Connection(one.detach(), place=(key, pipe, "a")),
+            Connection(other.detach(), place=(key, pipe, "b")),
+        )
     reading, writing = os.pipe()
-    return Connection(reading, writable=False, key=key), Connection(writing, readable=False, key=key)
+    return (
+        Connection(reading, writable=False, place=(key, pipe, "a")),
+        Connection(writing, readable=False, place=(key, pipe, "b")),
+    )
 
 
 class Connection(standard.Connection):
     """One end of a pipe, as `multiprocessing.connection.Connection` is."""
 
-    def __init__(self, handle: int, readable: bool = True, writable: bool = True, *, key: Key | None = None) -> None:
+    def __init__(
+        self, handle: int, readable: bool = True, writable: bool = True, *, place: Place | None = None
+    ) -> None:
         super().__init__(handle, readable, writable)
-        self._key = home().key if key is None else key
-        # What this process sent through the arena, and nobody may have received yet.
-        self._sent: collections.deque[str] = collections.deque()
-        self._pid = os.getpid()
+        # Which arena, which pipe, which side of it.
+        self._place: Place = place or (home().key, secrets.token_hex(6), "a")
+        # Whether this process sent something through the arena.
+        self._used = False
 
     def __reduce__(self) -> Any:
         duplicate = reduction.DupFd(self.fileno())  # type: ignore[attr-defined, no-untyped-call]
-        return _rebuild, (duplicate, self.readable, self.writable, self._key)
+        return _rebuild, (duplicate, self.readable, self.writable, self._place)
 
     def send(self, obj: Any) -> None:
         """Send an object that can be pickled."""
@@ -191,43 +205,47 @@ class Connection(standard.Connection):
         try:
             write(what)
         except (BrokenPipeError, ConnectionResetError):
-            self._take_back()
+            self._clear(self._place[2])
             raise
 
     def _send_in_arena(self, pieces: Pieces, buffers: Buffers) -> bool:
         """Send a message through the arena. Returns false if there is no room."""
-        if self._pid != os.getpid():
-            self._sent.clear()
-            self._pid = os.getpid()
-        where = join(self._key)
-        name = where.name("message")
+        key, pipe, side = self._place
+        where = join(key)
+        name = where.name(f"message-{pipe}{side}")
         try:
             _native._post(where.arena, name, pieces, buffers or None)
         except (NoSpaceError, TooLargeError):
             return False
-        self._forget(where)
-        self._sent.append(name)
-        told = _BETWEEN.join((*where.key, name)).encode()
+        self._used = True
+        told = _BETWEEN.join((*key, name)).encode()
         try:
             self._write(self._send, _HEADER.pack(_IN_ARENA) + _HEADER.pack(len(told)) + told)  # type: ignore[attr-defined]
         except BaseException:
             # Nobody was told of it, or half told.
-            _remove(where, [name])
+            _remove(where, name)
             raise
         return True
 
-    def _forget(self, where: Home) -> None:
-        while self._sent and self._sent[0] not in where.arena:
-            self._sent.popleft()
-
-    def _take_back(self) -> None:
-        """Remove what was sent to an end that is gone (P2)."""
-        if self._sent and self._pid == os.getpid():
-            _remove(join(self._key), self._sent)
-        self._sent.clear()
+    def _clear(self, sides: str) -> None:
+        """Remove the messages from these sides, which nobody can receive any more (P2)."""
+        key, pipe, _ = self._place
+        where = join(key)
+        gone = tuple(f"message-{pipe}{side}-" for side in sides)
+        for name in where.arena.keys():
+            if name.startswith(gone):
+                _remove(where, name)
 
     def _recv_parcel(self, most: int | None) -> Any:
         """Receive a message, as `_payload.loads` takes it; `None` if it has more than `most` bytes."""
+        try:
+            return self._recv_frame(most)
+        except (EOFError, ConnectionResetError):
+            with contextlib.suppress(Error):
+                self._clear("ab")
+            raise
+
+    def _recv_frame(self, most: int | None) -> Any:
         (length,) = _HEADER.unpack(self._recv(_HEADER.size).getvalue())  # type: ignore[attr-defined]
         if length == _IN_ARENA:
             (length,) = _HEADER.unpack(self._recv(_HEADER.size).getvalue())  # type: ignore[attr-defined]
@@ -256,15 +274,16 @@ class Connection(standard.Connection):
 
     def _close(self, _close: Any = os.close, _finalizing: Any = sys.is_finalizing) -> None:
         # When the interpreter goes down, the modules may be gone.
-        if self._sent and not _finalizing() and self._pid == os.getpid() and _is_gone(self._handle):  # type: ignore[attr-defined]
-            self._take_back()
+        if self._used and not _finalizing() and _is_gone(self._handle):  # type: ignore[attr-defined]
+            with contextlib.suppress(Error):
+                self._clear(self._place[2])
         _close(self._handle)  # type: ignore[attr-defined]
 
 
-def _rebuild(duplicate: Any, readable: bool, writable: bool, key: Key) -> Connection:
+def _rebuild(duplicate: Any, readable: bool, writable: bool, place: Place) -> Connection:
     # Before the process that made it ends, and with it the arena.
-    join(key)
-    return Connection(duplicate.detach(), readable, writable, key=key)
+    join(place[0])
+    return Connection(duplicate.detach(), readable, writable, place=place)
 
 
 def _collect(told: str) -> Any:
@@ -289,10 +308,7 @@ def _is_gone(handle: int) -> bool:
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
-def _remove(where: Home, names: Any) -> None:
-    for name in list(names):
-        try:
-            where.arena.remove(name)
-        except Error:
-            # It was received.
-            continue
+def _remove(where: Home, name: str) -> None:
+    # It may have been received.
+    with contextlib.suppress(Error):
+        where.arena.remove(name)
