@@ -22,7 +22,6 @@ use faretra::Error;
 use faretra::sync::{Permit, Semaphore};
 use pyo3::exceptions::{PyAssertionError, PyOverflowError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
 
 use crate::arena::{Arena, text, timeout};
 use crate::error::{run, wait};
@@ -230,9 +229,15 @@ impl SemLock {
         self.acquire(py, true, None)
     }
 
-    #[pyo3(signature = (*exc))]
-    fn __exit__(&self, py: Python<'_>, exc: &Bound<'_, PyTuple>) -> PyResult<()> {
-        let _ = exc;
+    #[pyo3(signature = (kind=None, value=None, traceback=None))]
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        kind: Option<&Bound<'_, PyAny>>,
+        value: Option<&Bound<'_, PyAny>>,
+        traceback: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let _ = (kind, value, traceback);
         self.release(py)
     }
 

@@ -45,6 +45,12 @@ CHANGES: list[tuple[str, str]] = [
     (r"from multiprocessing import", r"from faretra.multiprocessing import"),
 ]
 
+# What the tests look up inside the standard's `Condition`, and where ours has it.
+INSIDE = [
+    (r"cond\._sleeping_count\.get_value\(\) -\s+cond\._woken_count\.get_value\(\)", "cond._waiters.waiting()"),
+    (r"cond\._wait_semaphore\.get_value\(\)", "cond._waiters.lost()"),
+]
+
 # After the imports: interpreters that a test starts must find `faretra` and this copy, so they may not be isolated.
 PROLOGUE = """
 for _name in ("assert_python_ok", "assert_python_failure"):
@@ -57,6 +63,8 @@ def changed(text: str) -> str:
     """The tests' text, with our modules in place of the standard's."""
     for old, new in CHANGES:
         text = re.sub(rf"^(?P<before>[ \t]*){old}", rf"\g<before>{new}", text, flags=re.MULTILINE)
+    for old, new in INSIDE:
+        text = re.sub(old, new, text)
     text = text.replace("'-E', ", "").replace("from test._test_multiprocessing import", "from faretra_tests import")
     return text.replace("'test.test_multiprocessing_forkserver'", "'faretra_tests_forkserver'")
 

@@ -39,7 +39,7 @@ from multiprocessing import util
 from multiprocessing.context import get_spawning_popen
 from typing import Any, TypeVar
 
-from faretra._arena import Arena
+from faretra._arena import Arena, arenas
 from faretra._errors import ArenaNotFoundError, Error, InvalidError
 from faretra._sizes import size
 
@@ -121,6 +121,7 @@ def home() -> Home:
         from faretra.multiprocessing import shared_memory
 
         shared_memory.sweep()
+        arenas()
         name = f"mp-{os.getpid()}-{secrets.token_hex(6)}"
         # All that a process forked off this one holds must be free when the last of them ends: it is not kept.
         arena = Arena.create(

@@ -42,6 +42,9 @@ from typing import Any
 
 __all__ = ["ShareableList", "SharedMemory"]
 
+# Where programs look for what the standard module has.
+_USE_POSIX = True
+_SHM_NAME_PREFIX = standard._SHM_NAME_PREFIX  # type: ignore[attr-defined]
 DIRECTORY = Path("/dev/shm")  # noqa: S108 - where the C library has them
 PREFIX = f".faretra-block-{os.geteuid()}-"
 
@@ -61,6 +64,8 @@ class SharedMemory(standard.SharedMemory):
     process's access, and `unlink` removes the name. With `track=False`, nobody removes it but `unlink`.
     """
 
+    _entry = -1
+
     def __init__(self, name: str | None = None, create: bool = False, size: int = 0, *, track: bool = True) -> None:
         if not size >= 0:
             raise ValueError("'size' must be a positive integer")
@@ -71,7 +76,6 @@ class SharedMemory(standard.SharedMemory):
         if name is not None and "\0" in name:
             raise ValueError("embedded null character")
         self._track = track
-        self._entry = -1
         sweep()
         if create:
             self._flags = os.O_CREAT | os.O_EXCL | os.O_RDWR
@@ -112,7 +116,7 @@ class SharedMemory(standard.SharedMemory):
         if self._track:
             self._entry = _write_entry(self._name, os.fstat(self._fd))
         try:
-            os.link(f"/proc/self/fd/{self._fd}", path, follow_symlinks=True)
+            _give_name(self._fd, path)
         except OSError as error:
             if self._entry >= 0:
                 _remove(_entry_path(self._name))
@@ -191,19 +195,14 @@ def _sweep_one(path: Path, leaving: bool) -> None:
         return
     try:
         said = _read_entry(entry)
-        if said is not None and any(_lives(owner, leaving) for owner in said["owners"]):
+        block = None if said is None else _block_of(said)
+        if block is not None and any(_lives(owner, leaving) for owner in said["owners"]):
             return
         fcntl.flock(entry, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.fstat(entry).st_nlink == 0:
             return
-        # An entry that was not finished is of a block without a name.
-        if said is not None:
-            block = _path(said["name"])
-            found = os.stat(block, follow_symlinks=False)
-            if [found.st_dev, found.st_ino] == said["block"]:
-                os.unlink(block)
-        _remove(path)
-    except FileNotFoundError:
+        if block is not None:
+            _remove(block)
         _remove(path)
     except OSError:
         # Somebody holds it, or it is not ours to remove.
@@ -212,11 +211,31 @@ def _sweep_one(path: Path, leaving: bool) -> None:
         os.close(entry)
 
 
+def _block_of(said: dict[str, Any]) -> Path | None:
+    """The block that an entry is of, if it has its name still."""
+    block = _path(said["name"])
+    try:
+        found = os.stat(block, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return block if [found.st_dev, found.st_ino] == said["block"] else None
+
+
 def _path(name: str | None) -> Path:
     short = (name or "").lstrip("/")
     if not short or "/" in short:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), name)
     return DIRECTORY / short
+
+
+def _give_name(file: int, path: Path) -> None:
+    """Link a file that has no name."""
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # With a directory, since `os.link` does not follow links otherwise.
+        os.link(f"/proc/self/fd/{file}", path.name, dst_dir_fd=directory, follow_symlinks=True)
+    finally:
+        os.close(directory)
 
 
 def _entry_path(name: str) -> Path:
@@ -237,7 +256,7 @@ def _write_entry(name: str, block: os.stat_result) -> int:
             if _path(name).exists():
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
             try:
-                os.link(f"/proc/self/fd/{entry}", path, follow_symlinks=True)
+                _give_name(entry, path)
                 return entry
             except FileExistsError:
                 # An entry without a block: of somebody who makes one of this name at this moment, or who was killed while

@@ -38,9 +38,16 @@ class _Shared:
 
     def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
         context.assert_spawning(self)
-        if isinstance(self, ctypes.Array):
-            return _rebuild, (self._type_, self._wrapper, self._length_)
-        return _rebuild, (self._ctype, self._wrapper, None)
+        return _rebuild, (*_named(self._ctype), self._wrapper)
+
+
+def _named(type_: Any) -> tuple[Any, list[int]]:
+    """A type that has a name of its own, and the lengths of arrays of it: array types cannot be pickled."""
+    lengths = []
+    while issubclass(type_, ctypes.Array):
+        lengths.append(type_._length_)
+        type_ = type_._type_
+    return type_, lengths
 
 
 def _repr_of_simple(value: Any) -> str:
@@ -59,8 +66,8 @@ def _shared_type(type_: Any) -> Any:
     return found
 
 
-def _rebuild(type_: Any, wrapper: BufferWrapper, length: int | None) -> Any:
-    if length is not None:
+def _rebuild(type_: Any, lengths: list[int], wrapper: BufferWrapper) -> Any:
+    for length in reversed(lengths):
         type_ = type_ * length
     made = _shared_type(type_).from_buffer(wrapper.create_memoryview())
     made._wrapper = wrapper
@@ -68,7 +75,7 @@ def _rebuild(type_: Any, wrapper: BufferWrapper, length: int | None) -> Any:
 
 
 def _new(type_: Any) -> Any:
-    return _rebuild(type_, BufferWrapper(ctypes.sizeof(type_)), None)
+    return _rebuild(type_, [], BufferWrapper(ctypes.sizeof(type_)))
 
 
 def RawValue(typecode_or_type: Any, *args: Any) -> Any:
