@@ -1,4 +1,4 @@
-"""What the processes of `test_mp_sync.py` and `test_mp_shared.py` do: spawned ones import this without the tests."""
+"""What the processes of `test_mp_sync.py` and `test_mp_shared.py` do."""
 
 from __future__ import annotations
 

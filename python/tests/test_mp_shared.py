@@ -1,4 +1,4 @@
-"""Shared ctypes and named blocks of `faretra.multiprocessing`: as the standard's, and nothing left by whoever dies."""
+"""Shared ctypes and named blocks of memory: as the standard's, and nothing left by whoever dies."""
 
 from __future__ import annotations
 
@@ -52,7 +52,11 @@ def test_values_and_arrays_are_shared(ctx: Any) -> None:
     """What a child writes, the parent reads: raw and locked, arrays and structures."""
     raw, locked = ctx.RawArray("d", [1.0, 2.0]), ctx.Array("i", range(3))
     point = ctx.Value(Point, 1, 2.5)
-    for target, argument in ((children.add_to_each, raw), (children.add_to_each, locked), (children.set_fields, point)):
+    for target, argument in (
+        (children.add_to_each, raw),
+        (children.add_to_each, locked),
+        (children.set_fields, point),
+    ):
         process = ctx.Process(target=target, args=(argument,))
         process.start()
         process.join(PATIENCE)
@@ -63,7 +67,7 @@ def test_values_and_arrays_are_shared(ctx: Any) -> None:
 
 
 def test_what_the_functions_return() -> None:
-    """The objects are ctypes objects, zeroed, with the standard's wrappers and texts; numpy sees their memory."""
+    """They are ctypes objects, zeroed, with the standard's wrappers and texts; numpy sees their memory."""
     value, array = mp.RawValue("i", 5), mp.RawArray(ctypes.c_short, 4)
     assert isinstance(value, ctypes.c_int) and repr(value) == "c_int(5)"
     assert isinstance(array, ctypes.Array) and list(array) == [0] * 4
@@ -134,7 +138,7 @@ def test_large_arrays(ctx: Any) -> None:
 
 
 def test_a_standard_program_attaches(name: str) -> None:
-    """A block has the standard's kind of name, and a program that uses the standard module sees its bytes, and ours theirs."""
+    """A program that uses the standard module sees the bytes of a block of ours, and changes them."""
     made = shared_memory.SharedMemory(name, create=True, size=100)
     made.buf[:5] = b"hello"
     text = (
@@ -142,7 +146,9 @@ def test_a_standard_program_attaches(name: str) -> None:
         "resource_tracker.register = lambda *a: None; "
         f"b = s.SharedMemory({name!r}); print(bytes(b.buf[:5])); b.buf[0] = 74; b.close()"
     )
-    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=PATIENCE, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", text], capture_output=True, text=True, timeout=PATIENCE, check=True
+    )
     assert done.stdout == "b'hello'\n" and bytes(made.buf[:5]) == b"Jello"
     assert made.size == 100 and made.name == name and block(name).stat().st_mode & 0o777 == 0o600
     again = pickle.loads(pickle.dumps(made))
@@ -174,7 +180,7 @@ def test_a_new_block_has_a_new_name() -> None:
 
 
 def test_a_killed_maker_leaves_nothing(name: str) -> None:
-    """The block of a program that was killed is removed by the next that makes or opens one; its name is free at once."""
+    """The block of a killed program is removed by the next that makes or opens one; its name is free."""
     text = f"""
         import os, signal
         from faretra.multiprocessing.shared_memory import SharedMemory
@@ -193,7 +199,7 @@ def test_a_killed_maker_leaves_nothing(name: str) -> None:
 
 
 def test_a_block_lives_with_who_has_it_open(ctx: Any, name: str) -> None:
-    """After its maker was killed, a block stays while another process has it open, and goes when that is killed too."""
+    """After its maker was killed, a block stays while another has it open, and goes with that one."""
     held = ctx.Event()
     # Its parent is not this process, so the block lives for it alone.
     maker = subprocess.Popen([sys.executable, "-c", MAKER, name], stdout=subprocess.PIPE, env=path_of_tests())
@@ -221,7 +227,7 @@ time.sleep(60)
 
 
 def test_a_child_leaves_a_block_to_its_parent(ctx: Any, name: str) -> None:
-    """A block that a child made, and closed at its end, is there for the parent, as in the standard module."""
+    """A block that a child made and closed is there for the parent, as in the standard module."""
     made = ctx.Event()
     process = ctx.Process(target=children.make_block, args=(name, made, False))
     process.start()

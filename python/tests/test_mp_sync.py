@@ -1,4 +1,4 @@
-"""Locks, semaphores, conditions, events and barriers of `faretra.multiprocessing`: deaths, stops, Ctrl-C, hand-over."""
+"""Locks, semaphores, conditions, events and barriers: deaths, stops, Ctrl-C, hand-over."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_a_semaphore_that_signals_counts_exactly(ctx: Any) -> None:
 
 
 def test_a_semaphore_becomes_a_signal() -> None:
-    """Permits that were acquired before another process released are used up too, once their holder calls again."""
+    """Permits that were acquired before another process released are used up too, at the next call."""
     ctx = mp.get_context("fork")
     semaphore = ctx.Semaphore(2)
     assert semaphore.acquire()
@@ -201,7 +201,7 @@ def test_a_killed_waiter_is_passed_over(ctx: Any) -> None:
 
 
 def test_what_a_killed_waiter_was_told_goes_to_another(ctx: Any) -> None:
-    """A waiter that is notified while it is stopped, and killed then, has not taken the notification with it."""
+    """A waiter that is notified while it is stopped, and killed then, takes nothing with it."""
     condition, told, here = ctx.Condition(), ctx.Semaphore(0), ctx.Semaphore(0)
     with running(ctx, children.wait_at, condition, told, here) as first:
         assert count(here, 1)
@@ -283,14 +283,16 @@ def test_notify_tells_those_that_waited_longest() -> None:
 def test_a_killed_party_breaks_the_barrier(ctx: Any) -> None:
     """The others raise when one of them is killed at the barrier, which works again after `reset`."""
     barrier, passed, broken = ctx.Barrier(3), ctx.Semaphore(0), ctx.Semaphore(0)
-    with running(ctx, children.pass_barrier, barrier, passed, broken) as first:
-        with running(ctx, children.pass_barrier, barrier, passed, broken):
-            end = time.monotonic() + PATIENCE
-            while barrier.n_waiting < 2 and time.monotonic() < end:
-                time.sleep(0.01)
-            kill(first)
-            assert count(broken, 1, SOON)
-            assert barrier.broken
+    with (
+        running(ctx, children.pass_barrier, barrier, passed, broken) as first,
+        running(ctx, children.pass_barrier, barrier, passed, broken),
+    ):
+        end = time.monotonic() + PATIENCE
+        while barrier.n_waiting < 2 and time.monotonic() < end:
+            time.sleep(0.01)
+        kill(first)
+        assert count(broken, 1, SOON)
+        assert barrier.broken
     barrier.reset()
     assert not barrier.broken
     with (
@@ -315,7 +317,7 @@ def test_a_party_that_is_killed_in_the_action_breaks_the_barrier(ctx: Any) -> No
 
 
 def test_a_stopped_process_keeps_nobody_else(ctx: Any) -> None:
-    """With a waiter, and a holder of one permit of two, stopped, the others go on; and they too when continued."""
+    """With a waiter, and a holder of one permit of two, stopped, the others go on."""
     condition, told, here = ctx.Condition(), ctx.Semaphore(0), ctx.Semaphore(0)
     semaphore, taken = ctx.Semaphore(2), ctx.Event()
     with (
@@ -337,7 +339,7 @@ def test_a_stopped_process_keeps_nobody_else(ctx: Any) -> None:
 
 
 def test_events(ctx: Any) -> None:
-    """Who waits goes on when the event is set, also when it is cleared at once; a killed waiter changes nothing."""
+    """Who waits goes on when the event is set, also if it is cleared at once."""
     event, here, passed = ctx.Event(), ctx.Semaphore(0), ctx.Semaphore(0)
     assert not event.wait(0.01) and not event.is_set()
     with (
@@ -387,13 +389,21 @@ def test_locks_are_only_handed_over_to_processes_that_start() -> None:
     """Pickling at another time raises RuntimeError, as in the standard module."""
     import pickle
 
-    for thing in (mp.Lock(), mp.Semaphore(3), mp.Condition(), mp.Event(), mp.Barrier(2), mp.Value("i", 1), mp.RawArray("d", 3)):
+    for thing in (
+        mp.Lock(),
+        mp.Semaphore(3),
+        mp.Condition(),
+        mp.Event(),
+        mp.Barrier(2),
+        mp.Value("i", 1),
+        mp.RawArray("d", 3),
+    ):
         with pytest.raises(RuntimeError, match="should only be shared between processes through inheritance"):
             pickle.dumps(thing)
 
 
 def test_a_parent_that_ends_at_once_leaves_its_children_what_they_have() -> None:
-    """H2: a forked child goes on with locks of a parent that was killed right after the fork; nothing is left at the end."""
+    """H2: a forked child goes on with locks of a parent that was killed at once; nothing is left."""
     done = script("""
         import os, signal, time
         from faretra import multiprocessing as mp

@@ -1,8 +1,8 @@
 """Memory for shared ctypes: the standard's allocator, over bytes of the program's arena.
 
-A process that dies leaves what it allocated to the arena's end, as in the standard module: nobody knows who else uses it.
-The bytes are removed when the process that made them has dropped all that lies in them (`_home.remove_with`), and stay where
-they are for each process that has them mapped.
+A process that dies leaves what it allocated to the arena's end, as in the standard module: nobody knows who
+else uses it. The bytes are removed when the process that made them has dropped all that lies in them
+(`_home.remove_with`), and stay where they are for each process that has them mapped.
 """
 
 from __future__ import annotations
@@ -13,7 +13,15 @@ from multiprocessing import context, heap, util
 from typing import Any
 
 from faretra import _native
-from faretra.multiprocessing._home import Home, Key, attach_after_fork, home, join, keep_while_starting, remove_with
+from faretra.multiprocessing._home import (
+    Home,
+    Key,
+    attach_after_fork,
+    home,
+    join,
+    keep_while_starting,
+    remove_with,
+)
 
 __all__ = ["BufferWrapper"]
 

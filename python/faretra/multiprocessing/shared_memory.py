@@ -1,31 +1,36 @@
 """Named blocks of shared memory, as `multiprocessing.shared_memory` has them, without a tracker process.
 
-A block is a file of `/dev/shm` as in the standard module: `psm_...` or the name that it was given, and a program that uses the
-standard module can attach to it. What differs is who removes one that nobody unlinks. Beside each block that is tracked lies a
-small file, its *entry* (`.faretra-block-...`), which says which block it is (its inode), and which processes it lives for: the
-one that made it, and that one's parent if `multiprocessing` started it, so that a child can end and leave a block to its parent.
-A block is kept while
+A block is a file of `/dev/shm` as in the standard module: `psm_...` or the name that it was given, and a
+program that uses the standard module can attach to it. What differs is who removes one that nobody unlinks.
+Beside each block that is tracked lies a small file, its *entry* (`.faretra-block-...`), which says which
+block it is (its inode), and which processes it lives for: the one that made it, and that one's parent if
+`multiprocessing` started it, so that a child can end and leave a block to its parent. A block is kept while
 
 * one of these processes lives, by process id and start time, or
-* a process has it open: each one holds a shared `flock` on the entry, which the kernel lets go however the process ends.
+* a process has it open: each one holds a shared `flock` on the entry, which the kernel lets go however the
+  process ends.
 
-Any process that makes or opens a block, or makes a program's arena, or ends normally after it did one of these, removes the
-blocks that nothing keeps. So what becomes of a block when a process ends:
+Any process that makes or opens a block, or makes a program's arena, or ends normally after it did one of
+these, removes the blocks that nothing keeps. So what becomes of a block when a process ends:
 
-* the maker is killed: another process that has it open goes on, and so do all others of the same program that the entry names.
-  Then the next process that does something of the above removes it.
-* the maker ends without `unlink`: as if it was killed, at once. The standard module removes it too, with a warning.
-* killed between making the block and giving it its name: the block has none, and the kernel removes it; the entry is removed
-  with the next sweep. (The block is made without a name, then the entry is written, then the block is linked.)
+* the maker is killed: the block stays while its parent lives or another process has it open. Then the next
+  process that does something of the above removes it.
+* the maker ends without `unlink`: as if it was killed, at once. The standard module removes it too, with a
+  warning.
+* killed between making the block and giving it its name: the block has none, and the kernel removes it; the
+  entry is removed with the next sweep. (The block is made without a name, then the entry is written, then
+  the block is linked.)
 * killed in the middle of `unlink`: the entry is left, and goes with the next sweep.
 * killed in the middle of a sweep: it holds an exclusive `flock` on one entry, which goes with it.
 
-Blocks that a standard program made have no entry, and are left alone. So are those made with `track=False` (any version here,
-3.13 in the standard module). In another PID namespace the processes cannot be looked up, and the block counts as kept.
+Blocks that a standard program made have no entry, and are left alone. So are those made with `track=False`
+(any version here, 3.13 in the standard module). In another PID namespace the processes cannot be looked up,
+and the block counts as kept.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -45,7 +50,7 @@ __all__ = ["ShareableList", "SharedMemory"]
 # Where programs look for what the standard module has.
 _USE_POSIX = True
 _SHM_NAME_PREFIX = standard._SHM_NAME_PREFIX  # type: ignore[attr-defined]
-DIRECTORY = Path("/dev/shm")  # noqa: S108 - where the C library has them
+DIRECTORY = Path("/dev/shm")
 PREFIX = f".faretra-block-{os.geteuid()}-"
 
 # How long an entry without a block is waited for, in seconds.
@@ -60,13 +65,16 @@ _sweeps_at_exit: int | None = None
 class SharedMemory(standard.SharedMemory):
     """A named block of shared memory: made with `create=True`, or attached to by its name.
 
-    `buf` is a memoryview of its bytes, `size` their number, `name` what other processes attach by. `close` gives up this
-    process's access, and `unlink` removes the name. With `track=False`, nobody removes it but `unlink`.
+    `buf` is a memoryview of its bytes, `size` their number, `name` what other processes attach by. `close`
+    gives up this process's access, and `unlink` removes the name. With `track=False`, nobody removes it but
+    `unlink`.
     """
 
     _entry = -1
 
-    def __init__(self, name: str | None = None, create: bool = False, size: int = 0, *, track: bool = True) -> None:
+    def __init__(
+        self, name: str | None = None, create: bool = False, size: int = 0, *, track: bool = True
+    ) -> None:
         if not size >= 0:
             raise ValueError("'size' must be a positive integer")
         if create and size == 0:
@@ -161,9 +169,11 @@ class SharedMemory(standard.SharedMemory):
 
 
 def _rebound(function: Any) -> Any:
-    """The standard's function, with our `SharedMemory`."""
+    """Return the standard's function, with our `SharedMemory`."""
     names = {**vars(standard), "SharedMemory": SharedMemory}
-    made = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
+    made = types.FunctionType(
+        function.__code__, names, function.__name__, function.__defaults__, function.__closure__
+    )
     made.__kwdefaults__ = function.__kwdefaults__
     made.__doc__ = function.__doc__
     return made
@@ -212,7 +222,7 @@ def _sweep_one(path: Path, leaving: bool) -> None:
 
 
 def _block_of(said: dict[str, Any]) -> Path | None:
-    """The block that an entry is of, if it has its name still."""
+    """Return the block that an entry is of, if it has its name still."""
     block = _path(said["name"])
     try:
         found = os.stat(block, follow_symlinks=False)
@@ -240,7 +250,9 @@ def _give_name(file: int, path: Path) -> None:
 
 def _entry_path(name: str) -> Path:
     # The name of a block can be as long as that of a file.
-    return DIRECTORY / (PREFIX + hashlib.sha256(name.lstrip("/").encode("utf-8", "surrogateescape")).hexdigest()[:24])
+    return DIRECTORY / (
+        PREFIX + hashlib.sha256(name.lstrip("/").encode("utf-8", "surrogateescape")).hexdigest()[:24]
+    )
 
 
 def _write_entry(name: str, block: os.stat_result) -> int:
@@ -259,8 +271,8 @@ def _write_entry(name: str, block: os.stat_result) -> int:
                 _give_name(entry, path)
                 return entry
             except FileExistsError:
-                # An entry without a block: of somebody who makes one of this name at this moment, or who was killed while
-                # it was removed, and others have that block open still.
+                # An entry without a block: of somebody who makes one of this name at this moment, or who was
+                # killed while it was removed, and others have that block open still.
                 if time.monotonic() >= until:
                     _remove(path)
                 _sweep_one(path, leaving=False)
@@ -304,14 +316,12 @@ def _read_entry(entry: int) -> dict[str, Any] | None:
 
 
 def _remove(path: Path) -> None:
-    try:
+    with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-    except FileNotFoundError:
-        pass
 
 
 def _owners() -> list[list[Any]]:
-    """The processes that a new block lives for: this one, and its parent if `multiprocessing` started it."""
+    """Return the processes that a new block lives for."""
     parent = process.parent_process()
     pids = [os.getpid()] + ([parent.pid] if parent is not None and parent.pid is not None else [])
     space = _space()

@@ -1,10 +1,12 @@
 """ctypes objects in shared memory, as `multiprocessing.sharedctypes` has them.
 
-They lie in the program's arena (`faretra.multiprocessing.heap`), so nothing is left in `/dev/shm`, and the locks around them
-survive the death of who holds them: a killed process leaves the value that it had written by then.
+They lie in the program's arena (`faretra.multiprocessing.heap`), so nothing is left in `/dev/shm`, and the
+locks around them survive the death of who holds them: a killed process leaves the value that it had written
+by then.
 
-What the functions return are instances of a subclass of the ctypes type, named as that is, which knows how it is handed over to
-a process that starts. The standard module tells `ForkingPickler` instead, for the whole interpreter.
+What the functions return are instances of a subclass of the ctypes type, named as that is, which knows how
+it is handed over to a process that starts. The standard module tells `ForkingPickler` instead, for the whole
+interpreter.
 """
 
 from __future__ import annotations
@@ -13,11 +15,6 @@ import ctypes
 import weakref
 from multiprocessing import context, sharedctypes
 from multiprocessing.sharedctypes import (
-    Synchronized,
-    SynchronizedArray,
-    SynchronizedBase,
-    SynchronizedString,
-    make_property,
     typecode_to_type,
 )
 from typing import Any
@@ -42,7 +39,8 @@ class _Shared:
 
 
 def _named(type_: Any) -> tuple[Any, list[int]]:
-    """A type that has a name of its own, and the lengths of arrays of it: array types cannot be pickled."""
+    """Return a type with a name of its own, and the lengths of arrays of it."""
+    # Array types cannot be pickled.
     lengths = []
     while issubclass(type_, ctypes.Array):
         lengths.append(type_._length_)
@@ -87,7 +85,7 @@ def RawValue(typecode_or_type: Any, *args: Any) -> Any:
 
 
 def RawArray(typecode_or_type: Any, size_or_initializer: Any) -> Any:
-    """Return a ctypes array in shared memory: of so many zeros, or of the elements given. Nothing locks it."""
+    """Return a ctypes array in shared memory: of so many zeros, or of elements. Nothing locks it."""
     type_ = typecode_to_type.get(typecode_or_type, typecode_or_type)
     if isinstance(size_or_initializer, int):
         made = _new(type_ * size_or_initializer)
@@ -99,12 +97,12 @@ def RawArray(typecode_or_type: Any, size_or_initializer: Any) -> Any:
 
 
 def Value(typecode_or_type: Any, *args: Any, lock: Any = True, ctx: Any = None) -> Any:
-    """Return a ctypes object in shared memory, and a lock around it: a new `RLock`, or `lock`, or none if that is false."""
+    """Return a ctypes object in shared memory with a lock: a new `RLock`, `lock`, or none if it is false."""
     return _locked(RawValue(typecode_or_type, *args), lock, ctx)
 
 
 def Array(typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True, ctx: Any = None) -> Any:
-    """Return a ctypes array in shared memory, and a lock around it: a new `RLock`, or `lock`, or none if that is false."""
+    """Return a ctypes array in shared memory with a lock: a new `RLock`, `lock`, or none if it is false."""
     return _locked(RawArray(typecode_or_type, size_or_initializer), lock, ctx)
 
 
