@@ -69,6 +69,11 @@ impl<K: Keeper> Held<K> {
         self.behind = Behind::Consistent;
     }
 
+    /// Says that something was left half done: whoever has it next is told.
+    pub(crate) fn mark_inconsistent(&mut self) {
+        self.behind = Behind::Unsure;
+    }
+
     /// Uses a permit up: it is nobody's from here on.
     pub(crate) fn use_up(mut self) {
         self.ended = true;

@@ -51,6 +51,8 @@ pub(crate) enum Source<'a> {
     /// Batches that were read from an arena, as one table. Those of the first one's schema are shared as they
     /// are; of the others, which may differ in the schema's metadata only, the columns.
     Batches(Cow<'a, [Batch]>),
+    /// Batches that lie in the arena already, as one table of this schema.
+    Drafts(SchemaRef, Vec<Drafted>),
     /// All batches of a reader, as one table.
     Table(Reader<'a>),
     /// Batches of one schema, as one table: what a reader becomes that is sent.
@@ -85,6 +87,7 @@ impl fmt::Debug for Value<'_> {
             Source::Batch(batch) => &format_args!("batch of {} rows", batch.num_rows()),
             Source::Object(object) => &format_args!("{} `{}`", object.kind(), object.name()),
             Source::Batches(batches) => &format_args!("table of {} batches", batches.len()),
+            Source::Drafts(_, drafts) => &format_args!("table of {} batches", drafts.len()),
             Source::Table(_) => &format_args!("reader of a table"),
             Source::RecordBatches(_, batches) => &format_args!("table of {} batches", batches.len()),
             Source::Array(view) => &format_args!("array of {:?}", view.info()),
@@ -108,6 +111,32 @@ impl<'a> Value<'a> {
         Value(Source::RecordBatches(schema, batches))
     }
 
+    /// Returns drafts of batches as one table of this schema, which may have no batch at all. Nothing is copied: a table can be
+    /// built batch by batch, and what is built of it is in the arena already. Another kind of value, or a batch of another
+    /// schema, is [`Error::Mismatch`](crate::Error::Mismatch) when the value is published or sent.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use faretra::{Arena, MIB, Value};
+    /// use faretra::arrow::arrow_array::{ArrayRef, Int64Array, RecordBatch};
+    /// # let name = format!("doc-drafts-{}", std::process::id());
+    /// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
+    /// let writer = arena.writer()?;
+    /// let batch = |id: i64| RecordBatch::try_from_iter([("id", Arc::new(Int64Array::from(vec![id])) as ArrayRef)]);
+    /// let schema = batch(0)?.schema();
+    /// let mut drafts = vec![];
+    /// for id in 0..3 {
+    ///     drafts.push(writer.prepare(batch(id)?)?);             // copied now
+    /// }
+    /// writer.publish("ids", Value::drafts(schema, drafts))?;    // not copied again
+    /// let table = arena.table("ids")?;
+    /// assert_eq!((table.num_batches(), table.num_rows()), (3, 3));
+    /// # Ok::<(), faretra::Error>(())
+    /// ```
+    pub fn drafts(schema: SchemaRef, drafts: Vec<Drafted>) -> Value<'a> {
+        Value(Source::Drafts(schema, drafts))
+    }
+
     /// What was copied already, and its schema, if it has one.
     pub(crate) fn copied(sheet: Sheet, schema: Option<SchemaRef>) -> Value<'a> {
         Value(Source::Drafted(Drafted::copied(sheet, schema)))
@@ -120,7 +149,7 @@ impl<'a> Value<'a> {
             Source::Object(object) => object.value_schema()?,
             Source::Batches(batches) => batches.first().map(|batch| batch.schema()),
             Source::Table(reader) => Some(reader.schema.clone()),
-            Source::RecordBatches(schema, _) => Some(schema.clone()),
+            Source::RecordBatches(schema, _) | Source::Drafts(schema, _) => Some(schema.clone()),
             Source::Drafted(draft) => draft.schema(),
             Source::Array(_) | Source::Bytes(_) | Source::Bundle(_) => None,
         })
@@ -144,7 +173,7 @@ impl<'a> Value<'a> {
     /// Whether building it uses it up.
     pub(crate) fn is_used_up(&self) -> bool {
         match &self.0 {
-            Source::Table(_) | Source::Drafted(_) => true,
+            Source::Table(_) | Source::Drafted(_) | Source::Drafts(..) => true,
             Source::Bundle(Bundle { members }) => members.iter().any(|(_, value)| value.is_used_up()),
             _ => false,
         }

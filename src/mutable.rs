@@ -440,6 +440,12 @@ impl<T: Element, D: Dimension> RowsMut<T, D> {
         self.held.iter_mut().for_each(Held::mark_consistent);
     }
 
+    /// Says that the rows were left half written: whoever gets them later is told as after a death, until somebody calls
+    /// [`RowsMut::mark_consistent`]. A panic says so by itself; this is for errors that are no panics.
+    pub fn mark_inconsistent(&mut self) {
+        self.held.iter_mut().for_each(Held::mark_inconsistent);
+    }
+
     /// Returns the elements, to be written.
     ///
     /// # Errors
@@ -514,6 +520,12 @@ impl RowsMap {
     /// Says that the rows are consistent again: whoever gets them later is not told of the death any more.
     pub fn mark_consistent(&mut self) {
         self.held.iter_mut().for_each(Held::mark_consistent);
+    }
+
+    /// Says that the rows were left half written: whoever gets them later is told as after a death, until somebody calls
+    /// [`RowsMap::mark_consistent`]. A panic says so by itself; this is for errors that are no panics.
+    pub fn mark_inconsistent(&mut self) {
+        self.held.iter_mut().for_each(Held::mark_inconsistent);
     }
 
     /// Returns the elements' bytes, to be written.

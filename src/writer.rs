@@ -189,6 +189,7 @@ impl Writer {
             Source::Table(reader) => self.build_table(reader.into_batches()),
             Source::Bundle(Bundle { members }) => self.build_bundle(members, |value| self.part(value)),
             Source::Drafted(draft) => self.own(draft.finish()?),
+            Source::Drafts(schema, drafts) => self.build_drafts(schema, drafts),
             source => self.build_borrowed(&Value(source)),
         }
     }
@@ -213,7 +214,7 @@ impl Writer {
                 members.iter().map(|(_, value)| self.bytes_of(value)).sum::<Result<u64>>()?
             }
             // They have their memory, or nobody knows.
-            Source::Drafted(_) | Source::Table(_) => 0,
+            Source::Drafted(_) | Source::Drafts(..) | Source::Table(_) => 0,
         })
     }
 
@@ -240,7 +241,9 @@ impl Writer {
                 let members = members.iter().map(|(name, value)| (name.clone(), value));
                 self.build_bundle(members, |value| self.part_borrowed(value))
             }
-            Source::Table(_) | Source::Drafted(_) => Err(Error::invalid("a reader or draft can be used once only")),
+            Source::Table(_) | Source::Drafted(_) | Source::Drafts(..) => {
+                Err(Error::invalid("a reader or draft can be used once only"))
+            }
         }
     }
 
@@ -373,6 +376,25 @@ impl Writer {
             });
         }
         self.join_table(schema, parts, batches.iter().map(|b| b.num_rows() as u64).sum())
+    }
+
+    /// Batches that were drafted become a table's own.
+    fn build_drafts(&self, schema: SchemaRef, drafts: Vec<Drafted>) -> Result<Sheet> {
+        let mut parts = vec![];
+        let mut rows = 0;
+        for draft in drafts {
+            if draft.kind()? != crate::Kind::Batch || draft.schema().as_ref() != Some(&schema) {
+                let found = match draft.schema() {
+                    Some(found) => format!("a {} of schema {found}", draft.kind()?),
+                    None => format!("a draft of kind {}", draft.kind()?),
+                };
+                let name = format!("draft {} of the table", parts.len());
+                return Err(Error::Mismatch { name, expected: format!("a batch of schema {schema}"), found });
+            }
+            rows += draft.rows();
+            parts.push(Part::Own(self.own(draft.finish()?)?));
+        }
+        self.join_table(schema, parts, rows)
     }
 
     /// Every batch of a table says the table's schema, metadata included.

@@ -100,6 +100,8 @@ pub mod lock {
     pub const COUNT: u64 = 2;
     pub const STATE: u64 = 3;
     pub const SIZE: u64 = 4;
+    /// Of a value: the code of its element type, 0 if it has none. Never changes.
+    pub const TYPE: u64 = 5;
     /// The first lease: a cache line of its own.
     pub const LEASES: u64 = 8;
 }

@@ -6,11 +6,12 @@
 //! Objects that lock lie in shared zones:
 //!
 //! ```text
-//! word 0      1      2       3       4      8 ...            then, at a multiple of 64
-//! | entry | bell | count | state | size |  | leases ...     | data: slots of a value
+//! word 0      1      2       3       4      5      8 ...            then, at a multiple of 64
+//! | entry | bell | count | state | size | type |  | leases ...     | data: slots of a value
 //! ```
 //!
-//! `count` leases; `state` changes, `size` never does. What they mean is the kind's affair:
+//! `count` leases; `state` changes, `size` and `type` never do. What they mean is the kind's affair; `type` is that of a
+//! value that is a number, and 0 everywhere else:
 //!
 //! | kind | leases | state | size | data |
 //! |---|---|---|---|---|

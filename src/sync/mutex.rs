@@ -167,6 +167,23 @@ impl<T: Pod> MutexGuard<'_, T> {
         }
     }
 
+    /// Says that what the lock guards was left half done: later holders are told as after a death, until one of them calls
+    /// [`MutexGuard::mark_consistent`]. A panic says so by itself; this is for errors that are no panics.
+    ///
+    /// ```
+    /// # let name = format!("doc-mutex-inconsistent-{}", std::process::id());
+    /// # let arena = faretra::Arena::options().keep(false).create(&name)?;
+    /// let mutex = arena.mutex("m")?;
+    /// mutex.lock()?.mark_inconsistent();
+    /// assert!(mutex.lock()?.recovered());
+    /// # Ok::<(), faretra::Error>(())
+    /// ```
+    pub fn mark_inconsistent(&mut self) {
+        if let Some(held) = &mut self.held {
+            held.mark_inconsistent();
+        }
+    }
+
     /// Turns the guard into one that owns its handle, so that it can be kept beside the mutex or sent to another thread.
     pub fn into_owned(mut self) -> MutexGuard<'static, T> {
         let held = self.held.take().map(keep);

@@ -1,5 +1,6 @@
 //! Values that are replaced as a whole.
 
+use std::any::TypeId;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
@@ -13,10 +14,11 @@ use crate::core::seat::Core;
 use crate::core::segment::Posix;
 use crate::core::tables::Kind;
 use crate::core::wait::Until;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::held::Keeper;
 use crate::sync::Handle;
 use crate::sync::words::{fill, from_words, to_word, to_words, value_fits, with_words};
+use crate::value::element::{Element, ElementType};
 
 impl Arena {
     /// Returns the shared value `name`. Makes one that is `initial` if there is no object of that name.
@@ -24,17 +26,40 @@ impl Arena {
     /// # Errors
     ///
     /// [`Error::Mismatch`](crate::Error::Mismatch) if `name` stands for an object of another kind, or for a value of another
-    /// size; [`Error::TooLarge`](crate::Error::TooLarge) for a value of more than [`MAX_VALUE`](crate::sync::MAX_VALUE) bytes.
+    /// size, or for a number of another type; [`Error::TooLarge`](crate::Error::TooLarge) for a value of more than [`MAX_VALUE`](crate::sync::MAX_VALUE) bytes.
     pub fn shared_value<T: Pod>(&self, name: &str, initial: T) -> Result<SharedValue<T>> {
         value_fits::<T>()?;
         let size = size_of::<T>() as u64;
         let slots = if size <= 8 { 0 } else { SLOTS };
         let form = Form { kind: Kind::Value, leases: slots, size, slots };
         let says = |f: &Form| format!("a value of {} bytes", f.size);
-        let handle = Handle::open_or_make(self, name, form, says, |core, id| fill(core, id, &form, &initial))?;
-        let slots = handle.core()?.slots_of(handle.id(), &form);
+        let code = number_type::<T>().map_or(0, |number| number as u64);
+        let handle = Handle::open_or_make(self, name, form, says, |core, id| {
+            core.store_word(core.lock_word(id, lock::TYPE), code);
+            fill(core, id, &form, &initial);
+        })?;
+        let core = handle.core()?;
+        let found = core.load_word(core.lock_word(handle.id(), lock::TYPE));
+        if let (Some(asked), Some(found)) = (number_type::<T>(), ElementType::from_code(found))
+            && asked != found
+        {
+            let (expected, found) = (format!("a value of type {asked}"), format!("a value of type {found}"));
+            return Err(Error::Mismatch { name: name.into(), expected, found });
+        }
+        let slots = core.slots_of(handle.id(), &form);
         Ok(SharedValue { handle, slots, value: PhantomData })
     }
+}
+
+/// The type, if it is that of a number: two of the same size would read each other's bits.
+fn number_type<T: 'static>() -> Option<ElementType> {
+    fn one<T: 'static, E: Element>() -> Option<ElementType> {
+        (TypeId::of::<T>() == TypeId::of::<E>()).then_some(E::TYPE)
+    }
+    let integers = || one::<T, u8>().or(one::<T, i8>()).or(one::<T, u16>()).or(one::<T, i16>()).or(one::<T, u32>());
+    let longer = || one::<T, i32>().or(one::<T, u64>()).or(one::<T, i64>()).or(one::<T, u128>()).or(one::<T, i128>());
+    let floats = || one::<T, f32>().or(one::<T, f64>());
+    integers().or_else(longer).or_else(floats)
 }
 
 /// A value of plain bytes that is read and replaced as a whole: a counter, a status.

@@ -538,3 +538,38 @@ fn hundreds_of_names_share_one_object() {
     }
     t.assert_sound(0);
 }
+
+/// A table is put together of batches that were copied before, one by one: nothing is copied again, what does not fit is refused,
+/// and drafts that become nothing leave nothing.
+#[test]
+fn tables_are_put_together_of_drafts() {
+    let t = TestArena::new(128 * MIB);
+    let w = t.arena.writer().expect("a permit");
+    let schema = of_numbers([0]).schema();
+    let prepared = |rows: usize| w.prepare(of_numbers([0]).slice(0, rows)).expect("room");
+    let drafts = vec![prepared(ROWS), prepared(0), prepared(7)];
+    let before = live(&t);
+    publish(&w, "t", Value::drafts(schema.clone(), drafts));
+    let cost = live(&t) - before;
+    assert!(cost <= PAGE, "{cost} bytes");
+    let table = t.arena.table("t").expect("published");
+    assert_eq!((table.num_batches(), table.num_rows(), table.schema()), (3, ROWS as u64 + 7, schema.clone()));
+    assert_eq!(table.batch(2).expect("it").record_batch(), &of_numbers([0]).slice(0, 7));
+
+    publish(&w, "none", Value::drafts(schema.clone(), vec![]));
+    assert_eq!((t.arena.table("none").expect("published").num_rows(), live(&t) > 0), (0, true));
+    let inner = Bundle::new().with("inner", Value::drafts(schema.clone(), vec![prepared(3)]));
+    publish(&w, "bundle", inner);
+    let inner = t.arena.bundle("bundle").and_then(|bundle| bundle.get("inner")).expect("published");
+    assert_eq!(inner.table().expect("a table").num_rows(), 3);
+
+    let before = live(&t);
+    let other = w.prepare(of_numbers([0, 1])).expect("room");
+    let wrong = w.publish("wrong", Value::drafts(schema.clone(), vec![prepared(1), other])).expect_err("two columns");
+    assert!(matches!(&wrong, Error::Mismatch { name, .. } if name == "draft 1 of the table"), "{wrong}");
+    let bytes = w.prepare("bytes").expect("room");
+    let wrong = w.publish("wrong", Value::drafts(schema, vec![bytes])).expect_err("no batch");
+    assert!(wrong.to_string().contains("a draft of kind bytes"), "{wrong}");
+    assert_eq!(live(&t), before, "refused drafts are dropped");
+    assert_eq!(t.arena.verify().expect("verify"), []);
+}

@@ -53,6 +53,29 @@ fn a_panic_is_told() {
     assert!(!m.lock().expect("free").recovered());
 }
 
+/// A holder can say itself that it left things half done: what a panic says in Rust, other languages say of their exceptions.
+#[test]
+fn what_was_left_half_done_is_told() {
+    let t = TestArena::new(16 * MIB);
+    let m = t.arena.mutex("m").expect("made");
+    m.lock().expect("free").mark_inconsistent();
+    let mut guard = m.lock().expect("free");
+    assert!(guard.recovered());
+    guard.mark_consistent();
+    drop(guard);
+    assert!(!m.lock().expect("free").recovered());
+
+    let grid: MutableArray<u8, Ix1> = t.arena.writer().expect("a permit").mutable_array("g", 4, 2).expect("made");
+    grid.write(0).expect("free").mark_inconsistent();
+    let mut map = grid.write(1).expect("free").into_map().expect("mapped");
+    map.mark_inconsistent();
+    map.finish().expect("mapped anew");
+    assert!(grid.read(0).expect("free").recovered() && grid.read(1).expect("free").recovered());
+    assert!(matches!(grid.freeze(), Err(Error::Invalid(_))));
+    grid.write_all().expect("free").mark_consistent();
+    drop(grid.freeze().expect("consistent"));
+}
+
 /// A permit stands for nothing that could be left half done: who panics with it gives it back, and nobody is told of a death.
 #[test]
 fn a_permit_survives_a_panic() {
@@ -127,6 +150,9 @@ fn values_change_as_a_whole() {
     assert_eq!(big.load().expect("sound"), [1; 33]);
     assert!(t.arena.shared_value("big", 0_u8).is_err());
     assert!(t.arena.shared_value("n", [0_u8; 4]).is_ok(), "size is what is compared");
+    // Numbers of one size and two types would read each other's bits.
+    let wrong = t.arena.shared_value("n", 1.0_f32).expect_err("it is a u32");
+    assert!(matches!(&wrong, Error::Mismatch { found, .. } if found == "a value of type u32"), "{wrong}");
     t.assert_sound(0);
 }
 
