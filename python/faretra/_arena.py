@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 from faretra import _native
 from faretra._native import Bundled as Bundle
-from faretra._native import Draft, Pinned, Table
+from faretra._native import Draft, Event, MutableArray, Mutex, Pinned, Ref, Semaphore, SharedValue, Table, TableDraft
 from faretra._sizes import shown, size
 
 __all__ = ["Arena", "ArenaInfo", "Bundle", "Draft", "Entry", "Holder", "Pinned", "Recovered", "Stats", "Table", "arenas", "remove"]
@@ -423,6 +423,133 @@ class Arena(_native.Arena):
         self._reopen()
         return self
 
+    # Locks, shared numbers, mutable arrays, references, tables that grow
+
+    def mutex(self, name: str) -> Mutex:
+        """Return the mutex of this name: a lock that one process holds at a time. Makes it if there is none.
+
+        If its holder dies, the next one gets it, and its guard says `recovered`.
+
+        Raises:
+            MismatchError: The name stands for something else.
+
+        >>> with faretra.Arena.create("doc-mutex", keep=False) as arena:
+        ...     with arena.mutex("m") as guard:
+        ...         guard.recovered
+        False
+        """
+        return Mutex(self, name)
+
+    def semaphore(self, name: str, permits: int, *, initial: int | None = None) -> Semaphore:
+        """Return the semaphore of this name: so many permits, which processes take and give back. Makes it if there is none.
+
+        Args:
+            name: Its name.
+            permits: How many permits there ever are: 1 to 65,536.
+            initial: How many of them are free at first: all, unless you say so. `Semaphore.release` makes more free.
+
+        Raises:
+            MismatchError: The name stands for something else, or for a semaphore of other `permits`.
+
+        >>> with faretra.Arena.create("doc-semaphore", keep=False) as arena:
+        ...     gpus = arena.semaphore("gpus", 2)
+        ...     with gpus.permit(timeout=5):
+        ...         gpus.available()
+        1
+        """
+        return Semaphore(self, name, permits, initial)
+
+    def event(self, name: str, auto_reset: bool = False) -> Event:
+        """Return the event of this name: a flag that processes wait for. Makes it if there is none.
+
+        With `auto_reset`, one waiter goes on for each `set`, and resets the event. Otherwise it stays set until `clear`.
+
+        Raises:
+            MismatchError: The name stands for something else, or for an event of the other kind.
+
+        >>> with faretra.Arena.create("doc-event", keep=False) as arena:
+        ...     ready = arena.event("ready")
+        ...     ready.set()
+        ...     ready.wait(timeout=5)
+        True
+        """
+        return Event(self, name, auto_reset)
+
+    def value(self, name: str, initial: complex) -> SharedValue:
+        """Return the shared number of this name: an int of 64 bits, a float, a bool or a complex, as `initial` is.
+
+        Makes it, with that number, if there is none.
+
+        Raises:
+            MismatchError: The name stands for something else, or for a number of another type.
+
+        >>> with faretra.Arena.create("doc-value", keep=False) as arena:
+        ...     arena.value("done", 0).add(3)
+        ...     arena.value("done", 0).get()
+        3
+        3
+        """
+        return SharedValue(self, name, initial)
+
+    def mutable_array(
+        self,
+        name: str,
+        shape: int | tuple[int, ...] | None = None,
+        dtype: Any = None,
+        partitions: int | None = None,
+    ) -> MutableArray:
+        """Return the mutable array of this name, which several processes write at once, each its rows.
+
+        With a `shape`, it is made of zeros if there is none. Without, it is there already.
+
+        Args:
+            name: Its name.
+            shape: The length of each axis. The first is divided.
+            dtype: Integers, floats, complex numbers or bools; float64, if the array is made.
+            partitions: In how many partitions of nearly equal numbers of rows it is divided, each with a lock of its own: 1
+                to 4,096, and 1 if the array is made.
+
+        Raises:
+            NotFoundError: There is none, and no `shape`.
+            MismatchError: The name stands for something else, or for an array of another shape, dtype or partitions.
+            NoSpaceError: There is no memory for it.
+
+        >>> with faretra.Arena.create("doc-grid", keep=False) as arena:
+        ...     grid = arena.mutable_array("grid", (4, 3), "int64", partitions=2)
+        ...     with grid.write(1) as rows:
+        ...         rows[:] = 5
+        ...     grid.freeze()[1:3]
+        array([[0, 0, 0],
+               [5, 5, 5]])
+        """
+        return MutableArray(self, name, None if shape is None else _shape(shape), dtype, partitions)
+
+    def ref(self, name: str) -> Ref:
+        """Return a reference to the newest value of a name, which is read once for each version.
+
+        >>> with faretra.Arena.create("doc-ref", keep=False) as arena:
+        ...     arena["weights"] = np.zeros(3)
+        ...     weights = arena.ref("weights")
+        ...     weights.get() is weights.get()
+        True
+        """
+        return Ref(self, name)
+
+    def draft_table(self, name: str, schema: Any = None) -> TableDraft:
+        """Return a draft of a table, to which batches are appended: each is copied into the arena at once.
+
+        When the `with` block ends, the table is published under `name`; when the block raises, it is dropped. `schema` is an
+        Arrow schema (anything with `__arrow_c_schema__`), for tables to which perhaps nothing is appended.
+
+        >>> with faretra.Arena.create("doc-draft-table", keep=False) as arena:
+        ...     with arena.draft_table("ids") as table:
+        ...         for start in (0, 100):
+        ...             table.append(pa.table({"id": range(start, start + 100)}))
+        ...     arena["ids"].shape
+        (200, 1)
+        """
+        return TableDraft(self, name, schema)
+
 
 _MISSING = object()
 
@@ -437,4 +564,6 @@ def _shape(given: int | tuple[int, ...]) -> list[int]:
 
 MutableMapping.register(Arena)
 Mapping.register(Bundle)
+Mapping.register(_native.StoredDict)
+Sequence.register(_native.StoredList)
 _Make = Callable[[], Any]

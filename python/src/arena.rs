@@ -199,7 +199,7 @@ impl Arena {
     fn put(&self, py: Python<'_>, name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<u64> {
         let writer = self.writer(py)?;
         let name = text(name)?;
-        let mut input = Input::of(value, name)?;
+        let mut input = Input::by(&writer, value, name)?;
         give(py, &mut input, |value| Ok(writer.publish(name, value)?))
     }
 
@@ -213,7 +213,7 @@ impl Arena {
     ) -> PyResult<u64> {
         let writer = self.writer(py)?;
         let name = text(name)?;
-        let mut input = Input::of(value, name)?;
+        let mut input = Input::by(&writer, value, name)?;
         give(py, &mut input, |value| Ok(writer.publish_if(name, version, value)?))
     }
 
@@ -288,13 +288,14 @@ impl Arena {
         }
         let writer = self.writer(py)?;
         let make = make.unbind();
+        let maker = writer.clone();
         // What is made is kept until it is published.
         let mut kept: Option<Input> = None;
         let object = wait(py, || {
             let kept = &mut kept;
             let make = move || -> Result<faretra::Value<'_>, Failure> {
                 let kept = kept;
-                let made = Python::attach(|py| Input::of(&make.bind(py).call0()?, name))?;
+                let made = Python::attach(|py| Input::by(&maker, &make.bind(py).call0()?, name))?;
                 Ok(kept.insert(made).value()?)
             };
             match limit {

@@ -154,6 +154,16 @@ pub fn batch(value: &Bound<'_, PyAny>, name: &str) -> PyResult<RecordBatch> {
     batch.map_err(|error| wrong(&error))
 }
 
+/// What `value.__arrow_c_schema__()` gives.
+pub fn schema(value: &Bound<'_, PyAny>) -> PyResult<SchemaRef> {
+    let capsule = value.call_method0("__arrow_c_schema__")?;
+    let capsule = capsule.cast::<PyCapsule>().map_err(|_| no_capsule(value, "__arrow_c_schema__"))?;
+    let schema = capsule.pointer_checked(Some(c"arrow_schema"))?.cast::<FFI_ArrowSchema>();
+    // SAFETY: a capsule of this name has a schema, which the capsule keeps.
+    let schema = Schema::try_from(unsafe { schema.as_ref() }).map_err(|error| wrong(&error))?;
+    Ok(Arc::new(schema))
+}
+
 /// A schema as a capsule.
 pub fn schema_capsule<'py>(py: Python<'py>, schema: &Schema) -> PyResult<Bound<'py, PyCapsule>> {
     let schema = FFI_ArrowSchema::try_from(schema).map_err(|error| wrong(&error))?;

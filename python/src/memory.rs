@@ -9,10 +9,12 @@
 #![allow(unsafe_code, reason = "the buffer protocol, and memory that Python's objects own")]
 #![allow(clippy::disallowed_methods, reason = "slices of memory that Python's objects own, not of shared memory")]
 
+use std::any::Any;
 use std::ffi::c_int;
 use std::ptr::NonNull;
 
-use faretra::{DraftMap, DynArray, Object, PrivateBytes, RowsMap};
+use faretra::{DraftMap, DynArray, Element, MutableArray, Object, PrivateBytes, Rows, RowsMap};
+use ndarray::IxDyn;
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -99,6 +101,8 @@ enum Keeper {
     Object(Object),
     Array(DynArray),
     Private(PrivateBytes),
+    /// A handle to a mutable array, of whatever type.
+    Grid(Box<dyn Any + Send + Sync>),
 }
 
 /// Memory of an arena that Python sees: the base of every array and memoryview.
@@ -139,6 +143,19 @@ impl Pinned {
         let (start, len) = (bytes.as_mut_ptr().expose_provenance(), bytes.len());
         let (name, version) = (object.name().to_owned(), object.version());
         Pinned { start, len, readonly: false, name, version, _keeper: Keeper::Private(bytes) }
+    }
+
+    /// Rows of a mutable array. They stay where they are when they are given back, and show what is written then.
+    pub fn rows<T: Element>(
+        array: &MutableArray<T, IxDyn>,
+        rows: &Rows<T, IxDyn>,
+        name: &str,
+    ) -> faretra::Result<Pinned> {
+        let view = rows.view()?;
+        let len = view.len() * size_of::<T>();
+        let start = if len == 0 { 0 } else { view.as_ptr().expose_provenance() };
+        let keeper = Keeper::Grid(Box::new(array.clone()));
+        Ok(Pinned { start, len, readonly: true, name: name.to_owned(), version: 0, _keeper: keeper })
     }
 
     /// Address of the first byte, and how many there are.

@@ -6,13 +6,14 @@
 //! | `__arrow_c_stream__`, `__arrow_c_array__` | a table | `faretra.Table` |
 //! | `bytes`, `bytearray`, `memoryview` of bytes | bytes | `memoryview`, read-only |
 //! | what was read from an arena | that object; of the same arena, without a copy | what it was |
+//! | `faretra.List`, `faretra.Dict` | see `packed` | `faretra.StoredList`, `faretra.StoredDict` |
 //! | anything else | a pickle with its large buffers beside it | what it was, its arrays in the arena |
 //!
 //! A pickle is a bundle: member `__pickle__` is the table of buffers (count, then member, offset and length of each, as 64-bit
 //! little-endian numbers) and the pickle; member `0` has the small buffers, each at a multiple of 64; each of the others has a
 //! member of its own, so that it is copied in the fast way.
 
-use faretra::{Bundle, DType, Drafted, DynArray, DynArrayView, Error, Kind, Object, Order, Value};
+use faretra::{Bundle, DType, Drafted, DynArray, DynArrayView, Error, Kind, Object, Order, Value, Writer};
 use pyo3::exceptions::{PyBufferError, PyImportError, PyTypeError, PyUserWarning, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -21,8 +22,10 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use crate::arrow;
+use crate::collection;
 use crate::error::{Failure, run};
 use crate::memory::{Foreign, Pinned};
+use crate::packed::{Built, DICT, LIST};
 use crate::table::{Bundled, Table};
 
 /// From this size on a buffer of a pickle has a member of its own.
@@ -64,6 +67,8 @@ pub enum Input {
     Draft(Option<Drafted>),
     /// A pickle and its buffers.
     Pickle(Pickle),
+    /// A collection, as the members of its bundle.
+    Packed(Vec<(String, Vec<u8>)>),
     /// Several values under names.
     Bundle(Vec<(String, Input)>),
 }
@@ -115,6 +120,12 @@ impl Input {
         if let Ok(bundle) = value.cast::<Bundled>() {
             return Ok(Input::Object(bundle.get().object().clone()));
         }
+        if let Some(object) = collection::whole(value) {
+            return Ok(Input::Object(object));
+        }
+        if let Some(built) = collection::build(value, None)? {
+            return Ok(Input::built(built));
+        }
         if is_pandas(value)? {
             // A frame goes through Arrow, which keeps its index, if pyarrow is there. A series would lose its index.
             if value.hasattr("columns")? && value.hasattr("__arrow_c_stream__")? {
@@ -147,13 +158,28 @@ impl Input {
         pickle(value)
     }
 
+    /// What `value` becomes, if it is put by this writer: a collection is copied into the arena while it is read.
+    pub fn by(writer: &Writer, value: &Bound<'_, PyAny>, name: &str) -> PyResult<Input> {
+        match collection::build(value, Some(writer))? {
+            Some(built) => Ok(Input::built(built)),
+            None => Input::of(value, name),
+        }
+    }
+
+    fn built(built: Built) -> Input {
+        match built {
+            Built::Draft(draft) => Input::Draft(Some(draft)),
+            Built::Members(members) => Input::Packed(members),
+        }
+    }
+
     /// Several values, to be one object.
     pub fn bundle(members: &Bound<'_, PyDict>) -> PyResult<Input> {
         let mut inputs = Vec::with_capacity(members.len());
         for (name, value) in members {
             let name: String = name.extract()?;
-            if name == PICKLE {
-                return Err(PyValueError::new_err(format!("a bundle cannot have a member named `{PICKLE}`")));
+            if [PICKLE, LIST, DICT].contains(&name.as_str()) {
+                return Err(PyValueError::new_err(format!("a bundle cannot have a member named `{name}`")));
             }
             let input = Input::of(&value, &name)?;
             inputs.push((name, input));
@@ -169,6 +195,7 @@ impl Input {
             // Reading a stream may call anything.
             Input::Stream(_) | Input::Batch(_) | Input::Table(_) => true,
             Input::Pickle(pickle) => !pickle.large.is_empty() || pickle.head.len() + pickle.small.len() >= LARGE,
+            Input::Packed(_) => true,
             Input::Bundle(members) => members.len() > 4 || members.iter().any(|(_, input)| input.takes_long()),
         }
     }
@@ -199,6 +226,9 @@ impl Input {
                     .enumerate()
                     .fold(bundle, |bundle, (i, part)| bundle.with(&(i + 1).to_string(), part.bytes()))
                     .into()
+            }
+            Input::Packed(members) => {
+                members.iter().fold(Bundle::new(), |bundle, (name, bytes)| bundle.with(name, bytes.as_slice())).into()
             }
             Input::Bundle(members) => {
                 let mut bundle = Bundle::new();
@@ -426,11 +456,13 @@ pub fn output<'py>(py: Python<'py>, object: Object, pickling: Pickling) -> PyRes
         Kind::Batch | Kind::Table => Ok(Bound::new(py, run(py, || Table::of(object))?)?.into_any()),
         Kind::Bundle => {
             let bundle = run(py, || object.bundle())?;
-            let is_pickle = bundle.names().next() == Some(PICKLE);
-            if is_pickle {
-                unpickle(py, &bundle, pickling)
-            } else {
-                Ok(Bound::new(py, Bundled::new(bundle, pickling))?.into_any())
+            let first = bundle.names().next().unwrap_or_default();
+            if first == PICKLE {
+                return unpickle(py, &bundle, pickling);
+            }
+            match collection::stored(py, &bundle, first, pickling)? {
+                Some(stored) => Ok(stored),
+                None => Ok(Bound::new(py, Bundled::new(bundle, pickling))?.into_any()),
             }
         }
         other => Err(not_a_value(py, object.name(), &other.to_string())),
