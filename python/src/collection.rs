@@ -611,7 +611,7 @@ impl StoredDict {
     fn __getitem__<'py>(&self, py: Python<'py>, key: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         match self.find(&key)? {
             Some(item) => self.stored.item(py, item, Part::Value),
-            None => Err(PyKeyError::new_err(key.unbind())),
+            None => Err(PyKeyError::new_err((key.unbind(),))),
         }
     }
 

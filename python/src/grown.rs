@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use arrow_array::{RecordBatch, RecordBatchReader};
+use arrow_array::{RecordBatch, RecordBatchOptions, RecordBatchReader};
 use arrow_schema::SchemaRef;
 use faretra::{Drafted, Error, Value, Writer};
 use pyo3::exceptions::PyTypeError;
@@ -42,8 +42,12 @@ impl Grown {
         }
         let rows = batch.num_rows() as u64;
         // The table's metadata are those of its first batch.
-        let batch =
-            if batch.schema_ref() == &schema { batch } else { batch.with_schema(schema).map_err(Error::from)? };
+        let batch = if batch.schema_ref() == &schema {
+            batch
+        } else {
+            let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+            RecordBatch::try_new_with_options(schema, batch.columns().to_vec(), &options).map_err(Error::from)?
+        };
         let drafted = self.writer.prepare(&batch)?;
         self.rows += rows;
         self.bytes += drafted.nbytes();
