@@ -5,7 +5,10 @@ from __future__ import annotations
 import gc
 import os
 import random
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,9 +36,9 @@ def test_every_object_comes_back(arena: faretra.Arena) -> None:
         with pytest.raises(IndexError, match=f"there are {len(OBJECTS)}"):
             stored[i]
     with pytest.raises(TypeError):
-        stored["a"]
+        stored["a"]  # type: ignore[call-overload]
     with pytest.raises(TypeError):
-        stored[0] = 1
+        stored[0] = 1  # type: ignore[index]
 
 
 def test_subclasses_keep_their_class(arena: faretra.Arena) -> None:
@@ -49,12 +52,16 @@ def test_subclasses_keep_their_class(arena: faretra.Arena) -> None:
 
 def test_arrays_are_not_copied(arena: faretra.Arena) -> None:
     """Arrays in items lie in the arena: read-only, aligned, and kept by whoever has them."""
-    arena["l"] = faretra.List({"id": i, "x": np.full(1000, i, "f8"), "f": np.asfortranarray(np.eye(3))} for i in range(50))
+    arena["l"] = faretra.List(
+        {"id": i, "x": np.full(1000, i, "f8"), "f": np.asfortranarray(np.eye(3))} for i in range(50)
+    )
     item = arena["l"][7]
     again = arena["l"][7]
     address = item["x"].__array_interface__["data"][0]
     assert address == again["x"].__array_interface__["data"][0] and address % 64 == 0
-    assert (item["x"] == 7).all() and not item["x"].flags.writeable and item["f"].tolist() == np.eye(3).tolist()
+    assert (
+        (item["x"] == 7).all() and not item["x"].flags.writeable and item["f"].tolist() == np.eye(3).tolist()
+    )
     arena["holes"] = faretra.List([np.arange(10)[::2], np.zeros((3, 0)), np.array(5)])
     assert [x.tolist() for x in arena["holes"]] == [[0, 2, 4, 6, 8], [[], [], []], 5]
     x = item["x"]
@@ -90,11 +97,29 @@ def test_slices_read_nothing(arena: faretra.Arena) -> None:
 
 def test_a_dict_finds_its_keys(arena: faretra.Arena) -> None:
     """Keys are str, bytes or int, each found by its type and value; order and last values are those of a dict."""
-    pairs = [("a", 1), (b"a", 2), (1, 3), ("1", 4), ("", 5), (b"", 6), (-1, 7), ("é", 8), (2**63 - 1, 9), ("a", 10), (1, None)]
+    pairs: list[Any] = [
+        ("a", 1),
+        (b"a", 2),
+        (1, 3),
+        ("1", 4),
+        ("", 5),
+        (b"", 6),
+        (-1, 7),
+        ("é", 8),
+        (2**63 - 1, 9),
+        ("a", 10),
+        (1, None),
+    ]
     arena["d"] = faretra.Dict(pairs)
     stored, plain = arena["d"], dict(pairs)
-    assert isinstance(stored, faretra.StoredDict) and isinstance(stored, Mapping) and len(stored) == len(plain)
-    assert list(stored) == list(plain) and dict(stored.items()) == plain and list(stored.values()) == list(plain.values())
+    assert (
+        isinstance(stored, faretra.StoredDict) and isinstance(stored, Mapping) and len(stored) == len(plain)
+    )
+    assert (
+        list(stored) == list(plain)
+        and dict(stored.items()) == plain
+        and list(stored.values()) == list(plain.values())
+    )
     assert dict(stored) == plain and len(stored.keys()) == len(plain) and stored.keys()[1] == b"a"
     for key, value in plain.items():
         assert key in stored and stored[key] == value and stored.get(key, 99) == value
@@ -105,14 +130,14 @@ def test_a_dict_finds_its_keys(arena: faretra.Arena) -> None:
         assert raised.value.args == (key,)
     assert stored[np.int64(-1)] == 7 and stored[True] is None and stored[np.str_("é")] == 8
     with pytest.raises(TypeError, match="unhashable"):
-        [] in stored
+        _ = [] in stored
 
 
 def test_a_dict_against_a_dict(arena: faretra.Arena) -> None:
     """A stored dict answers as a Python one does, for 30,000 seeded keys of every kind, put several times."""
     seeded = random.Random(7)
 
-    def key() -> object:
+    def key() -> Any:
         number = seeded.randint(-9000, 9000)
         return seeded.choice([number, f"key {number}", b"%d" % number, number << 40])
 
@@ -151,13 +176,21 @@ def test_what_is_made_is_what_it_is_made_of(arena: faretra.Arena) -> None:
     for name in ("__list__", "__dict__"):
         with pytest.raises(ValueError, match=name):
             arena.put_many("bundle", {name: b""})
-    for wrong in (5, None):
+    nothing: list[Any] = [5, None]
+    for wrong in nothing:
         with pytest.raises(TypeError):
             faretra.List(wrong)
-    for pairs in ([1], ["ab", 5], [(1, 2, 3)]):
+    no_pairs: list[Any] = [[1], ["ab", 5], [(1, 2, 3)]]
+    for pairs in no_pairs:
         with pytest.raises(TypeError, match="pairs"):
             arena["wrong"] = faretra.Dict(pairs)
-    for key, error in ((1.5, TypeError), (None, TypeError), (2**63, OverflowError), ("\ud800", ValueError)):
+    no_keys: list[tuple[Any, type[Exception]]] = [
+        (1.5, TypeError),
+        (None, TypeError),
+        (2**63, OverflowError),
+        ("\ud800", ValueError),
+    ]
+    for key, error in no_keys:
         with pytest.raises(error):
             arena["wrong"] = faretra.Dict([(key, 1)])
     assert "wrong" not in arena
@@ -184,9 +217,9 @@ def test_what_fails_leaves_nothing(arena: faretra.Arena) -> None:
     assert bytes(arena["l"]) == b"before" and arena.stats().live == live
 
 
-def test_many_items_take_little_memory(fresh_name: object) -> None:
+def test_many_items_take_little_memory(fresh_name: Callable[[], str]) -> None:
     """A list of 400,000 records from a generator takes memory of the process for few of them; readers take none."""
-    with faretra.Arena.create(fresh_name(), limit="1GiB", keep=False) as arena:  # type: ignore[operator]
+    with faretra.Arena.create(fresh_name(), limit="1GiB", keep=False) as arena:
         program = """
             def private():
                 lines = open("/proc/self/smaps_rollup")
@@ -238,7 +271,12 @@ def test_untrusted_arenas_refuse_pickles(arena: faretra.Arena) -> None:
     arena["d"] = faretra.Dict({"a": 1, "b": (1,)})
     with faretra.Arena.open(arena.name, untrusted=True) as other:
         assert list(other["l"][:5]) == ["text", 5, 1.5, b"b", None] and other["d"]["a"] == 1
-        for read in (lambda: other["l"][5], lambda: other["l"][6], lambda: other["d"]["b"], lambda: list(other["l"])):
+        for read in (
+            lambda: other["l"][5],
+            lambda: other["l"][6],
+            lambda: other["d"]["b"],
+            lambda: list(other["l"]),
+        ):
             with pytest.raises(ValueError, match="untrusted"):
                 read()
     with faretra.Arena.open(arena.name, untrusted=True, allow_pickle=True) as other:
@@ -266,12 +304,77 @@ def rename(arena: faretra.Arena, old: bytes, new: bytes) -> int:
     return renamed
 
 
+def hashed(seed: int, record: bytes) -> int:
+    """Hash as the format says, so that it cannot change unseen."""
+    whole, odd = (1 << 64) - 1, 0x9E37_79B9_7F4A_7C15
+
+    def mix(state: int, word: int) -> int:
+        wide = (state ^ word) * odd
+        return (wide & whole) ^ (wide >> 64)
+
+    state = seed ^ (len(record) * odd & whole)
+    full = len(record) // 8 * 8
+    for at in range(0, full, 8):
+        state = mix(state, int.from_bytes(record[at : at + 8], "little"))
+        state = (state << 23 | state >> 41) & whole
+    state = (mix(state, int.from_bytes(record[full:], "little")) + seed) & whole
+    state = (state ^ state >> 30) * 0xBF58_476D_1CE4_E5B9 & whole
+    state = (state ^ state >> 27) * 0x94D0_49BB_1331_11EB & whole
+    return state ^ state >> 31
+
+
+def words(*numbers: int) -> bytes:
+    return b"".join(number.to_bytes(8, "little") for number in numbers)
+
+
+def test_the_format_is_as_written_down(arena: faretra.Arena) -> None:
+    """A dict that was made by hand is read, and keys are compared even when their hashes look alike."""
+    keys = [b"\x02\x05a key", b"\x03\x0bseveral key", b"\x04" + (-5).to_bytes(8, "little", signed=True)]
+    values = [b"\x04" + words(7), b"\x05" + b"\0" * 6 + b"\xf8\x3f", b"\x02\xac\x02" + b"x" * 300]
+    chunk, entries, slots, seed, low = b"", [], [0] * 8, 99, (1 << 40) - 1
+    for item, (key, value) in enumerate(zip(keys, values, strict=True)):
+        entries.append(len(chunk))
+        chunk += key + value
+        at = hashed(seed, key) % 8
+        while slots[at]:
+            at = (at + 1) % 8
+        slots[at] = hashed(seed, key) & ~low | item + 1
+    head = {"__fict__": words(1, 3, 1, seed, 8), "entries": words(*entries), "slots": words(*slots), "0": chunk}
+    arena.put_many("by hand", head)
+    # Slots that say of "alike" what they say of the first key.
+    alike = hashed(seed, b"\x02\x05alike") & ~low | 1
+    head["slots"] = words(*[alike] * 7, 0)
+    arena.put_many("alike", head)
+    assert rename(arena, b"__fict__", b"__dict__") >= 2
+    stored = arena["by hand"]
+    assert dict(stored.items()) == {"a key": 7, b"several key": 1.5, -5: "x" * 300}
+    assert [stored["a key"], stored[b"several key"], stored[-5]] == [7, 1.5, "x" * 300]
+    assert "alike" not in arena["alike"] and len(arena["alike"]) == 3
+
+
+def test_threads_run_while_a_list_is_made(arena: faretra.Arena) -> None:
+    """Making a large list of numbers, which runs no Python code, lets other threads run."""
+    ticks, end = [0.0], threading.Event()
+
+    def tick() -> None:
+        while not end.is_set():
+            ticks.append(time.perf_counter())
+
+    thread = threading.Thread(target=tick)
+    thread.start()
+    began = time.perf_counter()
+    arena["l"] = faretra.List(range(4_000_000))
+    ended = time.perf_counter()
+    end.set()
+    thread.join(20)
+    within = [at for at in ticks if began < at < ended]
+    gaps = [later - earlier for earlier, later in zip(within, within[1:], strict=False)]
+    assert max(gaps, default=1.0) < (ended - began) / 2, "it ran in between"
+
+
 def test_damage_is_told(arena: faretra.Arena) -> None:
     """A bundle that says it is a collection and is none is refused in words, whatever its bytes are; seeded."""
     seeded = random.Random(11)
-
-    def words(*numbers: int) -> bytes:
-        return b"".join(number.to_bytes(8, "little") for number in numbers)
 
     records = b"\x02\x01a" + b"\x04" + b"\1" * 8 + b"\x00\xff\xff\xff\x7f" + b"\x01\x05\x02\x05\x05" + b"\x63"
     offsets = [0, 3, 12, 17, 22, 5, 1 << 40, 99, (1 << 64) - 1]
@@ -280,7 +383,9 @@ def test_damage_is_told(arena: faretra.Arena) -> None:
         count, slots = seeded.choice([0, 1, 3]), seeded.choice([0, 4, 8, 3])
         entries = seeded.choices(offsets, k=seeded.choice([count, count, count, 2]))
         members = {
-            "__fict__" if is_dict else "__fist__": words(seeded.choice([1] * 5 + [2]), count, seeded.choice([1, 1, 0, 9]), 5, slots),
+            "__fict__" if is_dict else "__fist__": words(
+                seeded.choice([1] * 5 + [2]), count, seeded.choice([1, 1, 0, 9]), 5, slots
+            ),
             "entries": words(*entries),
             "slots": words(*(seeded.choice([0, 1, 2, seeded.getrandbits(64)]) for _ in range(slots))),
             "0": seeded.choice([records, records[: seeded.randint(0, len(records))], seeded.randbytes(40)]),
@@ -297,11 +402,11 @@ def test_damage_is_told(arena: faretra.Arena) -> None:
                 continue
             assert not isinstance(stored, faretra.Bundle)
             items = stored.items() if isinstance(stored, faretra.StoredDict) else stored
-            looks = [lambda k=k, stored=stored: stored[k] for k in ("a", b"a", 1)] if items is not stored else []
-            looks += [lambda n=n, items=items: items[n] for n in range(len(items))]
-            for look in looks:
+            keys: list[Any] = ["a", b"a", 1] if items is not stored else []
+            looks = [(stored, key) for key in keys] + [(items, number) for number in range(len(items))]
+            for where, key in looks:
                 try:
-                    look()
+                    where[key]
                     read += 1
                 except (faretra.DamagedError, KeyError, ValueError) as error:
                     told.add(str(error).partition("` ")[2][:12])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +16,10 @@ import faretra
 pa = pytest.importorskip("pyarrow")
 
 
-def part(number: int, rows: int = 1000) -> pa.RecordBatch:
-    return pa.record_batch({"part": np.full(rows, number), "text": [f"{number}-{row}" for row in range(rows)]})
+def part(number: int, rows: int = 1000) -> Any:
+    return pa.record_batch(
+        {"part": np.full(rows, number), "text": [f"{number}-{row}" for row in range(rows)]}
+    )
 
 
 def test_batches_become_a_table(arena: faretra.Arena) -> None:
@@ -28,7 +32,9 @@ def test_batches_become_a_table(arena: faretra.Arena) -> None:
         assert table.nbytes <= live
     assert table.version == 1 and arena.stats().live - live <= 16384, "publishing copies nothing"
     read = arena["t"]
-    assert read.num_batches == 3 and read.to_pyarrow().equals(pa.Table.from_batches([part(0), part(1), part(2, 10)]))
+    assert read.num_batches == 3 and read.to_pyarrow().equals(
+        pa.Table.from_batches([part(0), part(1), part(2, 10)])
+    )
 
 
 def test_every_library(arena: faretra.Arena) -> None:
@@ -83,9 +89,9 @@ def test_columns_must_fit(arena: faretra.Arena) -> None:
             with pytest.raises(TypeError, match="table or batch"):
                 table.append(nothing)
     assert arena["t"].to_pyarrow()["a"].to_pylist() == [1, 2]
-    for wrong in (5, "schema"):
+    for schema in (5, "schema"):
         with pytest.raises(TypeError, match="__arrow_c_schema__"):
-            arena.draft_table("t", schema=wrong)
+            arena.draft_table("t", schema=schema)
     with pytest.raises(ValueError):
         arena.draft_table("")
 
@@ -114,7 +120,7 @@ def test_a_stream_that_fails(arena: faretra.Arena) -> None:
 
     reader = pa.RecordBatchReader.from_batches(pa.schema({"a": pa.int64()}), batches())
     with arena.draft_table("t") as table:
-        with pytest.raises(faretra.ArrowError, match="ZeroDivisionError|by zero"):
+        with pytest.raises(faretra.ArrowError, match=r"ZeroDivisionError|by zero"):
             table.append(reader)
         assert table.num_rows == 1
     assert arena["t"].shape == (1, 1)
@@ -183,9 +189,9 @@ def test_a_killed_writer_leaves_nothing(arena: faretra.Arena) -> None:
         assert arena.stats().live == live and "t" not in arena and arena.verify(deep=True) == []
 
 
-def test_an_arena_that_is_full(fresh_name: object) -> None:
+def test_an_arena_that_is_full(fresh_name: Callable[[], str]) -> None:
     """A batch for which there is no room is refused; what was appended before can be published."""
-    with faretra.Arena.create(fresh_name(), limit="16MiB", keep=False) as arena:  # type: ignore[operator]
+    with faretra.Arena.create(fresh_name(), limit="16MiB", keep=False) as arena:
         with arena.draft_table("t") as table:
             with pytest.raises(MemoryError):
                 for _ in range(100):

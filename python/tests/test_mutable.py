@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,9 +66,9 @@ def test_readers_and_writers_keep_apart(arena: faretra.Arena) -> None:
     grid = arena.mutable_array("grid", 8, partitions=2)
     assert [grid.rows_of(i) for i in (0, 1, -1, 2)] == [range(4), range(4, 8), range(4, 8), range(8, 8)]
     with grid.write(0):
-        for call in (grid.write, grid.read):
+        for take in (grid.write, grid.read):
             with pytest.raises(TimeoutError):
-                call(0, timeout=0)
+                take(0, timeout=0)
         with grid.write(1), pytest.raises(TimeoutError):
             grid.freeze(timeout=0.01)
     readers = [grid.read(-1) for _ in range(7)]
@@ -186,9 +187,9 @@ def test_a_forked_child_gives_nothing_back(arena: faretra.Arena) -> None:
         os._exit(refused)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 3
-    for call in (grid.write, grid.read):
+    for take in (grid.write, grid.read):
         with pytest.raises(TimeoutError):
-            call(0, timeout=0)
+            take(0, timeout=0)
     write.release()
     read.release()
     grid.write_all(timeout=0).release()
@@ -199,16 +200,24 @@ def test_what_does_not_fit_is_refused(arena: faretra.Arena) -> None:
     grid = arena.mutable_array("grid", (6, 2), "f4", partitions=3)
     assert arena.mutable_array("grid", (6, 2), "f4").partitions == 3
     assert grid.shape == arena.mutable_array("grid", partitions=3).shape
-    wrong = [((6, 3), "f4", 3), ((12,), "f4", 3), ((6, 2), "f8", 3), ((6, 2), "f4", 2), (None, "f8", None)]
+    wrong: list[Any] = [
+        ((6, 3), "f4", 3),
+        ((12,), "f4", 3),
+        ((6, 2), "f8", 3),
+        ((6, 2), "f4", 2),
+        (None, "f8", None),
+    ]
     for shape, dtype, partitions in wrong:
         with pytest.raises(faretra.MismatchError):
             arena.mutable_array("grid", shape, dtype, partitions)
     with pytest.raises(KeyError):
         arena.mutable_array("none")
-    for shape, partitions in (((), 1), (4, 0), (4, 5), ((4, -1), 1), (1 << 62, 1)):
+    impossible: list[Any] = [((), 1), (4, 0), (4, 5), ((4, -1), 1), (1 << 62, 1)]
+    for shape, partitions in impossible:
         with pytest.raises((ValueError, MemoryError)):
             arena.mutable_array("wrong", shape, "u1", partitions)
-    for dtype in ("M8[s]", ">f4", "O", "S3", [("a", "i4")]):
+    dtypes: list[Any] = ["M8[s]", ">f4", "O", "S3", [("a", "i4")]]
+    for dtype in dtypes:
         with pytest.raises(TypeError):
             arena.mutable_array("wrong", 4, dtype)
     assert "wrong" not in arena

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -104,9 +105,10 @@ def test_threads_see_one_object(arena: faretra.Arena) -> None:
 
 def test_a_reference_to_what_is_no_name(arena: faretra.Arena) -> None:
     """What cannot be a name is refused when the reference is made, and locks have no value."""
-    for name in ("", "a\n", 5):
+    names: list[Any] = ["", "a\n", 5]
+    for name in names:
         with pytest.raises((ValueError, TypeError)):
-            arena.ref(name)  # type: ignore[arg-type]
+            arena.ref(name)
     arena.mutex("m")
     with pytest.raises(faretra.MismatchError):
         arena.ref("m").get()

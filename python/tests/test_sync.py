@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def test_a_mutex_keeps_processes_apart(arena: faretra.Arena) -> None:
 def test_threads_are_kept_apart_and_go_on(arena: faretra.Arena) -> None:
     """A thread that waits for a mutex lets other threads run Python, and `with` gives back the right guard."""
     mutex = arena.mutex("m")
-    seen = []
+    seen: list[int] = []
 
     def work() -> None:
         for _ in range(200):
@@ -136,7 +137,9 @@ def test_locks_are_used_as_those_of_threading(arena: faretra.Arena) -> None:
     with pytest.raises(faretra.InvalidError, match="nothing to release"):
         mutex.release()
     semaphore = arena.semaphore("s", 2)
-    assert semaphore.acquire() and semaphore.acquire() and not semaphore.acquire(timeout=timedelta(seconds=0.01))
+    assert (
+        semaphore.acquire() and semaphore.acquire() and not semaphore.acquire(timeout=timedelta(seconds=0.01))
+    )
     semaphore.release(2)
     assert semaphore.available() == 2
 
@@ -157,7 +160,9 @@ def test_timeouts(arena: faretra.Arena) -> None:
     guard.release()
 
 
-@pytest.mark.parametrize("wait", ["arena.mutex('m').acquire(timeout=50)", "arena.event('e').wait(50)", "arena.mutex('m').lock()"])
+@pytest.mark.parametrize(
+    "wait", ["arena.mutex('m').acquire(timeout=50)", "arena.event('e').wait(50)", "arena.mutex('m').lock()"]
+)
 def test_an_alarm_ends_a_wait(arena: faretra.Arena, wait: str) -> None:
     """A handler that raises `TimeoutError` ends the wait with its own exception, which is not taken for the lock's."""
     program = f"""
@@ -174,7 +179,10 @@ def test_an_alarm_ends_a_wait(arena: faretra.Arena, wait: str) -> None:
         assert child.line(10) == "alarm"
 
 
-@pytest.mark.parametrize("wait", ["arena.mutex('m').lock()", "arena.semaphore('s', 1, initial=0).acquire()", "arena.event('e').wait()"])
+@pytest.mark.parametrize(
+    "wait",
+    ["arena.mutex('m').lock()", "arena.semaphore('s', 1, initial=0).acquire()", "arena.event('e').wait()"],
+)
 def test_control_c_ends_a_wait(arena: faretra.Arena, wait: str) -> None:
     """Ctrl-C ends each wait within 100 ms (here: a second, for a busy machine)."""
     program = f"""
@@ -200,7 +208,14 @@ def test_a_forked_child_holds_nothing(arena: faretra.Arena) -> None:
     child = os.fork()
     if child == 0:
         refused = 0
-        for call in (guard.release, permit.release, permit.forget, mutex.locked, mutex.lock, semaphore.available):
+        for call in (
+            guard.release,
+            permit.release,
+            permit.forget,
+            mutex.locked,
+            mutex.lock,
+            semaphore.available,
+        ):
             try:
                 call()
             except faretra.ForkedError:
@@ -219,7 +234,9 @@ def test_permits_come_back(arena: faretra.Arena) -> None:
     """A permit of a process that was killed is free again, and its next holder is told."""
     semaphore = arena.semaphore("s", 2)
     assert semaphore.capacity == 2
-    program = "permits = [arena.semaphore('s', 2).permit() for _ in range(2)]; print('has them'); time.sleep(60)"
+    program = (
+        "permits = [arena.semaphore('s', 2).permit() for _ in range(2)]; print('has them'); time.sleep(60)"
+    )
     with Child(arena, program) as holder:
         assert holder.line() == "has them"
         assert semaphore.available() == 0 and semaphore.try_permit() is None
@@ -295,14 +312,22 @@ def test_numbers_have_a_type(arena: faretra.Arena) -> None:
     count, loss, flag, point = (arena.value(str(i), x) for i, x in enumerate((5, 0.5, True, 1 + 2j)))
     assert (count.get(), loss.get(), flag.get(), point.get()) == (5, 0.5, True, 1 + 2j)
     assert type(flag.get()) is bool and type(loss.get()) is float
-    count.set(np.int64(7))
+    seven: Any = np.int64(7)
+    count.set(seven)
     loss.set(3)
     flag.set(False)
     point.set(4)
     assert (count.get(), loss.get(), flag.get(), point.get()) == (7, 3.0, False, 4 + 0j)
-    for value, wrong in ((count, 1.5), (count, "1"), (flag, 2), (loss, "x"), (point, None)):
+    misfits: list[tuple[faretra.SharedValue, Any]] = [
+        (count, 1.5),
+        (count, "1"),
+        (flag, 2),
+        (loss, "x"),
+        (point, None),
+    ]
+    for value, wrong in misfits:
         with pytest.raises(TypeError):
-            value.set(wrong)  # type: ignore[arg-type]
+            value.set(wrong)
     with pytest.raises(OverflowError):
         count.set(1 << 63)
     count.set((1 << 63) - 1)
@@ -311,11 +336,14 @@ def test_numbers_have_a_type(arena: faretra.Arena) -> None:
     assert count.get() == (1 << 63) - 1
     with pytest.raises(TypeError, match="nothing to add"):
         flag.add(1)
-    for name, wrong in (("0", 0.0), ("1", 0), ("2", 0), ("3", 0.0), ("0", "text")):
+    others: list[tuple[str, Any]] = [("0", 0.0), ("1", 0), ("2", 0), ("3", 0.0), ("0", "text")]
+    for name, wrong in others:
         with pytest.raises(TypeError):
-            arena.value(name, wrong)  # type: ignore[arg-type]
-    assert arena.value("0", np.int32(0)).get() == (1 << 63) - 1
-    assert arena.value("5", np.float32(0.5)).get() == 0.5
+            arena.value(name, wrong)
+    int_of_numpy: Any = np.int32(0)
+    float_of_numpy: Any = np.float32(0.5)
+    assert arena.value("0", int_of_numpy).get() == (1 << 63) - 1
+    assert arena.value("5", float_of_numpy).get() == 0.5
 
 
 def test_numbers_are_exchanged(arena: faretra.Arena) -> None:
@@ -324,7 +352,7 @@ def test_numbers_are_exchanged(arena: faretra.Arena) -> None:
     assert state.compare_exchange(1, 2) and not state.compare_exchange(1, 3) and state.get() == 2
     nan = arena.value("nan", float("nan"))
     assert nan.compare_exchange(float("nan"), 1.0) and nan.get() == 1.0
-    calls = []
+    calls: list[int] = []
 
     def change(now: int) -> int:
         if not calls:
@@ -351,9 +379,10 @@ def test_names_of_other_kinds(arena: faretra.Arena) -> None:
     ):
         with pytest.raises(faretra.MismatchError):
             call()
-    for name in ("", "a" * 300, "a\ud800", "a\n", 5):
+    names: list[Any] = ["", "a" * 300, "a\ud800", "a\n", 5]
+    for name in names:
         with pytest.raises((ValueError, TypeError)):
-            arena.mutex(name)  # type: ignore[arg-type]
+            arena.mutex(name)
 
 
 def test_tasks_wait_without_a_thread(arena: faretra.Arena) -> None:
@@ -409,10 +438,9 @@ def test_a_cancelled_task_has_locked_nothing(arena: faretra.Arena) -> None:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             assert not mutex.locked()
-        with mutex:
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.05):
-                    await mutex.aio.lock()
+        with mutex, pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await mutex.aio.lock()
 
     asyncio.run(main())
 
