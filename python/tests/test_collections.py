@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import random
 import threading
@@ -339,7 +340,12 @@ def test_the_format_is_as_written_down(arena: faretra.Arena) -> None:
         while slots[at]:
             at = (at + 1) % 8
         slots[at] = hashed(seed, key) & ~low | item + 1
-    head = {"__fict__": words(1, 3, 1, seed, 8), "entries": words(*entries), "slots": words(*slots), "0": chunk}
+    head = {
+        "__fict__": words(1, 3, 1, seed, 8),
+        "entries": words(*entries),
+        "slots": words(*slots),
+        "0": chunk,
+    }
     arena.put_many("by hand", head)
     # Slots that say of "alike" what they say of the first key.
     alike = hashed(seed, b"\x02\x05alike") & ~low | 1
@@ -368,7 +374,7 @@ def test_threads_run_while_a_list_is_made(arena: faretra.Arena) -> None:
     end.set()
     thread.join(20)
     within = [at for at in ticks if began < at < ended]
-    gaps = [later - earlier for earlier, later in zip(within, within[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(within)]
     assert max(gaps, default=1.0) < (ended - began) / 2, "it ran in between"
 
 
