@@ -589,6 +589,7 @@ def _shape(given: int | tuple[int, ...]) -> list[int]:
 
 MutableMapping.register(Arena)
 Mapping.register(Bundle)
-Mapping.register(_native.StoredDict)
-Sequence.register(_native.StoredList)
+# pyright does not know the method.
+Mapping.register(_native.StoredDict)  # pyright: ignore[reportAttributeAccessIssue]
+Sequence.register(_native.StoredList)  # pyright: ignore[reportAttributeAccessIssue]
 _Make = Callable[[], Any]

@@ -236,9 +236,11 @@ impl MutableArray {
         name: &Bound<'_, PyAny>,
         shape: Option<Vec<usize>>,
         dtype: Option<&Bound<'_, PyAny>>,
-        partitions: Option<usize>,
+        partitions: Option<i64>,
     ) -> PyResult<MutableArray> {
         let name = text(name)?;
+        // A negative number is none that can be, as 0 is.
+        let partitions = partitions.map(|given| usize::try_from(given).unwrap_or(0));
         let element = match dtype {
             Some(dtype) => Some(element_of(&dtype_of(dtype)?)?),
             None => None,

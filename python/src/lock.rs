@@ -408,11 +408,16 @@ impl Semaphore {
         py: Python<'_>,
         arena: &Bound<'_, Arena>,
         name: &Bound<'_, PyAny>,
-        permits: u32,
-        initial: Option<u32>,
+        permits: i64,
+        initial: Option<i64>,
     ) -> PyResult<Semaphore> {
         let (arena, name) = (arena.get().get(py)?, text(name)?);
-        let semaphore = run(py, || arena.semaphore_with(name, initial.unwrap_or(permits), permits))?;
+        let (Ok(capacity), Ok(free)) = (u32::try_from(permits), u32::try_from(initial.unwrap_or(permits))) else {
+            let initial = initial.map_or(String::new(), |initial| format!(" with {initial} free at first"));
+            let text = format!("a semaphore has 1 to {} permits, not {permits}{initial}", sync::MAX_PERMITS);
+            return Err(Failure::invalid(text).raise(py));
+        };
+        let semaphore = run(py, || arena.semaphore_with(name, free, capacity))?;
         Ok(Semaphore { semaphore, name: name.to_owned(), entered: Stack(Cell::default()) })
     }
 
@@ -498,7 +503,10 @@ impl Semaphore {
     /// 3
     /// >>> arena.close()
     #[pyo3(signature = (n=1))]
-    fn release(&self, py: Python<'_>, n: u32) -> PyResult<()> {
+    fn release(&self, py: Python<'_>, n: i64) -> PyResult<()> {
+        if n < 1 {
+            return Err(Failure::invalid(format!("1 permit or more is released, not {n}")).raise(py));
+        }
         for _ in 0..n {
             match self.entered.pop() {
                 Some(permit) => permit.get().release(py)?,

@@ -35,6 +35,7 @@ class Child:
 
     @property
     def pid(self) -> int:
+        """Its number."""
         return self._process.pid
 
     def line(self, timeout: float = 20.0) -> str:
@@ -42,6 +43,7 @@ class Child:
         return self._lines.get(timeout=timeout)
 
     def send_signal(self, number: int) -> None:
+        """Send it a signal."""
         self._process.send_signal(number)
 
     def kill(self) -> None:

@@ -212,7 +212,7 @@ def test_what_does_not_fit_is_refused(arena: faretra.Arena) -> None:
             arena.mutable_array("grid", shape, dtype, partitions)
     with pytest.raises(KeyError):
         arena.mutable_array("none")
-    impossible: list[Any] = [((), 1), (4, 0), (4, 5), ((4, -1), 1), (1 << 62, 1)]
+    impossible: list[Any] = [((), 1), (4, 0), (4, -1), (4, 5), ((4, -1), 1), (1 << 62, 1)]
     for shape, partitions in impossible:
         with pytest.raises((ValueError, MemoryError)):
             arena.mutable_array("wrong", shape, "u1", partitions)

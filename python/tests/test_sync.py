@@ -261,9 +261,12 @@ def test_a_semaphore_counts(arena: faretra.Arena) -> None:
     ready.release(2)
     with pytest.raises(faretra.InvalidError, match="none was used up"):
         ready.release()
+    for n in (0, -1):
+        with pytest.raises(ValueError, match="1 permit or more"):
+            ready.release(n)
     with pytest.raises(faretra.MismatchError, match="3 permits"):
         arena.semaphore("ready", 4)
-    for permits, initial in ((0, None), (1, 2), (1 << 17, None)):
+    for permits, initial in ((0, None), (1, 2), (1 << 17, None), (-1, None), (2, -1), (1 << 40, None)):
         with pytest.raises(ValueError):
             arena.semaphore("wrong", permits, initial=initial)
 
