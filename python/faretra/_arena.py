@@ -11,10 +11,34 @@ from typing import Any, Literal, Self
 
 from faretra import _native
 from faretra._native import Bundled as Bundle
-from faretra._native import Draft, Event, MutableArray, Mutex, Pinned, Ref, Semaphore, SharedValue, Table, TableDraft
+from faretra._native import (
+    Draft,
+    Event,
+    MutableArray,
+    Mutex,
+    Pinned,
+    Ref,
+    Semaphore,
+    SharedValue,
+    Table,
+    TableDraft,
+)
 from faretra._sizes import shown, size
 
-__all__ = ["Arena", "ArenaInfo", "Bundle", "Draft", "Entry", "Holder", "Pinned", "Recovered", "Stats", "Table", "arenas", "remove"]
+__all__ = [
+    "Arena",
+    "ArenaInfo",
+    "Bundle",
+    "Draft",
+    "Entry",
+    "Holder",
+    "Pinned",
+    "Recovered",
+    "Stats",
+    "Table",
+    "arenas",
+    "remove",
+]
 
 Size = int | str
 Timeout = float | timedelta | None
@@ -541,6 +565,7 @@ class Arena(_native.Arena):
         When the `with` block ends, the table is published under `name`; when the block raises, it is dropped. `schema` is an
         Arrow schema (anything with `__arrow_c_schema__`), for tables to which perhaps nothing is appended.
 
+        >>> import pyarrow as pa
         >>> with faretra.Arena.create("doc-draft-table", keep=False) as arena:
         ...     with arena.draft_table("ids") as table:
         ...         for start in (0, 100):
@@ -564,6 +589,7 @@ def _shape(given: int | tuple[int, ...]) -> list[int]:
 
 MutableMapping.register(Arena)
 Mapping.register(Bundle)
-Mapping.register(_native.StoredDict)
-Sequence.register(_native.StoredList)
+# pyright does not know the method.
+Mapping.register(_native.StoredDict)  # pyright: ignore[reportAttributeAccessIssue]
+Sequence.register(_native.StoredList)  # pyright: ignore[reportAttributeAccessIssue]
 _Make = Callable[[], Any]
