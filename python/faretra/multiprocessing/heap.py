@@ -22,6 +22,7 @@ from faretra.multiprocessing._home import (
     keep_while_starting,
     remove_with,
 )
+from faretra.multiprocessing._rebound import rebound
 
 __all__ = ["BufferWrapper"]
 
@@ -70,15 +71,7 @@ def _open(key: Key, name: str) -> Arena:
 class Heap(heap.Heap):
     """The standard's allocator, over our `Arena`."""
 
-    def _new_arena(self, size: int) -> Any:
-        length = self._roundup(max(self._size, size), heap.mmap.PAGESIZE)
-        # Doubled until it is large, so that few values take little.
-        if self._size < self._DOUBLE_ARENA_SIZE_UNTIL:
-            self._size *= 2
-        util.info("allocating a new arena of length %d", length)
-        arena = Arena(length)
-        self._arenas.append(arena)
-        return (arena, 0, length)
+    _new_arena = rebound(vars(heap.Heap)["_new_arena"], Arena=Arena)
 
 
 class BufferWrapper(heap.BufferWrapper):

@@ -38,12 +38,13 @@ import json
 import mmap
 import os
 import time
-import types
 import weakref
 from multiprocessing import process, util
 from multiprocessing import shared_memory as standard
 from pathlib import Path
 from typing import Any
+
+from faretra.multiprocessing._rebound import rebound
 
 __all__ = ["ShareableList", "SharedMemory"]
 
@@ -102,11 +103,11 @@ class SharedMemory(standard.SharedMemory):
         _open.add(self)
 
     def _create(self, name: str | None, size: int) -> None:
-        self._fd = os.open(DIRECTORY, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, self._mode)
+        self._fd = os.open(DIRECTORY, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             os.ftruncate(self._fd, size)
             while True:
-                self._name = standard._make_filename() if name is None else f"/{name}"
+                self._name = vars(standard)["_make_filename"]() if name is None else f"/{name}"
                 try:
                     self._link()
                     return
@@ -168,21 +169,10 @@ class SharedMemory(standard.SharedMemory):
                 _remove(_entry_path(self._name))
 
 
-def _rebound(function: Any) -> Any:
-    """Return the standard's function, with our `SharedMemory`."""
-    names = {**vars(standard), "SharedMemory": SharedMemory}
-    made = types.FunctionType(
-        function.__code__, names, function.__name__, function.__defaults__, function.__closure__
-    )
-    made.__kwdefaults__ = function.__kwdefaults__
-    made.__doc__ = function.__doc__
-    return made
-
-
-class ShareableList(standard.ShareableList):
+class ShareableList(standard.ShareableList):  # type: ignore[type-arg]
     """A list of fixed length in a block of shared memory, of int, float, bool, str, bytes and None."""
 
-    __init__ = _rebound(standard.ShareableList.__init__)
+    __init__ = rebound(standard.ShareableList.__init__, SharedMemory=SharedMemory)
 
 
 def sweep(leaving: bool = False) -> None:
@@ -206,7 +196,7 @@ def _sweep_one(path: Path, leaving: bool) -> None:
     try:
         said = _read_entry(entry)
         block = None if said is None else _block_of(said)
-        if block is not None and any(_lives(owner, leaving) for owner in said["owners"]):
+        if said is not None and block is not None and any(_lives(owner, leaving) for owner in said["owners"]):
             return
         fcntl.flock(entry, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.fstat(entry).st_nlink == 0:

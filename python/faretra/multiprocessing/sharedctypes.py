@@ -14,14 +14,14 @@ from __future__ import annotations
 import ctypes
 import weakref
 from multiprocessing import context, sharedctypes
-from multiprocessing.sharedctypes import (
-    typecode_to_type,
-)
 from typing import Any
 
 from faretra.multiprocessing.heap import BufferWrapper
 
 __all__ = ["Array", "RawArray", "RawValue", "Value", "copy", "synchronized"]
+
+make_property: Any = vars(sharedctypes)["make_property"]
+typecode_to_type: dict[str, Any] = vars(sharedctypes)["typecode_to_type"]
 
 # The subclass of each type.
 _shared: weakref.WeakKeyDictionary[type, type] = weakref.WeakKeyDictionary()

@@ -56,7 +56,7 @@ class SemLock(_native.SemLock):
 
     _where: Home
 
-    def __new__(cls, kind: int, value: int, maxvalue: int, *, ctx: object = None) -> SemLock:
+    def __new__(cls, kind: int, value: int, maxvalue: int, *, ctx: object = None) -> Any:
         """Make one: `kind` is `RECURSIVE_MUTEX` or `SEMAPHORE`."""
         return cls._make(kind, value, maxvalue)
 
@@ -200,10 +200,10 @@ class Condition:
         self._set(lock, where, _native.Waiters(where.arena, name, False))
 
     def __enter__(self) -> bool:
-        return self._lock.__enter__()
+        return bool(self._lock.__enter__())
 
     def __exit__(self, *args: object) -> None:
-        return self._lock.__exit__(*args)
+        self._lock.__exit__(*args)
 
     def __repr__(self) -> str:
         try:
@@ -346,7 +346,7 @@ class Barrier(threading.Barrier):
 
     @property
     def _state(self) -> int:
-        return self._array[0]
+        return int(self._array[0])
 
     @_state.setter
     def _state(self, value: int) -> None:
@@ -401,6 +401,26 @@ class Barrier(threading.Barrier):
             self._cond.wait(left)
             self._look()
         return True
+
+    def _release(self) -> None:
+        try:
+            if self._action is not None:
+                self._action()
+        except BaseException:
+            self._break()
+            raise
+        self._state = 1
+        self._cond.notify_all()
+
+    def _break(self) -> None:
+        self._state = -2
+        self._cond.notify_all()
+
+    def _exit(self) -> None:
+        # The last one out makes it ready for the next round.
+        if self._count == 0 and self._state in (-1, 1):
+            self._state = 0
+            self._cond.notify_all()
 
     def _look(self) -> None:
         """Break the barrier if a party has died that waited here."""
