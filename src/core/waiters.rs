@@ -30,10 +30,10 @@
 
 use std::sync::atomic::Ordering::{Acquire, SeqCst};
 
-use crate::core::lease::{Lease, Leases};
-use crate::core::mem::Load;
 use crate::core::geometry::lock;
+use crate::core::lease::{Lease, Leases};
 use crate::core::lock::Form;
+use crate::core::mem::Load;
 use crate::core::seat::{Core, Env};
 use crate::core::tables::{Kind, Tables};
 use crate::core::wait::Until;

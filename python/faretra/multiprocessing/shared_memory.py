@@ -69,6 +69,16 @@ class SharedMemory(standard.SharedMemory):
     `buf` is a memoryview of its bytes, `size` their number, `name` what other processes attach by. `close`
     gives up this process's access, and `unlink` removes the name. With `track=False`, nobody removes it but
     `unlink`.
+
+    Raises `FileExistsError`, `FileNotFoundError`, and `ValueError` for a size or a name that cannot be.
+
+    >>> from faretra.multiprocessing.shared_memory import SharedMemory
+    >>> block = SharedMemory(create=True, size=4)
+    >>> SharedMemory(block.name).buf[0] = 7
+    >>> block.buf[0], block.size
+    (7, 4)
+    >>> block.close()
+    >>> block.unlink()
     """
 
     _entry = -1
@@ -170,7 +180,16 @@ class SharedMemory(standard.SharedMemory):
 
 
 class ShareableList(standard.ShareableList):  # type: ignore[type-arg]
-    """A list of fixed length in a block of shared memory, of int, float, bool, str, bytes and None."""
+    """A list of fixed length in a block of shared memory, of int, float, bool, str, bytes and None.
+
+    >>> from faretra.multiprocessing.shared_memory import ShareableList
+    >>> made = ShareableList(["a", 1])
+    >>> made[1] = 2
+    >>> list(made)
+    ['a', 2]
+    >>> made.shm.close()
+    >>> made.shm.unlink()
+    """
 
     __init__ = rebound(standard.ShareableList.__init__, SharedMemory=SharedMemory)
 

@@ -77,7 +77,12 @@ def _new(type_: Any) -> Any:
 
 
 def RawValue(typecode_or_type: Any, *args: Any) -> Any:
-    """Return a ctypes object in shared memory, made with `args`. Nothing locks it."""
+    """Return a ctypes object in shared memory, made with `args`. Nothing locks it.
+
+    >>> from faretra import multiprocessing as mp
+    >>> mp.RawValue("d", 2.5).value
+    2.5
+    """
     made = _new(typecode_to_type.get(typecode_or_type, typecode_or_type))
     ctypes.memset(ctypes.addressof(made), 0, ctypes.sizeof(made))
     made.__init__(*args)
@@ -85,7 +90,13 @@ def RawValue(typecode_or_type: Any, *args: Any) -> Any:
 
 
 def RawArray(typecode_or_type: Any, size_or_initializer: Any) -> Any:
-    """Return a ctypes array in shared memory: of so many zeros, or of elements. Nothing locks it."""
+    """Return a ctypes array in shared memory: of so many zeros, or of elements. Nothing locks it.
+
+    >>> from faretra import multiprocessing as mp
+    >>> list(mp.RawArray("i", 3)), list(mp.RawArray("i", [1, 2]))
+    ([0, 0, 0], [1, 2])
+    >>> grid = np.frombuffer(mp.RawArray("d", 6)).reshape(2, 3)
+    """
     type_ = typecode_to_type.get(typecode_or_type, typecode_or_type)
     if isinstance(size_or_initializer, int):
         made = _new(type_ * size_or_initializer)
@@ -97,12 +108,29 @@ def RawArray(typecode_or_type: Any, size_or_initializer: Any) -> Any:
 
 
 def Value(typecode_or_type: Any, *args: Any, lock: Any = True, ctx: Any = None) -> Any:
-    """Return a ctypes object in shared memory with a lock: a new `RLock`, `lock`, or none if it is false."""
+    """Return a ctypes object in shared memory with a lock: a new `RLock`, `lock`, or none if it is false.
+
+    Raises `AttributeError` for a `lock` that is none.
+
+    >>> from faretra import multiprocessing as mp
+    >>> counter = mp.Value("i", 1)
+    >>> with counter.get_lock():
+    ...     counter.value += 1
+    >>> counter.value
+    2
+    """
     return _locked(RawValue(typecode_or_type, *args), lock, ctx)
 
 
 def Array(typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True, ctx: Any = None) -> Any:
-    """Return a ctypes array in shared memory with a lock: a new `RLock`, `lock`, or none if it is false."""
+    """Return a ctypes array in shared memory with a lock: a new `RLock`, `lock`, or none if it is false.
+
+    Raises `AttributeError` for a `lock` that is none.
+
+    >>> from faretra import multiprocessing as mp
+    >>> mp.Array("i", range(4))[1:3]
+    [1, 2]
+    """
     return _locked(RawArray(typecode_or_type, size_or_initializer), lock, ctx)
 
 

@@ -114,7 +114,17 @@ def _open_semlock(cls: type[SemLock], key: Key, name: str, kind: int, maxvalue: 
 
 
 class Semaphore(SemLock):
-    """A number of permits. `release` may raise it above its first value, up to 2,147,483,647."""
+    """A number of permits. `release` may raise it above its first value, up to 2,147,483,647.
+
+    `acquire(block=True, timeout=None)` takes one, and returns whether it did; `release()` gives one back. A first
+    value below 0 raises `ValueError`.
+
+    >>> from faretra import multiprocessing as mp
+    >>> semaphore = mp.Semaphore(2)
+    >>> with semaphore:
+    ...     semaphore.get_value()
+    1
+    """
 
     def __new__(cls, value: int = 1, *, ctx: object = None) -> Any:
         """Make one with `value` free permits."""
@@ -129,7 +139,14 @@ class Semaphore(SemLock):
 
 
 class BoundedSemaphore(Semaphore):
-    """A number of permits. `release` raises `ValueError` above its first value."""
+    """A number of permits. `release` raises `ValueError` above its first value.
+
+    >>> from faretra import multiprocessing as mp
+    >>> semaphore = mp.BoundedSemaphore(1)
+    >>> semaphore.acquire(), semaphore.acquire(block=False)
+    (True, False)
+    >>> semaphore.release()
+    """
 
     def __new__(cls, value: int = 1, *, ctx: object = None) -> Any:
         """Make one with `value` free permits."""
@@ -140,7 +157,18 @@ class BoundedSemaphore(Semaphore):
 
 
 class Lock(SemLock):
-    """A lock that one thread of one process has at a time. Any thread of any process may release it."""
+    """A lock that one thread of one process has at a time. Any thread of any process may release it.
+
+    `acquire(block=True, timeout=None)` waits for it, `timeout` seconds at most, and returns whether it has it now.
+    `release()` raises `ValueError` if nobody has it. `recovered` says whether the last `acquire` in this process
+    got the lock of a process that died with it.
+
+    >>> from faretra import multiprocessing as mp
+    >>> lock = mp.Lock()
+    >>> with lock:
+    ...     lock.acquire(timeout=0.01), lock.recovered
+    (False, False)
+    """
 
     def __new__(cls, *, ctx: object = None) -> Any:
         """Make one that nobody has."""
@@ -151,7 +179,16 @@ class Lock(SemLock):
 
 
 class RLock(SemLock):
-    """A lock that the thread that has it may acquire again, and releases as often."""
+    """A lock that the thread that has it may acquire again, and releases as often.
+
+    `release()` raises `AssertionError` in any other thread.
+
+    >>> from faretra import multiprocessing as mp
+    >>> lock = mp.RLock()
+    >>> with lock, lock:
+    ...     lock
+    <RLock(MainProcess, 2)>
+    """
 
     def __new__(cls, *, ctx: object = None) -> Any:
         """Make one that nobody has."""
@@ -172,7 +209,14 @@ class Condition:
     """A condition variable, over a lock: waiters are told by `notify`, those first that have waited longest.
 
     At most 1,024 threads of all processes wait at a condition at the same time; one more raises
-    `TooLargeError`.
+    `TooLargeError`. Waiting and notifying without the lock raises `AssertionError`.
+
+    >>> from faretra import multiprocessing as mp
+    >>> condition = mp.Condition()
+    >>> with condition:
+    ...     condition.notify_all()
+    ...     condition.wait_for(lambda: True), condition.wait(timeout=0.01)
+    (True, False)
     """
 
     def __init__(self, lock: Any = None, *, ctx: object = None) -> None:
@@ -254,7 +298,16 @@ class Condition:
 
 
 class Event:
-    """A flag that processes wait for. Who waits when it is set goes on, even if it is cleared at once."""
+    """A flag that processes wait for. Who waits when it is set goes on, even if it is cleared at once.
+
+    >>> from faretra import multiprocessing as mp
+    >>> event = mp.Event()
+    >>> event.wait(timeout=0.01)
+    False
+    >>> event.set()
+    >>> event.wait()
+    True
+    """
 
     def __init__(self, *, ctx: object = None) -> None:
         where = home()
@@ -304,6 +357,10 @@ class Barrier(threading.Barrier):
 
     The states are those of `threading.Barrier`. The parties that are there have a place on a list that
     deaths leave too; so how many there are is what the list says.
+
+    >>> from faretra import multiprocessing as mp
+    >>> mp.Barrier(1).wait()
+    0
     """
 
     def __init__(
