@@ -74,9 +74,11 @@ class SharedMemory(standard.SharedMemory):
 
     >>> from faretra.multiprocessing.shared_memory import SharedMemory
     >>> block = SharedMemory(create=True, size=4)
-    >>> SharedMemory(block.name).buf[0] = 7
+    >>> other = SharedMemory(block.name)  # in any process
+    >>> other.buf[0] = 7
     >>> block.buf[0], block.size
     (7, 4)
+    >>> other.close()
     >>> block.close()
     >>> block.unlink()
     """

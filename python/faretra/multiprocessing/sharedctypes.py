@@ -20,6 +20,11 @@ from faretra.multiprocessing.heap import BufferWrapper
 
 __all__ = ["Array", "RawArray", "RawValue", "Value", "copy", "synchronized"]
 
+# The standard's wrappers: locks of ours work in them.
+Synchronized = sharedctypes.Synchronized
+SynchronizedArray = sharedctypes.SynchronizedArray
+SynchronizedBase = sharedctypes.SynchronizedBase
+SynchronizedString = sharedctypes.SynchronizedString
 make_property: Any = vars(sharedctypes)["make_property"]
 typecode_to_type: dict[str, Any] = vars(sharedctypes)["typecode_to_type"]
 

@@ -116,8 +116,8 @@ def _open_semlock(cls: type[SemLock], key: Key, name: str, kind: int, maxvalue: 
 class Semaphore(SemLock):
     """A number of permits. `release` may raise it above its first value, up to 2,147,483,647.
 
-    `acquire(block=True, timeout=None)` takes one, and returns whether it did; `release()` gives one back. A first
-    value below 0 raises `ValueError`.
+    `acquire(block=True, timeout=None)` takes one, and returns whether it did; `release()` gives one back. A
+    first value below 0 raises `ValueError`.
 
     >>> from faretra import multiprocessing as mp
     >>> semaphore = mp.Semaphore(2)
@@ -159,9 +159,9 @@ class BoundedSemaphore(Semaphore):
 class Lock(SemLock):
     """A lock that one thread of one process has at a time. Any thread of any process may release it.
 
-    `acquire(block=True, timeout=None)` waits for it, `timeout` seconds at most, and returns whether it has it now.
-    `release()` raises `ValueError` if nobody has it. `recovered` says whether the last `acquire` in this process
-    got the lock of a process that died with it.
+    `acquire(block=True, timeout=None)` waits for it, `timeout` seconds at most, and returns whether it has it
+    now. `release()` raises `ValueError` if nobody has it. `recovered` says whether the last `acquire` in this
+    process got the lock of a process that died with it.
 
     >>> from faretra import multiprocessing as mp
     >>> lock = mp.Lock()
