@@ -92,6 +92,12 @@ impl<K: Keeper> Held<K> {
         }
     }
 
+    /// The lease alone, which is not given back.
+    pub(crate) fn into_lease(mut self) -> Lease {
+        self.ended = true;
+        self.lease
+    }
+
     /// The lease with another keeper.
     pub(crate) fn kept_by<L: Keeper>(mut self, keeper: impl FnOnce(&K) -> L) -> Held<L> {
         self.ended = true;

@@ -1,7 +1,8 @@
 """Waits on an event loop: without a thread, and so that a task can be cancelled at any time.
 
 Everything here tries first, and waits only for a descriptor to become readable (`faretra.Pollable`). What an attempt came to
-is returned at once, with no `await` in between: a task that is cancelled while it waits has received, sent or locked nothing.
+is returned at once, with no `await` in between: a task that is cancelled while it waits has received, sent or locked
+nothing.
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ async def readable(pollable: _native.Pollable, timeout: float | None = None) -> 
             timer.cancel()
         if not loop.is_closed():
             loop.remove_reader(descriptor)
+        # The traceback of an exception would keep it.
+        del pollable
 
 
 def _wake(woken: asyncio.Future[bool], ready: bool) -> None:
@@ -80,8 +83,8 @@ async def when_ready(
     Args:
         attempt: What is tried. It must not wait.
         pollable: Makes the descriptor, if the first attempt came to nothing.
-        not_yet: What `attempt` raises if it may come to something later. Of a `NoSpaceError` that is named here, the wait is a
-            sleep, as no descriptor tells of memory; if more was asked for than there can be, it is raised at once.
+        not_yet: What `attempt` raises if it may come to something later. Of a `NoSpaceError` that is named here, the
+            wait is a sleep, as no descriptor tells of memory; if more was asked for than there can be, it is raised at once.
         timeout: How long this may take, in seconds. With 0, there is one attempt, whose exception is raised.
         look_again: After how many seconds there is another attempt, even if the descriptor is not readable.
 
@@ -91,30 +94,36 @@ async def when_ready(
     allowed = seconds(timeout)
     ends = None if allowed is None else time.monotonic() + allowed
     ready: _native.Pollable | None = None
-    while True:
-        of_memory = False
-        try:
-            return attempt()
-        except not_yet as error:
-            if allowed == 0:
-                raise
-            if isinstance(error, NoSpaceError):
-                of_memory = True
-                if getattr(error, "asked", 0) > getattr(error, "of", 0):
+    try:
+        while True:
+            of_memory = False
+            try:
+                return attempt()
+            except not_yet as error:
+                if allowed == 0:
                     raise
-        left = None if ends is None else ends - time.monotonic()
-        if left is not None and left <= 0:
-            raise timed_out(allowed or 0.0)
-        if of_memory:
-            await asyncio.sleep(AGAIN if left is None else min(AGAIN, left))
-            continue
-        if ready is None:
-            ready = pollable()
-        elif ready.rearm():
-            # Somebody else was faster. The loop's other tasks have their turn.
-            await asyncio.sleep(0)
-            continue
-        await readable(ready, look_again if left is None else left if look_again is None else min(look_again, left))
+                if isinstance(error, NoSpaceError):
+                    of_memory = True
+                    if getattr(error, "asked", 0) > getattr(error, "of", 0):
+                        raise
+            left = None if ends is None else ends - time.monotonic()
+            if left is not None and left <= 0:
+                raise timed_out(allowed or 0.0)
+            if of_memory:
+                await asyncio.sleep(AGAIN if left is None else min(AGAIN, left))
+                continue
+            if ready is None:
+                ready = pollable()
+            elif ready.rearm():
+                # Somebody else was faster. The loop's other tasks have their turn.
+                await asyncio.sleep(0)
+                continue
+            await readable(
+                ready, look_again if left is None else left if look_again is None else min(look_again, left)
+            )
+    finally:
+        # The traceback of an exception would keep the descriptor, and that its end.
+        del ready
 
 
 class Turns:

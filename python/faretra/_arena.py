@@ -14,10 +14,34 @@ from faretra._calls import Client, Server
 from faretra._channels import Receiver, Sender
 from faretra._feeds import Feed, OnLag, Subscriber
 from faretra._native import Bundled as Bundle
-from faretra._native import Draft, Event, MutableArray, Mutex, Pinned, Ref, Semaphore, SharedValue, Table, TableDraft
+from faretra._native import (
+    Draft,
+    Event,
+    MutableArray,
+    Mutex,
+    Pinned,
+    Ref,
+    Semaphore,
+    SharedValue,
+    Table,
+    TableDraft,
+)
 from faretra._sizes import shown, size
 
-__all__ = ["Arena", "ArenaInfo", "Bundle", "Draft", "Entry", "Holder", "Pinned", "Recovered", "Stats", "Table", "arenas", "remove"]
+__all__ = [
+    "Arena",
+    "ArenaInfo",
+    "Bundle",
+    "Draft",
+    "Entry",
+    "Holder",
+    "Pinned",
+    "Recovered",
+    "Stats",
+    "Table",
+    "arenas",
+    "remove",
+]
 
 Size = int | str
 Timeout = float | timedelta | None
@@ -721,6 +745,7 @@ class Arena(_native.Arena):
         When the `with` block ends, the table is published under `name`; when the block raises, it is dropped. `schema` is an
         Arrow schema (anything with `__arrow_c_schema__`), for tables to which perhaps nothing is appended.
 
+        >>> import pyarrow as pa
         >>> with faretra.Arena.create("doc-draft-table", keep=False) as arena:
         ...     with arena.draft_table("ids") as table:
         ...         for start in (0, 100):
@@ -744,6 +769,7 @@ def _shape(given: int | tuple[int, ...]) -> list[int]:
 
 MutableMapping.register(Arena)
 Mapping.register(Bundle)
-Mapping.register(_native.StoredDict)
-Sequence.register(_native.StoredList)
+# pyright does not know the method.
+Mapping.register(_native.StoredDict)  # pyright: ignore[reportAttributeAccessIssue]
+Sequence.register(_native.StoredList)  # pyright: ignore[reportAttributeAccessIssue]
 _Make = Callable[[], Any]

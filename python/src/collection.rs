@@ -43,7 +43,8 @@ impl Recipe {
 ///
 /// It is stored as one object, which never changes, and read item by item (`faretra.StoredList`): however many processes index
 /// it, there is one copy. `items` is any iterable; it is read when the list is put, and does not have to fit into this process's
-/// memory: what was read is in the arena. Items are what can be pickled: strings, numbers, dicts, arrays.
+/// memory: what was read is in the arena, and takes 8 bytes for each item here until the list is complete. In a bundle or sent
+/// through a channel, it is built in this process first. Items are what can be pickled: strings, numbers, dicts, arrays.
 ///
 /// >>> arena = faretra.Arena.create("doc-list", keep=False)
 /// >>> arena["records"] = faretra.List({"id": i, "square": i * i} for i in range(1000))
@@ -310,10 +311,9 @@ impl Record<'_> {
                 None => None,
             },
             Tag::Bytes => self.bytes_of(at).map(|(bytes, end)| (PyBytes::new(py, bytes).into_any(), end)),
-            Tag::Int => match self.eight(at) {
-                Some((number, end)) => Some((PyInt::new(py, i64::from_le_bytes(number)).into_any(), end)),
-                None => None,
-            },
+            Tag::Int => {
+                self.eight(at).map(|(number, end)| (PyInt::new(py, i64::from_le_bytes(number)).into_any(), end))
+            }
             Tag::Float => {
                 self.eight(at).map(|(number, end)| (PyFloat::new(py, f64::from_le_bytes(number)).into_any(), end))
             }
@@ -508,6 +508,12 @@ impl StoredList {
     ///
     /// Raises:
     ///     ValueError: There is none.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-stored-index", keep=False)
+    /// >>> arena["words"] = faretra.List(["a", "b"])
+    /// >>> arena["words"].index("b")
+    /// 1
+    /// >>> arena.close()
     #[pyo3(signature = (value, start=0, stop=isize::MAX))]
     fn index(&self, value: &Bound<'_, PyAny>, start: isize, stop: isize) -> PyResult<usize> {
         let edge = |at: isize| {
@@ -519,6 +525,12 @@ impl StoredList {
     }
 
     /// Returns how many items are equal to `value`. Each item is decoded.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-stored-count", keep=False)
+    /// >>> arena["words"] = faretra.List("abba")
+    /// >>> arena["words"].count("b")
+    /// 2
+    /// >>> arena.close()
     fn count(&self, value: &Bound<'_, PyAny>) -> PyResult<usize> {
         self.equal(value, 0, self.len).try_fold(0, |count, found| found.map(|_| count + 1))
     }
@@ -611,7 +623,7 @@ impl StoredDict {
     fn __getitem__<'py>(&self, py: Python<'py>, key: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         match self.find(&key)? {
             Some(item) => self.stored.item(py, item, Part::Value),
-            None => Err(PyKeyError::new_err(key.unbind())),
+            None => Err(PyKeyError::new_err((key.unbind(),))),
         }
     }
 
@@ -624,6 +636,12 @@ impl StoredDict {
     }
 
     /// Returns the value of a key, or `default` if there is none.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-stored-get", keep=False)
+    /// >>> arena["ages"] = faretra.Dict({"ann": 31})
+    /// >>> arena["ages"].get("ann"), arena["ages"].get("bob", 0)
+    /// (31, 0)
+    /// >>> arena.close()
     #[pyo3(signature = (key, default=None))]
     fn get<'py>(
         &self,
@@ -638,16 +656,34 @@ impl StoredDict {
     }
 
     /// Returns the keys, as a list that decodes them one by one.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-stored-keys", keep=False)
+    /// >>> arena["ages"] = faretra.Dict({"ann": 31, "bob": 42})
+    /// >>> arena["ages"].keys()[-1]
+    /// 'bob'
+    /// >>> arena.close()
     fn keys(&self) -> StoredList {
         StoredList::all(self.stored.clone(), Part::Key)
     }
 
     /// Returns the values, as a list that decodes them one by one.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-stored-values", keep=False)
+    /// >>> arena["ages"] = faretra.Dict({"ann": 31, "bob": 42})
+    /// >>> sum(arena["ages"].values())
+    /// 73
+    /// >>> arena.close()
     fn values(&self) -> StoredList {
         StoredList::all(self.stored.clone(), Part::Value)
     }
 
     /// Returns pairs of key and value, as a list that decodes them one by one.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-stored-items", keep=False)
+    /// >>> arena["ages"] = faretra.Dict({"ann": 31, "bob": 42})
+    /// >>> arena["ages"].items()[1]
+    /// ('bob', 42)
+    /// >>> arena.close()
     fn items(&self) -> StoredList {
         StoredList::all(self.stored.clone(), Part::Pair)
     }

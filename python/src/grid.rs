@@ -158,7 +158,7 @@ fn open(arena: &faretra::Arena, name: &str) -> faretra::Result<Arc<dyn Grid>> {
 
 /// The type of elements that several processes may write at once.
 fn element_of(dtype: &DType) -> PyResult<ElementType> {
-    TYPES.into_iter().find(|element| DType::from(*element) == *dtype).ok_or_else(|| {
+    TYPES.into_iter().find(|element| *dtype == *element).ok_or_else(|| {
         PyTypeError::new_err(format!(
             "a mutable array has integers of up to 64 bits, floats, complex numbers or bools of the machine's byte order, not \
              {dtype}"
@@ -236,9 +236,11 @@ impl MutableArray {
         name: &Bound<'_, PyAny>,
         shape: Option<Vec<usize>>,
         dtype: Option<&Bound<'_, PyAny>>,
-        partitions: Option<usize>,
+        partitions: Option<i64>,
     ) -> PyResult<MutableArray> {
         let name = text(name)?;
+        // A negative number is none that can be, as 0 is.
+        let partitions = partitions.map(|given| usize::try_from(given).unwrap_or(0));
         let element = match dtype {
             Some(dtype) => Some(element_of(&dtype_of(dtype)?)?),
             None => None,
@@ -354,6 +356,12 @@ impl MutableArray {
     }
 
     /// Waits until every partition is free, and returns the right to write the whole array, as `write` does for one partition.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-grid-write-all", keep=False)
+    /// >>> with arena.mutable_array("grid", (4, 2), partitions=2).write_all() as rows:
+    /// ...     rows.shape
+    /// (4, 2)
+    /// >>> arena.close()
     #[pyo3(signature = (timeout=None))]
     fn write_all<'py>(&self, py: Python<'py>, timeout: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, Rows>> {
         self.writing(py, None, timeout)
@@ -365,6 +373,12 @@ impl MutableArray {
     /// Raises:
     ///     TimeoutError: Somebody still writes the partition after `timeout`.
     ///     InvalidError: There is no such partition.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-grid-read", keep=False)
+    /// >>> with arena.mutable_array("grid", (4, 2), partitions=2).read(-1) as rows:
+    /// ...     rows.shape, rows.flags.writeable
+    /// ((2, 2), False)
+    /// >>> arena.close()
     #[pyo3(signature = (partition, timeout=None))]
     fn read<'py>(
         &self,
@@ -376,6 +390,12 @@ impl MutableArray {
     }
 
     /// Waits until no partition is written, and returns the right to read the whole array, as `read` does for one partition.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-grid-read-all", keep=False)
+    /// >>> with arena.mutable_array("grid", (4, 2), partitions=2).read_all() as rows:
+    /// ...     float(rows.sum())
+    /// 0.0
+    /// >>> arena.close()
     #[pyo3(signature = (timeout=None))]
     fn read_all<'py>(&self, py: Python<'py>, timeout: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, Rows>> {
         self.reading(py, None, timeout)
@@ -469,7 +489,12 @@ impl Rows {
 
     fn mark(&self, py: Python<'_>, mark: impl FnOnce(&mut RowsMap)) -> PyResult<()> {
         match &self.memory {
-            Memory::Writing(memory) => run(py, || memory.get().with_rows(|map| Ok(mark(map)))),
+            Memory::Writing(memory) => run(py, || {
+                memory.get().with_rows(|map| {
+                    mark(map);
+                    Ok(())
+                })
+            }),
             Memory::Reading(..) => {
                 Err(Failure::invalid("rows that are read cannot be marked: take the right to write them").raise(py))
             }
@@ -524,16 +549,41 @@ impl Rows {
     ///
     /// Raises:
     ///     ForkedError: This process was forked from the one that took them.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-rows-release", keep=False)
+    /// >>> right = arena.mutable_array("grid", 4).write(0)
+    /// >>> right.array[:] = 1
+    /// >>> right.release()
+    /// >>> right.released
+    /// True
+    /// >>> arena.close()
     fn release(&self, py: Python<'_>) -> PyResult<()> {
         self.finish(py, false)
     }
 
     /// Says that the rows are consistent again: whoever gets them later is not told of a death any more.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-rows-consistent", keep=False)
+    /// >>> right = arena.mutable_array("grid", 4).write(0)
+    /// >>> with right as rows:
+    /// ...     if right.recovered:
+    /// ...         rows[:] = 0
+    /// ...         right.mark_consistent()
+    /// >>> arena.close()
     fn mark_consistent(&self, py: Python<'_>) -> PyResult<()> {
         self.mark(py, RowsMap::mark_consistent)
     }
 
     /// Says that the rows were left half written: whoever gets them later is told, until somebody calls `mark_consistent`.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-rows-inconsistent", keep=False)
+    /// >>> grid = arena.mutable_array("grid", 4)
+    /// >>> right = grid.write(0)
+    /// >>> right.mark_inconsistent()
+    /// >>> right.release()
+    /// >>> grid.read(0).recovered
+    /// True
+    /// >>> arena.close()
     fn mark_inconsistent(&self, py: Python<'_>) -> PyResult<()> {
         self.mark(py, RowsMap::mark_inconsistent)
     }

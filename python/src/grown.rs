@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use arrow_array::{RecordBatch, RecordBatchReader};
+use arrow_array::{RecordBatch, RecordBatchOptions, RecordBatchReader};
 use arrow_schema::SchemaRef;
 use faretra::{Drafted, Error, Value, Writer};
 use pyo3::exceptions::PyTypeError;
@@ -42,8 +42,12 @@ impl Grown {
         }
         let rows = batch.num_rows() as u64;
         // The table's metadata are those of its first batch.
-        let batch =
-            if batch.schema_ref() == &schema { batch } else { batch.with_schema(schema).map_err(Error::from)? };
+        let batch = if batch.schema_ref() == &schema {
+            batch
+        } else {
+            let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+            RecordBatch::try_new_with_options(schema, batch.columns().to_vec(), &options).map_err(Error::from)?
+        };
         let drafted = self.writer.prepare(&batch)?;
         self.rows += rows;
         self.bytes += drafted.nbytes();
@@ -71,6 +75,7 @@ enum State {
 /// Each batch is copied into the arena when it is appended, so that this process needs memory for one batch at a time. The table
 /// is published when the block ends, and dropped when the block raises; a process that is killed leaves nothing.
 ///
+/// >>> import pyarrow as pa
 /// >>> arena = faretra.Arena.create("doc-grown-class", keep=False)
 /// >>> with arena.draft_table("t") as table:
 /// ...     for part in range(3):
@@ -218,6 +223,15 @@ impl TableDraft {
     ///     MismatchError: It has other columns.
     ///     NoSpaceError: There is no memory for it.
     ///     InvalidError: The draft was published or dropped.
+    ///
+    /// >>> import pyarrow as pa
+    /// >>> arena = faretra.Arena.create("doc-grown-append", keep=False)
+    /// >>> with arena.draft_table("t") as table:
+    /// ...     table.append(pa.record_batch({"id": [1, 2]}))
+    /// ...     table.append(pa.table({"id": [3]}))
+    /// >>> arena["t"].to_pyarrow()["id"].to_pylist()
+    /// [1, 2, 3]
+    /// >>> arena.close()
     fn append(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let reader = reader(value)?;
         let mut grown = self.take(State::Busy).ok_or_else(|| self.ended().raise(py))?;
@@ -243,6 +257,14 @@ impl TableDraft {
     ///
     /// Raises:
     ///     InvalidError: Nothing was appended, and no `schema` was given; or the draft was published or dropped.
+    ///
+    /// >>> import pyarrow as pa
+    /// >>> arena = faretra.Arena.create("doc-grown-publish", keep=False)
+    /// >>> table = arena.draft_table("t")
+    /// >>> table.append(pa.table({"id": [1]}))
+    /// >>> table.publish()
+    /// 1
+    /// >>> arena.close()
     fn publish(&self, py: Python<'_>) -> PyResult<u64> {
         let grown = self.take(State::Dropped).ok_or_else(|| self.ended().raise(py))?;
         let Some(schema) = grown.schema else {
@@ -260,6 +282,15 @@ impl TableDraft {
     }
 
     /// Drops what was appended, and gives its memory back.
+    ///
+    /// >>> import pyarrow as pa
+    /// >>> arena = faretra.Arena.create("doc-grown-discard", keep=False)
+    /// >>> table = arena.draft_table("t")
+    /// >>> table.append(pa.table({"id": [1]}))
+    /// >>> table.discard()
+    /// >>> "t" in arena
+    /// False
+    /// >>> arena.close()
     fn discard(&self, py: Python<'_>) -> PyResult<()> {
         let grown = self.take(State::Dropped);
         wait(py, || {

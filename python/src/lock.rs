@@ -184,6 +184,15 @@ impl Mutex {
     ///
     /// Raises:
     ///     InvalidError: This object's `acquire` did not lock it.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-mutex-release", keep=False)
+    /// >>> mutex = arena.mutex("m")
+    /// >>> mutex.acquire()
+    /// True
+    /// >>> mutex.release()
+    /// >>> mutex.locked()
+    /// False
+    /// >>> arena.close()
     fn release(&self, py: Python<'_>) -> PyResult<()> {
         match self.entered.pop() {
             Some(guard) => guard.get().release(py),
@@ -196,11 +205,22 @@ impl Mutex {
     }
 
     /// Returns whether somebody holds the mutex at this moment, in whatever process.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-mutex-locked", keep=False)
+    /// >>> with arena.mutex("m"):
+    /// ...     arena.mutex("m").locked()
+    /// True
+    /// >>> arena.close()
     fn locked(&self, py: Python<'_>) -> PyResult<bool> {
         run(py, || self.mutex.is_locked())
     }
 
     /// Returns a descriptor that is readable when the mutex is free.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-mutex-pollable", keep=False)
+    /// >>> arena.mutex("m").pollable().is_ready()
+    /// True
+    /// >>> arena.close()
     fn pollable(&self, py: Python<'_>) -> PyResult<Pollable> {
         Pollable::new(py, || self.mutex.pollable())
     }
@@ -230,6 +250,12 @@ impl Mutex {
 /// A locked mutex. It is unlocked when the guard's block ends, when `release` is called, and when the guard is collected.
 ///
 /// A block that ends by an exception leaves what the mutex guards half done: the next holders are told so, as after a death.
+///
+/// >>> arena = faretra.Arena.create("doc-guard-class", keep=False)
+/// >>> with arena.mutex("m").lock() as guard:
+/// ...     guard.recovered, guard.released
+/// (False, False)
+/// >>> arena.close()
 #[pyclass(frozen, module = "faretra", weakref)]
 #[derive(Debug)]
 pub struct MutexGuard {
@@ -276,11 +302,23 @@ impl MutexGuard {
     ///
     /// Raises:
     ///     ForkedError: This process was forked from the one that locked it.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-guard-release", keep=False)
+    /// >>> guard = arena.mutex("m").lock()
+    /// >>> guard.release()
+    /// >>> guard.released, arena.mutex("m").locked()
+    /// (True, False)
+    /// >>> arena.close()
     fn release(&self, py: Python<'_>) -> PyResult<()> {
         self.end(py, false)
     }
 
     /// Says that what the mutex guards is consistent again: later holders are not told of a death any more.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-guard-consistent", keep=False)
+    /// >>> with arena.mutex("m").lock() as guard:
+    /// ...     guard.mark_consistent()
+    /// >>> arena.close()
     fn mark_consistent(&self) {
         self.with(|held| {
             if let Some(held) = held {
@@ -290,6 +328,14 @@ impl MutexGuard {
     }
 
     /// Says that what the mutex guards was left half done: later holders are told, until one calls `mark_consistent`.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-guard-inconsistent", keep=False)
+    /// >>> with arena.mutex("m") as guard:
+    /// ...     guard.mark_inconsistent()
+    /// >>> with arena.mutex("m") as guard:
+    /// ...     guard.recovered
+    /// True
+    /// >>> arena.close()
     fn mark_inconsistent(&self) {
         self.with(|held| {
             if let Some(held) = held {
@@ -362,11 +408,16 @@ impl Semaphore {
         py: Python<'_>,
         arena: &Bound<'_, Arena>,
         name: &Bound<'_, PyAny>,
-        permits: u32,
-        initial: Option<u32>,
+        permits: i64,
+        initial: Option<i64>,
     ) -> PyResult<Semaphore> {
         let (arena, name) = (arena.get().get(py)?, text(name)?);
-        let semaphore = run(py, || arena.semaphore_with(name, initial.unwrap_or(permits), permits))?;
+        let (Ok(capacity), Ok(free)) = (u32::try_from(permits), u32::try_from(initial.unwrap_or(permits))) else {
+            let initial = initial.map_or(String::new(), |initial| format!(" with {initial} free at first"));
+            let text = format!("a semaphore has 1 to {} permits, not {permits}{initial}", sync::MAX_PERMITS);
+            return Err(Failure::invalid(text).raise(py));
+        };
+        let semaphore = run(py, || arena.semaphore_with(name, free, capacity))?;
         Ok(Semaphore { semaphore, name: name.to_owned(), entered: Stack(Cell::default()) })
     }
 
@@ -383,6 +434,11 @@ impl Semaphore {
     }
 
     /// Returns how many permits are free at this moment.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-semaphore-available", keep=False)
+    /// >>> arena.semaphore("gpus", 2).available()
+    /// 2
+    /// >>> arena.close()
     fn available(&self, py: Python<'_>) -> PyResult<u32> {
         run(py, || self.semaphore.available())
     }
@@ -407,12 +463,27 @@ impl Semaphore {
     }
 
     /// Takes a permit if one is free now, and returns it; otherwise returns `None`.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-semaphore-try", keep=False)
+    /// >>> gpus = arena.semaphore("gpus", 1)
+    /// >>> permit = gpus.try_permit()
+    /// >>> gpus.try_permit() is None
+    /// True
+    /// >>> permit.release()
+    /// >>> arena.close()
     fn try_permit<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, Permit>>> {
         Ok(self.take(py, Some(Duration::ZERO))?.ok())
     }
 
     /// Takes a permit as `threading.Semaphore.acquire` does, and returns whether there was one. The object keeps the permit,
     /// until `release` is called.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-semaphore-acquire", keep=False)
+    /// >>> gpus = arena.semaphore("gpus", 1)
+    /// >>> gpus.acquire(), gpus.acquire(timeout=0.01)
+    /// (True, False)
+    /// >>> gpus.release()
+    /// >>> arena.close()
     #[pyo3(signature = (blocking=true, timeout=None))]
     fn acquire(&self, py: Python<'_>, blocking: bool, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
         let permit = self.take(py, as_threading(blocking, timeout)?)?.ok();
@@ -432,7 +503,10 @@ impl Semaphore {
     /// 3
     /// >>> arena.close()
     #[pyo3(signature = (n=1))]
-    fn release(&self, py: Python<'_>, n: u32) -> PyResult<()> {
+    fn release(&self, py: Python<'_>, n: i64) -> PyResult<()> {
+        if n < 1 {
+            return Err(Failure::invalid(format!("1 permit or more is released, not {n}")).raise(py));
+        }
         for _ in 0..n {
             match self.entered.pop() {
                 Some(permit) => permit.get().release(py)?,
@@ -443,6 +517,11 @@ impl Semaphore {
     }
 
     /// Returns a descriptor that is readable when a permit is free.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-semaphore-pollable", keep=False)
+    /// >>> arena.semaphore("gpus", 2, initial=0).pollable().is_ready()
+    /// False
+    /// >>> arena.close()
     fn pollable(&self, py: Python<'_>) -> PyResult<Pollable> {
         Pollable::new(py, || self.semaphore.pollable())
     }
@@ -471,6 +550,12 @@ impl Semaphore {
 }
 
 /// A permit of a semaphore. It comes back when its block ends, when `release` is called, and when it is collected.
+///
+/// >>> arena = faretra.Arena.create("doc-permit-class", keep=False)
+/// >>> with arena.semaphore("gpus", 2).permit() as permit:
+/// ...     permit.released
+/// False
+/// >>> arena.close()
 #[pyclass(frozen, module = "faretra", weakref)]
 #[derive(Debug)]
 pub struct Permit {
@@ -503,6 +588,14 @@ impl Permit {
     ///
     /// Raises:
     ///     ForkedError: This process was forked from the one that took it.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-permit-release", keep=False)
+    /// >>> gpus = arena.semaphore("gpus", 2)
+    /// >>> permit = gpus.permit()
+    /// >>> permit.release()
+    /// >>> gpus.available()
+    /// 2
+    /// >>> arena.close()
     fn release(&self, py: Python<'_>) -> PyResult<()> {
         run(py, || {
             self.semaphore.available()?;
@@ -597,21 +690,47 @@ impl Event {
     }
 
     /// Sets the event, and wakes those who wait for it.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-event-set", keep=False)
+    /// >>> arena.event("go").set()
+    /// >>> arena.event("go").is_set()
+    /// True
+    /// >>> arena.close()
     fn set(&self, py: Python<'_>) -> PyResult<()> {
         run(py, || self.event.set())
     }
 
     /// Resets the event: those who wait from now on wait for the next `set`.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-event-clear", keep=False)
+    /// >>> go = arena.event("go")
+    /// >>> go.set()
+    /// >>> go.clear()
+    /// >>> go.is_set()
+    /// False
+    /// >>> arena.close()
     fn clear(&self, py: Python<'_>) -> PyResult<()> {
         run(py, || self.event.reset())
     }
 
     /// Returns whether the event is set at this moment. Does not reset it.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-event-is-set", keep=False)
+    /// >>> arena.event("go").is_set()
+    /// False
+    /// >>> arena.close()
     fn is_set(&self, py: Python<'_>) -> PyResult<bool> {
         run(py, || self.event.is_set())
     }
 
     /// Waits until the event is set, and returns `True`; or `False` after `timeout` seconds. Resets an event of `auto_reset`.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-event-wait", keep=False)
+    /// >>> ticket = arena.event("ticket", auto_reset=True)
+    /// >>> ticket.set()
+    /// >>> ticket.wait(timeout=5), ticket.wait(timeout=0.01)
+    /// (True, False)
+    /// >>> arena.close()
     #[pyo3(signature = (timeout=None))]
     fn wait(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
         let limit = crate::arena::timeout(timeout)?;
@@ -630,6 +749,11 @@ impl Event {
     }
 
     /// Returns a descriptor that is readable when the event is set.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-event-pollable", keep=False)
+    /// >>> arena.event("go").pollable().is_ready()
+    /// False
+    /// >>> arena.close()
     fn pollable(&self, py: Python<'_>) -> PyResult<Pollable> {
         Pollable::new(py, || self.event.pollable())
     }

@@ -21,7 +21,7 @@
 use std::hash::{BuildHasher, RandomState};
 
 use faretra::{Bundle, BytesDraft, Drafted, Error, Writer};
-use pyo3::exceptions::{PyBufferError, PyOverflowError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString};
@@ -354,34 +354,24 @@ impl Builder {
         let buffers = PyList::empty(py);
         let options = PyDict::new(py);
         options.set_item("buffer_callback", buffers.getattr("append")?)?;
-        let pickled = match dumps(py)?.call((item, 5), Some(&options)) {
-            Ok(pickled) => pickled,
-            // Its error says in words what cannot be.
-            Err(_) => {
-                return Err(py
-                    .import("faretra._pickle")?
-                    .call_method1("dumps", (item,))
-                    .err()
-                    .unwrap_or_else(|| PyTypeError::new_err(format!("{} cannot be pickled", shown(item)))));
-            }
-        };
-        if buffers.is_empty() {
-            push_bytes(&mut self.chunk, Tag::Pickle, pickled.cast::<PyBytes>()?.as_bytes());
-            return Ok(());
-        }
-        let memories: PyResult<Vec<Foreign>> =
-            buffers.iter().map(|buffer| Foreign::of_buffer(&buffer.call_method0("raw")?)).collect();
-        let memories = match memories {
-            Ok(memories) => memories,
-            // A buffer with holes goes into the pickle.
-            Err(error) if error.is_instance_of::<PyBufferError>(py) => {
-                let pickled = dumps(py)?.call1((item, 5))?;
-                push_bytes(&mut self.chunk, Tag::Pickle, pickled.cast::<PyBytes>()?.as_bytes());
+        if let Ok(pickled) = dumps(py)?.call((item, 5), Some(&options)) {
+            let pickle = pickled.cast::<PyBytes>()?.as_bytes();
+            if buffers.is_empty() && !pickle.windows(5).any(|word| word == b"numpy") {
+                push_bytes(&mut self.chunk, Tag::Pickle, pickle);
                 return Ok(());
             }
-            Err(error) => return Err(error),
-        };
-        let (to, pickle) = (&mut self.chunk, pickled.cast::<PyBytes>()?.as_bytes());
+        }
+        // Slower: keeps arrays of every kind out of the pickle, and says in words what cannot be pickled.
+        let made = py.import("faretra._pickle")?.call_method1("dumps", (item,))?;
+        let (pickle, buffers): (Bound<'_, PyBytes>, Bound<'_, PyList>) = made.extract()?;
+        let pickle = pickle.as_bytes();
+        if buffers.is_empty() {
+            push_bytes(&mut self.chunk, Tag::Pickle, pickle);
+            return Ok(());
+        }
+        let memories: Vec<Foreign> =
+            buffers.iter().map(|buffer| Foreign::of_buffer(&buffer)).collect::<PyResult<_>>()?;
+        let to = &mut self.chunk;
         to.push(Tag::Buffers as u8);
         push_len(to, pickle.len());
         push_len(to, memories.len());

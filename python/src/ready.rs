@@ -48,6 +48,12 @@ impl Pollable {
 #[pymethods]
 impl Pollable {
     /// The descriptor's number.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-pollable-fileno", keep=False)
+    /// >>> pollable = arena.event("go").pollable()
+    /// >>> pollable.fileno() > 0
+    /// True
+    /// >>> arena.close()
     fn fileno(&self) -> i32 {
         self.pollable.as_raw_fd()
     }
@@ -57,11 +63,23 @@ impl Pollable {
     ///
     /// Raises:
     ///     ForkedError: It was made before this process was forked.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-pollable-rearm", keep=False)
+    /// >>> pollable = arena.event("go").pollable()
+    /// >>> pollable.rearm()
+    /// False
+    /// >>> arena.close()
     fn rearm(&self, py: Python<'_>) -> PyResult<bool> {
         run(py, || self.pollable.rearm())
     }
 
     /// Returns whether what the descriptor stands for is ready now. Leaves the descriptor as it is.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-pollable-ready", keep=False)
+    /// >>> pollable = arena.event("go").pollable()
+    /// >>> pollable.is_ready()
+    /// False
+    /// >>> arena.close()
     fn is_ready(&self, py: Python<'_>) -> PyResult<bool> {
         run(py, || self.pollable.is_ready())
     }

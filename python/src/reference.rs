@@ -93,6 +93,12 @@ impl Ref {
     ///
     /// Raises:
     ///     NotFoundError: There is nothing of that name (any more).
+    ///
+    /// >>> arena = faretra.Arena.create("doc-ref-get", keep=False)
+    /// >>> arena["x"] = np.ones(3)
+    /// >>> arena.ref("x").get()
+    /// array([1., 1., 1.])
+    /// >>> arena.close()
     fn get<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         match run(py, || self.arena.try_wait_for(&self.name, 0))? {
             Some(object) => self.read(py, object),

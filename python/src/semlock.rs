@@ -15,14 +15,15 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use faretra::Error;
 use faretra::sync::{Permit, Semaphore};
 use pyo3::exceptions::{PyAssertionError, PyOverflowError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
 
 use crate::arena::{Arena, text, timeout};
 use crate::error::{run, wait};
@@ -38,54 +39,129 @@ const MOST: u32 = i32::MAX as u32;
 static KNOWN: Mutex<Option<HashMap<(PathBuf, String), Weak<Shared>>>> = Mutex::new(None);
 
 /// What this process has of a semaphore.
+///
+/// Threads use it one at a time, with the interpreter, so the numbers need no order among themselves: they are atomic for the
+/// compiler's sake.
 #[derive(Debug)]
-struct Shared(Mutex<Mine>);
-
-#[derive(Debug)]
-struct Mine {
-    semaphore: Semaphore,
-    /// Those that this process acquired and did not release, while the semaphore is not signalled.
-    held: Vec<Permit<'static>>,
+struct Shared {
+    handle: Generation,
+    /// The permits that this process acquired and did not release, while the semaphore is not signalled, as numbers
+    /// ([`Permit::into_words`]): one, or none if the first number is 0; and the others.
+    one: [AtomicU64; 2],
+    others: AtomicUsize,
+    more: Mutex<Vec<[u64; 2]>>,
     /// How often it was acquired here, less how often it was released.
-    count: i64,
+    count: AtomicI64,
     /// The thread that acquired it last.
-    thread: usize,
+    thread: AtomicUsize,
     /// Whether the last acquire got a permit that a dead process had.
-    recovered: bool,
+    recovered: AtomicBool,
+}
+
+/// The semaphore's handle: the process's own, made when it was forked, or the one that its parent had.
+#[derive(Debug)]
+struct Generation {
+    semaphore: Semaphore,
+    forked: OnceLock<Box<Generation>>,
 }
 
 impl Shared {
-    /// Locked while the interpreter is, and never while something waits: so a fork never meets it locked.
-    #[inline]
-    fn lock(&self) -> MutexGuard<'_, Mine> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn new(semaphore: Semaphore) -> Shared {
+        Shared {
+            handle: Generation { semaphore, forked: OnceLock::new() },
+            one: [AtomicU64::new(0), AtomicU64::new(0)],
+            others: AtomicUsize::new(0),
+            more: Mutex::default(),
+            count: AtomicI64::new(0),
+            thread: AtomicUsize::new(0),
+            recovered: AtomicBool::new(false),
+        }
     }
-}
 
-impl Mine {
+    #[inline]
+    fn last(&self) -> &Generation {
+        let mut last = &self.handle;
+        while let Some(forked) = last.forked.get() {
+            last = forked;
+        }
+        last
+    }
+
+    #[inline]
+    fn semaphore(&self) -> &Semaphore {
+        &self.last().semaphore
+    }
+
     #[inline]
     fn is_mine(&self) -> bool {
-        self.count > 0 && self.thread == this_thread()
+        self.count.load(Relaxed) > 0 && self.thread.load(Relaxed) == this_thread()
+    }
+
+    #[inline]
+    fn add(&self, more: i64) {
+        self.count.store(self.count.load(Relaxed) + more, Relaxed);
     }
 
     /// Notes a permit that was acquired.
     #[inline]
-    fn acquired(&mut self, permit: Permit<'static>, recursive: bool) -> Result<(), Error> {
-        self.recovered = permit.recovered();
-        self.count += 1;
-        self.thread = this_thread();
-        if !recursive && self.semaphore.is_posted()? {
+    fn acquired(&self, permit: Permit<'_>, recursive: bool) -> Result<(), Error> {
+        self.recovered.store(permit.recovered(), Relaxed);
+        self.add(1);
+        self.thread.store(this_thread(), Relaxed);
+        if !recursive && self.semaphore().is_posted()? {
             permit.forget();
-            self.give_up();
+            return self.give_up();
+        }
+        let words = permit.into_words();
+        if self.one[0].load(Relaxed) == 0 {
+            self.one[1].store(words[1], Relaxed);
+            self.one[0].store(words[0], Relaxed);
         } else {
-            self.held.push(permit);
+            let mut more = self.more();
+            more.push(words);
+            self.others.store(more.len(), Relaxed);
         }
         Ok(())
     }
 
+    /// A permit that this process has.
+    #[inline]
+    fn take(&self) -> Result<Option<Permit<'_>>, Error> {
+        let words = if self.others.load(Relaxed) != 0 {
+            let mut more = self.more();
+            let words = more.pop();
+            self.others.store(more.len(), Relaxed);
+            words
+        } else {
+            let [off, ticket] = [&self.one[0], &self.one[1]].map(|word| word.load(Relaxed));
+            self.one[0].store(0, Relaxed);
+            (off != 0).then_some([off, ticket])
+        };
+        words.map(|words| self.semaphore().permit(words)).transpose()
+    }
+
+    /// Locked for a moment, by who has the interpreter: so a fork never meets it locked.
+    fn more(&self) -> MutexGuard<'_, Vec<[u64; 2]>> {
+        self.more.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The semaphore is signalled: the permits are nobody's.
-    fn give_up(&mut self) {
-        self.held.drain(..).for_each(Permit::forget);
+    fn give_up(&self) -> Result<(), Error> {
+        while let Some(permit) = self.take()? {
+            permit.forget();
+        }
+        Ok(())
+    }
+
+    /// This is a forked child, which has nothing.
+    fn forked(&self, semaphore: Semaphore) {
+        // Twice if two objects stand for the semaphore: the handles are the same.
+        let _ = self.last().forked.set(Box::new(Generation { semaphore, forked: OnceLock::new() }));
+        self.one[0].store(0, Relaxed);
+        self.more().clear();
+        self.others.store(0, Relaxed);
+        self.count.store(0, Relaxed);
+        self.recovered.store(false, Relaxed);
     }
 }
 
@@ -110,15 +186,16 @@ impl SemLock {
         PyValueError::new_err("semaphore or lock released too many times")
     }
 
-    fn post(&self, py: Python<'_>, mine: &Mine) -> PyResult<()> {
-        if run(py, || mine.semaphore.available())? >= self.most {
+    fn post(&self, py: Python<'_>) -> PyResult<()> {
+        let semaphore = self.shared.semaphore();
+        if run(py, || semaphore.available())? >= self.most {
             return Err(if self.most == MOST {
                 PyOverflowError::new_err(format!("the semaphore has the highest value, {MOST}"))
             } else {
                 SemLock::too_often()
             });
         }
-        run(py, || mine.semaphore.post(1))
+        run(py, || semaphore.post(1))
     }
 }
 
@@ -155,9 +232,10 @@ impl SemLock {
                         semaphore.post(value).map(|()| semaphore)
                     }
                 })?;
-                let mine = Mine { semaphore, held: Vec::new(), count: 0, thread: 0, recovered: false };
-                let shared = Arc::new(Shared(Mutex::new(mine)));
-                known.retain(|_, other| other.strong_count() != 0);
+                let shared = Arc::new(Shared::new(semaphore));
+                if known.len().is_power_of_two() {
+                    known.retain(|_, other| other.strong_count() != 0);
+                }
                 known.insert(key, Arc::downgrade(&shared));
                 shared
             }
@@ -168,34 +246,32 @@ impl SemLock {
     /// Takes a permit. Returns false if there is none at once (`block=False`) or within `timeout` seconds.
     #[pyo3(signature = (block=true, timeout=None))]
     fn acquire(&self, py: Python<'_>, block: bool, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
-        let recursive = self.kind == RECURSIVE;
-        let mut mine = self.shared.lock();
-        if recursive && mine.is_mine() {
-            mine.count += 1;
+        let (shared, recursive) = (&*self.shared, self.kind == RECURSIVE);
+        if recursive && shared.is_mine() {
+            shared.add(1);
             return Ok(true);
         }
-        let now = run(py, || {
-            let permit = mine.semaphore.try_acquire()?.map(Permit::into_owned);
-            permit.map(|permit| mine.acquired(permit, recursive)).transpose()
+        let now = run(py, || match shared.semaphore().try_acquire()? {
+            Some(permit) => shared.acquired(permit, recursive).map(|()| true),
+            None => Ok(false),
         })?;
-        if now.is_some() {
+        if now {
             return Ok(true);
         }
         let limit = if block { self::timeout(timeout)? } else { Some(Duration::ZERO) };
         if limit == Some(Duration::ZERO) {
             return Ok(false);
         }
-        let semaphore = mine.semaphore.clone();
-        drop(mine);
+        let semaphore = shared.semaphore();
         let permit = wait(py, || match limit {
-            None => semaphore.acquire().map(|permit| Some(permit.into_owned())),
+            None => semaphore.acquire().map(Some),
             Some(limit) => match semaphore.acquire_timeout(limit) {
                 Err(Error::TimedOut(_)) => Ok(None),
-                permit => permit.map(|permit| Some(permit.into_owned())),
+                permit => permit.map(Some),
             },
         })?;
         let Some(permit) = permit else { return Ok(false) };
-        run(py, || self.shared.lock().acquired(permit, recursive))?;
+        run(py, || shared.acquired(permit, recursive))?;
         Ok(true)
     }
 
@@ -205,24 +281,27 @@ impl SemLock {
     ///     AssertionError: It is a recursive lock that this thread does not have.
     ///     ValueError: It has its highest value.
     fn release(&self, py: Python<'_>) -> PyResult<()> {
-        let mut mine = self.shared.lock();
+        let shared = &*self.shared;
         if self.kind == RECURSIVE {
-            if !mine.is_mine() {
+            if !shared.is_mine() {
                 return Err(PyAssertionError::new_err("attempt to release recursive lock not owned by thread"));
             }
-            if mine.count == 1 {
-                let permit = mine.held.pop();
-                run(py, || Ok::<_, Error>(drop(permit)))?;
+            if shared.count.load(Relaxed) == 1 {
+                run(py, || shared.take().map(drop))?;
             }
-        } else if run(py, || mine.semaphore.is_posted())? {
-            run(py, || Ok::<_, Error>(mine.give_up()))?;
-            self.post(py, &mine)?;
-        } else if let Some(permit) = mine.held.pop() {
-            run(py, || Ok::<_, Error>(drop(permit)))?;
         } else {
-            self.post(py, &mine)?;
+            let released = run(py, || {
+                if shared.semaphore().is_posted()? {
+                    return shared.give_up().map(|()| false);
+                }
+                // Dropping the permit gives it back.
+                shared.take().map(|permit| permit.is_some())
+            })?;
+            if !released {
+                self.post(py)?;
+            }
         }
-        mine.count -= 1;
+        shared.add(-1);
         Ok(())
     }
 
@@ -230,31 +309,37 @@ impl SemLock {
         self.acquire(py, true, None)
     }
 
-    #[pyo3(signature = (*exc))]
-    fn __exit__(&self, py: Python<'_>, exc: &Bound<'_, PyTuple>) -> PyResult<()> {
-        let _ = exc;
+    #[pyo3(signature = (kind=None, value=None, traceback=None))]
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        kind: Option<&Bound<'_, PyAny>>,
+        value: Option<&Bound<'_, PyAny>>,
+        traceback: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let _ = (kind, value, traceback);
         self.release(py)
     }
 
     /// Whether the last acquire in this process got what a process had that died.
     #[getter]
     fn recovered(&self) -> bool {
-        self.shared.lock().recovered
+        self.shared.recovered.load(Relaxed)
     }
 
     /// How often it was acquired in this process, less how often it was released here.
     fn _count(&self) -> i64 {
-        self.shared.lock().count
+        self.shared.count.load(Relaxed)
     }
 
     /// Whether this thread acquired it last.
     fn _is_mine(&self) -> bool {
-        self.shared.lock().is_mine()
+        self.shared.is_mine()
     }
 
     /// How many permits are free.
     fn _get_value(&self, py: Python<'_>) -> PyResult<u32> {
-        run(py, || self.shared.lock().semaphore.available())
+        run(py, || self.shared.semaphore().available())
     }
 
     fn _is_zero(&self, py: Python<'_>) -> PyResult<bool> {
@@ -264,10 +349,7 @@ impl SemLock {
     /// What a forked child has of it: nothing.
     fn _after_fork(&self, py: Python<'_>, arena: &Bound<'_, Arena>) -> PyResult<()> {
         let arena = arena.get().get(py)?;
-        let mut mine = self.shared.lock();
-        mine.semaphore = run(py, || arena.open_semaphore(&self.name))?;
-        mine.held.clear();
-        (mine.count, mine.thread, mine.recovered) = (0, 0, false);
+        self.shared.forked(run(py, || arena.open_semaphore(&self.name))?);
         Ok(())
     }
 

@@ -119,6 +119,11 @@ impl SharedValue {
     }
 
     /// Returns the number.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-value-get", keep=False)
+    /// >>> arena.value("flag", True).get()
+    /// True
+    /// >>> arena.close()
     fn get<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         Ok(match &self.number {
             Number::Int(shared) => run(py, || shared.load())?.into_pyobject(py)?.into_any(),
@@ -133,6 +138,13 @@ impl SharedValue {
     /// Raises:
     ///     TypeError: It is of another type.
     ///     OverflowError: It is an int of more than 64 bits.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-value-set", keep=False)
+    /// >>> loss = arena.value("loss", 0.5)
+    /// >>> loss.set(0.25)
+    /// >>> loss.get()
+    /// 0.25
+    /// >>> arena.close()
     fn set(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         match &self.number {
             Number::Int(shared) => {

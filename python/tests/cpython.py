@@ -4,13 +4,14 @@
     python python/tests/cpython.py --method fork            # all of them
     python python/tests/cpython.py --method fork TestLock.test_repr_lock
 
-The tests are `test/_test_multiprocessing.py` of the interpreter that runs this: a copy, in which each import of
-`multiprocessing` is one of ours, is written to a temporary directory, where the processes that the tests start find it too.
-A class is named as it is in that file, with or without what it runs on before it (`WithProcessesTestQueue`,
-`WithManagerTestQueue`, `WithThreadsTestQueue`).
+The tests are `test/_test_multiprocessing.py` of the interpreter that runs this: a copy, in which each import
+of `multiprocessing` is one of ours, is written to a temporary directory, where the processes that the tests
+start find it too. A class is named as it is in that file, with or without what it runs on before it
+(`WithProcessesTestQueue`, `WithManagerTestQueue`, `WithThreadsTestQueue`).
 
-Prints what passed, failed and was skipped. What is known to differ is listed with its reason in `cpython_differences.toml`;
-the run fails if anything else does, and if what is listed passes. `--standard` runs the unchanged tests, to compare.
+Prints what passed, failed and was skipped. What is known to differ is listed with its reason in
+`cpython_differences.toml`; the run fails if anything else does, and if what is listed passes. `--standard`
+runs the unchanged tests, to compare.
 """
 
 from __future__ import annotations
@@ -38,14 +39,27 @@ PATIENCE = 90
 
 # What each line of an import becomes; it may stand in a program that a test has as a string.
 CHANGES: list[tuple[str, str]] = [
-    (r"import multiprocessing\.(?P<name>\w+)", r"import multiprocessing.\g<name>; import faretra.multiprocessing as multiprocessing"),
+    (
+        r"import multiprocessing\.(?P<name>\w+)",
+        r"import multiprocessing.\g<name>; import faretra.multiprocessing as multiprocessing",
+    ),
     (r"import multiprocessing as (?P<name>\w+)", r"import faretra.multiprocessing as \g<name>"),
     (r"import multiprocessing(?=\s*$)", r"import faretra.multiprocessing as multiprocessing"),
     (rf"from multiprocessing\.(?P<name>{OURS}) import", r"from faretra.multiprocessing.\g<name> import"),
     (r"from multiprocessing import", r"from faretra.multiprocessing import"),
 ]
 
-# After the imports: interpreters that a test starts must find `faretra` and this copy, so they may not be isolated.
+# What the tests look up inside the standard's `Condition`, and where ours has it.
+INSIDE = [
+    (
+        r"cond\._sleeping_count\.get_value\(\) -\s+cond\._woken_count\.get_value\(\)",
+        "cond._waiters.waiting()",
+    ),
+    (r"cond\._wait_semaphore\.get_value\(\)", "cond._waiters.lost()"),
+]
+
+# After the imports: interpreters that a test starts must find `faretra` and this copy, so they may not be
+# isolated.
 PROLOGUE = """
 for _name in ("assert_python_ok", "assert_python_failure"):
     _found = getattr(script_helper, _name)
@@ -57,7 +71,11 @@ def changed(text: str) -> str:
     """The tests' text, with our modules in place of the standard's."""
     for old, new in CHANGES:
         text = re.sub(rf"^(?P<before>[ \t]*){old}", rf"\g<before>{new}", text, flags=re.MULTILINE)
-    text = text.replace("'-E', ", "").replace("from test._test_multiprocessing import", "from faretra_tests import")
+    for old, new in INSIDE:
+        text = re.sub(old, new, text)
+    text = text.replace("'-E', ", "").replace(
+        "from test._test_multiprocessing import", "from faretra_tests import"
+    )
     return text.replace("'test.test_multiprocessing_forkserver'", "'faretra_tests_forkserver'")
 
 
@@ -69,7 +87,9 @@ def write_copy(directory: Path, method: str, standard: bool) -> str:
     text = text if standard else changed(text)
     before = "\n# Skip tests if _multiprocessing wasn't built."
     if before not in text:
-        raise SystemExit(f"{original.__file__} has no line {before.strip()!r}: this interpreter's tests are not known")
+        raise SystemExit(
+            f"{original.__file__} has no line {before.strip()!r}: this interpreter's tests are not known"
+        )
     text = text.replace(before, PROLOGUE + before, 1)
     (directory / "faretra_tests.py").write_text(text)
     name = f"faretra_tests_{method}"
@@ -134,7 +154,7 @@ def _id(test: unittest.TestCase) -> str:
 
 
 def known(method: str) -> tuple[dict[str, str], set[str]]:
-    """The differences that hold for this start method and this version, and those of them that do not always show."""
+    """The differences that hold for this method and version, and those that do not always show."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     reasons, sometimes = {}, set()
     for entry in tomllib.loads(DIFFERENCES.read_text()).get("difference", []):
@@ -173,10 +193,14 @@ def wanted(module: Any, names: list[str], threads: bool) -> unittest.TestSuite:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--method", choices=["fork", "spawn", "forkserver"], default="spawn")
     parser.add_argument("--standard", action="store_true", help="run the tests against the standard's module")
-    parser.add_argument("--threads", action="store_true", help="also those of multiprocessing.dummy, which is the standard's")
+    parser.add_argument(
+        "--threads", action="store_true", help="also those of multiprocessing.dummy, which is the standard's"
+    )
     parser.add_argument("--verbose", "-v", action="store_true")
     parser.add_argument("tests", nargs="*", help="classes, or Class.test_method; all without")
     args = parser.parse_args()
@@ -207,7 +231,10 @@ def report(result: Result, method: str, standard: bool) -> int:
     differ = {test: why for test, why in result.failed.items() if test in reasons}
     fail = {test: why for test, why in result.failed.items() if test not in reasons}
     stale = [test for test in result.passed if test in reasons and test not in sometimes]
-    print("slowest:", ", ".join(f"{test} {seconds:.1f} s" for seconds, test in sorted(result.slowest)[-3:][::-1]))
+    print(
+        "slowest:",
+        ", ".join(f"{test} {seconds:.1f} s" for seconds, test in sorted(result.slowest)[-3:][::-1]),
+    )
     for test, why in result.skips.items():
         print(f"skipped {test}: {why}")
     for test in differ:
@@ -218,7 +245,8 @@ def report(result: Result, method: str, standard: bool) -> int:
         print(f"FAILED  {test}: {why.splitlines()[0][:160]}")
     version = ".".join(map(str, sys.version_info[:3]))
     print(
-        f"{'multiprocessing' if standard else 'faretra.multiprocessing'}, {method}, Python {version}: {len(result.passed)} passed, "
+        f"{'multiprocessing' if standard else 'faretra.multiprocessing'}, {method}, Python {version}: "
+        f"{len(result.passed)} passed, "
         f"{len(fail)} failed, {len(differ)} differ as listed, {len(result.skips)} skipped"
     )
     return 1 if fail or stale else 0

@@ -17,13 +17,13 @@
 //!
 //! # Invariants
 //!
-//! * N1: a number is given once, so a notification never reaches another waiter than the one that was chosen.
-//! * N2: a notification is passed on when the waiter that has it dies: whoever enlists or has slept for a slice takes the
+//! * W1: a number is given once, so a notification never reaches another waiter than the one that was chosen.
+//! * W2: a notification is passed on when the waiter that has it dies: whoever enlists or has slept for a slice takes the
 //!   dead's leases back, and one of them, by a swap of the mark, tells the next.
 //!
 //! # Death
 //!
-//! LEASED(dead) becomes BACK. A dead waiter that was not told yet is passed over; N2 says what becomes of one that was. A
+//! LEASED(dead) becomes BACK. A dead waiter that was not told yet is passed over; W2 says what becomes of one that was. A
 //! notifier that dies between mark and bell delays the waiter by a slice.
 //!
 //! Waiters have no model: the races and kills in the tests show them.
@@ -132,7 +132,7 @@ impl<E: Env> Core<E> {
         while let Err(now) = self.swap_word(waiters.next, number, number + 1) {
             number = now;
         }
-        // N2: whose lease it was may have died with a notification.
+        // W2: whose lease it was may have died with a notification.
         let before = self.swap_mark(waiters, index, Mark::waits(number));
         if before.is_told() {
             self.notify(waiters, 1);
@@ -194,7 +194,7 @@ impl<E: Env> Core<E> {
         told
     }
 
-    /// N2: takes back what dead waiters had, and tells others in place of those that were told.
+    /// W2: takes back what dead waiters had, and tells others in place of those that were told.
     fn pass_on(&self, waiters: Waiters, look: usize) {
         self.look_for_dead_lessees(waiters.leases, look);
         for index in 0..waiters.leases.count {

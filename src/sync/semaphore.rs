@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use crate::arena::Arena;
+use crate::core::geometry::lock;
 use crate::core::lease::{Lease, Leases};
 use crate::core::lock::Form;
 use crate::core::tables::Kind;
 use crate::core::wait::Until;
-use crate::core::word::State;
+use crate::core::word::{State, Ticket};
 use crate::error::{Error, Result, in_time};
 use crate::held::{Held, Keeper};
 use crate::sync::{Handle, Lent, MAX_PERMITS, keep};
@@ -122,6 +123,35 @@ impl Semaphore {
         Ok(Permit { held: held(Lent::Here(&self.handle), lease, self.leases) })
     }
 
+    /// Returns the permit that [`Permit::into_words`] turned into numbers. It is dropped, forgotten or turned into numbers as
+    /// any other, once.
+    ///
+    /// ```
+    /// # let name = format!("doc-permit-words-{}", std::process::id());
+    /// # let arena = faretra::Arena::options().keep(false).create(&name)?;
+    /// let gpus = arena.semaphore("gpus", 2)?;
+    /// let kept = gpus.acquire()?.into_words();
+    /// assert_eq!(gpus.available()?, 1);
+    /// drop(gpus.permit(kept)?);
+    /// assert_eq!(gpus.available()?, 2);
+    /// # Ok::<(), faretra::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for numbers that are of no permit of this semaphore.
+    pub fn permit(&self, words: [u64; 2]) -> Result<Permit<'_>> {
+        let core = self.handle.core()?;
+        let [off, ticket] = words;
+        let Leases { bell, first, count } = self.leases;
+        let leased = (first..first + count * 8).contains(&off) && off.is_multiple_of(8);
+        if !leased && off != core.lock_word(self.handle.id(), lock::STATE) {
+            return Err(Error::invalid(format!("the numbers {words:?} are of no permit of this semaphore")));
+        }
+        let lease = Lease { off, bell, ticket: Ticket::of_word(ticket), recovered: false };
+        Ok(Permit { held: held(Lent::Here(&self.handle), lease, self.leases) })
+    }
+
     /// Makes a permit free that was used up.
     ///
     /// # Errors
@@ -214,6 +244,13 @@ impl Permit<'_> {
     /// Uses the permit up: it belongs to nobody until somebody calls [`Semaphore::release`].
     pub fn forget(self) {
         self.held.use_up();
+    }
+
+    /// Turns the permit into two numbers, for who keeps it beside the semaphore without a handle of its own: a binding, for
+    /// example. The permit stays taken until [`Semaphore::permit`] makes one of the numbers, or this process dies.
+    pub fn into_words(self) -> [u64; 2] {
+        let lease = self.held.into_lease();
+        [lease.off, lease.ticket.word()]
     }
 
     /// Turns the permit into one that owns its handle, so that it can be kept beside the semaphore or sent to another

@@ -1,27 +1,31 @@
-"""The arena behind `faretra.multiprocessing`: made at first use, shared by a program's processes, gone when the last ends.
+"""The arena behind `faretra.multiprocessing`: made at first use, gone with the last process.
 
-A *program* is the process that first makes a queue, lock or other shared object, and the processes that come of it. Its arena
-is ephemeral (`keep=False`): the kernel tells when the last process is gone, however each of them ends, and no other process
-tracks it.
+A *program* is the process that first makes a queue, lock or other shared object, and the processes that come
+of it. Its arena is ephemeral (`keep=False`): the kernel tells when the last process is gone, however each of
+them ends, and no other process tracks it.
 
 States of this process:
 
 * *none*: nothing shared was made yet.
-* *joined*: an arena is open. The process made it, was forked by one that had it open, or was handed something that lives in
-  it.
-* *forked*: this is a forked child, whose copy of the parent's handle answers with `ForkedError`. A child joins at once, before
-  `os.fork` returns in it, since the parent may end at any time, or remove what the child inherited.
+* *joined*: an arena is open. The process made it, was forked by one that had it open, or was handed
+  something that lives in it.
+* *forked*: this is a forked child, whose copy of the parent's handle answers with `ForkedError`. A child
+  joins at once, before `os.fork` returns in it, since the parent may end at any time, or remove what the
+  child inherited.
 
 What a process hands over, and what it removes:
 
-* H1: what is pickled for a process that starts is kept by its `Popen` until that ends ([`keep_while_starting`]).
-* H2: a forked child attaches to what it inherited ([`attach_after_fork`]) before `os.fork` returns in it. A pipe tells the
-  parent: the child has its only writing end, and closes it when it is done, or dies.
-* H3: a name is removed from the arena when its maker's object is collected, or its maker ends ([`remove_with`]), but not before
-  each child that was forked by then has attached (`settle`). Removing a name takes nothing from who has the object.
+* H1: what is pickled for a process that starts is kept by its `Popen` until that ends
+  ([`keep_while_starting`]).
+* H2: a forked child attaches to what it inherited ([`attach_after_fork`]) before `os.fork` returns in it. A
+  pipe tells the parent: the child has its only writing end, and closes it when it is done, or dies.
+* H3: a name is removed from the arena when its maker's object is collected, or its maker ends
+  ([`remove_with`]), but not before each child that was forked by then has attached (`settle`). Removing a
+  name takes nothing from who has the object.
 * H4: what no maker removed, since it was killed, goes with the arena.
 
-A process can be joined to several arenas (it was handed objects of two programs): what it makes itself goes into the first.
+A process can be joined to several arenas (it was handed objects of two programs): what it makes itself goes
+into the first.
 """
 
 from __future__ import annotations
@@ -40,7 +44,7 @@ from multiprocessing import util
 from multiprocessing.context import get_spawning_popen
 from typing import Any, TypeVar
 
-from faretra._arena import Arena, remove
+from faretra._arena import Arena, arenas, remove
 from faretra._errors import ArenaNotFoundError, Error, InvalidError
 from faretra._sizes import size
 
@@ -51,7 +55,8 @@ LIMIT_VARIABLE = "FARETRA_MP_LIMIT"
 
 # What says which arena something lives in: its name, and its directory.
 Key = tuple[str, str]
-# How long a process waits, in seconds, for children that it forked to attach, before it leaves a name to the arena's end.
+# How long a process waits, in seconds, for children that it forked to attach, before it leaves a name to the
+# arena's end.
 PATIENCE = 2.0
 
 T = TypeVar("T")
@@ -63,7 +68,8 @@ _limit: int | None = None
 # What forked children attach to, in the order that it was made in.
 _inherited: dict[int, tuple[weakref.ref[Any], Callable[[Any], object]]] = {}
 _numbers = itertools.count()
-# The pipes of forks that are under way, by thread, and the reading ends of those whose children may not have attached yet.
+# The pipes of forks that are under way, by thread, and the reading ends of those whose children may not have
+# attached yet.
 _forking: dict[int, tuple[int, int]] = {}
 _unsettled: list[int] = []
 
@@ -128,10 +134,17 @@ def home() -> Home:
         from faretra.multiprocessing import shared_memory
 
         shared_memory.sweep()
+        arenas()
         name = f"mp-{os.getpid()}-{secrets.token_hex(6)}"
-        # All that a process forked off this one holds must be free when the last of them ends: it is not kept.
+        # All that a process forked off this one holds must be free when the last of them ends: it is not
+        # kept.
         arena = Arena.create(
-            name, limit=_wanted_limit(), participants=PARTICIPANTS, writers=PARTICIPANTS, keep=False, allow_pickle=True
+            name,
+            limit=_wanted_limit(),
+            participants=PARTICIPANTS,
+            writers=PARTICIPANTS,
+            keep=False,
+            allow_pickle=True,
         )
         return _add(Home(arena))
 
@@ -146,8 +159,8 @@ def join(key: Key) -> Home:
             arena = Arena.open(name, dir=directory, allow_pickle=True)
         except ArenaNotFoundError as error:
             raise ArenaNotFoundError(
-                f"the arena `{name}` of the program that made this object is gone from {directory}: every process of that "
-                "program has ended; keep one of them alive until the object was handed over",
+                f"the arena `{name}` of the program that made this object is gone from {directory}: every "
+                "process of that program has ended; keep one of them alive until the object was handed over",
                 name=name,
             ) from error
         return _add(Home(arena))
@@ -166,13 +179,13 @@ def keep_while_starting(handed: object) -> None:
 
 
 def attach_after_fork(thing: T, attach: Callable[[T], object]) -> None:
-    """Have `attach(thing)` called in each forked child that inherits `thing`, when the child has joined the arena (H2)."""
+    """Have `attach(thing)` called in each forked child that inherits `thing`, in the arena (H2)."""
     number = next(_numbers)
     _inherited[number] = (weakref.ref(thing, lambda _: _inherited.pop(number, None)), attach)
 
 
 def remove_with(maker: object, where: Home, name: str) -> util.Finalize:
-    """Remove `name` from the arena when the object that made it is collected, or this process ends normally (H3)."""
+    """Remove `name` from the arena when its maker is collected, or this process ends normally (H3)."""
     # At the end, after the children were joined.
     return util.Finalize(maker, _remove, args=(where, name), exitpriority=-10)
 
@@ -190,9 +203,9 @@ def _remove(where: Home, name: str) -> None:
 def set_limit(limit: int | str) -> None:
     """Say how many bytes a program's shared objects and the data in transit may use, as an int or as "2GiB".
 
-    Without it, the limit is what the environment variable `FARETRA_MP_LIMIT` says, or half of what is free in the directory
-    of arenas (`/dev/shm`). The memory is taken as it is used. The limit of a program that already has shared objects is
-    changed at once.
+    Without it, the limit is what the environment variable `FARETRA_MP_LIMIT` says, or half of what is free
+    in the directory of arenas (`/dev/shm`). The memory is taken as it is used. The limit of a program that
+    already has shared objects is changed at once.
 
     Raises `ValueError` for what is no size.
 
@@ -215,15 +228,15 @@ def _wanted_limit() -> int:
             return size(said)
         except ValueError as error:
             raise InvalidError(f"the environment variable {LIMIT_VARIABLE} is no size: {error}") from error
-    directory = os.environ.get("FARETRA_DIR", "/dev/shm")  # noqa: S108
+    directory = os.environ.get("FARETRA_DIR", "/dev/shm")
     return max(shutil.disk_usage(directory).free // 2, 16 << 20)
 
 
 def settle(patience: float = PATIENCE) -> bool:
     """Wait until each child that was forked by now has attached to what it inherited, or has died (H2, H3).
 
-    Takes no time if none was forked since the last call, and otherwise milliseconds. Returns false if one has not after
-    `patience` seconds, since it is stopped for example.
+    Takes no time if none was forked since the last call, and otherwise milliseconds. Returns false if one
+    has not after `patience` seconds, since it is stopped for example.
     """
     until = time.monotonic() + patience
     with _lock:
@@ -296,4 +309,6 @@ def _attach() -> None:
             util.info("a forked child could not attach to %r: %s", inherited, error)
 
 
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+)

@@ -1,8 +1,8 @@
 """Memory for shared ctypes: the standard's allocator, over bytes of the program's arena.
 
-A process that dies leaves what it allocated to the arena's end, as in the standard module: nobody knows who else uses it.
-The bytes are removed when the process that made them has dropped all that lies in them (`_home.remove_with`), and stay where
-they are for each process that has them mapped.
+A process that dies leaves what it allocated to the arena's end, as in the standard module: nobody knows who
+else uses it. The bytes are removed when the process that made them has dropped all that lies in them
+(`_home.remove_with`), and stay where they are for each process that has them mapped.
 """
 
 from __future__ import annotations
@@ -13,7 +13,16 @@ from multiprocessing import context, heap, util
 from typing import Any
 
 from faretra import _native
-from faretra.multiprocessing._home import Home, Key, attach_after_fork, home, join, keep_while_starting, remove_with
+from faretra.multiprocessing._home import (
+    Home,
+    Key,
+    attach_after_fork,
+    home,
+    join,
+    keep_while_starting,
+    remove_with,
+)
+from faretra.multiprocessing._rebound import rebound
 
 __all__ = ["BufferWrapper"]
 
@@ -62,15 +71,7 @@ def _open(key: Key, name: str) -> Arena:
 class Heap(heap.Heap):
     """The standard's allocator, over our `Arena`."""
 
-    def _new_arena(self, size: int) -> Any:
-        length = self._roundup(max(self._size, size), heap.mmap.PAGESIZE)
-        # Doubled until it is large, so that few values take little.
-        if self._size < self._DOUBLE_ARENA_SIZE_UNTIL:
-            self._size *= 2
-        util.info("allocating a new arena of length %d", length)
-        arena = Arena(length)
-        self._arenas.append(arena)
-        return (arena, 0, length)
+    _new_arena = rebound(vars(heap.Heap)["_new_arena"], Arena=Arena)
 
 
 class BufferWrapper(heap.BufferWrapper):

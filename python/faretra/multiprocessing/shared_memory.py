@@ -1,31 +1,36 @@
 """Named blocks of shared memory, as `multiprocessing.shared_memory` has them, without a tracker process.
 
-A block is a file of `/dev/shm` as in the standard module: `psm_...` or the name that it was given, and a program that uses the
-standard module can attach to it. What differs is who removes one that nobody unlinks. Beside each block that is tracked lies a
-small file, its *entry* (`.faretra-block-...`), which says which block it is (its inode), and which processes it lives for: the
-one that made it, and that one's parent if `multiprocessing` started it, so that a child can end and leave a block to its parent.
-A block is kept while
+A block is a file of `/dev/shm` as in the standard module: `psm_...` or the name that it was given, and a
+program that uses the standard module can attach to it. What differs is who removes one that nobody unlinks.
+Beside each block that is tracked lies a small file, its *entry* (`.faretra-block-...`), which says which
+block it is (its inode), and which processes it lives for: the one that made it, and that one's parent if
+`multiprocessing` started it, so that a child can end and leave a block to its parent. A block is kept while
 
 * one of these processes lives, by process id and start time, or
-* a process has it open: each one holds a shared `flock` on the entry, which the kernel lets go however the process ends.
+* a process has it open: each one holds a shared `flock` on the entry, which the kernel lets go however the
+  process ends.
 
-Any process that makes or opens a block, or makes a program's arena, or ends normally after it did one of these, removes the
-blocks that nothing keeps. So what becomes of a block when a process ends:
+Any process that makes or opens a block, or makes a program's arena, or ends normally after it did one of
+these, removes the blocks that nothing keeps. So what becomes of a block when a process ends:
 
-* the maker is killed: another process that has it open goes on, and so do all others of the same program that the entry names.
-  Then the next process that does something of the above removes it.
-* the maker ends without `unlink`: as if it was killed, at once. The standard module removes it too, with a warning.
-* killed between making the block and giving it its name: the block has none, and the kernel removes it; the entry is removed
-  with the next sweep. (The block is made without a name, then the entry is written, then the block is linked.)
+* the maker is killed: the block stays while its parent lives or another process has it open. Then the next
+  process that does something of the above removes it.
+* the maker ends without `unlink`: as if it was killed, at once. The standard module removes it too, with a
+  warning.
+* killed between making the block and giving it its name: the block has none, and the kernel removes it; the
+  entry is removed with the next sweep. (The block is made without a name, then the entry is written, then
+  the block is linked.)
 * killed in the middle of `unlink`: the entry is left, and goes with the next sweep.
 * killed in the middle of a sweep: it holds an exclusive `flock` on one entry, which goes with it.
 
-Blocks that a standard program made have no entry, and are left alone. So are those made with `track=False` (any version here,
-3.13 in the standard module). In another PID namespace the processes cannot be looked up, and the block counts as kept.
+Blocks that a standard program made have no entry, and are left alone. So are those made with `track=False`
+(any version here, 3.13 in the standard module). In another PID namespace the processes cannot be looked up,
+and the block counts as kept.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -33,16 +38,20 @@ import json
 import mmap
 import os
 import time
-import types
 import weakref
 from multiprocessing import process, util
 from multiprocessing import shared_memory as standard
 from pathlib import Path
 from typing import Any
 
+from faretra.multiprocessing._rebound import rebound
+
 __all__ = ["ShareableList", "SharedMemory"]
 
-DIRECTORY = Path("/dev/shm")  # noqa: S108 - where the C library has them
+# Where programs look for what the standard module has.
+_USE_POSIX = True
+_SHM_NAME_PREFIX = standard._SHM_NAME_PREFIX  # type: ignore[attr-defined]
+DIRECTORY = Path("/dev/shm")
 PREFIX = f".faretra-block-{os.geteuid()}-"
 
 # How long an entry without a block is waited for, in seconds.
@@ -57,11 +66,28 @@ _sweeps_at_exit: int | None = None
 class SharedMemory(standard.SharedMemory):
     """A named block of shared memory: made with `create=True`, or attached to by its name.
 
-    `buf` is a memoryview of its bytes, `size` their number, `name` what other processes attach by. `close` gives up this
-    process's access, and `unlink` removes the name. With `track=False`, nobody removes it but `unlink`.
+    `buf` is a memoryview of its bytes, `size` their number, `name` what other processes attach by. `close`
+    gives up this process's access, and `unlink` removes the name. With `track=False`, nobody removes it but
+    `unlink`.
+
+    Raises `FileExistsError`, `FileNotFoundError`, and `ValueError` for a size or a name that cannot be.
+
+    >>> from faretra.multiprocessing.shared_memory import SharedMemory
+    >>> block = SharedMemory(create=True, size=4)
+    >>> other = SharedMemory(block.name)  # in any process
+    >>> other.buf[0] = 7
+    >>> block.buf[0], block.size
+    (7, 4)
+    >>> other.close()
+    >>> block.close()
+    >>> block.unlink()
     """
 
-    def __init__(self, name: str | None = None, create: bool = False, size: int = 0, *, track: bool = True) -> None:
+    _entry = -1
+
+    def __init__(
+        self, name: str | None = None, create: bool = False, size: int = 0, *, track: bool = True
+    ) -> None:
         if not size >= 0:
             raise ValueError("'size' must be a positive integer")
         if create and size == 0:
@@ -71,7 +97,6 @@ class SharedMemory(standard.SharedMemory):
         if name is not None and "\0" in name:
             raise ValueError("embedded null character")
         self._track = track
-        self._entry = -1
         sweep()
         if create:
             self._flags = os.O_CREAT | os.O_EXCL | os.O_RDWR
@@ -90,11 +115,11 @@ class SharedMemory(standard.SharedMemory):
         _open.add(self)
 
     def _create(self, name: str | None, size: int) -> None:
-        self._fd = os.open(DIRECTORY, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, self._mode)
+        self._fd = os.open(DIRECTORY, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             os.ftruncate(self._fd, size)
             while True:
-                self._name = standard._make_filename() if name is None else f"/{name}"
+                self._name = vars(standard)["_make_filename"]() if name is None else f"/{name}"
                 try:
                     self._link()
                     return
@@ -112,7 +137,7 @@ class SharedMemory(standard.SharedMemory):
         if self._track:
             self._entry = _write_entry(self._name, os.fstat(self._fd))
         try:
-            os.link(f"/proc/self/fd/{self._fd}", path, follow_symlinks=True)
+            _give_name(self._fd, path)
         except OSError as error:
             if self._entry >= 0:
                 _remove(_entry_path(self._name))
@@ -156,19 +181,19 @@ class SharedMemory(standard.SharedMemory):
                 _remove(_entry_path(self._name))
 
 
-def _rebound(function: Any) -> Any:
-    """The standard's function, with our `SharedMemory`."""
-    names = {**vars(standard), "SharedMemory": SharedMemory}
-    made = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
-    made.__kwdefaults__ = function.__kwdefaults__
-    made.__doc__ = function.__doc__
-    return made
+class ShareableList(standard.ShareableList):  # type: ignore[type-arg]
+    """A list of fixed length in a block of shared memory, of int, float, bool, str, bytes and None.
 
+    >>> from faretra.multiprocessing.shared_memory import ShareableList
+    >>> made = ShareableList(["a", 1])
+    >>> made[1] = 2
+    >>> list(made)
+    ['a', 2]
+    >>> made.shm.close()
+    >>> made.shm.unlink()
+    """
 
-class ShareableList(standard.ShareableList):
-    """A list of fixed length in a block of shared memory, of int, float, bool, str, bytes and None."""
-
-    __init__ = _rebound(standard.ShareableList.__init__)
+    __init__ = rebound(standard.ShareableList.__init__, SharedMemory=SharedMemory)
 
 
 def sweep(leaving: bool = False) -> None:
@@ -191,25 +216,30 @@ def _sweep_one(path: Path, leaving: bool) -> None:
         return
     try:
         said = _read_entry(entry)
-        if said is not None and any(_lives(owner, leaving) for owner in said["owners"]):
+        block = None if said is None else _block_of(said)
+        if said is not None and block is not None and any(_lives(owner, leaving) for owner in said["owners"]):
             return
         fcntl.flock(entry, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.fstat(entry).st_nlink == 0:
             return
-        # An entry that was not finished is of a block without a name.
-        if said is not None:
-            block = _path(said["name"])
-            found = os.stat(block, follow_symlinks=False)
-            if [found.st_dev, found.st_ino] == said["block"]:
-                os.unlink(block)
-        _remove(path)
-    except FileNotFoundError:
+        if block is not None:
+            _remove(block)
         _remove(path)
     except OSError:
         # Somebody holds it, or it is not ours to remove.
         return
     finally:
         os.close(entry)
+
+
+def _block_of(said: dict[str, Any]) -> Path | None:
+    """Return the block that an entry is of, if it has its name still."""
+    block = _path(said["name"])
+    try:
+        found = os.stat(block, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return block if [found.st_dev, found.st_ino] == said["block"] else None
 
 
 def _path(name: str | None) -> Path:
@@ -219,9 +249,21 @@ def _path(name: str | None) -> Path:
     return DIRECTORY / short
 
 
+def _give_name(file: int, path: Path) -> None:
+    """Link a file that has no name."""
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # With a directory, since `os.link` does not follow links otherwise.
+        os.link(f"/proc/self/fd/{file}", path.name, dst_dir_fd=directory, follow_symlinks=True)
+    finally:
+        os.close(directory)
+
+
 def _entry_path(name: str) -> Path:
     # The name of a block can be as long as that of a file.
-    return DIRECTORY / (PREFIX + hashlib.sha256(name.lstrip("/").encode("utf-8", "surrogateescape")).hexdigest()[:24])
+    return DIRECTORY / (
+        PREFIX + hashlib.sha256(name.lstrip("/").encode("utf-8", "surrogateescape")).hexdigest()[:24]
+    )
 
 
 def _write_entry(name: str, block: os.stat_result) -> int:
@@ -237,11 +279,11 @@ def _write_entry(name: str, block: os.stat_result) -> int:
             if _path(name).exists():
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
             try:
-                os.link(f"/proc/self/fd/{entry}", path, follow_symlinks=True)
+                _give_name(entry, path)
                 return entry
             except FileExistsError:
-                # An entry without a block: of somebody who makes one of this name at this moment, or who was killed while
-                # it was removed, and others have that block open still.
+                # An entry without a block: of somebody who makes one of this name at this moment, or who was
+                # killed while it was removed, and others have that block open still.
                 if time.monotonic() >= until:
                     _remove(path)
                 _sweep_one(path, leaving=False)
@@ -285,14 +327,12 @@ def _read_entry(entry: int) -> dict[str, Any] | None:
 
 
 def _remove(path: Path) -> None:
-    try:
+    with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-    except FileNotFoundError:
-        pass
 
 
 def _owners() -> list[list[Any]]:
-    """The processes that a new block lives for: this one, and its parent if `multiprocessing` started it."""
+    """Return the processes that a new block lives for."""
     parent = process.parent_process()
     pids = [os.getpid()] + ([parent.pid] if parent is not None and parent.pid is not None else [])
     space = _space()

@@ -1,10 +1,12 @@
 """ctypes objects in shared memory, as `multiprocessing.sharedctypes` has them.
 
-They lie in the program's arena (`faretra.multiprocessing.heap`), so nothing is left in `/dev/shm`, and the locks around them
-survive the death of who holds them: a killed process leaves the value that it had written by then.
+They lie in the program's arena (`faretra.multiprocessing.heap`), so nothing is left in `/dev/shm`, and the
+locks around them survive the death of who holds them: a killed process leaves the value that it had written
+by then.
 
-What the functions return are instances of a subclass of the ctypes type, named as that is, which knows how it is handed over to
-a process that starts. The standard module tells `ForkingPickler` instead, for the whole interpreter.
+What the functions return are instances of a subclass of the ctypes type, named as that is, which knows how
+it is handed over to a process that starts. The standard module tells `ForkingPickler` instead, for the whole
+interpreter.
 """
 
 from __future__ import annotations
@@ -12,19 +14,19 @@ from __future__ import annotations
 import ctypes
 import weakref
 from multiprocessing import context, sharedctypes
-from multiprocessing.sharedctypes import (
-    Synchronized,
-    SynchronizedArray,
-    SynchronizedBase,
-    SynchronizedString,
-    make_property,
-    typecode_to_type,
-)
 from typing import Any
 
 from faretra.multiprocessing.heap import BufferWrapper
 
 __all__ = ["Array", "RawArray", "RawValue", "Value", "copy", "synchronized"]
+
+# The standard's wrappers: locks of ours work in them.
+Synchronized = sharedctypes.Synchronized
+SynchronizedArray = sharedctypes.SynchronizedArray
+SynchronizedBase = sharedctypes.SynchronizedBase
+SynchronizedString = sharedctypes.SynchronizedString
+make_property: Any = vars(sharedctypes)["make_property"]
+typecode_to_type: dict[str, Any] = vars(sharedctypes)["typecode_to_type"]
 
 # The subclass of each type.
 _shared: weakref.WeakKeyDictionary[type, type] = weakref.WeakKeyDictionary()
@@ -38,9 +40,17 @@ class _Shared:
 
     def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
         context.assert_spawning(self)
-        if isinstance(self, ctypes.Array):
-            return _rebuild, (self._type_, self._wrapper, self._length_)
-        return _rebuild, (self._ctype, self._wrapper, None)
+        return _rebuild, (*_named(self._ctype), self._wrapper)
+
+
+def _named(type_: Any) -> tuple[Any, list[int]]:
+    """Return a type with a name of its own, and the lengths of arrays of it."""
+    # Array types cannot be pickled.
+    lengths = []
+    while issubclass(type_, ctypes.Array):
+        lengths.append(type_._length_)
+        type_ = type_._type_
+    return type_, lengths
 
 
 def _repr_of_simple(value: Any) -> str:
@@ -59,8 +69,8 @@ def _shared_type(type_: Any) -> Any:
     return found
 
 
-def _rebuild(type_: Any, wrapper: BufferWrapper, length: int | None) -> Any:
-    if length is not None:
+def _rebuild(type_: Any, lengths: list[int], wrapper: BufferWrapper) -> Any:
+    for length in reversed(lengths):
         type_ = type_ * length
     made = _shared_type(type_).from_buffer(wrapper.create_memoryview())
     made._wrapper = wrapper
@@ -68,11 +78,16 @@ def _rebuild(type_: Any, wrapper: BufferWrapper, length: int | None) -> Any:
 
 
 def _new(type_: Any) -> Any:
-    return _rebuild(type_, BufferWrapper(ctypes.sizeof(type_)), None)
+    return _rebuild(type_, [], BufferWrapper(ctypes.sizeof(type_)))
 
 
 def RawValue(typecode_or_type: Any, *args: Any) -> Any:
-    """Return a ctypes object in shared memory, made with `args`. Nothing locks it."""
+    """Return a ctypes object in shared memory, made with `args`. Nothing locks it.
+
+    >>> from faretra import multiprocessing as mp
+    >>> mp.RawValue("d", 2.5).value
+    2.5
+    """
     made = _new(typecode_to_type.get(typecode_or_type, typecode_or_type))
     ctypes.memset(ctypes.addressof(made), 0, ctypes.sizeof(made))
     made.__init__(*args)
@@ -80,7 +95,13 @@ def RawValue(typecode_or_type: Any, *args: Any) -> Any:
 
 
 def RawArray(typecode_or_type: Any, size_or_initializer: Any) -> Any:
-    """Return a ctypes array in shared memory: of so many zeros, or of the elements given. Nothing locks it."""
+    """Return a ctypes array in shared memory: of so many zeros, or of elements. Nothing locks it.
+
+    >>> from faretra import multiprocessing as mp
+    >>> list(mp.RawArray("i", 3)), list(mp.RawArray("i", [1, 2]))
+    ([0, 0, 0], [1, 2])
+    >>> grid = np.frombuffer(mp.RawArray("d", 6)).reshape(2, 3)
+    """
     type_ = typecode_to_type.get(typecode_or_type, typecode_or_type)
     if isinstance(size_or_initializer, int):
         made = _new(type_ * size_or_initializer)
@@ -92,12 +113,29 @@ def RawArray(typecode_or_type: Any, size_or_initializer: Any) -> Any:
 
 
 def Value(typecode_or_type: Any, *args: Any, lock: Any = True, ctx: Any = None) -> Any:
-    """Return a ctypes object in shared memory, and a lock around it: a new `RLock`, or `lock`, or none if that is false."""
+    """Return a ctypes object in shared memory with a lock: a new `RLock`, `lock`, or none if it is false.
+
+    Raises `AttributeError` for a `lock` that is none.
+
+    >>> from faretra import multiprocessing as mp
+    >>> counter = mp.Value("i", 1)
+    >>> with counter.get_lock():
+    ...     counter.value += 1
+    >>> counter.value
+    2
+    """
     return _locked(RawValue(typecode_or_type, *args), lock, ctx)
 
 
 def Array(typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True, ctx: Any = None) -> Any:
-    """Return a ctypes array in shared memory, and a lock around it: a new `RLock`, or `lock`, or none if that is false."""
+    """Return a ctypes array in shared memory with a lock: a new `RLock`, `lock`, or none if it is false.
+
+    Raises `AttributeError` for a `lock` that is none.
+
+    >>> from faretra import multiprocessing as mp
+    >>> mp.Array("i", range(4))[1:3]
+    [1, 2]
+    """
     return _locked(RawArray(typecode_or_type, size_or_initializer), lock, ctx)
 
 

@@ -1,21 +1,24 @@
-"""Locks, semaphores, conditions, events and barriers that processes share, as `multiprocessing.synchronize` has them.
+"""Locks, semaphores, conditions, events and barriers, as `multiprocessing.synchronize` has them.
 
-What differs is what a death does. What a process holds belongs to it, and the kernel tells the others when it is gone:
+What differs is what a death does. What a process holds belongs to it, and the kernel tells the others when
+it is gone:
 
 | | when a process is killed |
 |---|---|
-| `Lock`, `RLock` that it holds | the next `acquire` gets the lock, and `lock.recovered` is true until the one after that |
+| `Lock`, `RLock` that it holds | the next `acquire` gets it, and then `lock.recovered` is true |
 | permits of a `Semaphore` | come back, as long as the semaphore is not used as a signal (below) |
-| a wait at a `Condition` | is passed over; a notification that the process got and did not use goes to the next |
+| a wait at a `Condition` | is passed over; a notification that it got and did not use goes to the next |
 | a wait at a `Barrier` | breaks it: the others raise `BrokenBarrierError` |
 
-A semaphore is *used as a signal* when a process releases it that has none of its permits: a producer that releases what
-consumers acquire. From then on it only counts, exactly, and deaths return nothing. A semaphore that begins at 0, or above
-1,024, counts from the beginning. A `Lock` that one process acquires and another releases does the same.
+A semaphore is *used as a signal* when a process releases it that has none of its permits: a producer that
+releases what consumers acquire. From then on it only counts, exactly, and deaths return nothing. A semaphore
+that begins at 0, or above 1,024, counts from the beginning. A `Lock` that one process acquires and another
+releases does the same.
 
-A condition is not the standard's algorithm, whose `notify` waits for the waiters that it woke, dead ones too. Here each waiter
-has a place on a list in shared memory and a bell of its own (`src/core/waiters.rs`), and `notify` tells those that have waited
-longest. A process that is stopped keeps what it holds, and keeps nobody else from anything else.
+A condition is not the standard's algorithm, whose `notify` waits for the waiters that it woke, dead ones
+too. Here each waiter has a place on a list in shared memory and a bell of its own (`src/core/waiters.rs`),
+and `notify` tells those that have waited longest. A process that is stopped keeps what it holds, and keeps
+nobody else from anything else.
 """
 
 from __future__ import annotations
@@ -28,7 +31,15 @@ from multiprocessing import context, process
 from typing import Any, TypeVar
 
 from faretra import _native
-from faretra.multiprocessing._home import Home, Key, attach_after_fork, home, join, keep_while_starting, remove_with
+from faretra.multiprocessing._home import (
+    Home,
+    Key,
+    attach_after_fork,
+    home,
+    join,
+    keep_while_starting,
+    remove_with,
+)
 
 __all__ = ["Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "RLock", "Semaphore"]
 
@@ -45,7 +56,8 @@ class SemLock(_native.SemLock):
 
     _where: Home
 
-    def __new__(cls, kind: int, value: int, maxvalue: int, *, ctx: object = None) -> SemLock:
+    def __new__(cls, kind: int, value: int, maxvalue: int, *, ctx: object = None) -> Any:
+        """Make one: `kind` is `RECURSIVE_MUTEX` or `SEMAPHORE`."""
         return cls._make(kind, value, maxvalue)
 
     @classmethod
@@ -102,9 +114,20 @@ def _open_semlock(cls: type[SemLock], key: Key, name: str, kind: int, maxvalue: 
 
 
 class Semaphore(SemLock):
-    """A number of permits. `release` may raise it above its first value, up to 2,147,483,647."""
+    """A number of permits. `release` may raise it above its first value, up to 2,147,483,647.
+
+    `acquire(block=True, timeout=None)` takes one, and returns whether it did; `release()` gives one back. A
+    first value below 0 raises `ValueError`.
+
+    >>> from faretra import multiprocessing as mp
+    >>> semaphore = mp.Semaphore(2)
+    >>> with semaphore:
+    ...     semaphore.get_value()
+    1
+    """
 
     def __new__(cls, value: int = 1, *, ctx: object = None) -> Any:
+        """Make one with `value` free permits."""
         return cls._make(SEMAPHORE, value, SEM_VALUE_MAX)
 
     def get_value(self) -> int:
@@ -116,9 +139,17 @@ class Semaphore(SemLock):
 
 
 class BoundedSemaphore(Semaphore):
-    """A number of permits. `release` raises `ValueError` above its first value."""
+    """A number of permits. `release` raises `ValueError` above its first value.
+
+    >>> from faretra import multiprocessing as mp
+    >>> semaphore = mp.BoundedSemaphore(1)
+    >>> semaphore.acquire(), semaphore.acquire(block=False)
+    (True, False)
+    >>> semaphore.release()
+    """
 
     def __new__(cls, value: int = 1, *, ctx: object = None) -> Any:
+        """Make one with `value` free permits."""
         return cls._make(SEMAPHORE, value, value)
 
     def __repr__(self) -> str:
@@ -126,9 +157,21 @@ class BoundedSemaphore(Semaphore):
 
 
 class Lock(SemLock):
-    """A lock that one thread of one process has at a time. Any thread of any process may release it."""
+    """A lock that one thread of one process has at a time. Any thread of any process may release it.
+
+    `acquire(block=True, timeout=None)` waits for it, `timeout` seconds at most, and returns whether it has it
+    now. `release()` raises `ValueError` if nobody has it. `recovered` says whether the last `acquire` in this
+    process got the lock of a process that died with it.
+
+    >>> from faretra import multiprocessing as mp
+    >>> lock = mp.Lock()
+    >>> with lock:
+    ...     lock.acquire(timeout=0.01), lock.recovered
+    (False, False)
+    """
 
     def __new__(cls, *, ctx: object = None) -> Any:
+        """Make one that nobody has."""
         return cls._make(SEMAPHORE, 1, 1)
 
     def __repr__(self) -> str:
@@ -136,15 +179,27 @@ class Lock(SemLock):
 
 
 class RLock(SemLock):
-    """A lock that the thread that has it may acquire again, and releases as often."""
+    """A lock that the thread that has it may acquire again, and releases as often.
+
+    `release()` raises `AssertionError` in any other thread.
+
+    >>> from faretra import multiprocessing as mp
+    >>> lock = mp.RLock()
+    >>> with lock, lock:
+    ...     lock
+    <RLock(MainProcess, 2)>
+    """
 
     def __new__(cls, *, ctx: object = None) -> Any:
+        """Make one that nobody has."""
         return cls._make(RECURSIVE_MUTEX, 1, 1)
 
     def __repr__(self) -> str:
         owner = self._owner()
         try:
-            count = {"None": 0, "unknown": "unknown"}.get(owner, self._count() if self._is_mine() else "nonzero")
+            count = {"None": 0, "unknown": "unknown"}.get(
+                owner, self._count() if self._is_mine() else "nonzero"
+            )
         except Exception:
             owner, count = "unknown", "unknown"
         return f"<{type(self).__name__}({owner}, {count})>"
@@ -153,7 +208,15 @@ class RLock(SemLock):
 class Condition:
     """A condition variable, over a lock: waiters are told by `notify`, those first that have waited longest.
 
-    At most 1,024 threads of all processes wait at a condition at the same time; one more raises `TooLargeError`.
+    At most 1,024 threads of all processes wait at a condition at the same time; one more raises
+    `TooLargeError`. Waiting and notifying without the lock raises `AssertionError`.
+
+    >>> from faretra import multiprocessing as mp
+    >>> condition = mp.Condition()
+    >>> with condition:
+    ...     condition.notify_all()
+    ...     condition.wait_for(lambda: True), condition.wait(timeout=0.01)
+    (True, False)
     """
 
     def __init__(self, lock: Any = None, *, ctx: object = None) -> None:
@@ -181,10 +244,10 @@ class Condition:
         self._set(lock, where, _native.Waiters(where.arena, name, False))
 
     def __enter__(self) -> bool:
-        return self._lock.__enter__()
+        return bool(self._lock.__enter__())
 
     def __exit__(self, *args: object) -> None:
-        return self._lock.__exit__(*args)
+        self._lock.__exit__(*args)
 
     def __repr__(self) -> str:
         try:
@@ -194,7 +257,7 @@ class Condition:
         return f"<{type(self).__name__}({self._lock}, {waiting})>"
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Release the lock, wait until notified, and acquire it again. Return false if `timeout` seconds passed before."""
+        """Release the lock, wait to be notified, acquire it again. Return false after `timeout` seconds."""
         assert self._lock._semlock._is_mine(), "must acquire() condition before using wait()"
         waiter = self._waiters.enlist()
         told = False
@@ -235,7 +298,16 @@ class Condition:
 
 
 class Event:
-    """A flag that processes wait for. Who waits when it is set goes on, even if it is cleared at once."""
+    """A flag that processes wait for. Who waits when it is set goes on, even if it is cleared at once.
+
+    >>> from faretra import multiprocessing as mp
+    >>> event = mp.Event()
+    >>> event.wait(timeout=0.01)
+    False
+    >>> event.set()
+    >>> event.wait()
+    True
+    """
 
     def __init__(self, *, ctx: object = None) -> None:
         where = home()
@@ -283,8 +355,12 @@ class Event:
 class Barrier(threading.Barrier):
     """A point that `parties` threads and processes pass together. It breaks when one that waits there dies.
 
-    The states are those of `threading.Barrier`. The parties that are there have a place on a list that deaths leave too; so
-    how many there are is what the list says.
+    The states are those of `threading.Barrier`. The parties that are there have a place on a list that
+    deaths leave too; so how many there are is what the list says.
+
+    >>> from faretra import multiprocessing as mp
+    >>> mp.Barrier(1).wait()
+    0
     """
 
     def __init__(
@@ -327,7 +403,7 @@ class Barrier(threading.Barrier):
 
     @property
     def _state(self) -> int:
-        return self._array[0]
+        return int(self._array[0])
 
     @_state.setter
     def _state(self, value: int) -> None:
@@ -340,8 +416,8 @@ class Barrier(threading.Barrier):
     def wait(self, timeout: float | None = None) -> int:
         """Wait until all parties are here, and return which of them this is: 0 to `parties - 1`.
 
-        Raises `threading.BrokenBarrierError` if the barrier is broken or reset, if a party dies here, or after `timeout`
-        seconds, which breaks it.
+        Raises `threading.BrokenBarrierError` if the barrier is broken or reset, if a party dies here, or
+        after `timeout` seconds, which breaks it.
         """
         if timeout is None:
             timeout = self._timeout
@@ -382,6 +458,26 @@ class Barrier(threading.Barrier):
             self._cond.wait(left)
             self._look()
         return True
+
+    def _release(self) -> None:
+        try:
+            if self._action is not None:
+                self._action()
+        except BaseException:
+            self._break()
+            raise
+        self._state = 1
+        self._cond.notify_all()
+
+    def _break(self) -> None:
+        self._state = -2
+        self._cond.notify_all()
+
+    def _exit(self) -> None:
+        # The last one out makes it ready for the next round.
+        if self._count == 0 and self._state in (-1, 1):
+            self._state = 0
+            self._cond.notify_all()
 
     def _look(self) -> None:
         """Break the barrier if a party has died that waited here."""

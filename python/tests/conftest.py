@@ -1,0 +1,36 @@
+"""What every test has: an arena of its own, which goes with the test."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from itertools import count
+
+import pytest
+
+import faretra
+
+sys.path.insert(0, os.path.dirname(__file__))
+
+_numbers = count()
+
+
+def _fresh_name() -> str:
+    return f"pytest-{os.getpid()}-{next(_numbers)}"
+
+
+@pytest.fixture
+def fresh_name() -> Callable[[], str]:
+    """Give names of arenas that nobody else uses."""
+    return _fresh_name
+
+
+@pytest.fixture
+def arena() -> Iterator[faretra.Arena]:
+    """Give an arena of 256 MiB, without anything in it; it is verified and closed after the test."""
+    made = faretra.Arena.create(_fresh_name(), limit="256MiB", keep=False)
+    yield made
+    if not made.closed:
+        assert made.verify() == []
+        made.close()
