@@ -30,7 +30,7 @@ KILLS = [("fork", int(os.environ.get("FARETRA_KILLS", "40"))), ("forkserver", 8)
 
 def messages() -> list[str]:
     """The names of messages in transit."""
-    return [name for name in _home.home().arena.keys() if name.startswith("message-")]
+    return [name for name in _home.home().arena if name.startswith("message-")]
 
 
 def base(array: Any) -> Any:
@@ -66,7 +66,9 @@ def test_an_array_arrives(ends: Any, count: int) -> None:
     assert messages() == []
 
 
-@pytest.mark.parametrize("sent", [b"x" * (1 << 20), bytearray(1 << 20), "\u00e9" * (1 << 20), [b"a" * LARGE, 5]], ids=type)
+@pytest.mark.parametrize(
+    "sent", [b"x" * (1 << 20), bytearray(1 << 20), "\u00e9" * (1 << 20), [b"a" * LARGE, 5]], ids=type
+)
 def test_objects_arrive_as_they_were(ends: Any, sent: Any) -> None:
     """What is large and no buffer keeps its type."""
     receiver, sender = ends
@@ -245,7 +247,7 @@ def test_a_full_arena_does_not_stop_a_pipe() -> None:
 def test_a_message_of_a_program_that_is_gone_says_so() -> None:
     """Who cannot open the arena of a message is told in words."""
     receiver, sender = mp.Pipe(duplex=False)
-    told = b"\0".join([b"mp-0-gone", b"/dev/shm", b"message-1"])  # noqa: S108
+    told = b"\0".join([b"mp-0-gone", b"/dev/shm", b"message-1"])
     os.write(sender.fileno(), b"\xff\xff\xff\xfe" + len(told).to_bytes(4, "big") + told)
     with pytest.raises(ArenaNotFoundError, match="every process of that program has ended"):
         receiver.recv()
@@ -345,7 +347,11 @@ def test_a_stopped_receiver_stops_its_sender_only() -> None:
 
 def test_listener_and_client_are_the_standard_s() -> None:
     """Connections over sockets have the standard's class and format: the other side may be any program."""
-    with mp.connection.Listener() as listener, mp.connection.Client(listener.address) as client, listener.accept() as server:
+    with (
+        mp.connection.Listener() as listener,
+        mp.connection.Client(listener.address) as client,
+        listener.accept() as server,
+    ):
         assert type(client) is standard.Connection and type(server) is standard.Connection
         client.send("hello")
         assert server.recv() == "hello"

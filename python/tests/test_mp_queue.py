@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from faretra._native import Pinned
 
 from faretra import multiprocessing as mp
+from faretra._native import Pinned
 from faretra.multiprocessing import _home, queues
 
 METHODS = ["fork", "spawn", "forkserver"]
@@ -43,14 +43,18 @@ def base(array: np.ndarray[Any, Any]) -> Any:
 
 
 def names(kind: str = "queue-") -> list[str]:
-    return [name for name in _home.home().arena.keys() if name.startswith(kind)]
+    return [name for name in _home.home().arena if name.startswith(kind)]
 
 
 def run(program: str, *args: str, **more: Any) -> subprocess.CompletedProcess[str]:
     """Run a program of its own, and check that it leaves no arena."""
     text = "from faretra import multiprocessing as mp\nimport numpy as np, os, signal, sys, threading, time\n"
     done = subprocess.run(
-        [sys.executable, "-c", text + textwrap.dedent(program), *args], capture_output=True, text=True, timeout=60, **more
+        [sys.executable, "-c", text + textwrap.dedent(program), *args],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        **more,
     )
     return done
 
@@ -90,7 +94,10 @@ def test_an_array_arrives_as_it_was(kind: str) -> None:
     jobs.put(sent)
     got = jobs.get(timeout=PATIENCE)
     assert type(got) is type(sent) and got.dtype == sent.dtype and got.shape == sent.shape
-    assert got.flags.f_contiguous == sent.flags.f_contiguous and got.flags.c_contiguous == sent.flags.c_contiguous
+    assert (
+        got.flags.f_contiguous == sent.flags.f_contiguous
+        and got.flags.c_contiguous == sent.flags.c_contiguous
+    )
     assert got.flags.writeable
     assert (got == sent).all()
     got[...] = sent
@@ -121,7 +128,12 @@ def test_bytes_arrive_as_they_were(sent: Any) -> None:
     got = jobs.get(timeout=PATIENCE)
     assert type(got) is type(sent) and got == sent
     again = jobs.get(timeout=PATIENCE)
-    assert again[1] == sent and again[2]["a"] == sent and type(again[2]["b"][1]) is type(sent) and again[3] == "end"
+    assert (
+        again[1] == sent
+        and again[2]["a"] == sent
+        and type(again[2]["b"][1]) is type(sent)
+        and again[3] == "end"
+    )
     assert (again[2]["b"][0] == np.arange(MANY)).all()
 
 
@@ -136,7 +148,9 @@ def test_tables_arrive_as_they_were() -> None:
     shared = got["n"].chunk(0).buffers()[1].address
     arena = _home.home().arena
     assert any(holder.this_process and holder.pinned_bytes >= MANY * 8 for holder in arena.who()) and shared
-    frame = pl.DataFrame({"n": np.arange(MANY), "c": pl.Series(["a", "b"] * (MANY // 2), dtype=pl.Categorical)})
+    frame = pl.DataFrame(
+        {"n": np.arange(MANY), "c": pl.Series(["a", "b"] * (MANY // 2), dtype=pl.Categorical)}
+    )
     jobs.put(frame)
     got = jobs.get(timeout=PATIENCE)
     assert got.equals(frame) and got.schema == frame.schema
@@ -298,9 +312,11 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize(("cls", "how"), [("Queue", "exit"), ("Queue", "join"), ("Queue", "cancel"), ("JoinableQueue", "exit")])
+@pytest.mark.parametrize(
+    ("cls", "how"), [("Queue", "exit"), ("Queue", "join"), ("Queue", "cancel"), ("JoinableQueue", "exit")]
+)
 def test_put_does_not_wait_for_memory(cls: str, how: str) -> None:
-    """Without a bound, put does not block on a full arena: the items wait in the process, in order, and it waits at its end."""
+    """Without a bound, put does not block on a full arena: items wait in the process, which sends them before it ends."""
     done = run(FULL, cls, how)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == (["put"] if how == "cancel" else ["put", "got"]), done.stderr
@@ -391,7 +407,9 @@ def test_a_killed_reader_loses_what_it_had(method: str, times: int) -> None:
             if method == "fork":
                 reader = ctx.Process(target=read, args=(jobs, log.fileno()), daemon=True)
             else:
-                reader = ctx.Process(target=read_to_pipe, args=(jobs, f"/proc/{os.getpid()}/fd/{log.fileno()}"), daemon=True)
+                reader = ctx.Process(
+                    target=read_to_pipe, args=(jobs, f"/proc/{os.getpid()}/fd/{log.fileno()}"), daemon=True
+                )
             reader.start()
             for n in items:
                 jobs.put((n, np.full(pick.choice([1, 40_000]), n)))
@@ -773,7 +791,9 @@ def test_many_processes_and_threads_share_a_queue() -> None:
     for _ in readers:
         jobs.put(None)
     all_got = [results.get(timeout=PATIENCE) for _ in readers]
-    assert sorted(item for got in all_got for item in got) == [(who, n) for who in range(5) for n in range(300)]
+    assert sorted(item for got in all_got for item in got) == [
+        (who, n) for who in range(5) for n in range(300)
+    ]
     for got in all_got:
         for who in range(5):
             mine = [n for writer_, n in got if writer_ == who]

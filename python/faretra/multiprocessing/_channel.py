@@ -1,11 +1,12 @@
 """The channel behind a queue: its two ends in this process, and the name that it has in the arena.
 
-* C1: a process that has a queue has both ends of its channel open, so that a channel ends for nobody (`EOFError`) unless each
-  process that could send has closed `queue._writer` or died, as with the pipe of the standard's queues.
-* C2: a process opens both ends before it uses the queue: when it makes the queue, when it is handed over, and, in a forked
-  child, at the fork. From then on the channel is there for as long as the process has it.
-* C3: the name is only there for others to find the channel. Who lets go of the channel as the last process that has it
-  removes the name. If two let go at the same moment, or the last is killed, the name stays until the program's arena goes.
+* C1: a process that has a queue has both ends of its channel open, so that a channel ends for nobody (`EOFError`)
+  unless each process that could send has closed `queue._writer` or died, as with the pipe of the standard's queues.
+* C2: a process opens both ends before it uses the queue: when it makes the queue, when it is handed over, and, in a
+  forked child, at the fork. From then on the channel is there for as long as the process has it.
+* C3: the name is only there for others to find the channel. Who lets go of the channel as the last process that has
+  it removes the name. If two let go at the same moment, or the last is killed, the name stays until the program's
+  arena goes.
 """
 
 from __future__ import annotations
@@ -68,7 +69,6 @@ class Ends:
         except Error as error:
             util.info("the name %s stays in the arena %s: %s", self.name, self.where.key[0], error)
 
-
     def park(self) -> None:
         """Keep a thread that waited here when this process let go of the channel: it is one that the process ends with."""
         while self.left:
@@ -111,8 +111,8 @@ class Channel:
             return self.ends_class(join(key), name, capacity, make)
         except NotFoundError as error:
             raise NotFoundError(
-                f"the queue `{name}` is gone: each process that had it has ended or dropped it; keep it in one of them until "
-                "the others have it",
+                f"the queue `{name}` is gone: each process that had it has ended or dropped it; keep it in one of "
+                "them until the others have it",
                 name=name,
             ) from error
 
@@ -132,7 +132,7 @@ class Channel:
         util.Finalize(self, Ends.leave, args=(self._ends,), exitpriority=-10)
 
     def close_writer(self) -> None:
-        """Let go of the sending end, once each process that this one started with the queue has its own, or has ended (C2)."""
+        """Let go of the sending end, once each process that was started with the queue has its own (C2), or ended."""
         ends = self.ends()
         settle()
         until = time.monotonic() + PATIENCE
@@ -146,7 +146,7 @@ class Channel:
         ends.sender.leave()
 
     def ends(self) -> Ends:
-        """The ends that work in this process."""
+        """Return the ends that work in this process."""
         if self._ends.pid != _getpid():
             self._attach()
         return self._ends
@@ -163,7 +163,7 @@ class Channel:
             raise BrokenPipeError(str(error)) from error
 
     def recv(self, timeout: float | None) -> Any:
-        """Receive a parcel. Raises `EmptyError` or `TimeoutError` if there is none, and `EOFError` if none comes any more."""
+        """Receive a parcel. Raises `EmptyError` or `TimeoutError` if none comes, `EOFError` if none can come any more."""
         ends = self.ends()
         try:
             return _native._recv_parcel(ends.receiver, timeout)
@@ -243,9 +243,9 @@ class Reader(_Half):
         return self._channel.poll(timeout)
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable while an item may be there. It stays the same; polling it is all it is for."""
+        """Return a descriptor that is readable while an item may be there. It stays the same, and is only for polling."""
         self._check()
-        return self._channel.ends().receiver.fileno()
+        return int(self._channel.ends().receiver.fileno())
 
 
 class Writer(_Half):
@@ -267,7 +267,7 @@ class Writer(_Half):
     def fileno(self) -> int:
         """Return a descriptor that is readable while there is room."""
         self._check()
-        return self._channel.ends().sender.fileno()
+        return int(self._channel.ends().sender.fileno())
 
     def close(self) -> None:
         """Close the end in this process: who reads gets `EOFError` when it is closed in all."""

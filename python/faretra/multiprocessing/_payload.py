@@ -1,13 +1,13 @@
 """Objects on their way to another process: pickled, with their large buffers beside the pickle.
 
-`dumps` returns the *pieces* of a pickle (protocol 5) and its *buffers*. The pieces are what the pickler writes: it writes
-`bytes`, `bytearray` and text from 64 KiB on in one go, so that each of these is a piece of its own, which nobody copies before
-it is copied into the arena. A buffer is what an object hands out of band: the memory of a numpy array, of an Arrow buffer, of a
-tensor. Buffers of less than `SMALL` bytes stay in the pickle.
+`dumps` returns the *pieces* of a pickle (protocol 5) and its *buffers*. The pieces are what the pickler writes: it
+writes `bytes`, `bytearray` and text from 64 KiB on in one go, so that each of these is a piece of its own, which
+nobody copies before it is copied into the arena. A buffer is what an object hands out of band: the memory of a numpy
+array, of an Arrow buffer, of a tensor. Buffers of less than `SMALL` bytes stay in the pickle.
 
-`loads` takes what `faretra._native` makes of a parcel (`python/src/parcel.rs`). Buffers that could be written where they came
-from are private maps there, which the receiver can write (copy-on-write); the others are read-only. What arrives has the type,
-dtype, shape, order and writability of what was sent.
+`loads` takes what `faretra._native` makes of a parcel (`python/src/parcel.rs`). Buffers that could be written where
+they came from are private maps there, which the receiver can write (copy-on-write); the others are read-only. What
+arrives has the type, dtype, shape, order and writability of what was sent.
 
 Nothing is registered with `ForkingPickler`; what others registered there is used.
 """
@@ -15,6 +15,7 @@ Nothing is registered with `ForkingPickler`; what others registered there is use
 from __future__ import annotations
 
 import copyreg
+import importlib
 import pickle
 import sys
 from collections.abc import Callable
@@ -53,7 +54,7 @@ class _Pickler(ForkingPickler):
         for package in _PACKAGES:
             if package not in _known and package in sys.modules:
                 _meet(package)
-        registered: dict[type, Reducer] = ForkingPickler._extra_reducers
+        registered: dict[type, Reducer] = ForkingPickler._extra_reducers  # type: ignore[attr-defined]
         self.dispatch_table = {**copyreg.dispatch_table, **registered, **_reducers}
 
 
@@ -170,7 +171,7 @@ def _reduce_tensor(tensor: Any) -> Any:
     torch = sys.modules["torch"]
     plain = tensor.device.type == "cpu" and tensor.layout is torch.strided and not tensor.is_quantized
     if not plain or (tensor.requires_grad and not tensor.is_leaf):
-        registered = ForkingPickler._extra_reducers.get(torch.Tensor)
+        registered = ForkingPickler._extra_reducers.get(torch.Tensor)  # type: ignore[attr-defined]
         return registered(tensor) if registered else tensor.__reduce_ex__(5)
     data = tensor.detach().resolve_conj().resolve_neg()
     strides = None
@@ -190,14 +191,16 @@ def _reduce_tensor(tensor: Any) -> Any:
 
 
 def _tensor(flat: Any, dtype: Any, shape: tuple[int, ...], strides: Any, requires_grad: bool) -> Any:
-    import torch
-
+    torch = importlib.import_module("torch")
     data = torch.from_numpy(flat).view(dtype)
     data = data.reshape(shape) if strides is None else torch.as_strided(data, shape, strides)
     return data.requires_grad_() if requires_grad else data
 
 
-_PACKAGES: dict[str, tuple[str, Reducer]] = {"numpy": ("ndarray", _reduce_array), "torch": ("Tensor", _reduce_tensor)}
+_PACKAGES: dict[str, tuple[str, Reducer]] = {
+    "numpy": ("ndarray", _reduce_array),
+    "torch": ("Tensor", _reduce_tensor),
+}
 
 
 def _meet(package: str) -> None:

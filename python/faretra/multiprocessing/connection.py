@@ -1,9 +1,9 @@
 """Pipes: the kernel's, with large messages in the program's arena.
 
 A pipe is a pipe or socket pair of the kernel, and everything but the bytes of large messages goes as the standard's
-`Connection` has it: end of file, inheritance, pickling, `poll`, `fileno`, `wait`. A message of `LARGE` bytes or more, or one
-with buffers of that size, is put into the program's arena under a name of its own, and only this name goes through the pipe,
-in a frame that the standard does not use:
+`Connection` has it: end of file, inheritance, pickling, `poll`, `fileno`, `wait`. A message of `LARGE` bytes or more,
+or one with buffers of that size, is put into the program's arena under a name of its own, and only this name goes
+through the pipe, in a frame that the standard does not use:
 
 ```text
 length (4 bytes, as the standard's)  bytes            a message
@@ -12,10 +12,11 @@ length (4 bytes, as the standard's)  bytes            a message
 ```
 
 * P1: who receives a message takes it and removes the name; the memory stays for as long as what was received.
-* P2: a message that nobody can receive any more is removed by who finds that out. The sender does so when it sends, or closes
-  its end, and the other end is gone. The receiver does so at the end of file, which comes after all that was announced: what
-  is there still was put into the arena by one that was killed before it could announce it. What neither of them finds goes
-  with the program's arena. The names of messages say the pipe and the side that they come from.
+* P2: a message that nobody can receive any more is removed by who finds that out. The sender does so when it sends,
+  or closes its end, and the other end is gone. The receiver does so at the end of file, which comes after all that
+  was announced: what is there still was put into the arena by one that was killed before it could announce it. What
+  neither of them finds goes with the program's arena. The names of messages say the pipe and the side that they come
+  from.
 * P3: without room in the arena a message goes through the pipe.
 
 Connections that `Listener` and `Client` make are the standard's: the other side may be any program.
@@ -31,17 +32,16 @@ import select
 import socket
 import struct
 import sys
-from multiprocessing import BufferTooShort, reduction
+from multiprocessing import AuthenticationError, BufferTooShort, reduction
 from multiprocessing import connection as standard
 from multiprocessing.connection import (
-    AuthenticationError,
     Client,
     Listener,
     answer_challenge,
     deliver_challenge,
     wait,
 )
-from typing import Any, cast
+from typing import Any
 
 from faretra import _native
 from faretra._errors import ArenaNotFoundError, Error, NoSpaceError, NotFoundError, TooLargeError
@@ -119,7 +119,7 @@ class Connection(standard.Connection):
         self._used = False
 
     def __reduce__(self) -> Any:
-        duplicate = reduction.DupFd(self.fileno())  # type: ignore[attr-defined, no-untyped-call]
+        duplicate = reduction.DupFd(self.fileno())
         return _rebuild, (duplicate, self.readable, self.writable, self._place)
 
     def send(self, obj: Any) -> None:
@@ -165,7 +165,7 @@ class Connection(standard.Connection):
         if received is not None:
             received = plain(received)
             if maxlength is None or len(received) <= maxlength:
-                return cast("bytes", received)
+                return received
         self._bad_message_length()  # type: ignore[attr-defined]
         raise AssertionError("unreachable")
 
@@ -232,7 +232,7 @@ class Connection(standard.Connection):
         key, pipe, _ = self._place
         where = join(key)
         gone = tuple(f"message-{pipe}{side}-" for side in sides)
-        for name in where.arena.keys():
+        for name in list(where.arena):
             if name.startswith(gone):
                 _remove(where, name)
 
