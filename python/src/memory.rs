@@ -12,6 +12,7 @@
 use std::any::Any;
 use std::ffi::c_int;
 use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use faretra::{DraftMap, DynArray, Element, Kind, MutableArray, Object, PrivateBytes, Rows, RowsMap};
 use ndarray::IxDyn;
@@ -110,6 +111,27 @@ enum Keeper {
     Grid(Box<dyn Any + Send + Sync>),
 }
 
+/// What was received from other processes, and may be there still. Only used with the interpreter, as is `fork`: so a forked
+/// child never finds it locked.
+static RECEIVED: Mutex<Vec<Weak<Keeper>>> = Mutex::new(vec![]);
+
+/// What this process has received and still has, held for a forked child, which sees the same maps: the pages that nobody
+/// wrote to are the arena's, and stay for as long as they are held here.
+#[pyclass(frozen, module = "faretra._native")]
+#[derive(Debug)]
+pub struct Held {
+    _keepers: Vec<Arc<Keeper>>,
+}
+
+/// Holds what was received and is there still, if there is anything.
+#[pyfunction]
+pub fn _hold_received() -> Option<Held> {
+    let mut received = RECEIVED.lock().unwrap_or_else(PoisonError::into_inner);
+    received.retain(|keeper| keeper.strong_count() > 0);
+    let keepers: Vec<_> = received.iter().filter_map(Weak::upgrade).collect();
+    (!keepers.is_empty()).then_some(Held { _keepers: keepers })
+}
+
 /// Memory of an arena that Python sees: the base of every array and memoryview.
 ///
 /// It supports the buffer protocol (`memoryview(pinned)`), and pins its object: the memory stays for as long as any view of it.
@@ -121,7 +143,7 @@ pub struct Pinned {
     readonly: bool,
     name: String,
     version: u64,
-    _keeper: Keeper,
+    _keeper: Arc<Keeper>,
 }
 
 impl Pinned {
@@ -130,7 +152,7 @@ impl Pinned {
         let bytes = array.bytes();
         let (start, len) = (bytes.as_ptr().expose_provenance(), bytes.len());
         let (name, version) = (object.name().to_owned(), object.version());
-        Pinned { start, len, readonly: true, name, version, _keeper: Keeper::Array(array) }
+        Pinned { start, len, readonly: true, name, version, _keeper: Arc::new(Keeper::Array(array)) }
     }
 
     /// Some bytes of an object.
@@ -140,14 +162,14 @@ impl Pinned {
         };
         let (start, len) = (bytes.as_ptr().expose_provenance(), bytes.len());
         let (name, version) = (object.name().to_owned(), object.version());
-        Ok(Pinned { start, len, readonly: true, name, version, _keeper: Keeper::Object(object) })
+        Ok(Pinned { start, len, readonly: true, name, version, _keeper: Arc::new(Keeper::Object(object)) })
     }
 
     /// A private view, which may be written.
     pub fn private(mut bytes: PrivateBytes, object: &Object) -> Pinned {
         let (start, len) = (bytes.as_mut_ptr().expose_provenance(), bytes.len());
         let (name, version) = (object.name().to_owned(), object.version());
-        Pinned { start, len, readonly: false, name, version, _keeper: Keeper::Private(bytes, object.clone()) }
+        Pinned { start, len, readonly: false, name, version, _keeper: Arc::new(Keeper::Private(bytes, object.clone())) }
     }
 
     /// Rows of a mutable array. They stay where they are when they are given back, and show what is written then.
@@ -159,7 +181,7 @@ impl Pinned {
         let view = rows.view()?;
         let len = view.len() * size_of::<T>();
         let start = if len == 0 { 0 } else { view.as_ptr().expose_provenance() };
-        let keeper = Keeper::Grid(Box::new(array.clone()));
+        let keeper = Arc::new(Keeper::Grid(Box::new(array.clone())));
         Ok(Pinned { start, len, readonly: true, name: name.to_owned(), version: 0, _keeper: keeper })
     }
 
@@ -170,15 +192,25 @@ impl Pinned {
 
     /// The object that it pins, if it was read whole.
     pub fn object(&self) -> Option<&Object> {
-        match &self._keeper {
+        match &*self._keeper {
             Keeper::Object(object) => Some(object),
             _ => None,
         }
     }
 
+    /// Counts it among what was received: see [`Held`].
+    pub fn received(self) -> Pinned {
+        let mut received = RECEIVED.lock().unwrap_or_else(PoisonError::into_inner);
+        if received.len() == received.capacity() {
+            received.retain(|keeper| keeper.strong_count() > 0);
+        }
+        received.push(Arc::downgrade(&self._keeper));
+        self
+    }
+
     /// The object of bytes that it shows whole and unchanged: nothing was written to it.
     pub fn unchanged(&self) -> Option<&Object> {
-        match &self._keeper {
+        match &*self._keeper {
             Keeper::Object(object) if object.bytes().is_ok_and(|bytes| bytes.len() == self.len) => Some(object),
             Keeper::Private(_, object) if object.kind() == Kind::Bytes && pages::are_shared(self.start, self.len) => {
                 Some(object)
@@ -189,7 +221,7 @@ impl Pinned {
 
     /// The array that it pins.
     pub fn pinned_array(&self) -> Option<&DynArray> {
-        match &self._keeper {
+        match &*self._keeper {
             Keeper::Array(array) => Some(array),
             _ => None,
         }
@@ -254,7 +286,7 @@ enum Map {
 pub struct Writable {
     start: usize,
     len: usize,
-    map: std::sync::Mutex<Map>,
+    map: Mutex<Map>,
 }
 
 impl Writable {
@@ -262,19 +294,19 @@ impl Writable {
     pub fn draft(mut map: DraftMap) -> Writable {
         let bytes = map.bytes_mut();
         let (start, len) = (bytes.as_mut_ptr().expose_provenance(), bytes.len());
-        Writable { start, len, map: std::sync::Mutex::new(Map::Draft(map)) }
+        Writable { start, len, map: Mutex::new(Map::Draft(map)) }
     }
 
     /// The bytes of rows of a mutable array.
     pub fn rows(mut map: RowsMap) -> Writable {
         let bytes = map.bytes_mut();
         let (start, len) = (bytes.as_mut_ptr().expose_provenance(), bytes.len());
-        Writable { start, len, map: std::sync::Mutex::new(Map::Rows(map)) }
+        Writable { start, len, map: Mutex::new(Map::Rows(map)) }
     }
 
     /// Calls `f` with the draft.
     pub fn with_draft<T>(&self, f: impl FnOnce(&mut DraftMap) -> faretra::Result<T>) -> faretra::Result<T> {
-        match &mut *self.map.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        match &mut *self.map.lock().unwrap_or_else(PoisonError::into_inner) {
             Map::Draft(map) => f(map),
             Map::Rows(_) => Err(faretra::Error::Invalid("these are rows, not a draft".into())),
         }
@@ -282,7 +314,7 @@ impl Writable {
 
     /// Calls `f` with the rows.
     pub fn with_rows<T>(&self, f: impl FnOnce(&mut RowsMap) -> faretra::Result<T>) -> faretra::Result<T> {
-        match &mut *self.map.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        match &mut *self.map.lock().unwrap_or_else(PoisonError::into_inner) {
             Map::Rows(map) => f(map),
             Map::Draft(_) => Err(faretra::Error::Invalid("this is a draft, not rows".into())),
         }

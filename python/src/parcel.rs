@@ -159,7 +159,7 @@ fn opened<'py>(py: Python<'py>, object: &Object) -> PyResult<Bound<'py, PyAny>> 
         if len != whole as u64 {
             return Err(damaged("has a piece of another length"));
         }
-        let read_only = || Bound::new(py, run(py, || Pinned::bytes(part.clone(), 0..whole))?);
+        let read_only = || Bound::new(py, run(py, || Pinned::bytes(part.clone(), 0..whole))?.received());
         if kind == Piece::Pickle as u64 {
             pieces.append(PyMemoryView::from(read_only()?.as_any())?)?;
         } else if kind == Piece::ReadOnly as u64 {
@@ -174,7 +174,7 @@ fn opened<'py>(py: Python<'py>, object: &Object) -> PyResult<Bound<'py, PyAny>> 
 /// A private map; or a copy, if the process has as many maps as it can have.
 fn writable<'py>(py: Python<'py>, part: &Object) -> PyResult<Bound<'py, PyAny>> {
     match run(py, || Ok::<_, Error>(part.private()))? {
-        Ok(map) => Ok(Bound::new(py, Pinned::private(map, part))?.into_any()),
+        Ok(map) => Ok(Bound::new(py, Pinned::private(map, part).received())?.into_any()),
         Err(Error::Os { .. }) => Ok(PyByteArray::new(py, run(py, || part.bytes())?).into_any()),
         Err(error) => Err(Failure::from(error).raise(py)),
     }

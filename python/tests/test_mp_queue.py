@@ -229,6 +229,35 @@ def test_what_nobody_wrote_to_is_sent_on_without_a_copy() -> None:
     assert jobs.get(timeout=PATIENCE)[4:7].tolist() == [0, 10, 11]
 
 
+def test_a_forked_child_keeps_what_its_parent_drops() -> None:
+    """What was received before a fork stays in the child as it was, also when the parent drops it and uses the memory."""
+    ctx = mp.get_context("fork")
+    jobs, go, results = ctx.Queue(), ctx.Queue(), ctx.Queue()
+    for kept in (np.arange(MANY), np.broadcast_to(np.arange(MANY), MANY)):
+        jobs.put(kept)
+        got = jobs.get(timeout=PATIENCE)
+
+        def child(got: Any = got) -> None:
+            go.get()
+            results.put(bool((got == np.arange(MANY)).all()))
+
+        process = ctx.Process(target=child)
+        process.start()
+        del got, child
+        process._target = None
+        gc.collect()
+        for _ in range(20):
+            jobs.put(np.full(MANY, -1))
+            jobs.get(timeout=PATIENCE)
+        go.put(1)
+        assert results.get(timeout=PATIENCE)
+        process.join(PATIENCE)
+    from faretra.multiprocessing import _received
+
+    _received.let_go()
+    assert _received._held == []
+
+
 def test_an_item_is_pickled_at_put() -> None:
     """What is changed after put does not arrive, and what cannot be pickled raises there."""
     jobs = mp.Queue()
