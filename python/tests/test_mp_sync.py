@@ -509,7 +509,7 @@ def test_a_stopped_child_is_waited_for_once() -> None:
 
 
 def test_kills_at_any_moment() -> None:
-    """Processes that use locks, conditions and semaphores are killed at random: the others go on, nothing is lost."""
+    """Processes that use locks, conditions and semaphores are killed at random: the others go on."""
     ctx = mp.get_context("fork")
     lock, condition, semaphore = ctx.Lock(), ctx.Condition(), ctx.Semaphore(2)
     done, numbers = ctx.RawArray("l", 24), iter(range(24))
