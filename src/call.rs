@@ -32,17 +32,18 @@
 use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::arena::Arena;
 use crate::channel::{Contents, Lease, Receiver, RecvError, SendError, Sender};
 use crate::core::cell::RingForm;
-use crate::core::wait::Until;
+use crate::core::wait::{SLICE, Until};
 use crate::core::word::Owner;
 use crate::error::{Error, Result};
 use crate::input::{Bundle, Value};
 use crate::reader::Object;
+use crate::ready::Pollable;
 use crate::writer::Writer;
 
 /// The members of a request's bundle and of a reply's: what is said, and which call it belongs to. A request also says the
@@ -135,7 +136,8 @@ impl Writer {
     pub fn server(&self, service: &str) -> Result<Server> {
         let requests = self.requests(service)?;
         let receiver = Arena::of(self.attachment()).receiver(service)?;
-        Ok(Server { requests, receiver, clients: Mutex::default(), writer: self.clone() })
+        let (clients, looked) = (Mutex::default(), Mutex::new(Instant::now()));
+        Ok(Server { shared: Arc::new(Serving { requests, receiver, clients, looked, writer: self.clone() }) })
     }
 
     /// The sending end of a service's requests. What dead clients left goes first.
@@ -235,15 +237,8 @@ impl Client {
     }
 
     fn call_by(&mut self, value: Value<'_>, until: Until) -> Result<Object, CallError> {
-        if let Some(closed) = self.closed()? {
-            return Err(closed);
-        }
-        self.calls += 1;
-        let mut call = self.calls.to_le_bytes().to_vec();
-        call.extend_from_slice(self.name.as_bytes());
-        let request = Bundle::new().with(VALUE, value).with(CALL, call);
         let until = until.started();
-        self.requests.send_by(request.into(), until)?;
+        self.request_by(value, until)?;
         loop {
             // As often as deaths are looked for anyway.
             match self.replies.recv_by(until.slice()) {
@@ -266,6 +261,63 @@ impl Client {
                 Err(RecvError::Failed(e)) => return Err(e.into()),
             }
         }
+    }
+
+    fn request_by(&mut self, value: Value<'_>, until: Until) -> Result<(), CallError> {
+        if let Some(closed) = self.closed()? {
+            return Err(closed);
+        }
+        self.calls += 1;
+        let mut call = self.calls.to_le_bytes().to_vec();
+        call.extend_from_slice(self.name.as_bytes());
+        let request = Bundle::new().with(VALUE, value).with(CALL, call);
+        Ok(self.requests.send_by(request.into(), until)?)
+    }
+
+    /// Sends a request, and waits for nothing: the first half of a call in an event loop. [`Client::try_reply`] is the second.
+    /// The reply to an earlier request is dropped when it comes.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Client::call`], and [`Error::NoSpace`] if the arena has no room for the request now.
+    pub fn request<'a>(&mut self, value: impl Into<Value<'a>>) -> Result<(), CallError> {
+        self.request_by(value.into(), Until::Now)
+    }
+
+    /// Returns the reply to the last request if it is there, and `None` if it is not there yet. [`Client::pollable`] tells of
+    /// replies, but not of servers that leave or die: call this method every 100 ms or so, too.
+    ///
+    /// ```
+    /// # use faretra::{Arena, MIB};
+    /// use faretra::call::WithoutServer;
+    /// # let name = format!("doc-try-reply-{}", std::process::id());
+    /// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
+    /// let server = arena.writer()?.server("echo")?;
+    /// let mut client = arena.writer()?.client("echo", WithoutServer::Fails)?;
+    /// client.request("hello")?;
+    /// assert!(client.try_reply()?.is_none());
+    /// server.recv()?.reply("good day")?;
+    /// assert_eq!(client.try_reply()?.expect("it is there").bytes()?, b"good day");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Client::call`].
+    pub fn try_reply(&mut self) -> Result<Option<Object>, CallError> {
+        if let Some(reply) = self.last_reply()? {
+            return Ok(Some(reply));
+        }
+        self.requests.look_for_deaths()?;
+        match self.closed()? {
+            Some(closed) => self.last_reply()?.map(Some).ok_or(closed),
+            None => Ok(None),
+        }
+    }
+
+    /// Returns a descriptor that is readable when a reply is there.
+    pub fn pollable(&self) -> Result<Pollable> {
+        self.replies.pollable()
     }
 
     /// What a reply says, if it belongs to this call and not to an earlier one.
@@ -324,11 +376,19 @@ impl Client {
 /// ```
 #[derive(Debug)]
 pub struct Server {
+    shared: Arc<Serving>,
+}
+
+/// What a server and its requests have in common.
+#[derive(Debug)]
+struct Serving {
     /// An end of one's own, so that a service without a client is not one that ended.
     requests: Sender,
     receiver: Receiver,
     /// The channels that replies went to.
     clients: Mutex<HashMap<String, Sender>>,
+    /// When somebody who polls last looked for dead clients.
+    looked: Mutex<Instant>,
     writer: Writer,
 }
 
@@ -338,13 +398,13 @@ impl Server {
     /// # Errors
     ///
     /// [`RecvError::Closed`] with `clean: true` if the service is closed and every request was served.
-    pub fn recv(&self) -> Result<Request<'_>, RecvError> {
+    pub fn recv(&self) -> Result<Request, RecvError> {
         self.recv_by(Until::Forever)
     }
 
     /// Receives the next request if there is one now, and fails with [`RecvError::Empty`] if not. The other errors are those
     /// of [`Server::recv`].
-    pub fn try_recv(&self) -> Result<Request<'_>, RecvError> {
+    pub fn try_recv(&self) -> Result<Request, RecvError> {
         match self.recv_by(Until::Now) {
             Err(RecvError::TimedOut) => Err(RecvError::Empty),
             other => other,
@@ -353,25 +413,29 @@ impl Server {
 
     /// Receives the next request. Waits for one, and fails with [`RecvError::TimedOut`] if none came after `timeout`. The
     /// other errors are those of [`Server::recv`].
-    pub fn recv_timeout(&self, timeout: Duration) -> Result<Request<'_>, RecvError> {
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<Request, RecvError> {
         self.recv_by(Until::Within(timeout))
     }
 
     /// Receives the next request. Waits for one, and fails with [`RecvError::TimedOut`] if none came until `deadline`. The
     /// other errors are those of [`Server::recv`].
-    pub fn recv_deadline(&self, deadline: Instant) -> Result<Request<'_>, RecvError> {
+    pub fn recv_deadline(&self, deadline: Instant) -> Result<Request, RecvError> {
         self.recv_by(Until::deadline(deadline))
     }
 
-    fn recv_by(&self, until: Until) -> Result<Request<'_>, RecvError> {
+    fn recv_by(&self, until: Until) -> Result<Request, RecvError> {
         let until = until.started();
         loop {
-            match self.receiver.recv_by(until.slice()) {
-                Ok(lease) => match Request::new(self, lease)? {
+            match self.shared.receiver.recv_by(until.slice()) {
+                Ok(lease) => match Request::new(&self.shared, lease)? {
                     Some(request) => return Ok(request),
                     None => continue,
                 },
-                Err(RecvError::TimedOut) if !until.is_over() => self.forget_the_dead()?,
+                Err(RecvError::TimedOut) if !until.is_over() => self.shared.forget_the_dead()?,
+                Err(RecvError::TimedOut) if self.shared.is_time_to_look() => {
+                    self.shared.forget_the_dead()?;
+                    return Err(RecvError::TimedOut);
+                }
                 Err(e) => return Err(e),
             }
         }
@@ -379,7 +443,7 @@ impl Server {
 
     /// Receives requests and replies with what `answer` makes of each, until the service is closed. If `answer` fails or
     /// panics, the request goes to another server, or to the next call of this method, and the error is returned.
-    pub fn serve<'a, V, E>(&self, mut answer: impl FnMut(&Request<'_>) -> Result<V, E>) -> Result<(), E>
+    pub fn serve<'a, V, E>(&self, mut answer: impl FnMut(&Request) -> Result<V, E>) -> Result<(), E>
     where
         V: Into<Value<'a>>,
         E: From<Error>,
@@ -399,13 +463,34 @@ impl Server {
 
     /// Closes the service: no more requests are accepted, from anybody.
     pub fn close(&self) {
-        self.requests.close();
+        self.shared.requests.close();
+    }
+
+    /// Returns a descriptor that is readable when there is a request, or when none comes any more.
+    pub fn pollable(&self) -> Result<Pollable> {
+        self.shared.receiver.pollable()
+    }
+}
+
+impl Serving {
+    /// Whether who polls should look for dead clients now, as who waits does.
+    fn is_time_to_look(&self) -> bool {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let over = looked.elapsed() >= SLICE;
+        if over {
+            *looked = Instant::now();
+        }
+        over
     }
 
     /// The channel of a client, unless that is gone.
     fn client(&self, name: &str) -> Result<Option<Sender>> {
         let core = self.writer.attachment().core()?;
         if !owner_of(name).is_some_and(|owner| core.takes_part(owner)) {
+            // A request says any name; only those of this service's clients go with their owners.
+            if name.starts_with(&prefix(&self.requests.port.name)) {
+                self.writer.remove(name)?;
+            }
             return Ok(None);
         }
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
@@ -443,7 +528,8 @@ impl Server {
 
 /// A request that is leased to this server. It derefs to the [`Object`] that was sent.
 ///
-/// [`Request::reply`] ends it. If it is dropped, or this process dies, another server gets it.
+/// [`Request::reply`] ends it. If it is dropped, or this process dies, another server gets it. A server stays until its last
+/// request has ended.
 ///
 /// ```
 /// # use faretra::{Arena, MIB};
@@ -462,26 +548,26 @@ impl Server {
 /// ```
 #[derive(Debug)]
 #[must_use = "dropping the request gives it to another server: call `reply`"]
-pub struct Request<'a> {
-    server: &'a Server,
+pub struct Request {
+    server: Arc<Serving>,
     lease: Lease,
     value: Object,
     call: Object,
 }
 
-impl Deref for Request<'_> {
+impl Deref for Request {
     type Target = Object;
     fn deref(&self) -> &Object {
         &self.value
     }
 }
 
-impl<'a> Request<'a> {
+impl Request {
     /// `None`: somebody sent something else to the service, which nobody waits for.
-    fn new(server: &'a Server, lease: Lease) -> Result<Option<Request<'a>>> {
+    fn new(server: &Arc<Serving>, lease: Lease) -> Result<Option<Request>> {
         let parts = lease.bundle().and_then(|bundle| Ok((bundle.get(VALUE)?, bundle.get(CALL)?)));
         match parts {
-            Ok((value, call)) => Ok(Some(Request { server, lease, value, call })),
+            Ok((value, call)) => Ok(Some(Request { server: server.clone(), lease, value, call })),
             Err(Error::Mismatch { .. } | Error::NotFound { .. }) => {
                 lease.ack();
                 Ok(None)
@@ -523,6 +609,6 @@ const _: fn() = || {
     fn shared<T: Send + Sync>() {}
     shared::<Client>();
     shared::<Server>();
-    shared::<Request<'_>>();
+    shared::<Request>();
     shared::<CallError>();
 };

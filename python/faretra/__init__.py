@@ -13,17 +13,25 @@ array([0, 1, 2])
 from faretra._arena import (
     Arena,
     ArenaInfo,
+    ArrayInfo,
+    Batch,
     Bundle,
     Draft,
+    Entries,
     Entry,
     Holder,
     Pinned,
     Recovered,
+    Selection,
     Stats,
     Table,
+    TableInfo,
+    Writable,
     arenas,
     remove,
 )
+from faretra._calls import Client, Request, Server
+from faretra._channels import Lease, Receiver, Sender
 from faretra._errors import (
     ArenaExistsError,
     ArenaNotFoundError,
@@ -49,6 +57,7 @@ from faretra._errors import (
     TooLargeError,
     UntrustedError,
 )
+from faretra._feeds import Feed, Subscriber
 from faretra._native import (
     Dict,
     Event,
@@ -57,7 +66,6 @@ from faretra._native import (
     Mutex,
     MutexGuard,
     Permit,
-    Pollable,
     Ref,
     Rows,
     Semaphore,
@@ -67,23 +75,33 @@ from faretra._native import (
     TableDraft,
     __version__,
 )
+from faretra._process import install as _install
+from faretra._ready import Pollable, select
+
+_install()
+del _install
 
 __all__ = [
     "Arena",
     "ArenaExistsError",
     "ArenaInfo",
     "ArenaNotFoundError",
+    "ArrayInfo",
     "ArrowError",
+    "Batch",
     "Bundle",
+    "Client",
     "ClosedError",
     "ConflictError",
     "DamagedError",
     "Dict",
     "Draft",
     "EmptyError",
+    "Entries",
     "Entry",
     "Error",
     "Event",
+    "Feed",
     "ForkedError",
     "FullError",
     "Holder",
@@ -91,6 +109,7 @@ __all__ = [
     "InterruptedError",
     "InvalidError",
     "LaggedError",
+    "Lease",
     "LimitError",
     "List",
     "MismatchError",
@@ -103,21 +122,35 @@ __all__ = [
     "Permit",
     "Pinned",
     "Pollable",
+    "Receiver",
     "Recovered",
     "Ref",
+    "Request",
     "Rows",
+    "Selection",
     "Semaphore",
+    "Sender",
+    "Server",
     "SharedValue",
     "Stats",
     "StoredDict",
     "StoredList",
+    "Subscriber",
     "SystemError",
     "Table",
     "TableDraft",
+    "TableInfo",
     "TimeoutError",
     "TooLargeError",
     "UntrustedError",
+    "Writable",
     "__version__",
     "arenas",
     "remove",
+    "select",
 ]
+
+# Where people find them is where they are: in tracebacks, reprs and pickles.
+for _public in [globals()[name] for name in __all__]:
+    if getattr(_public, "__module__", "").startswith("faretra._"):
+        _public.__module__ = "faretra"

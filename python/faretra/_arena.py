@@ -2,62 +2,60 @@
 
 from __future__ import annotations
 
+import operator
 import os
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from faretra import _native
-from faretra._native import Bundled as Bundle
+from faretra._calls import Client, Server
+from faretra._channels import Receiver, Sender
+from faretra._feeds import Feed, OnLag, Subscriber
+from faretra._info import ArrayInfo, Entries, Entry, TableInfo, info_of
 from faretra._native import (
+    Batch,
+    Bundle,
     Draft,
     Event,
     MutableArray,
     Mutex,
     Pinned,
     Ref,
+    Selection,
     Semaphore,
     SharedValue,
     Table,
     TableDraft,
+    Writable,
 )
 from faretra._sizes import shown, size
 
 __all__ = [
     "Arena",
     "ArenaInfo",
+    "ArrayInfo",
+    "Batch",
     "Bundle",
     "Draft",
+    "Entries",
     "Entry",
     "Holder",
     "Pinned",
     "Recovered",
+    "Selection",
     "Stats",
     "Table",
+    "TableInfo",
+    "Writable",
     "arenas",
     "remove",
 ]
 
 Size = int | str
 Timeout = float | timedelta | None
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What a name in an arena stands for.
-
-    `rows` are the rows of a table, the elements of an array, the members of a bundle, or the bytes of bytes; `published` is
-    in seconds since 1970.
-    """
-
-    name: str
-    version: int
-    kind: str
-    rows: int
-    nbytes: int
-    published: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +154,39 @@ class Arena(_native.Arena):
     changes once it is put: putting another value under the name makes a new version, and who has the old one keeps it.
 
     A process that is killed, at any moment, leaves nothing broken, nothing locked and nothing leaked.
+
+    What becomes of what, when `arena[name] = value` puts it and `arena[name]` reads it:
+
+    ============================================================ ====================================================
+    put                                                          read
+    ============================================================ ====================================================
+    `numpy.ndarray` of plain memory: numbers, bool, complex,     `numpy.ndarray`, read-only, of the same dtype, shape
+    datetime64, timedelta64, `S`, `U`, `V` and records of them,  and order (C where it was neither C nor Fortran);
+    of any byte order, shape and strides                         not copied
+    `numpy.memmap`, `numpy.recarray`                             the same: a plain `numpy.ndarray`; use
+                                                                 `.view(numpy.recarray)` for attributes
+    `numpy.matrix`, `numpy.ma.MaskedArray`, other subclasses     what it was (pickled without its attributes, its
+                                                                 elements and mask not copied)
+    arrays of bfloat16 and other types that a library registered what it was (pickled, its elements not copied)
+    arrays of objects, or of numpy's `StringDType`               what it was (pickled and copied; a warning says so)
+    what has `__dlpack__` and lies in the memory of the CPU      `numpy.ndarray`, read-only; not copied
+    tables, batches and columns of Arrow (`__arrow_c_stream__`,  `faretra.Table`; not copied
+    `__arrow_c_array__`): pyarrow, polars, duckdb, arro3
+    `pandas.DataFrame`                                           `faretra.Table`, whose `to_pandas()` has the index;
+                                                                 what Arrow cannot have is pickled
+    `bytes`, `bytearray`, and buffers of bytes                   `memoryview`, read-only; not copied
+    other buffers: `array.array`, ctypes arrays                  `numpy.ndarray`, read-only; not copied
+    what was read from an arena                                  what it was; of the same arena without a second copy
+    everything else: dict, list, dataclass, `pandas.Series`, ... what it was (pickled); the arrays and Arrow tables
+                                                                 in it are read-only and not copied
+    ============================================================ ====================================================
+
+    What is read goes on by DLPack as numpy does it: consumers that know the read-only flag (`max_version=(1, 0)` or later)
+    get the memory itself, and others get a `BufferError`. For those, and for whoever wants to write, `Arena.private` is a
+    writable view of one's own, of which a page is copied when it is first written.
+
+    After `fork`, a child reads what its parent had read. It cannot use the handle until it calls `reopen`, and open drafts
+    of its parent are zeros there.
 
     >>> with faretra.Arena.create("doc-arena", limit="64MiB", keep=False) as arena:
     ...     arena["weights"] = np.arange(6.0).reshape(2, 3)
@@ -293,7 +324,10 @@ class Arena(_native.Arena):
     def __repr__(self) -> str:
         if self.closed:
             return "<faretra.Arena, closed>"
-        return f"<faretra.Arena '{self.name}', {len(self)} names, limit {shown(self.limit)}>"
+        try:
+            return f"<faretra.Arena '{self.name}', {len(self)} names, limit {shown(self.limit)}>"
+        except RuntimeError:
+            return f"<faretra.Arena '{self.name}' of the parent process: reopen() makes it this process's>"
 
     def keys(self) -> list[str]:
         """Return the names, sorted, as they are now.
@@ -306,7 +340,13 @@ class Arena(_native.Arena):
         return sorted(fields["name"] for fields in self._entries())
 
     def values(self) -> list[Any]:
-        """Return every value that can be read, in the order of the names. Channels and locks have none."""
+        """Return every value that can be read, in the order of the names. Channels and locks have none.
+
+        >>> with faretra.Arena.create("doc-values", keep=False) as arena:
+        ...     arena["a"] = {"lr": 0.1}
+        ...     arena.values()
+        [{'lr': 0.1}]
+        """
         return [value for _, value in self.items()]
 
     def items(self) -> list[tuple[str, Any]]:
@@ -324,15 +364,18 @@ class Arena(_native.Arena):
                 found.append((entry.name, value))
         return found
 
-    def entries(self) -> list[Entry]:
-        """Return what each name stands for, without reading it, sorted by name.
+    def entries(self) -> Entries:
+        """Return what each name stands for, without reading it: a list, sorted by name, that prints as a table.
 
         >>> with faretra.Arena.create("doc-entries", keep=False) as arena:
         ...     arena["a"] = np.zeros(3)
-        ...     [(entry.name, entry.kind, entry.rows) for entry in arena.entries()]
-        [('a', 'array', 3)]
+        ...     arena["b"] = b"bytes"
+        ...     print(arena.entries())
+        name  kind   rows  size  version
+        a     array     3  88 B        1
+        b     bytes     5   5 B        1
         """
-        return sorted((Entry(**fields) for fields in self._entries()), key=lambda entry: entry.name)
+        return Entries(sorted((Entry(**fields) for fields in self._entries()), key=lambda entry: entry.name))
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return the value of `name`, or `default` if there is nothing of that name.
@@ -443,9 +486,215 @@ class Arena(_native.Arena):
         """Open the arena anew in a forked child, in place: this handle works again there. Returns the handle itself.
 
         What the parent had read stays readable in the child for as long as the parent keeps it.
+
+        >>> with faretra.Arena.create("doc-reopen", keep=False) as arena:
+        ...     arena["x"] = b"one"
+        ...     "x" in arena.reopen()
+        True
         """
         self._reopen()
         return self
+
+    # What is shown.
+
+    def info(self, name: str) -> Entry:
+        """Return what `name` stands for, without reading the value: `ArrayInfo`, `TableInfo`, or an `Entry` for the rest.
+
+        The kind of what was pickled is "object" here; in `entries`, which looks into no value, it is "bundle".
+
+        Raises:
+            NotFoundError: There is nothing of that name.
+
+        >>> with faretra.Arena.create("doc-info", keep=False) as arena:
+        ...     arena["x"] = np.zeros((3, 4), "float32")
+        ...     arena.info("x")
+        <faretra.ArrayInfo 'x' version 1: float32 (3, 4), order C, 112 B in the arena, 0 bytes copied when it is read>
+        """
+        return info_of(self._info(name))
+
+    def _repr_html_(self) -> str:
+        # Imported by the first that is shown: most programs show none.
+        from faretra import _show
+
+        return _show.arena_html(self)
+
+    # Channels, feeds and calls.
+
+    def sender(
+        self,
+        name: str,
+        capacity: int | None = 64,
+        *,
+        mixed: bool = True,
+        when_deserted: Literal["fail", "block"] = "fail",
+    ) -> Sender:
+        """Return a sender of the channel `name`, which is made if there is none.
+
+        Args:
+            name: The channel's name.
+            capacity: How many items the channel has room for; `None`: as many as the arena has memory for.
+            mixed: Whether it takes tables of different schemas. Otherwise the first one's schema is that of all.
+            when_deserted: What a sender of a full channel does when the last receiver left or died: it fails with a
+                `ClosedError`, or waits for another one.
+
+        Raises:
+            MismatchError: There is such a channel with another capacity or other contents, or the name is of another kind.
+
+        >>> with faretra.Arena.create("doc-make-sender", keep=False) as arena:
+        ...     arena.sender("jobs", capacity=8)
+        <faretra.Sender of 'jobs'>
+        """
+        return Sender(self, name, capacity, mixed, when_deserted)
+
+    def receiver(
+        self,
+        name: str,
+        *,
+        wait: bool = False,
+        timeout: Timeout = None,
+        when_deserted: Literal["fail", "block"] = "fail",
+    ) -> Receiver:
+        """Return a receiver of the channel `name`.
+
+        Args:
+            name: The channel's name.
+            wait: Whether to wait until somebody makes the channel.
+            timeout: How long to wait for that, in seconds or as a timedelta.
+            when_deserted: What a receiver of an empty channel does when the last sender left or died: it fails with a
+                `ClosedError`, or waits for another one.
+
+        Raises:
+            NotFoundError: There is no such channel, and nobody waits for it.
+            TimeoutError: Nobody made it in time.
+
+        >>> with faretra.Arena.create("doc-make-receiver", keep=False) as arena:
+        ...     _ = arena.sender("jobs")
+        ...     arena.receiver("jobs", timeout=5)
+        <faretra.Receiver of 'jobs'>
+        """
+        return Receiver(self, name, wait, timeout, when_deserted)
+
+    def feed(
+        self,
+        name: str,
+        capacity: int,
+        *,
+        when_full: Literal["block", "drop_oldest", "fail"] = "block",
+        mixed: bool = True,
+    ) -> Feed:
+        """Return a producer of the feed `name`, which is made if there is none.
+
+        Args:
+            name: The feed's name.
+            capacity: How many items it keeps.
+            when_full: What an append does when a subscriber has not read the item that would go: it waits for the
+                subscriber, drops the item, or fails with a `FullError`.
+            mixed: Whether it takes tables of different schemas. Otherwise the first one's schema is that of all.
+
+        Raises:
+            MismatchError: There is such a feed with another capacity or other contents, or the name is of another kind.
+
+        >>> with faretra.Arena.create("doc-make-feed", keep=False) as arena:
+        ...     arena.feed("ticks", capacity=1000, when_full="drop_oldest")
+        <faretra.Feed 'ticks'>
+        """
+        return Feed(self, name, capacity, when_full, mixed)
+
+    def subscribe(
+        self,
+        name: str,
+        start: Literal["oldest", "newest"] | int = "oldest",
+        *,
+        wait: bool = False,
+        timeout: Timeout = None,
+        on_lag: OnLag = "raise",
+        when_deserted: Literal["fail", "block"] = "fail",
+    ) -> Subscriber:
+        """Subscribe to the feed `name`.
+
+        Args:
+            name: The feed's name.
+            start: The first item: the oldest that the feed keeps, the next one that is appended, or a position.
+            wait: Whether to wait until somebody makes the feed.
+            timeout: How long to wait for that, in seconds or as a timedelta.
+            on_lag: What `for` loops do when items were dropped before they were read: raise `LaggedError`, or skip them.
+            when_deserted: What a subscriber that has read everything does when the last producer left or died: it fails
+                with a `ClosedError`, or waits for another one.
+
+        Raises:
+            NotFoundError: There is no such feed, and nobody waits for it.
+            TimeoutError: Nobody made it in time.
+            LimitError: The feed has as many subscribers as there can be.
+            InvalidError: The position is one that no item has yet.
+
+        >>> with faretra.Arena.create("doc-subscribe", keep=False) as arena:
+        ...     feed = arena.feed("ticks", capacity=10)
+        ...     feed.append(1)
+        ...     arena.subscribe("ticks", start="newest").position
+        1
+        """
+        return Subscriber(
+            self, name, start, wait=wait, timeout=timeout, on_lag=on_lag, when_deserted=when_deserted
+        )
+
+    def latest(self, name: str, default: Any = None) -> Any:
+        """Return the newest item of the feed `name`, or `default` if there is none.
+
+        Raises:
+            NotFoundError: There is no such feed.
+
+        >>> with faretra.Arena.create("doc-latest", keep=False) as arena:
+        ...     feed = arena.feed("ticks", capacity=10)
+        ...     feed.append(1.5)
+        ...     arena.latest("ticks")
+        1.5
+        """
+        return _native._latest(self, name, default)
+
+    def snapshot(self, name: str) -> Table:
+        """Return every batch that the feed `name` keeps now, as one table. Nothing is copied.
+
+        Raises:
+            NotFoundError: There is no such feed, or it has no items yet.
+            MismatchError: An item is no table, or has another schema than the first.
+
+        >>> import pyarrow as pa
+        >>> with faretra.Arena.create("doc-snapshot", keep=False) as arena:
+        ...     feed = arena.feed("ticks", capacity=10)
+        ...     feed.append(pa.record_batch({"price": [1.5, 1.6]}))
+        ...     feed.append(pa.record_batch({"price": [1.7]}))
+        ...     arena.snapshot("ticks").shape
+        (3, 1)
+        """
+        return _native._snapshot(self, name)
+
+    def client(self, name: str, *, wait: bool = True) -> Client:
+        """Return a client of the service `name`, whether or not somebody serves it yet.
+
+        Args:
+            name: The service's name.
+            wait: What a call does while nobody serves: it waits for a server, or fails with a `ClosedError`.
+
+        Raises:
+            MismatchError: The name is of another kind.
+
+        >>> with faretra.Arena.create("doc-make-client", keep=False) as arena:
+        ...     arena.client("double")
+        <faretra.Client of 'double'>
+        """
+        return Client(self, name, wait)
+
+    def server(self, name: str) -> Server:
+        """Return a server of the service `name`. It is there for clients until it is left or dropped.
+
+        Raises:
+            MismatchError: The name is of another kind.
+
+        >>> with faretra.Arena.create("doc-make-server", keep=False) as arena:
+        ...     arena.server("double")
+        <faretra.Server of 'double'>
+        """
+        return Server(self, name)
 
     # Locks, shared numbers, mutable arrays, references, tables that grow
 
@@ -465,7 +714,9 @@ class Arena(_native.Arena):
         return Mutex(self, name)
 
     def semaphore(self, name: str, permits: int, *, initial: int | None = None) -> Semaphore:
-        """Return the semaphore of this name: so many permits, which processes take and give back. Makes it if there is none.
+        """Return the semaphore of this name: so many permits, which processes take and give back.
+
+        Makes it if there is none.
 
         Args:
             name: Its name.
@@ -580,16 +831,15 @@ _MISSING = object()
 
 
 def _shape(given: int | tuple[int, ...]) -> list[int]:
-    lengths = [given] if not hasattr(given, "__iter__") else list(given)
-    shape = [int(length.__index__()) for length in lengths]
+    lengths = list(given) if isinstance(given, Iterable) else [given]
+    shape = [operator.index(length) for length in lengths]
     if any(length < 0 for length in shape):
         raise ValueError(f"a shape cannot have negative lengths: {tuple(shape)}")
     return shape
 
 
-MutableMapping.register(Arena)
-Mapping.register(Bundle)
-# pyright does not know the method.
+# They are mappings to who asks; pyright does not know that abstract classes have this method.
+MutableMapping.register(Arena)  # pyright: ignore[reportAttributeAccessIssue]
+Mapping.register(Bundle)  # pyright: ignore[reportAttributeAccessIssue]
 Mapping.register(_native.StoredDict)  # pyright: ignore[reportAttributeAccessIssue]
 Sequence.register(_native.StoredList)  # pyright: ignore[reportAttributeAccessIssue]
-_Make = Callable[[], Any]

@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use faretra::call::CallError;
+use faretra::channel::ForwardError;
 use faretra::{AppendError, Bound as Ran, Counted, Error, Missing, RecvError, SendError, SubscriberError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -32,6 +33,8 @@ pub enum Failure {
     Lagged(u64),
     /// A wait ended before what it waited for came.
     TimedOut,
+    /// What one of the above was about: it comes first in the text.
+    About(String, Box<Failure>),
     /// Python raised it.
     Python(PyErr),
     /// The library panicked: a fault of ours.
@@ -77,6 +80,18 @@ impl From<SendError<'_>> for Failure {
     }
 }
 
+impl From<ForwardError> for Failure {
+    fn from(error: ForwardError) -> Failure {
+        match error {
+            ForwardError::Closed { clean, .. } => Failure::Closed { clean },
+            ForwardError::TimedOut(_) => Failure::TimedOut,
+            ForwardError::Interrupted(_) => Error::Interrupted.into(),
+            ForwardError::Failed { error, .. } => (*error).into(),
+            other => Failure::Panic(format!("an error that the Python package does not know: {other}")),
+        }
+    }
+}
+
 impl From<AppendError<'_>> for Failure {
     fn from(error: AppendError<'_>) -> Failure {
         match error {
@@ -117,6 +132,16 @@ impl From<CallError> for Failure {
 }
 
 impl Failure {
+    /// This failure, with the name of what it was about.
+    pub fn about(self, what: impl FnOnce() -> String) -> Failure {
+        match self {
+            Failure::Closed { .. } | Failure::Empty | Failure::Full | Failure::Lagged(_) | Failure::TimedOut => {
+                Failure::About(what(), Box::new(self))
+            }
+            other => other,
+        }
+    }
+
     /// A call with an argument that cannot be.
     pub fn invalid(text: impl Into<String>) -> Failure {
         Error::Invalid(text.into()).into()
@@ -130,8 +155,17 @@ impl Failure {
             Failure::Library(Error::Interrupted) if INTERRUPT.with_borrow(Option::is_some) => {
                 return INTERRUPT.take().expect("it was there");
             }
+            failure => failure.told(&details),
+        };
+        let made = errors(py).and_then(|errors| errors.call_method1("build", (kind, fact, advice, details)));
+        made.map_or_else(|error| error, PyErr::from_value)
+    }
+
+    /// Its code and kind, what it says, and what is to be done.
+    fn told(self, details: &Bound<'_, PyDict>) -> (String, String, Option<String>) {
+        match self {
             Failure::Library(error) => {
-                fill(&error, &details);
+                fill(&error, details);
                 (kind(&error), error.fact(), error.advice().map(str::to_owned))
             }
             Failure::Closed { clean } => {
@@ -146,11 +180,14 @@ impl Failure {
                 let _ = details.set_item("items", items);
                 ("lagged".into(), format!("{items} items were dropped before they were read"), None)
             }
-            Failure::TimedOut => ("timed_out".into(), "timed out".into(), None),
+            Failure::TimedOut => ("timed_out".into(), "what was waited for did not come in time".into(), None),
+            Failure::About(what, failure) => {
+                let (kind, fact, advice) = failure.told(details);
+                (kind, format!("{what}: {fact}"), advice)
+            }
+            Failure::Python(error) => ("panic".into(), error.to_string(), None),
             Failure::Panic(text) => ("panic".into(), text, None),
-        };
-        let made = errors(py).and_then(|errors| errors.call_method1("build", (kind, fact, advice, details)));
-        made.map_or_else(|error| error, PyErr::from_value)
+        }
     }
 }
 
@@ -243,6 +280,16 @@ pub fn run<T, E: Into<Failure>>(py: Python<'_>, call: impl FnOnce() -> Result<T,
     }
 }
 
+/// Calls what does not fail, while this thread keeps the interpreter.
+pub fn run_plain<T>(py: Python<'_>, call: impl FnOnce() -> T) -> PyResult<T> {
+    run(py, || -> Result<T, Failure> { Ok(call()) })
+}
+
+/// Calls what does not fail, while other threads run Python.
+pub fn wait_plain<T: Send>(py: Python<'_>, call: impl FnOnce() -> T + Send) -> PyResult<T> {
+    wait(py, || -> Result<T, Failure> { Ok(call()) })
+}
+
 /// Calls the library while other threads run Python: for what waits, or copies much.
 pub fn wait<T: Send, E: Into<Failure>>(py: Python<'_>, call: impl FnOnce() -> Result<T, E> + Send) -> PyResult<T> {
     let done = py.detach(|| match catch_unwind(AssertUnwindSafe(call)) {
@@ -250,4 +297,11 @@ pub fn wait<T: Send, E: Into<Failure>>(py: Python<'_>, call: impl FnOnce() -> Re
         Err(payload) => Err(panicked(payload)),
     });
     done.map_err(|failure: Failure| failure.raise(py))
+}
+
+/// Panics, as a fault of the library would: for tests of what becomes of that. With `waiting`, while other threads run.
+#[pyfunction]
+pub fn _provoke_panic(py: Python<'_>, waiting: bool, text: String) -> PyResult<()> {
+    let panics = move || -> Result<(), Failure> { std::panic::panic_any(text) };
+    if waiting { wait(py, panics) } else { run(py, panics) }
 }

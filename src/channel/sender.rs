@@ -110,7 +110,7 @@ impl Writer {
 pub struct Sender {
     pub(crate) port: Arc<Port>,
     pub(crate) writer: Writer,
-    pub(super) deserted: WhenDeserted,
+    pub(crate) deserted: WhenDeserted,
 }
 
 impl Sender {

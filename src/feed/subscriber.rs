@@ -126,7 +126,12 @@ impl Arena {
         let mut batches: Vec<Batch> = vec![];
         while let Some(position) = held.next() {
             match core.pin_position(port.ring, position)? {
-                Found::Item(id) => batches.push(port.item(id)?.try_into()?),
+                Found::Item(id) => {
+                    let table = Table::try_from(port.item(id)?)?;
+                    for number in 0..table.num_batches() {
+                        batches.push(table.batch(number)?);
+                    }
+                }
                 Found::Gone(_) => {
                     // What was read is older than what is missing: begin anew, with what is there by now.
                     batches.clear();
@@ -188,7 +193,7 @@ pub struct Subscriber {
     pub(crate) port: Arc<Port>,
     pub(crate) lease: Lease,
     position: u64,
-    deserted: WhenDeserted,
+    pub(crate) deserted: WhenDeserted,
 }
 
 impl Drop for Subscriber {

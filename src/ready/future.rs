@@ -238,7 +238,14 @@ impl Sender {
     /// Sends a value, as [`Sender::send`] does. If the future is dropped before it is ready, the value was not sent.
     pub fn send_async<'a>(&self, value: impl Into<Value<'a>>) -> Pending<'a, (), SendError<'a>> {
         let put = |sheet: &mut Sheet, ring| sheet.send(ring);
-        put_async(self.port.clone(), self.writer.clone(), value.into(), put, What::Send(self.port.clone()))
+        put_async(
+            self.port.clone(),
+            self.writer.clone(),
+            value.into(),
+            put,
+            What::Send(self.port.clone(), self.deserted),
+            self.deserted,
+        )
     }
 }
 
@@ -248,7 +255,7 @@ impl Feed {
         let when_full = self.when_full;
         let put = move |sheet: &mut Sheet, ring| sheet.append(ring, when_full);
         let what = What::Append(self.port.clone(), when_full);
-        put_async(self.port.clone(), self.writer.clone(), value.into(), put, what)
+        put_async(self.port.clone(), self.writer.clone(), value.into(), put, what, WhenDeserted::Fail)
     }
 }
 
@@ -333,6 +340,7 @@ fn put_async<'a, E: NotPut<'a>>(
     value: Value<'a>,
     put: impl Fn(&mut Sheet, Ring) -> Result<Outcome<()>> + Send + 'a,
     what: What,
+    deserted: WhenDeserted,
 ) -> Pending<'a, (), E> {
     let mut putting = Putting::Value(value);
     let waits = !matches!(what, What::Append(_, WhenFull::Fail));
@@ -345,14 +353,14 @@ fn put_async<'a, E: NotPut<'a>>(
             Putting::Value(value) => {
                 // What has no room now need not be copied first.
                 if waits && !port.ring.is_feed() && core.is_full(port.ring) {
-                    if let Some(ended) = port.ended(WhenDeserted::Fail)? {
+                    if let Some(ended) = port.ended(deserted)? {
                         return Err(E::ended(value, ended));
                     }
                     putting = Putting::Value(value);
                     return Ok(Step::Wait(room.clone()));
                 }
                 let rung = core.times_rung(port.ring.bell(End::Send));
-                match port.build(&writer, value, Until::Now, WhenDeserted::Fail) {
+                match port.build(&writer, value, Until::Now, deserted) {
                     Ok(built) => built,
                     Err(NotBuilt::NoSpace { value, ended: None, error }) => {
                         let may_come = !value.is_used_up() && port.may_fit(writer.bytes_of(&value)?).is_ok();
@@ -373,7 +381,7 @@ fn put_async<'a, E: NotPut<'a>>(
             Outcome::NotNow => {}
         }
         // A feed needs nobody who reads it.
-        if !port.ring.is_feed() && core.is_deserted(port.ring, End::Receive) {
+        if deserted == WhenDeserted::Fail && !port.ring.is_feed() && core.is_deserted(port.ring, End::Receive) {
             return Err(E::ended(Value::copied(sheet, schema), Ended::Deserted));
         }
         if !waits {

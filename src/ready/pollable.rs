@@ -109,7 +109,7 @@ impl Receiver {
 impl Sender {
     /// Returns a descriptor that is readable when the channel has room, is closed or has lost its last receiver.
     pub fn pollable(&self) -> Result<Pollable> {
-        Pollable::new(Source::new(What::Send(self.port.clone())))
+        Pollable::new(Source::new(What::Send(self.port.clone(), self.deserted)))
     }
 }
 

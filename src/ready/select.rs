@@ -83,7 +83,7 @@ impl Select {
     /// Registers sending to a channel, which is ready when the channel has room, is closed or has lost its last receiver.
     /// [`Selected::send`] sends.
     pub fn send(&mut self, sender: &Sender) -> usize {
-        self.add(Source::new(What::Send(sender.port.clone())))
+        self.add(Source::new(What::Send(sender.port.clone(), sender.deserted)))
     }
 
     /// Registers reading from a feed: an item, the number of items that were missed, or the feed's end. The result is

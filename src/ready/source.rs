@@ -40,11 +40,11 @@ pub(crate) enum What {
     /// An item of a channel, or its end.
     Receive(Receiver),
     /// Room in a channel.
-    Send(Arc<Port>),
+    Send(Arc<Port>, WhenDeserted),
     /// Room in a feed, for producers who wait.
     Append(Arc<Port>, WhenFull),
     /// The next item of a feed.
-    Read(Arc<Port>, Word),
+    Read(Arc<Port>, Word, WhenDeserted),
     Event(Event),
     /// A free mutex.
     Lock(Handle, Leases),
@@ -91,7 +91,7 @@ impl Source {
     }
 
     pub(crate) fn read(subscriber: &Subscriber) -> Source {
-        Source::new(What::Read(subscriber.port.clone(), subscriber.lease))
+        Source::new(What::Read(subscriber.port.clone(), subscriber.lease, subscriber.deserted))
     }
 
     pub(crate) fn append(feed: &Feed) -> Source {
@@ -108,7 +108,9 @@ impl Source {
     pub(crate) fn core(&self) -> Result<&Core<Posix>> {
         match &self.what {
             What::Receive(receiver) => receiver.port.core(),
-            What::Send(port) | What::Append(port, _) | What::Read(port, _) | What::Memory { port, .. } => port.core(),
+            What::Send(port, _) | What::Append(port, _) | What::Read(port, ..) | What::Memory { port, .. } => {
+                port.core()
+            }
             What::Event(event) => event.handle.core(),
             What::Lock(handle, _) | What::Acquire(handle, _) => handle.core(),
             What::Name(next) => next.at.core(),
@@ -130,22 +132,24 @@ impl Source {
                 };
                 core.has_item(ring) || ended() && (none_out() || core.has_item(ring))
             }
-            What::Send(port) => !core.is_full(port.ring) || port.ended(WhenDeserted::Fail)?.is_some(),
+            What::Send(port, deserted) => !core.is_full(port.ring) || port.ended(*deserted)?.is_some(),
             What::Append(port, when_full) => {
                 *when_full != WhenFull::Block || !core.would_hide_an_item(port.ring) || core.has_ended(port.ring)
             }
-            What::Read(port, lease) => {
+            What::Read(port, lease, deserted) => {
                 let ring = port.ring;
-                core.has_come(ring, core.shown_position(ring, *lease)) || core.is_deserted(ring, End::Send)
+                let deserted = || *deserted == WhenDeserted::Fail && core.is_deserted(ring, End::Send);
+                core.has_come(ring, core.shown_position(ring, *lease)) || deserted()
             }
             What::Event(event) => core.is_event_set(event.handle.id()),
             What::Lock(_, leases) => is_free(core, *leases),
             What::Acquire(handle, leases) => is_free(core, *leases) || core.added_permits(handle.id()).0 != 0,
             What::Name(next) => next.current()?.is_some(),
             What::Memory { port, rung, since } => {
+                // Who is told of a deserted end looks again after a slice; who waits for somebody there does not spin.
                 core.times_rung(port.ring.bell(End::Send)) != *rung
                     || since.elapsed() >= SLICE
-                    || port.ended(WhenDeserted::Fail)?.is_some()
+                    || port.ended(WhenDeserted::Block)?.is_some()
             }
         })
     }
@@ -155,7 +159,7 @@ impl Source {
         let Ok(core) = self.core() else { return };
         match &self.what {
             What::Receive(Receiver { port, .. }) => port.look_for_deaths(core),
-            What::Send(port) | What::Append(port, _) | What::Read(port, _) | What::Memory { port, .. } => {
+            What::Send(port, _) | What::Append(port, _) | What::Read(port, ..) | What::Memory { port, .. } => {
                 port.look_for_deaths(core);
             }
             What::Lock(_, leases) | What::Acquire(_, leases) => {
@@ -195,7 +199,7 @@ impl Source {
                 let pin = next.current()?;
                 pin.map(|pin| Object::pinned(pin, next.name.as_str())).transpose()?.map(Got::Object)
             }
-            What::Send(_) | What::Append(..) | What::Read(..) | What::Memory { .. } => Some(Got::Go),
+            What::Send(..) | What::Append(..) | What::Read(..) | What::Memory { .. } => Some(Got::Go),
         })
     }
 }
@@ -224,8 +228,8 @@ impl Awaited<Posix> for Source {
     fn bell(&self) -> Option<(&Core<Posix>, u64)> {
         let core = self.core().ok()?;
         let bell = match &self.what {
-            What::Receive(Receiver { port, .. }) | What::Read(port, _) => port.ring.bell(End::Receive),
-            What::Send(port) | What::Append(port, _) | What::Memory { port, .. } => port.ring.bell(End::Send),
+            What::Receive(Receiver { port, .. }) | What::Read(port, ..) => port.ring.bell(End::Receive),
+            What::Send(port, _) | What::Append(port, _) | What::Memory { port, .. } => port.ring.bell(End::Send),
             What::Event(event) => core.lock_word(event.handle.id(), lock::BELL),
             What::Lock(_, leases) | What::Acquire(_, leases) => leases.bell,
             What::Name(next) => next.bell().ok()?,
