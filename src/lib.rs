@@ -51,7 +51,7 @@
 //! | [`Receiver`], [`Subscriber`] | `recv`, `schema`, `reader` | `Empty` |
 //! | [`Feed`] | `append` | `Full`, `NoSpace` |
 //! | [`sync::Mutex`], [`sync::Semaphore`] | `lock`; `acquire` | `None` |
-//! | [`sync::Event`] | `wait` | `false` |
+//! | [`sync::Event`], [`sync::Waiter`] | `wait` | `false` |
 //! | [`sync::SharedValue`] | `store`, `update`, `compare_exchange` | `TimedOut` |
 //! | [`MutableArray`] | `write`, `write_all`, `read`, `read_all`, `freeze` | `None` |
 //!
@@ -91,6 +91,7 @@ mod input;
 mod kind;
 mod load_once;
 mod mutable;
+mod parting;
 mod port;
 mod reader;
 pub mod ready;
@@ -124,6 +125,7 @@ pub use feed::{AppendError, Feed, Subscriber, SubscriberError};
 pub use input::{Bundle, Value};
 pub use kind::Kind;
 pub use mutable::{MAX_PARTITIONS, MutableArray, Rows, RowsMap, RowsMut};
+pub use parting::WeakArena;
 pub use reader::{Batch, Bundled, Column, IpcMessages, Object, Table};
 pub use ready::{Pollable, Select};
 pub use report::{ArenaInfo, ChannelInfo, Entry, Holder, Observer, Room, Stats};

@@ -13,14 +13,20 @@ array([0, 1, 2])
 from faretra._arena import (
     Arena,
     ArenaInfo,
+    ArrayInfo,
+    Batch,
     Bundle,
     Draft,
+    Entries,
     Entry,
     Holder,
     Pinned,
     Recovered,
+    Selection,
     Stats,
     Table,
+    TableInfo,
+    Writable,
     arenas,
     remove,
 )
@@ -69,14 +75,20 @@ from faretra._native import (
     TableDraft,
     __version__,
 )
+from faretra._process import install as _install
 from faretra._ready import Pollable, select
+
+_install()
+del _install
 
 __all__ = [
     "Arena",
     "ArenaExistsError",
     "ArenaInfo",
     "ArenaNotFoundError",
+    "ArrayInfo",
     "ArrowError",
+    "Batch",
     "Bundle",
     "Client",
     "ClosedError",
@@ -85,6 +97,7 @@ __all__ = [
     "Dict",
     "Draft",
     "EmptyError",
+    "Entries",
     "Entry",
     "Error",
     "Event",
@@ -114,6 +127,7 @@ __all__ = [
     "Ref",
     "Request",
     "Rows",
+    "Selection",
     "Semaphore",
     "Sender",
     "Server",
@@ -125,11 +139,18 @@ __all__ = [
     "SystemError",
     "Table",
     "TableDraft",
+    "TableInfo",
     "TimeoutError",
     "TooLargeError",
     "UntrustedError",
+    "Writable",
     "__version__",
     "arenas",
     "remove",
     "select",
 ]
+
+# Where people find them is where they are: in tracebacks, reprs and pickles.
+for _public in [globals()[name] for name in __all__]:
+    if getattr(_public, "__module__", "").startswith("faretra._"):
+        _public.__module__ = "faretra"

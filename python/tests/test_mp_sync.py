@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -448,3 +449,94 @@ def test_a_program_leaves_nothing() -> None:
     value, path = done.stdout.split()
     assert value == "10" and done.stderr == ""
     assert not os.path.exists(path)
+
+
+def test_an_exception_passes_a_notification_on() -> None:
+    """A waiter that Ctrl-C ends after it was notified does not take the notification with it."""
+    done = script("""
+        import os, signal, threading, time
+        from faretra import multiprocessing as mp
+        condition, told, here = mp.Condition(), mp.Semaphore(0), mp.Semaphore(0)
+
+        def other():
+            with condition:
+                here.release()
+                if condition.wait(20):
+                    told.release()
+
+        def interrupt():
+            # The main thread waits first. It is told, and interrupted before it has the lock again.
+            here.acquire()
+            with condition:
+                condition.notify(1)
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.3)
+
+        threads = [threading.Thread(target=target) for target in (other, interrupt)]
+        try:
+            with condition:
+                for thread in threads:
+                    thread.start()
+                condition.wait(20)
+        except KeyboardInterrupt:
+            print("interrupted")
+        print(told.acquire(timeout=10))
+    """)
+    assert done.stdout.split() == ["interrupted", "True"] and done.stderr == ""
+
+
+def test_a_stopped_child_is_waited_for_once() -> None:
+    """H3: a child that is stopped before it attached delays its parent's removals by two seconds in all."""
+    done = script("""
+        import os, signal, time
+        from faretra import multiprocessing as mp
+        from faretra.multiprocessing import _home
+        locks = [mp.Lock() for _ in range(3)]
+        _home.attach_after_fork(locks[0], lambda lock: os.kill(os.getpid(), signal.SIGSTOP))
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, os.WUNTRACED)
+        began = time.monotonic()
+        locks.clear()
+        print(time.monotonic() - began)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        print(_home.settle())
+    """)
+    took, settled = done.stdout.split()
+    assert 1.9 < float(took) < 4.0 and settled == "True", done
+
+
+def test_kills_at_any_moment() -> None:
+    """Processes that use locks, conditions and semaphores are killed at random: the others go on."""
+    ctx = mp.get_context("fork")
+    lock, condition, semaphore = ctx.Lock(), ctx.Condition(), ctx.Semaphore(2)
+    done, numbers = ctx.RawArray("l", 24), iter(range(24))
+
+    def start() -> Any:
+        worker = ctx.Process(target=children.use_all, args=(lock, condition, semaphore, done, next(numbers)))
+        worker.start()
+        return worker
+
+    workers = [start() for _ in range(4)]
+    pauses = random.Random(1)
+    for _ in range(20):
+        time.sleep(pauses.random() * 0.02)
+        kill(workers.pop(0))
+        workers.append(start())
+    # The last four live: each of them goes on.
+    before, end = list(done), time.monotonic() + PATIENCE
+    while any(done[n] == before[n] for n in range(20, 24)) and time.monotonic() < end:
+        time.sleep(0.01)
+    after = list(done)
+    for worker in workers:
+        kill(worker)
+    assert all(after[n] > before[n] for n in range(20, 24)), (before, after)
+    assert lock.acquire(timeout=SOON)
+    assert count(semaphore, 2, SOON)
+    with condition:
+        condition.notify_all()
+    arena = _home.home().arena
+    arena.recover()
+    assert arena.verify() == []
