@@ -7,6 +7,8 @@
 //!
 //! One thread sends an item and waits for the answer, which another thread sends as soon as it has the item. The other
 //! thread waits in the plain way, and only the first one's waits differ. A round trip therefore has one wait of each kind.
+//! The two threads have a processor each, where waking one that sleeps costs most, or share one, where it costs least. The
+//! thread that serves descriptors and futures is on the first one's processor.
 #![allow(clippy::print_stdout, reason = "a bench is there to print")]
 
 use std::os::fd::AsFd;
@@ -17,6 +19,7 @@ use faretra::sync::{Event, Reset};
 use faretra::{Arena, Lease, MIB, Pollable, Receiver, RecvError, Select, Sender};
 use futures_lite::StreamExt;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::resource::{UsageWho, getrusage};
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -90,19 +93,40 @@ fn polled(pollable: &Pollable, answers: &Receiver) -> Outcome {
 fn main() -> Outcome {
     let quick = std::env::args().any(|a| a == "--quick");
     let (rounds, turns) = if quick { (500, 4) } else { (4000, 10) };
-    for spin in [256, 0] {
-        println!(
-            "\nspins before a sleep: {spin}; microseconds there and back, of a processor (both threads), and of the plain wait's"
-        );
-        run(&format!("bench-ready-{}-{spin}", std::process::id()), spin, rounds, turns)?;
+    let processors = processors()?;
+    for (spin, other, how) in
+        [(256, 1, "a processor each"), (0, 1, "a processor each"), (0, 0, "one processor for both")]
+    {
+        println!("\n{how}; spins before a sleep: {spin}");
+        println!("{:>20} {:>8} {:>8} {:>9}", "", "us there", "us CPU,", "beside");
+        println!("{:>20} {:>8} {:>8} {:>9}", "", "and back", "both", "recv");
+        let places = [processors[0], processors[other % processors.len()]];
+        run(&format!("bench-ready-{}-{spin}-{other}", std::process::id()), spin, rounds, turns, places)?;
     }
     Ok(())
 }
 
-fn run(name: &str, spin: u32, rounds: u32, turns: usize) -> Outcome {
+/// Those that this program may use.
+fn processors() -> Outcome<Vec<usize>> {
+    let allowed = sched_getaffinity(nix::unistd::Pid::from_raw(0))?;
+    Ok((0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).unwrap_or(false)).collect())
+}
+
+/// From now on this thread, and those that it starts, run there.
+fn stay_at(processor: usize) -> Outcome {
+    let mut one = CpuSet::new();
+    one.set(processor)?;
+    Ok(sched_setaffinity(nix::unistd::Pid::from_raw(0), &one)?)
+}
+
+fn run(name: &str, spin: u32, rounds: u32, turns: usize, [here, there]: [usize; 2]) -> Outcome {
+    stay_at(here)?;
     let pair = Pair::new(name, spin)?;
     std::thread::scope(|scope| -> Outcome {
-        let answers = scope.spawn(|| pair.answer());
+        let answers = scope.spawn(|| {
+            stay_at(there)?;
+            pair.answer()
+        });
         let pollable = pair.answers.pollable()?;
         let (mut one, mut eight, mut many) = (pair.select(0), pair.select(7), pair.select(63));
         let mut stream = pair.answers.stream();
@@ -142,17 +166,19 @@ fn run(name: &str, spin: u32, rounds: u32, turns: usize) -> Outcome {
         let plain = median(&|t| t.0, 0);
         for (i, (name, _)) in ways.iter().enumerate() {
             let (time, cpu) = (median(&|t| t.0, i), median(&|t| t.1, i));
-            println!("{name:>20} {time:8.2} {cpu:8.2} {:7.2}x", time / plain);
+            println!("{name:>20} {time:8.2} {cpu:8.2} {:8.2}x", time / plain);
         }
-        // What an armed descriptor costs while nothing happens.
-        let (before, idle) = (used()?, Duration::from_secs(2));
+        // What it costs while nothing happens: of the other thread, which waits in the plain way, and of a descriptor besides.
+        let idle = || -> Outcome<f64> {
+            let (before, time) = (used()?, Duration::from_secs(if turns > 4 { 6 } else { 2 }));
+            std::thread::sleep(time);
+            Ok((used()? - before) / time.as_secs_f64())
+        };
+        let plain = idle()?;
         pollable.rearm()?;
-        std::thread::sleep(idle);
-        println!(
-            "{:>20} {:.0} parts per million of a processor",
-            "armed, idle",
-            (used()? - before) / idle.as_secs_f64()
-        );
+        let both = idle()?;
+        let armed = both - plain;
+        println!("{:>20} {plain:.0} parts per million of a processor, a descriptor {armed:.0} more", "recv, idle");
         drop(ways);
         pair.ask.close();
         answers.join().expect("no panic")

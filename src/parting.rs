@@ -27,6 +27,10 @@ impl Arena {
     /// # Errors
     ///
     /// [`Error::Forked`] in a forked child; [`Error::Os`] if the file cannot be removed; [`Error::Damaged`].
+    ///
+    /// [`Error::Forked`]: crate::Error::Forked
+    /// [`Error::Os`]: crate::Error::Os
+    /// [`Error::Damaged`]: crate::Error::Damaged
     pub fn end_if_alone(&self) -> Result<bool> {
         self.attachment().core()?.end_alone()
     }

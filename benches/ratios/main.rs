@@ -14,11 +14,13 @@
 
 mod alloc;
 mod get;
+mod load;
 mod measure;
 mod names;
 mod private;
 mod publish;
 mod recovery;
+mod seats;
 mod setting;
 
 use measure::Table;
@@ -34,15 +36,19 @@ const SECTIONS: &[Section] = &[
     ("alloc", alloc::run),
     ("names", names::run),
     ("recovery", recovery::run),
+    ("load", load::run),
+    ("seats", seats::run),
 ];
 
 fn main() -> Outcome {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    // A participant to be killed: this program once more.
-    if let [role, arena] = arguments.as_slice()
-        && role == recovery::VICTIM
-    {
-        return recovery::victim(arena);
+    // A participant that is told what to do, and may be killed: this program once more.
+    if let [role, arena] = arguments.as_slice() {
+        match role.as_str() {
+            recovery::VICTIM => return recovery::victim(arena),
+            load::ASKER => return load::asker(arena),
+            _ => {}
+        }
     }
     let scale = match arguments.iter().any(|a| a == "--quick") {
         true => Scale { largest: 64 << 20, names: 10_000, hurry: 4 },

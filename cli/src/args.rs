@@ -271,6 +271,9 @@ pub struct Send {
     /// Batches that a channel made by this command has room for; one that exists keeps its own [default: 16]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=faretra::channel::MAX_CAPACITY as u64))]
     pub capacity: Option<u64>,
+    /// Make a channel that takes as many batches as the arena has memory for
+    #[arg(long, conflicts_with = "capacity")]
+    pub unbounded: bool,
     /// Leave out the first N batches, which were sent before
     #[arg(long, value_name = "N", default_value = "0", hide_default_value = true)]
     pub skip: u64,

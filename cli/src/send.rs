@@ -57,6 +57,10 @@ pub fn send(cli: &Cli, args: &Send) -> Result<()> {
             );
             note(format_args!("channel `{}` is there, {has}: --capacity {asked} changes nothing", known.name));
         }
+        if let (true, Some(capacity)) = (args.unbounded, known.capacity) {
+            let has = size::plural(capacity, "batch");
+            note(format_args!("channel `{}` is there, with room for {has}: --unbounded changes nothing", known.name));
+        }
     }
     // All of them, before anything is sent of the first.
     let sources = sources(cli, args, &formats)?;
@@ -267,12 +271,11 @@ fn difference(first: &Schema, other: &Schema) -> Option<String> {
 
 /// The sending end: of the channel that is there, or of a new one.
 fn join(arena: &Arena, writer: &Writer, args: &Send) -> Result<(Sender, bool)> {
+    let asked = (!args.unbounded).then(|| args.capacity.unwrap_or(CAPACITY));
     loop {
         signal::check()?;
         let known = channels::find(arena, &args.channel)?;
-        let (capacity, mixed) = known
-            .as_ref()
-            .map_or((Some(args.capacity.unwrap_or(CAPACITY)), false), |known| (known.capacity, known.mixed));
+        let (capacity, mixed) = known.as_ref().map_or((asked, false), |known| (known.capacity, known.mixed));
         let contents = if mixed { Contents::Mixed } else { Contents::OneSchema };
         match channels::sending_end(writer, &args.channel, capacity, contents) {
             Ok(sender) => return Ok((sender, known.is_none())),

@@ -23,6 +23,14 @@ pub fn chain_stage() -> Stage {
     Stage { expect: Expect::default(), image: sim.image() }
 }
 
+/// The channels of [`chain_stage`], with U empty where a segment ends: the next item needs a new one.
+pub fn emptied_chain() -> Stage {
+    let stage = chain_stage();
+    let sim = enter(&stage);
+    receive(&quiet(&sim, PARENT), "U");
+    Stage { image: sim.image(), ..stage }
+}
+
 /// The channels of [`chain_stage`], and somebody dead who had leased an item of each of two segments, and nobody has noticed.
 pub fn orphaned_chain() -> Stage {
     let stage = chain_stage();

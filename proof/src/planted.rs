@@ -563,7 +563,7 @@ const BUGS: &[Bug] = &[
             ),
             ("// What cannot be read may be somebody. if keep(self).unwrap_or(true) {", "if false {"),
         ],
-        test: ENDS,
+        test: ("ends", "the_last_leaves_while_another_joins"),
     },
     Bug {
         what: "who is LIVE does not look again whether the arena is over",

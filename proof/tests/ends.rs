@@ -53,3 +53,14 @@ fn ends_race() {
     eprintln!("{all:?}");
     assert!(all.deaths > 500);
 }
+
+/// A2, where the only one who takes part leaves while another one joins: every schedule with two preemptions. Nobody but one who
+/// came by the file takes part in an ephemeral arena of the dead, and who opens it sees him.
+#[test]
+fn the_last_leaves_while_another_joins() {
+    let begin = Arc::new(beginnings().into_iter().find(|begin| begin.name == "of the dead").expect("listed"));
+    let end = |name: &str| ENDS.into_iter().find(|end| end.name == name).expect("listed");
+    let seen = explore(race(&begin, &[end("join by the file, leave"), end("open, leave")], None), 2, 100_000);
+    eprintln!("{seen:?}");
+    assert!(seen.complete, "{seen:?}");
+}

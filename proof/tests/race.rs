@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use faretra::proof::{Life, Mem, State, Until, header};
-use proof::chains::{self, chain_stage, orphaned_chain};
+use proof::chains::{self, chain_stage, emptied_chain, orphaned_chain};
 use proof::hb::Clocks;
 use proof::queue::{self, orphaned_stage, queue_stage};
 use proof::race::{Race, Racer, Searched, Watch, explore, explore_watched, random};
@@ -294,6 +294,17 @@ fn chains_race() {
     }
     eprintln!("{all:?}");
     assert!(all.deaths > 500);
+}
+
+/// Two senders that saw a channel without a bound open, one of which makes the segment for both, and somebody who closes and
+/// drains the channel meanwhile.
+#[test]
+fn two_senders_race_with_a_drain() {
+    let (stage, acts) = (emptied_chain(), chains::acts());
+    let three = ["close U and drain it", "send to U", "send to U"].map(|name| find(&acts, name));
+    let found = explore(Race::new(&stage, &three), 2, 200_000);
+    eprintln!("{found:?}");
+    assert!(found.complete);
 }
 
 /// Three at once at a channel without a bound, one of them killed at a random step.

@@ -5,16 +5,14 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Literal, Self
 
 from faretra import _native
 from faretra._calls import Client, Server
 from faretra._channels import Receiver, Sender
 from faretra._feeds import Feed, OnLag, Subscriber
-from faretra._info import ArrayInfo, Entries, Entry, TableInfo, info_of
+from faretra._info import ArenaInfo, ArrayInfo, Entries, Entry, Holder, Recovered, Stats, TableInfo, info_of
 from faretra._native import (
     Batch,
     Bundle,
@@ -56,73 +54,6 @@ __all__ = [
 
 Size = int | str
 Timeout = float | timedelta | None
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """What an arena holds; all but the last six are bytes.
-
-    `used` is what it has in memory, of which `live` is kept by names and readers, and `warm` is free and ready for use.
-    """
-
-    limit: int
-    capacity: int
-    used: int
-    live: int
-    warm: int
-    metadata: int
-    page_tables: int
-    file_system_free: int
-    names: int
-    objects: int
-    participants: int
-    seats: int
-    writers: int
-    writers_busy: int
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """A process that takes part in an arena, and what it keeps there."""
-
-    pid: int
-    command: str
-    alive: bool
-    stopped: bool
-    this_process: bool
-    pins: int
-    pinned_bytes: int
-    only_pinned_bytes: int
-    drafts: int
-    draft_bytes: int
-    writers: int
-    holds: list[str]
-    waits_for: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Recovered:
-    """What `Arena.recover` took back from dead processes."""
-
-    participants: int
-    writers: int
-    locks: int
-    objects: int
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class ArenaInfo:
-    """An arena of a directory. `problem` says why it cannot be used, if it cannot; the numbers are 0 then."""
-
-    name: str
-    path: Path
-    nbytes: int
-    limit: int
-    capacity: int
-    participants: int
-    keep: bool
-    problem: str | None
 
 
 def arenas(dir: str | os.PathLike[str] | None = None) -> list[ArenaInfo]:

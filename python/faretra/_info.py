@@ -1,8 +1,9 @@
-"""What a name stands for, told without reading the value: `Arena.info` and `Arena.entries`."""
+"""What an arena tells of itself: what its names stand for, what it holds, who takes part; what arenas there are."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -94,3 +95,70 @@ def info_of(found: dict[str, Any]) -> Entry:
     if "fields" in found:
         return TableInfo(**common, fields=tuple(found["fields"]), batches=found["batches"])
     return Entry(**common)
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What an arena holds; all but the last six are bytes.
+
+    `used` is what it has in memory, of which `live` is kept by names and readers, and `warm` is free and ready for use.
+    """
+
+    limit: int
+    capacity: int
+    used: int
+    live: int
+    warm: int
+    metadata: int
+    page_tables: int
+    file_system_free: int
+    names: int
+    objects: int
+    participants: int
+    seats: int
+    writers: int
+    writers_busy: int
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process that takes part in an arena, and what it keeps there."""
+
+    pid: int
+    command: str
+    alive: bool
+    stopped: bool
+    this_process: bool
+    pins: int
+    pinned_bytes: int
+    only_pinned_bytes: int
+    drafts: int
+    draft_bytes: int
+    writers: int
+    holds: list[str]
+    waits_for: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What `Arena.recover` took back from dead processes."""
+
+    participants: int
+    writers: int
+    locks: int
+    objects: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ArenaInfo:
+    """An arena of a directory. `problem` says why it cannot be used, if it cannot; the numbers are 0 then."""
+
+    name: str
+    path: Path
+    nbytes: int
+    limit: int
+    capacity: int
+    participants: int
+    keep: bool
+    problem: str | None

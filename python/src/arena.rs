@@ -7,12 +7,12 @@ use std::time::Duration;
 use faretra::{Error, Kind, Object, Order, WeakArena, Writer};
 use pyo3::exceptions::{PyKeyError, PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyMemoryView};
+use pyo3::types::PyDict;
 
+use crate::draft::Draft;
 use crate::error::{Failure, run, wait};
-use crate::memory::Writable;
 pub use crate::value::text;
-use crate::value::{Input, Number, Pickling, array_over, dtype_of, output, private};
+use crate::value::{Input, Number, Pickling, dtype_of, output, private};
 
 /// Returns how long a wait may last: `None` for as long as it takes.
 pub fn timeout(given: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
@@ -344,7 +344,7 @@ impl Arena {
     /// ...     arena["x"] = b"one"
     /// ...     bytes(arena.wait_for("x", newer_than=0, timeout=5.0))
     /// b'one'
-    #[pyo3(signature = (name, newer_than=Number(0), timeout=None))]
+    #[pyo3(signature = (name, newer_than=Number(0), timeout=None), text_signature = "($self, name, newer_than=0, timeout=None)")]
     fn wait_for<'py>(
         &self,
         py: Python<'py>,
@@ -448,14 +448,7 @@ impl Arena {
         let name = text(name)?.to_owned();
         let writer = self.writer(py)?;
         let map = wait(py, || writer.draft_dyn_array(dtype.clone(), &shape, order)?.into_map())?;
-        let memory = Py::new(py, Writable::draft(map))?;
-        Ok(Draft {
-            name,
-            writer: Mutex::new(Some(writer)),
-            memory,
-            array: Some((dtype, shape, order)),
-            version: Arc::default(),
-        })
+        Draft::array(py, name, writer, map, (dtype, shape, order))
     }
 
     /// A draft of bytes; see `faretra.Arena.draft_bytes`.
@@ -464,8 +457,7 @@ impl Arena {
         let name = text(name)?.to_owned();
         let writer = self.writer(py)?;
         let map = wait(py, || writer.draft_bytes(len)?.into_map())?;
-        let memory = Py::new(py, Writable::draft(map))?;
-        Ok(Draft { name, writer: Mutex::new(Some(writer)), memory, array: None, version: Arc::default() })
+        Draft::bytes(py, name, writer, map)
     }
 
     /// The fields of `faretra.Entry`, of everything that has a name.
@@ -684,118 +676,4 @@ pub fn _remove_arena(py: Python<'_>, name: &Bound<'_, PyAny>, dir: Option<PathBu
     let options = options(None, None, None, None, true, dir, None, None, false);
     let name = text(name)?;
     wait(py, || options.remove(name))
-}
-
-/// A value that is written in place: `with draft as array: ...` publishes it when the block ends, and drops it when the block
-/// raises. Whatever is left of `array` afterwards is a private copy: writing to it changes nothing for anybody.
-///
-/// >>> with faretra.Arena.create("doc-draft-class", keep=False) as arena:
-/// ...     draft = arena.draft_array("x", 3)
-/// ...     draft.value[:] = 1
-/// ...     draft.publish(), draft
-/// (1, <faretra.Draft of 'x', published as version 1>)
-#[pyclass(frozen, module = "faretra")]
-#[derive(Debug)]
-pub struct Draft {
-    name: String,
-    writer: Mutex<Option<Writer>>,
-    memory: Py<Writable>,
-    array: Option<(faretra::DType, Vec<usize>, Order)>,
-    version: Arc<Mutex<Option<u64>>>,
-}
-
-impl Draft {
-    fn take_writer(&self) -> Result<Writer, Error> {
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        writer.ok_or_else(|| Error::Invalid(format!("the draft of `{}` was published or dropped already", self.name)))
-    }
-}
-
-#[pymethods]
-impl Draft {
-    /// The name that it is published under.
-    #[getter]
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The version that it was published as; `None` before.
-    #[getter]
-    fn version(&self) -> Option<u64> {
-        *self.version.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The memory to be written: a numpy array, or a memoryview of bytes.
-    #[getter]
-    fn value<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let memory = self.memory.bind(py).clone().into_any();
-        match &self.array {
-            Some((dtype, shape, order)) => array_over(py, shape, dtype, *order, memory),
-            None => Ok(PyMemoryView::from(&memory)?.into_any()),
-        }
-    }
-
-    /// Publishes the draft now, and returns its version.
-    ///
-    /// >>> with faretra.Arena.create("doc-draft-publish", keep=False) as arena:
-    /// ...     draft = arena.draft_bytes("x", 2)
-    /// ...     draft.value[:] = b"hi"
-    /// ...     draft.publish()
-    /// 1
-    fn publish(&self, py: Python<'_>) -> PyResult<u64> {
-        let memory = self.memory.get();
-        let version = wait(py, || {
-            let writer = self.take_writer()?;
-            let drafted = memory.with_draft(faretra::DraftMap::finish)?;
-            writer.publish(&self.name, drafted)
-        })?;
-        *self.version.lock().unwrap_or_else(PoisonError::into_inner) = Some(version);
-        Ok(version)
-    }
-
-    /// Drops the draft now, and gives its memory back.
-    ///
-    /// >>> with faretra.Arena.create("doc-draft-discard", keep=False) as arena:
-    /// ...     draft = arena.draft_array("x", 1000)
-    /// ...     draft.discard()
-    /// ...     "x" in arena
-    /// False
-    fn discard(&self, py: Python<'_>) -> PyResult<()> {
-        let memory = self.memory.get();
-        wait(py, || {
-            let writer = self.take_writer();
-            let dropped = memory.with_draft(faretra::DraftMap::discard);
-            drop(writer);
-            dropped
-        })
-    }
-
-    fn __enter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.value(py)
-    }
-
-    #[pyo3(signature = (kind=None, value=None, traceback=None))]
-    fn __exit__(
-        &self,
-        py: Python<'_>,
-        kind: Option<&Bound<'_, PyAny>>,
-        value: Option<&Bound<'_, PyAny>>,
-        traceback: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<bool> {
-        let _ = (value, traceback);
-        let open = self.writer.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-        match (kind, open) {
-            (_, false) => {}
-            (None, true) => drop(self.publish(py)?),
-            (Some(_), true) => self.discard(py)?,
-        }
-        Ok(false)
-    }
-
-    fn __repr__(&self) -> String {
-        match self.version() {
-            Some(version) => format!("<faretra.Draft of '{}', published as version {version}>", self.name),
-            None => format!("<faretra.Draft of '{}'>", self.name),
-        }
-    }
 }

@@ -42,7 +42,10 @@ impl Sender {
 #[pymethods]
 impl Sender {
     #[new]
-    #[pyo3(signature = (arena, name, capacity=Some(64), mixed=true, when_deserted="fail"))]
+    #[pyo3(
+        signature = (arena, name, capacity=Some(64), mixed=true, when_deserted="fail"),
+        text_signature = "(arena, name, capacity=64, mixed=True, when_deserted='fail')"
+    )]
     pub fn open(
         py: Python<'_>,
         arena: &Bound<'_, Arena>,

@@ -1,7 +1,7 @@
 //! Mutable arrays: several processes write them at once, each its rows.
 //!
 //! The library knows the element type when it is compiled; here it is known when the array is opened. [`Grid`] is a mutable
-//! array whatever its type is, and [`of_type`] the one place where types are told apart.
+//! array whatever its type is, and `of_type` the one place where types are told apart.
 
 use std::any::Any;
 use std::ops::Range;

@@ -10,7 +10,8 @@
 //! | `lock`, `shared`, `grid` | locks, shared numbers and bytes, mutable arrays |
 //! | `semlock`, `waiters` | the locks, semaphores and conditions of `faretra.multiprocessing` |
 //! | `grown`, `reference` | tables that grow batch by batch; the newest value of a name |
-//! | `arena` | names, drafts, what an arena tells of itself |
+//! | `draft` | values that are written in place |
+//! | `arena` | names, and what an arena tells of itself |
 //! | `command` | the command `faretra` |
 //! | `ready` | descriptors for event loops, and what ends have in common |
 //! | `channel`, `feed`, `service` | the ends of channels, feeds and services |
@@ -20,12 +21,17 @@
 //! What costs no speed is written in Python, in `faretra/`. A file here needs those above it in the table only.
 
 #![allow(missing_docs, reason = "the module's items are documented where they are")]
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "what is documented for Python has Python's brackets, which are no links"
+)]
 
 mod arena;
 mod arrow;
 mod channel;
 mod collection;
 mod command;
+mod draft;
 mod error;
 mod feed;
 mod grid;
@@ -54,13 +60,15 @@ mod _native {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use crate::arena::{_list_arenas, _remove_arena, Arena, Draft};
+    use crate::arena::{_list_arenas, _remove_arena, Arena};
     #[pymodule_export]
     use crate::channel::{Lease, Receiver, Sender};
     #[pymodule_export]
     use crate::collection::{Dict, Items, List, StoredDict, StoredList};
     #[pymodule_export]
     use crate::command::_command;
+    #[pymodule_export]
+    use crate::draft::Draft;
     #[pymodule_export]
     use crate::feed::{_latest, _snapshot, Feed, Subscriber};
     #[pymodule_export]

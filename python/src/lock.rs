@@ -118,6 +118,13 @@ impl Mutex {
     }
 }
 
+impl Mutex {
+    /// What the library has of it.
+    pub fn inner(&self) -> &sync::Mutex {
+        &self.mutex
+    }
+}
+
 #[pymethods]
 impl Mutex {
     #[new]
@@ -400,6 +407,13 @@ impl Semaphore {
     }
 }
 
+impl Semaphore {
+    /// What the library has of it.
+    pub fn inner(&self) -> &sync::Semaphore {
+        &self.semaphore
+    }
+}
+
 #[pymethods]
 impl Semaphore {
     #[new]
@@ -654,6 +668,13 @@ pub struct Event {
     event: sync::Event,
     name: String,
     auto_reset: bool,
+}
+
+impl Event {
+    /// What the library has of it.
+    pub fn inner(&self) -> &sync::Event {
+        &self.event
+    }
 }
 
 #[pymethods]

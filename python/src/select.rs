@@ -10,6 +10,7 @@ use crate::arena::timeout;
 use crate::channel::{Receiver, Sender};
 use crate::error::{Failure, run, wait};
 use crate::feed::{Feed, Subscriber};
+use crate::lock::{Event, Mutex, Semaphore};
 
 /// Waits until at least one of `handles` is ready, and returns the numbers of those that are.
 #[pyfunction]
@@ -68,6 +69,12 @@ fn add(py: Python<'_>, select: &mut Select, handle: &Bound<'_, PyAny>) -> PyResu
     } else if let Ok(feed) = handle.cast::<Feed>() {
         let feed = feed.get().end.get(py)?;
         select.append(&feed);
+    } else if let Ok(mutex) = handle.cast::<Mutex>() {
+        select.lock(mutex.get().inner());
+    } else if let Ok(semaphore) = handle.cast::<Semaphore>() {
+        select.acquire(semaphore.get().inner());
+    } else if let Ok(event) = handle.cast::<Event>() {
+        select.wait(event.get().inner());
     } else {
         let kind = handle.get_type();
         return Err(PyTypeError::new_err(format!("a {} cannot be waited for with `select`", kind.name()?)));

@@ -396,12 +396,14 @@ struct Held {
 /// >>> import threading
 /// >>> arena = faretra.Arena.create("doc-request", keep=False)
 /// >>> server, client = arena.server("upper"), arena.client("upper")
-/// >>> thread = threading.Thread(target=lambda: print(client.call("hello", timeout=5)))
+/// >>> replies = []
+/// >>> thread = threading.Thread(target=lambda: replies.append(client.call("hello", timeout=5)))
 /// >>> thread.start()
 /// >>> with server.recv(timeout=5) as request:
 /// ...     request.reply(request.value.upper())
 /// >>> thread.join()
-/// HELLO
+/// >>> replies
+/// ['HELLO']
 /// >>> arena.close()
 #[pyclass(frozen, module = "faretra", weakref)]
 #[derive(Debug)]
@@ -485,12 +487,14 @@ impl Request {
     /// >>> import threading
     /// >>> arena = faretra.Arena.create("doc-reply", keep=False)
     /// >>> server, client = arena.server("double"), arena.client("double")
-    /// >>> thread = threading.Thread(target=lambda: print(client.call(21, timeout=5)))
+    /// >>> replies = []
+    /// >>> thread = threading.Thread(target=lambda: replies.append(client.call(21, timeout=5)))
     /// >>> thread.start()
     /// >>> request = server.recv(timeout=5)
     /// >>> request.reply(2 * request.value)
     /// >>> thread.join()
-    /// 42
+    /// >>> replies
+    /// [42]
     /// >>> arena.close()
     fn reply(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let mut input = Input::of(value, &self.name)?;

@@ -159,7 +159,7 @@ impl Table {
     /// ...     arena["t"] = pa.table({"a": [1, 2, 3]})
     /// ...     pa.table(arena["t"].head(2)).to_pydict()
     /// {'a': [1, 2]}
-    #[pyo3(signature = (n=Number(5)))]
+    #[pyo3(signature = (n=Number(5)), text_signature = "($self, n=5)")]
     fn head<'py>(&self, py: Python<'py>, n: Number<usize>) -> PyResult<Bound<'py, Selection>> {
         Bound::new(py, Selection { table: self.table.clone(), columns: None, rows: Some(n.0) })
     }

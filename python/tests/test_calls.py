@@ -199,7 +199,7 @@ def test_dead_clients_leave_nothing(arena: faretra.Arena) -> None:
     server = arena.server("svc")
     program = "client = arena.client('svc')\nwhile True: client.call((os.getpid(), np.zeros(10_000)))"
     with Child(arena, program) as one, Child(arena, program) as two:
-        served = set()
+        served: set[int] = set()
         while len(served) < 2:
             with server.recv(timeout=20) as request:
                 served.add(request.value[0])

@@ -16,8 +16,8 @@ KILLS = int(os.environ.get("FARETRA_TEST_KILLS", "500"))
 
 
 def test_processes_killed_at_random_moments(fresh_name: Callable[[], str]) -> None:
-    """500 processes are killed while they put, get, draft, load once and delete: no value is half written, a peer never
-    stands still, the arena verifies, and when its names are deleted all of its memory is free."""
+    """500 processes are killed while they put, get, draft, send, receive, load once and delete: nothing is half written, a
+    peer never stands still, the arena verifies, and when its names are deleted all of its memory is free."""
     pa = pytest.importorskip("pyarrow")
     seed = random.randrange(1 << 30)
     print("seed", seed)

@@ -7,7 +7,7 @@ import random
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import places
@@ -33,7 +33,7 @@ def views_of_array(arena: faretra.Arena) -> list[Any]:
         array.reshape(10, -1).T,
         array.view("u1")[5:],
         np.from_dlpack(array),
-        np.from_dlpack(np.from_dlpack(array)[1:])[2:],
+        np.from_dlpack(cast(Any, np.from_dlpack(array)[1:]))[2:],
         array.__dlpack__(max_version=(1, 0)),
         np.broadcast_to(array[:5], (3, 5)),
         np.lib.stride_tricks.as_strided(array, (3,), (16,)),

@@ -301,3 +301,20 @@ def test_faretra_select_waits_for_any_of_several(arena: faretra.Arena, fresh_nam
             faretra.select([rx])
         for end in (feed, sub):
             end.leave()
+
+
+def test_faretra_select_waits_for_locks(arena: faretra.Arena) -> None:
+    """A mutex and a semaphore are ready while they can be taken, an event while it is set, beside a receiver."""
+    mutex, permits, event = arena.mutex("m"), arena.semaphore("s", 1), arena.event("e")
+    tx, rx = arena.sender("x"), arena.receiver("x")
+    handles: list[Any] = [rx, mutex, permits, event]
+    assert faretra.select(handles, timeout=0) == [mutex, permits]
+    with mutex.lock(), permits.permit():
+        assert faretra.select(handles, timeout=0) == []
+        later = threading.Timer(0.1, event.set)
+        later.start()
+        assert faretra.select(handles, timeout=10) == [event]
+        later.join()
+        tx.send(1)
+        assert faretra.select(handles, timeout=0) == [rx, event]
+    assert faretra.select(handles, timeout=0) == [rx, mutex, permits, event]

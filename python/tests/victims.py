@@ -31,10 +31,36 @@ class Rows:
         return self.table.__arrow_c_stream__()
 
 
-def one(arena: faretra.Arena, rng: random.Random) -> None:
+class Ends:
+    """Both ends of a channel that all workers send to and receive from."""
+
+    def __init__(self, arena: faretra.Arena) -> None:
+        self.tx = arena.sender("jobs", capacity=16, when_deserted="block")
+        self.rx = arena.receiver("jobs", when_deserted="block")
+
+    def send(self, number: int, size: int) -> None:
+        """Send an item whose parts agree, if there is room."""
+        with contextlib.suppress(faretra.FullError):
+            self.tx.send({"n": number, "a": np.full(size, number)}, timeout=0)
+
+    def recv(self, rng: random.Random) -> None:
+        """Receive an item, if there is one: it is whole, and it is given back now and then."""
+        try:
+            lease = self.rx.recv(timeout=0)
+        except faretra.EmptyError:
+            return
+        item = lease.value
+        assert (item["a"] == item["n"]).all()
+        if rng.random() < 0.2:
+            lease.nack()
+        else:
+            lease.ack()
+
+
+def one(arena: faretra.Arena, ends: Ends, rng: random.Random) -> None:
     """Do one thing, and check what was read: a value is whole, whoever died while making it."""
     name, number, size = f"n{rng.randrange(8)}", rng.randrange(100), rng.choice([10, 1000, 30_000, 100_000])
-    match rng.randrange(13):
+    match rng.randrange(17):
         case 0 | 1:
             arena["a" + name] = np.full(size, number)
         case 2:
@@ -75,14 +101,18 @@ def one(arena: faretra.Arena, rng: random.Random) -> None:
         case 12:
             for prefix in "apmt":
                 arena.remove(prefix + name)
+        case 13 | 14:
+            ends.send(number, size)
+        case 15 | 16:
+            ends.recv(rng)
 
 
 def work(name: str, seed: int, beats: str | None) -> None:
     """Use the arena until somebody kills us; a peer also counts what it did under a name of its own."""
     arena, rng = faretra.Arena.open(name), random.Random(seed)
-    done = 0
+    ends, done = Ends(arena), 0
     while True:
-        one(arena, rng)
+        one(arena, ends, rng)
         done += 1
         if beats is not None and done % 20 == 0:
             arena[beats] = np.array([done])

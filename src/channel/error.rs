@@ -81,8 +81,8 @@ impl From<SendError<'_>> for Error {
     }
 }
 
-impl<'a> From<NotBuilt<'a>> for SendError<'a> {
-    fn from(not_built: NotBuilt<'a>) -> SendError<'a> {
+impl<'a> SendError<'a> {
+    pub(crate) fn not_built(not_built: NotBuilt<'a>) -> SendError<'a> {
         match not_built {
             NotBuilt::NoSpace { value, error, ended: None } => SendError::NoSpace { value, error },
             NotBuilt::NoSpace { value, ended: Some(ended), .. } => SendError::closed(value, ended),
@@ -90,9 +90,7 @@ impl<'a> From<NotBuilt<'a>> for SendError<'a> {
             NotBuilt::Failed(error) => SendError::Failed(error),
         }
     }
-}
 
-impl<'a> SendError<'a> {
     pub(crate) fn closed(value: Value<'a>, ended: Ended) -> SendError<'a> {
         SendError::Closed { value, clean: ended.is_clean() }
     }

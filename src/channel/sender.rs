@@ -196,7 +196,8 @@ impl Sender {
         let until = until.started();
         let schema = reader.schema();
         if let Err(e) = self.port.check_schema(&self.writer, &schema, until, self.deserted) {
-            return Err(self.port.not_built(Value::batches(schema, vec![]), e, self.deserted).into());
+            let not_built = self.port.not_built(Value::batches(schema, vec![]), e, self.deserted);
+            return Err(SendError::not_built(not_built));
         }
         let mut rows = 0;
         for batch in reader {
@@ -216,7 +217,8 @@ impl Sender {
                 None => SendError::TimedOut(value),
             });
         }
-        let (mut sheet, schema) = self.port.build(&self.writer, value, until, self.deserted)?;
+        let built = self.port.build(&self.writer, value, until, self.deserted);
+        let (mut sheet, schema) = built.map_err(SendError::not_built)?;
         match self.port.wait_to_put(until, self.deserted, || sheet.send(self.port.ring))? {
             Waited::Came(()) => Ok(()),
             Waited::Ended(ended) => Err(SendError::closed(Value::copied(sheet, schema), ended)),

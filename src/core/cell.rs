@@ -234,6 +234,7 @@ impl<E: Load> Tables<E> {
         all.collect()
     }
 
+    #[inline]
     pub(super) fn ring_word(&self, ring: Ring, word: u64) -> u64 {
         self.env.load(ring.word(word), SeqCst)
     }
@@ -369,6 +370,7 @@ impl<E: Load> Tables<E> {
         self.ring_word(ring, ring::MIXED) != 0
     }
 
+    #[inline]
     pub fn is_closed(&self, ring: Ring) -> bool {
         self.ring_word(ring, ring::CLOSED) != 0
     }
@@ -379,6 +381,7 @@ impl<E: Load> Tables<E> {
         seats.filter_map(|seat| self.is_present(ring, end, seat)).collect()
     }
 
+    #[inline]
     fn is_present(&self, ring: Ring, end: End, seat: u64) -> Option<Owner> {
         let word = self.env.load(ring.presence(end, seat), SeqCst);
         let state = self.seat(seat);
@@ -388,6 +391,7 @@ impl<E: Load> Tables<E> {
     }
 
     /// Whether there was anybody at an end, ever, and nobody is now.
+    #[inline]
     pub fn is_deserted(&self, ring: Ring, end: End) -> bool {
         let ever = self.ring_word(ring, ring::EVER) >> end as u64 & 1 != 0;
         ever && !(0..self.seats_used()).any(|seat| self.is_present(ring, end, seat).is_some())
@@ -496,6 +500,7 @@ impl<E: Load> Tables<E> {
 
 impl<E: Env> Core<E> {
     /// Says where a draft of ours is aimed at.
+    #[inline]
     pub(crate) fn set_target(&self, item: Id, at: Turn) {
         self.set_meta(item, meta::TARGET, u64::from(at.container.0 + 1) | at.turn << TARGET_BITS);
     }

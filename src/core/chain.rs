@@ -74,8 +74,20 @@ impl Reached {
 }
 
 impl<E: Env> Core<E> {
-    /// The cell of a position. The caller lets it go.
+    /// Does something with the cell of a position. That of a ring is reached without a word of memory being written for it.
     #[inline]
+    pub(super) fn with_cell<T>(&self, ring: Ring, position: u64, step: impl FnOnce(Reached) -> Result<T>) -> Result<T> {
+        if !ring.is_chain() {
+            let off = ring.cell(position);
+            return step(Reached { off, cell: self.place(off), segment: None });
+        }
+        let reached = self.reach_in_segment(ring, position)?;
+        let done = step(reached);
+        self.let_go(reached);
+        done
+    }
+
+    /// The cell of a position. The caller lets it go.
     pub(super) fn reach(&self, ring: Ring, position: u64) -> Result<Reached> {
         if ring.is_chain() {
             return self.reach_in_segment(ring, position);
@@ -92,6 +104,7 @@ impl<E: Env> Core<E> {
     }
 
     /// s1, s2.
+    #[inline(never)]
     fn reach_in_segment(&self, ring: Ring, position: u64) -> Result<Reached> {
         let at = ring.entry(position);
         loop {

@@ -105,10 +105,7 @@ impl<E: Env> Core<E> {
                 return Ok(Outcome::Closed);
             }
             let tail = self.ring_word(ring, ring::TAIL);
-            let reached = self.reach(ring, tail)?;
-            let step = self.send_at(ring, tail, reached, item);
-            self.let_go(reached);
-            if let Some(outcome) = step? {
+            if let Some(outcome) = self.with_cell(ring, tail, |reached| self.send_at(ring, tail, reached, item))? {
                 return Ok(outcome);
             }
         }
@@ -189,10 +186,7 @@ impl<E: Env> Core<E> {
                 return Ok(Outcome::Done(taken));
             }
             let head = self.ring_word(ring, ring::HEAD);
-            let reached = self.reach(ring, head)?;
-            let step = self.take_at(ring, head, reached);
-            self.let_go(reached);
-            if let Some(outcome) = step? {
+            if let Some(outcome) = self.with_cell(ring, head, |reached| self.take_at(ring, head, reached))? {
                 return Ok(outcome);
             }
         }

@@ -74,8 +74,8 @@ impl From<AppendError<'_>> for Error {
     }
 }
 
-impl<'a> From<NotBuilt<'a>> for AppendError<'a> {
-    fn from(not_built: NotBuilt<'a>) -> AppendError<'a> {
+impl<'a> AppendError<'a> {
+    pub(crate) fn not_built(not_built: NotBuilt<'a>) -> AppendError<'a> {
         match not_built {
             NotBuilt::NoSpace { value, ended: Some(Ended::Closed), .. } => AppendError::Closed(value),
             NotBuilt::NoSpace { value, error, .. } => AppendError::NoSpace { value, error },
@@ -83,9 +83,7 @@ impl<'a> From<NotBuilt<'a>> for AppendError<'a> {
             NotBuilt::Failed(error) => AppendError::Failed(error),
         }
     }
-}
 
-impl<'a> AppendError<'a> {
     /// Returns the value that was not appended, or `None` for [`AppendError::Failed`], which dropped the value.
     pub fn into_value(self) -> Option<Value<'a>> {
         match self {

@@ -138,7 +138,8 @@ impl Feed {
     fn append_by<'a>(&self, value: Value<'a>, until: Until) -> Result<(), AppendError<'a>> {
         let ring = self.port.ring;
         let until = if self.when_full == WhenFull::Fail { Until::Now } else { until.started() };
-        let (mut sheet, schema) = self.port.build(&self.writer, value, until, WhenDeserted::Fail)?;
+        let built = self.port.build(&self.writer, value, until, WhenDeserted::Fail);
+        let (mut sheet, schema) = built.map_err(AppendError::not_built)?;
         let appended = self.port.wait_to_put(until, WhenDeserted::Fail, || sheet.append(ring, self.when_full))?;
         match appended {
             Waited::Came(()) => Ok(()),

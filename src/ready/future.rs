@@ -309,12 +309,17 @@ enum Putting<'a> {
 }
 
 /// What a put fails with.
-trait NotPut<'a>: From<Error> + From<NotBuilt<'a>> {
+trait NotPut<'a>: From<Error> {
+    fn not_built(not_built: NotBuilt<'a>) -> Self;
     fn ended(value: Value<'a>, ended: Ended) -> Self;
     fn full(value: Value<'a>) -> Self;
 }
 
 impl<'a> NotPut<'a> for SendError<'a> {
+    fn not_built(not_built: NotBuilt<'a>) -> Self {
+        SendError::not_built(not_built)
+    }
+
     fn ended(value: Value<'a>, ended: Ended) -> Self {
         SendError::closed(value, ended)
     }
@@ -325,6 +330,10 @@ impl<'a> NotPut<'a> for SendError<'a> {
 }
 
 impl<'a> NotPut<'a> for AppendError<'a> {
+    fn not_built(not_built: NotBuilt<'a>) -> Self {
+        AppendError::not_built(not_built)
+    }
+
     fn ended(value: Value<'a>, _: Ended) -> Self {
         AppendError::Closed(value)
     }
@@ -365,13 +374,13 @@ fn put_async<'a, E: NotPut<'a>>(
                     Err(NotBuilt::NoSpace { value, ended: None, error }) => {
                         let may_come = !value.is_used_up() && port.may_fit(writer.bytes_of(&value)?).is_ok();
                         if !waits || !may_come {
-                            return Err(NotBuilt::NoSpace { value, ended: None, error }.into());
+                            return Err(E::not_built(NotBuilt::NoSpace { value, ended: None, error }));
                         }
                         putting = Putting::Value(value);
                         let memory = What::Memory { port: port.clone(), rung, since: Instant::now() };
                         return Ok(Step::Wait(Source::new(memory)));
                     }
-                    Err(not_built) => return Err(not_built.into()),
+                    Err(not_built) => return Err(E::not_built(not_built)),
                 }
             }
         };

@@ -25,8 +25,8 @@ impl Arena {
     ///
     /// # Errors
     ///
-    /// [`Error::Mismatch`](crate::Error::Mismatch) if `name` stands for an object of another kind, or for a value of another
-    /// size, or for a number of another type; [`Error::TooLarge`](crate::Error::TooLarge) for a value of more than [`MAX_VALUE`](crate::sync::MAX_VALUE) bytes.
+    /// [`Error::Mismatch`] if `name` stands for an object of another kind, or for a value of another
+    /// size, or for a number of another type; [`Error::TooLarge`] for a value of more than [`MAX_VALUE`](crate::sync::MAX_VALUE) bytes.
     pub fn shared_value<T: Pod>(&self, name: &str, initial: T) -> Result<SharedValue<T>> {
         value_fits::<T>()?;
         let size = size_of::<T>() as u64;
@@ -67,7 +67,7 @@ fn number_type<T: 'static>() -> Option<ElementType> {
 /// Reads never wait and never see a mixture. A value of up to 8 bytes is one atomic word. A larger value lies in one of 8
 /// slots: a store writes a slot that is not current and makes that slot current. So a store waits only while 7 others are
 /// under way, in processes that are stopped in the middle, for example. The `try_` forms fail with
-/// [`Error::TimedOut`](crate::Error::TimedOut) then.
+/// [`Error::TimedOut`] then.
 ///
 /// ```
 /// # let name = format!("doc-shared-value-{}", std::process::id());
@@ -109,18 +109,18 @@ impl<T: Pod> SharedValue<T> {
         self.store_by(value, Until::Forever)
     }
 
-    /// Replaces the value by `value`, and fails with [`Error::TimedOut`](crate::Error::TimedOut) if all slots are taken now.
+    /// Replaces the value by `value`, and fails with [`Error::TimedOut`] if all slots are taken now.
     pub fn try_store(&self, value: T) -> Result<()> {
         self.store_by(value, Until::Now)
     }
 
-    /// Replaces the value by `value`, and fails with [`Error::TimedOut`](crate::Error::TimedOut) if all slots are still taken
+    /// Replaces the value by `value`, and fails with [`Error::TimedOut`] if all slots are still taken
     /// after `timeout`.
     pub fn store_timeout(&self, value: T, timeout: Duration) -> Result<()> {
         self.store_by(value, Until::Within(timeout))
     }
 
-    /// Replaces the value by `value`, and fails with [`Error::TimedOut`](crate::Error::TimedOut) if all slots are still taken
+    /// Replaces the value by `value`, and fails with [`Error::TimedOut`] if all slots are still taken
     /// at `deadline`.
     pub fn store_deadline(&self, value: T, deadline: Instant) -> Result<()> {
         self.store_by(value, Until::deadline(deadline))
@@ -145,19 +145,19 @@ impl<T: Pod> SharedValue<T> {
     }
 
     /// Replaces the value by what `next` makes of it, as [`SharedValue::update`] does. Fails with
-    /// [`Error::TimedOut`](crate::Error::TimedOut) if all slots are taken now; then `next` did not run.
+    /// [`Error::TimedOut`] if all slots are taken now; then `next` did not run.
     pub fn try_update(&self, next: impl FnMut(T) -> T) -> Result<T> {
         self.update_by(next, Until::Now)
     }
 
     /// Replaces the value by what `next` makes of it, as [`SharedValue::update`] does. Fails with
-    /// [`Error::TimedOut`](crate::Error::TimedOut) if all slots are still taken after `timeout`; then `next` did not run.
+    /// [`Error::TimedOut`] if all slots are still taken after `timeout`; then `next` did not run.
     pub fn update_timeout(&self, next: impl FnMut(T) -> T, timeout: Duration) -> Result<T> {
         self.update_by(next, Until::Within(timeout))
     }
 
     /// Replaces the value by what `next` makes of it, as [`SharedValue::update`] does. Fails with
-    /// [`Error::TimedOut`](crate::Error::TimedOut) if all slots are still taken at `deadline`; then `next` did not run.
+    /// [`Error::TimedOut`] if all slots are still taken at `deadline`; then `next` did not run.
     pub fn update_deadline(&self, next: impl FnMut(T) -> T, deadline: Instant) -> Result<T> {
         self.update_by(next, Until::deadline(deadline))
     }
@@ -174,19 +174,19 @@ impl<T: Pod> SharedValue<T> {
     }
 
     /// Replaces the value as [`SharedValue::compare_exchange`] does. Fails with
-    /// [`Error::TimedOut`](crate::Error::TimedOut) if all slots are taken now.
+    /// [`Error::TimedOut`] if all slots are taken now.
     pub fn try_compare_exchange(&self, current: T, new: T) -> Result<std::result::Result<T, T>> {
         self.exchange_by(current, new, Until::Now)
     }
 
     /// Replaces the value as [`SharedValue::compare_exchange`] does. Fails with
-    /// [`Error::TimedOut`](crate::Error::TimedOut) if all slots are still taken after `timeout`.
+    /// [`Error::TimedOut`] if all slots are still taken after `timeout`.
     pub fn compare_exchange_timeout(&self, current: T, new: T, timeout: Duration) -> Result<std::result::Result<T, T>> {
         self.exchange_by(current, new, Until::Within(timeout))
     }
 
     /// Replaces the value as [`SharedValue::compare_exchange`] does. Fails with
-    /// [`Error::TimedOut`](crate::Error::TimedOut) if all slots are still taken at `deadline`.
+    /// [`Error::TimedOut`] if all slots are still taken at `deadline`.
     pub fn compare_exchange_deadline(
         &self,
         current: T,

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use arrow_array::{Int64Array, RecordBatch, RecordBatchIterator};
+use faretra::call::{CallError, WithoutServer};
 use faretra::channel::{Contents, ForwardError, WhenDeserted};
 use faretra::feed::{Start, WhenFull};
 use faretra::sync::Reset;
@@ -47,6 +48,10 @@ const KINDS: [&str; 27] = [
     "feed_schema",
     "feed_reader",
 ];
+
+/// What a puppet waits for in vain of values whose slots are all being written, services, and what another process makes.
+const NEWER_KINDS: [&str; 7] =
+    ["store", "update", "compare_exchange", "call", "call_without_server", "server", "get_or_publish"];
 
 fn batch(rows: usize) -> RecordBatch {
     let values: Int64Array = (0..rows as i64).collect();
@@ -144,6 +149,29 @@ pub fn wait_in_vain(arena: &Arena, what: &str) -> String {
             };
             assert!(matches!(got, Err(SubscriberError::Interrupted)), "{what}: {got:?}");
         }
+        "store" | "update" | "compare_exchange" => {
+            let value = arena.shared_value("value", [0_u64; 4]).expect("made");
+            interrupted(match what {
+                "store" => value.store([9; 4]).err(),
+                "update" => value.update(|_| [9; 4]).err(),
+                _ => value.compare_exchange([0; 4], [9; 4]).err(),
+            });
+        }
+        "call" | "call_without_server" => writer(&|w| {
+            let service = if what == "call" { "silent" } else { "unserved" };
+            let mut client = w.client(service, WithoutServer::Waits).expect("room");
+            let called = client.call("in vain");
+            assert!(matches!(called, Err(CallError::Failed(Error::Interrupted))), "{what}: {called:?}");
+        }),
+        "server" => writer(&|w| {
+            let server = w.server("uncalled").expect("room");
+            let got = server.recv().map(drop);
+            assert!(matches!(got, Err(RecvError::Interrupted)), "{what}: {got:?}");
+        }),
+        "get_or_publish" => writer(&|w| {
+            let made = w.get_or_publish("made", || -> Result<&str, Error> { panic!("another process makes it") });
+            interrupted(made.err());
+        }),
         _ => panic!("no wait is called {what}"),
     }
     since_interrupt().as_micros().to_string()
@@ -216,6 +244,71 @@ fn of_each_kind() {
     assert_eq!(subscriber.recv().expect("appended").bytes().expect("whole"), b"the only item");
     assert!(matches!(subscriber.try_recv(), Err(SubscriberError::Empty)));
     drop((receivers, subscriber, feed, full, open, source, unknown, grid, mutex, semaphore, go_on, w));
+    t.assert_nothing_left(vec![puppet]);
+}
+
+/// The kinds of waits that end when a slot of a value, a reply, a request or a maker comes. The times are as above.
+#[test]
+fn of_values_services_and_makers() {
+    let t = TestArena::with(|o| o.limit(16 * MIB).writers(4));
+    let w = t.arena.writer().expect("a permit");
+    let value = t.arena.shared_value("value", [0_u64; 4]).expect("made");
+    let silent = w.server("silent").expect("room");
+    let mut puppet = t.puppet();
+    let thread: i32 = puppet.ask("interruptible").parse().expect("a number");
+    // Seven slots of eight are being written, one is current; and somebody makes a value.
+    let (inside, go_on) = (AtomicU32::new(0), AtomicU32::new(0));
+    let stay = || {
+        inside.fetch_add(1, Ordering::SeqCst);
+        until("the puppet was interrupted", || (go_on.load(Ordering::SeqCst) != 0).then_some(()));
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..7 {
+            let value = &value;
+            scope.spawn(move || {
+                let mut waited = false;
+                let add = |[n, ..]: [u64; 4]| {
+                    if !std::mem::replace(&mut waited, true) {
+                        stay();
+                    }
+                    [n + 1; 4]
+                };
+                value.update(add).expect("sound");
+            });
+        }
+        let maker = scope.spawn(|| {
+            w.get_or_publish("made", || {
+                stay();
+                Ok::<_, Error>("by another process")
+            })
+        });
+        until("all are at work", || (inside.load(Ordering::SeqCst) == 8).then_some(()));
+        for what in NEWER_KINDS {
+            let best = (0..5).map(|_| {
+                puppet.tell(&format!("vain {what}"));
+                puppet.until_waiting();
+                interrupt_thread(puppet.pid, thread);
+                puppet.answer().expect("it was interrupted").parse::<u64>().expect("a number")
+            });
+            let best = best.into_iter().find(|micros| *micros < 100_000);
+            assert!(best.is_some(), "{what}: never within 100 ms");
+            eprintln!("{what}: {best:?} us");
+        }
+        go_on.store(1, Ordering::SeqCst);
+        let made = maker.join().expect("no panic").expect("made");
+        assert_eq!(made.bytes().expect("whole"), b"by another process");
+    });
+    // Each of the others counted, nothing else was stored, and the slots are free again.
+    assert_eq!(value.load().expect("sound"), [7; 4]);
+    // Each call was sent, and nobody waits for its reply any more.
+    let mut sent = 0;
+    while let Ok(request) = silent.try_recv() {
+        request.reply("dropped").expect("nobody is there");
+        sent += 1;
+    }
+    assert!((1..=5).contains(&sent), "{sent} calls");
+    assert!(matches!(silent.try_recv(), Err(RecvError::Empty)));
+    drop((silent, value, w));
     t.assert_nothing_left(vec![puppet]);
 }
 

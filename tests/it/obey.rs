@@ -148,6 +148,27 @@ pub fn interrupt_thread(process: i32, thread: i32) {
     assert_eq!(sent, 0, "{}", std::io::Error::last_os_error());
 }
 
+/// From now on a system call fails in this thread, and in those that it starts.
+pub fn forbid_call(call: i64, error: i32) {
+    let statement =
+        |code: u32, k: u32, [then, other]: [u8; 2]| libc::sock_filter { code: code as u16, jt: then, jf: other, k };
+    let program = [
+        // The call's number is the first word that a filter is given.
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, [0, 0]),
+        statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, call as u32, [0, 1]),
+        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | error as u32, [0, 0]),
+        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, [0, 0]),
+    ];
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
+    nix::sys::prctl::set_no_new_privs().expect("that is allowed to everybody");
+    // SAFETY: the kernel reads the program, which lives until it returns.
+    let set = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) };
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: it waits for nothing, touches no memory, and is forbidden.
+    let called = unsafe { libc::syscall(call, 0, 0, 0, 0, 0) };
+    assert_eq!((called, std::io::Error::last_os_error().raw_os_error()), (-1, Some(error)));
+}
+
 /// Closes every descriptor from `first` on, as some daemons do.
 pub fn close_from(first: u32) {
     // SAFETY: that is what some programs do; what owned the numbers must cope.

@@ -11,7 +11,9 @@ use crate::calls::CallHands;
 use crate::channel_puppet::ChannelHands;
 use crate::feed_puppet::FeedHands;
 use crate::load_once;
-use crate::obey::{alarms, be_interruptible, close_from, end_of, forked, hear, number, say, write_where_forbidden};
+use crate::obey::{
+    alarms, be_interruptible, close_from, end_of, forbid_call, forked, hear, number, say, write_where_forbidden,
+};
 use crate::ready_puppet::ReadyHands;
 use crate::sync_puppet::SyncHands;
 use crate::values;
@@ -191,6 +193,7 @@ impl Hands {
             "alarms" => return done(alarms(number(args, 0) as u32).to_string()),
             "interruptible" => return done(be_interruptible().to_string()),
             "vain" => return done(crate::interrupts::wait_in_vain(self.arena(), args[0])),
+            "forbid" => forbid_call(number(args, 0) as i64, number(args, 1) as i32),
             "closefrom" => close_from(number(args, 0) as u32),
             "open_files" => {
                 for _ in 0..number(args, 0) {

@@ -382,6 +382,61 @@ fn until_asleep(child: &Child) {
     until("a waiter to sleep on several bells", || tasks().any(sleeps).then_some(()));
 }
 
+/// Where the kernel has no call that sleeps on several bells (before Linux 5.16), or a sandbox forbids that call, a select and
+/// a descriptor notice all that they wait for, deaths too.
+#[test]
+fn without_the_call_that_sleeps_on_several() {
+    for error in [libc::ENOSYS, libc::EPERM] {
+        let t = TestArena::new(16 * MIB);
+        let sender = jobs(&t.arena).expect("made");
+        let event = t.arena.event("e", Reset::Auto).expect("made");
+        let mut holder = t.puppet();
+        holder.ask("lock m");
+        holder.ask("acquire s 1");
+        let mut waiter = t.puppet();
+        waiter.ask(&format!("forbid {} {error}", libc::SYS_futex_waitv));
+        let mut slowest = Duration::ZERO;
+        for round in 0..10 {
+            let mut when_asleep = |happens: &mut dyn FnMut(), says: &str| {
+                waiter.tell("w-select 30000");
+                waiter.until_waiting();
+                let since = Instant::now();
+                happens();
+                assert_eq!(waiter.answer().as_deref(), Ok(says));
+                slowest = slowest.max(since.elapsed());
+            };
+            when_asleep(&mut || sender.send("a").expect("room"), "job a attempts=0");
+            when_asleep(&mut || event.set().expect("ours"), "event");
+            when_asleep(&mut || drop(holder.ask("unlock")), "lock recovered=false");
+            holder.ask("lock m");
+            when_asleep(&mut || drop(holder.ask("give")), "permit recovered=false");
+            holder.ask("acquire s 1");
+            if round == 9 {
+                let version = || t.arena.writer().expect("a permit").publish("x", "it").expect("room");
+                when_asleep(&mut || assert_eq!(version(), 1), "name 1");
+            }
+        }
+        eprintln!("{error}: {slowest:?} at most");
+        t.arena.writer().expect("a permit").remove("x").expect("sound");
+        waiter.tell("w-select 30000");
+        waiter.until_waiting();
+        holder.kill();
+        let got = waiter.answer().expect("an answer");
+        assert!(got == "lock recovered=true" || got == "permit recovered=true", "{got}");
+        // The thread that watches is started under the same rule.
+        waiter.ask("w-watch");
+        assert_eq!(waiter.ask("w-poll 20"), "false");
+        for _ in 0..10 {
+            sender.send("b").expect("room");
+            assert_eq!(waiter.ask("w-poll 30000"), "true");
+            assert_eq!(waiter.ask("w-try"), "b");
+            assert_eq!(waiter.ask("w-rearm"), "false");
+        }
+        drop((sender, event));
+        t.assert_nothing_left(vec![waiter]);
+    }
+}
+
 /// Waiters that are killed at any moment take nothing with them and leave nobody asleep.
 #[test]
 fn killed_waiters_leave_nothing() {

@@ -60,6 +60,7 @@ fn the_last_process_ends_it() {
         std::fs::write(&gone, "").expect("a file");
         appears(&go);
         drop(mine);
+        0
     });
     appears(&gone);
     assert!(!arena.end_if_alone().expect("looked at"), "the child is there");

@@ -390,6 +390,16 @@ fn files_of_a_channel_have_one_schema() {
     assert!(outcome.stderr.contains("room for 3 batches"), "{outcome:?}");
     assert_eq!(serde_json::from_str::<Value>(&outcome.stdout).unwrap()["capacity"], 3);
     assert_eq!(lab.ok(["recv", "a", "c", "--format", "csv"]), "a,b\n1,x\n2,y\n3,z\n");
+    // One without a bound takes what it gets, with nobody there to receive, and stays what it is.
+    let sent = lab.json(["send", "a", "u", &one, "--batch-rows", "1", "--unbounded", "--keep-open"]);
+    assert_eq!((&sent["capacity"], &sent["batches"]), (&Value::Null, &2.into()));
+    let outcome = lab.run(["send", "a", "u", &same, "--capacity", "1", "--keep-open"]);
+    assert!(outcome.stderr.contains("without a bound") && outcome.stderr.contains("--capacity 1"), "{outcome:?}");
+    lab.ok(["send", "a", "b", &one, "--capacity", "3", "--keep-open"]);
+    let outcome = lab.run(["send", "a", "b", &same, "--unbounded"]);
+    assert!(outcome.stderr.contains("room for 3 batches"), "{outcome:?}");
+    let outcome = lab.run(["send", "a", "n", &one, "--unbounded", "--capacity", "3"]);
+    assert!(outcome.status.code() == Some(2) && outcome.stderr.contains("--capacity"), "{outcome:?}");
     let line = lab.fails(1, ["send", "a", "d", &one, "--skip", "2"]);
     assert!(line.contains("1 batch"), "{line}");
     let wrong = write("wrong.csv", "a,b\n1,x\n2,y,z\n");

@@ -1,17 +1,19 @@
 //! Applies each planted bug to a copy of the sources, and requires its test to fail. `cargo xtask planted`.
 //!
-//! The copy lies in `target/planted`; a word as argument chooses the bugs whose description has it.
+//! The copy lies in `target/planted`. Arguments choose bugs: those whose description has one of them, or that break it.
 
 #![allow(clippy::print_stdout, reason = "a command talks to its user")]
 
+use std::collections::HashMap;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use proof::planted::{Bug, bugs};
 
 fn main() -> ExitCode {
-    let chosen = std::env::args().nth(1).unwrap_or_default();
+    let chosen: Vec<String> = std::env::args().skip(1).collect();
     match run(&chosen) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -22,20 +24,27 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(chosen: &str) -> std::io::Result<bool> {
+fn run(chosen: &[String]) -> std::io::Result<bool> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let copy = target.join("planted");
     copy_workspace(&root, &copy)?;
-    let bugs: Vec<&Bug> = bugs().filter(|b| b.what.contains(chosen) || b.breaks == chosen).collect();
+    let is_chosen = |b: &&Bug| chosen.is_empty() || chosen.iter().any(|c| b.what.contains(&**c) || b.breaks == c);
+    let bugs: Vec<&Bug> = bugs().filter(is_chosen).collect();
     let (mut caught, mut missed) = (0, vec![]);
     let mut tests: Vec<_> = bugs.iter().map(|b| b.test).collect();
     tests.sort_unstable();
     tests.dedup();
+    // How long each takes on this machine now.
+    let mut sound_times = HashMap::new();
     for test in tests {
-        if verdict(&copy, &target, test)? != Verdict::Passed {
+        build(&copy, &target, test)?;
+        let began = Instant::now();
+        if verdict(&copy, &target, test, SLOWEST * 10)? != Verdict::Passed {
             return Err(std::io::Error::other(format!("{test:?} does not pass without a bug")));
         }
+        println!("{:5.1} s without a bug  {test:?}", began.elapsed().as_secs_f64());
+        sound_times.insert(test, began.elapsed());
     }
     for bug in bugs {
         let began = Instant::now();
@@ -43,13 +52,14 @@ fn run(chosen: &str) -> std::io::Result<bool> {
         let sound = std::fs::read_to_string(&path)?;
         let text = bug.plant(&sound).map_err(std::io::Error::other)?;
         std::fs::write(&path, text)?;
-        let verdict = verdict(&copy, &target, bug.test);
+        let limit = SLOWEST.max(sound_times[&bug.test] * 10);
+        let verdict = verdict(&copy, &target, bug.test, limit);
         std::fs::write(&path, sound)?;
         let verdict = verdict?;
         let (file, test) = bug.test;
         let time = began.elapsed().as_secs_f64();
         println!("{verdict:?} {time:5.1} s  {:3}  {}  ({file}::{test})", bug.breaks, bug.what);
-        if verdict == Verdict::Failed {
+        if matches!(verdict, Verdict::Failed | Verdict::Endless) {
             caught += 1;
         } else {
             missed.push(bug.what);
@@ -65,40 +75,52 @@ enum Verdict {
     Passed,
     /// The test failed, as it must.
     Failed,
+    /// The test did not end in time, which is a failure, too: some bugs make loops endless.
+    Endless,
     /// The edit does not compile: it is the list that is wrong.
     Unbuilt,
 }
 
-fn verdict(copy: &Path, target: &Path, (file, test): (&str, &str)) -> std::io::Result<Verdict> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+/// A test has at least so long, and ten times as long as it takes without a bug.
+const SLOWEST: Duration = Duration::from_secs(180);
+
+fn test(copy: &Path, target: &Path, (file, _): (&str, &str)) -> Command {
     // The tests with real processes are the library's own.
     let package = if file == "it" { "faretra" } else { "proof" };
-    let command = || {
-        let mut command = Command::new(&cargo);
-        command.current_dir(copy).env("CARGO_TARGET_DIR", target).env("RUST_BACKTRACE", "0");
-        command.args(["test", "--quiet", "--all-features", "--package", package, "--test", file]);
-        command
-    };
-    let built = command().arg("--no-run").output()?;
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(copy).env("CARGO_TARGET_DIR", target).env("RUST_BACKTRACE", "0");
+    command.args(["test", "--quiet", "--all-features", "--package", package, "--test", file]);
+    command
+}
+
+/// Whether it could be built.
+fn build(copy: &Path, target: &Path, of: (&str, &str)) -> std::io::Result<bool> {
+    let built = test(copy, target, of).arg("--no-run").output()?;
     if !built.status.success() {
         eprintln!("{}", String::from_utf8_lossy(&built.stderr));
+    }
+    Ok(built.status.success())
+}
+
+fn verdict(copy: &Path, target: &Path, of: (&str, &str), limit: Duration) -> std::io::Result<Verdict> {
+    if !build(copy, target, of)? {
         return Ok(Verdict::Unbuilt);
     }
-    // Some bugs make loops endless: a test that does not end in time has failed, too.
-    let mut command = command();
-    command.args(["--", "--exact", test]);
+    let mut command = test(copy, target, of);
+    command.args(["--", "--exact", of.1]).process_group(0);
     let mut running = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn()?;
     let began = Instant::now();
     loop {
         if let Some(status) = running.try_wait()? {
             return Ok(if status.success() { Verdict::Passed } else { Verdict::Failed });
         }
-        if began.elapsed().as_secs() > 180 {
-            running.kill()?;
+        if began.elapsed() > limit {
+            // Cargo, and the test that it runs.
+            Command::new("kill").args(["-KILL", "--", &format!("-{}", running.id())]).status()?;
             running.wait()?;
-            return Ok(Verdict::Failed);
+            return Ok(Verdict::Endless);
         }
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

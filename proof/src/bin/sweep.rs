@@ -1,4 +1,4 @@
-//! Deaths, stops and races at every step. `cargo xtask sweep [--full]`.
+//! Deaths, stops and races at every step. `cargo xtask sweep [--full]`; with `--races` nothing but the races.
 
 #![allow(clippy::print_stdout, reason = "a command talks to its user")]
 
@@ -16,6 +16,20 @@ fn main() {
     let full = std::env::args().any(|a| a == "--full");
     let began = Instant::now();
     let said = |what: String| println!("{:7.1} s  {what}", began.elapsed().as_secs_f64());
+    if !std::env::args().any(|a| a == "--races") {
+        sweeps(full, &said);
+    }
+    races(full, &said);
+    if full {
+        println!("orderings, weakened one by one:");
+        for (place, race) in hb::survey(6000) {
+            println!("  {place}: {}", race.map_or("not needed for payload".to_owned(), |r| r.join(" || ")));
+        }
+        said("survey of orderings".to_owned());
+    }
+}
+
+fn sweeps(full: bool, said: &dyn Fn(String)) {
     let (mut kills, mut points, mut pairs) = (0, 0, 0);
     for script in scripts() {
         kills += sweep::kill_sweep(&script);
@@ -51,14 +65,6 @@ fn main() {
     let flipped = flips::sweep(1, 64);
     assert!(flipped.broken.is_empty(), "{:?}", flipped.broken);
     said(format!("bit flips: {}, {} noticed, none broke anything", flipped.flips, flipped.noticed));
-    races(full, &said);
-    if full {
-        println!("orderings, weakened one by one:");
-        for (place, race) in hb::survey(6000) {
-            println!("  {place}: {}", race.map_or("not needed for payload".to_owned(), |r| r.join(" || ")));
-        }
-        said("survey of orderings".to_owned());
-    }
 }
 
 fn races(full: bool, said: &dyn Fn(String)) {
@@ -93,6 +99,9 @@ fn pairs(full: bool, stage: &Stage, acts: &[Act], said: &dyn Fn(String)) {
             let clocks = Clocks::weaken(None);
             let watch: Arc<Watch> = Arc::new(move |who| Some(clocks.hook(who)));
             all = all.and(explore_watched(Race::new(stage, &[a, b]), bound, 200_000, watch));
+        }
+        if full {
+            said(format!("  act {} of {} with all behind it: {all:?}", i + 1, acts.len()));
         }
     }
     said(format!("pairs of acts, {bound} preemptions: {all:?}"));

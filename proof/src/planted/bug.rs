@@ -47,6 +47,7 @@ pub(super) const KILL: (&str, &str) = ("sweep", "kill_at_every_step");
 pub(super) const RACE: (&str, &str) = ("race", "every_pair_of_acts");
 pub(super) const CHANNELS: (&str, &str) = ("race", "channels_race");
 pub(super) const CHAINS: (&str, &str) = ("race", "chains_race");
+pub(super) const DRAIN: (&str, &str) = ("race", "two_senders_race_with_a_drain");
 pub(super) const RECOVERY: (&str, &str) = ("race", "recovery_races_with_the_living");
 pub(super) const SHARES: (&str, &str) = ("race", "shares_race");
 pub(super) const CORE: (&str, &str) = ("race", "core_pairs_with_two_preemptions");

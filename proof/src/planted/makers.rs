@@ -1,6 +1,6 @@
 //! Planted bugs of load once, and of channels without a bound.
 
-use super::bug::{Bug, CHAINS, KILL, RACE, WEAK_GRANTED, WEAK_RINGS};
+use super::bug::{Bug, CHAINS, DRAIN, KILL, RACE, WEAK_GRANTED, WEAK_RINGS};
 
 /// All of them.
 pub const BUGS: &[Bug] = &[
@@ -118,7 +118,7 @@ pub const BUGS: &[Bug] = &[
             "let drained = self.env.cas(off, cell.0, dead.0, SeqCst).is_ok();",
             "let drained = !reached.is_there(ring) || self.env.cas(off, cell.0, dead.0, SeqCst).is_ok();",
         )],
-        test: CHAINS,
+        test: DRAIN,
     },
     Bug {
         what: "a segment goes without a word that this is under way, quick recovery",

@@ -1,4 +1,4 @@
-//! Planted bugs of waits that the interrupt hook ends.
+//! Planted bugs of waits: for several things, and of those that the interrupt hook ends.
 
 use super::bug::{Bug, KILL};
 
@@ -30,6 +30,17 @@ pub(super) const BUGS: &[Bug] = &[
         edits: &[(
             "Err(e) => { if lease.recovered {",
             "Err(Error::Interrupted) => Err(Error::Interrupted), Err(e) => { if lease.recovered {",
+        )],
+        test: KILL,
+    },
+    Bug {
+        what: "who waited for several things clears the flags of their bells",
+        breaks: "B6",
+        file: "core/bells.rs",
+        edits: &[(
+            "core.env.store(off, 0, Relaxed); } found",
+            "core.env.store(off, 0, Relaxed); } for (core, bell) in all.iter().filter_map(A::bell) { \
+             let word = core.env.load(bell, SeqCst); let _ = core.env.cas(bell, word, word & !1, SeqCst); } found",
         )],
         test: KILL,
     },
