@@ -51,7 +51,7 @@
 //! | [`Receiver`], [`Subscriber`] | `recv`, `schema`, `reader` | `Empty` |
 //! | [`Feed`] | `append` | `Full`, `NoSpace` |
 //! | [`sync::Mutex`], [`sync::Semaphore`] | `lock`; `acquire` | `None` |
-//! | [`sync::Event`] | `wait` | `false` |
+//! | [`sync::Event`], [`sync::Waiter`] | `wait` | `false` |
 //! | [`sync::SharedValue`] | `store`, `update`, `compare_exchange` | `TimedOut` |
 //! | [`MutableArray`] | `write`, `write_all`, `read`, `read_all`, `freeze` | `None` |
 //!

@@ -448,3 +448,60 @@ def test_a_program_leaves_nothing() -> None:
     value, path = done.stdout.split()
     assert value == "10" and done.stderr == ""
     assert not os.path.exists(path)
+
+
+def test_an_exception_passes_a_notification_on() -> None:
+    """A waiter that Ctrl-C ends after it was notified does not take the notification with it."""
+    done = script("""
+        import os, signal, threading, time
+        from faretra import multiprocessing as mp
+        condition, told, here = mp.Condition(), mp.Semaphore(0), mp.Semaphore(0)
+
+        def other():
+            with condition:
+                here.release()
+                if condition.wait(20):
+                    told.release()
+
+        def interrupt():
+            # The main thread waits first. It is told, and interrupted before it has the lock again.
+            here.acquire()
+            with condition:
+                condition.notify(1)
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.3)
+
+        threads = [threading.Thread(target=target) for target in (other, interrupt)]
+        try:
+            with condition:
+                for thread in threads:
+                    thread.start()
+                condition.wait(20)
+        except KeyboardInterrupt:
+            print("interrupted")
+        print(told.acquire(timeout=10))
+    """)
+    assert done.stdout.split() == ["interrupted", "True"] and done.stderr == ""
+
+
+def test_a_stopped_child_is_waited_for_once() -> None:
+    """H3: a child that is stopped before it attached delays its parent's removals by two seconds in all."""
+    done = script("""
+        import os, signal, time
+        from faretra import multiprocessing as mp
+        from faretra.multiprocessing import _home
+        locks = [mp.Lock() for _ in range(3)]
+        _home.attach_after_fork(locks[0], lambda lock: os.kill(os.getpid(), signal.SIGSTOP))
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, os.WUNTRACED)
+        began = time.monotonic()
+        locks.clear()
+        print(time.monotonic() - began)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        print(_home.settle())
+    """)
+    took, settled = done.stdout.split()
+    assert 1.9 < float(took) < 4.0 and settled == "True", done

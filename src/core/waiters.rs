@@ -4,12 +4,12 @@
 //! own, so that one is woken and the others sleep on:
 //!
 //! ```text
-//! state    the number that the next waiter gets
+//! state    the number that the next waiter gets                 used: how many of the first places were used
 //! leases   who waits                                            data: bell, mark of each
 //!
 //! mark     0  nobody waits                 number:62 | 1  waits                 number:62 | 2  was told to go on
 //!
-//! enlist   take a lease;  mark = next number | 1
+//! enlist   take a lease;  raise `used` above it;  mark = next number | 1
 //! wait     sleep on the own bell until the mark says 2
 //! notify   the lowest number that waits and whose waiter lives:  CAS number|1 -> number|2;  ring its bell
 //! leave    swap the mark for 0: was it 2?;  give the lease back
@@ -51,6 +51,8 @@ pub struct Waiters {
     leases: Leases,
     /// The number that the next waiter gets.
     next: u64,
+    /// Nobody looks at places beyond these: most conditions have few waiters.
+    used: u64,
     data: u64,
 }
 
@@ -101,12 +103,23 @@ impl<E: Load> Tables<E> {
     /// The words of a pinned condition, which was checked to be one.
     pub fn waiters_of(&self, id: Id) -> Waiters {
         let slots = self.slots_of(id, &CONDITION);
-        Waiters { leases: slots.leases, next: self.lock_word(id, lock::STATE), data: slots.first() }
+        let word = |word| self.lock_word(id, word);
+        Waiters { leases: slots.leases, next: word(lock::STATE), used: word(lock::USED), data: slots.first() }
     }
 
     /// How many wait and were not told to go on, dead ones included that nobody has noticed.
     pub fn count_waiting(&self, waiters: Waiters) -> u64 {
-        (0..waiters.leases.count).filter(|i| self.mark(waiters, *i).waiting().is_some()).count() as u64
+        self.places(waiters).filter(|i| self.mark(waiters, *i).waiting().is_some()).count() as u64
+    }
+
+    /// The places that may have a waiter.
+    fn places(&self, waiters: Waiters) -> std::ops::Range<u64> {
+        0..self.env.load(waiters.used, SeqCst).min(waiters.leases.count)
+    }
+
+    /// Their leases.
+    fn leased(&self, waiters: Waiters) -> Leases {
+        waiters.leases.part(0, self.places(waiters).end)
     }
 
     fn mark(&self, waiters: Waiters, index: u64) -> Mark {
@@ -128,6 +141,13 @@ impl<E: Env> Core<E> {
             }
         };
         let index = (lease.off - waiters.leases.first) / 8;
+        let mut used = self.load_word(waiters.used);
+        while used <= index {
+            match self.swap_word(waiters.used, used, index + 1) {
+                Ok(_) => break,
+                Err(now) => used = now,
+            }
+        }
         let mut number = self.load_word(waiters.next);
         while let Err(now) = self.swap_word(waiters.next, number, number + 1) {
             number = now;
@@ -162,7 +182,7 @@ impl<E: Env> Core<E> {
     /// Tells the first of those who wait and live to go on; says how many were told.
     pub fn notify(&self, waiters: Waiters, most: u64) -> u64 {
         let numbered = |i| self.mark(waiters, i).waiting().map(|number| (number, i));
-        let mut waiting: Vec<(u64, u64)> = (0..waiters.leases.count).filter_map(numbered).collect();
+        let mut waiting: Vec<(u64, u64)> = self.places(waiters).filter_map(numbered).collect();
         waiting.sort_unstable();
         let mut told = 0;
         for (number, index) in waiting {
@@ -196,8 +216,8 @@ impl<E: Env> Core<E> {
 
     /// W2: takes back what dead waiters had, and tells others in place of those that were told.
     fn pass_on(&self, waiters: Waiters, look: usize) {
-        self.look_for_dead_lessees(waiters.leases, look);
-        for index in 0..waiters.leases.count {
+        self.look_for_dead_lessees(self.leased(waiters), look);
+        for index in self.places(waiters) {
             let word = Life(self.env.load(waiters.leases.word(index), Acquire));
             let mark = self.mark(waiters, index);
             if matches!(word.state(), Some(State::Back(_)))
@@ -211,9 +231,9 @@ impl<E: Env> Core<E> {
 
     /// How many died on the list since this was asked last. What they were told is forgotten: for lists where nobody is told.
     pub fn lost_waiters(&self, waiters: Waiters) -> u64 {
-        self.look_for_dead_lessees(waiters.leases, 0);
+        self.look_for_dead_lessees(self.leased(waiters), 0);
         let mut lost = 0;
-        for index in 0..waiters.leases.count {
+        for index in self.places(waiters) {
             let off = waiters.leases.word(index);
             let word = Life(self.env.load(off, Acquire));
             if matches!(word.state(), Some(State::Back(_))) {

@@ -294,7 +294,7 @@ fn an_event_that_is_reset_at_once_lets_its_waiters_go() {
     std::thread::scope(|scope| {
         for _ in 0..20 {
             let waiter = scope.spawn(|| e.wait_timeout(DEADLINE));
-            until("it sleeps", || (!t.arena.holders().expect("holders")[0].waits_for.is_empty()).then_some(()));
+            until("it sleeps", || (!t.arena.who().expect("who")[0].waits_for.is_empty()).then_some(()));
             e.set().expect("sound");
             e.reset().expect("sound");
             waiter.join().expect("no panic").expect("in time");

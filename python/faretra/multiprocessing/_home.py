@@ -72,6 +72,8 @@ _numbers = itertools.count()
 # attached yet.
 _forking: dict[int, tuple[int, int]] = {}
 _unsettled: list[int] = []
+# Those of them that were waited for in vain: nobody waits for a child that is stopped twice.
+_given_up: set[int] = set()
 
 
 class Home:
@@ -244,11 +246,15 @@ def settle(patience: float = PATIENCE) -> bool:
             poll = select.poll()
             for end in _unsettled:
                 poll.register(end, select.POLLIN)
-            closed = [end for end, _ in poll.poll(max(0.0, until - time.monotonic()) * 1000)]
+            waits = not _given_up.issuperset(_unsettled)
+            closed = [end for end, _ in poll.poll(max(0.0, until - time.monotonic()) * 1000 if waits else 0)]
             if not closed:
+                if patience > 0:
+                    _given_up.update(_unsettled)
                 return False
             for end in closed:
                 _unsettled.remove(end)
+                _given_up.discard(end)
                 os.close(end)
     return True
 
@@ -281,6 +287,7 @@ def _after_fork_in_child() -> None:
     for end in _unsettled:
         os.close(end)
     _unsettled.clear()
+    _given_up.clear()
     ends = _forking.pop(threading.get_ident(), None)
     try:
         if ends is not None:

@@ -23,7 +23,6 @@ nobody else from anything else.
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -260,20 +259,23 @@ class Condition:
         """Release the lock, wait to be notified, acquire it again. Return false after `timeout` seconds."""
         assert self._lock._semlock._is_mine(), "must acquire() condition before using wait()"
         waiter = self._waiters.enlist()
-        told = False
         count = self._lock._semlock._count()
         for _ in range(count):
             self._lock.release()
         try:
-            told = waiter.wait(timeout)
-        finally:
-            for _ in range(count):
-                self._lock.acquire()
-            was_told = waiter.leave()
-            if was_told and not told and sys.exc_info()[0] is not None:
-                # Somebody meant a waiter, and this one goes with an exception.
+            waiter.wait(timeout)
+        except BaseException:
+            self._return(count)
+            # Somebody meant a waiter, and this one goes with an exception.
+            if waiter.leave():
                 self._waiters.notify(1)
-        return was_told
+            raise
+        self._return(count)
+        return waiter.leave()
+
+    def _return(self, count: int) -> None:
+        for _ in range(count):
+            self._lock.acquire()
 
     def wait_for(self, predicate: Callable[[], T], timeout: float | None = None) -> T:
         """Wait until `predicate()` is true, `timeout` seconds at most, and return what it returned last."""
