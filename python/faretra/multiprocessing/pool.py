@@ -22,7 +22,7 @@ What a death does:
 | who is killed | when | what becomes of it |
 |---|---|---|
 | worker | waits for a task | it is replaced |
-| worker | in its initializer, or before | it is replaced; if so many in a row die (or raise) there that none gets ready, the pool is *broken*: each task is answered with `WorkerLost`, and no more workers are started |
+| worker | in its initializer, or before | it is replaced; if many in a row die (or raise) there, at most one in `PAUSE` seconds; if none of the others is ready either, the pool is *broken*: each task is answered with `WorkerLost`, and no more workers are started |
 | worker | has a task | T2 |
 | worker | sends its answer | the answer is there whole, and T3 holds; or it is not, and T2 does |
 | worker | after a `maxtasksperchild` number of tasks | nothing: the last task is acknowledged before it ends |
@@ -98,6 +98,8 @@ AHEAD = 1024
 LARGE = 64 << 10
 # How long `terminate` waits for workers to end, in seconds.
 GRACE = 5.0
+# How long the pool waits before it starts workers again, in seconds, if many ended before they were ready.
+PAUSE = 1.0
 # How often a thread that waits for room looks whether the pool goes on, in seconds.
 _LOOK = 0.05
 
@@ -329,6 +331,8 @@ class Traffic:
         # How many workers in a row ended before they were ready, and how many may.
         self._early, self._patience = 0, max(3, processes + 1)
         self._said: str | None = None
+        # When the next worker may be started.
+        self.not_before = 0.0
         self._deaths: collections.deque[str] = collections.deque(maxlen=4)
 
     def _goes_on(self) -> bool:
@@ -397,7 +401,12 @@ class Traffic:
             self._ready.discard(pid)
             return
         self._early += 1
-        if self._early >= self._patience and self.broken is None:
+        if self._early < self._patience or self.broken is not None:
+            return
+        if self._ready:
+            # Some workers are fine: the tasks are done, and there is no haste.
+            self.not_before = time.monotonic() + PAUSE
+        else:
             why = f"the initializer raised {self._said}" if self._said else f"the last one {_ended(status)}"
             self.broken = WorkerLost(
                 f"{self._early} workers of the pool in a row ended before they were ready: {why}; no more are started"
@@ -582,14 +591,17 @@ def _look_after_workers(
             worker.join()
             pool.remove(worker)
             traffic.note_end(worker.pid, worker.exitcode)
-        timeout = None
+        timeout: float | None = None
         if traffic.broken is None:
+            timeout = traffic.not_before - time.monotonic()
             try:
-                hire()
+                if timeout <= 0:
+                    timeout = None
+                    hire()
             except Exception as error:
-                # No memory, or no more processes: again, in a while.
+                # No memory, or no more processes.
                 util.info("no worker could be started: %s", error)
-                timeout = 0.5
+                timeout = PAUSE
         elif not pool:
             traffic.give_up()
             timeout = _LOOK if cache else None
