@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from multiprocessing import connection as standard
 from typing import Any
@@ -64,6 +65,23 @@ def test_an_array_arrives(ends: Any, count: int) -> None:
     assert isinstance(base(got), Pinned) == (count * 8 >= LARGE)
     got[:] = 1
     assert messages() == []
+
+
+def test_an_array_of_medium_size_goes_through_the_kernel() -> None:
+    """Arrays that are large for the pickler, and not for the pipe, arrive in either order."""
+    receiver, sender = mp.Pipe()
+    for sent in (
+        np.arange(16_000.0).reshape(40, -1),
+        np.arange(16_000.0).reshape(40, -1).T,
+        bytearray(b"x" * 100_000),
+    ):
+        thread = threading.Thread(target=sender.send, args=([sent, 1],))
+        thread.start()
+        got = receiver.recv()[0]
+        thread.join(PATIENCE)
+        assert type(got) is type(sent) and np.array_equal(got, sent)
+        if isinstance(sent, np.ndarray):
+            assert got.flags.f_contiguous == sent.flags.f_contiguous and got.flags.writeable
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ import pytest
 from faretra import multiprocessing as mp
 from faretra._native import Pinned
 from faretra.multiprocessing import _home, queues
+from faretra.multiprocessing._payload import SMALL
 
 METHODS = ["fork", "spawn", "forkserver"]
 # Enough for an array to go out of band.
@@ -72,6 +73,8 @@ ARRAYS = {
     "c": np.arange(MANY, dtype="f8").reshape(100, -1),
     "fortran": np.asfortranarray(np.arange(MANY, dtype="i4").reshape(100, -1)),
     "big-endian": np.arange(MANY, dtype=">u8"),
+    "in-the-pickle": np.arange(20_000, dtype="f8").reshape(100, -1),
+    "fortran-in-the-pickle": np.asfortranarray(np.arange(20_000, dtype="f8").reshape(100, -1)),
     "structured": np.zeros(MANY, dtype=[("a", "i2"), ("b", "f8")]),
     "datetime": np.arange(MANY).astype("M8[s]"),
     "strings": np.array(["abc", "de"] * MANY),
@@ -98,7 +101,7 @@ def test_an_array_arrives_as_it_was(kind: str) -> None:
     assert got.flags.writeable
     assert (got == sent).all()
     got[...] = sent
-    if sent.nbytes > MANY and type(sent) is np.ndarray:
+    if sent.nbytes >= SMALL and type(sent) is np.ndarray:
         assert isinstance(base(got), Pinned)
         jobs.put(np.broadcast_to(sent, sent.shape))
         assert not jobs.get(timeout=PATIENCE).flags.writeable
@@ -112,7 +115,15 @@ def test_an_array_with_gaps_arrives_without() -> None:
     assert (got == strided()).all() and got.flags.c_contiguous and isinstance(base(got), Pinned)
 
 
-BYTES = [b"x" * (3 << 20), bytearray(b"y" * (3 << 20)), "z\u00e9" * (1 << 20), b"", bytearray()]
+BYTES = [
+    bytearray(100_000),
+    b"v" * 100_000,
+    b"x" * (3 << 20),
+    bytearray(b"y" * (3 << 20)),
+    "z\u00e9" * (1 << 20),
+    b"",
+    bytearray(),
+]
 
 
 @pytest.mark.parametrize("sent", BYTES, ids=lambda sent: f"{type(sent).__name__}-{len(sent)}")

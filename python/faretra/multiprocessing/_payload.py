@@ -71,7 +71,11 @@ def dumps(obj: object) -> tuple[Pieces, Buffers]:
         buffers.append((_received(view) or view, not view.readonly))
         return False
 
-    _Pickler(_File(pieces.append), aside).dump(obj)
+    def write(piece: Any) -> None:
+        # What is large and stays in the pickle comes as the object that it is the memory of.
+        pieces.append(piece if type(piece) is bytes else pickle.PickleBuffer(piece).raw())
+
+    _Pickler(_File(write), aside).dump(obj)
     return pieces, buffers
 
 
