@@ -576,6 +576,16 @@ class Pool(standard.Pool):
     def _repopulate_pool(self) -> None:
         self._hire()()
 
+    def _map_async(
+        self, func: Any, iterable: Any, mapper: Any, chunksize: int | None = None, *callbacks: Any, **named: Any
+    ) -> Any:
+        if not hasattr(iterable, "__len__"):
+            iterable = list(iterable)
+        if chunksize is None:
+            # By how many workers there should be: at the moment there may be none.
+            chunksize = -(-len(iterable) // (self._processes * 4))
+        return super()._map_async(func, iterable, mapper, chunksize, *callbacks, **named)  # type: ignore[misc]
+
 
 def _look_after_workers(
     cache: Mapping[int, Any],
