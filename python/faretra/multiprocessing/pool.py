@@ -321,8 +321,10 @@ def _work(
 class Traffic:
     """What goes between a pool and its workers, as the parent's threads know it."""
 
-    def __init__(self, tasks: Tasks, answers: Answers, processes: int) -> None:
+    def __init__(self, tasks: Tasks, answers: Answers, processes: int, strict: bool) -> None:
         self.tasks, self.answers = tasks, answers
+        # Whether an error of the initializer breaks the pool at once.
+        self._strict = strict
         # The tasks that wait for an answer.
         self.waiting: dict[tuple[int, int], None] = {}
         # Why no more workers are started.
@@ -385,8 +387,10 @@ class Traffic:
         if error is None:
             self._ready.add(pid)
             self._early = 0
-        else:
-            self._said = error
+            return
+        self._said = error
+        if self._strict:
+            self._break(f"the initializer raised {error}")
 
     def note_end(self, pid: int, status: int) -> None:
         """Note that a worker ended."""
@@ -408,9 +412,11 @@ class Traffic:
             self.not_before = time.monotonic() + PAUSE
         else:
             why = f"the initializer raised {self._said}" if self._said else f"the last one {_ended(status)}"
-            self.broken = WorkerLost(
-                f"{self._early} workers of the pool in a row ended before they were ready: {why}; no more are started"
-            )
+            self._break(f"{self._early} workers of the pool in a row ended before they were ready: {why}")
+
+    def _break(self, why: str) -> None:
+        if self.broken is None:
+            self.broken = WorkerLost(f"{why}; no more workers are started")
 
     def give_up(self) -> None:
         """Answer all tasks that are with nobody, since there are no workers."""
@@ -466,6 +472,11 @@ class Pool(standard.Pool):
     [1, 2, 3]
     """
 
+    # Whether workers are daemons: those cannot have children of their own.
+    _daemon = True
+    # Whether an error of the initializer breaks the pool at once, instead of after some attempts.
+    _strict = False
+
     def __init__(
         self,
         processes: int | None = None,
@@ -498,7 +509,7 @@ class Pool(standard.Pool):
         self._initializer, self._initargs = initializer, initargs
         self._maxtasksperchild = maxtasksperchild
         self._inqueue, self._outqueue = Tasks(when_lost, 2 * processes), Answers()
-        self._traffic = Traffic(self._inqueue, self._outqueue, processes)
+        self._traffic = Traffic(self._inqueue, self._outqueue, processes, self._strict)
         self._taskqueue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._change_notifier = Bell()
         self._cache = standard._PoolCache(notifier=self._change_notifier)  # type: ignore[attr-defined]
@@ -553,7 +564,7 @@ class Pool(standard.Pool):
 
     def _hire(self) -> Callable[[], None]:
         """Return what starts workers until there are as many as there should be. It does not keep the pool."""
-        ctx, make, processes, pool = self._ctx, self.Process, self._processes, self._pool
+        ctx, make, processes, pool, daemon = self._ctx, self.Process, self._processes, self._pool, self._daemon
         args = (
             self._inqueue,
             self._outqueue,
@@ -567,7 +578,7 @@ class Pool(standard.Pool):
             while len(pool) < processes:
                 worker = make(ctx, target=_work, args=args)
                 worker.name = worker.name.replace("Process", "PoolWorker")
-                worker.daemon = True
+                worker.daemon = daemon
                 worker.start()
                 pool.append(worker)
 
