@@ -10,6 +10,8 @@ copied, whatever its size; a process that is killed, at any moment, leaves nothi
 array([0, 1, 2])
 """
 
+from typing import TYPE_CHECKING, Any
+
 from faretra._arena import (
     Arena,
     ArenaInfo,
@@ -80,6 +82,19 @@ from faretra._ready import Pollable, select
 
 _install()
 del _install
+
+if TYPE_CHECKING:
+    from faretra._executor import ProcessPoolExecutor as ProcessPoolExecutor
+
+
+def __getattr__(name: str) -> Any:
+    # It needs `multiprocessing`, which most programs do not.
+    if name == "ProcessPoolExecutor":
+        from faretra._executor import ProcessPoolExecutor
+
+        return ProcessPoolExecutor
+    raise AttributeError(f"module 'faretra' has no attribute {name!r}")
+
 
 __all__ = [
     "Arena",

@@ -508,7 +508,8 @@ impl Lease {
         held.ok_or_else(|| self.over().raise(py))
     }
 
-    fn object(&self, py: Python<'_>) -> PyResult<Object> {
+    /// What the lease is of.
+    pub fn object(&self, py: Python<'_>) -> PyResult<Object> {
         let object = self.slot().as_ref().map(|held| Object::clone(&held.lease));
         let name = &self.name;
         object.ok_or_else(|| {

@@ -21,7 +21,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyList, PyMemoryView, PyTuple};
 
 use crate::arena::{Arena, text, timeout};
-use crate::channel::{Receiver, Sender};
+use crate::channel::{Lease, Receiver, Sender};
 use crate::error::{Failure, run, wait};
 use crate::memory::{Foreign, Pinned};
 use crate::ready::{End, take};
@@ -247,6 +247,12 @@ pub fn _recv_parcel<'py>(
     }
     end.descriptor.follow(py);
     made
+}
+
+/// The parcel that a lease is of, as `_recv_parcel` returns it. The lease goes on, and what is opened outlives it.
+#[pyfunction]
+pub fn _open_parcel<'py>(py: Python<'py>, lease: &Bound<'py, Lease>) -> PyResult<Bound<'py, PyAny>> {
+    opened(py, &lease.get().object(py)?)
 }
 
 /// Puts a parcel under a name.
