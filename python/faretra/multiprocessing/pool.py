@@ -516,7 +516,11 @@ class Pool(standard.Pool):
         try:
             self._repopulate_pool()
         except BaseException:
-            _end(self._pool)
+            for worker in self._pool:
+                if worker.exitcode is None:
+                    worker.terminate()
+            for worker in self._pool:
+                worker.join()
             raise
         self._worker_handler = self._start_thread(
             _look_after_workers, self._cache, self._taskqueue, self._pool, self._hire(), self._traffic, self._change_notifier
