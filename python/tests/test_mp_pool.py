@@ -325,6 +325,29 @@ def test_an_initializer_that_is_killed_at_times_is_run_again(tmp_path: Any) -> N
     workers.join()
 
 
+def die_unless_first(path: str) -> None:
+    with open(path, "a") as file:
+        file.write(f"{os.getpid()}\n")
+    if told_first(path) == os.getpid():
+        time.sleep(1)
+    else:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def told_first(path: str) -> int:
+    with open(path) as file:
+        return int(file.readline())
+
+
+def test_one_worker_that_starts_is_enough(tmp_path: Any) -> None:
+    """While others die in their initializer again and again, a worker that gets through it does the tasks, and ends."""
+    workers = mp.get_context("fork").Pool(2, die_unless_first, (str(tmp_path / "pids"),))
+    assert workers.map_async(square, range(3)).get(PATIENCE) == [0, 1, 4]
+    assert len(told(tmp_path / "pids")) < 10
+    workers.close()
+    workers.join()
+
+
 @pytest.mark.parametrize("how", ["close", "terminate"])
 def test_pools_end_while_their_workers_die(ctx: Any, how: str) -> None:
     """Close, terminate and join return, whatever is killed meanwhile."""

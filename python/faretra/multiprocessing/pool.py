@@ -22,7 +22,7 @@ What a death does:
 | who is killed | when | what becomes of it |
 |---|---|---|
 | worker | waits for a task | it is replaced |
-| worker | in its initializer, or before | it is replaced; if many in a row die (or raise) there, at most one in `PAUSE` seconds; if none of the others is ready either, the pool is *broken*: each task is answered with `WorkerLost`, and no more workers are started |
+| worker | in its initializer, or before | it is replaced; if many in a row die (or raise) there, some more only every `PAUSE` seconds; when none is left, the pool is *broken*: each task is answered with `WorkerLost`, and no more workers are started |
 | worker | has a task | T2 |
 | worker | sends its answer | the answer is there whole, and T3 holds; or it is not, and T2 does |
 | worker | after a `maxtasksperchild` number of tasks | nothing: the last task is acknowledged before it ends |
@@ -358,11 +358,12 @@ class Traffic:
             raise
 
     def _send_end(self) -> None:
-        while self._goes_on():
+        while True:
             try:
                 return self.tasks.end()
             except (LateError, NoSpaceError):
-                pass
+                if not self._goes_on():
+                    return
 
     def get(self) -> tuple[int, int, Any] | None:
         """Receive the next answer that is waited for (T3)."""
@@ -392,8 +393,8 @@ class Traffic:
         if self._strict:
             self._break(f"the initializer raised {error}")
 
-    def note_end(self, pid: int, status: int) -> None:
-        """Note that a worker ended."""
+    def note_end(self, pid: int, status: int, others: int) -> None:
+        """Note that a worker ended, when there are so many others."""
         if status:
             self._deaths.append(f"process {pid} {_ended(status)}")
             # What it had is for others, now.
@@ -407,8 +408,8 @@ class Traffic:
         self._early += 1
         if self._early < self._patience or self.broken is not None:
             return
-        if self._ready:
-            # Some workers are fine: the tasks are done, and there is no haste.
+        if others:
+            # Those may be fine, or will be: the tasks are done, and there is no haste.
             self.not_before = time.monotonic() + PAUSE
         else:
             why = f"the initializer raised {self._said}" if self._said else f"the last one {_ended(status)}"
@@ -615,7 +616,7 @@ def _look_after_workers(
         for worker in [worker for worker in pool if worker.exitcode is not None]:
             worker.join()
             pool.remove(worker)
-            traffic.note_end(worker.pid, worker.exitcode)
+            traffic.note_end(worker.pid, worker.exitcode, len(pool))
         timeout: float | None = None
         if traffic.broken is None:
             timeout = traffic.not_before - time.monotonic()
