@@ -20,8 +20,13 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-import joblib
-from joblib._parallel_backends import AutoBatchingMixin, FallbackToBackend, ParallelBackendBase, SequentialBackend
+import joblib  # type: ignore[import-not-found, import-untyped, unused-ignore]
+from joblib._parallel_backends import (
+    AutoBatchingMixin,
+    FallbackToBackend,
+    ParallelBackendBase,
+    SequentialBackend,
+)
 
 from faretra._executor import ProcessPoolExecutor
 from faretra.multiprocessing.context import default
@@ -104,7 +109,9 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
             if executor._flow.pool is not None:
                 executor._flow.pool.terminate()
         if ensure_ready:
-            self.configure(n_jobs=self.parallel.n_jobs, parallel=self.parallel, **self.parallel._backend_kwargs)
+            self.configure(
+                n_jobs=self.parallel.n_jobs, parallel=self.parallel, **self.parallel._backend_kwargs
+            )
 
 
 def _portable(function: Any) -> Any:

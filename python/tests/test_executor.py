@@ -125,7 +125,11 @@ class Unreadable:
 
 def test_what_cannot_be_pickled_fails_its_future(executor: Any) -> None:
     """Neither an argument nor a result that cannot be pickled harms others."""
-    for future in [executor.submit(lambda: 0), executor.submit(Unreadable), executor.submit(square, Unreadable())]:
+    for future in [
+        executor.submit(lambda: 0),
+        executor.submit(Unreadable),
+        executor.submit(square, Unreadable()),
+    ]:
         assert future.exception(PATIENCE) is not None
     assert executor.submit(square, 2).result(PATIENCE) == 4
 

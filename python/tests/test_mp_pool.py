@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import pickle
 import random
 import signal
@@ -190,7 +191,7 @@ def test_the_only_worker_is_killed(ctx: Any, tmp_path: Any) -> None:
 def die_at_first(path: str) -> str:
     with open(path, "a") as file:
         file.write(f"{os.getpid()}\n")
-    if len(open(path).readlines()) == 1:
+    if len(pathlib.Path(path).read_text().split()) == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     return "done"
 
@@ -314,7 +315,7 @@ def test_an_initializer_that_never_succeeds_breaks_the_pool(initializer: Any, sa
 def die_sometimes(path: str) -> None:
     with open(path, "a") as file:
         file.write(f"{os.getpid()}\n")
-    if len(open(path).readlines()) <= 2:
+    if len(pathlib.Path(path).read_text().split()) <= 2:
         os.kill(os.getpid(), signal.SIGKILL)
 
 

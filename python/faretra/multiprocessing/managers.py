@@ -2,9 +2,9 @@
 
 A manager, its server process, its proxies and their messages are the standard's. Two things are added.
 
-**Large values.** The connection of a proxy to the server is a socket of the kernel, and authenticated, as the standard's. Each
-side of it is a `Link`: a `Connection` of `faretra.multiprocessing`, which sends what is large through the arena once it knows
-that the other side can take it from there:
+**Large values.** The connection of a proxy to the server is a socket of the kernel, and authenticated, as the standard's.
+Each side of it is a `Link`: a `Connection` of `faretra.multiprocessing`, which sends what is large through the arena once it
+knows that the other side can take it from there:
 
 * L1: the first message of a client has, in the place that the standard's server ignores, a *hello*: which arenas the client
   is joined to, and a name for the connection. A server of ours answers with a `_Welcome`, which says which of them it is
@@ -18,10 +18,13 @@ that the other side can take it from there:
 |---|---|
 | the server | each call of a proxy raises `EOFError` or `ConnectionError` at once; `shutdown` returns |
 | the process that started the server | the server ends within a second or so; the standard's stays for ever |
-| a client that has a `Lock`, `RLock`, `Condition`, or permits of a `Semaphore` | the server's thread for this client ends, and releases what the client's thread had acquired and nobody released |
-| the client ends without being killed | a lock that it has stays locked, until somebody releases it, as in the standard's |
-| a client that waits for a lock | the server's thread acquires it in its turn, finds the client gone, and releases it at once |
-| a client in `Condition.wait`, or in `Queue.get` | its turn is used up when it comes: a notification or an item is lost, as in the standard's |
+| a client that has a lock | D1 |
+| a client that waits for a lock | the server's thread gets it in its turn, finds the client gone, and releases it |
+| a client in `Condition.wait`, `Queue.get` | a notification or item is lost when its turn comes, as in the standard's |
+
+* D1: the server's thread for the client ends, and releases what the client's thread had acquired of a `Lock`, `RLock`,
+  `Condition`, `Semaphore` or `BoundedSemaphore`, and nobody released since. If the client ends without being killed, a lock
+  that it has stays locked until somebody releases it, as in the standard's.
 """
 
 from __future__ import annotations
@@ -229,10 +232,8 @@ class _Given:
 
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
         """Acquire it, for the client whose thread this is."""
-        if timeout is None:
-            got = self._lock.acquire(blocking)
-        else:
-            got = self._lock.acquire(blocking, timeout)
+        limit = () if timeout is None else (timeout,)
+        got = self._lock.acquire(blocking, *limit)
         if got:
             self._held.acquired(self)
         return bool(got)
@@ -289,7 +290,7 @@ class Condition(threading.Condition):
         super().__init__(RLock() if lock is None else lock)
 
 
-class Server(standard.Server):  # type: ignore[misc, name-defined]
+class Server(standard.Server):
     """The server of a manager."""
 
     def handle_request(self, conn: Any) -> None:
@@ -316,7 +317,7 @@ _start = rebound(standard.BaseManager.start, connection=connection)
 def _end_with_parent() -> None:
     """End the server of this process when the process that started it is gone: nobody else would."""
     parent = process.parent_process()
-    if parent is not None:
+    if parent is not None and parent.pid is not None:
         # Not by its sentinel, which children that were forked later keep open.
         with contextlib.suppress(ProcessLookupError):
             descriptor = os.pidfd_open(parent.pid)
@@ -336,7 +337,13 @@ class BaseManager(standard.BaseManager):
     >>> Counting.register("Counter", dict)
     """
 
-    _Server = Server
+    _Server: Any = Server
+    # What the standard's has.
+    _address: Any
+    _authkey: bytes
+    _registry: dict[str, Any]
+    _serializer: str
+    _state: Any
 
     def __init__(
         self,
@@ -356,7 +363,7 @@ class BaseManager(standard.BaseManager):
 
     def get_server(self) -> Any:
         """Return a server object with the method `serve_forever`."""
-        if self._state.value != standard.State.INITIAL:
+        if self._state.value != standard.State.INITIAL:  # type: ignore[attr-defined]
             # It raises.
             return super().get_server()
         return self._Server(self._registry, self._address, self._authkey, self._serializer)
@@ -484,7 +491,7 @@ for _typeid, (_make, _exposed, _types, _proxytype) in standard.SyncManager._regi
     )
 
 
-class SharedMemoryServer(Server, standard.SharedMemoryServer):  # type: ignore[misc, name-defined]
+class SharedMemoryServer(Server, standard.SharedMemoryServer):
     """The server of a `SharedMemoryManager`."""
 
 

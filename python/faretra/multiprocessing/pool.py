@@ -22,11 +22,15 @@ What a death does:
 | who is killed | when | what becomes of it |
 |---|---|---|
 | worker | waits for a task | it is replaced |
-| worker | in its initializer, or before | it is replaced; if many in a row die (or raise) there, some more only every `PAUSE` seconds; when none is left, the pool is *broken*: each task is answered with `WorkerLost`, and no more workers are started |
+| worker | in its initializer, or before | D1 |
 | worker | has a task | T2 |
 | worker | sends its answer | the answer is there whole, and T3 holds; or it is not, and T2 does |
-| worker | after a `maxtasksperchild` number of tasks | nothing: the last task is acknowledged before it ends |
+| worker | after `maxtasksperchild` tasks | the last task is acknowledged before it ends |
 | parent | | each worker ends when it asks for its next task, since nobody can send one any more |
+
+* D1: a worker that dies (or raises) in its initializer is replaced. If many in a row do, others are started only every
+  `PAUSE` seconds; when none is left, the pool is *broken*: no more workers are started, and each task is answered with
+  `WorkerLost`.
 
 A worker that is stopped (SIGSTOP) keeps its task until it is continued or killed. `terminate` kills workers that do not end
 within `GRACE` seconds, and stopped ones at once.
@@ -38,6 +42,7 @@ pool the one ends the thread that reads answers, and the other the worker, and t
 from __future__ import annotations
 
 import collections
+import contextlib
 import os
 import queue
 import signal
@@ -59,13 +64,12 @@ from multiprocessing.pool import (
     IMapIterator,
     IMapUnorderedIterator,
     MapResult,
-    MaybeEncodingError,
-    RemoteTraceback,
     ThreadPool,
 )
 from typing import Any, Literal
 
 from faretra import _native
+from faretra._channels import Lease
 from faretra._errors import Error, NoSpaceError
 from faretra._errors import TimeoutError as LateError
 from faretra.multiprocessing._channel import Channel
@@ -108,6 +112,10 @@ _HEAD = struct.Struct("<qq")
 _SENTINEL = -1
 # A worker is ready, or its initializer raised what follows. The number is that of the process.
 _READY = -2
+
+
+MaybeEncodingError = standard.MaybeEncodingError  # type: ignore[attr-defined]
+RemoteTraceback = standard.RemoteTraceback  # type: ignore[attr-defined]
 
 
 def __getattr__(name: str) -> Any:
@@ -162,7 +170,7 @@ def _parted(parcel: Any) -> tuple[int, int, Any]:
 class Tasks(_Parcels):
     """The channel of tasks, as workers have it."""
 
-    _lease: _native.Lease | None = None
+    _lease: Lease | None = None
 
     def __init__(self, when_lost: WhenLost, large: int) -> None:
         super().__init__()
@@ -299,7 +307,7 @@ def _work(
     maxtasks: int | None,
     wrap_exception: bool,
 ) -> None:
-    """What a worker does."""
+    """Do tasks until there are no more: in a worker."""
     tasks.read_only()
     if initializer is not None:
         try:
@@ -381,7 +389,10 @@ class Traffic:
             del self.waiting[job, i]
             lost = answer[1]
             if not answer[0] and type(lost) is WorkerLost and lost.attempts and self._deaths:
-                lost.args = (f"{lost.args[0]}; the last deaths of workers: {', '.join(self._deaths)}", lost.attempts)
+                lost.args = (
+                    f"{lost.args[0]}; the last deaths of workers: {', '.join(self._deaths)}",
+                    lost.attempts,
+                )
             return (job, i, answer)
 
     def _note_ready(self, pid: int, error: str | None) -> None:
@@ -451,10 +462,8 @@ class Bell:
 
     def clear(self) -> None:
         """Stop ringing."""
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._fd)
-        except BlockingIOError:
-            pass
 
     def __del__(self, _close: Callable[[int], None] = os.close) -> None:
         _close(self._fd)
@@ -473,6 +482,7 @@ class Pool(standard.Pool):
     [1, 2, 3]
     """
 
+    _wrap_exception = True
     # Whether workers are daemons: those cannot have children of their own.
     _daemon = True
     # Whether an error of the initializer breaks the pool at once, instead of after some attempts.
@@ -524,7 +534,13 @@ class Pool(standard.Pool):
                 worker.join()
             raise
         self._worker_handler = self._start_thread(
-            _look_after_workers, self._cache, self._taskqueue, self._pool, self._hire(), self._traffic, self._change_notifier
+            _look_after_workers,
+            self._cache,
+            self._taskqueue,
+            self._pool,
+            self._hire(),
+            self._traffic,
+            self._change_notifier,
         )
         self._task_handler = self._start_thread(
             standard.Pool._handle_tasks,  # type: ignore[attr-defined]
@@ -569,7 +585,13 @@ class Pool(standard.Pool):
 
     def _hire(self) -> Callable[[], None]:
         """Return what starts workers until there are as many as there should be. It does not keep the pool."""
-        ctx, make, processes, pool, daemon = self._ctx, self.Process, self._processes, self._pool, self._daemon
+        ctx, make, processes, pool, daemon = (
+            self._ctx,
+            self.Process,
+            self._processes,
+            self._pool,
+            self._daemon,
+        )
         args = (
             self._inqueue,
             self._outqueue,
@@ -593,7 +615,13 @@ class Pool(standard.Pool):
         self._hire()()
 
     def _map_async(
-        self, func: Any, iterable: Any, mapper: Any, chunksize: int | None = None, *callbacks: Any, **named: Any
+        self,
+        func: Any,
+        iterable: Any,
+        mapper: Any,
+        chunksize: int | None = None,
+        *callbacks: Any,
+        **named: Any,
     ) -> Any:
         if not hasattr(iterable, "__len__"):
             iterable = list(iterable)
@@ -631,7 +659,7 @@ def _look_after_workers(
         elif not pool:
             traffic.give_up()
             timeout = _LOOK if cache else None
-        wait([*(worker.sentinel for worker in pool), bell], timeout)
+        wait([*(worker.sentinel for worker in pool), bell.fileno()], timeout)
         bell.clear()
     taskqueue.put(None)
 
