@@ -216,7 +216,7 @@ def test_the_program_ends_after_its_calls(method: str) -> None:
     with Program(ENDS, method) as program:
         assert sorted(program.line() for _ in range(6)) == [f"done {n}" for n in range(6)]
         assert program.end() == 0
-        assert not program.members()
+        assert wait_until(lambda: not program.members(), 5)
         assert program.left() == []
 
 

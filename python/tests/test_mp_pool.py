@@ -385,7 +385,7 @@ def test_terminate_ends_stopped_workers(ctx: Any, tmp_path: Any) -> None:
 def endless() -> Iterator[Any]:
     n = 0
     while True:
-        yield np.full(20_000, n)
+        yield np.full(pool.AHEAD_BYTES // 16, n)
         n += 1
 
 

@@ -97,9 +97,9 @@ WhenLost = Literal["raise", "retry"]
 
 # How many workers may die with a task that is run again.
 ATTEMPTS = 3
-# How many small tasks are queued at most; of large ones, two for each worker.
+# How many tasks are queued at most; and how many bytes, beyond two tasks for each worker.
 AHEAD = 1024
-LARGE = 64 << 10
+AHEAD_BYTES = 64 << 20
 # How long `terminate` waits for workers to end, in seconds.
 GRACE = 5.0
 # How long the pool waits before it starts workers again, in seconds, if many ended before they were ready.
@@ -197,7 +197,7 @@ class Tasks(_Parcels):
         pieces, buffers = dumps(rest)
         pieces.insert(0, _HEAD.pack(job, i))
         nbytes = size(pieces, buffers)
-        self._wait_for_room(self.ahead if nbytes >= LARGE else AHEAD, goes_on)
+        self._wait_for_room(max(self.ahead, min(AHEAD, AHEAD_BYTES // nbytes)), goes_on)
         ends = self._channel.ends()
         while goes_on():
             try:
@@ -267,6 +267,10 @@ def _raise_as_it_is(error: Exception) -> None:
 class Answers(_Parcels):
     """The channel of answers."""
 
+    # How many bytes came since the parent looked how full the arena is, and after how many it looks.
+    _unlooked = _look_at = 0
+    _full = False
+
     def put(self, answer: tuple[int, int, Any] | None) -> None:
         """Send an answer, or what tells the parent's thread to end."""
         if answer is None:
@@ -284,15 +288,22 @@ class Answers(_Parcels):
 
     def opened(self, rest: Any) -> Any:
         """Return an answer, which is an error if it cannot be unpickled."""
-        if type(rest) is tuple and rest[1]:
-            stats = self.home.arena.stats()
-            if stats.used > stats.limit // 2:
-                # The answers that are still to come need the room.
-                rest = (rest[0], [_copied(buffer) for buffer in rest[1]])
+        if type(rest) is tuple and rest[1] and self._is_full(rest[1]):
+            # The answers that are still to come need the room.
+            rest = (rest[0], [_copied(buffer) for buffer in rest[1]])
         try:
             return loads(rest)
         except Exception as error:
             return (False, error)
+
+    def _is_full(self, buffers: Any) -> bool:
+        """Whether the arena was more than half full when this was looked at last, which is not long ago."""
+        self._unlooked += sum(memoryview(buffer).nbytes for buffer in buffers)
+        if self._unlooked >= self._look_at:
+            stats = self.home.arena.stats()
+            self._unlooked, self._look_at = 0, stats.limit // 64
+            self._full = stats.used > stats.limit // 2
+        return self._full
 
 
 def _copied(buffer: Any) -> bytes | bytearray:
