@@ -1,13 +1,13 @@
 """`ProcessPoolExecutor`: that of `concurrent.futures`, over a pool that goes on when a worker dies.
 
-The pool has a few more calls than workers, so that workers do not wait for the next one; the others wait here, where they can
-be cancelled. What goes on between the executor and the pool is in `_Flow`, which the pool's thread knows, and which does not
-keep the executor: when that is collected, the calls that were submitted are done, and the workers end.
+The pool has a few more calls than workers, so that workers do not wait for the next one; the others wait here, where they
+can be cancelled. What goes on between the executor and the pool is in `_Flow`, which the pool's threads know, and which does
+not keep the executor: when that is collected, the calls that were submitted are done, and the workers end.
 
 What differs from the standard's:
 
-* A worker that dies fails the future of its call only, with `BrokenProcessPool`, and is replaced; the executor goes on. It is
-  broken as a whole if the initializer raises, or if workers die in it again and again.
+* A worker that dies fails the future of its call only, with `BrokenProcessPool`, and is replaced; the executor goes on. It
+  is broken as a whole if the initializer raises, or if workers die in it again and again.
 * `max_tasks_per_child` works with each start method. `fork` is allowed at any time: workers do not use what other threads of
   the parent had locked.
 * Leaving a `with` block, or the program, by Ctrl-C cancels the calls that no worker has begun.
@@ -49,7 +49,7 @@ class _Pool(Pool):
 
 
 def _call(fn: Callable[..., Any], args: Any, kwargs: Any) -> tuple[bool, Any]:
-    """What a worker does. Errors of `fn` come back as values: what the pool raises are errors of its own."""
+    """Call `fn`, in a worker. Its errors come back as values: what the pool raises are errors of its own."""
     try:
         return (True, fn(*args, **kwargs))
     except BaseException as error:
@@ -92,7 +92,10 @@ class _Flow:
                 continue
             self._at_pool += 1
             self.pool.apply_async(
-                _call, call, callback=partial(self._done, future), error_callback=partial(self._failed, future)
+                _call,
+                call,
+                callback=partial(self._done, future),
+                error_callback=partial(self._failed, future),
             )
         if self._closing and not self._waiting and not self._at_pool:
             self.pool.close()
@@ -144,8 +147,8 @@ class _Flow:
 class ProcessPoolExecutor(futures.Executor):
     """Runs calls in worker processes, as `concurrent.futures.ProcessPoolExecutor` does.
 
-    Large arrays, tables and buffers among arguments and results are copied once, into shared memory. A worker that dies fails
-    only the future of the call that it had, with `BrokenProcessPool`; it is replaced, and the other calls are done.
+    Large arrays, tables and buffers among arguments and results are copied once, into shared memory. A worker that dies
+    fails only the future of the call that it had, with `BrokenProcessPool`; it is replaced, and the other calls are done.
 
     Args:
         max_workers: How many processes: as many as the machine has processors, unless you say so.
@@ -160,6 +163,7 @@ class ProcessPoolExecutor(futures.Executor):
     ...     list(executor.map(abs, [-1, 2, -3], chunksize=2))
     1024
     [1, 2, 3]
+
     """
 
     def __init__(

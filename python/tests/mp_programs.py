@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import shutil
@@ -111,11 +112,9 @@ class Program:
         for entry in os.listdir("/proc"):
             if not entry.isdigit() or not alive(int(entry)):
                 continue
-            try:
+            with contextlib.suppress(OSError):
                 if os.getsid(int(entry)) == self.process.pid:
                     found.append(int(entry))
-            except OSError:
-                pass
         return found
 
     def left(self) -> list[str]:
@@ -132,10 +131,8 @@ class Program:
 
     def __exit__(self, *exc: object) -> None:
         for pid in self.members():
-            try:
+            with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
-            except OSError:
-                pass
         self.process.wait(20)
         for thread in self._threads:
             thread.join(5)

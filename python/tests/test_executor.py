@@ -125,7 +125,11 @@ class Unreadable:
 
 def test_what_cannot_be_pickled_fails_its_future(executor: Any) -> None:
     """Neither an argument nor a result that cannot be pickled harms others."""
-    for future in [executor.submit(lambda: 0), executor.submit(Unreadable), executor.submit(square, Unreadable())]:
+    for future in [
+        executor.submit(lambda: 0),
+        executor.submit(Unreadable),
+        executor.submit(square, Unreadable()),
+    ]:
         assert future.exception(PATIENCE) is not None
     assert executor.submit(square, 2).result(PATIENCE) == 4
 
@@ -212,7 +216,7 @@ def test_the_program_ends_after_its_calls(method: str) -> None:
     with Program(ENDS, method) as program:
         assert sorted(program.line() for _ in range(6)) == [f"done {n}" for n in range(6)]
         assert program.end() == 0
-        assert not program.members()
+        assert wait_until(lambda: not program.members(), 5)
         assert program.left() == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import pickle
 import random
 import signal
@@ -190,7 +191,7 @@ def test_the_only_worker_is_killed(ctx: Any, tmp_path: Any) -> None:
 def die_at_first(path: str) -> str:
     with open(path, "a") as file:
         file.write(f"{os.getpid()}\n")
-    if len(open(path).readlines()) == 1:
+    if len(pathlib.Path(path).read_text().split()) == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     return "done"
 
@@ -314,7 +315,7 @@ def test_an_initializer_that_never_succeeds_breaks_the_pool(initializer: Any, sa
 def die_sometimes(path: str) -> None:
     with open(path, "a") as file:
         file.write(f"{os.getpid()}\n")
-    if len(open(path).readlines()) <= 2:
+    if len(pathlib.Path(path).read_text().split()) <= 2:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -322,6 +323,29 @@ def test_an_initializer_that_is_killed_at_times_is_run_again(tmp_path: Any) -> N
     """A worker that dies in its initializer is replaced."""
     with mp.get_context("fork").Pool(1, die_sometimes, (str(tmp_path / "pids"),)) as workers:
         assert workers.map_async(square, range(3)).get(PATIENCE) == [0, 1, 4]
+    workers.join()
+
+
+def die_unless_first(path: str) -> None:
+    with open(path, "a") as file:
+        file.write(f"{os.getpid()}\n")
+    if told_first(path) == os.getpid():
+        time.sleep(1)
+    else:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def told_first(path: str) -> int:
+    with open(path) as file:
+        return int(file.readline())
+
+
+def test_one_worker_that_starts_is_enough(tmp_path: Any) -> None:
+    """While others die in their initializer again and again, a worker that gets through it does the tasks, and ends."""
+    workers = mp.get_context("fork").Pool(2, die_unless_first, (str(tmp_path / "pids"),))
+    assert workers.map_async(square, range(3)).get(PATIENCE) == [0, 1, 4]
+    assert len(told(tmp_path / "pids")) < 10
+    workers.close()
     workers.join()
 
 
@@ -361,7 +385,7 @@ def test_terminate_ends_stopped_workers(ctx: Any, tmp_path: Any) -> None:
 def endless() -> Iterator[Any]:
     n = 0
     while True:
-        yield np.full(20_000, n)
+        yield np.full(pool.AHEAD_BYTES // 16, n)
         n += 1
 
 

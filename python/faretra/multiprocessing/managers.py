@@ -2,13 +2,13 @@
 
 A manager, its server process, its proxies and their messages are the standard's. Two things are added.
 
-**Large values.** The connection of a proxy to the server is a socket of the kernel, and authenticated, as the standard's. Each
-side of it is a `Link`: a `Connection` of `faretra.multiprocessing`, which sends what is large through the arena once it knows
-that the other side can take it from there:
+**Large values.** The connection of a proxy to the server is a socket of the kernel, and authenticated, as the standard's.
+Each side of it is a `Link`: a `Connection` of `faretra.multiprocessing`, which sends what is large through the arena once it
+knows that the other side can take it from there:
 
-* L1: the first message of a client has, in the place that the standard's server ignores, a `_Hello`: which arenas the client
-  is joined to, and a name for the connection. A server of ours that is joined to one of them answers with a `_Welcome`, which
-  says which. From then on both sides use that arena.
+* L1: the first message of a client has, in the place that the standard's server ignores, a *hello*: which arenas the client
+  is joined to, and a name for the connection. A server of ours answers with a `_Welcome`, which says which of them it is
+  joined to. From then on both sides use that arena.
 * L2: a client or server of the standard's, or of another program, knows nothing of that: all goes through the socket.
 * L3: a proxy that is handed to a process brings the arena along: the process joins it.
 
@@ -17,20 +17,26 @@ that the other side can take it from there:
 | who is killed | what becomes of it |
 |---|---|
 | the server | each call of a proxy raises `EOFError` or `ConnectionError` at once; `shutdown` returns |
-| a client that has a `Lock`, `RLock`, `Condition`, or permits of a `Semaphore` | the server's thread for this client ends, and releases what the client's thread had acquired and nobody released |
-| a client that waits for a lock | the server's thread acquires it in its turn, finds the client gone, and releases it at once |
-| a client in `Condition.wait`, or in `Queue.get` | its turn is used up when it comes: a notification or an item is lost, as in the standard's |
+| the process that started the server | the server ends within a second or so; the standard's stays for ever |
+| a client that has a lock | D1 |
+| a client that waits for a lock | the server's thread gets it in its turn, finds the client gone, and releases it |
+| a client in `Condition.wait`, `Queue.get` | a notification or item is lost when its turn comes, as in the standard's |
+
+* D1: the server's thread for the client ends, and releases what the client's thread had acquired of a `Lock`, `RLock`,
+  `Condition`, `Semaphore` or `BoundedSemaphore`, and nobody released since. If the client ends without being killed, a lock
+  that it has stays locked until somebody releases it, as in the standard's.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import threading
 from collections.abc import Callable
 from multiprocessing import connection as standard_connection
 from multiprocessing import managers as standard
-from multiprocessing import util
+from multiprocessing import process, reduction, util
 from multiprocessing.managers import Token
 from typing import Any, NamedTuple
 
@@ -46,21 +52,26 @@ def __getattr__(name: str) -> Any:
     return getattr(standard, name)
 
 
+_getpid = os.getpid
+_dumps = reduction.ForkingPickler.dumps
+
 # --- connections ---
 
 
-class _Hello(NamedTuple):
-    """What a client says of itself in its first message."""
-
-    arenas: tuple[_home.Key, ...]
-    pipe: str
+# The first message of a client begins with a tuple of this, the arenas that the client is joined to, and a name for the
+# connection. A server without this package ignores it.
+_HELLO = "faretra: hello"
 
 
 class _Welcome(NamedTuple):
     """What a server of ours answers to a hello: the arena that both use, and the result of the first call."""
 
-    arena: _home.Key
+    arena: _home.Key | None
     result: Any
+
+
+# What a client says last.
+_BYE = "faretra: the client closed this connection"
 
 
 class Link(connection.Connection):
@@ -71,7 +82,6 @@ class Link(connection.Connection):
         super().__init__(handle, place=(arena or ("", ""), secrets.token_hex(6), side))
         self._both_have_it = arena is not None
         self._first = True
-        self._hello: _Hello | None = None
 
     def _send_in_arena(self, pieces: Any, buffers: Any) -> bool:
         return self._both_have_it and super()._send_in_arena(pieces, buffers)
@@ -81,6 +91,7 @@ class Link(connection.Connection):
             super()._clear(sides)
 
     def _use(self, arena: _home.Key, pipe: str) -> None:
+        """Use an arena that both sides are joined to."""
         self._place = (arena, pipe, self._place[2])
         self._both_have_it = True
 
@@ -95,12 +106,16 @@ def _taken(conn: Any) -> int:
 class ClientLink(Link):
     """The client's side."""
 
+    _welcome = False
+
+    def __init__(self, handle: int, arena: _home.Key | None) -> None:
+        super().__init__(handle, "a", arena)
+        self._pid = _getpid()
+
     def send(self, obj: Any) -> None:
         """Send a request: the first one with a hello."""
         if self._first and type(obj) is tuple and len(obj) == 4 and obj[0] is None:
-            arenas = tuple(_home._joined)
-            if arenas:
-                obj = (_Hello(arenas, self._place[1]), *obj[1:])
+            obj = ((_HELLO, tuple(_home._joined), self._place[1]), *obj[1:])
         super().send(obj)
 
     def recv(self) -> Any:
@@ -110,32 +125,54 @@ class ClientLink(Link):
             self._first = False
             if type(answer) is tuple and type(answer[1]) is _Welcome:
                 welcome: _Welcome = answer[1]
-                self._use(welcome.arena, self._place[1])
+                self._welcome = True
+                if welcome.arena is not None:
+                    self._use(welcome.arena, self._place[1])
                 answer = (answer[0], welcome.result)
         return answer
+
+    def _close(self, *args: Any, **named: Any) -> None:
+        # A forked child has a copy, which it closes without a word.
+        if self._welcome and self._pid == _getpid():
+            with contextlib.suppress(OSError):
+                standard_connection.Connection._send_bytes(self, _dumps(_BYE))  # type: ignore[attr-defined]
+        super()._close(*args, **named)
 
 
 class ServerLink(Link):
     """The server's side."""
+
+    # Whether the client says it when it leaves, and has not said it yet.
+    expects_bye = False
+
+    def __init__(self, handle: int) -> None:
+        super().__init__(handle, "b", None)
+        self._hello: Any = None
 
     def recv(self) -> Any:
         """Receive a request."""
         request = super().recv()
         if self._first:
             self._first = False
-            if type(request) is tuple and request and type(request[0]) is _Hello:
-                self._hello = request[0]
+            hello = request[0] if type(request) is tuple and request else None
+            if type(hello) is tuple and len(hello) == 3 and hello[0] == _HELLO:
+                self._hello = hello
+                self.expects_bye = True
+        elif request == _BYE and self.expects_bye:
+            self.expects_bye = False
+            raise EOFError
         return request
 
     def send(self, obj: Any) -> None:
         """Send an answer: the first one with a welcome, if there was a hello."""
         hello, self._hello = self._hello, None
-        if hello is not None:
-            arena = next((key for key in hello.arenas if key in _home._joined), None)
-            if arena is not None:
-                self._use(arena, hello.pipe)
-                obj = (obj[0], _Welcome(arena, obj[1]))
-        super().send(obj)
+        if hello is None:
+            return super().send(obj)
+        _, arenas, pipe = hello
+        arena = next((key for key in arenas if key in _home._joined), None)
+        super().send((obj[0], _Welcome(arena, obj[1])))
+        if arena is not None:
+            self._use(arena, pipe)
 
 
 def _client(address: Any, authkey: bytes | None = None) -> Any:
@@ -144,7 +181,7 @@ def _client(address: Any, authkey: bytes | None = None) -> Any:
     # A socket of another kind may lead to another machine, where an arena of the same name is another one.
     if standard_connection.address_type(address) != "AF_UNIX":  # type: ignore[attr-defined]
         return conn
-    return ClientLink(_taken(conn), "a", _served.get(address))
+    return ClientLink(_taken(conn), _served.get(address))
 
 
 # The arenas of servers that this process has started: their clients use them from the first message on.
@@ -195,10 +232,8 @@ class _Given:
 
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
         """Acquire it, for the client whose thread this is."""
-        if timeout is None:
-            got = self._lock.acquire(blocking)
-        else:
-            got = self._lock.acquire(blocking, timeout)
+        limit = () if timeout is None else (timeout,)
+        got = self._lock.acquire(blocking, *limit)
         if got:
             self._held.acquired(self)
         return bool(got)
@@ -255,17 +290,19 @@ class Condition(threading.Condition):
         super().__init__(RLock() if lock is None else lock)
 
 
-class Server(standard.Server):  # type: ignore[misc, name-defined]
+class Server(standard.Server):
     """The server of a manager."""
 
     def handle_request(self, conn: Any) -> None:
         """Serve a connection until it ends; then give back what its client held."""
+        link = None
         if isinstance(conn, standard_connection.Connection) and isinstance(self.address, str | bytes):
-            conn = ServerLink(_taken(conn), "b", None)
+            conn = link = ServerLink(_taken(conn))
         try:
             super().handle_request(conn)
         finally:
-            for given in list(_mine.__dict__.get("held", {}).values()):
+            killed = link is not None and link.expects_bye
+            for given in list(_mine.__dict__.get("held", {}).values()) if killed else []:
                 # It may have been released by others meanwhile.
                 with contextlib.suppress(RuntimeError, ValueError):
                     given.give_back()
@@ -277,6 +314,20 @@ class Server(standard.Server):  # type: ignore[misc, name-defined]
 _start = rebound(standard.BaseManager.start, connection=connection)
 
 
+def _end_with_parent() -> None:
+    """End the server of this process when the process that started it is gone: nobody else would."""
+    parent = process.parent_process()
+    if parent is not None and parent.pid is not None:
+        # Not by its sentinel, which children that were forked later keep open.
+        with contextlib.suppress(ProcessLookupError):
+            descriptor = os.pidfd_open(parent.pid)
+            standard_connection.wait([descriptor])
+            os.close(descriptor)
+        server = getattr(process.current_process(), "_manager_server", None)
+        if server is not None:
+            server.stop_event.set()
+
+
 class BaseManager(standard.BaseManager):
     """A base class for managers, as the standard's.
 
@@ -286,7 +337,13 @@ class BaseManager(standard.BaseManager):
     >>> Counting.register("Counter", dict)
     """
 
-    _Server = Server
+    _Server: Any = Server
+    # What the standard's has.
+    _address: Any
+    _authkey: bytes
+    _registry: dict[str, Any]
+    _serializer: str
+    _state: Any
 
     def __init__(
         self,
@@ -306,7 +363,7 @@ class BaseManager(standard.BaseManager):
 
     def get_server(self) -> Any:
         """Return a server object with the method `serve_forever`."""
-        if self._state.value != standard.State.INITIAL:
+        if self._state.value != standard.State.INITIAL:  # type: ignore[attr-defined]
             # It raises.
             return super().get_server()
         return self._Server(self._registry, self._address, self._authkey, self._serializer)
@@ -317,6 +374,11 @@ class BaseManager(standard.BaseManager):
         if isinstance(self._address, str | bytes):
             _served[self._address] = _home.home().key
             util.Finalize(self, _served.pop, args=(self._address, None))
+
+    @classmethod
+    def _run_server(cls, *args: Any, **named: Any) -> None:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        super()._run_server(*args, **named)  # type: ignore[misc]
 
     @classmethod
     def register(
@@ -429,7 +491,7 @@ for _typeid, (_make, _exposed, _types, _proxytype) in standard.SyncManager._regi
     )
 
 
-class SharedMemoryServer(Server, standard.SharedMemoryServer):  # type: ignore[misc, name-defined]
+class SharedMemoryServer(Server, standard.SharedMemoryServer):
     """The server of a `SharedMemoryManager`."""
 
 

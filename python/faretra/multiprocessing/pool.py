@@ -22,11 +22,15 @@ What a death does:
 | who is killed | when | what becomes of it |
 |---|---|---|
 | worker | waits for a task | it is replaced |
-| worker | in its initializer, or before | it is replaced; if many in a row die (or raise) there, at most one in `PAUSE` seconds; if none of the others is ready either, the pool is *broken*: each task is answered with `WorkerLost`, and no more workers are started |
+| worker | in its initializer, or before | D1 |
 | worker | has a task | T2 |
 | worker | sends its answer | the answer is there whole, and T3 holds; or it is not, and T2 does |
-| worker | after a `maxtasksperchild` number of tasks | nothing: the last task is acknowledged before it ends |
+| worker | after `maxtasksperchild` tasks | the last task is acknowledged before it ends |
 | parent | | each worker ends when it asks for its next task, since nobody can send one any more |
+
+* D1: a worker that dies (or raises) in its initializer is replaced. If many in a row do, others are started only every
+  `PAUSE` seconds; when none is left, the pool is *broken*: no more workers are started, and each task is answered with
+  `WorkerLost`.
 
 A worker that is stopped (SIGSTOP) keeps its task until it is continued or killed. `terminate` kills workers that do not end
 within `GRACE` seconds, and stopped ones at once.
@@ -38,6 +42,7 @@ pool the one ends the thread that reads answers, and the other the worker, and t
 from __future__ import annotations
 
 import collections
+import contextlib
 import os
 import queue
 import signal
@@ -59,13 +64,12 @@ from multiprocessing.pool import (
     IMapIterator,
     IMapUnorderedIterator,
     MapResult,
-    MaybeEncodingError,
-    RemoteTraceback,
     ThreadPool,
 )
 from typing import Any, Literal
 
 from faretra import _native
+from faretra._channels import Lease
 from faretra._errors import Error, NoSpaceError
 from faretra._errors import TimeoutError as LateError
 from faretra.multiprocessing._channel import Channel
@@ -93,9 +97,9 @@ WhenLost = Literal["raise", "retry"]
 
 # How many workers may die with a task that is run again.
 ATTEMPTS = 3
-# How many small tasks are queued at most; of large ones, two for each worker.
+# How many tasks are queued at most; and how many bytes, beyond two tasks for each worker.
 AHEAD = 1024
-LARGE = 64 << 10
+AHEAD_BYTES = 64 << 20
 # How long `terminate` waits for workers to end, in seconds.
 GRACE = 5.0
 # How long the pool waits before it starts workers again, in seconds, if many ended before they were ready.
@@ -108,6 +112,10 @@ _HEAD = struct.Struct("<qq")
 _SENTINEL = -1
 # A worker is ready, or its initializer raised what follows. The number is that of the process.
 _READY = -2
+
+
+MaybeEncodingError = standard.MaybeEncodingError  # type: ignore[attr-defined]
+RemoteTraceback = standard.RemoteTraceback  # type: ignore[attr-defined]
 
 
 def __getattr__(name: str) -> Any:
@@ -162,7 +170,7 @@ def _parted(parcel: Any) -> tuple[int, int, Any]:
 class Tasks(_Parcels):
     """The channel of tasks, as workers have it."""
 
-    _lease: _native.Lease | None = None
+    _lease: Lease | None = None
 
     def __init__(self, when_lost: WhenLost, large: int) -> None:
         super().__init__()
@@ -189,7 +197,7 @@ class Tasks(_Parcels):
         pieces, buffers = dumps(rest)
         pieces.insert(0, _HEAD.pack(job, i))
         nbytes = size(pieces, buffers)
-        self._wait_for_room(self.ahead if nbytes >= LARGE else AHEAD, goes_on)
+        self._wait_for_room(max(self.ahead, min(AHEAD, AHEAD_BYTES // nbytes)), goes_on)
         ends = self._channel.ends()
         while goes_on():
             try:
@@ -259,6 +267,10 @@ def _raise_as_it_is(error: Exception) -> None:
 class Answers(_Parcels):
     """The channel of answers."""
 
+    # How many bytes came since the parent looked how full the arena is, and after how many it looks.
+    _unlooked = _look_at = 0
+    _full = False
+
     def put(self, answer: tuple[int, int, Any] | None) -> None:
         """Send an answer, or what tells the parent's thread to end."""
         if answer is None:
@@ -276,15 +288,22 @@ class Answers(_Parcels):
 
     def opened(self, rest: Any) -> Any:
         """Return an answer, which is an error if it cannot be unpickled."""
-        if type(rest) is tuple and rest[1]:
-            stats = self.home.arena.stats()
-            if stats.used > stats.limit // 2:
-                # The answers that are still to come need the room.
-                rest = (rest[0], [_copied(buffer) for buffer in rest[1]])
+        if type(rest) is tuple and rest[1] and self._is_full(rest[1]):
+            # The answers that are still to come need the room.
+            rest = (rest[0], [_copied(buffer) for buffer in rest[1]])
         try:
             return loads(rest)
         except Exception as error:
             return (False, error)
+
+    def _is_full(self, buffers: Any) -> bool:
+        """Whether the arena was more than half full when this was looked at last, which is not long ago."""
+        self._unlooked += sum(memoryview(buffer).nbytes for buffer in buffers)
+        if self._unlooked >= self._look_at:
+            stats = self.home.arena.stats()
+            self._unlooked, self._look_at = 0, stats.limit // 64
+            self._full = stats.used > stats.limit // 2
+        return self._full
 
 
 def _copied(buffer: Any) -> bytes | bytearray:
@@ -299,7 +318,7 @@ def _work(
     maxtasks: int | None,
     wrap_exception: bool,
 ) -> None:
-    """What a worker does."""
+    """Do tasks until there are no more: in a worker."""
     tasks.read_only()
     if initializer is not None:
         try:
@@ -358,11 +377,12 @@ class Traffic:
             raise
 
     def _send_end(self) -> None:
-        while self._goes_on():
+        while True:
             try:
                 return self.tasks.end()
             except (LateError, NoSpaceError):
-                pass
+                if not self._goes_on():
+                    return
 
     def get(self) -> tuple[int, int, Any] | None:
         """Receive the next answer that is waited for (T3)."""
@@ -380,7 +400,10 @@ class Traffic:
             del self.waiting[job, i]
             lost = answer[1]
             if not answer[0] and type(lost) is WorkerLost and lost.attempts and self._deaths:
-                lost.args = (f"{lost.args[0]}; the last deaths of workers: {', '.join(self._deaths)}", lost.attempts)
+                lost.args = (
+                    f"{lost.args[0]}; the last deaths of workers: {', '.join(self._deaths)}",
+                    lost.attempts,
+                )
             return (job, i, answer)
 
     def _note_ready(self, pid: int, error: str | None) -> None:
@@ -392,8 +415,8 @@ class Traffic:
         if self._strict:
             self._break(f"the initializer raised {error}")
 
-    def note_end(self, pid: int, status: int) -> None:
-        """Note that a worker ended."""
+    def note_end(self, pid: int, status: int, others: int) -> None:
+        """Note that a worker ended, when there are so many others."""
         if status:
             self._deaths.append(f"process {pid} {_ended(status)}")
             # What it had is for others, now.
@@ -407,8 +430,8 @@ class Traffic:
         self._early += 1
         if self._early < self._patience or self.broken is not None:
             return
-        if self._ready:
-            # Some workers are fine: the tasks are done, and there is no haste.
+        if others:
+            # Those may be fine, or will be: the tasks are done, and there is no haste.
             self.not_before = time.monotonic() + PAUSE
         else:
             why = f"the initializer raised {self._said}" if self._said else f"the last one {_ended(status)}"
@@ -450,10 +473,8 @@ class Bell:
 
     def clear(self) -> None:
         """Stop ringing."""
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._fd)
-        except BlockingIOError:
-            pass
 
     def __del__(self, _close: Callable[[int], None] = os.close) -> None:
         _close(self._fd)
@@ -472,6 +493,7 @@ class Pool(standard.Pool):
     [1, 2, 3]
     """
 
+    _wrap_exception = True
     # Whether workers are daemons: those cannot have children of their own.
     _daemon = True
     # Whether an error of the initializer breaks the pool at once, instead of after some attempts.
@@ -516,10 +538,20 @@ class Pool(standard.Pool):
         try:
             self._repopulate_pool()
         except BaseException:
-            _end(self._pool)
+            for worker in self._pool:
+                if worker.exitcode is None:
+                    worker.terminate()
+            for worker in self._pool:
+                worker.join()
             raise
         self._worker_handler = self._start_thread(
-            _look_after_workers, self._cache, self._taskqueue, self._pool, self._hire(), self._traffic, self._change_notifier
+            _look_after_workers,
+            self._cache,
+            self._taskqueue,
+            self._pool,
+            self._hire(),
+            self._traffic,
+            self._change_notifier,
         )
         self._task_handler = self._start_thread(
             standard.Pool._handle_tasks,  # type: ignore[attr-defined]
@@ -564,7 +596,13 @@ class Pool(standard.Pool):
 
     def _hire(self) -> Callable[[], None]:
         """Return what starts workers until there are as many as there should be. It does not keep the pool."""
-        ctx, make, processes, pool, daemon = self._ctx, self.Process, self._processes, self._pool, self._daemon
+        ctx, make, processes, pool, daemon = (
+            self._ctx,
+            self.Process,
+            self._processes,
+            self._pool,
+            self._daemon,
+        )
         args = (
             self._inqueue,
             self._outqueue,
@@ -588,7 +626,13 @@ class Pool(standard.Pool):
         self._hire()()
 
     def _map_async(
-        self, func: Any, iterable: Any, mapper: Any, chunksize: int | None = None, *callbacks: Any, **named: Any
+        self,
+        func: Any,
+        iterable: Any,
+        mapper: Any,
+        chunksize: int | None = None,
+        *callbacks: Any,
+        **named: Any,
     ) -> Any:
         if not hasattr(iterable, "__len__"):
             iterable = list(iterable)
@@ -611,7 +655,7 @@ def _look_after_workers(
         for worker in [worker for worker in pool if worker.exitcode is not None]:
             worker.join()
             pool.remove(worker)
-            traffic.note_end(worker.pid, worker.exitcode)
+            traffic.note_end(worker.pid, worker.exitcode, len(pool))
         timeout: float | None = None
         if traffic.broken is None:
             timeout = traffic.not_before - time.monotonic()
@@ -626,7 +670,7 @@ def _look_after_workers(
         elif not pool:
             traffic.give_up()
             timeout = _LOOK if cache else None
-        wait([*(worker.sentinel for worker in pool), bell], timeout)
+        wait([*(worker.sentinel for worker in pool), bell.fileno()], timeout)
         bell.clear()
     taskqueue.put(None)
 
