@@ -80,7 +80,9 @@ mod _native {
     #[pymodule_export]
     use crate::memory::{_hold_received, Held, Pinned, SharedBytes, Writable};
     #[pymodule_export]
-    use crate::parcel::{_attach_ends, _collect, _is_ready, _open_parcel, _peers, _post, _recv_parcel, _send_parcel, _sent};
+    use crate::parcel::{
+        _attach_ends, _collect, _is_ready, _open_parcel, _peers, _post, _recv_parcel, _send_parcel, _sent,
+    };
     #[pymodule_export]
     use crate::ready::{Pollable, Prepared};
     #[pymodule_export]

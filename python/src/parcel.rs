@@ -243,7 +243,10 @@ pub fn _recv_parcel<'py>(
     )?;
     let made = opened(py, &lease);
     if made.is_ok() {
-        run(py, || Ok::<(), Failure>(lease.ack()))?;
+        run(py, || {
+            lease.ack();
+            Ok::<(), Failure>(())
+        })?;
     }
     end.descriptor.follow(py);
     made
