@@ -23,8 +23,8 @@ impl Arena {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`](crate::Error::NotFound) if there is no object of that name;
-    /// [`Error::Mismatch`](crate::Error::Mismatch) if the object is no channel.
+    /// [`Error::NotFound`] if there is no object of that name;
+    /// [`Error::Mismatch`] if the object is no channel.
     pub fn receiver(&self, name: &str) -> Result<Receiver> {
         let port = Arc::new(Port::named(self, name, Kind::Channel, End::Receive)?);
         Ok(Receiver { port, deserted: WhenDeserted::Fail })
@@ -34,20 +34,20 @@ impl Arena {
     ///
     /// # Errors
     ///
-    /// [`Error::Mismatch`](crate::Error::Mismatch) if an object of that name is no channel;
-    /// [`Error::Interrupted`](crate::Error::Interrupted).
+    /// [`Error::Mismatch`] if an object of that name is no channel;
+    /// [`Error::Interrupted`].
     pub fn receiver_wait(&self, name: &str) -> Result<Receiver> {
         self.when_named(name, Until::Forever, || self.receiver(name))
     }
 
     /// Waits until the channel `name` exists, and returns a receiving end of it. Fails with
-    /// [`Error::TimedOut`](crate::Error::TimedOut) if no such channel exists after `timeout`.
+    /// [`Error::TimedOut`] if no such channel exists after `timeout`.
     pub fn receiver_timeout(&self, name: &str, timeout: Duration) -> Result<Receiver> {
         self.when_named(name, Until::Within(timeout), || self.receiver(name))
     }
 
     /// Waits until the channel `name` exists, and returns a receiving end of it. Fails with
-    /// [`Error::TimedOut`](crate::Error::TimedOut) if no such channel exists at `deadline`.
+    /// [`Error::TimedOut`] if no such channel exists at `deadline`.
     pub fn receiver_deadline(&self, name: &str, deadline: Instant) -> Result<Receiver> {
         self.when_named(name, Until::deadline(deadline), || self.receiver(name))
     }
@@ -192,7 +192,7 @@ impl Receiver {
     /// # Errors
     ///
     /// [`RecvError::Closed`] if the channel ended without a batch; [`RecvError::Interrupted`]; [`RecvError::Failed`] with
-    /// [`Error::Mismatch`](crate::Error::Mismatch) for a channel of mixed contents, which has no schema.
+    /// [`Error::Mismatch`] for a channel of mixed contents, which has no schema.
     pub fn reader(&self) -> Result<BatchReader, RecvError> {
         self.reader_by(Until::Forever)
     }
@@ -225,7 +225,7 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] for a writer of another arena; [`Error::Forked`](crate::Error::Forked) in a forked child.
+    /// [`Error::Invalid`] for a writer of another arena; [`Error::Forked`] in a forked child.
     ///
     /// ```
     /// # use faretra::{Arena, MIB};

@@ -18,7 +18,7 @@
 //! A process that is stopped keeps what was granted to it.
 //!
 //! Locks belong to processes, not to threads: a guard may be sent to another thread, and a thread that locks a mutex twice
-//! waits for itself. In a forked child all calls fail with [`Error::Forked`](crate::Error::Forked), and guards that came
+//! waits for itself. In a forked child all calls fail with [`Error::Forked`], and guards that came
 //! through `fork` hold nothing: the parent has the lock.
 //!
 //! ```

@@ -42,7 +42,17 @@ from multiprocessing import (
     set_forkserver_preload,
 )
 
-from faretra.multiprocessing import connection, context, heap, managers, pool, queues, shared_memory, sharedctypes, synchronize
+from faretra.multiprocessing import (
+    connection,
+    context,
+    heap,
+    managers,
+    pool,
+    queues,
+    shared_memory,
+    sharedctypes,
+    synchronize,
+)
 from faretra.multiprocessing._home import set_limit
 from faretra.multiprocessing.context import default as _default
 from faretra.multiprocessing.pool import WorkerLost

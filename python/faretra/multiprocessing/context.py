@@ -23,7 +23,9 @@ class _Factories(standard.BaseContext):
             return self
         found = _concrete.get(method)
         if found is None:
-            raise ValueError(f"cannot find context for {method!r}: the start methods are {', '.join(_concrete)}")
+            raise ValueError(
+                f"cannot find context for {method!r}: the start methods are {', '.join(_concrete)}"
+            )
         return found
 
     def Manager(self) -> managers.SyncManager:
@@ -94,7 +96,12 @@ class _Factories(standard.BaseContext):
         `when_lost` says what becomes of a task whose worker died: it raises `WorkerLost`, or is run again ("retry").
         """
         return pool.Pool(
-            processes, initializer, initargs, maxtasksperchild, context=self.get_context(), when_lost=when_lost
+            processes,
+            initializer,
+            initargs,
+            maxtasksperchild,
+            context=self.get_context(),
+            when_lost=when_lost,
         )
 
     def RawValue(self, typecode_or_type: Any, *args: Any) -> Any:
