@@ -176,7 +176,7 @@ class ProcessPoolExecutor(futures.Executor):
         max_tasks_per_child: int | None = None,
     ) -> None:
         if max_workers is None:
-            max_workers = getattr(os, "process_cpu_count", os.cpu_count)() or 1
+            max_workers = int(getattr(os, "process_cpu_count", os.cpu_count)() or 1)
         if max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
         if initializer is not None and not callable(initializer):

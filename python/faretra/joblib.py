@@ -20,7 +20,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-import joblib  # type: ignore[import-not-found, import-untyped, unused-ignore]
+import joblib
 from joblib._parallel_backends import (
     AutoBatchingMixin,
     FallbackToBackend,
@@ -38,7 +38,7 @@ NAME = "faretra"
 
 def register(make_default: bool = False) -> None:
     """Make the backend known to joblib as "faretra"; with `make_default`, also as the one that is used otherwise."""
-    joblib.register_parallel_backend(NAME, Backend, make_default=make_default)
+    joblib.register_parallel_backend(NAME, Backend, make_default=make_default)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _set_environment(environment: dict[str, str]) -> None:
@@ -73,7 +73,7 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
         if n_jobs is None or multiprocessing.current_process().daemon:
             return 1
         if n_jobs < 0:
-            return max(int(joblib.cpu_count()) + 1 + n_jobs, 1)
+            return max(int(joblib.cpu_count()) + 1 + n_jobs, 1)  # pyright: ignore[reportAttributeAccessIssue]
         return n_jobs
 
     def submit(self, func: Any, callback: Callable[[Any], object] | None = None) -> Future[Any]:
@@ -116,5 +116,5 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
 
 def _portable(function: Any) -> Any:
     if "<" in getattr(function, "__qualname__", ""):
-        return joblib.wrap_non_picklable_objects(function)
+        return joblib.wrap_non_picklable_objects(function)  # pyright: ignore[reportAttributeAccessIssue]
     return function

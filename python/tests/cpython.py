@@ -81,7 +81,7 @@ def changed(text: str) -> str:
 
 def write_copy(directory: Path, method: str, standard: bool) -> str:
     """Writes the copy and the module of one start method; returns the module's name."""
-    import test._test_multiprocessing as original
+    import test._test_multiprocessing as original  # type: ignore[import-not-found, unused-ignore]
 
     text = Path(original.__file__).read_text()
     text = text if standard else changed(text)
@@ -169,7 +169,7 @@ def known(method: str) -> tuple[dict[str, str], set[str]]:
 def wanted(module: Any, names: list[str], threads: bool) -> unittest.TestSuite:
     """The tests that were asked for: classes, or methods of classes."""
     loader, suite = unittest.TestLoader(), unittest.TestSuite()
-    asked = [tuple(name.partition(".")[::2]) for name in names]
+    asked = [(name.partition(".")[0], name.partition(".")[2]) for name in names]
     found = set()
     for name, case in sorted(vars(module).items()):
         if not (isinstance(case, type) and issubclass(case, unittest.TestCase)):

@@ -128,7 +128,7 @@ def make_block(name: str, made: Any, stay: bool) -> None:
     from faretra.multiprocessing.shared_memory import SharedMemory
 
     block = SharedMemory(name, create=True, size=100)
-    block.buf[:4] = b"here"
+    block.buf[:4] = b"here"  # type: ignore[index]
     made.set()
     if stay:
         time.sleep(FOREVER)

@@ -294,7 +294,7 @@ def test_shared_memory_manager(ctx: Any) -> None:
         block = manager.SharedMemory(4096)
         block.buf[0] = 9
         other = shared_memory.SharedMemory(block.name)
-        assert other.buf[0] == 9
+        assert other.buf[0] == 9  # type: ignore[index]
         other.close()
         items = manager.ShareableList([1, "a"])
         assert list(items) == [1, "a"]

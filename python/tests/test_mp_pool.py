@@ -90,6 +90,9 @@ def test_arrays_go_by_handle_and_can_be_written() -> None:
     workers.join()
 
 
+_kept = ""
+
+
 def keep_name(name: str) -> None:
     global _kept
     _kept = name
@@ -275,7 +278,7 @@ def die_before_acknowledging() -> None:
         done(tasks)
 
     done = pool.Tasks.done
-    pool.Tasks.done = die  # type: ignore[method-assign]
+    pool.Tasks.done = die  # type: ignore[method-assign, assignment]
 
 
 def test_an_answer_that_comes_twice_counts_once() -> None:

@@ -82,7 +82,7 @@ ARRAYS = {
     "scalar": np.array(5.0),
     "empty": np.zeros((0, 3)),
     "objects": np.array([1, "a", None], dtype=object),
-    "masked": np.ma.masked_array(np.arange(MANY), np.arange(MANY) % 2),
+    "masked": np.ma.masked_array(np.arange(MANY), np.arange(MANY) % 2 == 1),
     "bool": np.ones(MANY * 10, dtype=bool),
 }
 
@@ -495,11 +495,13 @@ def put_some(jobs: Any) -> None:
 def test_a_queue_has_a_descriptor() -> None:
     """connection.wait, selectors and asyncio learn from a queue's descriptor that something is there."""
     jobs, other = mp.Queue(), mp.SimpleQueue()
-    assert mp.connection.wait([jobs, other._reader], 0.05) == []
+    # Its types know connections only.
+    wait: Any = mp.connection.wait
+    assert wait([jobs, other._reader], 0.05) == []
     other.put(1)
-    assert mp.connection.wait([jobs._reader, other], PATIENCE) == [other]
+    assert wait([jobs._reader, other], PATIENCE) == [other]
     assert other.get() == 1
-    assert mp.connection.wait([jobs, other], 0.05) == []
+    assert wait([jobs, other], 0.05) == []
     with selectors.DefaultSelector() as selector:
         selector.register(jobs, selectors.EVENT_READ)
         threading.Timer(0.1, jobs.put, ["late"]).start()
@@ -579,7 +581,12 @@ def test_a_joinable_queue_counts() -> None:
     for n in range(3):
         jobs.put(n)
     done = threading.Event()
-    threading.Thread(target=lambda: (jobs.join(), done.set()), daemon=True).start()
+
+    def join() -> None:
+        jobs.join()
+        done.set()
+
+    threading.Thread(target=join, daemon=True).start()
     for _ in range(3):
         assert not done.is_set()
         jobs.get(timeout=PATIENCE)
@@ -594,7 +601,7 @@ def test_the_hook_of_a_subclass_gets_errors_of_pickling() -> None:
     """A subclass that overrides _on_queue_feeder_error gets what could not be pickled."""
     seen = []
 
-    class Safe(queues.Queue):
+    class Safe(queues.Queue[Any]):
         @staticmethod
         def _on_queue_feeder_error(e: BaseException, obj: Any) -> None:
             seen.append(obj)

@@ -108,7 +108,7 @@ def test_a_killed_reader_loses_what_it_had(method: str, times: int) -> None:
             log.seek(0)
             seen = log.read()
         got = [int.from_bytes(seen[at : at + 4], "little") for at in range(0, len(seen), 4)]
-        rest = []
+        rest: list[int] = []
         while len(got) + len(rest) < len(items):
             try:
                 rest.append(jobs.get(timeout=0.4)[0])

@@ -71,7 +71,7 @@ def test_what_the_functions_return() -> None:
     value, array = mp.RawValue("i", 5), mp.RawArray(ctypes.c_short, 4)
     assert isinstance(value, ctypes.c_int) and repr(value) == "c_int(5)"
     assert isinstance(array, ctypes.Array) and list(array) == [0] * 4
-    seen = np.frombuffer(array, np.int16)
+    seen = np.frombuffer(array, np.int16)  # type: ignore[call-overload]
     seen[2] = 7
     assert array[2] == 7
     text = mp.Array("c", b"hello")
@@ -97,10 +97,10 @@ def test_nothing_is_registered_globally() -> None:
     """A ctypes object of the standard's is still handed over by the standard."""
     from multiprocessing import reduction
 
-    before = dict(reduction.ForkingPickler._extra_reducers)
+    before = dict(reduction.ForkingPickler._extra_reducers)  # type: ignore[attr-defined]
     mp.RawValue(ctypes.c_ulonglong, 3)
     mp.RawArray(ctypes.c_ulonglong, 3)
-    assert reduction.ForkingPickler._extra_reducers == before
+    assert reduction.ForkingPickler._extra_reducers == before  # type: ignore[attr-defined]
 
 
 def test_a_killed_holder_of_a_value(ctx: Any) -> None:
@@ -140,7 +140,7 @@ def test_large_arrays(ctx: Any) -> None:
 def test_a_standard_program_attaches(name: str) -> None:
     """A program that uses the standard module sees the bytes of a block of ours, and changes them."""
     made = shared_memory.SharedMemory(name, create=True, size=100)
-    made.buf[:5] = b"hello"
+    made.buf[:5] = b"hello"  # type: ignore[index]
     text = (
         "from multiprocessing import resource_tracker, shared_memory as s; "
         "resource_tracker.register = lambda *a: None; "
@@ -149,7 +149,8 @@ def test_a_standard_program_attaches(name: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", text], capture_output=True, text=True, timeout=PATIENCE, check=True
     )
-    assert done.stdout == "b'hello'\n" and bytes(made.buf[:5]) == b"Jello"
+    assert done.stdout == "b'hello'\n"
+    assert bytes(made.buf[:5]) == b"Jello"  # type: ignore[index]
     assert made.size == 100 and made.name == name and block(name).stat().st_mode & 0o777 == 0o600
     again = pickle.loads(pickle.dumps(made))
     assert bytes(again.buf[:5]) == b"Jello"
@@ -172,7 +173,8 @@ def test_a_new_block_has_a_new_name() -> None:
     for made in (first, second):
         made.close()
         made.unlink()
-    for arguments in ({"create": True}, {"create": True, "size": -1}, {"size": 3}):
+    wrong: list[dict[str, Any]] = [{"create": True}, {"create": True, "size": -1}, {"size": 3}]
+    for arguments in wrong:
         with pytest.raises(ValueError):
             shared_memory.SharedMemory(**arguments)
     with pytest.raises(ValueError, match="embedded null character"):
@@ -234,7 +236,7 @@ def test_a_child_leaves_a_block_to_its_parent(ctx: Any, name: str) -> None:
     process.join(PATIENCE)
     assert process.exitcode == 0
     found = shared_memory.SharedMemory(name)
-    assert bytes(found.buf[:4]) == b"here"
+    assert bytes(found.buf[:4]) == b"here"  # type: ignore[index]
     found.close()
     found.unlink()
 
@@ -261,7 +263,7 @@ def test_lists() -> None:
     made = shared_memory.ShareableList(["a", 1, 2.5, None, True, b"x"])
     other = shared_memory.ShareableList(name=made.shm.name)
     other[1] = 7
-    assert list(made) == ["a", 7, 2.5, None, True, b"x"]
+    assert list(made) == ["a", 7, 2.5, None, True, b"x"]  # pyright: ignore[reportArgumentType]
     assert type(made.shm) is shared_memory.SharedMemory
     copied = pickle.loads(pickle.dumps(made))
     assert copied[1] == 7

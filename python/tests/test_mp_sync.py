@@ -254,7 +254,8 @@ def test_a_condition_restores_its_lock() -> None:
 
 def test_notify_tells_those_that_waited_longest() -> None:
     """Waiters go on in the order that they came in, as many as were told."""
-    condition, went = mp.Condition(), []
+    condition = mp.Condition()
+    went: list[int] = []
 
     def wait(number: int) -> None:
         with condition:

@@ -15,20 +15,12 @@ The differences in detail, each with its reason, are listed in `COMPATIBILITY.md
 
 from __future__ import annotations
 
-import multiprocessing as _standard
-import multiprocessing.dummy
-import multiprocessing.process
-import multiprocessing.reduction
-import multiprocessing.resource_sharer
-import multiprocessing.resource_tracker
-import multiprocessing.spawn
-import multiprocessing.util
 from multiprocessing import (
     AuthenticationError,
     BufferTooShort,
     Process,
     ProcessError,
-    TimeoutError,  # noqa: A004 - the standard's name
+    TimeoutError,
     active_children,
     allow_connection_pickling,
     cpu_count,
@@ -41,6 +33,13 @@ from multiprocessing import (
     set_executable,
     set_forkserver_preload,
 )
+from multiprocessing import dummy as dummy
+from multiprocessing import process as process
+from multiprocessing import reduction as reduction
+from multiprocessing import resource_sharer as resource_sharer
+from multiprocessing import resource_tracker as resource_tracker
+from multiprocessing import spawn as spawn
+from multiprocessing import util as util
 
 from faretra.multiprocessing import (
     connection,
@@ -56,14 +55,6 @@ from faretra.multiprocessing import (
 from faretra.multiprocessing._home import set_limit
 from faretra.multiprocessing.context import default as _default
 from faretra.multiprocessing.pool import WorkerLost
-
-dummy = _standard.dummy
-process = _standard.process
-reduction = _standard.reduction
-resource_sharer = _standard.resource_sharer
-resource_tracker = _standard.resource_tracker
-spawn = _standard.spawn
-util = _standard.util
 
 SUBDEBUG = 5
 SUBWARNING = 25

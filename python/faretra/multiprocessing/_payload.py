@@ -51,7 +51,7 @@ class _File:
 class _Pickler(ForkingPickler):
     def __init__(self, file: _File, aside: Callable[[pickle.PickleBuffer], bool]) -> None:
         # Not that of `ForkingPickler`, whose table looks in each of two dicts for each object.
-        pickle.Pickler.__init__(self, file, 5, True, aside)
+        pickle.Pickler.__init__(self, file, 5, True, aside)  # pyright: ignore[reportArgumentType]
         for package in _PACKAGES:
             if package not in _known and package in sys.modules:
                 _meet(package)

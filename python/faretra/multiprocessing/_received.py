@@ -5,8 +5,8 @@ this process. A forked child inherits the map, and not the pin. So the process t
 until the child has ended, whether or not it drops it itself.
 
 * R1: what is held for a child is held from before the fork on, so that no moment is without a pin.
-* R2: the child has the writing end of a pipe for as long as it lives, and so have the children that it forks. The reading end
-  says when the last of them is gone.
+* R2: the child has the writing end of a pipe for as long as it lives, and so have the children that it forks. The reading
+  end says when the last of them is gone.
 * R3: when this process ends before its child, the pin goes. What `multiprocessing` forks is joined before.
 """
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import multiprocessing.context as standard
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
 from faretra.multiprocessing import connection, managers, pool, queues, sharedctypes, synchronize
 
@@ -34,7 +34,9 @@ class _Factories(standard.BaseContext):
         manager.start()
         return manager
 
-    def Pipe(self, duplex: bool = True) -> tuple[connection.Connection, connection.Connection]:
+    def Pipe(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, duplex: bool = True
+    ) -> tuple[connection.Connection, connection.Connection]:
         """Return the two ends of a pipe. With `duplex=False`, the first only receives and the second only sends."""
         return connection.Pipe(duplex)
 
@@ -70,15 +72,15 @@ class _Factories(standard.BaseContext):
         """Return a barrier for `parties` processes and threads."""
         return synchronize.Barrier(parties, action, timeout, ctx=self.get_context())
 
-    def Queue(self, maxsize: int = 0) -> queues.Queue[Any]:
+    def Queue(self, maxsize: int = 0) -> queues.Queue[Any]:  # type: ignore[override]
         """Return a queue for `maxsize` items, or for any number of them if that is 0 or less."""
         return queues.Queue(maxsize, ctx=self.get_context())
 
-    def JoinableQueue(self, maxsize: int = 0) -> queues.JoinableQueue[Any]:
+    def JoinableQueue(self, maxsize: int = 0) -> queues.JoinableQueue[Any]:  # type: ignore[override]
         """Return a queue with `task_done` and `join`."""
         return queues.JoinableQueue(maxsize, ctx=self.get_context())
 
-    def SimpleQueue(self) -> queues.SimpleQueue[Any]:
+    def SimpleQueue(self) -> queues.SimpleQueue[Any]:  # type: ignore[override]
         """Return a queue with `get`, `put`, `empty` and `close` only."""
         return queues.SimpleQueue(ctx=self.get_context())
 
@@ -121,15 +123,15 @@ class _Factories(standard.BaseContext):
         return sharedctypes.Array(typecode_or_type, size_or_initializer, lock=lock, ctx=self.get_context())
 
 
-class ForkContext(_Factories, standard.ForkContext):
+class ForkContext(_Factories, standard.ForkContext):  # pyright: ignore[reportIncompatibleMethodOverride]
     """Processes are forked."""
 
 
-class SpawnContext(_Factories, standard.SpawnContext):
+class SpawnContext(_Factories, standard.SpawnContext):  # pyright: ignore[reportIncompatibleMethodOverride]
     """Processes are started anew, and import what they need."""
 
 
-class ForkServerContext(_Factories, standard.ForkServerContext):
+class ForkServerContext(_Factories, standard.ForkServerContext):  # pyright: ignore[reportIncompatibleMethodOverride]
     """Processes are forked by a server that has no threads."""
 
 
@@ -140,16 +142,12 @@ _concrete: dict[str, _Factories] = {
 }
 
 
-class DefaultContext(_Factories, standard.DefaultContext):
+class DefaultContext(_Factories, standard.DefaultContext):  # pyright: ignore[reportIncompatibleMethodOverride]
     """The context of the module's functions: that of the start method, as `multiprocessing` has it."""
 
     def __init__(self) -> None:
         super().__init__(standard._default_context)
 
-    @overload
-    def get_context(self, method: None = None) -> Any: ...
-    @overload
-    def get_context(self, method: str) -> Any: ...
     def get_context(self, method: str | None = None) -> Any:
         """Return the context of a start method, or that of the current one: a `BaseContext` as the standard's."""
         if method is None:
@@ -160,7 +158,7 @@ class DefaultContext(_Factories, standard.DefaultContext):
         """Set how processes are started, in `multiprocessing` too."""
         standard._default_context.set_start_method(method, force)
 
-    def get_start_method(self, allow_none: bool = False) -> str | None:
+    def get_start_method(self, allow_none: bool = False) -> str | None:  # type: ignore[override]
         """Return how processes are started."""
         return standard._default_context.get_start_method(allow_none)
 

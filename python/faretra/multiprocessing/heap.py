@@ -7,9 +7,10 @@ else uses it. The bytes are removed when the process that made them has dropped 
 
 from __future__ import annotations
 
+import multiprocessing.context as standard_context
 import threading
 import weakref
-from multiprocessing import context, heap, util
+from multiprocessing import heap, util
 from typing import Any
 
 from faretra import _native
@@ -52,7 +53,7 @@ class Arena:
         self._kept = _native._shared_bytes(self._where.arena, self._name)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        context.assert_spawning(self)
+        standard_context.assert_spawning(self)
         keep_while_starting(self)
         return _open, (self._where.key, self._name)
 

@@ -501,5 +501,5 @@ class SharedMemoryManager(BaseManager, standard.SharedMemoryManager):
     _Server = SharedMemoryServer
     __init__ = BaseManager.__init__
     get_server = BaseManager.get_server
-    SharedMemory = rebound(standard.SharedMemoryManager.SharedMemory, shared_memory=shared_memory)
-    ShareableList = rebound(standard.SharedMemoryManager.ShareableList, shared_memory=shared_memory)
+    SharedMemory: Any = rebound(standard.SharedMemoryManager.SharedMemory, shared_memory=shared_memory)
+    ShareableList: Any = rebound(standard.SharedMemoryManager.ShareableList, shared_memory=shared_memory)

@@ -43,6 +43,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import multiprocessing.context as standard_context
 import os
 import queue
 import signal
@@ -51,7 +52,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from multiprocessing import ProcessError, context, util
+from multiprocessing import ProcessError, util
 from multiprocessing import pool as standard
 from multiprocessing.connection import wait
 from multiprocessing.pool import (
@@ -141,7 +142,7 @@ class _Parcels:
         self._channel = Channel(None)
 
     def __getstate__(self) -> Any:
-        context.assert_spawning(self)
+        standard_context.assert_spawning(self)
         return self._channel
 
     def __setstate__(self, channel: Channel) -> None:
@@ -517,7 +518,7 @@ class Pool(standard.Pool):
 
             context = default.get_context()
         if processes is None:
-            processes = getattr(os, "process_cpu_count", os.cpu_count)() or 1
+            processes = int(getattr(os, "process_cpu_count", os.cpu_count)() or 1)
         if processes < 1:
             raise ValueError("Number of processes must be at least 1")
         if maxtasksperchild is not None and (not isinstance(maxtasksperchild, int) or maxtasksperchild <= 0):

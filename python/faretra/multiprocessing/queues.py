@@ -15,10 +15,11 @@ What differs from the standard's:
 from __future__ import annotations
 
 import collections
+import multiprocessing.context as standard_context
 import queue
 import threading
 import time
-from multiprocessing import context, util
+from multiprocessing import util
 from typing import Any, Generic, TypeVar
 
 from faretra import _native
@@ -96,7 +97,7 @@ class Queue(Generic[T]):
         self._jointhread: util.Finalize | None = None
 
     def __getstate__(self) -> tuple[Any, ...]:
-        context.assert_spawning(self)
+        standard_context.assert_spawning(self)
         return (self._channel, self._maxsize)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
@@ -377,7 +378,7 @@ class SimpleQueue(Generic[T]):
         self._rlock = self._wlock = _NoLock()
 
     def __getstate__(self) -> tuple[Any, ...]:
-        context.assert_spawning(self)
+        standard_context.assert_spawning(self)
         return (self._channel,)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:

@@ -84,6 +84,7 @@ class SharedMemory(standard.SharedMemory):
     """
 
     _entry = -1
+    _name: str | None
 
     def __init__(
         self, name: str | None = None, create: bool = False, size: int = 0, *, track: bool = True
@@ -119,9 +120,10 @@ class SharedMemory(standard.SharedMemory):
         try:
             os.ftruncate(self._fd, size)
             while True:
-                self._name = vars(standard)["_make_filename"]() if name is None else f"/{name}"
+                made = str(vars(standard)["_make_filename"]() if name is None else f"/{name}")
+                self._name = made
                 try:
-                    self._link()
+                    self._link(made)
                     return
                 except FileExistsError:
                     if name is not None:
@@ -132,15 +134,15 @@ class SharedMemory(standard.SharedMemory):
             self._fd = -1
             raise
 
-    def _link(self) -> None:
-        path = _path(self._name)
+    def _link(self, name: str) -> None:
+        path = _path(name)
         if self._track:
-            self._entry = _write_entry(self._name, os.fstat(self._fd))
+            self._entry = _write_entry(name, os.fstat(self._fd))
         try:
             _give_name(self._fd, path)
         except OSError as error:
             if self._entry >= 0:
-                _remove(_entry_path(self._name))
+                _remove(_entry_path(name))
                 self._let_go()
             raise type(error)(error.errno, os.strerror(error.errno or 0), f"/{path.name}") from None
 

@@ -12,8 +12,9 @@ interpreter.
 from __future__ import annotations
 
 import ctypes
+import multiprocessing.context as standard_context
 import weakref
-from multiprocessing import context, sharedctypes
+from multiprocessing import sharedctypes
 from typing import Any
 
 from faretra.multiprocessing.heap import BufferWrapper
@@ -39,7 +40,7 @@ class _Shared:
     _ctype: type
 
     def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
-        context.assert_spawning(self)
+        standard_context.assert_spawning(self)
         return _rebuild, (*_named(self._ctype), self._wrapper)
 
 
@@ -65,7 +66,8 @@ def _shared_type(type_: Any) -> Any:
         attributes: dict[str, Any] = {"__module__": type_.__module__, "_ctype": type_}
         if issubclass(type_, ctypes._SimpleCData) and type_.__repr__ is ctypes._SimpleCData.__repr__:
             attributes["__repr__"] = _repr_of_simple
-        _shared[type_] = found = type(type_)(type_.__name__, (_Shared, type_), attributes)
+        metaclass: Any = type(type_)
+        _shared[type_] = found = metaclass(type_.__name__, (_Shared, type_), attributes)
     return found
 
 

@@ -23,10 +23,11 @@ nobody else from anything else.
 
 from __future__ import annotations
 
+import multiprocessing.context as standard_context
 import threading
 import time
 from collections.abc import Callable
-from multiprocessing import context, process
+from multiprocessing import process
 from typing import Any, Self, TypeVar
 
 from faretra import _native
@@ -79,7 +80,7 @@ class SemLock(_native.SemLock):
         self._after_fork(self._where.arena)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        context.assert_spawning(self)
+        standard_context.assert_spawning(self)
         keep_while_starting(self)
         return _open_semlock, (type(self), self._where.key, self.name, self.kind, self.maxvalue)
 
@@ -233,7 +234,7 @@ class Condition:
         self._waiters._after_fork(self._where.arena)
 
     def __getstate__(self) -> tuple[Any, Key, str]:
-        context.assert_spawning(self)
+        standard_context.assert_spawning(self)
         keep_while_starting(self)
         return (self._lock, self._where.key, self._waiters.name)
 
@@ -324,7 +325,7 @@ class Event:
         self._event = _native.Event(self._where.arena, self._event.name, None)
 
     def __getstate__(self) -> tuple[Key, str]:
-        context.assert_spawning(self)
+        standard_context.assert_spawning(self)
         keep_while_starting(self)
         return (self._where.key, self._event.name)
 
@@ -393,7 +394,7 @@ class Barrier(threading.Barrier):
         self._here._after_fork(self._where.arena)
 
     def __getstate__(self) -> tuple[Any, ...]:
-        context.assert_spawning(self)
+        standard_context.assert_spawning(self)
         keep_while_starting(self)
         state = (self._parties, self._action, self._timeout, self._cond, self._wrapper)
         return (state, self._where.key, self._here.name)
