@@ -235,6 +235,12 @@ class Queue(Generic[T]):
         """Return a descriptor that is readable while an object may be there: for selectors, event loops, `connection.wait`.
 
         Another process may take the object first, so call `get_nowait` then.
+
+        >>> from faretra import multiprocessing as mp
+        >>> jobs = mp.Queue()
+        >>> jobs.put(1)
+        >>> mp.connection.wait([jobs.fileno()], timeout=5) == [jobs.fileno()]
+        True
         """
         return self._reader.fileno()
 
@@ -394,7 +400,13 @@ class SimpleQueue(Generic[T]):
         return not self._reader.poll()
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable while an object may be there, as `Queue.fileno` does."""
+        """Return a descriptor that is readable while an object may be there, as `Queue.fileno` does.
+
+        >>> from faretra import multiprocessing as mp
+        >>> answers = mp.SimpleQueue()
+        >>> mp.connection.wait([answers.fileno()], timeout=0)
+        []
+        """
         return self._reader.fileno()
 
     def get(self) -> T:
