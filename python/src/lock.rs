@@ -680,7 +680,7 @@ impl Event {
 #[pymethods]
 impl Event {
     #[new]
-    #[pyo3(signature = (arena, name, auto_reset=Some(false)))]
+    #[pyo3(signature = (arena, name, auto_reset=Some(false)), text_signature = "(arena, name, auto_reset=False)")]
     fn new(
         py: Python<'_>,
         arena: &Bound<'_, Arena>,
