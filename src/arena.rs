@@ -105,8 +105,9 @@ impl Options {
     }
 
     /// Sets how many bytes the arena may ever use. Used by [`create`](Options::create), and fixed then. It costs address
-    /// space only, and is rounded up to a power of two. Default: 64 GiB, or 16 times the limit if that is more. At most
-    /// 1 TiB.
+    /// space only (about 47 times as much, twice over in a process that drafts), and is rounded up to a power of two.
+    /// Default: 16 times the limit, but not less than 64 GiB nor more than 256 GiB, and never less than the limit. At most
+    /// 1 TiB, of which a process may have no room for drafts.
     #[must_use]
     pub fn capacity(mut self, bytes: u64) -> Options {
         self.capacity = Some(bytes);
@@ -238,7 +239,9 @@ impl Options {
         if self.limit == 0 {
             return Err(Error::invalid("the limit is 0 bytes; an arena needs some, say 1GiB"));
         }
-        let default = (64 * GIB).max(self.limit.saturating_mul(16)).min(MAX_CAPACITY);
+        // An arena maps about 47 times its capacity, and twice that once it drafts. Of 1 TiB, an address space holds one such
+        // map: a program in the middle of it leaves no room for two.
+        let default = self.limit.saturating_mul(16).clamp(64 * GIB, 256 * GIB).max(self.limit).min(MAX_CAPACITY);
         let capacity = self.capacity.unwrap_or(default);
         if capacity > MAX_CAPACITY {
             let what = "bytes of capacity";

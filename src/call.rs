@@ -487,6 +487,10 @@ impl Serving {
     fn client(&self, name: &str) -> Result<Option<Sender>> {
         let core = self.writer.attachment().core()?;
         if !owner_of(name).is_some_and(|owner| core.takes_part(owner)) {
+            // A request says any name; only those of this service's clients go with their owners.
+            if name.starts_with(&prefix(&self.requests.port.name)) {
+                self.writer.remove(name)?;
+            }
             return Ok(None);
         }
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,7 @@
 //! The command line: verbs, options and their help.
 
+#![allow(rustdoc::broken_intra_doc_links, reason = "these comments are what the shell prints as help")]
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

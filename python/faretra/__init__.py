@@ -15,14 +15,20 @@ from typing import TYPE_CHECKING, Any
 from faretra._arena import (
     Arena,
     ArenaInfo,
+    ArrayInfo,
+    Batch,
     Bundle,
     Draft,
+    Entries,
     Entry,
     Holder,
     Pinned,
     Recovered,
+    Selection,
     Stats,
     Table,
+    TableInfo,
+    Writable,
     arenas,
     remove,
 )
@@ -71,6 +77,7 @@ from faretra._native import (
     TableDraft,
     __version__,
 )
+from faretra._process import install as _install
 from faretra._ready import Pollable, select
 
 if TYPE_CHECKING:
@@ -86,12 +93,17 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'faretra' has no attribute {name!r}")
 
 
+_install()
+del _install
+
 __all__ = [
     "Arena",
     "ArenaExistsError",
     "ArenaInfo",
     "ArenaNotFoundError",
+    "ArrayInfo",
     "ArrowError",
+    "Batch",
     "Bundle",
     "Client",
     "ClosedError",
@@ -100,6 +112,7 @@ __all__ = [
     "Dict",
     "Draft",
     "EmptyError",
+    "Entries",
     "Entry",
     "Error",
     "Event",
@@ -129,6 +142,7 @@ __all__ = [
     "Ref",
     "Request",
     "Rows",
+    "Selection",
     "Semaphore",
     "Sender",
     "Server",
@@ -140,11 +154,18 @@ __all__ = [
     "SystemError",
     "Table",
     "TableDraft",
+    "TableInfo",
     "TimeoutError",
     "TooLargeError",
     "UntrustedError",
+    "Writable",
     "__version__",
     "arenas",
     "remove",
     "select",
 ]
+
+# Where people find them is where they are: in tracebacks, reprs and pickles.
+for _public in [globals()[name] for name in __all__]:
+    if getattr(_public, "__module__", "").startswith("faretra._"):
+        _public.__module__ = "faretra"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import os
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -13,54 +14,48 @@ from faretra import _native
 from faretra._calls import Client, Server
 from faretra._channels import Receiver, Sender
 from faretra._feeds import Feed, OnLag, Subscriber
-from faretra._native import Bundled as Bundle
+from faretra._info import ArrayInfo, Entries, Entry, TableInfo, info_of
 from faretra._native import (
+    Batch,
+    Bundle,
     Draft,
     Event,
     MutableArray,
     Mutex,
     Pinned,
     Ref,
+    Selection,
     Semaphore,
     SharedValue,
     Table,
     TableDraft,
+    Writable,
 )
 from faretra._sizes import shown, size
 
 __all__ = [
     "Arena",
     "ArenaInfo",
+    "ArrayInfo",
+    "Batch",
     "Bundle",
     "Draft",
+    "Entries",
     "Entry",
     "Holder",
     "Pinned",
     "Recovered",
+    "Selection",
     "Stats",
     "Table",
+    "TableInfo",
+    "Writable",
     "arenas",
     "remove",
 ]
 
 Size = int | str
 Timeout = float | timedelta | None
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What a name in an arena stands for.
-
-    `rows` are the rows of a table, the elements of an array, the members of a bundle, or the bytes of bytes; `published` is
-    in seconds since 1970.
-    """
-
-    name: str
-    version: int
-    kind: str
-    rows: int
-    nbytes: int
-    published: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +154,39 @@ class Arena(_native.Arena):
     changes once it is put: putting another value under the name makes a new version, and who has the old one keeps it.
 
     A process that is killed, at any moment, leaves nothing broken, nothing locked and nothing leaked.
+
+    What becomes of what, when `arena[name] = value` puts it and `arena[name]` reads it:
+
+    ============================================================ ====================================================
+    put                                                          read
+    ============================================================ ====================================================
+    `numpy.ndarray` of plain memory: numbers, bool, complex,     `numpy.ndarray`, read-only, of the same dtype, shape
+    datetime64, timedelta64, `S`, `U`, `V` and records of them,  and order (C where it was neither C nor Fortran);
+    of any byte order, shape and strides                         not copied
+    `numpy.memmap`, `numpy.recarray`                             the same: a plain `numpy.ndarray`; use
+                                                                 `.view(numpy.recarray)` for attributes
+    `numpy.matrix`, `numpy.ma.MaskedArray`, other subclasses     what it was (pickled without its attributes, its
+                                                                 elements and mask not copied)
+    arrays of bfloat16 and other types that a library registered what it was (pickled, its elements not copied)
+    arrays of objects, or of numpy's `StringDType`               what it was (pickled and copied; a warning says so)
+    what has `__dlpack__` and lies in the memory of the CPU      `numpy.ndarray`, read-only; not copied
+    tables, batches and columns of Arrow (`__arrow_c_stream__`,  `faretra.Table`; not copied
+    `__arrow_c_array__`): pyarrow, polars, duckdb, arro3
+    `pandas.DataFrame`                                           `faretra.Table`, whose `to_pandas()` has the index;
+                                                                 what Arrow cannot have is pickled
+    `bytes`, `bytearray`, and buffers of bytes                   `memoryview`, read-only; not copied
+    other buffers: `array.array`, ctypes arrays                  `numpy.ndarray`, read-only; not copied
+    what was read from an arena                                  what it was; of the same arena without a second copy
+    everything else: dict, list, dataclass, `pandas.Series`, ... what it was (pickled); the arrays and Arrow tables
+                                                                 in it are read-only and not copied
+    ============================================================ ====================================================
+
+    What is read goes on by DLPack as numpy does it: consumers that know the read-only flag (`max_version=(1, 0)` or later)
+    get the memory itself, and others get a `BufferError`. For those, and for whoever wants to write, `Arena.private` is a
+    writable view of one's own, of which a page is copied when it is first written.
+
+    After `fork`, a child reads what its parent had read. It cannot use the handle until it calls `reopen`, and open drafts
+    of its parent are zeros there.
 
     >>> with faretra.Arena.create("doc-arena", limit="64MiB", keep=False) as arena:
     ...     arena["weights"] = np.arange(6.0).reshape(2, 3)
@@ -296,7 +324,10 @@ class Arena(_native.Arena):
     def __repr__(self) -> str:
         if self.closed:
             return "<faretra.Arena, closed>"
-        return f"<faretra.Arena '{self.name}', {len(self)} names, limit {shown(self.limit)}>"
+        try:
+            return f"<faretra.Arena '{self.name}', {len(self)} names, limit {shown(self.limit)}>"
+        except RuntimeError:
+            return f"<faretra.Arena '{self.name}' of the parent process: reopen() makes it this process's>"
 
     def keys(self) -> list[str]:
         """Return the names, sorted, as they are now.
@@ -309,7 +340,13 @@ class Arena(_native.Arena):
         return sorted(fields["name"] for fields in self._entries())
 
     def values(self) -> list[Any]:
-        """Return every value that can be read, in the order of the names. Channels and locks have none."""
+        """Return every value that can be read, in the order of the names. Channels and locks have none.
+
+        >>> with faretra.Arena.create("doc-values", keep=False) as arena:
+        ...     arena["a"] = {"lr": 0.1}
+        ...     arena.values()
+        [{'lr': 0.1}]
+        """
         return [value for _, value in self.items()]
 
     def items(self) -> list[tuple[str, Any]]:
@@ -327,15 +364,18 @@ class Arena(_native.Arena):
                 found.append((entry.name, value))
         return found
 
-    def entries(self) -> list[Entry]:
-        """Return what each name stands for, without reading it, sorted by name.
+    def entries(self) -> Entries:
+        """Return what each name stands for, without reading it: a list, sorted by name, that prints as a table.
 
         >>> with faretra.Arena.create("doc-entries", keep=False) as arena:
         ...     arena["a"] = np.zeros(3)
-        ...     [(entry.name, entry.kind, entry.rows) for entry in arena.entries()]
-        [('a', 'array', 3)]
+        ...     arena["b"] = b"bytes"
+        ...     print(arena.entries())
+        name  kind   rows  size  version
+        a     array     3  88 B        1
+        b     bytes     5   5 B        1
         """
-        return sorted((Entry(**fields) for fields in self._entries()), key=lambda entry: entry.name)
+        return Entries(sorted((Entry(**fields) for fields in self._entries()), key=lambda entry: entry.name))
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return the value of `name`, or `default` if there is nothing of that name.
@@ -446,9 +486,37 @@ class Arena(_native.Arena):
         """Open the arena anew in a forked child, in place: this handle works again there. Returns the handle itself.
 
         What the parent had read stays readable in the child for as long as the parent keeps it.
+
+        >>> with faretra.Arena.create("doc-reopen", keep=False) as arena:
+        ...     arena["x"] = b"one"
+        ...     "x" in arena.reopen()
+        True
         """
         self._reopen()
         return self
+
+    # What is shown.
+
+    def info(self, name: str) -> Entry:
+        """Return what `name` stands for, without reading the value: `ArrayInfo`, `TableInfo`, or an `Entry` for the rest.
+
+        The kind of what was pickled is "object" here; in `entries`, which looks into no value, it is "bundle".
+
+        Raises:
+            NotFoundError: There is nothing of that name.
+
+        >>> with faretra.Arena.create("doc-info", keep=False) as arena:
+        ...     arena["x"] = np.zeros((3, 4), "float32")
+        ...     arena.info("x")
+        <faretra.ArrayInfo 'x' version 1: float32 (3, 4), order C, 112 B in the arena, 0 bytes copied when it is read>
+        """
+        return info_of(self._info(name))
+
+    def _repr_html_(self) -> str:
+        # Imported by the first that is shown: most programs show none.
+        from faretra import _show
+
+        return _show.arena_html(self)
 
     # Channels, feeds and calls.
 
@@ -519,8 +587,8 @@ class Arena(_native.Arena):
         Args:
             name: The feed's name.
             capacity: How many items it keeps.
-            when_full: What an append does when a subscriber has not read the item that would go: it waits for the subscriber,
-                drops the item, or fails with a `FullError`.
+            when_full: What an append does when a subscriber has not read the item that would go: it waits for the
+                subscriber, drops the item, or fails with a `FullError`.
             mixed: Whether it takes tables of different schemas. Otherwise the first one's schema is that of all.
 
         Raises:
@@ -550,8 +618,8 @@ class Arena(_native.Arena):
             wait: Whether to wait until somebody makes the feed.
             timeout: How long to wait for that, in seconds or as a timedelta.
             on_lag: What `for` loops do when items were dropped before they were read: raise `LaggedError`, or skip them.
-            when_deserted: What a subscriber that has read everything does when the last producer left or died: it fails with a
-                `ClosedError`, or waits for another one.
+            when_deserted: What a subscriber that has read everything does when the last producer left or died: it fails
+                with a `ClosedError`, or waits for another one.
 
         Raises:
             NotFoundError: There is no such feed, and nobody waits for it.
@@ -627,6 +695,7 @@ class Arena(_native.Arena):
         <faretra.Server of 'double'>
         """
         return Server(self, name)
+
     # Locks, shared numbers, mutable arrays, references, tables that grow
 
     def mutex(self, name: str) -> Mutex:
@@ -645,7 +714,9 @@ class Arena(_native.Arena):
         return Mutex(self, name)
 
     def semaphore(self, name: str, permits: int, *, initial: int | None = None) -> Semaphore:
-        """Return the semaphore of this name: so many permits, which processes take and give back. Makes it if there is none.
+        """Return the semaphore of this name: so many permits, which processes take and give back.
+
+        Makes it if there is none.
 
         Args:
             name: Its name.
@@ -760,16 +831,15 @@ _MISSING = object()
 
 
 def _shape(given: int | tuple[int, ...]) -> list[int]:
-    lengths = [given] if not hasattr(given, "__iter__") else list(given)
-    shape = [int(length.__index__()) for length in lengths]
+    lengths = list(given) if isinstance(given, Iterable) else [given]
+    shape = [operator.index(length) for length in lengths]
     if any(length < 0 for length in shape):
         raise ValueError(f"a shape cannot have negative lengths: {tuple(shape)}")
     return shape
 
 
-MutableMapping.register(Arena)
-Mapping.register(Bundle)
-# pyright does not know the method.
+# They are mappings to who asks; pyright does not know that abstract classes have this method.
+MutableMapping.register(Arena)  # pyright: ignore[reportAttributeAccessIssue]
+Mapping.register(Bundle)  # pyright: ignore[reportAttributeAccessIssue]
 Mapping.register(_native.StoredDict)  # pyright: ignore[reportAttributeAccessIssue]
 Sequence.register(_native.StoredList)  # pyright: ignore[reportAttributeAccessIssue]
-_Make = Callable[[], Any]

@@ -37,7 +37,7 @@ class Client(_native.Client):
 
     @property
     def aio(self) -> AsyncClient:
-        """This client for `asyncio`: `await client.aio.call(value)`."""
+        """The client on an event loop: `await client.aio.call(value)`."""
         return AsyncClient(self)
 
     def __enter__(self) -> Self:
@@ -50,9 +50,9 @@ class Client(_native.Client):
 class Server(_native.Server):
     """Who serves a service, made by `Arena.server`. Any number of processes and threads may serve.
 
-    `for request in server:` receives requests until the service is closed. A request that is not replied to when the next one is
-    asked for is given back. `async for request in server:` does the same on an event loop. A `with` block leaves the service
-    when it ends, and closes nothing.
+    `for request in server:` receives requests until the service is closed. A request that is not replied to when the
+    next one is asked for is given back. `async for request in server:` does the same on an event loop. A `with` block
+    leaves the service when it ends, and closes nothing.
 
     >>> with faretra.Arena.create("doc-server", keep=False) as arena:
     ...     with arena.server("double") as server:
@@ -95,12 +95,11 @@ class Server(_native.Server):
         >>> arena.close()
         """
         for request in self:
-            with request:
-                request.reply(function(request.value))
+            request.reply(function(request.value))
 
     @property
     def aio(self) -> AsyncServer:
-        """This server for `asyncio`: `await server.aio.recv()`."""
+        """The server on an event loop: `await server.aio.recv()`."""
         return AsyncServer(self)
 
     def __aiter__(self) -> AsyncIterator[Request]:
@@ -124,8 +123,8 @@ class AsyncClient:
     async def call(self, value: Any, timeout: Timeout = None) -> Any:
         """Send a request and wait for its reply, as `Client.call` does, while the loop's other tasks go on. No thread waits.
 
-        Several tasks may call at the same time. If a task is cancelled while it waits, its request may be served all the same;
-        the reply is dropped then.
+        Several tasks may call at the same time. If a task is cancelled while it waits, its request may be served all
+        the same; the reply is dropped then.
 
         Raises:
             Error: Those of `Client.call`.
@@ -172,6 +171,13 @@ class AsyncServer:
 
         Raises:
             Error: Those of `Server.recv`.
+
+        >>> import asyncio
+        >>> with faretra.Arena.create("doc-aio-serve", keep=False) as arena:
+        ...     asyncio.run(arena.server("double").aio.recv(timeout=0))
+        Traceback (most recent call last):
+            ...
+        faretra.EmptyError: the service 'double': there is no item now
         """
         server = self._server
         # Now and then, as what dead clients left is taken back by who looks.

@@ -20,11 +20,10 @@ Timeout = float | timedelta | None
 class Sender(_native.Sender):
     """The sending end of a channel, made by `Arena.sender`. Any number of processes and threads may send.
 
-    A `with` block closes the channel when it ends, for every sender; if it raises, the sender leaves and closes nothing. Where
-    several processes send, let each `leave()`, and close the channel once.
+    A `with` block closes the channel when it ends, for every sender; if it raises, the sender leaves and closes
+    nothing. Where several processes send, let each `leave()`, and close the channel once.
 
     >>> with faretra.Arena.create("doc-sender", keep=False) as arena:
-    ...     rx_name = "jobs"
     ...     with arena.sender("jobs") as tx:
     ...         rx = arena.receiver("jobs")
     ...         tx.send({"job": 1})
@@ -67,7 +66,7 @@ class Sender(_native.Sender):
 
     @property
     def aio(self) -> AsyncSender:
-        """This sender for `asyncio`: `await tx.aio.send(value)`."""
+        """The sender on an event loop: `await tx.aio.send(value)`."""
         return AsyncSender(self)
 
     def __enter__(self) -> Self:
@@ -80,16 +79,17 @@ class Sender(_native.Sender):
 
 
 def _with_count(error: BaseException, sent: int) -> BaseException:
-    error.sent = sent  # type: ignore[attr-defined]
+    if isinstance(error, Error):
+        error.sent = sent
     return error
 
 
 class Receiver(_native.Receiver):
     """The receiving end of a channel, made by `Arena.receiver`. Any number of processes and threads may receive.
 
-    `for item in rx:` receives until the channel is closed. It acknowledges an item when the next one is asked for. If the body
-    raises, or `break` leaves the loop, the item is given back, and the next receiver gets it: `break` before you begin with an
-    item, or use `with rx.recv() as lease:`, which says what is done.
+    `for item in rx:` receives until the channel is closed. It acknowledges an item when the next one is asked for. If
+    the body raises, or `break` leaves the loop, the item is given back, and the next receiver gets it: `break` before
+    you begin with an item, or use `with rx.recv() as lease:`, which says what is done.
 
     `async for item in rx:` does the same on an event loop.
 
@@ -123,7 +123,7 @@ class Receiver(_native.Receiver):
 
     @property
     def aio(self) -> AsyncReceiver:
-        """This receiver for `asyncio`: `await rx.aio.recv()`."""
+        """The receiver on an event loop: `await rx.aio.recv()`."""
         return AsyncReceiver(self)
 
     def __enter__(self) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import queue
 from typing import Any
 
@@ -10,10 +11,11 @@ class Error(Exception):
     """Something that an arena could not do. The message says what was wrong, with the numbers, and what to do.
 
     `code` is a stable name of the kind of error. The numbers and names of the message are attributes too, where there are
-    some: `name`, `asked`, `free`, `limit`, ...
+    some: `name`, `asked`, `free`, `limit`, ... An error of `Sender.send_all` says in `sent` how many items were sent before.
     """
 
     code: str = "error"
+    sent: int = 0
 
     def __init__(self, message: str = "", **details: Any) -> None:
         super().__init__(message)
@@ -38,41 +40,65 @@ def _again(cls: type[Error], message: str, state: dict[str, Any]) -> Error:
 class NotFoundError(Error, KeyError):
     """There is nothing of this name in the arena. Also a `KeyError`."""
 
+    name: str = ""
+
 
 class ArenaNotFoundError(Error, FileNotFoundError):
     """There is no arena of this name. Also a `FileNotFoundError`."""
+
+    name: str = ""
 
 
 class ArenaExistsError(Error, FileExistsError):
     """An arena of this name exists already. Also a `FileExistsError`."""
 
+    name: str = ""
+
 
 class ConflictError(Error):
     """`publish_if` met another version than the one that it was to replace: `expected` and `found` say which."""
 
+    name: str = ""
+    expected: int = 0
+    found: int = 0
+
 
 class NoSpaceError(Error, MemoryError):
-    """The arena's limit, the file system or a memory cgroup is exhausted. Also a `MemoryError`."""
+    """The arena's limit, the file system or a memory cgroup is exhausted. Also a `MemoryError`.
+
+    `asked` bytes were needed, `free` were there, of `of` in all.
+    """
+
+    asked: int = 0
+    free: int = 0
+    of: int = 0
 
 
 class TooLargeError(Error, ValueError):
-    """One thing is larger than an arena can ever have it. Also a `ValueError`."""
+    """One thing is larger than an arena can ever have it: `asked` of `most`. Also a `ValueError`."""
+
+    asked: int = 0
+    most: int = 0
 
 
 class LimitError(Error):
-    """All of a fixed number of things (participants, subscribers, objects) are in use."""
+    """All of a fixed number of things (participants, subscribers, objects) are in use; `limit` says how many."""
+
+    limit: int = 0
 
 
-class TimeoutError(Error, TimeoutError):  # noqa: A001 - what `asyncio` does too
+class TimeoutError(Error, builtins.TimeoutError):
     """A wait ended before what it waited for came. Also the built-in `TimeoutError`."""
 
 
-class InterruptedError(Error, InterruptedError):  # noqa: A001
+class InterruptedError(Error, builtins.InterruptedError):
     """A wait was interrupted. Also the built-in `InterruptedError`."""
 
 
 class MismatchError(Error, TypeError):
     """The value is of another kind, dtype, shape or schema than was asked for. Also a `TypeError`."""
+
+    name: str = ""
 
 
 class InvalidError(Error, ValueError):
@@ -95,7 +121,7 @@ class ForkedError(Error, RuntimeError):
     """The handle was inherited through `fork`: `Arena.reopen` makes one for the child. Also a `RuntimeError`."""
 
 
-class SystemError(Error, OSError):  # noqa: A001
+class SystemError(Error, OSError):
     """The operating system refused; `errno` says why. Also an `OSError`."""
 
 
@@ -160,7 +186,7 @@ _ADVICE = {
     "not_found.arena": "make it with `Arena.create`; `faretra.arenas()` tells which there are",
     "not_found.object": "`list(arena)` tells which there are",
     "already_exists": "open it with `Arena.open`, or remove it first with `faretra.remove`",
-    "no_space.limit": "raise the limit (`arena.limit = ...`), or remove names; `arena.who()` tells who keeps what",
+    "no_space.limit": "raise the limit (`arena.set_limit(...)`), or remove names; `arena.who()` tells who keeps what",
     "no_space.file_system": "remove names or files there, or use a larger tmpfs (`dir=...`; in Docker `--shm-size`)",
     "limit.participants": "end some; `arena.who()` tells which processes they are",
     "limit.subscribers": "end some; `arena.who()` tells which processes they are",

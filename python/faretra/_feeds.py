@@ -34,7 +34,7 @@ class Feed(_native.Feed):
 
     @property
     def aio(self) -> AsyncFeed:
-        """This producer for `asyncio`: `await feed.aio.append(value)`."""
+        """The producer on an event loop: `await feed.aio.append(value)`."""
         return AsyncFeed(self)
 
     def __enter__(self) -> Self:
@@ -49,8 +49,8 @@ class Feed(_native.Feed):
 class Subscriber(_native.Subscriber):
     """The reading end of a feed, made by `Arena.subscribe`: it gets every item from where it starts.
 
-    `for item in sub:` reads until the feed is closed. It raises `LaggedError` when items were dropped before they were read; the
-    next `for` goes on behind them. A subscriber that was made with `on_lag="skip"` goes on without a word.
+    `for item in sub:` reads until the feed is closed. It raises `LaggedError` when items were dropped before they were
+    read; the next `for` goes on behind them. A subscriber that was made with `on_lag="skip"` goes on without a word.
 
     `async for item in sub:` does the same on an event loop. One thread or task at a time reads with a subscriber.
 
@@ -89,8 +89,8 @@ class Subscriber(_native.Subscriber):
     def follow(self, timeout: Timeout = None) -> Iterator[Any]:
         """Iterate over the items as they come, and wait for producers that left or died to come back.
 
-        The iteration ends when the feed is closed. `for item in sub:` also ends, with a `ClosedError`, when the last producer
-        left.
+        The iteration ends when the feed is closed. `for item in sub:` also ends, with a `ClosedError`, when the last
+        producer left.
 
         Args:
             timeout: How long each item may take, in seconds or as a timedelta.
@@ -129,7 +129,7 @@ class Subscriber(_native.Subscriber):
 
     @property
     def aio(self) -> AsyncSubscriber:
-        """This subscriber for `asyncio`: `await sub.aio.recv()`."""
+        """The subscriber on an event loop: `await sub.aio.recv()`."""
         return AsyncSubscriber(self)
 
     def __enter__(self) -> Self:
@@ -195,7 +195,21 @@ class AsyncSubscriber:
         return await when_ready(subscriber.try_recv, subscriber.pollable, EmptyError, timeout)
 
     def follow(self, timeout: Timeout = None) -> AsyncIterator[Any]:
-        """Iterate over the items as they come, as `Subscriber.follow` does, while the loop's other tasks go on."""
+        """Iterate over the items as they come, as `Subscriber.follow` does, while the loop's other tasks go on.
+
+        Raises:
+            Error: Those of `Subscriber.follow`.
+
+        >>> import asyncio
+        >>> async def main(sub):
+        ...     return [item async for item in sub.aio.follow()]
+        >>> with faretra.Arena.create("doc-aio-follow", keep=False) as arena:
+        ...     feed, sub = arena.feed("ticks", capacity=10), arena.subscribe("ticks")
+        ...     feed.append(1.5)
+        ...     feed.close()
+        ...     asyncio.run(main(sub))
+        [1.5]
+        """
         subscriber = self._subscriber
 
         def attempt() -> Any:

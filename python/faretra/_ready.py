@@ -17,9 +17,9 @@ Handle = TypeVar("Handle")
 def select(handles: Iterable[Handle], timeout: float | timedelta | None = None) -> list[Handle]:
     """Wait until something can be done with at least one of `handles`, and return those with which something can.
 
-    A receiver is ready when there is an item, a sender when there is room, a subscriber when there is an item to be read, a feed
-    when an append would not wait for a subscriber; and each of them when its other end closed or left. It is a hint: another
-    process may be faster, so call `recv(timeout=0)` and its likes then. No descriptor is needed for it.
+    A receiver is ready when there is an item, a sender when there is room, a subscriber when there is an item to be
+    read, a feed when an append would not wait for a subscriber; and each of them when its other end closed or left. It
+    is a hint: another process may be faster, so call `recv(timeout=0)` and its likes then. No descriptor is needed for it.
 
     Args:
         handles: Receivers, senders, subscribers and feeds, also of several arenas.

@@ -4,20 +4,29 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use faretra::{Error, Kind, Object, Order, Writer};
-use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
+use faretra::{Error, Kind, Object, Order, WeakArena, Writer};
+use pyo3::exceptions::{PyKeyError, PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyMemoryView, PyString};
+use pyo3::types::{PyDict, PyMemoryView};
 
 use crate::error::{Failure, run, wait};
 use crate::memory::Writable;
-use crate::value::{Input, Pickling, array_over, dtype_of, output, private};
+pub use crate::value::text;
+use crate::value::{Input, Number, Pickling, array_over, dtype_of, output, private};
 
 /// Returns how long a wait may last: `None` for as long as it takes.
 pub fn timeout(given: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
     let Some(given) = given.filter(|given| !given.is_none()) else { return Ok(None) };
     let seconds: f64 = match given.extract::<f64>() {
         Ok(seconds) => seconds,
+        // An int that no float is as large as.
+        Err(error) if error.is_instance_of::<PyOverflowError>(given.py()) => {
+            if given.lt(0)? {
+                0.0
+            } else {
+                f64::INFINITY
+            }
+        }
         Err(_) => match given.call_method0("total_seconds") {
             Ok(seconds) => seconds.extract()?,
             Err(_) => {
@@ -33,18 +42,6 @@ pub fn timeout(given: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
     }
     // What is over already polls once; what is longer than a century is for ever.
     Ok(if seconds > 3.2e9 { None } else { Some(Duration::from_secs_f64(seconds.max(0.0))) })
-}
-
-/// A name, which is text that can be UTF-8.
-pub fn text<'a>(name: &'a Bound<'_, PyAny>) -> PyResult<&'a str> {
-    let Ok(name) = name.cast::<PyString>() else {
-        return Err(PyTypeError::new_err(format!("a name is a str, not {}", name.get_type().name()?)));
-    };
-    name.to_str().map_err(|_| PyValueError::new_err(format!("the name {} is no text that can be UTF-8", lossy(name))))
-}
-
-fn lossy(name: &Bound<'_, PyString>) -> String {
-    name.repr().map_or_else(|_| "?".into(), |shown| shown.to_string_lossy().into_owned())
 }
 
 /// The handle behind `faretra.Arena`.
@@ -97,8 +94,26 @@ impl Arena {
     }
 }
 
-/// Shape, dtype and order.
-type ArrayInfo<'py> = (Vec<usize>, Bound<'py, PyAny>, &'static str);
+/// What this process takes part in. Touched by who has the interpreter only, so that `fork` finds it unlocked.
+static OPEN: Mutex<Vec<WeakArena>> = Mutex::new(Vec::new());
+
+fn remember(arena: &faretra::Arena) {
+    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    // The last that is asked is dropped here, where nothing else is kept.
+    open.retain(|weak| weak.upgrade().is_some());
+    open.push(arena.downgrade());
+}
+
+/// When the interpreter exits: takes the names of ephemeral arenas away that no other process has open. What Python still has
+/// of them keeps their memory until the process ends, and then nothing is left in the file system.
+#[pyfunction]
+pub fn _at_exit(py: Python<'_>) {
+    let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    for arena in open.iter().filter_map(WeakArena::upgrade) {
+        // Nobody can be told of an error any more; whoever opens or lists the arena next prunes it.
+        let _: PyResult<bool> = wait(py, || arena.end_if_alone());
+    }
+}
 
 /// Calls `f` with the value: with the interpreter when that is quick, without it when much is copied.
 pub fn give<T: Send>(
@@ -125,25 +140,34 @@ impl Arena {
         py: Python<'_>,
         name: &Bound<'_, PyAny>,
         how: &str,
-        limit: Option<u64>,
-        capacity: Option<u64>,
-        writers: Option<u32>,
-        participants: Option<u32>,
+        limit: Option<Number<u64>>,
+        capacity: Option<Number<u64>>,
+        writers: Option<Number<u32>>,
+        participants: Option<Number<u32>>,
         keep: bool,
         dir: Option<PathBuf>,
-        mode: Option<u32>,
-        warm: Option<u64>,
+        mode: Option<Number<u32>>,
+        warm: Option<Number<u64>>,
         untrusted: bool,
         allow_pickle: Option<bool>,
     ) -> PyResult<Arena> {
+        let (limit, capacity, warm) = (limit.map(|n| n.0), capacity.map(|n| n.0), warm.map(|n| n.0));
+        let (writers, participants, mode) = (writers.map(|n| n.0), participants.map(|n| n.0), mode.map(|n| n.0));
         let options = options(limit, capacity, writers, participants, keep, dir, mode, warm, untrusted);
         let name = text(name)?;
         let arena = wait(py, || match how {
-            "create" => options.create(name),
+            "create" => match options.create(name) {
+                // Of an ephemeral arena whose processes were killed, nothing but the file is left: opening it removes that.
+                Err(Error::AlreadyExists { .. }) if matches!(options.open(name), Err(Error::NotFound { .. })) => {
+                    options.create(name)
+                }
+                made => made,
+            },
             "open_or_create" => options.open_or_create(name),
             _ => options.open(name),
         })?;
         let pickling = if allow_pickle.unwrap_or(!untrusted) { Pickling::Allowed } else { Pickling::Refused };
+        remember(&arena);
         Ok(Arena { arena: RwLock::new(Some(arena)), pickling, ends: Mutex::default() })
     }
 
@@ -151,6 +175,7 @@ impl Arena {
     fn _reopen(&self, py: Python<'_>) -> PyResult<()> {
         let arena = self.get(py)?;
         let fresh = wait(py, || arena.reopen())?;
+        remember(&fresh);
         *self.arena.write().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
         // What came through fork is the parent's.
         *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = Weak::new();
@@ -176,6 +201,13 @@ impl Arena {
     }
 
     /// Gives this handle up. What was read stays readable, and the process leaves the arena with the last of it.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-close", keep=False)
+    /// >>> arena["x"] = np.arange(3)
+    /// >>> x = arena["x"]
+    /// >>> arena.close()
+    /// >>> arena.closed, x
+    /// (True, array([0, 1, 2]))
     fn close(&self, py: Python<'_>) {
         let arena = self.arena.write().unwrap_or_else(PoisonError::into_inner).take();
         // Leaving may give memory back.
@@ -216,6 +248,14 @@ impl Arena {
     }
 
     /// Puts a value under `name`, in the place of what is there, and returns its version (1, 2, ...).
+    ///
+    /// Raises:
+    ///     NoSpaceError: The arena's limit or the file system is reached. What was there stays.
+    ///     TypeError: The value cannot be pickled.
+    ///
+    /// >>> with faretra.Arena.create("doc-put", keep=False) as arena:
+    /// ...     arena.put("x", np.arange(3)), arena.put("x", np.arange(5))
+    /// (1, 2)
     fn put(&self, py: Python<'_>, name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<u64> {
         let writer = self.writer(py)?;
         let name = text(name)?;
@@ -224,13 +264,22 @@ impl Arena {
     }
 
     /// Puts a value under `name` if its version is still `version` (0: if there is nothing of that name).
+    ///
+    /// Raises:
+    ///     ConflictError: The version is another one by now.
+    ///
+    /// >>> with faretra.Arena.create("doc-publish-if", keep=False) as arena:
+    /// ...     _ = arena.put("x", b"one")
+    /// ...     arena.publish_if("x", 1, b"two")
+    /// 2
     fn publish_if(
         &self,
         py: Python<'_>,
         name: &Bound<'_, PyAny>,
-        version: u64,
+        version: Number<u64>,
         value: &Bound<'_, PyAny>,
     ) -> PyResult<u64> {
+        let version = version.0;
         let writer = self.writer(py)?;
         let name = text(name)?;
         let mut input = Input::by(&writer, value, name)?;
@@ -246,6 +295,11 @@ impl Arena {
     }
 
     /// Removes a name. Returns whether there was one.
+    ///
+    /// >>> with faretra.Arena.create("doc-remove-name", keep=False) as arena:
+    /// ...     arena["x"] = b"one"
+    /// ...     arena.remove("x"), arena.remove("x")
+    /// (True, False)
     fn remove(&self, py: Python<'_>, name: &Bound<'_, PyAny>) -> PyResult<bool> {
         let writer = self.writer(py)?;
         let name = text(name)?;
@@ -253,12 +307,25 @@ impl Arena {
     }
 
     /// The version of `name`, or 0 if there is nothing of that name.
+    ///
+    /// >>> with faretra.Arena.create("doc-version", keep=False) as arena:
+    /// ...     arena["x"] = b"one"
+    /// ...     arena.version("x"), arena.version("y")
+    /// (1, 0)
     fn version(&self, py: Python<'_>, name: &Bound<'_, PyAny>) -> PyResult<u64> {
         let (arena, name) = (self.get(py)?, text(name)?);
         Ok(run(py, || arena.try_wait_for(name, 0))?.map_or(0, |object| object.version()))
     }
 
     /// A value with its version: what `arena[name]` is, and which version of the name that is.
+    ///
+    /// Raises:
+    ///     NotFoundError: There is nothing of this name.
+    ///
+    /// >>> with faretra.Arena.create("doc-versioned", keep=False) as arena:
+    /// ...     arena["x"] = [1, 2]
+    /// ...     arena.get_versioned("x")
+    /// ([1, 2], 1)
     fn get_versioned<'py>(&self, py: Python<'py>, name: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, u64)> {
         let (arena, name) = (self.get(py)?, text(name)?);
         let object = run(py, || arena.get(name))?;
@@ -267,14 +334,25 @@ impl Arena {
     }
 
     /// Waits until `name` has a version newer than `newer_than`, and returns that value.
-    #[pyo3(signature = (name, newer_than=0, timeout=None))]
+    ///
+    /// Other threads run meanwhile, and Ctrl-C ends it. `timeout` is in seconds, or a `datetime.timedelta`; 0 looks once.
+    ///
+    /// Raises:
+    ///     TimeoutError: There was none in time.
+    ///
+    /// >>> with faretra.Arena.create("doc-wait-for", keep=False) as arena:
+    /// ...     arena["x"] = b"one"
+    /// ...     bytes(arena.wait_for("x", newer_than=0, timeout=5.0))
+    /// b'one'
+    #[pyo3(signature = (name, newer_than=Number(0), timeout=None))]
     fn wait_for<'py>(
         &self,
         py: Python<'py>,
         name: &Bound<'py, PyAny>,
-        newer_than: u64,
+        newer_than: Number<u64>,
         timeout: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        let newer_than = newer_than.0;
         let (arena, name, limit) = (self.get(py)?, text(name)?, self::timeout(timeout)?);
         let object = match run(py, || arena.try_wait_for(name, newer_than))? {
             Some(object) => object,
@@ -287,6 +365,19 @@ impl Arena {
     }
 
     /// A private writable view of an array or of bytes.
+    ///
+    /// Writing to it changes nothing for anybody else; pages that are written are copied, one by one.
+    ///
+    /// Raises:
+    ///     NotFoundError: There is nothing of this name.
+    ///     BufferError: It is neither an array nor bytes.
+    ///
+    /// >>> with faretra.Arena.create("doc-private", keep=False) as arena:
+    /// ...     arena["x"] = np.zeros(3)
+    /// ...     mine = arena.private("x")
+    /// ...     mine[0] = 1
+    /// ...     mine, arena["x"]
+    /// (array([1., 0., 0.]), array([0., 0., 0.]))
     fn private<'py>(&self, py: Python<'py>, name: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let (arena, name) = (self.get(py)?, text(name)?);
         let object = run(py, || arena.get(name))?;
@@ -294,6 +385,17 @@ impl Arena {
     }
 
     /// The value of `name`, which `make` makes if there is none: once for all processes that ask.
+    ///
+    /// Of all processes that ask at the same time one calls `make`, and the others wait for it, `timeout` seconds at most. When it
+    /// raises or dies, another one makes it.
+    ///
+    /// Raises:
+    ///     TimeoutError: It was not made in time.
+    ///
+    /// >>> with faretra.Arena.create("doc-get-or-put", keep=False) as arena:
+    /// ...     first = arena.get_or_put("model", lambda: {"rate": 0.1})
+    /// ...     arena.get_or_put("model", lambda: {"rate": 0.2})
+    /// {'rate': 0.1}
     #[pyo3(signature = (name, make, timeout=None))]
     fn get_or_put<'py>(
         &self,
@@ -306,7 +408,8 @@ impl Arena {
         if let Some(object) = run(py, || arena.try_wait_for(name, 0))? {
             return output(py, object, self.pickling);
         }
-        let writer = self.writer(py)?;
+        // Others of this handle write by it meanwhile, `make` above all.
+        let writer = self.writer_of_ends(py)?;
         let make = make.unbind();
         let maker = writer.clone();
         // What is made is kept until it is published.
@@ -331,7 +434,7 @@ impl Arena {
         &self,
         py: Python<'_>,
         name: &Bound<'_, PyAny>,
-        shape: Vec<usize>,
+        shape: Vec<Number<usize>>,
         dtype: &Bound<'_, PyAny>,
         order: &str,
     ) -> PyResult<Draft> {
@@ -340,6 +443,7 @@ impl Arena {
             "F" => Order::Fortran,
             _ => return Err(PyValueError::new_err(format!("an order is 'C' or 'F', not {order:?}"))),
         };
+        let shape: Vec<usize> = shape.into_iter().map(|len| len.0).collect();
         let dtype = dtype_of(dtype)?;
         let name = text(name)?.to_owned();
         let writer = self.writer(py)?;
@@ -355,7 +459,8 @@ impl Arena {
     }
 
     /// A draft of bytes; see `faretra.Arena.draft_bytes`.
-    fn _draft_bytes(&self, py: Python<'_>, name: &Bound<'_, PyAny>, len: usize) -> PyResult<Draft> {
+    fn _draft_bytes(&self, py: Python<'_>, name: &Bound<'_, PyAny>, len: Number<usize>) -> PyResult<Draft> {
+        let len = len.0;
         let name = text(name)?.to_owned();
         let writer = self.writer(py)?;
         let map = wait(py, || writer.draft_bytes(len)?.into_map())?;
@@ -381,16 +486,36 @@ impl Arena {
         entries.into_iter().map(one).collect()
     }
 
-    /// What an array is: its shape, dtype and order, and no more.
-    fn _array_info<'py>(&self, py: Python<'py>, name: &Bound<'py, PyAny>) -> PyResult<Option<ArrayInfo<'py>>> {
+    /// The fields of `faretra.Entry` of one name, and what an array (shape, dtype, order) or a table (fields, batches) is.
+    fn _info<'py>(&self, py: Python<'py>, name: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
         let (arena, name) = (self.get(py)?, text(name)?);
         let object: Object = run(py, || arena.get(name))?;
-        if object.kind() != Kind::Array {
-            return Ok(None);
+        let fields = PyDict::new(py);
+        let time = object.published().duration_since(std::time::UNIX_EPOCH).map_or(0.0, |t| t.as_secs_f64());
+        fields.set_item("name", name)?;
+        fields.set_item("version", object.version())?;
+        fields.set_item("kind", object.kind().to_string())?;
+        fields.set_item("rows", object.rows())?;
+        fields.set_item("nbytes", object.nbytes())?;
+        fields.set_item("published", time)?;
+        match object.kind() {
+            Kind::Array => {
+                let info = run(py, || object.array_info())?;
+                fields.set_item("shape", info.shape)?;
+                fields.set_item("dtype", crate::value::dtype_out(py, &info.dtype)?)?;
+                fields.set_item("order", if info.order == Order::C { "C" } else { "F" })?;
+            }
+            Kind::Batch | Kind::Table => {
+                let table = run(py, || object.table())?;
+                fields.set_item("fields", crate::arrow::describe(table.schema().fields()))?;
+                fields.set_item("batches", table.num_batches())?;
+            }
+            Kind::Bundle if crate::value::is_pickle(&run(py, || object.bundle())?) => {
+                fields.set_item("kind", "object")?
+            }
+            _ => {}
         }
-        let info = run(py, || object.array_info())?;
-        let order = if info.order == Order::C { "C" } else { "F" };
-        Ok(Some((info.shape, crate::value::dtype_out(py, &info.dtype)?, order)))
+        Ok(fields)
     }
 
     /// The numbers of `faretra.Stats`.
@@ -445,6 +570,10 @@ impl Arena {
 
     /// Checks every rule of the arena, and returns one line for each that is broken: none, normally. With `deep`, every value
     /// is read too.
+    ///
+    /// >>> with faretra.Arena.create("doc-verify", keep=False) as arena:
+    /// ...     arena.verify(deep=True)
+    /// []
     #[pyo3(signature = (deep=false))]
     fn verify(&self, py: Python<'_>, deep: bool) -> PyResult<Vec<String>> {
         let arena = self.get(py)?;
@@ -471,12 +600,18 @@ impl Arena {
         Ok(self.get(py)?.limit())
     }
 
-    fn _set_limit(&self, py: Python<'_>, bytes: u64) -> PyResult<()> {
+    fn _set_limit(&self, py: Python<'_>, bytes: Number<u64>) -> PyResult<()> {
         let arena = self.get(py)?;
-        wait(py, || arena.set_limit(bytes))
+        wait(py, || arena.set_limit(bytes.0))
     }
 
     /// Gives memory back that nothing uses now, and returns how many bytes that were.
+    ///
+    /// >>> with faretra.Arena.create("doc-trim", keep=False) as arena:
+    /// ...     arena["x"] = np.zeros(1_000_000)
+    /// ...     del arena["x"]
+    /// ...     arena.trim() > 0
+    /// True
     fn trim(&self, py: Python<'_>) -> PyResult<u64> {
         let arena = self.get(py)?;
         wait(py, || arena.trim())
@@ -553,6 +688,12 @@ pub fn _remove_arena(py: Python<'_>, name: &Bound<'_, PyAny>, dir: Option<PathBu
 
 /// A value that is written in place: `with draft as array: ...` publishes it when the block ends, and drops it when the block
 /// raises. Whatever is left of `array` afterwards is a private copy: writing to it changes nothing for anybody.
+///
+/// >>> with faretra.Arena.create("doc-draft-class", keep=False) as arena:
+/// ...     draft = arena.draft_array("x", 3)
+/// ...     draft.value[:] = 1
+/// ...     draft.publish(), draft
+/// (1, <faretra.Draft of 'x', published as version 1>)
 #[pyclass(frozen, module = "faretra")]
 #[derive(Debug)]
 pub struct Draft {
@@ -595,17 +736,30 @@ impl Draft {
     }
 
     /// Publishes the draft now, and returns its version.
+    ///
+    /// >>> with faretra.Arena.create("doc-draft-publish", keep=False) as arena:
+    /// ...     draft = arena.draft_bytes("x", 2)
+    /// ...     draft.value[:] = b"hi"
+    /// ...     draft.publish()
+    /// 1
     fn publish(&self, py: Python<'_>) -> PyResult<u64> {
         let memory = self.memory.get();
         let version = wait(py, || {
             let writer = self.take_writer()?;
-            memory.with_draft(|map| writer.publish(&self.name, map.finish()?))
+            let drafted = memory.with_draft(faretra::DraftMap::finish)?;
+            writer.publish(&self.name, drafted)
         })?;
         *self.version.lock().unwrap_or_else(PoisonError::into_inner) = Some(version);
         Ok(version)
     }
 
     /// Drops the draft now, and gives its memory back.
+    ///
+    /// >>> with faretra.Arena.create("doc-draft-discard", keep=False) as arena:
+    /// ...     draft = arena.draft_array("x", 1000)
+    /// ...     draft.discard()
+    /// ...     "x" in arena
+    /// False
     fn discard(&self, py: Python<'_>) -> PyResult<()> {
         let memory = self.memory.get();
         wait(py, || {

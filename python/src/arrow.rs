@@ -6,9 +6,11 @@
 use std::sync::Arc;
 
 use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema, from_ffi_and_data_type};
-use arrow_array::ffi_stream::{ArrowArrayStreamReader, FFI_ArrowArrayStream};
-use arrow_array::{Array, RecordBatch, RecordBatchIterator, RecordBatchReader, StructArray, make_array};
-use arrow_schema::{ArrowError, DataType, Field, Fields, Schema, SchemaRef};
+use arrow_array::ffi_stream::FFI_ArrowArrayStream;
+use arrow_array::{
+    Array, RecordBatch, RecordBatchIterator, RecordBatchOptions, RecordBatchReader, StructArray, make_array,
+};
+use arrow_schema::{ArrowError, DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyCapsuleMethods, PyTuple};
@@ -39,38 +41,56 @@ fn no_capsule(value: &Bound<'_, PyAny>, method: &str) -> PyErr {
 
 /// A stream as a reader of batches, whatever its values are.
 struct Stream {
-    inner: Inner,
+    inner: FFI_ArrowArrayStream,
+    values: DataType,
     schema: SchemaRef,
-}
-
-enum Inner {
-    Batches(ArrowArrayStreamReader),
-    Values(FFI_ArrowArrayStream, DataType),
 }
 
 // SAFETY: the stream moves as a whole, and the interface lets it be called from any thread, one at a time.
 unsafe impl Send for Stream {}
 
 impl Stream {
-    fn new(mut stream: FFI_ArrowArrayStream, name: &str) -> Result<Stream, ArrowError> {
-        let get = stream.get_schema.ok_or_else(|| ArrowError::CDataInterface("the stream was released".into()))?;
+    fn new(mut inner: FFI_ArrowArrayStream, name: &str) -> Result<Stream, ArrowError> {
+        let get = inner.get_schema.ok_or_else(|| ArrowError::CDataInterface("the stream was read already".into()))?;
         let mut schema = FFI_ArrowSchema::empty();
         // SAFETY: a stream that was not released, and a schema to be filled in.
-        let failed = unsafe { get(&mut stream, &mut schema) };
+        let failed = unsafe { get(&mut inner, &mut schema) };
         if failed != 0 {
-            return Err(ArrowError::CDataInterface(last_error(&mut stream, failed)));
+            return Err(ArrowError::CDataInterface(last_error(&mut inner, failed)));
         }
         let field = Field::try_from(&schema)?;
-        if matches!(field.data_type(), DataType::Struct(_)) {
-            let inner = ArrowArrayStreamReader::try_new(stream)?;
-            let schema = inner.schema();
-            return Ok(Stream { inner: Inner::Batches(inner), schema });
-        }
-        let data_type = field.data_type().clone();
-        let column = named(field, name);
-        let schema = Arc::new(Schema::new(vec![column]));
-        Ok(Stream { inner: Inner::Values(stream, data_type), schema })
+        let values = field.data_type().clone();
+        let schema = match &values {
+            DataType::Struct(columns) => Schema::new_with_metadata(columns.clone(), field.metadata().clone()),
+            _ => Schema::new(vec![named(field, name)]),
+        };
+        Ok(Stream { inner, values, schema: Arc::new(schema) })
     }
+
+    /// Values of the stream as a batch.
+    fn batch(&self, array: FFI_ArrowArray) -> Result<RecordBatch, ArrowError> {
+        // SAFETY: the array is of the type that the stream's schema says.
+        let data = unsafe { from_ffi_and_data_type(array, self.values.clone()) }?;
+        if !matches!(self.values, DataType::Struct(_)) {
+            return RecordBatch::try_new(self.schema.clone(), vec![make_array(data)]);
+        }
+        let rows = StructArray::from(data);
+        match rows.null_count() {
+            0 => columns(rows, self.schema.clone()),
+            nulls => Err(ArrowError::InvalidArgumentError(format!(
+                "{nulls} of {} rows are null as a whole, which the rows of a table cannot be: put the values as a column of a \
+                 table",
+                rows.len()
+            ))),
+        }
+    }
+}
+
+/// The fields of a struct as columns of this schema.
+fn columns(rows: StructArray, schema: SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+    let (_, columns, _) = rows.into_parts();
+    RecordBatch::try_new_with_options(schema, columns, &options)
 }
 
 /// The field of a column that may have had no name.
@@ -96,24 +116,14 @@ impl Iterator for Stream {
     type Item = Result<RecordBatch, ArrowError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (stream, data_type) = match &mut self.inner {
-            Inner::Batches(reader) => return reader.next(),
-            Inner::Values(stream, data_type) => (stream, data_type),
-        };
-        let get = stream.get_next?;
+        let get = self.inner.get_next?;
         let mut array = FFI_ArrowArray::empty();
         // SAFETY: a stream that was not released, and an array to be filled in.
-        let failed = unsafe { get(stream, &mut array) };
+        let failed = unsafe { get(&mut self.inner, &mut array) };
         if failed != 0 {
-            return Some(Err(ArrowError::CDataInterface(last_error(stream, failed))));
+            return Some(Err(ArrowError::CDataInterface(last_error(&mut self.inner, failed))));
         }
-        if array.is_released() {
-            return None;
-        }
-        // SAFETY: the array is of the type that the stream's schema says.
-        let data = unsafe { from_ffi_and_data_type(array, data_type.clone()) };
-        let schema = self.schema.clone();
-        Some(data.and_then(|data| RecordBatch::try_new(schema, vec![make_array(data)])))
+        if array.is_released() { None } else { Some(self.batch(array)) }
     }
 }
 
@@ -145,9 +155,7 @@ pub fn batch(value: &Bound<'_, PyAny>, name: &str) -> PyResult<RecordBatch> {
     let batch = match array.as_any().downcast_ref::<StructArray>() {
         Some(rows) if rows.null_count() == 0 => {
             let schema = Schema::new_with_metadata(rows.fields().clone(), field.metadata().clone());
-            let (_, columns, _) = rows.clone().into_parts();
-            let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(rows.len()));
-            RecordBatch::try_new_with_options(Arc::new(schema), columns, &options)
+            columns(rows.clone(), Arc::new(schema))
         }
         _ => RecordBatch::try_new(Arc::new(Schema::new(vec![named(field, name)])), vec![array]),
     };
@@ -189,6 +197,53 @@ pub fn project(reader: Reader, columns: &[usize]) -> PyResult<Reader> {
     let columns = columns.to_vec();
     let batches = reader.map(move |batch| batch.and_then(|batch| batch.project(&columns)));
     Ok(Box::new(RecordBatchIterator::new(batches, schema)))
+}
+
+/// The first rows of a reader's batches.
+pub fn first(reader: Reader, rows: usize) -> Reader {
+    let schema = reader.schema();
+    let mut left = rows;
+    let batches = reader.map_while(move |batch| {
+        let none_asked = left == 0;
+        let batch = batch.map(|batch| batch.slice(0, batch.num_rows().min(left)));
+        left -= batch.as_ref().map_or(left, RecordBatch::num_rows);
+        (!none_asked).then_some(batch)
+    });
+    Box::new(RecordBatchIterator::new(batches, schema))
+}
+
+/// What numpy calls the elements of a column that is plain memory, and how many lie in a row; `None` if it is not.
+pub fn plain(data_type: &DataType) -> Option<(String, usize, Option<usize>)> {
+    use DataType as T;
+    let unit = |unit: &TimeUnit| match unit {
+        TimeUnit::Second => "s",
+        TimeUnit::Millisecond => "ms",
+        TimeUnit::Microsecond => "us",
+        TimeUnit::Nanosecond => "ns",
+    };
+    let (name, size) = match data_type {
+        T::Int8 => ("|i1".into(), 1),
+        T::Int16 => ("<i2".into(), 2),
+        T::Int32 => ("<i4".into(), 4),
+        T::Int64 => ("<i8".into(), 8),
+        T::UInt8 => ("|u1".into(), 1),
+        T::UInt16 => ("<u2".into(), 2),
+        T::UInt32 => ("<u4".into(), 4),
+        T::UInt64 => ("<u8".into(), 8),
+        T::Float16 => ("<f2".into(), 2),
+        T::Float32 => ("<f4".into(), 4),
+        T::Float64 => ("<f8".into(), 8),
+        T::Timestamp(step, _) => (format!("<M8[{}]", unit(step)), 8),
+        T::Date64 => ("<M8[ms]".into(), 8),
+        T::Duration(step) => (format!("<m8[{}]", unit(step)), 8),
+        T::FixedSizeBinary(size) if *size > 0 => (format!("|V{size}"), *size as usize),
+        T::FixedSizeList(item, len) => {
+            let (name, size, None) = plain(item.data_type())? else { return None };
+            return Some((name, size, Some(*len as usize)));
+        }
+        _ => return None,
+    };
+    Some((name, size, None))
 }
 
 /// The fields of a schema, as name and type.

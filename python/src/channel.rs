@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 
 use crate::arena::{Arena, text, timeout};
 use crate::arrow;
-use crate::error::{Failure, run, wait};
+use crate::error::{Failure, run, run_plain, wait};
 use crate::ready::{End, Pollable, Prepared, put, take, when_deserted};
 use crate::value::{Input, Pickling, output, private};
 
@@ -47,7 +47,7 @@ impl Sender {
         py: Python<'_>,
         arena: &Bound<'_, Arena>,
         name: &Bound<'_, PyAny>,
-        capacity: Option<usize>,
+        capacity: Option<i64>,
         mixed: bool,
         when_deserted: &str,
     ) -> PyResult<Sender> {
@@ -55,7 +55,8 @@ impl Sender {
         let name = text(name)?;
         let writer = arena.get().writer_of_ends(py)?;
         let mut sender = run(py, || match capacity {
-            Some(capacity) => writer.sender_with(name, capacity, contents(mixed)),
+            // What is negative has no room either.
+            Some(capacity) => writer.sender_with(name, capacity.max(0) as usize, contents(mixed)),
             None => writer.unbounded_with(name, contents(mixed)),
         })?;
         sender.set_when_deserted(deserted);
@@ -100,7 +101,7 @@ impl Sender {
             |value| at_once(value).map_err(about),
             |value, limit| in_time(value, limit).map_err(about),
         );
-        self.end.descriptor.follow();
+        self.end.descriptor.follow(py);
         sent
     }
 
@@ -108,6 +109,15 @@ impl Sender {
     ///
     /// Raises:
     ///     FullError: The channel is full.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-try-send", keep=False)
+    /// >>> tx = arena.sender("jobs", capacity=1)
+    /// >>> tx.try_send("a job")
+    /// >>> tx.try_send("another")
+    /// Traceback (most recent call last):
+    ///     ...
+    /// faretra.FullError: the channel 'jobs': there is no room now; ...
+    /// >>> arena.close()
     fn try_send(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         self.send(py, value, Some(0_u8.into_pyobject(py)?.as_any()))
     }
@@ -121,7 +131,7 @@ impl Sender {
         let sent = prepared.get().attempt(py, |value| {
             sender.try_send(value).map_err(|error| Failure::from(error).about(|| self.end.what()))
         });
-        self.end.descriptor.follow();
+        self.end.descriptor.follow(py);
         sent
     }
 
@@ -153,7 +163,7 @@ impl Sender {
             };
             done.map_err(|error: SendError<'_>| Failure::from(error).about(|| self.end.what()))
         });
-        self.end.descriptor.follow();
+        self.end.descriptor.follow(py);
         let taken = sent.load(Relaxed);
         Ok(match done {
             Ok(_) => (taken, None),
@@ -174,7 +184,7 @@ impl Sender {
     /// >>> arena.close()
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let sender = self.end.get(py)?;
-        run(py, || Ok::<(), Failure>(sender.close()))
+        run_plain(py, || sender.close())
     }
 
     /// Gives this end up, and closes nothing: other senders go on. When the last sender left, receivers are told with a
@@ -187,8 +197,8 @@ impl Sender {
     ///     ...
     /// faretra.ClosedError: the channel 'jobs': nobody is at the other end: the last one left or died
     /// >>> arena.close()
-    fn leave(&self, py: Python<'_>) {
-        self.end.leave(py);
+    fn leave(&self, py: Python<'_>) -> PyResult<()> {
+        self.end.leave(py)
     }
 
     /// Whether this end was left.
@@ -206,11 +216,13 @@ impl Sender {
     /// How many items the channel has room for; `None`: as many as the arena has memory for.
     #[getter]
     fn capacity(&self, py: Python<'_>) -> PyResult<Option<usize>> {
-        Ok(self.end.get(py)?.capacity())
+        let end = self.end.get(py)?;
+        run_plain(py, || end.capacity())
     }
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
-        Ok(self.end.get(py)?.len())
+        let end = self.end.get(py)?;
+        run_plain(py, || end.len())
     }
 
     /// A sender is true even when no item is in its channel.
@@ -221,13 +233,25 @@ impl Sender {
     /// The number of a file descriptor that is *readable* while the channel has room, is closed, or has lost its last receiver:
     /// put the sender into the first list of `select.select`, or register it for `EVENT_READ`. The descriptor follows what this
     /// sender does, and stays the same until the sender is left.
+    ///
+    /// >>> import select
+    /// >>> arena = faretra.Arena.create("doc-sender-fileno", keep=False)
+    /// >>> tx = arena.sender("jobs", capacity=1)
+    /// >>> select.select([tx], [], [], 5)[0] == [tx]
+    /// True
+    /// >>> arena.close()
     fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
         let sender = self.end.get(py)?;
-        self.end.descriptor.follow();
+        self.end.descriptor.follow(py);
         self.end.descriptor.number(py, || sender.pollable())
     }
 
     /// Returns a descriptor of its own, which is readable while the channel has room, is closed, or has lost its last receiver.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-sender-pollable", keep=False)
+    /// >>> arena.sender("jobs").pollable().is_ready()
+    /// True
+    /// >>> arena.close()
     fn pollable(&self, py: Python<'_>) -> PyResult<Pollable> {
         let sender = self.end.get(py)?;
         Pollable::new(py, || sender.pollable())
@@ -327,7 +351,7 @@ impl Receiver {
                 }
             },
         );
-        self.end.descriptor.follow();
+        self.end.descriptor.follow(py);
         Ok(Lease::new(got?, self.pickling))
     }
 
@@ -335,13 +359,28 @@ impl Receiver {
     ///
     /// Raises:
     ///     EmptyError: There is none.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-try-recv", keep=False)
+    /// >>> tx, rx = arena.sender("jobs"), arena.receiver("jobs")
+    /// >>> rx.try_recv()
+    /// Traceback (most recent call last):
+    ///     ...
+    /// faretra.EmptyError: the channel 'jobs': there is no item now
+    /// >>> arena.close()
     fn try_recv(&self, py: Python<'_>) -> PyResult<Lease> {
         self.recv(py, Some(0_u8.into_pyobject(py)?.as_any()))
     }
 
     /// Gives this end up. When the last receiver left, senders that meet a full channel are told with a `ClosedError`.
-    fn leave(&self, py: Python<'_>) {
-        self.end.leave(py);
+    ///
+    /// >>> arena = faretra.Arena.create("doc-receiver-leave", keep=False)
+    /// >>> tx, rx = arena.sender("jobs"), arena.receiver("jobs")
+    /// >>> rx.leave()
+    /// >>> rx.left
+    /// True
+    /// >>> arena.close()
+    fn leave(&self, py: Python<'_>) -> PyResult<()> {
+        self.end.leave(py)
     }
 
     /// Whether this end was left.
@@ -359,11 +398,13 @@ impl Receiver {
     /// How many items the channel has room for; `None`: as many as the arena has memory for.
     #[getter]
     fn capacity(&self, py: Python<'_>) -> PyResult<Option<usize>> {
-        Ok(self.end.get(py)?.capacity())
+        let end = self.end.get(py)?;
+        run_plain(py, || end.capacity())
     }
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
-        Ok(self.end.get(py)?.len())
+        let end = self.end.get(py)?;
+        run_plain(py, || end.len())
     }
 
     /// A receiver is true even when no item is in its channel.
@@ -387,11 +428,17 @@ impl Receiver {
     /// >>> arena.close()
     fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
         let receiver = self.end.get(py)?;
-        self.end.descriptor.follow();
+        self.end.descriptor.follow(py);
         self.end.descriptor.number(py, || receiver.pollable())
     }
 
     /// Returns a descriptor of its own, which is readable when there is an item, or when none comes any more.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-receiver-pollable", keep=False)
+    /// >>> tx, rx = arena.sender("jobs"), arena.receiver("jobs")
+    /// >>> rx.pollable().is_ready()
+    /// False
+    /// >>> arena.close()
     fn pollable(&self, py: Python<'_>) -> PyResult<Pollable> {
         let receiver = self.end.get(py)?;
         Pollable::new(py, || receiver.pollable())
@@ -492,6 +539,16 @@ impl Lease {
     }
 
     /// Returns a private writable copy-on-write view of the item, which has to be an array or bytes.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-lease-private", keep=False)
+    /// >>> tx, rx = arena.sender("jobs"), arena.receiver("jobs")
+    /// >>> tx.send(np.zeros(3))
+    /// >>> with rx.recv() as lease:
+    /// ...     mine = lease.private()
+    /// >>> mine[0] = 1
+    /// >>> mine
+    /// array([1., 0., 0.])
+    /// >>> arena.close()
     fn private<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         private(py, &self.object(py)?)
     }
@@ -524,20 +581,36 @@ impl Lease {
     ///
     /// Raises:
     ///     InvalidError: The lease ended already.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-ack", keep=False)
+    /// >>> tx, rx = arena.sender("jobs"), arena.receiver("jobs")
+    /// >>> tx.send("a job")
+    /// >>> rx.recv().ack()
+    /// >>> len(rx)
+    /// 0
+    /// >>> arena.close()
     fn ack(&self, py: Python<'_>) -> PyResult<()> {
         let Held { lease, value } = self.take(py)?;
         // The pin first, so that the memory is free when a sender is told.
         drop(value);
-        run(py, || Ok::<(), Failure>(lease.ack()))
+        run_plain(py, || lease.ack())
     }
 
     /// Gives the item back: the next receiver gets it, before newer ones.
     ///
     /// Raises:
     ///     InvalidError: The lease ended already.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-nack", keep=False)
+    /// >>> tx, rx = arena.sender("jobs"), arena.receiver("jobs")
+    /// >>> tx.send("a job")
+    /// >>> rx.recv().nack()
+    /// >>> rx.recv().attempts
+    /// 1
+    /// >>> arena.close()
     fn nack(&self, py: Python<'_>) -> PyResult<()> {
         let held = self.take(py)?;
-        run(py, || Ok::<(), Failure>(drop(held)))
+        run_plain(py, || drop(held))
     }
 
     /// Forwards the item to another channel, without a copy if that is in the same arena, and acknowledges it here, in one step:
@@ -579,7 +652,7 @@ impl Lease {
                 Err(other) => Some((None, other.into())),
             })
         })?;
-        to.get().end.descriptor.follow();
+        to.get().end.descriptor.follow(py);
         let Some((lease, failure)) = sent else { return Ok(()) };
         if let Some(lease) = lease {
             *self.slot() = Some(Held { lease, value });

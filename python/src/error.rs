@@ -280,6 +280,16 @@ pub fn run<T, E: Into<Failure>>(py: Python<'_>, call: impl FnOnce() -> Result<T,
     }
 }
 
+/// Calls what does not fail, while this thread keeps the interpreter.
+pub fn run_plain<T>(py: Python<'_>, call: impl FnOnce() -> T) -> PyResult<T> {
+    run(py, || -> Result<T, Failure> { Ok(call()) })
+}
+
+/// Calls what does not fail, while other threads run Python.
+pub fn wait_plain<T: Send>(py: Python<'_>, call: impl FnOnce() -> T + Send) -> PyResult<T> {
+    wait(py, || -> Result<T, Failure> { Ok(call()) })
+}
+
 /// Calls the library while other threads run Python: for what waits, or copies much.
 pub fn wait<T: Send, E: Into<Failure>>(py: Python<'_>, call: impl FnOnce() -> Result<T, E> + Send) -> PyResult<T> {
     let done = py.detach(|| match catch_unwind(AssertUnwindSafe(call)) {
@@ -287,4 +297,11 @@ pub fn wait<T: Send, E: Into<Failure>>(py: Python<'_>, call: impl FnOnce() -> Re
         Err(payload) => Err(panicked(payload)),
     });
     done.map_err(|failure: Failure| failure.raise(py))
+}
+
+/// Panics, as a fault of the library would: for tests of what becomes of that. With `waiting`, while other threads run.
+#[pyfunction]
+pub fn _provoke_panic(py: Python<'_>, waiting: bool, text: String) -> PyResult<()> {
+    let panics = move || -> Result<(), Failure> { std::panic::panic_any(text) };
+    if waiting { wait(py, panics) } else { run(py, panics) }
 }

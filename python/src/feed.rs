@@ -13,7 +13,7 @@ use pyo3::types::PyString;
 
 use crate::arena::{Arena, text, timeout};
 use crate::channel::contents;
-use crate::error::{Failure, run, wait};
+use crate::error::{Failure, run, run_plain, wait, wait_plain};
 use crate::ready::{Descriptor, End, Pollable, Prepared, left, put, take};
 use crate::table::Table;
 use crate::value::{Input, Pickling, output};
@@ -64,14 +64,14 @@ impl Feed {
         py: Python<'_>,
         arena: &Bound<'_, Arena>,
         name: &Bound<'_, PyAny>,
-        capacity: usize,
+        capacity: i64,
         when_full: &str,
         mixed: bool,
     ) -> PyResult<Feed> {
         let full = self::when_full(when_full)?;
         let name = text(name)?;
         let writer = arena.get().writer_of_ends(py)?;
-        let feed = run(py, || writer.feed_with(name, capacity, full, contents(mixed)))?;
+        let feed = run(py, || writer.feed_with(name, capacity.max(0) as usize, full, contents(mixed)))?;
         Ok(Feed { end: End::new("the feed", name, feed), when_full: full, _writer: writer })
     }
 
@@ -111,7 +111,7 @@ impl Feed {
                 appended.map_err(|e| about(e.into()))
             },
         );
-        self.end.descriptor.follow();
+        self.end.descriptor.follow(py);
         appended
     }
 
@@ -124,12 +124,20 @@ impl Feed {
         let appended = prepared.get().attempt(py, |value| {
             feed.try_append(value).map_err(|error| Failure::from(error).about(|| self.end.what()))
         });
-        self.end.descriptor.follow();
+        self.end.descriptor.follow(py);
         appended
     }
 
     /// Closes the feed, for every producer: nothing can be appended any more. Subscribers get what is there, and then a
     /// `ClosedError` whose `clean` is true, which ends a `for` loop.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-feed-close", keep=False)
+    /// >>> feed, sub = arena.feed("ticks", capacity=10), arena.subscribe("ticks")
+    /// >>> feed.append(1.5)
+    /// >>> feed.close()
+    /// >>> list(sub)
+    /// [1.5]
+    /// >>> arena.close()
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let feed = self.end.get(py)?;
         run(py, || feed.close())
@@ -137,8 +145,16 @@ impl Feed {
 
     /// Gives this end up, and closes nothing: other producers go on. When the last producer left, subscribers are told with a
     /// `ClosedError` whose `clean` is false.
-    fn leave(&self, py: Python<'_>) {
-        self.end.leave(py);
+    ///
+    /// >>> arena = faretra.Arena.create("doc-feed-leave", keep=False)
+    /// >>> arena.feed("ticks", capacity=10).leave()
+    /// >>> arena.subscribe("ticks").recv()
+    /// Traceback (most recent call last):
+    ///     ...
+    /// faretra.ClosedError: the feed 'ticks': nobody is at the other end: the last one left or died
+    /// >>> arena.close()
+    fn leave(&self, py: Python<'_>) -> PyResult<()> {
+        self.end.leave(py)
     }
 
     /// Whether this end was left.
@@ -156,7 +172,8 @@ impl Feed {
     /// How many items the feed keeps.
     #[getter]
     fn capacity(&self, py: Python<'_>) -> PyResult<usize> {
-        Ok(self.end.get(py)?.capacity())
+        let end = self.end.get(py)?;
+        run_plain(py, || end.capacity())
     }
 
     /// What an append does when a subscriber has not read the item that would go: 'block', 'drop_oldest' or 'fail'.
@@ -172,17 +189,30 @@ impl Feed {
     /// The position that the next item gets: how many there were.
     #[getter]
     fn position(&self, py: Python<'_>) -> PyResult<u64> {
-        Ok(self.end.get(py)?.position())
+        let end = self.end.get(py)?;
+        run_plain(py, || end.position())
     }
 
     /// The number of a file descriptor that is *readable* while an append would not have to wait for a subscriber. It follows
     /// what this producer does, and stays the same until the feed is left.
+    ///
+    /// >>> import select
+    /// >>> arena = faretra.Arena.create("doc-feed-fileno", keep=False)
+    /// >>> feed = arena.feed("ticks", capacity=10)
+    /// >>> select.select([feed], [], [], 5)[0] == [feed]
+    /// True
+    /// >>> arena.close()
     fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
         let feed = self.end.get(py)?;
         self.end.descriptor.number(py, || feed.pollable())
     }
 
     /// Returns a descriptor of its own, which is readable while an append would not have to wait for a subscriber.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-feed-pollable", keep=False)
+    /// >>> arena.feed("ticks", capacity=10).pollable().is_ready()
+    /// True
+    /// >>> arena.close()
     fn pollable(&self, py: Python<'_>) -> PyResult<Pollable> {
         let feed = self.end.get(py)?;
         Pollable::new(py, || feed.pollable())
@@ -342,17 +372,41 @@ impl Subscriber {
     ///
     /// Raises:
     ///     EmptyError: There is none.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-try-read", keep=False)
+    /// >>> feed, sub = arena.feed("ticks", capacity=10), arena.subscribe("ticks")
+    /// >>> sub.try_recv()
+    /// Traceback (most recent call last):
+    ///     ...
+    /// faretra.EmptyError: the feed 'ticks': there is no item now
+    /// >>> arena.close()
     fn try_recv<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.recv(py, Some(0_u8.into_pyobject(py)?.as_any()))
     }
 
     /// Returns the newest item of the feed, or `default` if there is none. Nothing is read by that: `recv` goes on where it was.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-sub-latest", keep=False)
+    /// >>> feed, sub = arena.feed("ticks", capacity=10), arena.subscribe("ticks")
+    /// >>> feed.append(1.5)
+    /// >>> feed.append(1.6)
+    /// >>> sub.latest(), sub.position
+    /// (1.6, 0)
+    /// >>> arena.close()
     #[pyo3(signature = (default=None))]
     fn latest<'py>(&self, py: Python<'py>, default: Option<Bound<'py, PyAny>>) -> PyResult<Option<Bound<'py, PyAny>>> {
         latest(py, &self.arena, &self.name, self.pickling).map(|item| item.or(default))
     }
 
     /// Returns every batch that the feed keeps now, as one table. See `faretra.Arena.snapshot`.
+    ///
+    /// >>> import pyarrow as pa
+    /// >>> arena = faretra.Arena.create("doc-sub-snapshot", keep=False)
+    /// >>> feed, sub = arena.feed("ticks", capacity=10), arena.subscribe("ticks")
+    /// >>> feed.append(pa.table({"price": [1.5, 1.6]}))
+    /// >>> sub.snapshot().num_rows
+    /// 2
+    /// >>> arena.close()
     fn snapshot(&self, py: Python<'_>) -> PyResult<Table> {
         snapshot(py, &self.arena, &self.name)
     }
@@ -370,12 +424,19 @@ impl Subscriber {
     }
 
     /// Gives this end up. Producers wait for it no more.
-    fn leave(&self, py: Python<'_>) {
+    ///
+    /// >>> arena = faretra.Arena.create("doc-sub-leave", keep=False)
+    /// >>> feed, sub = arena.feed("ticks", capacity=10), arena.subscribe("ticks")
+    /// >>> sub.leave()
+    /// >>> sub.left
+    /// True
+    /// >>> arena.close()
+    fn leave(&self, py: Python<'_>) -> PyResult<()> {
         let place = std::mem::replace(&mut *self.place(), Place::Left);
-        py.detach(|| {
+        wait_plain(py, || {
             self.descriptor.close();
             drop(place);
-        });
+        })
     }
 
     /// Whether this end was left.
@@ -386,6 +447,14 @@ impl Subscriber {
 
     /// The number of a file descriptor that is readable while there is an item to be read, or when none comes any more: for
     /// `select`, `selectors` and event loops. It follows what this subscriber does, and stays the same until it is left.
+    ///
+    /// >>> import select
+    /// >>> arena = faretra.Arena.create("doc-sub-fileno", keep=False)
+    /// >>> feed, sub = arena.feed("ticks", capacity=10), arena.subscribe("ticks")
+    /// >>> feed.append(1.5)
+    /// >>> select.select([sub], [], [], 5)[0] == [sub]
+    /// True
+    /// >>> arena.close()
     fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
         self.with(py, |_| Ok(()))?;
         self.descriptor.number(py, || match &*self.place() {
@@ -395,6 +464,12 @@ impl Subscriber {
     }
 
     /// Returns a descriptor of its own, which is readable when there is an item to be read, or when none comes any more.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-sub-pollable", keep=False)
+    /// >>> feed, sub = arena.feed("ticks", capacity=10), arena.subscribe("ticks")
+    /// >>> sub.pollable().is_ready()
+    /// False
+    /// >>> arena.close()
     fn pollable(&self, py: Python<'_>) -> PyResult<Pollable> {
         let pollable = self.with(py, |subscriber| Ok(subscriber.pollable()?))?;
         Pollable::new(py, || Ok(pollable))
@@ -445,7 +520,7 @@ impl Subscriber {
             got
         };
         drop(lent);
-        self.descriptor.follow();
+        self.descriptor.follow(py);
         output(py, got?, self.pickling)
     }
 }

@@ -7,10 +7,11 @@
 //! | `pages` | whether anybody wrote to a private map |
 //! | `packed`, `collection` | lists and dicts that are read item by item |
 //! | `value`, `table` | what a Python value becomes, and what comes back |
-//! | `lock`, `shared`, `grid` | locks, shared numbers, mutable arrays |
+//! | `lock`, `shared`, `grid` | locks, shared numbers and bytes, mutable arrays |
 //! | `semlock`, `waiters` | the locks, semaphores and conditions of `faretra.multiprocessing` |
 //! | `grown`, `reference` | tables that grow batch by batch; the newest value of a name |
 //! | `arena` | names, drafts, what an arena tells of itself |
+//! | `command` | the command `faretra` |
 //! | `ready` | descriptors for event loops, and what ends have in common |
 //! | `channel`, `feed`, `service` | the ends of channels, feeds and services |
 //! | `select` | waits for several things |
@@ -24,6 +25,7 @@ mod arena;
 mod arrow;
 mod channel;
 mod collection;
+mod command;
 mod error;
 mod feed;
 mod grid;
@@ -43,7 +45,9 @@ mod table;
 mod value;
 mod waiters;
 
+use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 
 #[pymodule(gil_used = true)]
 mod _native {
@@ -55,6 +59,8 @@ mod _native {
     use crate::channel::{Lease, Receiver, Sender};
     #[pymodule_export]
     use crate::collection::{Dict, Items, List, StoredDict, StoredList};
+    #[pymodule_export]
+    use crate::command::_command;
     #[pymodule_export]
     use crate::feed::{_latest, _snapshot, Feed, Subscriber};
     #[pymodule_export]
@@ -78,15 +84,37 @@ mod _native {
     #[pymodule_export]
     use crate::service::{Call, Client, Request, Server};
     #[pymodule_export]
-    use crate::shared::SharedValue;
+    use crate::shared::{_shared_bytes, SharedValue};
     #[pymodule_export]
     use crate::table::{Batch, Bundled, Selection, Table};
     #[pymodule_export]
     use crate::waiters::{Waiter, Waiters};
 
+    #[pymodule_export]
+    use crate::arena::_at_exit;
+    #[pymodule_export]
+    use crate::error::_provoke_panic;
+    #[pymodule_export]
+    use crate::memory::{_after_fork_in_child, _after_fork_in_parent, _before_fork};
+
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::only_interpreter(module.py())?;
         crate::error::install_interrupts();
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
+}
+
+/// Refuses every interpreter but the first of this process: classes and modules are kept once for all of them. From 3.12 on
+/// CPython refuses by itself where an interpreter has a lock of its own.
+fn only_interpreter(py: Python<'_>) -> PyResult<()> {
+    static FIRST: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let sys = py.import("sys")?;
+    if FIRST.get_or_init(py, || sys.clone().unbind()).is(&sys) {
+        return Ok(());
+    }
+    Err(PyImportError::new_err(
+        "faretra cannot be imported in a subinterpreter, because another interpreter of this process has imported it: use a \
+         process (`multiprocessing`, `subprocess`) or a thread instead",
+    ))
 }

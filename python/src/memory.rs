@@ -6,23 +6,24 @@
 //! * P2: what is only read is exported as read-only: it lies in a map without write permission.
 //! * P3: memory of Python's that is copied in is kept by an owned reference ([`Foreign`]) until the copy is done. Another
 //!   thread that writes to it meanwhile makes the copy a mixture, as with every other consumer of buffers.
+//! * P4: a forked child has no map that writes to what its parent writes: after `fork`, each is ended in the child.
 #![allow(unsafe_code, reason = "the buffer protocol, and memory that Python's objects own")]
 #![allow(clippy::disallowed_methods, reason = "slices of memory that Python's objects own, not of shared memory")]
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::ffi::c_int;
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard, Weak};
 
-use faretra::{DraftMap, DynArray, Element, Kind, MutableArray, Object, PrivateBytes, Rows, RowsMap};
+use faretra::{Batch, DraftMap, DynArray, Element, Kind, MutableArray, Object, PrivateBytes, Rows, RowsMap};
 use ndarray::IxDyn;
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyMemoryView;
 
-use crate::arena::{Arena, text};
-use crate::error::wait;
 use crate::pages;
 
 /// Bytes that an object of Python's owns.
@@ -104,7 +105,8 @@ impl Foreign {
 #[allow(dead_code, reason = "kept for what its drop does")]
 enum Keeper {
     Object(Object),
-    Array(DynArray),
+    Array(DynArray, Object),
+    Batch(Batch),
     /// A map, and what it is of.
     Private(PrivateBytes, Object),
     /// A handle to a mutable array, of whatever type.
@@ -135,6 +137,11 @@ pub fn _hold_received() -> Option<Held> {
 /// Memory of an arena that Python sees: the base of every array and memoryview.
 ///
 /// It supports the buffer protocol (`memoryview(pinned)`), and pins its object: the memory stays for as long as any view of it.
+///
+/// >>> with faretra.Arena.create("doc-pinned", keep=False) as arena:
+/// ...     arena["x"] = np.arange(3)
+/// ...     arena["x"].base
+/// <faretra.Pinned 'x' version 1, 24 bytes>
 #[pyclass(frozen, module = "faretra")]
 #[derive(Debug)]
 pub struct Pinned {
@@ -152,7 +159,7 @@ impl Pinned {
         let bytes = array.bytes();
         let (start, len) = (bytes.as_ptr().expose_provenance(), bytes.len());
         let (name, version) = (object.name().to_owned(), object.version());
-        Pinned { start, len, readonly: true, name, version, _keeper: Arc::new(Keeper::Array(array)) }
+        Pinned { start, len, readonly: true, name, version, _keeper: Arc::new(Keeper::Array(array, object.clone())) }
     }
 
     /// Some bytes of an object.
@@ -163,6 +170,12 @@ impl Pinned {
         let (start, len) = (bytes.as_ptr().expose_provenance(), bytes.len());
         let (name, version) = (object.name().to_owned(), object.version());
         Ok(Pinned { start, len, readonly: true, name, version, _keeper: Arc::new(Keeper::Object(object)) })
+    }
+
+    /// The bytes of a column of a batch: those at `start`, which the batch keeps.
+    pub fn column(batch: Batch, start: *const u8, len: usize, name: &str, version: u64) -> Pinned {
+        let start = start.expose_provenance();
+        Pinned { start, len, readonly: true, name: name.to_owned(), version, _keeper: Arc::new(Keeper::Batch(batch)) }
     }
 
     /// A private view, which may be written.
@@ -190,14 +203,6 @@ impl Pinned {
         (self.start, self.len)
     }
 
-    /// The object that it pins, if it was read whole.
-    pub fn object(&self) -> Option<&Object> {
-        match &*self._keeper {
-            Keeper::Object(object) => Some(object),
-            _ => None,
-        }
-    }
-
     /// Counts it among what was received: see [`Held`].
     pub fn received(self) -> Pinned {
         let mut received = RECEIVED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -219,10 +224,20 @@ impl Pinned {
         }
     }
 
-    /// The array that it pins.
-    pub fn pinned_array(&self) -> Option<&DynArray> {
+    /// The bytes that it pins, if it has all of the object.
+    pub fn whole_bytes(&self) -> Option<&Object> {
         match &*self._keeper {
-            Keeper::Array(array) => Some(array),
+            Keeper::Object(object) if object.kind() == Kind::Bytes && object.nbytes() == self.len as u64 => {
+                Some(object)
+            }
+            _ => None,
+        }
+    }
+
+    /// The array that it pins, and the object that this is.
+    pub fn pinned_array(&self) -> Option<(&DynArray, &Object)> {
+        match &*self._keeper {
+            Keeper::Array(array, object) => Some((array, object)),
             _ => None,
         }
     }
@@ -280,13 +295,64 @@ enum Map {
     Rows(RowsMap),
 }
 
+/// What is written in place, and where it stands with `fork`.
+#[derive(Debug)]
+struct Written {
+    map: Mutex<Map>,
+    /// The process that forked this one, if the map came from there.
+    forked: AtomicU32,
+}
+
+/// Maps that may be shared. Touched by who has the interpreter only, so that `fork` finds it unlocked.
+static WRITTEN: Mutex<Vec<Weak<Written>>> = Mutex::new(Vec::new());
+
+/// Read by who ends a map, written by who forks: no map is half ended in a child. Who reads needs no interpreter to go on.
+static FORKING: RwLock<()> = RwLock::new(());
+
+thread_local! {
+    static FORKS: RefCell<Option<RwLockWriteGuard<'static, ()>>> = const { RefCell::new(None) };
+}
+
+/// Before `fork`.
+#[pyfunction]
+pub fn _before_fork() {
+    FORKS.set(Some(FORKING.write().unwrap_or_else(PoisonError::into_inner)));
+}
+
+/// After `fork`, in the parent.
+#[pyfunction]
+pub fn _after_fork_in_parent() {
+    FORKS.set(None);
+}
+
+/// After `fork`, in the child: takes its maps from the parent's drafts and rows, so that it cannot write there.
+#[pyfunction]
+pub fn _after_fork_in_child() {
+    FORKS.set(None);
+    let written = std::mem::take(&mut *WRITTEN.lock().unwrap_or_else(PoisonError::into_inner));
+    for written in written.iter().filter_map(Weak::upgrade) {
+        written.forked.store(std::os::unix::process::parent_id(), Ordering::Relaxed);
+        let Ok(mut map) = written.map.try_lock() else { continue };
+        // The kernel refuses this only when the address space is full, and it has the same length as before.
+        let _ = match &mut *map {
+            Map::Draft(map) => map.discard(),
+            Map::Rows(map) => map.finish(),
+        };
+    }
+}
+
 /// Memory of an arena that is written in place. The map stays, as a private one, after it was ended (M7).
+///
+/// >>> with faretra.Arena.create("doc-writable", keep=False) as arena:
+/// ...     with arena.draft_bytes("x", 2) as view:
+/// ...         view.obj
+/// <faretra.Writable, 2 bytes>
 #[pyclass(frozen, module = "faretra")]
 #[derive(Debug)]
 pub struct Writable {
     start: usize,
     len: usize,
-    map: Mutex<Map>,
+    written: Arc<Written>,
 }
 
 impl Writable {
@@ -294,29 +360,46 @@ impl Writable {
     pub fn draft(mut map: DraftMap) -> Writable {
         let bytes = map.bytes_mut();
         let (start, len) = (bytes.as_mut_ptr().expose_provenance(), bytes.len());
-        Writable { start, len, map: Mutex::new(Map::Draft(map)) }
+        Writable::new(start, len, Map::Draft(map))
     }
 
     /// The bytes of rows of a mutable array.
     pub fn rows(mut map: RowsMap) -> Writable {
         let bytes = map.bytes_mut();
         let (start, len) = (bytes.as_mut_ptr().expose_provenance(), bytes.len());
-        Writable { start, len, map: Mutex::new(Map::Rows(map)) }
+        Writable::new(start, len, Map::Rows(map))
     }
 
-    /// Calls `f` with the draft.
+    fn new(start: usize, len: usize, map: Map) -> Writable {
+        let written = Arc::new(Written { map: Mutex::new(map), forked: AtomicU32::new(0) });
+        let mut all = WRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|other| other.strong_count() != 0);
+        all.push(Arc::downgrade(&written));
+        drop(all);
+        Writable { start, len, written }
+    }
+
+    /// Calls `f` with the draft. `f` must not wait, nor need the interpreter.
     pub fn with_draft<T>(&self, f: impl FnOnce(&mut DraftMap) -> faretra::Result<T>) -> faretra::Result<T> {
-        match &mut *self.map.lock().unwrap_or_else(PoisonError::into_inner) {
+        self.with(|map| match map {
             Map::Draft(map) => f(map),
             Map::Rows(_) => Err(faretra::Error::Invalid("these are rows, not a draft".into())),
-        }
+        })
     }
 
-    /// Calls `f` with the rows.
+    /// Calls `f` with the rows. `f` must not wait, nor need the interpreter.
     pub fn with_rows<T>(&self, f: impl FnOnce(&mut RowsMap) -> faretra::Result<T>) -> faretra::Result<T> {
-        match &mut *self.map.lock().unwrap_or_else(PoisonError::into_inner) {
+        self.with(|map| match map {
             Map::Rows(map) => f(map),
             Map::Draft(_) => Err(faretra::Error::Invalid("this is a draft, not rows".into())),
+        })
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut Map) -> faretra::Result<T>) -> faretra::Result<T> {
+        let _no_fork = FORKING.read().unwrap_or_else(PoisonError::into_inner);
+        match self.written.forked.load(Ordering::Relaxed) {
+            0 => f(&mut self.written.map.lock().unwrap_or_else(PoisonError::into_inner)),
+            parent => Err(faretra::Error::Forked(parent)),
         }
     }
 }
@@ -353,31 +436,15 @@ pub struct SharedBytes {
     bytes: faretra::SharedBytes,
 }
 
+impl SharedBytes {
+    /// The memory of these bytes.
+    pub fn new(bytes: faretra::SharedBytes) -> SharedBytes {
+        SharedBytes { bytes }
+    }
+}
+
 #[pymethods]
 impl SharedBytes {
-    /// Makes `nbytes` zeros under a name, or maps those that are there.
-    #[new]
-    #[pyo3(signature = (arena, name, nbytes=None))]
-    fn new(
-        py: Python<'_>,
-        arena: &Bound<'_, Arena>,
-        name: &Bound<'_, PyAny>,
-        nbytes: Option<usize>,
-    ) -> PyResult<SharedBytes> {
-        let name = text(name)?.to_owned();
-        let bytes = match nbytes {
-            Some(nbytes) => {
-                let writer = arena.get().writer(py)?;
-                wait(py, || writer.shared_bytes(&name, nbytes))?
-            }
-            None => {
-                let arena = arena.get().get(py)?;
-                wait(py, || arena.shared_bytes(&name))?
-            }
-        };
-        Ok(SharedBytes { bytes })
-    }
-
     /// How many bytes there are.
     #[getter]
     fn nbytes(&self) -> usize {
@@ -391,6 +458,12 @@ impl SharedBytes {
         // do those of every other writable buffer.
         unsafe { export(slf.as_any(), view, flags, start, bytes.len(), false) }
     }
+}
+
+/// Whether an object supports the buffer protocol.
+pub fn exports_buffer(value: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: a live object; only its type is looked at.
+    unsafe { ffi::PyObject_CheckBuffer(value.as_ptr()) != 0 }
 }
 
 /// Fills a buffer in.

@@ -203,7 +203,7 @@ pub fn _send_parcel(
             Err(failure) => Err(about(failure)),
         })?;
         if sent {
-            end.descriptor.follow();
+            end.descriptor.follow(py);
             return Ok(());
         }
     }
@@ -216,7 +216,7 @@ pub fn _send_parcel(
         };
         sent.map_err(|error| about(Failure::from(error)))
     });
-    end.descriptor.follow();
+    end.descriptor.follow(py);
     sent
 }
 
@@ -245,7 +245,7 @@ pub fn _recv_parcel<'py>(
     if made.is_ok() {
         run(py, || Ok::<(), Failure>(lease.ack()))?;
     }
-    end.descriptor.follow();
+    end.descriptor.follow(py);
     made
 }
 
@@ -299,7 +299,7 @@ pub fn _attach_ends(
     py: Python<'_>,
     arena: &Bound<'_, Arena>,
     name: &Bound<'_, PyAny>,
-    capacity: Option<usize>,
+    capacity: Option<i64>,
     make: bool,
 ) -> PyResult<(Receiver, Sender)> {
     if make {

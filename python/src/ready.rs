@@ -10,7 +10,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::arena::give;
-use crate::error::{Failure, run, wait};
+use crate::error::{Failure, run, wait, wait_plain};
 use crate::value::Input;
 
 /// A file descriptor that is readable when something is ready: for `select`, `selectors`, `poll` and event loops.
@@ -50,8 +50,7 @@ impl Pollable {
     /// The descriptor's number.
     ///
     /// >>> arena = faretra.Arena.create("doc-pollable-fileno", keep=False)
-    /// >>> pollable = arena.event("go").pollable()
-    /// >>> pollable.fileno() > 0
+    /// >>> arena.sender("jobs").pollable().fileno() > 2
     /// True
     /// >>> arena.close()
     fn fileno(&self) -> i32 {
@@ -64,10 +63,12 @@ impl Pollable {
     /// Raises:
     ///     ForkedError: It was made before this process was forked.
     ///
-    /// >>> arena = faretra.Arena.create("doc-pollable-rearm", keep=False)
-    /// >>> pollable = arena.event("go").pollable()
+    /// >>> arena = faretra.Arena.create("doc-rearm", keep=False)
+    /// >>> tx, rx = arena.sender("jobs"), arena.receiver("jobs")
+    /// >>> pollable = rx.pollable()
+    /// >>> tx.send("a job")
     /// >>> pollable.rearm()
-    /// False
+    /// True
     /// >>> arena.close()
     fn rearm(&self, py: Python<'_>) -> PyResult<bool> {
         run(py, || self.pollable.rearm())
@@ -75,10 +76,12 @@ impl Pollable {
 
     /// Returns whether what the descriptor stands for is ready now. Leaves the descriptor as it is.
     ///
-    /// >>> arena = faretra.Arena.create("doc-pollable-ready", keep=False)
-    /// >>> pollable = arena.event("go").pollable()
+    /// >>> arena = faretra.Arena.create("doc-is-ready", keep=False)
+    /// >>> tx, rx = arena.sender("jobs"), arena.receiver("jobs")
+    /// >>> pollable = rx.pollable()
+    /// >>> tx.send("a job")
     /// >>> pollable.is_ready()
-    /// False
+    /// True
     /// >>> arena.close()
     fn is_ready(&self, py: Python<'_>) -> PyResult<bool> {
         run(py, || self.pollable.is_ready())
@@ -108,9 +111,9 @@ impl Descriptor {
     }
 
     /// Makes it say what is ready now, after the end was used. A failure is one of what comes next, too.
-    pub fn follow(&self) {
+    pub fn follow(&self, py: Python<'_>) {
         if let Some(pollable) = &*self.slot() {
-            let _ = pollable.rearm();
+            let _ = run(py, || pollable.rearm());
         }
     }
 
@@ -158,12 +161,12 @@ impl<T: Clone + Send + Sync> End<T> {
     }
 
     /// Leaves it. A call that waits in another thread goes on, and keeps it until then.
-    pub fn leave(&self, py: Python<'_>) {
+    pub fn leave(&self, py: Python<'_>) -> PyResult<()> {
         let end = self.slot.write().unwrap_or_else(PoisonError::into_inner).take();
-        py.detach(|| {
+        wait_plain(py, || {
             self.descriptor.close();
             drop(end);
-        });
+        })
     }
 }
 

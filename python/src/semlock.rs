@@ -16,7 +16,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -35,8 +35,10 @@ const MOST_HELD: u32 = 1024;
 /// The highest value: `SEM_VALUE_MAX` of the C library.
 const MOST: u32 = i32::MAX as u32;
 
-/// Which semaphores this process has, by arena and name.
-static KNOWN: Mutex<Option<HashMap<(PathBuf, String), Weak<Shared>>>> = Mutex::new(None);
+/// What this process has of semaphores, by arena and name.
+type Known = HashMap<(PathBuf, String), Weak<Shared>>;
+
+static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
 
 /// What this process has of a semaphore.
 ///
@@ -48,12 +50,12 @@ struct Shared {
     /// The permits that this process acquired and did not release, while the semaphore is not signalled, as numbers
     /// ([`Permit::into_words`]): one, or none if the first number is 0; and the others.
     one: [AtomicU64; 2],
-    others: AtomicUsize,
+    others: AtomicU64,
     more: Mutex<Vec<[u64; 2]>>,
     /// How often it was acquired here, less how often it was released.
     count: AtomicI64,
     /// The thread that acquired it last.
-    thread: AtomicUsize,
+    thread: AtomicU64,
     /// Whether the last acquire got a permit that a dead process had.
     recovered: AtomicBool,
 }
@@ -70,10 +72,10 @@ impl Shared {
         Shared {
             handle: Generation { semaphore, forked: OnceLock::new() },
             one: [AtomicU64::new(0), AtomicU64::new(0)],
-            others: AtomicUsize::new(0),
+            others: AtomicU64::new(0),
             more: Mutex::default(),
             count: AtomicI64::new(0),
-            thread: AtomicUsize::new(0),
+            thread: AtomicU64::new(0),
             recovered: AtomicBool::new(false),
         }
     }
@@ -119,7 +121,7 @@ impl Shared {
         } else {
             let mut more = self.more();
             more.push(words);
-            self.others.store(more.len(), Relaxed);
+            self.others.store(more.len() as u64, Relaxed);
         }
         Ok(())
     }
@@ -130,7 +132,7 @@ impl Shared {
         let words = if self.others.load(Relaxed) != 0 {
             let mut more = self.more();
             let words = more.pop();
-            self.others.store(more.len(), Relaxed);
+            self.others.store(more.len() as u64, Relaxed);
             words
         } else {
             let [off, ticket] = [&self.one[0], &self.one[1]].map(|word| word.load(Relaxed));
@@ -167,9 +169,9 @@ impl Shared {
 
 /// A number that no other thread of this process has while this one lives.
 #[inline]
-fn this_thread() -> usize {
+fn this_thread() -> u64 {
     thread_local!(static HERE: u8 = const { 0 });
-    HERE.with(|here| std::ptr::from_ref(here).addr())
+    HERE.with(|here| std::ptr::from_ref(here).addr() as u64)
 }
 
 /// What `multiprocessing`'s locks and semaphores are. `faretra.multiprocessing.synchronize` makes them.

@@ -9,7 +9,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use crate::arena::{Arena, give, text, timeout};
-use crate::error::{Failure, run, wait};
+use crate::error::{Failure, run, run_plain, wait, wait_plain};
 use crate::ready::{Descriptor, Pollable, left, take};
 use crate::value::{Input, Pickling, output};
 
@@ -135,17 +135,31 @@ impl Client {
 
     /// Closes the service, for every client and server: no more requests are accepted. Servers get those that are there, and then
     /// a `ClosedError` whose `clean` is true, which ends `serve` and `for` loops.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-client-close", keep=False)
+    /// >>> server, client = arena.server("double"), arena.client("double")
+    /// >>> client.close()
+    /// >>> list(server)
+    /// []
+    /// >>> arena.close()
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let client = self.take(py)?;
-        let closed = run(py, || Ok::<(), Failure>(client.close()));
+        let closed = run_plain(py, || client.close());
         self.give_back(client);
         closed
     }
 
     /// Gives this client up, and closes nothing. Calls that other threads make go on.
-    fn leave(&self, py: Python<'_>) {
+    ///
+    /// >>> arena = faretra.Arena.create("doc-client-leave", keep=False)
+    /// >>> client = arena.client("double")
+    /// >>> client.leave()
+    /// >>> client.left
+    /// True
+    /// >>> arena.close()
+    fn leave(&self, py: Python<'_>) -> PyResult<()> {
         let idle = self.idle().take();
-        py.detach(|| drop(idle));
+        wait_plain(py, || drop(idle))
     }
 
     /// Whether this client was left.
@@ -272,7 +286,7 @@ impl Server {
                 }
             },
         );
-        self.descriptor.follow();
+        self.descriptor.follow(py);
         Ok(Request::new(got?, &self.name, self.pickling))
     }
 
@@ -280,24 +294,49 @@ impl Server {
     ///
     /// Raises:
     ///     EmptyError: There is none.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-server-poll", keep=False)
+    /// >>> arena.server("double").try_recv()
+    /// Traceback (most recent call last):
+    ///     ...
+    /// faretra.EmptyError: the service 'double': there is no item now
+    /// >>> arena.close()
     fn try_recv(&self, py: Python<'_>) -> PyResult<Request> {
         self.recv(py, Some(0_u8.into_pyobject(py)?.as_any()))
     }
 
     /// Closes the service, for every client and server: no more requests are accepted. Servers get those that are there, and then
     /// a `ClosedError` whose `clean` is true.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-server-close", keep=False)
+    /// >>> server, client = arena.server("double"), arena.client("double")
+    /// >>> server.close()
+    /// >>> client.call(1)
+    /// Traceback (most recent call last):
+    ///     ...
+    /// faretra.ClosedError: the service 'double': it was closed
+    /// >>> arena.close()
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let server = self.get(py)?;
-        run(py, || Ok::<(), Failure>(server.close()))
+        run_plain(py, || server.close())
     }
 
     /// Gives this server up, and closes nothing: other servers go on.
-    fn leave(&self, py: Python<'_>) {
+    ///
+    /// >>> arena = faretra.Arena.create("doc-server-leave", keep=False)
+    /// >>> server, client = arena.server("double"), arena.client("double", wait=False)
+    /// >>> server.leave()
+    /// >>> client.call(1)
+    /// Traceback (most recent call last):
+    ///     ...
+    /// faretra.ClosedError: the service 'double': nobody is at the other end: the last one left or died
+    /// >>> arena.close()
+    fn leave(&self, py: Python<'_>) -> PyResult<()> {
         let server = self.server.lock().unwrap_or_else(PoisonError::into_inner).take();
-        py.detach(|| {
+        wait_plain(py, || {
             self.descriptor.close();
             drop(server);
-        });
+        })
     }
 
     /// Whether this server was left.
@@ -314,12 +353,24 @@ impl Server {
 
     /// The number of a file descriptor that is readable while there is a request, or when none comes any more: for `select`,
     /// `selectors` and event loops. It follows what this server does, and stays the same until it is left.
+    ///
+    /// >>> import select
+    /// >>> arena = faretra.Arena.create("doc-server-fileno", keep=False)
+    /// >>> select.select([arena.server("double")], [], [], 0)[0]
+    /// []
+    /// >>> arena.close()
     fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
         let server = self.get(py)?;
         self.descriptor.number(py, || server.pollable())
     }
 
     /// Returns a descriptor of its own, which is readable when there is a request, or when none comes any more.
+    ///
+    /// >>> arena = faretra.Arena.create("doc-server-pollable", keep=False)
+    /// >>> server = arena.server("double")
+    /// >>> server.pollable().is_ready()
+    /// False
+    /// >>> arena.close()
     fn pollable(&self, py: Python<'_>) -> PyResult<Pollable> {
         let server = self.get(py)?;
         Pollable::new(py, || server.pollable())
@@ -430,6 +481,17 @@ impl Request {
     /// Raises:
     ///     NoSpaceError: There is no room for the reply in the arena.
     ///     InvalidError: The request ended already.
+    ///
+    /// >>> import threading
+    /// >>> arena = faretra.Arena.create("doc-reply", keep=False)
+    /// >>> server, client = arena.server("double"), arena.client("double")
+    /// >>> thread = threading.Thread(target=lambda: print(client.call(21, timeout=5)))
+    /// >>> thread.start()
+    /// >>> request = server.recv(timeout=5)
+    /// >>> request.reply(2 * request.value)
+    /// >>> thread.join()
+    /// 42
+    /// >>> arena.close()
     fn reply(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let mut input = Input::of(value, &self.name)?;
         let held = self.slot().take();
@@ -442,9 +504,22 @@ impl Request {
     ///
     /// Raises:
     ///     InvalidError: The request ended already.
+    ///
+    /// >>> import threading
+    /// >>> arena = faretra.Arena.create("doc-request-nack", keep=False)
+    /// >>> server, client = arena.server("double"), arena.client("double")
+    /// >>> thread = threading.Thread(target=client.call, args=(21,))
+    /// >>> thread.start()
+    /// >>> server.recv(timeout=5).nack()
+    /// >>> request = server.recv(timeout=5)
+    /// >>> request.attempts
+    /// 1
+    /// >>> request.reply(42)
+    /// >>> thread.join()
+    /// >>> arena.close()
     fn nack(&self, py: Python<'_>) -> PyResult<()> {
         let held = self.slot().take().ok_or_else(|| self.over(py))?;
-        run(py, || Ok::<(), Failure>(drop(held)))
+        run_plain(py, || drop(held))
     }
 
     fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {

@@ -1,19 +1,27 @@
 //! Tables and bundles as Python holds them.
 
-use faretra::Object;
-use pyo3::exceptions::{PyIndexError, PyKeyError};
+use arrow_array::Array;
+use faretra::{DType, Object, Order};
+use pyo3::exceptions::{PyIndexError, PyKeyError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyCapsule, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyCapsule, PyString, PyTuple};
 
 use crate::arrow;
 use crate::error::run;
-use crate::value::{Input, Pickling, output};
+use crate::memory::Pinned;
+use crate::value::{Input, Number, Pickling, array_over, output};
 
 /// A table in an arena: zero-copy, read-only.
 ///
 /// It supports Arrow's PyCapsule interface (`__arrow_c_stream__`), so pyarrow, polars, pandas, duckdb and other Arrow libraries
 /// read it where it lies: `pyarrow.table(t)`, `polars.DataFrame(t)`, `duckdb.sql("select ... from t")`. Its memory stays for as
 /// long as anything that was made of it.
+///
+/// >>> import pyarrow as pa
+/// >>> with faretra.Arena.create("doc-table", keep=False) as arena:
+/// ...     arena["t"] = pa.table({"a": [1, 2], "b": ["x", "y"]})
+/// ...     arena["t"].shape, arena["t"].column_names
+/// ((2, 2), ['a', 'b'])
 #[pyclass(frozen, module = "faretra", weakref)]
 #[derive(Debug)]
 pub struct Table {
@@ -121,6 +129,15 @@ impl Table {
     }
 
     /// Some columns of the table, in the order asked for, as an object that Arrow libraries read. Nothing is copied.
+    ///
+    /// Raises:
+    ///     KeyError: There is no such column.
+    ///
+    /// >>> import pyarrow as pa
+    /// >>> with faretra.Arena.create("doc-select", keep=False) as arena:
+    /// ...     arena["t"] = pa.table({"a": [1, 2], "b": ["x", "y"]})
+    /// ...     pa.table(arena["t"].select(["b"])).to_pydict()
+    /// {'b': ['x', 'y']}
     fn select<'py>(&self, py: Python<'py>, columns: Vec<String>) -> PyResult<Bound<'py, Selection>> {
         let schema = self.table.schema();
         let find = |name: &String| {
@@ -129,10 +146,34 @@ impl Table {
             })
         };
         let columns: PyResult<Vec<usize>> = columns.iter().map(find).collect();
-        Bound::new(py, Selection { table: self.table.clone(), columns: columns? })
+        Bound::new(py, Selection { table: self.table.clone(), columns: Some(columns?), rows: None })
+    }
+
+    /// The first `n` rows, or all if there are fewer, as an object that Arrow libraries read. Nothing is copied.
+    ///
+    /// Raises:
+    ///     ValueError: `n` is negative.
+    ///
+    /// >>> import pyarrow as pa
+    /// >>> with faretra.Arena.create("doc-head", keep=False) as arena:
+    /// ...     arena["t"] = pa.table({"a": [1, 2, 3]})
+    /// ...     pa.table(arena["t"].head(2)).to_pydict()
+    /// {'a': [1, 2]}
+    #[pyo3(signature = (n=Number(5)))]
+    fn head<'py>(&self, py: Python<'py>, n: Number<usize>) -> PyResult<Bound<'py, Selection>> {
+        Bound::new(py, Selection { table: self.table.clone(), columns: None, rows: Some(n.0) })
     }
 
     /// Batch number `index`, as an object that Arrow libraries read.
+    ///
+    /// Raises:
+    ///     IndexError: There are not so many.
+    ///
+    /// >>> import pyarrow as pa
+    /// >>> with faretra.Arena.create("doc-batch", keep=False) as arena:
+    /// ...     arena["t"] = pa.table({"a": [1, 2], "b": ["x", "y"]})
+    /// ...     pa.record_batch(arena["t"].batch(0)).to_pydict()
+    /// {'a': [1, 2], 'b': ['x', 'y']}
     fn batch<'py>(&self, py: Python<'py>, index: i64) -> PyResult<Bound<'py, Batch>> {
         let all = self.num_batches() as i64;
         let at = if index < 0 { index + all } else { index };
@@ -145,11 +186,60 @@ impl Table {
 
     /// One column of numbers, without nulls and in one batch, as a read-only numpy array over the arena.
     ///
+    /// Timestamps and durations are `datetime64` and `timedelta64` (in UTC, if they have a time zone), binary of a fixed size
+    /// is `V`, and lists of numbers of a fixed size are an array of two axes.
+    ///
     /// Raises `KeyError` if there is no such column, and `ValueError` if a copy would be needed: because the column lies in
     /// several batches, has nulls, or is no plain number. `pyarrow.table(t)[name].to_numpy()` copies.
+    ///
+    /// >>> import pyarrow as pa
+    /// >>> with faretra.Arena.create("doc-column", keep=False) as arena:
+    /// ...     arena["t"] = pa.table({"a": [1, 2], "b": ["x", "y"]})
+    /// ...     arena["t"].column("a")
+    /// array([1, 2])
     fn column<'py>(slf: &Bound<'py, Self>, name: &str) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         py.import("faretra._tables")?.call_method1("column", (slf, name))
+    }
+
+    fn _column<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+        let schema = self.table.schema();
+        let Ok(index) = schema.index_of(name) else {
+            let text = format!("no column named `{name}`; there are {:?}", self.column_names());
+            return Err(PyKeyError::new_err(text));
+        };
+        let refused = |why: String| {
+            let text = format!("the column `{name}` is no numpy array without a copy: {why}");
+            PyValueError::new_err(format!("{text}; `pyarrow.table(t)[{name:?}].to_numpy()` copies it"))
+        };
+        let data_type = schema.field(index).data_type();
+        let Some((dtype, size, list)) = arrow::plain(data_type) else {
+            return Err(refused(format!("its type is {data_type}")));
+        };
+        let dtype: DType = run(py, || dtype.parse())?;
+        let shape = |rows: usize| list.map_or(vec![rows], |len| vec![rows, len]);
+        let batches = self.num_batches();
+        if batches > 1 {
+            return Err(refused(format!("it lies in {batches} batches")));
+        }
+        if batches == 0 {
+            return array_over(py, &shape(0), &dtype, Order::C, PyBytes::new(py, &[]).into_any());
+        }
+        let batch = run(py, || self.table.batch(0))?;
+        let mut data = batch.record_batch().column(index).to_data();
+        let rows = data.len();
+        let mut nulls = data.null_count();
+        if let Some(len) = list {
+            let items = data.child_data()[0].slice(data.offset() * len, rows * len);
+            nulls += items.null_count();
+            data = items;
+        }
+        if nulls != 0 {
+            return Err(refused(format!("{nulls} of its values are null")));
+        }
+        let first = data.buffers()[0].as_ptr().wrapping_add(data.offset() * size);
+        let pinned = Pinned::column(batch, first, data.len() * size, &self.name, self.version);
+        array_over(py, &shape(rows), &dtype, Order::C, Bound::new(py, pinned)?.into_any())
     }
 
     fn __getitem__<'py>(slf: &Bound<'py, Self>, name: &str) -> PyResult<Bound<'py, PyAny>> {
@@ -161,17 +251,35 @@ impl Table {
     }
 
     /// The table as a `pyarrow.Table`. Nothing is copied. Needs pyarrow.
+    ///
+    /// >>> import pyarrow as pa
+    /// >>> with faretra.Arena.create("doc-to-pyarrow", keep=False) as arena:
+    /// ...     arena["t"] = pa.table({"a": [1, 2], "b": ["x", "y"]})
+    /// ...     arena["t"].to_pyarrow().num_rows
+    /// 2
     fn to_pyarrow<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         slf.py().import("pyarrow")?.call_method1("table", (slf,))
     }
 
     /// The table as a `polars.DataFrame`. Numbers are not copied. Needs polars.
+    ///
+    /// >>> import polars as pl
+    /// >>> with faretra.Arena.create("doc-to-polars", keep=False) as arena:
+    /// ...     arena["t"] = pl.DataFrame({"a": [1, 2]})
+    /// ...     arena["t"].to_polars()["a"].sum()
+    /// 3
     fn to_polars<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         slf.py().import("polars")?.call_method1("DataFrame", (slf,))
     }
 
     /// The table as a `pandas.DataFrame`, with the index that it had. Numbers without nulls in a single batch are not copied,
     /// and are read-only then. Needs pandas and pyarrow.
+    ///
+    /// >>> import pandas as pd, pyarrow as pa
+    /// >>> with faretra.Arena.create("doc-to-pandas", keep=False) as arena:
+    /// ...     arena["t"] = pd.DataFrame({"a": [1, 2]}, index=["x", "y"])
+    /// ...     arena["t"].to_pandas()["a"].to_dict()
+    /// {'x': 1, 'y': 2}
     #[pyo3(signature = (**options))]
     fn to_pandas<'py>(
         slf: &Bound<'py, Self>,
@@ -191,16 +299,25 @@ impl Table {
 }
 
 /// Some columns of a table.
+///
+/// >>> import pyarrow as pa
+/// >>> with faretra.Arena.create("doc-selection", keep=False) as arena:
+/// ...     arena["t"] = pa.table({"a": [1, 2], "b": ["x", "y"]})
+/// ...     type(arena["t"].select(["a"]))
+/// <class 'faretra.Selection'>
 #[pyclass(frozen, module = "faretra")]
 #[derive(Debug)]
 pub struct Selection {
     table: faretra::Table,
-    columns: Vec<usize>,
+    /// `None`: all of them.
+    columns: Option<Vec<usize>>,
+    /// `None`: all of them.
+    rows: Option<usize>,
 }
 
 #[pymethods]
 impl Selection {
-    /// The columns as a capsule: what other Arrow libraries call. Nothing is copied.
+    /// What was selected, as a capsule: what other Arrow libraries call. Nothing is copied.
     #[pyo3(signature = (requested_schema=None))]
     fn __arrow_c_stream__<'py>(
         &self,
@@ -208,11 +325,24 @@ impl Selection {
         requested_schema: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
         drop(requested_schema);
-        arrow::stream_capsule(py, arrow::project(Box::new(self.table.reader()), &self.columns)?)
+        let mut reader: arrow::Reader = Box::new(self.table.reader());
+        if let Some(columns) = &self.columns {
+            reader = arrow::project(reader, columns)?;
+        }
+        if let Some(rows) = self.rows {
+            reader = arrow::first(reader, rows);
+        }
+        arrow::stream_capsule(py, reader)
     }
 }
 
 /// One batch of a table: rows of equal columns, one behind the other.
+///
+/// >>> import pyarrow as pa
+/// >>> with faretra.Arena.create("doc-batch-class", keep=False) as arena:
+/// ...     arena["t"] = pa.table({"a": [1, 2], "b": ["x", "y"]})
+/// ...     arena["t"].batch(0)
+/// <faretra.Batch, 2 rows of 2 columns>
 #[pyclass(frozen, module = "faretra")]
 #[derive(Debug)]
 pub struct Batch {
@@ -254,7 +384,12 @@ impl Batch {
 }
 
 /// Several values that were put as one: a read-only mapping from names to values.
-#[pyclass(frozen, module = "faretra", mapping)]
+///
+/// >>> with faretra.Arena.create("doc-bundle", keep=False) as arena:
+/// ...     _ = arena.put_many("day", {"x": np.arange(2), "y": {"rate": 0.1}})
+/// ...     arena["day"]["x"], len(arena["day"])
+/// (array([0, 1]), 2)
+#[pyclass(frozen, name = "Bundle", module = "faretra", mapping)]
 pub struct Bundled {
     bundle: faretra::Bundled,
     pickling: Pickling,
@@ -299,21 +434,41 @@ impl Bundled {
     }
 
     /// The names of the values, in the order they were put.
+    ///
+    /// >>> with faretra.Arena.create("doc-bundle-keys", keep=False) as arena:
+    /// ...     _ = arena.put_many("day", {"x": np.arange(2), "y": {"rate": 0.1}})
+    /// ...     arena["day"].keys()
+    /// ['x', 'y']
     fn keys(&self) -> Vec<String> {
         self.bundle.names().map(str::to_owned).collect()
     }
 
     /// The values, in the order they were put.
+    ///
+    /// >>> with faretra.Arena.create("doc-bundle-values", keep=False) as arena:
+    /// ...     _ = arena.put_many("day", {"x": np.arange(2), "y": {"rate": 0.1}})
+    /// ...     arena["day"].values()
+    /// [array([0, 1]), {'rate': 0.1}]
     fn values<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
         self.bundle.names().map(|name| self.__getitem__(py, name)).collect()
     }
 
     /// Names and values, in the order they were put.
+    ///
+    /// >>> with faretra.Arena.create("doc-bundle-items", keep=False) as arena:
+    /// ...     _ = arena.put_many("day", {"x": np.arange(2), "y": {"rate": 0.1}})
+    /// ...     arena["day"].items()
+    /// [('x', array([0, 1])), ('y', {'rate': 0.1})]
     fn items<'py>(&self, py: Python<'py>) -> PyResult<Vec<(String, Bound<'py, PyAny>)>> {
         self.bundle.names().map(|name| Ok((name.to_owned(), self.__getitem__(py, name)?))).collect()
     }
 
     /// The value of this name, or `default` if there is none.
+    ///
+    /// >>> with faretra.Arena.create("doc-bundle-get", keep=False) as arena:
+    /// ...     _ = arena.put_many("day", {"x": np.arange(2), "y": {"rate": 0.1}})
+    /// ...     arena["day"].get("x"), arena["day"].get("z")
+    /// (array([0, 1]), None)
     #[pyo3(signature = (name, default=None))]
     fn get<'py>(
         &self,
@@ -343,7 +498,11 @@ impl Bundled {
         keys.try_iter().map(Bound::into_any)
     }
 
-    fn __repr__(&self) -> String {
-        format!("<faretra.Bundle '{}' version {}: {:?}>", self.name(), self.version(), self.keys())
+    fn __repr__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("faretra._show")?.call_method1("bundle_text", (slf,))
+    }
+
+    fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("faretra._show")?.call_method1("bundle_html", (slf,))
     }
 }

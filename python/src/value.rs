@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | `numpy.ndarray` of plain memory (also `memmap`, `recarray`), `__dlpack__` | an array | `numpy.ndarray`, read-only |
 //! | `__arrow_c_stream__`, `__arrow_c_array__` | a table | `faretra.Table` |
-//! | `bytes`, `bytearray`, `memoryview` of bytes | bytes | `memoryview`, read-only |
+//! | `bytes`, `bytearray`, a buffer of bytes (`memoryview`, `mmap`, `pyarrow.Buffer`) | bytes | `memoryview`, read-only |
+//! | a buffer of numbers (`memoryview`, `array.array`, `ctypes` arrays) | an array | `numpy.ndarray`, read-only |
 //! | what was read from an arena | that object; of the same arena, without a copy | what it was |
 //! | `faretra.List`, `faretra.Dict` | see `packed` | `faretra.StoredList`, `faretra.StoredDict` |
 //! | anything else | a pickle with its large buffers beside it | what it was, its arrays in the arena |
@@ -13,18 +14,18 @@
 //! little-endian numbers) and the pickle; member `0` has the small buffers, each at a multiple of 64; each of the others has a
 //! member of its own, so that it is copied in the fast way.
 
-use faretra::{Bundle, DType, Drafted, DynArray, DynArrayView, Error, Kind, Object, Order, Value, Writer};
-use pyo3::exceptions::{PyBufferError, PyImportError, PyTypeError, PyUserWarning, PyValueError};
+use faretra::{Bundle, DType, Drafted, DynArrayView, Error, Kind, Object, Order, Value, Writer};
+use pyo3::exceptions::{PyBufferError, PyImportError, PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyMemoryView, PyTuple, PyType};
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyMemoryView, PyString, PyTuple, PyType};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use crate::arrow;
 use crate::collection;
 use crate::error::{Failure, run};
-use crate::memory::{Foreign, Pinned};
+use crate::memory::{Foreign, Pinned, exports_buffer};
 use crate::packed::{Built, DICT, LIST};
 use crate::table::{Bundled, Table};
 
@@ -61,8 +62,6 @@ pub enum Input {
     Batch(arrow_array::RecordBatch),
     /// What was read from an arena.
     Object(Object),
-    /// An array that was read from an arena.
-    Shared(DynArray),
     /// A table that was read from an arena.
     Table(faretra::Table),
     /// What lies in the arena already; it can be used once.
@@ -95,9 +94,45 @@ pub enum Pickling {
     Refused,
 }
 
+/// A name, which is text that can be UTF-8.
+pub fn text<'a>(name: &'a Bound<'_, PyAny>) -> PyResult<&'a str> {
+    let Ok(name) = name.cast::<PyString>() else {
+        return Err(PyTypeError::new_err(format!("a name is a str, not {}", name.get_type().name()?)));
+    };
+    name.to_str().map_err(|_| PyValueError::new_err(format!("the name {} is no text that can be UTF-8", lossy(name))))
+}
+
+fn lossy(name: &Bound<'_, PyString>) -> String {
+    name.repr().map_or_else(|_| "?".into(), |shown| shown.to_string_lossy().into_owned())
+}
+
+/// A number that comes from Python. One that cannot be is a `ValueError` that says which can.
+#[derive(Clone, Copy, Debug)]
+pub struct Number<T>(pub T);
+
+impl<'py, T: TryFrom<u64>> FromPyObject<'_, 'py> for Number<T> {
+    type Error = PyErr;
+
+    fn extract(given: Borrowed<'_, 'py, PyAny>) -> PyResult<Number<T>> {
+        let number = match given.extract::<u64>() {
+            Ok(number) => T::try_from(number).ok(),
+            Err(error) if error.is_instance_of::<PyOverflowError>(given.py()) => None,
+            Err(error) => return Err(error),
+        };
+        let most = if size_of::<T>() < 8 { (1_u64 << (8 * size_of::<T>())) - 1 } else { u64::MAX };
+        let given = given.to_owned();
+        number.map(Number).ok_or_else(|| PyValueError::new_err(format!("{given} is not a number from 0 to {most}")))
+    }
+}
+
 impl Input {
     /// What `value` becomes. `name` is what a column without a name is called.
     pub fn of(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Input> {
+        // What other libraries hand over is read here: a panic over it is an error too.
+        run(value.py(), || Input::read(value, name))
+    }
+
+    fn read(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Input> {
         let py = value.py();
         if let Some(array) = array_class(py)
             && value.is_instance(array)?
@@ -111,10 +146,10 @@ impl Input {
             return of_view(view);
         }
         if let Ok(pinned) = value.cast::<Pinned>() {
-            return Ok(match (pinned.get().object(), pinned.get().pinned_array()) {
-                (Some(object), _) if object.nbytes() == pinned.get().place().1 as u64 => Input::Object(object.clone()),
-                _ => Input::Bytes(Foreign::of_buffer(value)?),
-            });
+            return match pinned.get().whole_bytes() {
+                Some(object) => Ok(Input::Object(object.clone())),
+                None => Ok(Input::Bytes(Foreign::of_buffer(value)?)),
+            };
         }
         if let Ok(table) = value.cast::<Table>() {
             return Ok(table.get().input());
@@ -154,8 +189,15 @@ impl Input {
             return match array {
                 Ok(array) => of_array(&array),
                 // On a device, or of a type that numpy has not: its own pickle knows better.
-                Err(_) => pickle(value),
+                Err(refused) => pickle(value).inspect_err(|error| {
+                    let _ = error.add_note(py, format!("and numpy.from_dlpack could not read it: {refused}"));
+                }),
             };
+        }
+        if exports_buffer(value)
+            && !py.import("faretra._pickle")?.call_method1("is_scalar", (value,))?.extract::<bool>()?
+        {
+            return of_view(&PyMemoryView::from(value)?);
         }
         pickle(value)
     }
@@ -179,7 +221,7 @@ impl Input {
     pub fn bundle(members: &Bound<'_, PyDict>) -> PyResult<Input> {
         let mut inputs = Vec::with_capacity(members.len());
         for (name, value) in members {
-            let name: String = name.extract()?;
+            let name = text(&name)?.to_owned();
             if [PICKLE, LIST, DICT].contains(&name.as_str()) {
                 return Err(PyValueError::new_err(format!("a bundle cannot have a member named `{name}`")));
             }
@@ -204,7 +246,9 @@ impl Input {
     pub fn takes_long(&self) -> bool {
         match self {
             Input::Array { memory, .. } | Input::Bytes(memory) => memory.bytes().len() >= LARGE,
-            Input::Object(_) | Input::Shared(_) | Input::Draft(_) => false,
+            // One of another arena is copied.
+            Input::Object(object) => object.nbytes() >= LARGE as u64,
+            Input::Draft(_) => false,
             // Reading a stream may call anything.
             Input::Stream(_) | Input::Batches(..) | Input::Batch(_) | Input::Table(_) => true,
             Input::Pickle(pickle) => !pickle.large.is_empty() || pickle.head.len() + pickle.small.len() >= LARGE,
@@ -233,7 +277,6 @@ impl Input {
             }
             Input::Batch(batch) => (&*batch).into(),
             Input::Object(object) => (&*object).into(),
-            Input::Shared(array) => (&*array).into(),
             Input::Table(table) => (&*table).into(),
             Input::Draft(draft) => {
                 draft.take().ok_or_else(|| Error::Invalid("this draft was published already".into()))?.into()
@@ -273,9 +316,11 @@ fn array_class(py: Python<'_>) -> Option<&Bound<'_, PyAny>> {
         return Some(class.bind(py));
     }
     let modules = py.import("sys").and_then(|sys| sys.getattr("modules")).ok()?;
-    let there = modules.contains("numpy").unwrap_or(false);
-    let class = if there { numpy(py).and_then(|numpy| numpy.getattr("ndarray")).ok() } else { None };
-    Some(CLASS.get_or_init(py, || class.expect("a class").unbind()).bind(py)).filter(|_| there)
+    if !modules.contains("numpy").unwrap_or(false) {
+        return None;
+    }
+    let class = numpy(py).and_then(|numpy| numpy.getattr("ndarray")).ok()?;
+    Some(CLASS.get_or_init(py, || class.unbind()).bind(py))
 }
 
 fn is_pandas(value: &Bound<'_, PyAny>) -> PyResult<bool> {
@@ -304,13 +349,11 @@ fn of_array(array: &Bound<'_, PyAny>) -> PyResult<Input> {
     }
     let dtype = array.getattr("dtype")?;
     if dtype.getattr("hasobject")?.extract()? {
-        let text = c"an array of Python objects is pickled: it is copied when it is put and when it is read. \
-            Arrays of one plain element type are not copied when they are read";
-        PyErr::warn(py, &py.get_type::<PyUserWarning>(), text, 2)?;
+        py.import("faretra._pickle")?.call_method0("warn_of_objects")?;
         return pickle(array);
     }
     if let Some(shared) = same_array(array)? {
-        return Ok(Input::Shared(shared));
+        return Ok(Input::Object(shared));
     }
     let Some(dtype) = dtype_in(&dtype)? else { return pickle(array) };
     let interface = array.getattr("__array_interface__")?;
@@ -335,17 +378,17 @@ fn of_array(array: &Bound<'_, PyAny>) -> PyResult<Input> {
 }
 
 /// The array of an arena that this is, if it is a whole one.
-fn same_array(array: &Bound<'_, PyAny>) -> PyResult<Option<DynArray>> {
+fn same_array(array: &Bound<'_, PyAny>) -> PyResult<Option<Object>> {
     let base = array.getattr("base")?;
     let Ok(pinned) = base.cast::<Pinned>() else { return Ok(None) };
     let pinned = pinned.get();
-    let Some(shared) = pinned.pinned_array() else { return Ok(None) };
+    let Some((shared, object)) = pinned.pinned_array() else { return Ok(None) };
     let shape: Vec<usize> = array.getattr("shape")?.extract()?;
     let strides: Vec<isize> = array.getattr("strides")?.extract()?;
     let (address, _): (usize, bool) = array.getattr("__array_interface__")?.get_item("data")?.extract()?;
     let same = address == pinned.place().0 && shape == shared.shape() && strides == shared.strides();
     let same = same && dtype_in(&array.getattr("dtype")?)?.as_ref() == Some(shared.dtype());
-    Ok(same.then(|| shared.clone()))
+    Ok(same.then(|| object.clone()))
 }
 
 /// A memoryview: of bytes, or of numbers, which numpy reads.
@@ -355,6 +398,11 @@ fn of_view(view: &Bound<'_, PyMemoryView>) -> PyResult<Input> {
         let contiguous: bool = view.getattr("c_contiguous")?.extract()?;
         let one: bool = view.getattr("ndim")?.extract::<usize>()? == 1;
         if contiguous && one {
+            let whole =
+                view.getattr("obj")?.cast::<Pinned>().ok().and_then(|pinned| pinned.get().whole_bytes().cloned());
+            if let Some(object) = whole.filter(|object| view.len().is_ok_and(|len| len as u64 == object.nbytes())) {
+                return Ok(Input::Object(object));
+            }
             return Ok(Input::Bytes(Foreign::of_buffer(view)?));
         }
     }
@@ -392,14 +440,14 @@ fn pickle(value: &Bound<'_, PyAny>) -> PyResult<Input> {
 /// The element type that numpy's `dtype` says, or `None` if it is of a kind that is not plain memory.
 pub fn dtype_in(dtype: &Bound<'_, PyAny>) -> PyResult<Option<DType>> {
     let text: String = dtype.getattr("str")?.extract()?;
-    if !text.starts_with("|V") {
-        // What other libraries register (bfloat16, say) has a letter that the library does not know.
+    if text.as_bytes().get(1) != Some(&b'V') {
         return Ok(text.parse().ok());
     }
     let is_plain = dtype.getattr("names")?.is_none() && dtype.getattr("subdtype")?.is_none();
     if is_plain {
-        let class: String = dtype.getattr("type")?.getattr("__name__")?.extract()?;
-        return Ok(if class == "void" { text.parse().ok() } else { None });
+        // What other libraries register (bfloat16, say) says that it is void, too, and is of another class.
+        let void = numpy(dtype.py())?.getattr("void")?;
+        return Ok(if dtype.getattr("type")?.is(&void) { text.parse().ok() } else { None });
     }
     let described = numpy(dtype.py())?.getattr("lib")?.getattr("format")?.call_method1("dtype_to_descr", (dtype,));
     let Ok(described) = described else { return Ok(None) };
@@ -475,10 +523,10 @@ pub fn output<'py>(py: Python<'py>, object: Object, pickling: Pickling) -> PyRes
         Kind::Batch | Kind::Table => Ok(Bound::new(py, run(py, || Table::of(object))?)?.into_any()),
         Kind::Bundle => {
             let bundle = run(py, || object.bundle())?;
-            let first = bundle.names().next().unwrap_or_default();
-            if first == PICKLE {
+            if is_pickle(&bundle) {
                 return unpickle(py, &bundle, pickling);
             }
+            let first = bundle.names().next().unwrap_or_default();
             match collection::stored(py, &bundle, first, pickling)? {
                 Some(stored) => Ok(stored),
                 None => Ok(Bound::new(py, Bundled::new(bundle, pickling))?.into_any()),
@@ -486,6 +534,11 @@ pub fn output<'py>(py: Python<'py>, object: Object, pickling: Pickling) -> PyRes
         }
         other => Err(not_a_value(py, object.name(), &other.to_string())),
     }
+}
+
+/// Whether a bundle is one pickled object.
+pub fn is_pickle(bundle: &faretra::Bundled) -> bool {
+    bundle.names().next() == Some(PICKLE)
 }
 
 /// What has no value of its own.

@@ -148,3 +148,15 @@ def hold_block_when_there(name: str, held: Any) -> None:
     held.set()
     time.sleep(FOREVER)
     block.close()
+
+
+def use_all(lock: Any, condition: Any, semaphore: Any, done: Any, which: int) -> None:
+    """Use a lock, a condition and a semaphore as fast as it goes, and count."""
+    while True:
+        with lock:
+            done[which] += 1
+        with condition:
+            condition.notify()
+            condition.wait(0.005)
+        with semaphore:
+            pass

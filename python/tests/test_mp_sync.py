@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -505,3 +506,37 @@ def test_a_stopped_child_is_waited_for_once() -> None:
     """)
     took, settled = done.stdout.split()
     assert 1.9 < float(took) < 4.0 and settled == "True", done
+
+
+def test_kills_at_any_moment() -> None:
+    """Processes that use locks, conditions and semaphores are killed at random: the others go on."""
+    ctx = mp.get_context("fork")
+    lock, condition, semaphore = ctx.Lock(), ctx.Condition(), ctx.Semaphore(2)
+    done, numbers = ctx.RawArray("l", 24), iter(range(24))
+
+    def start() -> Any:
+        worker = ctx.Process(target=children.use_all, args=(lock, condition, semaphore, done, next(numbers)))
+        worker.start()
+        return worker
+
+    workers = [start() for _ in range(4)]
+    pauses = random.Random(1)
+    for _ in range(20):
+        time.sleep(pauses.random() * 0.02)
+        kill(workers.pop(0))
+        workers.append(start())
+    # The last four live: each of them goes on.
+    before, end = list(done), time.monotonic() + PATIENCE
+    while any(done[n] == before[n] for n in range(20, 24)) and time.monotonic() < end:
+        time.sleep(0.01)
+    after = list(done)
+    for worker in workers:
+        kill(worker)
+    assert all(after[n] > before[n] for n in range(20, 24)), (before, after)
+    assert lock.acquire(timeout=SOON)
+    assert count(semaphore, 2, SOON)
+    with condition:
+        condition.notify_all()
+    arena = _home.home().arena
+    arena.recover()
+    assert arena.verify() == []

@@ -38,7 +38,7 @@ use std::sync::atomic::Ordering::{Acquire, SeqCst};
 
 use crate::core::geometry::header;
 use crate::core::mem::Load;
-use crate::core::seat::{Core, Env};
+use crate::core::seat::{Core, Env, Occupant};
 use crate::core::sys::Process;
 use crate::core::tables::Tables;
 use crate::core::word::{ArenaLife, SeatState};
@@ -92,6 +92,17 @@ impl<E: Env> Core<E> {
             let _ = self.sweep();
         }
         self.detach();
+    }
+
+    /// Takes the name of an ephemeral arena away if nobody takes part but this process, with all its seats: for one that is
+    /// about to end and cannot let go of everything. Returns whether it did; we take part still (A4).
+    pub fn end_alone(&self) -> Result<bool> {
+        if self.is_kept() {
+            return Ok(false);
+        }
+        let ours = self.process(self.me());
+        let present = [SeatState::Claim, SeatState::Joining, SeatState::Live, SeatState::Leaving];
+        self.close(|core| core.sees(&present, |other| other.process != ours))
     }
 
     /// Leaves, and does not look whether others stay. Everything that was held here must have been let go.
@@ -177,8 +188,13 @@ impl<E: Env> Core<E> {
 
     /// Whether anybody else who is not proved dead has a seat in one of these states.
     fn sees_others(&self, states: &[SeatState]) -> Result<bool> {
+        self.sees(states, |_| true)
+    }
+
+    /// Whether anybody else whom `counts` counts has a seat in one of these states, and is not proved dead.
+    fn sees(&self, states: &[SeatState], counts: impl Fn(&Occupant) -> bool) -> Result<bool> {
         let occupants = self.occupants()?;
-        let mut others = occupants.iter().filter(|o| o.owner != self.me() && states.contains(&o.state));
+        let mut others = occupants.iter().filter(|o| o.owner != self.me() && states.contains(&o.state) && counts(o));
         Ok(others.any(|o| !self.env.is_gone(o.owner, o.process)))
     }
 }

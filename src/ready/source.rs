@@ -146,9 +146,10 @@ impl Source {
             What::Acquire(handle, leases) => is_free(core, *leases) || core.added_permits(handle.id()).0 != 0,
             What::Name(next) => next.current()?.is_some(),
             What::Memory { port, rung, since } => {
+                // Who is told of a deserted end looks again after a slice; who waits for somebody there does not spin.
                 core.times_rung(port.ring.bell(End::Send)) != *rung
                     || since.elapsed() >= SLICE
-                    || port.ended(WhenDeserted::Fail)?.is_some()
+                    || port.ended(WhenDeserted::Block)?.is_some()
             }
         })
     }

@@ -6,6 +6,7 @@ use faretra::call::{CallError, Client, Server, WithoutServer};
 use faretra::{Arena, Error, MIB, Object, RecvError, Result};
 
 use crate::obey::{number, say};
+use crate::ready_puppet::is_readable;
 use crate::support::{Child, DEADLINE, TestArena, until};
 
 /// What a puppet serves and calls with.
@@ -213,6 +214,51 @@ fn what_dead_clients_leave_goes() {
     });
     assert!(done.expect("a reply").starts_with(b"8 by "));
     drop((mine, serves, w));
+    t.assert_nothing_left(vec![]);
+}
+
+/// A call in two halves, for event loops: nothing waits, a reply to an earlier request is not that to a later one, a poll tells
+/// who nobody serves, and a request outlives the handle of its server.
+#[test]
+fn calls_in_two_halves() {
+    let t = TestArena::new(16 * MIB);
+    let w = t.arena.writer().expect("a permit");
+    let mut calls = w.client("double", WithoutServer::Fails).expect("room");
+    assert!(matches!(calls.request("1"), Err(CallError::Closed { clean: false })));
+    let serves = w.server("double").expect("room");
+    let (asked, replied) = (serves.pollable().expect("made"), calls.pollable().expect("made"));
+    calls.request("1").expect("room");
+    assert!(is_readable(&asked, DEADLINE));
+    let first = serves.try_recv().expect("a request");
+    assert!(calls.try_reply().expect("it is served").is_none());
+    calls.request("2").expect("room");
+    let second = serves.try_recv().expect("a request");
+    drop(asked);
+    drop(serves);
+    first.reply("two").expect("room");
+    assert!(calls.try_reply().expect("it is served").is_none(), "that was the earlier one's");
+    second.reply("four").expect("room");
+    assert!(is_readable(&replied, DEADLINE));
+    assert_eq!(calls.try_reply().expect("it was served").expect("a reply").bytes().expect("whole"), b"four");
+    assert!(matches!(calls.try_reply(), Err(CallError::Closed { clean: false })), "nobody serves any more");
+    drop((replied, calls, w));
+    t.assert_nothing_left(vec![]);
+}
+
+/// What a dead client leaves goes with its request, also where the client never had a reply.
+#[test]
+fn a_request_of_a_dead_client_takes_its_channel_along() {
+    let t = TestArena::new(16 * MIB);
+    let w = t.arena.writer().expect("a permit");
+    let serves = w.server("double").expect("room");
+    let mut calls = client(&t, "waits");
+    calls.tell("r-call 3");
+    let request = serves.recv_timeout(DEADLINE).expect("a request");
+    calls.kill();
+    t.arena.recover().expect("sound");
+    request.reply("late").expect("dropped");
+    assert_eq!(t.arena.names().expect("names").len(), 1);
+    drop((serves, w));
     t.assert_nothing_left(vec![]);
 }
 

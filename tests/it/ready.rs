@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use faretra::channel::WhenDeserted;
 use faretra::feed::{Start, WhenFull};
 use faretra::ready::Selected;
 use faretra::sync::Reset;
@@ -13,6 +14,36 @@ use crate::ready_puppet::{is_readable, jobs};
 use crate::support::{Child, DEADLINE, TestArena, until};
 
 const SHORT: Duration = Duration::from_millis(20);
+
+/// Who waits for somebody to come to the other end is not ready before that: its descriptor and its `Select` would be ready over
+/// and over again otherwise, and find nothing.
+#[test]
+fn who_waits_for_another_end_is_not_ready() {
+    let t = TestArena::new(16 * MIB);
+    let a = &t.arena;
+    let writer = a.writer().expect("a permit");
+    let mut sender = writer.sender("full", 1).expect("made");
+    sender.send("a").expect("room");
+    drop(a.receiver("full").expect("made"));
+    drop(writer.feed("ticks", 1, WhenFull::Block).expect("made"));
+    let mut subscriber = a.subscribe("ticks", Start::Oldest).expect("room");
+    assert!(sender.pollable().expect("made").is_ready().expect("ours"));
+    assert!(subscriber.pollable().expect("made").is_ready().expect("ours"));
+
+    sender.set_when_deserted(WhenDeserted::Block);
+    subscriber.set_when_deserted(WhenDeserted::Block);
+    let (room, tick) = (sender.pollable().expect("made"), subscriber.pollable().expect("made"));
+    assert!(!room.rearm().expect("ours") && !tick.rearm().expect("ours"));
+    let mut select = Select::new();
+    select.send(&sender);
+    select.read(&subscriber);
+    assert_eq!(select.try_ready().expect("ours"), None);
+
+    a.receiver("full").expect("made").recv().expect("an item").ack();
+    assert!(is_readable(&room, DEADLINE));
+    writer.feed("ticks", 1, WhenFull::Block).expect("made").append("b").expect("room");
+    assert!(is_readable(&tick, DEADLINE));
+}
 
 /// Each operation is selected when it can be done, with its result; nothing is when none can.
 #[test]

@@ -43,6 +43,41 @@ fn in_the_process_itself() {
     assert_eq!(again.verify().expect("looked at"), []);
 }
 
+/// A process that is about to end takes the name away, with all its handles open; not while another process takes part, and
+/// not of an arena that is kept.
+#[test]
+fn the_last_process_ends_it() {
+    let dir = Dir::new();
+    let kept = options(&dir).create("kept").expect("an arena");
+    assert!(!kept.end_if_alone().expect("looked at"));
+    let arena = options(&dir).keep(false).create("a").expect("an arena");
+    let again = arena.reopen().expect("a seat");
+    let weak = arena.downgrade();
+    let (go, gone) = (dir.0.join("go"), dir.0.join("there"));
+    let child = forked(|| {
+        assert!(matches!(arena.end_if_alone(), Err(Error::Forked(_))));
+        let mine = arena.reopen().expect("a seat");
+        std::fs::write(&gone, "").expect("a file");
+        appears(&go);
+        drop(mine);
+    });
+    appears(&gone);
+    assert!(!arena.end_if_alone().expect("looked at"), "the child is there");
+    assert!(arena.path().exists());
+    std::fs::write(&go, "").expect("a file");
+    succeeds(child);
+    assert!(arena.end_if_alone().expect("looked at"));
+    assert!(!arena.path().exists());
+    assert!(matches!(options(&dir).open("a"), Err(Error::NotFound { .. })));
+    again.writer().expect("a permit").publish("x", [1_u8].as_slice()).expect("room");
+    let kept = arena.get("x").expect("published");
+    assert!(!arena.end_if_alone().expect("it has ended already"));
+    drop((arena, again));
+    assert!(weak.upgrade().is_some(), "an object keeps us there");
+    drop(kept);
+    assert!(weak.upgrade().is_none());
+}
+
 /// A child writes, reads and waits by its own handle; what it held when it is killed comes back to the parent.
 #[test]
 fn in_a_child() {

@@ -7,9 +7,12 @@
 #![allow(clippy::print_stdout, reason = "a command line tool talks to its user")]
 
 mod api;
+mod interpreters;
+mod package;
 mod python;
 mod stages;
 mod tool;
+mod venv;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -33,6 +36,9 @@ enum Chore {
         /// Run the other stages too after one failed
         #[arg(long)]
         keep_going: bool,
+        /// Run these stages only: format, clippy, build, tests, docs, examples, python, package
+        #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+        only: Vec<String>,
     },
     /// Compare the library's public API with the committed list, `api.txt`
     Api {
@@ -40,6 +46,8 @@ enum Chore {
         #[arg(long)]
         write: bool,
     },
+    /// Build the wheel of the Python package that people install, in `target/wheels`
+    Wheel,
     /// Kill and stop random processes that share an arena, and check it, for some time
     Torture {
         /// How long
@@ -76,7 +84,7 @@ enum Chore {
 fn main() -> ExitCode {
     let root = root();
     match Arguments::parse().chore {
-        Chore::Test { keep_going } => stages::test(&root, keep_going),
+        Chore::Test { keep_going, only } => stages::test(&root, keep_going, &only),
         Chore::Api { write } => {
             let done = match write {
                 true => api::write(&root).map(|items| println!("api.txt lists {items} items")),
@@ -90,6 +98,7 @@ fn main() -> ExitCode {
                 }
             }
         }
+        Chore::Wheel => stages::wheel(&root),
         Chore::Torture { seconds, seed } => {
             proof(&root, "torture", &["--seconds", &seconds.to_string(), "--seed", &seed.to_string()])
         }

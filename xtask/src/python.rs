@@ -2,17 +2,14 @@
 //! field suite puts files through the command and compares what comes out with pyarrow and DuckDB.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use crate::tool::{Outcome, run};
+use crate::venv;
 
 const SCRIPT: &str = "tests/pyarrow_read.py";
 const FIELD: &str = "tests/field/run.py";
 const REQUIREMENTS: &str = "python-check/requirements.txt";
-
-/// What pip prints when there is no way to an index. Any other failure of pip is ours.
-const UNREACHABLE: &[&str] =
-    &["NewConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "NameResolutionError", "ProxyError", "SSLError"];
 
 /// How long the field suite runs as a stage: until either. A fast machine makes no trials that others never saw.
 const BOUNDS: &[&str] = &["--seconds", "60", "--trials", "2000"];
@@ -51,56 +48,5 @@ fn suite(root: &Path, python: &Path, binary: &Path) -> Command {
 
 /// Brings the environment beside `target` to what the requirements say; gives its Python.
 fn prepare(root: &Path, target: &Path) -> Result<PathBuf, Outcome> {
-    let venv = target.with_file_name("venv");
-    let python = venv.join("bin/python");
-    let wanted = match std::fs::read_to_string(root.join(REQUIREMENTS)) {
-        Ok(text) => text,
-        Err(error) => return Err(Outcome::Failed(format!("{REQUIREMENTS}: {error}"))),
-    };
-    // Written last, so that an installation that was interrupted is done again.
-    let installed = venv.join("installed.txt");
-    if std::fs::read_to_string(&installed).is_ok_and(|text| text == wanted) {
-        return Ok(python);
-    }
-    let made = output(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv));
-    match made {
-        Err(error) => return Err(Outcome::Skipped(format!("no python3: {error}"))),
-        Ok(made) if !made.status.success() => {
-            let why = last_line(&made);
-            return Err(Outcome::Skipped(format!("python3 -m venv: {why}")));
-        }
-        Ok(_) => {}
-    }
-    println!("  $ pip install --requirement {REQUIREMENTS}");
-    let mut pip = Command::new(&python);
-    pip.args(["-m", "pip", "install", "--quiet", "--retries=1"]);
-    pip.args(["--timeout=20", "--requirement", REQUIREMENTS]);
-    match output(pip.current_dir(root)) {
-        Err(error) => return Err(Outcome::Failed(format!("pip does not start: {error}"))),
-        Ok(pip) if !pip.status.success() => {
-            let text = String::from_utf8_lossy(&pip.stderr);
-            if UNREACHABLE.iter().any(|sign| text.contains(sign)) {
-                return Err(Outcome::Skipped("pip cannot reach a package index".into()));
-            }
-            eprint!("{text}");
-            return Err(Outcome::Failed(format!("pip: {}", last_line(&pip))));
-        }
-        Ok(_) => {}
-    }
-    match std::fs::write(&installed, wanted) {
-        Ok(()) => Ok(python),
-        Err(error) => Err(Outcome::Failed(format!("{}: {error}", installed.display()))),
-    }
-}
-
-fn output(command: &mut Command) -> std::io::Result<Output> {
-    command.output()
-}
-
-/// A tool's reason is usually the last thing that it says, on either stream.
-fn last_line(output: &Output) -> String {
-    let text = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
-    let text = String::from_utf8_lossy(&text);
-    let line = text.lines().rev().find(|line| !line.trim().is_empty());
-    line.unwrap_or("no reason given").trim().to_owned()
+    venv::prepare(root, Path::new("python3"), &target.with_file_name("venv"), &[REQUIREMENTS])
 }

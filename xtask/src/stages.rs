@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use crate::tool::{Outcome, cargo, has, run, target};
-use crate::{api, python};
+use crate::{api, package, python};
 
 type Stage = (&'static str, fn(&Path, bool) -> Outcome);
 
@@ -20,13 +20,20 @@ const STAGES: &[Stage] = &[
     ("docs", docs),
     ("examples", examples),
     ("python", |root, _| python::check(root, &target(root))),
+    ("package", |root, keep_going| package::check(root, &target(root), keep_going)),
 ];
 
-/// Runs the stages; stops after the first failure unless told to go on.
-pub fn test(root: &Path, keep_going: bool) -> ExitCode {
+/// Runs the stages, or those in `only`; stops after the first failure unless told to go on.
+pub fn test(root: &Path, keep_going: bool, only: &[String]) -> ExitCode {
+    if let Some(unknown) = only.iter().find(|name| STAGES.iter().all(|(stage, _)| stage != name)) {
+        eprintln!("cargo xtask: there is no stage `{unknown}`");
+        return ExitCode::from(2);
+    }
+    let asked = |&&(name, _): &&Stage| only.is_empty() || only.iter().any(|one| one == name);
+    let stages: Vec<&Stage> = STAGES.iter().filter(asked).collect();
     let begun = Instant::now();
     let mut done: Vec<(&str, Outcome, Duration)> = Vec::new();
-    for &(name, stage) in STAGES {
+    for &&(name, stage) in &stages {
         println!("\n==> {name}");
         let start = Instant::now();
         let outcome = stage(root, keep_going);
@@ -42,7 +49,7 @@ pub fn test(root: &Path, keep_going: bool) -> ExitCode {
     for (name, outcome, time) in &done {
         println!("{}", line(name, outcome, *time));
     }
-    for (name, _) in &STAGES[done.len()..] {
+    for (name, _) in &stages[done.len()..] {
         println!("not run  {name:10}");
     }
     if done.iter().any(|(_, o, _)| matches!(o, Outcome::Failed(_))) {
@@ -59,6 +66,7 @@ pub fn test(root: &Path, keep_going: bool) -> ExitCode {
 fn line(name: &str, outcome: &Outcome, time: Duration) -> String {
     let (verdict, why) = match outcome {
         Outcome::Passed => ("ok", String::new()),
+        Outcome::Partly(why) => ("ok", format!("  without: {why}")),
         Outcome::Skipped(why) => ("skipped", format!("  {why}")),
         Outcome::Failed(why) => ("FAILED", format!("  {why}")),
     };
@@ -89,8 +97,17 @@ pub fn field(root: &Path, options: &[String]) -> ExitCode {
         }
         other => other,
     };
+    ended(&outcome)
+}
+
+/// Builds the wheel that people install.
+pub fn wheel(root: &Path) -> ExitCode {
+    ended(&package::wheel(root, &target(root)))
+}
+
+fn ended(outcome: &Outcome) -> ExitCode {
     match outcome {
-        Outcome::Passed => ExitCode::SUCCESS,
+        Outcome::Passed | Outcome::Partly(_) => ExitCode::SUCCESS,
         Outcome::Skipped(why) | Outcome::Failed(why) => {
             eprintln!("cargo xtask: {why}");
             ExitCode::FAILURE

@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 pub enum Outcome {
     /// It ran, and all is well.
     Passed,
+    /// It ran, and all is well, but for a part of it this machine lacks something.
+    Partly(String),
     /// This machine lacks what it needs.
     Skipped(String),
     /// What went wrong; the details are in the output above.

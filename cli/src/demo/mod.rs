@@ -9,6 +9,7 @@ mod part;
 mod report;
 mod stage;
 
+use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -27,13 +28,13 @@ const BATCHES: u64 = 16;
 /// The largest table that the arithmetic below is made for.
 const LARGEST: u64 = 1 << 40;
 
-/// `faretra demo`
-pub fn run(cli: &Cli, args: &Demo) -> Result<()> {
+/// `faretra demo`; `again` starts the command.
+pub fn run(cli: &Cli, args: &Demo, again: &[OsString]) -> Result<()> {
     if args.size < 4096 || args.size > LARGEST {
         return Err(Failure::usage("--size is between 4KiB and 1TiB"));
     }
     let rows = (args.size / BATCHES / data::ROW).max(1);
-    let story = tell(cli, args.size, rows)?;
+    let story = tell(cli, again, args.size, rows)?;
     let mut out = Out::new();
     match cli.json {
         true => out.json(&story.json())?,
@@ -43,9 +44,9 @@ pub fn run(cli: &Cli, args: &Demo) -> Result<()> {
 }
 
 /// Plays the demo. Whatever happens, the stage is empty afterwards.
-fn tell(cli: &Cli, size: u64, rows: u64) -> Result<Story> {
+fn tell(cli: &Cli, again: &[OsString], size: u64, rows: u64) -> Result<Story> {
     // Two tables' worth: the table, and room for the batches that are handed over.
-    let mut stage = Stage::new(cli, size.saturating_mul(2) + (64 << 20), rows, BATCHES)?;
+    let mut stage = Stage::new(cli, again, size.saturating_mul(2) + (64 << 20), rows, BATCHES)?;
     let mut story = Story {
         arena: stage.path(),
         bytes: rows * data::ROW * BATCHES,

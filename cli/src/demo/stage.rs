@@ -1,5 +1,6 @@
 //! The demo's arena and processes. However the demo ends, they end with it.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
@@ -20,6 +21,8 @@ use crate::{open, signal};
 /// The arena and what its processes need to know.
 pub struct Stage<'a> {
     cli: &'a Cli,
+    /// Starts the command.
+    again: &'a [OsString],
     name: String,
     arena: Arena,
     rows: u64,
@@ -30,12 +33,12 @@ pub struct Stage<'a> {
 
 impl<'a> Stage<'a> {
     /// An arena of this demo's own, which goes with its last participant.
-    pub fn new(cli: &'a Cli, limit: u64, rows: u64, batches: u64) -> Result<Stage<'a>> {
+    pub fn new(cli: &'a Cli, again: &'a [OsString], limit: u64, rows: u64, batches: u64) -> Result<Stage<'a>> {
         let name = format!("demo-{}", std::process::id());
         let options = open::options(cli).keep(false).limit(limit);
         let arena = options.create(&name)?;
         let _leftover = signal::leftover(arena.path());
-        Ok(Stage { cli, name, arena, rows, batches, _leftover })
+        Ok(Stage { cli, again, name, arena, rows, batches, _leftover })
     }
 
     /// The arena.
@@ -63,8 +66,11 @@ impl<'a> Stage<'a> {
 
     fn spawn(&self, role: Role, stdin: Stdio, stdout: Stdio) -> Result<Child> {
         let name = role.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
-        let program = std::env::current_exe()?;
+        let Some((program, first)) = self.again.split_first() else {
+            return Err(Failure::new("cannot find the program that runs: is /proc mounted?"));
+        };
         let mut command = Command::new(program);
+        command.args(first);
         if let Some(dir) = &self.cli.dir {
             command.arg("--dir").arg(dir);
         }

@@ -36,31 +36,33 @@ class _Factories(standard.BaseContext):
         """Return the two ends of a pipe. With `duplex=False`, the first only receives and the second only sends."""
         return connection.Pipe(duplex)
 
-    def Lock(self) -> synchronize.Lock:
+    def Lock(self) -> synchronize.Lock:  # type: ignore[override]
         """Return a lock. It is free again when a process that has it dies."""
         return synchronize.Lock(ctx=self.get_context())
 
-    def RLock(self) -> synchronize.RLock:
+    def RLock(self) -> synchronize.RLock:  # type: ignore[override]
         """Return a lock that the thread that has it can acquire again."""
         return synchronize.RLock(ctx=self.get_context())
 
-    def Condition(self, lock: synchronize.Lock | synchronize.RLock | None = None) -> synchronize.Condition:
+    def Condition(  # type: ignore[override]
+        self, lock: synchronize.Lock | synchronize.RLock | None = None
+    ) -> synchronize.Condition:
         """Return a condition variable, over `lock` or an `RLock` of its own."""
         return synchronize.Condition(lock, ctx=self.get_context())
 
-    def Semaphore(self, value: int = 1) -> synchronize.Semaphore:
+    def Semaphore(self, value: int = 1) -> synchronize.Semaphore:  # type: ignore[override]
         """Return a semaphore with `value` free permits."""
         return synchronize.Semaphore(value, ctx=self.get_context())
 
-    def BoundedSemaphore(self, value: int = 1) -> synchronize.BoundedSemaphore:
+    def BoundedSemaphore(self, value: int = 1) -> synchronize.BoundedSemaphore:  # type: ignore[override]
         """Return a semaphore that never has more than `value` free permits."""
         return synchronize.BoundedSemaphore(value, ctx=self.get_context())
 
-    def Event(self) -> synchronize.Event:
+    def Event(self) -> synchronize.Event:  # type: ignore[override]
         """Return an event that is not set."""
         return synchronize.Event(ctx=self.get_context())
 
-    def Barrier(
+    def Barrier(  # type: ignore[override]
         self, parties: int, action: Callable[[], object] | None = None, timeout: float | None = None
     ) -> synchronize.Barrier:
         """Return a barrier for `parties` processes and threads."""

@@ -37,7 +37,7 @@ class Arena:
     def __init__(self, size: int) -> None:
         where = home()
         name = where.name("heap")
-        self._set(where, name, _native.SharedBytes(where.arena, name, size))
+        self._set(where, name, _native._shared_bytes(where.arena, name, size))
         remove_with(self, where, name)
 
     def _set(self, where: Home, name: str, mapped: _native.SharedBytes) -> None:
@@ -49,7 +49,7 @@ class Arena:
 
     def _attach(self) -> None:
         # The map that came through the fork stays in use. The second one keeps the bytes for this process.
-        self._kept = _native.SharedBytes(self._where.arena, self._name)
+        self._kept = _native._shared_bytes(self._where.arena, self._name)
 
     def __reduce__(self) -> tuple[Any, ...]:
         context.assert_spawning(self)
@@ -63,7 +63,7 @@ def _open(key: Key, name: str) -> Arena:
         if found is None:
             where = join(key)
             found = Arena.__new__(Arena)
-            found._set(where, name, _native.SharedBytes(where.arena, name))
+            found._set(where, name, _native._shared_bytes(where.arena, name))
             _opened[key, name] = found
         return found
 

@@ -27,7 +27,7 @@ import threading
 import time
 from collections.abc import Callable
 from multiprocessing import context, process
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from faretra import _native
 from faretra.multiprocessing._home import (
@@ -55,12 +55,12 @@ class SemLock(_native.SemLock):
 
     _where: Home
 
-    def __new__(cls, kind: int, value: int, maxvalue: int, *, ctx: object = None) -> Any:
+    def __new__(cls, kind: int, value: int, maxvalue: int, *, ctx: object = None) -> Self:
         """Make one: `kind` is `RECURSIVE_MUTEX` or `SEMAPHORE`."""
         return cls._make(kind, value, maxvalue)
 
     @classmethod
-    def _make(cls, kind: int, value: int, maxvalue: int) -> Any:
+    def _make(cls, kind: int, value: int, maxvalue: int) -> Self:
         if not 0 <= value <= maxvalue <= SEM_VALUE_MAX:
             raise ValueError(f"the value of a semaphore is 0 to {SEM_VALUE_MAX}, not {value}")
         where = home()
@@ -69,7 +69,7 @@ class SemLock(_native.SemLock):
         return made
 
     @classmethod
-    def _open(cls, where: Home, name: str, kind: int, value: int | None, maxvalue: int) -> Any:
+    def _open(cls, where: Home, name: str, kind: int, value: int | None, maxvalue: int) -> Self:
         opened = _native.SemLock.__new__(cls, where.arena, name, kind, value, maxvalue)
         opened._where = where
         attach_after_fork(opened, SemLock._attach)
@@ -125,7 +125,7 @@ class Semaphore(SemLock):
     1
     """
 
-    def __new__(cls, value: int = 1, *, ctx: object = None) -> Any:
+    def __new__(cls, value: int = 1, *, ctx: object = None) -> Self:
         """Make one with `value` free permits."""
         return cls._make(SEMAPHORE, value, SEM_VALUE_MAX)
 
@@ -147,7 +147,7 @@ class BoundedSemaphore(Semaphore):
     >>> semaphore.release()
     """
 
-    def __new__(cls, value: int = 1, *, ctx: object = None) -> Any:
+    def __new__(cls, value: int = 1, *, ctx: object = None) -> Self:
         """Make one with `value` free permits."""
         return cls._make(SEMAPHORE, value, value)
 
@@ -169,7 +169,7 @@ class Lock(SemLock):
     (False, False)
     """
 
-    def __new__(cls, *, ctx: object = None) -> Any:
+    def __new__(cls, *, ctx: object = None) -> Self:
         """Make one that nobody has."""
         return cls._make(SEMAPHORE, 1, 1)
 
@@ -189,7 +189,7 @@ class RLock(SemLock):
     <RLock(MainProcess, 2)>
     """
 
-    def __new__(cls, *, ctx: object = None) -> Any:
+    def __new__(cls, *, ctx: object = None) -> Self:
         """Make one that nobody has."""
         return cls._make(RECURSIVE_MUTEX, 1, 1)
 

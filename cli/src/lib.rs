@@ -1,4 +1,5 @@
-//! `faretra`: arenas from the shell.
+//! The command `faretra`: arenas from the shell. A library, because two programs run it: its own (`bin/faretra.rs`) and Python,
+//! whose package brings the command along.
 //!
 //! - `args`: verbs, options, help. `failure`: the one line that says why.
 //! - `arenas`: create, ls, stat, rm. `care`: who, recover, limit, trim, verify.
@@ -37,18 +38,29 @@ mod target;
 mod values;
 mod whole;
 
-use std::process::ExitCode;
+use std::ffi::OsString;
 
 use clap::Parser;
 
 use args::{Cli, Verb};
 use failure::{Failure, Result};
 
-fn main() -> ExitCode {
-    let cli = Cli::parse();
+/// Runs the command with `arguments`, the first of which is its name, and returns its exit code.
+///
+/// `again` is how the demo starts its processes: a program and its first arguments, which those of the command follow.
+/// It belongs to a process whose only job it is: it changes how signals are handled, and may not return when one comes.
+pub fn main(arguments: impl IntoIterator<Item = OsString>, again: &[OsString]) -> u8 {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(told) => {
+            // Help that cannot be printed has no other place to go.
+            let _ = told.print();
+            return told.exit_code().try_into().unwrap_or(2);
+        }
+    };
     panics::install();
-    match run(&cli) {
-        Ok(()) => ExitCode::SUCCESS,
+    match run(&cli, again) {
+        Ok(()) => 0,
         Err(failure) => exit(failure),
     }
 }
@@ -58,9 +70,9 @@ fn main() -> ExitCode {
 ///
 /// Does not return when a signal came: the process dies of that signal, so that a shell's loop around the command ends
 /// too.
-fn exit(failure: Failure) -> ExitCode {
+fn exit(failure: Failure) -> u8 {
     if out::stdout_closed() {
-        return ExitCode::SUCCESS;
+        return 0;
     }
     if let Some(signal) = signal::received() {
         if let Failure::Interrupted(text) = failure {
@@ -74,7 +86,7 @@ fn exit(failure: Failure) -> ExitCode {
         Failure::Failed(text) | Failure::Interrupted(text) => (with_limit(text), 1),
     };
     failure::note(text);
-    ExitCode::from(code)
+    code
 }
 
 /// Names the limit that the system's words for it leave out. (Of writers of other crates the text is all there is.)
@@ -86,14 +98,14 @@ fn with_limit(text: String) -> String {
     }
 }
 
-fn run(cli: &Cli) -> Result<()> {
+fn run(cli: &Cli, again: &[OsString]) -> Result<()> {
     // The demo decides when its parts end: in them signals keep their default action.
     if !matches!(cli.verb, Verb::DemoPart(_)) {
         let failed = |error| Failure::new(format!("cannot handle signals: {error}"));
         signal::install().map_err(failed)?;
     }
     match &cli.verb {
-        Verb::Demo(demo) => demo::run(cli, demo),
+        Verb::Demo(demo) => demo::run(cli, demo, again),
         Verb::Create(create) => arenas::create(cli, create),
         Verb::Ls(ls) => arenas::ls(cli, ls),
         Verb::Stat(stat) => arenas::stat(cli, stat),

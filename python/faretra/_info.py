@@ -1,0 +1,96 @@
+"""What a name stands for, told without reading the value: `Arena.info` and `Arena.entries`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+def _show() -> Any:
+    # Imported by the first that is shown: most programs show none.
+    from faretra import _show
+
+    return _show
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a name in an arena stands for.
+
+    `rows` are the rows of a table, the elements of an array, the members of a bundle, or the bytes of bytes; `published` is
+    in seconds since 1970.
+    """
+
+    name: str
+    version: int
+    kind: str
+    rows: int
+    nbytes: int
+    published: float
+
+
+class Entries(list[Entry]):
+    """A list of `Entry` that prints as a table, at a prompt and in a notebook.
+
+    >>> faretra.Entries([faretra.Entry("frame", 7, "array", 6, 48, 0.0)])
+    name   kind   rows  size  version
+    frame  array     6  48 B        7
+    """
+
+    def __repr__(self) -> str:
+        return str(_show().entries_text(self))
+
+    def _repr_html_(self) -> str:
+        return str(_show().entries_html(self))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ArrayInfo(Entry):
+    """What an array in an arena is: shape, dtype, order ("C" or "F"), and size in bytes.
+
+    Reading the array (`arena[name]`) copies nothing, whatever its size: `copied` is always 0.
+    """
+
+    shape: tuple[int, ...]
+    dtype: Any
+    order: str
+    copied: int = 0
+
+    def __repr__(self) -> str:
+        return str(_show().info_text(self))
+
+    def _repr_html_(self) -> str:
+        return str(_show().info_html(self))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class TableInfo(Entry):
+    """What a table in an arena is: its columns (name, type, whether there may be nulls), rows, batches, and size in bytes.
+
+    Reading the table (`arena[name]`) copies nothing, whatever its size: `copied` is always 0.
+    """
+
+    fields: tuple[tuple[str, str, bool], ...]
+    batches: int
+    copied: int = 0
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.rows, len(self.fields)
+
+    def __repr__(self) -> str:
+        return str(_show().info_text(self))
+
+    def _repr_html_(self) -> str:
+        return str(_show().info_html(self))
+
+
+def info_of(found: dict[str, Any]) -> Entry:
+    """Make the `Entry` of what `_native.Arena._info` found."""
+    common = {key: found[key] for key in ("name", "version", "kind", "rows", "nbytes", "published")}
+    if "shape" in found:
+        return ArrayInfo(**common, shape=tuple(found["shape"]), dtype=found["dtype"], order=found["order"])
+    if "fields" in found:
+        return TableInfo(**common, fields=tuple(found["fields"]), batches=found["batches"])
+    return Entry(**common)

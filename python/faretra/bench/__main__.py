@@ -1,0 +1,197 @@
+"""Which measurements there are, and the command line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import faretra
+from faretra import _plot
+from faretra.bench import _report, _rivals
+from faretra.bench._measure import (
+    GB,
+    KB,
+    MB,
+    Row,
+    import_times,
+    median,
+    medians,
+    memcpy_cold,
+    memcpy_warm,
+    pattern,
+    short,
+)
+
+PUT, FRESH, GET, START = "put of an array", "put into fresh memory", "get of an array", "import"
+
+
+class Run:
+    """One run: its rows, and what it left out."""
+
+    def __init__(self, quick: bool) -> None:
+        self.quick = quick
+        self.sizes = [8 * KB, 4 * MB] if quick else [8 * KB, MB, 64 * MB, GB]
+        self.budget = 0.05 if quick else 1.0
+        self.rows: list[Row] = []
+        self.skipped: dict[str, str] = {}
+        self.folder = os.environ.get("FARETRA_DIR", "/dev/shm")
+
+    def note(self, text: str) -> None:
+        """Say on standard error what is measured now."""
+        print(f"  {text}", file=sys.stderr, flush=True)
+
+    def add(self, group: str, what: str, kind: str, nbytes: int, seconds: float) -> None:
+        """Take a number."""
+        self.rows.append(Row(group, what, kind, nbytes, seconds))
+
+    def alone(self) -> None:
+        """Measure put and get in one process, beside memcpy."""
+        for nbytes in self.sizes:
+            self.note(f"put and get, {_report.size_text(nbytes)}")
+            self._warm(pattern(nbytes))
+            self._fresh(pattern(nbytes))
+
+    def _warm(self, array: np.ndarray[Any, Any]) -> None:
+        nbytes = array.nbytes
+        name, limit = f"bench-{os.getpid()}", 4 * nbytes + (64 << 20)
+        with faretra.Arena.create(name, limit=limit, keep=False) as arena:
+            for _ in range(3):
+                arena.put("x", array)
+            calls = [lambda: arena.put("x", array), memcpy_warm(array)]
+            put, floor = medians(calls, budget=self.budget, least=7)
+            self.add(PUT, "put, warm", "ours", nbytes, put)
+            self.add(PUT, "memcpy into touched memory", "floor", nbytes, floor)
+            self.add(GET, 'arena["x"]', "ours", nbytes, short(lambda: arena["x"], budget=self.budget / 2))
+            private = median(lambda: arena.private("x"), budget=self.budget / 2)
+            self.add(GET, 'arena.private("x")', "ours", nbytes, private)
+        self.add(GET, "copy of it", "floor", nbytes, median(array.copy, budget=self.budget / 2, least=3))
+
+    def _fresh(self, array: np.ndarray[Any, Any]) -> None:
+        """Put under new names, so that no memory is used again, in an arena that is in use already."""
+        rounds = 5 if array.nbytes >= 64 * MB else 25
+        together = 1 if array.nbytes >= 64 * MB else rounds
+        put: list[float] = []
+        floor: list[float] = []
+        for _ in range(rounds // together):
+            name, limit = f"bench-{os.getpid()}", (together + 1) * array.nbytes + (64 << 20)
+            with faretra.Arena.create(name, limit=limit, keep=False) as arena:
+                arena["first"] = b"1"
+                for index in range(together):
+                    begin = time.perf_counter()
+                    arena.put(f"x{index}", array)
+                    put.append(time.perf_counter() - begin)
+                    floor.append(memcpy_cold(array, self.folder))
+        self.add(FRESH, "put, fresh memory", "ours", array.nbytes, statistics.median(put))
+        self.add(FRESH, "memcpy into fresh tmpfs pages", "floor", array.nbytes, statistics.median(floor))
+
+    def handed_over(self) -> None:
+        """Measure values that go to another process."""
+        for nbytes in self.sizes:
+            self._values("array", "hand-over of an array", nbytes, partial(pattern, nbytes))
+        length = 5_000 if self.quick else 50_000
+        twenty = 20 * length * 8
+        make = {f"layer{i}": np.arange(length, dtype="float64") for i in range(20)}
+        self._values("dict", "hand-over of a dict of 20 arrays", twenty, lambda: make)
+        rows = 50_000 if self.quick else 1_000_000
+        try:
+            pa: Any = import_module("pyarrow")
+        except ImportError:
+            self.skipped["hand-over of a table"] = "pyarrow is not installed"
+            return
+        columns = {
+            "id": np.arange(rows),
+            "price": np.linspace(0, 1, rows),
+            "city": pa.array(["Faro", "Tavira"] * (rows // 2)),
+        }
+        frame = pa.table(columns)
+        self._values("table", f"hand-over of a table of {rows:,} rows", frame.nbytes, lambda: frame)
+
+    def _values(self, kind: str, group: str, nbytes: int, make: Callable[[], Any]) -> None:
+        self.note(f"{group}, {_report.size_text(nbytes)}")
+        least = 3 if nbytes < 512 * MB else 2
+        for way in (make_way() for make_way in _rivals.WAYS):
+            if kind not in way.carries:
+                continue
+            try:
+                way.check()
+                time_ = _rivals.hand_over(way, make, nbytes, budget=self.budget, least=least)
+            except _rivals.Unsuited as why:
+                self.skipped[way.name] = str(why)
+                continue
+            except (OSError, MemoryError, ValueError) as error:
+                self.skipped[f"{way.name}, {group}, {_report.size_text(nbytes)}"] = (
+                    f"{type(error).__name__}: {error}"
+                )
+                continue
+            self.add(group, way.name, "ours" if way.name == "faretra" else "other", nbytes, time_)
+        self._ray(group, nbytes, make)
+
+    def _ray(self, group: str, nbytes: int, make: Callable[[], Any]) -> None:
+        ray = _rivals.Ray()
+        if self.quick:
+            self.skipped[ray.name] = "it takes seconds to start, so --quick leaves it out"
+            return
+        try:
+            ray.check()
+            with ray.open(nbytes):
+                self.add(group, ray.name, "other", nbytes, ray.hand_over(make(), budget=self.budget))
+        except _rivals.Unsuited as why:
+            self.skipped[ray.name] = str(why)
+
+    def started(self) -> None:
+        """Measure what the import takes over numpy's."""
+        statements = ["import numpy", "import numpy, faretra"]
+        for statement, taken in zip(
+            statements, import_times(statements, 3 if self.quick else 15), strict=True
+        ):
+            self.add(START, statement, "ours" if "faretra" in statement else "floor", 0, taken)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the measurements from a command line, and return its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m faretra.bench", description="Measure Faretra beside other ways."
+    )
+    parser.add_argument("--quick", action="store_true", help="smaller sizes, seconds instead of minutes")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument("--plot", metavar="FILE", help="write a plot: .png or .svg; needs matplotlib")
+    given = parser.parse_args(argv)
+    if given.plot and not _plot.have_matplotlib():
+        parser.error("--plot needs matplotlib: pip install matplotlib")
+    run = Run(given.quick)
+    try:
+        run.started()
+        run.alone()
+        run.handed_over()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except faretra.Error as error:
+        print(f"bench: {error}\nbench: --quick needs less memory", file=sys.stderr)
+        return 1
+    if given.plot:
+        _report.draw(run.rows, Path(given.plot))
+    if given.json:
+        print(json.dumps(_report.as_json(run.rows, run.skipped), indent=1))
+        return 0
+    where = ", ".join(f"{key} {value}" for key, value in _report.machine().items())
+    print(f"\n{_report.table(run.rows)}\n\n{_report.targets_table(_report.targets(run.rows))}\n\n{where}")
+    print("Medians. A ratio compares with the first line of its block.")
+    for what, why in run.skipped.items():
+        print(f"left out: {what}: {why}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

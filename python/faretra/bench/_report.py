@@ -1,0 +1,160 @@
+"""The numbers as a table, as JSON, as a plot, and beside the targets."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import faretra
+from faretra import _plot, _show
+from faretra.bench._measure import GB, KB, MB, Row
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a number is to be, and what it is."""
+
+    what: str
+    wanted: str
+    measured: str
+    met: bool
+
+
+def seconds(value: float) -> str:
+    """Return a time as people read it.
+
+    >>> seconds(1.94e-6), seconds(0.0123), seconds(2.5)
+    ('1.9 us', '12.3 ms', '2.50 s')
+    """
+    if value < 1e-6:
+        return f"{value * 1e9:.0f} ns"
+    if value < 1e-3:
+        return f"{value * 1e6:.1f} us"
+    return f"{value * 1e3:.1f} ms" if value < 1 else f"{value:.2f} s"
+
+
+def size_text(nbytes: int) -> str:
+    """Return a round size as people read it.
+
+    >>> size_text(8192), size_text(1 << 30)
+    ('8 KB', '1 GB')
+    """
+    for unit, name in ((GB, "GB"), (MB, "MB"), (KB, "KB")):
+        if nbytes >= unit:
+            return f"{nbytes / unit:.4g} {name}"
+    return f"{nbytes} B"
+
+
+def groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Return the rows of each group, in the order of the run."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.group, []).append(row)
+    return found
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return the rows as text: one block for each group, one column for each size, and ratios to what stands first."""
+    blocks = []
+    for group, members in groups(rows).items():
+        sizes = sorted({row.nbytes for row in members})
+        whats = list(dict.fromkeys(row.what for row in members))
+        cells = {(row.what, row.nbytes): row.seconds for row in members}
+        lines = [[what, *(_cell(cells, what, whats[0], nbytes) for nbytes in sizes)] for what in whats]
+        right = [False, *(True for _ in sizes)]
+        blocks.append(_show.grid([group, *(size_text(size) if size else "" for size in sizes)], lines, right))
+    return "\n\n".join(blocks)
+
+
+def _cell(cells: dict[tuple[str, int], float], what: str, first: str, nbytes: int) -> str:
+    value = cells.get((what, nbytes))
+    if value is None:
+        return "-"
+    base = cells.get((first, nbytes))
+    ratio = "" if what == first or not base else f" ({_ratio(value / base)})"
+    return seconds(value) + ratio
+
+
+def _ratio(value: float) -> str:
+    return f"{value:,.0f} x" if value >= 100 else f"{value:.1f} x" if value >= 10 else f"{value:.2f} x"
+
+
+def _find(rows: Sequence[Row], what: str, nbytes: int | None = None) -> list[Row]:
+    return [row for row in rows if row.what == what and nbytes in (None, row.nbytes)]
+
+
+def targets(rows: Sequence[Row]) -> list[Target]:
+    """Return the targets that were measured in this run."""
+    found = []
+
+    def add(what: str, wanted: str, value: float, limit: float, text: Callable[[float], str]) -> None:
+        found.append(Target(what, wanted, text(value), value <= limit))
+
+    for row in _find(rows, 'arena["x"]'):
+        add(f'arena["x"], {size_text(row.nbytes)}', "<= 2 us", row.seconds, 2e-6, seconds)
+    for row in _find(rows, "put, warm"):
+        name = f"put, warm, {size_text(row.nbytes)}"
+        if row.nbytes == 8 * KB:
+            add(name, "<= 5 us", row.seconds, 5e-6, seconds)
+        floor = _find(rows, "memcpy into touched memory", row.nbytes)
+        if row.nbytes >= 64 * MB and floor:
+            add(name, "<= 0.75 x memcpy", row.seconds / floor[0].seconds, 0.75, _ratio)
+    for row in _find(rows, "put, fresh memory"):
+        floor = _find(rows, "memcpy into fresh tmpfs pages", row.nbytes)
+        if floor:
+            name = f"put, fresh memory, {size_text(row.nbytes)}"
+            add(name, "<= 1.0 x memcpy", row.seconds / floor[0].seconds, 1.0, _ratio)
+    both, alone = _find(rows, "import numpy, faretra"), _find(rows, "import numpy")
+    if both and alone:
+        add("import over numpy's", "<= 30 ms", both[0].seconds - alone[0].seconds, 0.030, seconds)
+    return found
+
+
+def targets_table(all_: Sequence[Target]) -> str:
+    """Return the targets as text."""
+    lines = [[one.what, one.wanted, one.measured, "met" if one.met else "missed"] for one in all_]
+    return _show.grid(["target", "wanted", "measured", ""], lines, [False, False, True, False])
+
+
+def machine() -> dict[str, Any]:
+    """Return where the numbers were measured."""
+    return {
+        "faretra": faretra.__version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "system": f"{platform.system()} {platform.release()}",
+        "cpus": os.cpu_count(),
+        "load": os.getloadavg()[0],
+    }
+
+
+def as_json(rows: Sequence[Row], skipped: dict[str, str]) -> dict[str, Any]:
+    """Return everything as JSON can hold it."""
+    return {
+        "machine": machine(),
+        "rows": [asdict(row) for row in rows],
+        "targets": [asdict(target) for target in targets(rows)],
+        "skipped": skipped,
+    }
+
+
+def draw(rows: Sequence[Row], path: Path) -> None:
+    """Write a plot of each hand-over at its largest size."""
+    panels = []
+    for group, members in groups(rows).items():
+        if not group.startswith("hand-over"):
+            continue
+        for nbytes in sorted({row.nbytes for row in members})[-2:]:
+            of_size = [row for row in members if row.nbytes == nbytes]
+            panels.append(
+                (f"{group}, {size_text(nbytes)}", [(row.what, row.seconds, row.kind) for row in of_size])
+            )
+    _plot.picture(
+        path, "A value goes to another process", panels, seconds, log=True, note="Time axis is logarithmic."
+    )

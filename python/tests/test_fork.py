@@ -1,0 +1,251 @@
+"""What a forked child has of its parent's arenas: what was read, and nothing that it could harm."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+
+import numpy as np
+import places
+import pytest
+
+import faretra
+
+
+def in_child(work: Callable[[], None], timeout: float = 30) -> None:
+    """Fork, run `work` in the child, and fail if it fails there."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
+    deadline = time.monotonic() + timeout
+    while True:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            assert os.waitstatus_to_exitcode(status) == 0, "the child failed: see its stderr"
+            return
+        if time.monotonic() > deadline:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise AssertionError("the child hangs")
+        time.sleep(0.005)
+
+
+def test_calls_of_the_child_are_refused_in_words(arena: faretra.Arena) -> None:
+    """Each call on an inherited handle is a ForkedError that names `reopen`, and none hangs or crashes."""
+    arena["a"] = np.arange(10)
+    draft = arena.draft_array("d", 3)
+    parent = os.getpid()
+
+    def work() -> None:
+        calls: list[Callable[[], object]] = [
+            lambda: arena["a"],
+            lambda: arena.put("b", b"x"),
+            lambda: arena.__setitem__("b", {"p": 1}),
+            lambda: arena.__delitem__("a"),
+            lambda: "a" in arena,
+            lambda: len(arena),
+            lambda: list(arena),
+            lambda: arena.get("a"),
+            lambda: arena.publish_if("a", 1, b"x"),
+            lambda: arena.put_many("m", {"a": b"x"}),
+            lambda: arena.wait_for("a", timeout=1),
+            lambda: arena.get_or_put("a", lambda: b"x"),
+            lambda: arena.private("a"),
+            lambda: arena.draft_array("e", 3),
+            lambda: arena.draft_bytes("e", 3),
+            lambda: draft.publish(),
+            lambda: arena.stats(),
+            lambda: arena.who(),
+            lambda: arena.verify(),
+            lambda: arena.recover(),
+            lambda: arena.set_limit("1GiB"),
+            lambda: arena.trim(),
+        ]
+        for number, call in enumerate(calls):
+            try:
+                call()
+            except faretra.ForkedError as error:
+                assert "arena.reopen()" in str(error), number
+                assert str(parent) in str(error), number
+            else:
+                raise AssertionError(f"call {number} was not refused")
+        repr(arena)
+        arena.close()
+
+    in_child(work)
+    assert arena["a"][3] == 3
+    assert draft.publish() == 1
+
+
+def test_views_stay_readable_in_the_child(arena: faretra.Arena) -> None:
+    """What the parent had read, the child reads; dropping it there changes nothing for the parent."""
+    arena["a"], arena["p"], arena["b"] = np.arange(1000), {"x": np.ones(50_000)}, b"bytes"
+    array, nest, text, private = arena["a"], arena["p"], arena["b"], arena.private("a")
+    private[0] = 77
+
+    def work() -> None:
+        nonlocal array, nest, text
+        assert array.sum() == 499_500
+        assert nest["x"].sum() == 50_000
+        assert bytes(text) == b"bytes"
+        assert private[0] == 77
+        private[1] = 88
+        del array, nest, text
+
+    in_child(work)
+    assert private[1] == 1
+    assert places.pins(arena) > 0
+    assert array.sum() == 499_500
+    assert arena.verify() == []
+
+
+def test_reopen_in_the_child(arena: faretra.Arena) -> None:
+    """`reopen` makes the inherited handle the child's own, in place; the parent sees what the child puts."""
+    arena["a"] = np.arange(10)
+    before = arena["a"]
+
+    def work() -> None:
+        same = arena.reopen()
+        assert same is arena
+        assert arena["a"].tolist() == before.tolist()
+        arena["from the child"] = np.arange(5)
+        with arena.draft_array("drafted", 3) as draft:
+            draft[:] = 4
+        assert [holder.pid for holder in arena.who() if holder.this_process] == [os.getpid()]
+
+    in_child(work)
+    assert arena["from the child"].tolist() == [0, 1, 2, 3, 4]
+    assert arena["drafted"].tolist() == [4.0] * 3
+    arena.recover()
+    assert len(arena.who()) == 1
+
+
+def test_a_child_cannot_write_to_its_parents_draft(arena: faretra.Arena) -> None:
+    """The child's views of an open draft are its own: they are zeros, and what it writes there stays there."""
+    with arena.draft_array("d", 10_000, "i8") as array, arena.draft_bytes("b", 100) as text:
+        array[:], text[:] = 5, b"p" * 100
+
+        def work() -> None:
+            assert (array == 0).all()
+            array[:], text[:] = 9, b"c" * 100
+            assert (array == 9).all()
+
+        in_child(work)
+        assert (array == 5).all()
+    assert (arena["d"] == 5).all()
+    assert bytes(arena["b"]) == b"p" * 100
+
+
+def test_a_child_that_raises_in_an_inherited_block(arena: faretra.Arena) -> None:
+    """A child that leaves a draft's block, with or without an exception, neither publishes nor drops the parent's draft."""
+    for fails in [False, True]:
+        with arena.draft_array("d", 100) as array:
+            array[:] = 3
+
+            def work(fails: bool = fails, block: object = None) -> None:
+                if fails:
+                    raise KeyError("in the child")
+
+            pid = os.fork()
+            if pid == 0:
+                with contextlib.suppress(KeyError):
+                    work()
+                os._exit(0)
+            assert os.waitpid(pid, 0)[1] == 0
+        assert (arena["d"] == 3).all()
+
+
+def test_forks_while_threads_publish(arena: faretra.Arena) -> None:
+    """Two threads publish drafts while the main thread forks: no child hangs, and no draft is hurt."""
+    stop = threading.Event()
+    errors: list[BaseException] = []
+
+    def publish(name: str) -> None:
+        try:
+            number = 0
+            while not stop.is_set():
+                number += 1
+                with arena.draft_array(name, 2000, "i8") as array:
+                    array[:] = number
+                found = arena[name]
+                assert (found == number).all()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=publish, args=(f"d{i}",)) for i in range(2)]
+    for thread in threads:
+        thread.start()
+
+    def work() -> None:
+        other = arena.reopen()
+        other["child"] = np.arange(10)
+
+    for _ in range(40):
+        in_child(work)
+    stop.set()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+    assert not errors
+    arena.recover()
+    assert arena.stats().writers_busy == 0
+
+
+def test_a_draft_forked_before_and_published_after(arena: faretra.Arena) -> None:
+    """A parent goes on with its draft after a fork, while the child lives."""
+    with arena.draft_array("d", 1000, "i8") as array:
+        array[:500] = 1
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.read(reading, 1)
+            array[:] = 7
+            os._exit(0)
+        array[500:] = 2
+    os.write(writing, b"x")
+    assert os.waitpid(pid, 0)[1] == 0
+    os.close(reading)
+    os.close(writing)
+    assert arena["d"].sum() == 1500
+
+
+@pytest.mark.parametrize("children", [8])
+def test_many_children_at_once(arena: faretra.Arena, children: int) -> None:
+    """Children that reopen at the same time each have their own seat, and give it back."""
+    arena["a"] = np.arange(10)
+
+    def work(number: int) -> None:
+        arena.reopen()
+        for _ in range(20):
+            arena[f"n{number}"] = arena["a"] + number
+
+    pids = []
+    for number in range(children):
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                work(number)
+                code = 0
+            finally:
+                os._exit(code)
+        pids.append(pid)
+    for pid in pids:
+        assert os.waitpid(pid, 0)[1] == 0
+    assert all(arena[f"n{i}"][0] == i for i in range(children))
+    arena.recover()
+    assert len(arena.who()) == 1

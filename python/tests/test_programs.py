@@ -1,0 +1,133 @@
+"""`python -m faretra.demo` and `python -m faretra.bench`: they run, measure what they say, and clean up."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import faretra
+from faretra import _plot, demo
+
+PATIENCE = 120
+
+
+@pytest.fixture
+def shm() -> Iterator[Path]:
+    """Give a directory for arenas, which has to be empty in the end."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="faretra-programs-") as folder:
+        yield Path(folder)
+        assert list(Path(folder).iterdir()) == []
+
+
+def _start(module: str, *arguments: str, shm: Path, cwd: Path) -> subprocess.Popen[str]:
+    path = os.pathsep.join([str(Path(faretra.__file__).parent.parent), *filter(None, sys.path)])
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        cwd=cwd,
+        env={**os.environ, "FARETRA_DIR": str(shm), "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def _run(module: str, *arguments: str, shm: Path, cwd: Path) -> tuple[int, str, str]:
+    program = _start(module, *arguments, shm=shm, cwd=cwd)
+    try:
+        out, errors = program.communicate(timeout=PATIENCE)
+    finally:
+        program.kill()
+    return program.returncode, out, errors
+
+
+def test_demo(shm: Path, tmp_path: Path) -> None:
+    """Four processes share 64 MiB in the memory of one copy; a killed one changes nothing; nothing is left."""
+    code, out, errors = _run("faretra.demo", "--size", "64MiB", "--json", "--no-plot", shm=shm, cwd=tmp_path)
+    assert code == 0, errors
+    story: dict[str, Any] = json.loads(out)
+    assert story["array"] + story["table"] > 60 << 20
+    # One copy, and a few MiB that the processes take for themselves; four copies would be 256 MiB.
+    assert story["after"] - story["before"] < (64 + 40) << 20
+    assert (story["survivors"], story["violations"], story["left"]) == (3, [], 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_demo_as_text(shm: Path, tmp_path: Path) -> None:
+    """The demo prints bars and, where matplotlib is installed, writes a picture."""
+    code, out, errors = _run(
+        "faretra.demo", "--size", "4MiB", "--workers", "2", "--plot", "d.svg", shm=shm, cwd=tmp_path
+    )
+    assert code == 0, errors
+    assert "before" in out and "####" in out and "SIGKILL" in out
+    if _plot.have_matplotlib():
+        assert (tmp_path / "d.svg").read_text(encoding="utf-8").lstrip().startswith("<?xml")
+    else:
+        assert "matplotlib is not installed" in errors
+
+
+def test_demo_without_room(shm: Path, tmp_path: Path) -> None:
+    """A demo that does not fit says so in words, and leaves nothing."""
+    code, _, errors = _run("faretra.demo", "--size", "500GiB", "--no-plot", shm=shm, cwd=tmp_path)
+    assert code == 1
+    assert "no room" in errors and "--size" in errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("arguments", [("--size", "big"), ("--size", "1KiB"), ("--workers", "1")])
+def test_demo_arguments(arguments: tuple[str, str], shm: Path, tmp_path: Path) -> None:
+    """Wrong arguments are told, with exit code 2."""
+    code, _, errors = _run("faretra.demo", *arguments, shm=shm, cwd=tmp_path)
+    assert code == 2
+    assert "Traceback" not in errors
+
+
+def test_demo_is_interrupted(shm: Path, tmp_path: Path) -> None:
+    """Ctrl-C ends the demo in words, ends its workers, and removes its arena."""
+    program = _start("faretra.demo", "--size", "256MiB", "--no-plot", shm=shm, cwd=tmp_path)
+    try:
+        end = time.monotonic() + 60
+        while not list(shm.iterdir()) and time.monotonic() < end:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        os.killpg(program.pid, signal.SIGINT)
+        _, errors = program.communicate(timeout=60)
+    finally:
+        program.kill()
+    assert program.returncode == 130
+    assert "interrupted" in errors and "Traceback" not in errors
+
+
+def test_bench(shm: Path, tmp_path: Path) -> None:
+    """The quick bench measures every group, beside the rivals that are there, and says what it left out."""
+    plot = ["--plot", "b.png"] if _plot.have_matplotlib() else []
+    code, out, errors = _run("faretra.bench", "--quick", "--json", *plot, shm=shm, cwd=tmp_path)
+    assert code == 0, errors
+    found = json.loads(out)
+    groups = {row["group"] for row in found["rows"]}
+    assert {"put of an array", "get of an array", "put into fresh memory", "hand-over of an array"} <= groups
+    ways = {row["what"] for row in found["rows"] if row["group"] == "hand-over of an array"}
+    assert {"faretra", "multiprocessing.Pipe", "multiprocessing.Queue", "shared_memory"} <= ways
+    assert all(row["seconds"] > 0 for row in found["rows"])
+    assert "ray" in found["skipped"]
+    assert not plot or (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_checksum_that_is_wrong_is_noticed(arena: faretra.Arena) -> None:
+    """The demo's check sees a single changed element."""
+    demo.fill(arena, 80_000, 80_000)
+    before = demo.checksum(arena)
+    changed = arena["array"].copy()
+    changed[3, 3] += 1
+    arena["array"] = changed
+    assert demo.checksum(arena) != before

@@ -1,0 +1,213 @@
+//! The Python package as people get it: a wheel, installed into an environment that knows nothing of the sources.
+//!
+//! The stage builds the wheel in the dev profile, into the workspace's own target directory, and runs on it whatever lies in
+//! `python/tests`: with the first CPython everything, with every other one of the machine all but what is marked `slow`.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::interpreters::{self, Interpreter};
+use crate::tool::{Outcome, run};
+use crate::venv;
+
+/// What the tests need, what some of them need, and the tools that build the wheel and look at its sources.
+const TESTS: &str = "python/requirements-test.txt";
+const PEERS: &str = "python/requirements-peers.txt";
+const TOOLS: &str = "python/requirements-check.txt";
+
+/// How many seconds a test may take before the run is ended, with the stacks of all threads.
+const PATIENCE: &str = "--timeout=180";
+
+/// The most that the wheel may weigh.
+const HEAVIEST: u64 = 10_000_000;
+
+/// Builds the wheel, installs it beside each CPython from 3.11, and runs the checks and the tests.
+pub fn check(root: &Path, target: &Path, keep_going: bool) -> Outcome {
+    checked(root, target, keep_going).unwrap_or_else(|outcome| outcome)
+}
+
+fn checked(root: &Path, target: &Path, keep_going: bool) -> Result<Outcome, Outcome> {
+    let (found, mut lacks) = interpreters::find();
+    let Some((first, others)) = found.split_first() else {
+        return Err(Outcome::Skipped("no CPython 3.11 or later".into()));
+    };
+    let place = target.with_file_name("package");
+    let python = tools(root, &place, first)?;
+    let wheel = build(root, target, &python, &place)?;
+    let mut failed = Failed { keep_going, why: Vec::new() };
+    for mut command in sources(root, &python) {
+        failed.add(&first.version, run(&mut command))?;
+    }
+    install(root, &python, &wheel)?;
+    failed.add(&first.version, run(&mut stubs(root, &place, &python)))?;
+    failed.add(&first.version, run(&mut tests(root, &place, &python, true)))?;
+    for other in others {
+        let venv = environment(&place, other);
+        let mut prepared = venv::prepare(root, &other.program, &venv, &[TESTS, PEERS]);
+        if let Err(Outcome::Skipped(why)) = prepared {
+            lacks.push(format!("all libraries but numpy for {} ({why})", other.version));
+            prepared = venv::prepare(root, &other.program, &venv, &[TESTS]);
+        }
+        let ready = prepared.and_then(|python| install(root, &python, &wheel).map(|()| python));
+        match ready {
+            Ok(python) => failed.add(&other.version, run(&mut tests(root, &place, &python, false)))?,
+            Err(Outcome::Skipped(why)) => lacks.push(format!("{} ({why})", other.version)),
+            Err(outcome) => failed.add(&other.version, outcome)?,
+        }
+    }
+    if others.is_empty() {
+        lacks.push("a second CPython".into());
+    }
+    match (failed.why.is_empty(), lacks.is_empty()) {
+        (false, _) => Err(Outcome::Failed(failed.why.join(", "))),
+        (true, true) => Ok(Outcome::Passed),
+        (true, false) => Ok(Outcome::Partly(lacks.join("; "))),
+    }
+}
+
+/// What failed so far.
+struct Failed {
+    keep_going: bool,
+    why: Vec<String>,
+}
+
+impl Failed {
+    /// Notes how a step ended. The error ends the stage.
+    fn add(&mut self, version: &str, step: Outcome) -> Result<(), Outcome> {
+        let (Outcome::Failed(why) | Outcome::Skipped(why)) = step else { return Ok(()) };
+        let why = format!("{version}: {why}");
+        if !self.keep_going {
+            return Err(Outcome::Failed(why));
+        }
+        self.why.push(why);
+        Ok(())
+    }
+}
+
+/// Builds the wheel that people install and the source distribution, and says how large the wheel is.
+pub fn wheel(root: &Path, target: &Path) -> Outcome {
+    released(root, target).unwrap_or_else(|outcome| outcome)
+}
+
+fn released(root: &Path, target: &Path) -> Result<Outcome, Outcome> {
+    let (found, _) = interpreters::find();
+    let Some(first) = found.first() else {
+        return Err(Outcome::Skipped("no CPython 3.11 or later".into()));
+    };
+    let python = tools(root, &target.with_file_name("package"), first)?;
+    let wheels = target.with_file_name("wheels");
+    // Its own audit fails when the library needs symbols that the tag does not promise.
+    let mut whole = maturin(root, &python, "build", &wheels);
+    whole.args(["--profile=wheel", "--auditwheel=check"]).arg("--interpreter").arg(&python);
+    let mut sources = maturin(root, &python, "sdist", &wheels);
+    for command in [&mut sources, whole.args(into(target))] {
+        match run(command) {
+            Outcome::Passed => {}
+            outcome => return Err(outcome),
+        }
+    }
+    let failed = |error| Outcome::Failed(format!("{}: {error}", wheels.display()));
+    let wheel = newest(&wheels).map_err(failed)?;
+    let size = std::fs::metadata(&wheel).map_err(failed)?.len();
+    println!("{}: {:.1} MB", wheel.display(), size as f64 / 1e6);
+    // Without a tag no index takes it.
+    if !wheel.to_string_lossy().contains("manylinux") {
+        return Err(Outcome::Failed("the wheel needs more of the system than any manylinux tag promises".into()));
+    }
+    match size <= HEAVIEST {
+        true => Ok(Outcome::Passed),
+        false => Err(Outcome::Failed(format!("the wheel has {size} bytes, and may have {HEAVIEST}"))),
+    }
+}
+
+/// Brings the environment of the first interpreter, which has the tools, up to date.
+fn tools(root: &Path, place: &Path, first: &Interpreter) -> Result<PathBuf, Outcome> {
+    venv::prepare(root, &first.program, &environment(place, first), &[TESTS, PEERS, TOOLS])
+}
+
+fn environment(place: &Path, interpreter: &Interpreter) -> PathBuf {
+    place.join(format!("venv-{}", interpreter.version))
+}
+
+fn maturin(root: &Path, python: &Path, verb: &str, wheels: &Path) -> Command {
+    let mut maturin = Command::new(python.with_file_name("maturin"));
+    maturin.args([verb, "--manifest-path=python/Cargo.toml", "--out"]).arg(wheels).current_dir(root);
+    maturin
+}
+
+/// Makes maturin build where cargo does. `target` is the directory of one profile there.
+fn into(target: &Path) -> Vec<OsString> {
+    target.parent().map_or_else(Vec::new, |all| vec!["--target-dir".into(), all.into()])
+}
+
+/// Builds the wheel in the dev profile.
+fn build(root: &Path, target: &Path, python: &Path, place: &Path) -> Result<PathBuf, Outcome> {
+    let wheels = place.join("wheels");
+    // One of an older version would be found, too.
+    let _ = std::fs::remove_dir_all(&wheels);
+    let mut maturin = maturin(root, python, "build", &wheels);
+    maturin.args(["--quiet", "--profile=dev", "--compatibility=linux", "--interpreter"]).arg(python);
+    match run(maturin.args(into(target))) {
+        Outcome::Passed => newest(&wheels).map_err(|error| Outcome::Failed(format!("{}: {error}", wheels.display()))),
+        outcome => Err(outcome),
+    }
+}
+
+/// The wheel that was written last into a folder.
+fn newest(wheels: &Path) -> std::io::Result<PathBuf> {
+    let mut best = None;
+    for entry in std::fs::read_dir(wheels)? {
+        let entry = entry?;
+        let time = entry.metadata()?.modified()?;
+        let path = entry.path();
+        if path.extension().is_some_and(|extension| extension == "whl") && best.as_ref().is_none_or(|(t, _)| *t < time)
+        {
+            best = Some((time, path));
+        }
+    }
+    best.map(|(_, path)| path).ok_or_else(|| std::io::Error::other("there is no wheel"))
+}
+
+/// Style and types of the sources.
+fn sources(root: &Path, python: &Path) -> Vec<Command> {
+    let tool = |name: &str, arguments: &[&str]| {
+        let mut tool = Command::new(python.with_file_name(name));
+        tool.args(arguments).current_dir(root.join("python"));
+        tool
+    };
+    let python = python.to_string_lossy();
+    vec![
+        tool("ruff", &["check", "--no-cache", "."]),
+        tool("ruff", &["format", "--no-cache", "--check", "."]),
+        tool("mypy", &["--no-error-summary"]),
+        tool("basedpyright", &["--level=error", "--pythonpath", &python]),
+    ]
+}
+
+/// Installs the wheel.
+fn install(root: &Path, python: &Path, wheel: &Path) -> Result<(), Outcome> {
+    let file = wheel.to_string_lossy();
+    venv::pip(root, python, &["install", "--quiet", "--no-deps", "--force-reinstall", &file])
+}
+
+/// Compares what the library has with what its stub says.
+fn stubs(root: &Path, place: &Path, python: &Path) -> Command {
+    let mut stubs = Command::new(python);
+    stubs.args(["-m", "mypy.stubtest", "faretra._native", "--concise", "--ignore-unused-allowlist", "--allowlist"]);
+    stubs.arg(root.join("python/stubtest.txt")).current_dir(place);
+    stubs
+}
+
+/// Runs the tests on what is installed, in a directory where no sources of the package are found.
+fn tests(root: &Path, place: &Path, python: &Path, all: bool) -> Command {
+    let mut tests = Command::new(python);
+    // The program, because `python -m pytest` would look for modules in the current directory.
+    tests.arg(python.with_file_name("pytest"));
+    tests.args(["-q", "-p", "no:cacheprovider", "--strict-markers", PATIENCE, "--timeout-method=thread"]);
+    if !all {
+        tests.args(["-m", "not slow"]);
+    }
+    tests.arg(root.join("python/tests")).current_dir(place).env_remove("PYTHONPATH");
+    tests
+}
