@@ -20,7 +20,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-import joblib  # type: ignore[import-not-found, import-untyped, unused-ignore]
+import joblib
 from joblib._parallel_backends import (
     AutoBatchingMixin,
     FallbackToBackend,
