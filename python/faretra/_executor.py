@@ -253,6 +253,10 @@ class ProcessPoolExecutor(futures.Executor):
         return {} if pool is None else {process.pid: process for process in list(pool._pool)}
 
 
+# Where people find it.
+ProcessPoolExecutor.__module__ = "faretra"
+
+
 def _chunks(items: Iterator[tuple[Any, ...]], size: int) -> Iterator[list[tuple[Any, ...]]]:
     while chunk := list(itertools.islice(items, size)):
         yield chunk

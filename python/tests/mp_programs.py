@@ -14,7 +14,7 @@ import textwrap
 import threading
 import time
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import faretra
 
@@ -39,6 +39,14 @@ def alive(pid: int) -> bool:
             return file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
     except OSError:
         return False
+
+
+def is_mapped(array: Any) -> bool:
+    """Whether an array is over memory of an arena."""
+    owner = array
+    while owner is not None and not isinstance(owner, faretra.Pinned):
+        owner = owner.obj if isinstance(owner, memoryview) else getattr(owner, "base", None)
+    return owner is not None
 
 
 class Program:

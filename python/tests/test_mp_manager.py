@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mp_programs import PACKAGE, Program, alive, wait_until
+from mp_programs import PACKAGE, Program, alive, is_mapped, wait_until
 
 from faretra import multiprocessing as mp
 from faretra.multiprocessing import _home, managers
@@ -65,7 +65,7 @@ def test_large_values_go_by_handle(manager: Any) -> None:
     for name in ("first", "second"):
         got = shared[name]
         assert (got == array).all()
-        assert not got.flags.owndata
+        assert is_mapped(got)
         got[0] = -1
         assert shared[name][0] == 0
     # Nothing is left in the arena but what is kept.
@@ -143,15 +143,16 @@ def test_a_client_that_waited_and_was_killed_keeps_no_lock(manager: Any) -> None
     assert lock.acquire(True, PATIENCE)
 
 
-def test_a_client_that_ends_keeps_its_lock(manager: Any) -> None:
+def test_a_client_that_ends_keeps_its_lock(ctx: Any) -> None:
     """As in the standard's: what a process acquired and did not release before its normal end, others can release."""
-    lock = manager.Lock()
-    client = mp.get_context("fork").Process(target=hold_and_end, args=(lock,))
-    client.start()
-    client.join(PATIENCE)
-    assert not lock.acquire(True, 0.2)
-    lock.release()
-    assert lock.acquire(False)
+    with ctx.Manager() as manager:
+        lock = manager.Lock()
+        client = ctx.Process(target=hold_and_end, args=(lock,))
+        client.start()
+        client.join(PATIENCE)
+        assert not lock.acquire(True, 0.2)
+        lock.release()
+        assert lock.acquire(False)
 
 
 @pytest.mark.parametrize("stopped", [False, True])

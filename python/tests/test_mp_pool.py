@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mp_programs import Program, alive, wait_until
+from mp_programs import Program, alive, is_mapped, wait_until
 
 from faretra import multiprocessing as mp
 from faretra.multiprocessing import _home, pool
@@ -84,7 +84,7 @@ def test_arrays_go_by_handle_and_can_be_written() -> None:
         results = workers.map(double, arrays, chunksize=1)
     for n, result in enumerate(results):
         assert (result == 2 * n).all()
-        assert not result.flags.owndata
+        assert is_mapped(result)
         result[0, 0] = -1
         assert result[0, 0] == -1
     workers.join()
@@ -454,6 +454,9 @@ MAPS = """
     if __name__ == "__main__":
         with mp.get_context(sys.argv[1]).Pool(2) as workers:
             with mp.get_context(sys.argv[1]).Pool(1) as second:
+                # Its successor knows of the other pool.
+                workers._pool[0].kill()
+                time.sleep(0.5)
                 pids = set(workers.map(begin, range(4), chunksize=1)) | set(second.map(begin, [0]))
                 print(*pids)
                 while True:

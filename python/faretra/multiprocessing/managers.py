@@ -33,6 +33,7 @@ import contextlib
 import os
 import secrets
 import threading
+import weakref
 from collections.abc import Callable
 from multiprocessing import connection as standard_connection
 from multiprocessing import managers as standard
@@ -111,6 +112,9 @@ class ClientLink(Link):
     def __init__(self, handle: int, arena: _home.Key | None) -> None:
         super().__init__(handle, "a", arena)
         self._pid = _getpid()
+        if _links.pid != self._pid:
+            _links.begin()
+        _links.open.add(self)
 
     def send(self, obj: Any) -> None:
         """Send a request: the first one with a hello."""
@@ -137,6 +141,27 @@ class ClientLink(Link):
             with contextlib.suppress(OSError):
                 standard_connection.Connection._send_bytes(self, _dumps(_BYE))  # type: ignore[attr-defined]
         super()._close(*args, **named)
+
+
+class _Links:
+    """The connections of this process to servers: it closes them when it ends, so that they know that it was not killed."""
+
+    def __init__(self) -> None:
+        self.pid = 0
+        self.open: weakref.WeakSet[ClientLink] = weakref.WeakSet()
+
+    def begin(self) -> None:
+        self.pid = _getpid()
+        self.open = weakref.WeakSet()
+        # After the children were joined.
+        util.Finalize(None, self.close, exitpriority=-5)
+
+    def close(self) -> None:
+        for link in list(self.open):
+            link.close()
+
+
+_links = _Links()
 
 
 class ServerLink(Link):
