@@ -475,9 +475,7 @@ impl<T: Element, D: Dimension> RowsMut<T, D> {
     pub fn view(&self) -> Result<ArrayView<'_, T, D>> {
         view(&self.stretch, &self.dim)
     }
-}
 
-impl<T: Element, D: Dimension> RowsMut<T, D> {
     /// Maps the rows once more, for views that outlive a borrow, as [`DraftMap`](crate::DraftMap) does for drafts.
     ///
     /// # Errors

@@ -12,8 +12,9 @@ impl Arena {
     /// dropped. Returns whether it did.
     ///
     /// It is for a process that is about to end and cannot drop everything that it has: an interpreter that exits while its
-    /// programs have views. The process takes part as before, but nobody can open the arena by its name any more. Other
-    /// participations of the same process do not count as another process.
+    /// programs have views. What it holds stays, but it keeps the name from going no longer: of several processes that call
+    /// this at the same time, the last to look takes the name away. Other participations of the same process do not count as
+    /// another process.
     ///
     /// ```
     /// # let name = format!("doc-end-{}", std::process::id());

@@ -20,6 +20,8 @@ mod measure;
 #[path = "../ratios/pair.rs"]
 mod pair;
 
+mod node;
+
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Instant;
@@ -28,13 +30,11 @@ use faretra::call::{Client, Server, WithoutServer};
 use faretra::{KIB, MIB, RecvError};
 use iceoryx2::port::listener::Listener;
 use iceoryx2::port::notifier::Notifier;
-use iceoryx2::prelude::{
-    Config, FileName, LogLevel, Node, NodeBuilder, Path, SemanticString, ServiceName, SignalHandlingMode, ipc,
-    set_log_level,
-};
+use iceoryx2::prelude::{Node, ServiceName, ipc};
 use nix::sys::signal::Signal;
 
 use measure::{load, size, time};
+use node::LeftBehind;
 use pair::{Ends, Outcome, Partner, Used, Wait, part, pin_to_processor};
 
 type Caller = iceoryx2::port::client::Client<ipc::Service, [u8], (), u64, ()>;
@@ -74,21 +74,14 @@ fn main() -> Outcome {
     }
     let hurry = if arguments.iter().any(|a| a == "--quick") { 5 } else { 1 };
     println!("load average before: {}", load());
-    let name = format!("bench-calls-{}", std::process::id());
-    let measured = measure(&name, hurry);
-    // Removed already, or never made.
-    let _ = std::fs::remove_file(socket(&name));
-    let _ = std::fs::remove_dir_all(files(&name));
+    let left = LeftBehind(format!("bench-calls-{}", std::process::id()));
+    let measured = measure(&left.0, hurry);
     println!("\nload average after: {}", load());
     measured
 }
 
 fn socket(name: &str) -> String {
     format!("/dev/shm/{name}.socket")
-}
-
-fn files(name: &str) -> String {
-    format!("/dev/shm/{name}.files")
 }
 
 fn sum(bytes: &[u8]) -> u64 {
@@ -106,21 +99,8 @@ struct Node2 {
 
 impl Node2 {
     fn connect(name: &str, side: usize) -> Outcome<Node2> {
-        set_log_level(LogLevel::Error);
-        let mut config = Config::default();
-        config.global.prefix = FileName::new(format!("{name}-").as_bytes())?;
-        config.global.set_root_path(&Path::new(files(name).as_bytes())?);
-        let node = NodeBuilder::new()
-            .config(&config)
-            .signal_handling_mode(SignalHandlingMode::Disabled)
-            .create::<ipc::Service>()?;
-        let event = |name| -> Outcome<_> {
-            let service = node.service_builder(&ServiceName::new(name)?).event();
-            Ok(service.max_notifiers(1).max_listeners(1).open_or_create()?)
-        };
-        let (to, from) = (["to", "fro"][side], ["to", "fro"][1 - side]);
-        let notifier = event(to)?.notifier_builder().create()?;
-        let listener = event(from)?.listener_builder().create()?;
+        let node = node::node(name)?;
+        let (notifier, listener) = node::events(&node, side)?;
         Ok(Node2 { node, notifier, listener })
     }
 

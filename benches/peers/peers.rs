@@ -30,6 +30,7 @@ mod measure;
 #[path = "../ratios/pair.rs"]
 mod pair;
 
+mod node;
 mod rival;
 
 use std::process::Command;
@@ -40,6 +41,7 @@ use ndarray::Ix1;
 use nix::sys::signal::{SigHandler, Signal, signal};
 
 use measure::{load, size, time};
+use node::LeftBehind;
 use pair::{Ends, Outcome, Partner, Used, WAITS, Wait, Word, Words, clock, part, pin_to_processor, sum, until};
 use rival::Rival;
 
@@ -58,21 +60,6 @@ fn main() -> Outcome {
     let status = command.args(["measure", &left.0]).args(arguments).status()?;
     println!("\nload average after: {}", load());
     if status.success() { Ok(()) } else { Err("one of the two processes failed".into()) }
-}
-
-/// Everything in shared memory that has this run's name.
-struct LeftBehind(String);
-
-impl Drop for LeftBehind {
-    fn drop(&mut self) {
-        for entry in std::fs::read_dir("/dev/shm").into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().contains(&self.0) {
-                let path = entry.path();
-                // What cannot be removed is gone already, or not ours.
-                let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
-            }
-        }
-    }
 }
 
 // ------------------------------------------------------------------------------------------- what is measured

@@ -6,13 +6,11 @@ use iceoryx2::port::listener::Listener;
 use iceoryx2::port::notifier::Notifier;
 use iceoryx2::port::publisher::Publisher;
 use iceoryx2::port::subscriber::Subscriber;
-use iceoryx2::prelude::{
-    Alignment, Config, FileName, LogLevel, Node, NodeBuilder, Path, SemanticString, ServiceName, SignalHandlingMode,
-    ipc, set_log_level,
-};
+use iceoryx2::prelude::{Alignment, Node, ServiceName, ipc};
 use iceoryx2::sample::Sample;
 use iceoryx2::sample_mut::SampleMut;
 
+use crate::node;
 use crate::pair::{Outcome, Wait};
 
 /// One process's ends.
@@ -34,31 +32,21 @@ enum Items {
 impl Rival {
     /// Everything that it makes in the file system has the run's name, and lies in shared memory.
     pub fn connect(name: &str, side: usize, lens: &[usize]) -> Outcome<Rival> {
-        set_log_level(LogLevel::Error);
-        let mut config = Config::default();
-        config.global.prefix = FileName::new(format!("{name}-").as_bytes())?;
-        config.global.set_root_path(&Path::new(format!("/dev/shm/{name}.files").as_bytes())?);
-        let node = NodeBuilder::new()
-            .config(&config)
-            .signal_handling_mode(SignalHandlingMode::Disabled)
-            .create::<ipc::Service>()?;
-        let (to, from) = (["to", "fro"][side], ["to", "fro"][1 - side]);
+        let node = node::node(name)?;
+        let (to, from) = node::ways(side);
+        let (notifier, listener) = node::events(&node, side)?;
         let items = lens.iter().map(|len| Items::of(&node, side, *len)).collect::<Outcome<_>>()?;
         let word = |name| -> Outcome<_> {
             let service = node.service_builder(&ServiceName::new(name)?).publish_subscribe::<u64>();
             let service = service.max_publishers(1).max_subscribers(1).history_size(0);
             Ok(service.subscriber_max_buffer_size(1).enable_safe_overflow(true).open_or_create()?)
         };
-        let event = |name| -> Outcome<_> {
-            let service = node.service_builder(&ServiceName::new(name)?).event();
-            Ok(service.max_notifiers(1).max_listeners(1).open_or_create()?)
-        };
         Ok(Rival {
             items,
             to: word(to)?.publisher_builder().create()?,
             from: word(from)?.subscriber_builder().create()?,
-            notifier: event(to)?.notifier_builder().create()?,
-            listener: event(from)?.listener_builder().create()?,
+            notifier,
+            listener,
             _node: node,
         })
     }

@@ -150,6 +150,18 @@ fn check_end(mut image: Image, begin: &Beginning) {
     check(image, &begin.stage.expect);
 }
 
+/// A5: what is asked of an ephemeral arena in which everybody is dead but one who came by the file, and who leaves now.
+fn check_last_leaves(mut image: Image, begin: &Beginning) {
+    if begin.keep {
+        return;
+    }
+    image.kill_all_but(OPENER);
+    let sim = Sim::of(image);
+    sim.state().room = ROOM;
+    rejoin_and_leave(&sim.process(OPENER, sim.hook()));
+    assert_ne!(sim.state().name, Name::Ours, "A5: everybody has left an ephemeral arena, and its name stays");
+}
+
 /// What is asked first, where somebody is in the arena all the time and nobody removes it: the next who comes joins it.
 fn check_use(image: &Image, begin: &Beginning) {
     if !begin.lives || image.removed {
@@ -168,6 +180,7 @@ pub fn kill_sweep(begin: &Beginning, end: &End) -> u64 {
     for (step, image) in images.into_iter().enumerate() {
         let place = || format!("{}: `{}` killed before step {step}", begin.name, end.name);
         at(place, || check_use(&image, begin));
+        at(place, || check_last_leaves(image.clone(), begin));
         at(place, || check_end(image, begin));
     }
     points
@@ -233,11 +246,14 @@ pub fn race(begin: &Arc<Beginning>, ends: &[End], dies: Option<(usize, u64)>) ->
         loose_before: true,
         at_end: None,
     };
-    let lives = begin.lives;
+    let (lives, whole) = (begin.lives, dies.is_none());
+    let stays = ends.iter().any(|end| end.name == "open, and stay");
     race.at_end = Some(Arc::new(move |image: &Image| {
-        // Somebody was there all the time.
         let named = image.name == Name::Ours;
+        // Somebody was there all the time.
         assert!(!lives || image.removed || named, "A2: an arena in use lost its name");
+        let left = whole && !lives && !stays && !begin.keep;
+        assert!(!left || !named, "A5: everybody has left an ephemeral arena, and its name stays");
         check_end(image.clone(), &begin);
     }));
     match dies {

@@ -558,8 +558,8 @@ const BUGS: &[Bug] = &[
         file: "core/end.rs",
         edits: &[
             (
-                "if !self.turn_arena(ArenaLife::OPEN, ArenaLife::closing(self.me())) { return Ok(false); }",
-                "if keep(self).unwrap_or(true) || !self.turn_arena(ArenaLife::OPEN, ArenaLife::closing(self.me())) { return Ok(false); }",
+                "if !self.turn_arena(ArenaLife::OPEN, ArenaLife::closing(self.me())) { return Ok(Closed::Busy); }",
+                "if keep(self).unwrap_or(true) || !self.turn_arena(ArenaLife::OPEN, ArenaLife::closing(self.me())) { return Ok(Closed::Busy); }",
             ),
             ("// What cannot be read may be somebody. if keep(self).unwrap_or(true) {", "if false {"),
         ],
@@ -569,7 +569,7 @@ const BUGS: &[Bug] = &[
         what: "who is LIVE does not look again whether the arena is over",
         breaks: "A2",
         file: "core/end.rs",
-        edits: &[("match core.outlives_closing() {", "match Ok::<bool, crate::Error>(true) {")],
+        edits: &[("match core.outlives_closing(true) {", "match Ok::<bool, crate::Error>(true) {")],
         test: ENDS,
     },
     Bug {
@@ -594,6 +594,20 @@ const BUGS: &[Bug] = &[
         breaks: "A3",
         file: "core/end.rs",
         edits: &[("if self.env.has_name() { ArenaLife::OPEN } else { ArenaLife::GONE }", "ArenaLife::OPEN")],
+        test: ("ends", "kill_at_every_step"),
+    },
+    Bug {
+        what: "who leaves looks at the others first",
+        breaks: "A5",
+        file: "core/end.rs",
+        edits: &[("self.return_stash(); self.show_leaving();", "self.return_stash();")],
+        test: ("ends", "the_last_leaves_while_another_joins"),
+    },
+    Bug {
+        what: "who leaves does not look again after another closer",
+        breaks: "A5",
+        file: "core/end.rs",
+        edits: &[("Closed::Busy if self.outlives_closing(false)? => {}", "")],
         test: ("ends", "kill_at_every_step"),
     },
     Bug {

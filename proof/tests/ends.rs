@@ -7,7 +7,7 @@ use proof::ends::{ENDS, beginnings, kill_sweep, race, second_order_sweep, stop_s
 use proof::race::{Searched, explore};
 use proof::sweep::STEP_BUDGET;
 
-/// A1 to A3, with a death before each step, and then another one before each step of whoever comes next.
+/// A1 to A5, with a death before each step, and then another one before each step of whoever comes next.
 #[test]
 fn kill_at_every_step() {
     let (mut points, mut pairs) = (0, 0);
@@ -20,7 +20,7 @@ fn kill_at_every_step() {
     eprintln!("{points} points, {pairs} pairs, each with one owner of the name");
 }
 
-/// A1 to A3, with one stopped before each step while all others come and go.
+/// A1 to A5, with one stopped before each step while all others come and go.
 #[test]
 fn stop_at_every_step() {
     let (mut points, mut worst) = (0, 0);
@@ -34,7 +34,7 @@ fn stop_at_every_step() {
     eprintln!("{points} points, worst operation of the others {worst} of {STEP_BUDGET} steps");
 }
 
-/// A1 to A3, in every schedule of two with two preemptions, and of two one of whom dies with one.
+/// A1 to A5, in every schedule of two with two preemptions, and of two one of whom dies with one.
 #[test]
 fn ends_race() {
     let mut all = Searched { complete: true, ..Searched::default() };

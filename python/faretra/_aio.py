@@ -7,7 +7,6 @@ nothing.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -16,6 +15,8 @@ from typing import TYPE_CHECKING, TypeVar
 from faretra._errors import InvalidError, NoSpaceError, TimeoutError
 
 if TYPE_CHECKING:
+    import asyncio
+
     from faretra import _native
 
 T = TypeVar("T")
@@ -50,6 +51,8 @@ async def readable(pollable: _native.Pollable, timeout: float | None = None) -> 
 
     One task at a time waits for a `Pollable`: each wait makes its own.
     """
+    import asyncio
+
     loop = asyncio.get_running_loop()
     woken: asyncio.Future[bool] = loop.create_future()
     descriptor = pollable.fileno()
@@ -64,6 +67,13 @@ async def readable(pollable: _native.Pollable, timeout: float | None = None) -> 
             loop.remove_reader(descriptor)
         # The traceback of an exception would keep it.
         del pollable
+
+
+async def _sleep(seconds: float) -> None:
+    # Imported by the first task that waits: of the package's import it would be more than half.
+    import asyncio
+
+    await asyncio.sleep(seconds)
 
 
 def _wake(woken: asyncio.Future[bool], ready: bool) -> None:
@@ -110,13 +120,13 @@ async def when_ready(
             if left is not None and left <= 0:
                 raise timed_out(allowed or 0.0)
             if of_memory:
-                await asyncio.sleep(AGAIN if left is None else min(AGAIN, left))
+                await _sleep(AGAIN if left is None else min(AGAIN, left))
                 continue
             if ready is None:
                 ready = pollable()
             elif ready.rearm():
                 # Somebody else was faster. The loop's other tasks have their turn.
-                await asyncio.sleep(0)
+                await _sleep(0)
                 continue
             await readable(
                 ready, look_again if left is None else left if look_again is None else min(look_again, left)
@@ -137,5 +147,5 @@ class Turns:
     async def give(self) -> None:
         """Let the others have their turn if it is time for that."""
         if time.monotonic() - self._since > _SHARE:
-            await asyncio.sleep(0)
+            await _sleep(0)
             self._since = time.monotonic()

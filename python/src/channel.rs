@@ -1,13 +1,13 @@
 //! Channels as Python holds them: senders, receivers, leases.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arrow_array::{RecordBatch, RecordBatchReader};
 use arrow_schema::{ArrowError, SchemaRef};
 use faretra::channel::{Contents, ForwardError};
-use faretra::{Object, RecvError, SendError, Writer};
+use faretra::{RecvError, SendError, Writer};
 use pyo3::exceptions::PyTypeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -15,8 +15,9 @@ use pyo3::prelude::*;
 use crate::arena::{Arena, text, timeout};
 use crate::arrow;
 use crate::error::{Failure, run, run_plain, wait};
+use crate::leased::{Held, Leased};
 use crate::ready::{End, Pollable, Prepared, put, take, when_deserted};
-use crate::value::{Input, Pickling, output, private};
+use crate::value::{Input, Pickling, private};
 
 /// Whether values of different kinds and schemas may come.
 pub fn contents(mixed: bool) -> Contents {
@@ -89,20 +90,18 @@ impl Sender {
     fn send(&self, py: Python<'_>, value: &Bound<'_, PyAny>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let (sender, limit) = (self.end.get(py)?, self::timeout(timeout)?);
         let mut input = Input::of(value, self.end.name())?;
-        let at_once = |value: faretra::Value<'_>| Ok(sender.try_send(value)?);
-        let in_time = |value: faretra::Value<'_>, limit: Option<Duration>| {
-            Ok(match limit {
-                None => sender.send(value),
-                Some(limit) => sender.send_timeout(value, limit),
-            }?)
-        };
-        let about = |failure: Failure| failure.about(|| self.end.what());
         let sent = put(
             py,
             &mut input,
             limit,
-            |value| at_once(value).map_err(about),
-            |value, limit| in_time(value, limit).map_err(about),
+            || self.end.what(),
+            |value: faretra::Value<'_>, limit: Option<Duration>| {
+                Ok(match limit {
+                    None => sender.send(value),
+                    Some(limit) if limit.is_zero() => sender.try_send(value),
+                    Some(limit) => sender.send_timeout(value, limit),
+                }?)
+            },
         );
         self.end.descriptor.follow(py);
         sent
@@ -452,13 +451,6 @@ impl Receiver {
     }
 }
 
-/// What a lease has until it ends.
-#[derive(Debug)]
-struct Held {
-    lease: faretra::Lease,
-    value: Option<Py<PyAny>>,
-}
-
 /// An item of a channel, leased to this process: until it is acknowledged or given back, no other receiver gets it.
 ///
 /// `with rx.recv() as lease:` acknowledges the item when the block ends, and gives it back when the block raises. A lease that is
@@ -476,47 +468,33 @@ struct Held {
 #[pyclass(frozen, module = "faretra", weakref)]
 #[derive(Debug)]
 pub struct Lease {
-    held: Mutex<Option<Held>>,
-    attempts: u64,
-    nbytes: u64,
-    name: String,
-    pickling: Pickling,
+    leased: Leased<faretra::Lease>,
 }
 
 impl Lease {
     fn new(lease: faretra::Lease, pickling: Pickling) -> Lease {
-        let (attempts, nbytes, name) = (lease.attempts(), lease.nbytes(), lease.name().to_owned());
-        Lease { held: Mutex::new(Some(Held { lease, value: None })), attempts, nbytes, name, pickling }
-    }
-
-    fn slot(&self) -> MutexGuard<'_, Option<Held>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_held(&self) -> bool {
-        self.slot().is_some()
-    }
-
-    fn over(&self) -> Failure {
-        let name = &self.name;
-        Failure::invalid(format!("this item of the channel '{name}' was acknowledged, forwarded or given back already"))
+        let (attempts, name) = (lease.attempts(), lease.name().to_owned());
+        Lease { leased: Leased::new(lease, attempts, name, pickling) }
     }
 
     /// The lease, which ends here.
-    fn take(&self, py: Python<'_>) -> PyResult<Held> {
-        let held = self.slot().take();
-        held.ok_or_else(|| self.over().raise(py))
+    fn take(&self, py: Python<'_>) -> PyResult<Held<faretra::Lease>> {
+        self.leased.take().ok_or_else(|| {
+            let name = self.leased.name();
+            let text = format!("this item of the channel '{name}' was acknowledged, forwarded or given back already");
+            Failure::invalid(text).raise(py)
+        })
     }
 
     /// What the lease is of.
     pub fn object(&self, py: Python<'_>) -> PyResult<Object> {
-        let object = self.slot().as_ref().map(|held| Object::clone(&held.lease));
-        let name = &self.name;
-        object.ok_or_else(|| {
-            let text =
-                format!("this item of the channel '{name}' is leased no more: take its value before the lease ends");
-            Failure::invalid(text).raise(py)
-        })
+        self.leased.object().ok_or_else(|| self.no_more().raise(py))
+    }
+
+    fn no_more(&self) -> Failure {
+        let name = self.leased.name();
+        let text = format!("this item of the channel '{name}' is leased no more: take its value before the lease ends");
+        Failure::invalid(text)
     }
 }
 
@@ -529,16 +507,7 @@ impl Lease {
     ///     InvalidError: The lease ended before anybody took the value.
     #[getter]
     fn value<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        if let Some(known) = self.slot().as_ref().and_then(|held| held.value.as_ref()) {
-            return Ok(known.bind(py).clone());
-        }
-        let value = output(py, self.object(py)?, self.pickling)?;
-        if let Some(held) = &mut *self.slot()
-            && held.value.is_none()
-        {
-            held.value = Some(value.clone().unbind());
-        }
-        Ok(value)
+        self.leased.value(py, || self.no_more())
     }
 
     /// Returns a private writable copy-on-write view of the item, which has to be an array or bytes.
@@ -559,25 +528,25 @@ impl Lease {
     /// How often the item was received before: above 0 if a receiver died with it or gave it back.
     #[getter]
     fn attempts(&self) -> u64 {
-        self.attempts
+        self.leased.attempts()
     }
 
     /// How many bytes the item takes in the arena.
     #[getter]
     fn nbytes(&self) -> u64 {
-        self.nbytes
+        self.leased.nbytes()
     }
 
     /// The name of the channel that the item came from.
     #[getter]
     fn name(&self) -> &str {
-        &self.name
+        self.leased.name()
     }
 
     /// Whether the lease ended: the item was acknowledged, forwarded or given back.
     #[getter]
     fn ended(&self) -> bool {
-        !self.is_held()
+        !self.leased.is_held()
     }
 
     /// Acknowledges the item: it is done, and nobody gets it again.
@@ -652,13 +621,13 @@ impl Lease {
                 Err(ForwardError::TimedOut(lease)) => Some((Some(lease), Failure::TimedOut)),
                 Err(ForwardError::Interrupted(lease)) => Some((Some(lease), faretra::Error::Interrupted.into())),
                 Err(ForwardError::Failed { lease, error }) => Some((lease, (*error).into())),
-                Err(other) => Some((None, other.into())),
+                Err(other) => Some((None, Failure::unknown(other))),
             })
         })?;
         to.get().end.descriptor.follow(py);
         let Some((lease, failure)) = sent else { return Ok(()) };
         if let Some(lease) = lease {
-            *self.slot() = Some(Held { lease, value });
+            self.leased.put_back(Held { lease, value });
         }
         Err(failure.about(|| to.get().end.what()).raise(py))
     }
@@ -677,7 +646,7 @@ impl Lease {
     ) -> PyResult<bool> {
         let _ = (value, traceback);
         match kind {
-            _ if !self.is_held() => {}
+            _ if self.ended() => {}
             None => self.ack(py)?,
             Some(_) => self.nack(py)?,
         }
@@ -685,20 +654,16 @@ impl Lease {
     }
 
     fn __repr__(&self) -> String {
-        let (name, nbytes, attempts) = (&self.name, self.nbytes, self.attempts);
-        let ended = if self.is_held() { "" } else { ", ended" };
+        let (name, nbytes, attempts) = (self.leased.name(), self.leased.nbytes(), self.leased.attempts());
+        let ended = if self.ended() { ", ended" } else { "" };
         format!("<faretra.Lease of an item of '{name}', {nbytes} bytes, attempts {attempts}{ended}>")
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        match self.held.try_lock().as_deref() {
-            Ok(Some(Held { value: Some(value), .. })) => visit.call(value),
-            _ => Ok(()),
-        }
+        self.leased.traverse(&visit)
     }
 
     fn __clear__(&self) {
-        let value = self.slot().as_mut().and_then(|held| held.value.take());
-        drop(value);
+        self.leased.clear();
     }
 }

@@ -5,11 +5,11 @@
 
 use std::any::Any;
 use std::cell::RefCell;
+use std::fmt::Display;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use faretra::call::CallError;
-use faretra::channel::ForwardError;
 use faretra::{AppendError, Bound as Ran, Counted, Error, Missing, RecvError, SendError, SubscriberError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -61,7 +61,7 @@ impl From<RecvError> for Failure {
             RecvError::TimedOut => Failure::TimedOut,
             RecvError::Interrupted => Error::Interrupted.into(),
             RecvError::Failed(error) => error.into(),
-            other => Failure::Panic(format!("an error that the Python package does not know: {other}")),
+            other => Failure::unknown(other),
         }
     }
 }
@@ -75,19 +75,7 @@ impl From<SendError<'_>> for Failure {
             SendError::Interrupted(_) => Error::Interrupted.into(),
             SendError::NoSpace { error, .. } => (*error).into(),
             SendError::Failed(error) => error.into(),
-            other => Failure::Panic(format!("an error that the Python package does not know: {other}")),
-        }
-    }
-}
-
-impl From<ForwardError> for Failure {
-    fn from(error: ForwardError) -> Failure {
-        match error {
-            ForwardError::Closed { clean, .. } => Failure::Closed { clean },
-            ForwardError::TimedOut(_) => Failure::TimedOut,
-            ForwardError::Interrupted(_) => Error::Interrupted.into(),
-            ForwardError::Failed { error, .. } => (*error).into(),
-            other => Failure::Panic(format!("an error that the Python package does not know: {other}")),
+            other => Failure::unknown(other),
         }
     }
 }
@@ -101,7 +89,7 @@ impl From<AppendError<'_>> for Failure {
             AppendError::Interrupted(_) => Error::Interrupted.into(),
             AppendError::NoSpace { error, .. } => (*error).into(),
             AppendError::Failed(error) => error.into(),
-            other => Failure::Panic(format!("an error that the Python package does not know: {other}")),
+            other => Failure::unknown(other),
         }
     }
 }
@@ -115,7 +103,7 @@ impl From<SubscriberError> for Failure {
             SubscriberError::Lagged(items) => Failure::Lagged(items),
             SubscriberError::Interrupted => Error::Interrupted.into(),
             SubscriberError::Failed(error) => error.into(),
-            other => Failure::Panic(format!("an error that the Python package does not know: {other}")),
+            other => Failure::unknown(other),
         }
     }
 }
@@ -126,7 +114,7 @@ impl From<CallError> for Failure {
             CallError::Closed { clean } => Failure::Closed { clean },
             CallError::TimedOut => Failure::TimedOut,
             CallError::Failed(error) => error.into(),
-            other => Failure::Panic(format!("an error that the Python package does not know: {other}")),
+            other => Failure::unknown(other),
         }
     }
 }
@@ -140,6 +128,11 @@ impl Failure {
             }
             other => other,
         }
+    }
+
+    /// One that the library has, and this package does not know yet.
+    pub fn unknown(error: impl Display) -> Failure {
+        Failure::Panic(format!("an error that the Python package does not know: {error}"))
     }
 
     /// A call with an argument that cannot be.

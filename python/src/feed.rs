@@ -97,18 +97,17 @@ impl Feed {
     fn append(&self, py: Python<'_>, value: &Bound<'_, PyAny>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let (feed, limit) = (self.end.get(py)?, self::timeout(timeout)?);
         let mut input = Input::of(value, self.end.name())?;
-        let about = |failure: Failure| failure.about(|| self.end.what());
         let appended = put(
             py,
             &mut input,
             limit,
-            |value| feed.try_append(value).map_err(|e| about(e.into())),
-            |value, limit| {
-                let appended = match limit {
+            || self.end.what(),
+            |value: faretra::Value<'_>, limit: Option<Duration>| {
+                Ok(match limit {
                     None => feed.append(value),
+                    Some(limit) if limit.is_zero() => feed.try_append(value),
                     Some(limit) => feed.append_timeout(value, limit),
-                };
-                appended.map_err(|e| about(e.into()))
+                }?)
             },
         );
         self.end.descriptor.follow(py);

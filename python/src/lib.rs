@@ -14,6 +14,7 @@
 //! | `arena` | names, and what an arena tells of itself |
 //! | `command` | the command `faretra` |
 //! | `ready` | descriptors for event loops, and what ends have in common |
+//! | `leased` | what items of channels and requests have in common |
 //! | `channel`, `feed`, `service` | the ends of channels, feeds and services |
 //! | `select` | waits for several things |
 //! | `parcel` | what the queues and pipes of `faretra.multiprocessing` carry |
@@ -36,6 +37,7 @@ mod error;
 mod feed;
 mod grid;
 mod grown;
+mod leased;
 mod lock;
 mod memory;
 mod packed;

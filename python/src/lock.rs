@@ -116,9 +116,7 @@ impl Mutex {
         let recovered = held.recovered();
         Ok(Ok(Bound::new(py, MutexGuard { held: Cell::new(Some(held)), mutex: mutex.clone(), recovered })?))
     }
-}
 
-impl Mutex {
     /// What the library has of it.
     pub fn inner(&self) -> &sync::Mutex {
         &self.mutex
@@ -405,9 +403,7 @@ impl Semaphore {
         let recovered = held.recovered();
         Ok(Ok(Bound::new(py, Permit { held: Cell::new(Some(held)), semaphore: semaphore.clone(), recovered })?))
     }
-}
 
-impl Semaphore {
     /// What the library has of it.
     pub fn inner(&self) -> &sync::Semaphore {
         &self.semaphore

@@ -316,8 +316,10 @@ impl Builder {
     fn breathe(&mut self, py: Python<'_>) -> PyResult<()> {
         self.items += 1;
         if self.items.is_multiple_of(BREATH) {
-            py.detach(|| ());
-            py.check_signals()?;
+            static STEP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+            // As between any two steps of Python code. Who only lets go of the interpreter takes it back before a
+            // thread that waits for it has woken, and each such wake begins its patience anew.
+            STEP.get_or_try_init(py, || py.eval(c"lambda: None", None, None).map(Bound::unbind))?.call0(py)?;
         }
         Ok(())
     }

@@ -214,24 +214,26 @@ pub fn put(
     py: Python<'_>,
     input: &mut Input,
     limit: Option<Duration>,
-    at_once: impl Fn(Value<'_>) -> Result<(), Failure> + Send + Sync,
-    in_time: impl FnOnce(Value<'_>, Option<Duration>) -> Result<(), Failure> + Send,
+    about: impl Fn() -> String + Send + Sync,
+    put: impl Fn(Value<'_>, Option<Duration>) -> Result<(), Failure> + Send + Sync,
 ) -> PyResult<()> {
+    let told = |failure: Failure| failure.about(&about);
     if limit == Some(Duration::ZERO) {
-        return give(py, input, at_once);
+        return give(py, input, |value| put(value, limit).map_err(told));
     }
     if !input.takes_long() && !matches!(input, Input::Draft(_)) {
-        let sent = run(py, || match input.value().map_err(Failure::from).and_then(&at_once) {
-            Ok(()) => Ok(true),
-            Err(Failure::Full | Failure::Library(Error::NoSpace { .. })) => Ok(false),
-            Err(Failure::About(_, failure)) if matches!(*failure, Failure::Full) => Ok(false),
-            Err(failure) => Err(failure),
+        let there = run(py, || {
+            match input.value().map_err(Failure::from).and_then(|value| put(value, Some(Duration::ZERO))) {
+                Ok(()) => Ok(true),
+                Err(Failure::Full | Failure::Library(Error::NoSpace { .. })) => Ok(false),
+                Err(failure) => Err(told(failure)),
+            }
         })?;
-        if sent {
+        if there {
             return Ok(());
         }
     }
-    wait(py, || input.value().map_err(Failure::from).and_then(|value| in_time(value, limit)))
+    wait(py, || input.value().map_err(Failure::from).and_then(|value| put(value, limit).map_err(told)))
 }
 
 /// Gets something: with the interpreter if it is there, without it while it is waited for.

@@ -10,7 +10,8 @@ use pyo3::prelude::*;
 
 use crate::arena::{Arena, give, text, timeout};
 use crate::error::{Failure, run, run_plain, wait, wait_plain};
-use crate::ready::{Descriptor, Pollable, left, take};
+use crate::leased::{Held, Leased};
+use crate::ready::{End, Pollable, left, take};
 use crate::value::{Input, Pickling, output};
 
 /// Who calls a service; `faretra.Client` is a subclass. A client of the library makes one call at a time: so there is one for
@@ -225,35 +226,21 @@ impl Call {
 #[pyclass(frozen, subclass, module = "faretra._native", weakref)]
 #[derive(Debug)]
 pub struct Server {
-    server: Mutex<Option<Arc<faretra::call::Server>>>,
-    descriptor: Descriptor,
+    end: End<Arc<faretra::call::Server>>,
     /// Kept for the ends that come after this one.
     _writer: Arc<Writer>,
-    name: String,
     pickling: Pickling,
-}
-
-impl Server {
-    fn what(&self) -> String {
-        format!("the service '{}'", self.name)
-    }
-
-    fn get(&self, py: Python<'_>) -> PyResult<Arc<faretra::call::Server>> {
-        let server = self.server.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        server.ok_or_else(|| left(py, &self.what()))
-    }
 }
 
 #[pymethods]
 impl Server {
     #[new]
     fn new(py: Python<'_>, arena: &Bound<'_, Arena>, name: &Bound<'_, PyAny>) -> PyResult<Server> {
-        let name = text(name)?.to_owned();
+        let name = text(name)?;
         let pickling = arena.get().pickling();
         let writer = arena.get().writer_of_ends(py)?;
-        let server = run(py, || writer.server(&name))?;
-        let server = Mutex::new(Some(Arc::new(server)));
-        Ok(Server { server, descriptor: Descriptor::default(), _writer: writer, name, pickling })
+        let server = run(py, || writer.server(name))?;
+        Ok(Server { end: End::new("the service", name, Arc::new(server)), _writer: writer, pickling })
     }
 
     /// Receives the next request. Waits for one, up to `timeout` (seconds or a timedelta; 0: not at all).
@@ -273,11 +260,11 @@ impl Server {
     /// >>> arena.close()
     #[pyo3(signature = (timeout=None))]
     fn recv(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Request> {
-        let (server, limit) = (self.get(py)?, self::timeout(timeout)?);
+        let (server, limit) = (self.end.get(py)?, self::timeout(timeout)?);
         let got = take(
             py,
             limit,
-            || self.what(),
+            || self.end.what(),
             |limit: Option<Duration>| -> Result<faretra::call::Request, RecvError> {
                 match limit {
                     None => server.recv(),
@@ -286,8 +273,8 @@ impl Server {
                 }
             },
         );
-        self.descriptor.follow(py);
-        Ok(Request::new(got?, &self.name, self.pickling))
+        self.end.descriptor.follow(py);
+        Ok(Request::new(got?, self.end.name(), self.pickling))
     }
 
     /// Receives the next request if there is one now. The same as `recv(timeout=0)`.
@@ -317,7 +304,7 @@ impl Server {
     /// faretra.ClosedError: the service 'double': it was closed
     /// >>> arena.close()
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        let server = self.get(py)?;
+        let server = self.end.get(py)?;
         run_plain(py, || server.close())
     }
 
@@ -332,23 +319,19 @@ impl Server {
     /// faretra.ClosedError: the service 'double': nobody is at the other end: the last one left or died
     /// >>> arena.close()
     fn leave(&self, py: Python<'_>) -> PyResult<()> {
-        let server = self.server.lock().unwrap_or_else(PoisonError::into_inner).take();
-        wait_plain(py, || {
-            self.descriptor.close();
-            drop(server);
-        })
+        self.end.leave(py)
     }
 
     /// Whether this server was left.
     #[getter]
     fn left(&self) -> bool {
-        self.server.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+        self.end.is_left()
     }
 
     /// The service's name.
     #[getter]
     fn name(&self) -> &str {
-        &self.name
+        self.end.name()
     }
 
     /// The number of a file descriptor that is readable while there is a request, or when none comes any more: for `select`,
@@ -360,8 +343,8 @@ impl Server {
     /// []
     /// >>> arena.close()
     fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
-        let server = self.get(py)?;
-        self.descriptor.number(py, || server.pollable())
+        let server = self.end.get(py)?;
+        self.end.descriptor.number(py, || server.pollable())
     }
 
     /// Returns a descriptor of its own, which is readable when there is a request, or when none comes any more.
@@ -372,20 +355,13 @@ impl Server {
     /// False
     /// >>> arena.close()
     fn pollable(&self, py: Python<'_>) -> PyResult<Pollable> {
-        let server = self.get(py)?;
+        let server = self.end.get(py)?;
         Pollable::new(py, || server.pollable())
     }
 
     fn __repr__(&self) -> String {
-        format!("<faretra.Server of '{}'{}>", self.name, if self.left() { ", left" } else { "" })
+        format!("<faretra.Server of '{}'{}>", self.end.name(), if self.end.is_left() { ", left" } else { "" })
     }
-}
-
-/// What a request has until it ends.
-#[derive(Debug)]
-struct Held {
-    request: faretra::call::Request,
-    value: Option<Py<PyAny>>,
 }
 
 /// A request that is leased to this server, until it is replied to or given back.
@@ -408,27 +384,23 @@ struct Held {
 #[pyclass(frozen, module = "faretra", weakref)]
 #[derive(Debug)]
 pub struct Request {
-    held: Mutex<Option<Held>>,
-    attempts: u64,
-    nbytes: u64,
-    name: String,
-    pickling: Pickling,
+    leased: Leased<faretra::call::Request>,
 }
 
 impl Request {
     fn new(request: faretra::call::Request, name: &str, pickling: Pickling) -> Request {
-        let (attempts, nbytes) = (request.attempts(), request.nbytes());
-        let held = Mutex::new(Some(Held { request, value: None }));
-        Request { held, attempts, nbytes, name: name.to_owned(), pickling }
+        let attempts = request.attempts();
+        Request { leased: Leased::new(request, attempts, name.to_owned(), pickling) }
     }
 
-    fn slot(&self) -> MutexGuard<'_, Option<Held>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The request, which ends here.
+    fn take(&self, py: Python<'_>) -> PyResult<Held<faretra::call::Request>> {
+        self.leased.take().ok_or_else(|| self.over().raise(py))
     }
 
-    fn over(&self, py: Python<'_>) -> PyErr {
-        let name = &self.name;
-        Failure::invalid(format!("this request to the service '{name}' was replied to or given back already")).raise(py)
+    fn over(&self) -> Failure {
+        let name = self.leased.name();
+        Failure::invalid(format!("this request to the service '{name}' was replied to or given back already"))
     }
 }
 
@@ -440,41 +412,31 @@ impl Request {
     ///     InvalidError: The request ended before anybody took the value.
     #[getter]
     fn value<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        if let Some(known) = self.slot().as_ref().and_then(|held| held.value.as_ref()) {
-            return Ok(known.bind(py).clone());
-        }
-        let object = self.slot().as_ref().map(|held| faretra::Object::clone(&held.request));
-        let value = output(py, object.ok_or_else(|| self.over(py))?, self.pickling)?;
-        if let Some(held) = &mut *self.slot()
-            && held.value.is_none()
-        {
-            held.value = Some(value.clone().unbind());
-        }
-        Ok(value)
+        self.leased.value(py, || self.over())
     }
 
     /// How often the request was received before: above 0 if a server died with it or gave it back.
     #[getter]
     fn attempts(&self) -> u64 {
-        self.attempts
+        self.leased.attempts()
     }
 
     /// How many bytes the request takes in the arena.
     #[getter]
     fn nbytes(&self) -> u64 {
-        self.nbytes
+        self.leased.nbytes()
     }
 
     /// The service's name.
     #[getter]
     fn name(&self) -> &str {
-        &self.name
+        self.leased.name()
     }
 
     /// Whether the request ended: it was replied to or given back.
     #[getter]
     fn ended(&self) -> bool {
-        self.slot().is_none()
+        !self.leased.is_held()
     }
 
     /// Sends the reply, and ends the request. Waits for memory while the arena is full; if there is none, the request is given
@@ -497,9 +459,8 @@ impl Request {
     /// [42]
     /// >>> arena.close()
     fn reply(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let mut input = Input::of(value, &self.name)?;
-        let held = self.slot().take();
-        let Held { request, value: kept } = held.ok_or_else(|| self.over(py))?;
+        let mut input = Input::of(value, self.leased.name())?;
+        let Held { lease: request, value: kept } = self.take(py)?;
         drop(kept);
         wait(py, || -> faretra::Result<()> { request.reply(input.value()?) })
     }
@@ -522,7 +483,7 @@ impl Request {
     /// >>> thread.join()
     /// >>> arena.close()
     fn nack(&self, py: Python<'_>) -> PyResult<()> {
-        let held = self.slot().take().ok_or_else(|| self.over(py))?;
+        let held = self.take(py)?;
         run_plain(py, || drop(held))
     }
 
@@ -546,20 +507,16 @@ impl Request {
     }
 
     fn __repr__(&self) -> String {
-        let (name, nbytes, attempts) = (&self.name, self.nbytes, self.attempts);
+        let (name, nbytes, attempts) = (self.leased.name(), self.leased.nbytes(), self.leased.attempts());
         let ended = if self.ended() { ", ended" } else { "" };
         format!("<faretra.Request to '{name}', {nbytes} bytes, attempts {attempts}{ended}>")
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        match self.held.try_lock().as_deref() {
-            Ok(Some(Held { value: Some(value), .. })) => visit.call(value),
-            _ => Ok(()),
-        }
+        self.leased.traverse(&visit)
     }
 
     fn __clear__(&self) {
-        let value = self.slot().as_mut().and_then(|held| held.value.take());
-        drop(value);
+        self.leased.clear();
     }
 }

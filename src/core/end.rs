@@ -9,7 +9,8 @@
 //!    \___c6: it has its name still___ CLOSING(me) _/ c6: it has none
 //!                                         ^___ c5 __ CLOSING(dead)
 //!
-//! leave   c1 CAS OPEN -> CLOSING(me)     c2 look at the seats: somebody? -> OPEN
+//! leave   c0 show ourselves: LEAVING     c1 CAS OPEN -> CLOSING(me); another is CLOSING? as o2, and c1 again
+//!         c2 look at the seats: somebody who does not leave? -> OPEN
 //!         c3 take the name away          c4 CLOSING(me) -> GONE
 //! join    o1 show ourselves: JOINING     o2 CLOSING? wait for the outcome; its owner is dead? c5, c6
 //!         o3 nobody LIVE and ephemeral? its time is over: c1 to c4
@@ -27,6 +28,9 @@
 //!
 //! * A4: who comes by the open file of another handle, and not by the name, joins whatever the word says: nothing but the
 //!   name ends with the arena, and the name is not promised to it.
+//!
+//! * A5: of several who leave an ephemeral arena, the last to look takes its name away: each is LEAVING before it looks,
+//!   who is LEAVING counts for nobody, and who finds a closer in the way waits and looks again.
 //!
 //! # Death
 //!
@@ -50,6 +54,17 @@ pub const PATIENCE: u32 = 500;
 /// After so many pauses the interrupt hook is asked again.
 const PAUSES_PER_ASK: u32 = 16;
 
+/// How an attempt to take the name away ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closed {
+    /// The name is gone by us.
+    ByUs,
+    /// There was a reason not to.
+    Kept,
+    /// The arena is not OPEN: it is gone, or another is at it.
+    Busy,
+}
+
 impl<E: Load> Tables<E> {
     fn arena_life(&self) -> ArenaLife {
         ArenaLife(self.env.load(header::LIFE, SeqCst))
@@ -66,7 +81,7 @@ impl<E: Env> Core<E> {
     pub fn enter(tables: Tables<E>, seats: u64, process: Process, command: &str) -> Result<Option<Core<E>>> {
         let Some(core) = Core::attach(tables, seats, process, command, Core::may_enter)? else { return Ok(None) };
         // A2: we were seen, or see that it is over.
-        match core.outlives_closing() {
+        match core.outlives_closing(true) {
             Ok(true) => Ok(Some(core)),
             over => {
                 core.detach();
@@ -82,27 +97,41 @@ impl<E: Env> Core<E> {
 
     /// Leaves; the last of an ephemeral arena takes its name away. Everything that was held here must have been let go.
     pub fn depart(&self) {
-        if !self.is_kept() {
-            let present = [SeatState::Claim, SeatState::Joining, SeatState::Live, SeatState::Leaving];
-            // If the unlink fails, the next who opens it prunes it.
-            let _ = self.close(|core| core.sees_others(&present));
-        }
         // A name that is dead and still listed, for want of memory: whoever comes next would not look for it.
         if self.was_putting(self.me()) {
             let _ = self.sweep();
         }
-        self.detach();
+        self.return_stash();
+        self.show_leaving();
+        // If the unlink fails, the next who opens it prunes it.
+        let _ = self.end_unless(|_| true);
+        self.leave_seat();
     }
 
     /// Takes the name of an ephemeral arena away if nobody takes part but this process, with all its seats: for one that is
-    /// about to end and cannot let go of everything. Returns whether it did; we take part still (A4).
+    /// about to end and cannot let go of everything. Returns whether it did. What we hold stays ours, but we keep no name
+    /// from going: the last of those who leave after us takes it.
     pub fn end_alone(&self) -> Result<bool> {
+        let ours = self.process(self.me());
+        self.show_leaving();
+        self.end_unless(|other| other.process != ours)
+    }
+
+    /// A5: c1-c4, as one who is LEAVING, unless somebody stays whom `counts` counts. Returns whether the name is gone by us.
+    fn end_unless(&self, counts: impl Fn(&Occupant) -> bool) -> Result<bool> {
         if self.is_kept() {
             return Ok(false);
         }
-        let ours = self.process(self.me());
-        let present = [SeatState::Claim, SeatState::Joining, SeatState::Live, SeatState::Leaving];
-        self.close(|core| core.sees(&present, |other| other.process != ours))
+        let stay = [SeatState::Claim, SeatState::Joining, SeatState::Live];
+        loop {
+            match self.close(|core| core.sees(&stay, &counts))? {
+                Closed::ByUs => return Ok(true),
+                Closed::Kept => return Ok(false),
+                // Each turn of this loop is one closer that has come and gone.
+                Closed::Busy if self.outlives_closing(false)? => {}
+                Closed::Busy => return Ok(false),
+            }
+        }
     }
 
     /// Leaves, and does not look whether others stay. Everything that was held here must have been let go.
@@ -114,10 +143,10 @@ impl<E: Env> Core<E> {
     /// Takes the arena's name away, whoever takes part. `false`: a closer was in the way for as long as we had patience.
     pub fn remove_arena(&self) -> Result<bool> {
         for _ in 0..PATIENCE {
-            if self.close(|_| Ok(false))? || self.arena_life() == ArenaLife::GONE {
+            if self.close(|_| Ok(false))? == Closed::ByUs || self.arena_life() == ArenaLife::GONE {
                 return Ok(true);
             }
-            if !self.outlives_closing()? {
+            if !self.outlives_closing(true)? {
                 return Ok(self.arena_life() == ArenaLife::GONE);
             }
         }
@@ -126,19 +155,20 @@ impl<E: Env> Core<E> {
 
     /// o2, o3, as one who is JOINING: whether there is an arena to join.
     fn may_enter(&self) -> Result<bool> {
-        if !self.outlives_closing()? {
+        if !self.outlives_closing(true)? {
             return Ok(false);
         }
-        if self.is_kept() || self.sees_others(&[SeatState::Live])? {
+        let lives = |core: &Core<E>| core.sees(&[SeatState::Live], |_| true);
+        if self.is_kept() || lives(self)? {
             return Ok(true);
         }
         // Everybody is gone: its time is over, unless somebody became LIVE just now.
-        Ok(!self.close(|core| core.sees_others(&[SeatState::Live]))?)
+        Ok(self.close(lives)? != Closed::ByUs)
     }
 
-    /// o2: waits while the arena is CLOSING. `false`: it is gone, or a closer keeps it. The interrupt hook can end the wait:
-    /// then the caller has changed nothing but its own seat, and leaves.
-    fn outlives_closing(&self) -> Result<bool> {
+    /// o2: waits while the arena is CLOSING. `false`: it is gone, or a closer keeps it. If `may_stop`, the interrupt hook can
+    /// end the wait: then the caller has changed nothing but its own seat, and leaves.
+    fn outlives_closing(&self, may_stop: bool) -> Result<bool> {
         let mut pauses = 0;
         loop {
             let word = self.arena_life();
@@ -154,25 +184,25 @@ impl<E: Env> Core<E> {
             } else {
                 pauses += 1;
                 self.env.pause();
-                if pauses % PAUSES_PER_ASK == 0 && self.env.is_interrupted() {
+                if may_stop && pauses % PAUSES_PER_ASK == 0 && self.env.is_interrupted() {
                     return Err(Error::Interrupted);
                 }
             }
         }
     }
 
-    /// c1-c4: takes the name away, unless `keep` finds a reason not to. Returns whether it is gone by us.
-    fn close(&self, keep: impl FnOnce(&Core<E>) -> Result<bool>) -> Result<bool> {
+    /// c1-c4: takes the name away, unless `keep` finds a reason not to.
+    fn close(&self, keep: impl FnOnce(&Core<E>) -> Result<bool>) -> Result<Closed> {
         if !self.turn_arena(ArenaLife::OPEN, ArenaLife::closing(self.me())) {
-            return Ok(false);
+            return Ok(Closed::Busy);
         }
         // What cannot be read may be somebody.
         if keep(self).unwrap_or(true) {
             self.turn_arena(ArenaLife::closing(self.me()), ArenaLife::OPEN);
-            return Ok(false);
+            return Ok(Closed::Kept);
         }
         self.finish_closing()?;
-        Ok(true)
+        Ok(Closed::ByUs)
     }
 
     /// c3, c4.
@@ -184,11 +214,6 @@ impl<E: Env> Core<E> {
 
     fn turn_arena(&self, old: ArenaLife, new: ArenaLife) -> bool {
         self.env.cas(header::LIFE, old.0, new.0, SeqCst).is_ok()
-    }
-
-    /// Whether anybody else who is not proved dead has a seat in one of these states.
-    fn sees_others(&self, states: &[SeatState]) -> Result<bool> {
-        self.sees(states, |_| true)
     }
 
     /// Whether anybody else whom `counts` counts has a seat in one of these states, and is not proved dead.

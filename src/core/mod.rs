@@ -15,7 +15,7 @@
 //!
 //! | row | files | what they are |
 //! |---|---|---|
-//! | 1 | [`word`], [`mem`], [`geometry`] | bits and their allowed steps; access by offset; where everything lies |
+//! | 1 | [`word`], [`mem`], [`geometry`], [`crew`] | bits and their allowed steps; access by offset; where everything lies; work by several threads |
 //! | 2 | [`sys`], [`segment`], [`tables`] | the kernel; the file and its mappings; the words by name |
 //! | 3 | [`seat`] | participants |
 //! | 4 | [`zone`], [`wait`], [`bells`] | memory; bells; several of them |
@@ -31,6 +31,7 @@ pub mod bells;
 pub mod broadcast;
 pub mod cell;
 pub mod chain;
+pub mod crew;
 pub mod end;
 pub mod geometry;
 pub mod hold;

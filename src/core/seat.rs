@@ -377,19 +377,23 @@ impl<E: Env> Core<E> {
         now.wrapping_sub(last) >= EVERY_MS && self.looked.compare_exchange(last, now, Relaxed, Relaxed).is_ok()
     }
 
-    /// Gives the seat back: everything that this participant held must have been let go before.
-    pub fn leave_seat(&self) {
+    /// LIVE to LEAVING: we hold what we hold, and stay for nobody's sake (A5).
+    pub fn show_leaving(&self) {
         let live = Seat::new(SeatState::Live, self.me.incarnation);
-        let leaving = Seat::new(SeatState::Leaving, self.me.incarnation);
-        if self.turn_seat(u64::from(self.me.seat), live, leaving) {
-            self.leave(leaving);
-        }
+        self.turn_seat(u64::from(self.me.seat), live, Seat::new(SeatState::Leaving, self.me.incarnation));
     }
 
+    /// Gives the seat back: everything that this participant held must have been let go before.
+    pub fn leave_seat(&self) {
+        self.show_leaving();
+        self.leave(Seat::new(SeatState::Leaving, self.me.incarnation));
+    }
+
+    /// Not for a seat that was taken from us, which is damage: its lock says who has it.
     fn leave(&self, from: Seat) {
-        let seat = u64::from(self.me.seat);
-        self.turn_seat(seat, from, Seat::new(SeatState::Free, self.me.incarnation));
-        self.env.unlock(self.me);
+        if self.turn_seat(u64::from(self.me.seat), from, Seat::new(SeatState::Free, self.me.incarnation)) {
+            self.env.unlock(self.me);
+        }
     }
 
     /// Seats whose occupants are proved dead now, DEAD from here on. Claims of the dead are undone.

@@ -21,14 +21,15 @@
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError, Weak};
 use std::time::Duration;
 
 use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw};
 use nix::sys::mman::{MmapAdvise, ProtFlags, madvise, mprotect};
 
+use crate::core::crew::Crew;
 use crate::core::geometry::{Geometry, PAGE, Params, header};
 use crate::core::mem::{Load, Mapped, Mem};
 use crate::core::sys::{
@@ -237,17 +238,21 @@ const POPULATE_STEP: u64 = 16 << 20;
 
 /// Puts pages in memory and in the page tables.
 fn populate(map: &MmapRaw, off: u64, len: u64) -> Result<(), Full> {
-    let mut done = 0;
-    while done < len {
-        let step = POPULATE_STEP.min(len - done);
-        match map.advise_range(Advice::PopulateWrite, (off + done) as usize, step as usize) {
-            Ok(()) => done += step,
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(_) => return Err(Full),
+    let full = AtomicBool::new(false);
+    let crew = Crew::for_bytes(len);
+    crew.share_out((0..len).step_by(crew.part() as usize), |start| {
+        let (mut done, end) = (start, len.min(start + crew.part()));
+        while done < end && !full.load(Relaxed) {
+            let step = POPULATE_STEP.min(end - done);
+            match map.advise_range(Advice::PopulateWrite, (off + done) as usize, step as usize) {
+                Ok(()) => done += step,
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => full.store(true, Relaxed),
+            }
         }
-    }
-    Ok(())
+    });
+    if full.into_inner() { Err(Full) } else { Ok(()) }
 }
 
 impl Posix {

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use arrow_buffer::Buffer;
 use memmap2::{MmapMut, MmapOptions, MmapRaw};
 
+use crate::core::crew::Crew;
 use crate::core::geometry::{Set, meta};
 use crate::core::ring::Outcome;
 use crate::core::seat::Core;
@@ -591,8 +592,18 @@ impl Copying {
 
 /// Copies `src` to `dst`, which have the same length.
 pub fn copy(dst: &mut [u8], src: &[u8], how: Copying) {
+    assert_eq!(dst.len(), src.len());
+    if how == Copying::Cached {
+        return dst.copy_from_slice(src);
+    }
+    let crew = Crew::for_bytes(src.len() as u64);
+    let part = crew.part() as usize;
+    crew.share_out(dst.chunks_mut(part).zip(src.chunks(part)), |(dst, src)| around_the_cache(dst, src));
+}
+
+fn around_the_cache(dst: &mut [u8], src: &[u8]) {
     #[cfg(target_arch = "x86_64")]
-    if how == Copying::AroundTheCache && src.len() >= 4096 && std::arch::is_x86_feature_detected!("avx") {
+    if src.len() >= 4096 && std::arch::is_x86_feature_detected!("avx") {
         // SAFETY: AVX is there.
         return unsafe { stream(dst, src) };
     }

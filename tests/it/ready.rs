@@ -785,6 +785,7 @@ fn an_unbounded_channel_is_ready() {
     sender.send("again").expect("room");
     drop(receiver.try_recv().expect("an item"));
     assert!(receiver.is_ready().expect("ours"));
+    assert!(pollable.rearm().expect("ours"));
     assert_eq!(receiver.sent(), 3001);
 }
 

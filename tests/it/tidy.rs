@@ -14,7 +14,7 @@ use std::path::{Component, Path, PathBuf};
 /// and may import anything; nothing in the rows may import it.
 const LAYERS: &[&[&str]] = &[
     &["error"],
-    &["word", "mem", "geometry"],
+    &["word", "mem", "geometry", "crew"],
     &["sys", "segment", "tables"],
     &["seat"],
     &["zone", "wait", "bells"],
