@@ -12,10 +12,8 @@ use nix::sched::{CpuSet, sched_getaffinity};
 use nix::sys::signal::SigSet;
 use nix::unistd::Pid;
 
-/// The least that is worth a thread, in bytes: to start one takes some 50 us, to copy this 200.
-const LEAST: u64 = 4 << 20;
 /// What is done at once, in bytes. Threads that start late do less of it.
-const PART: u64 = 2 << 20;
+const PART: u64 = 1 << 20;
 /// More threads than this have nothing more to gain from memory.
 const MOST: u64 = 4;
 /// What the threads need to call a function that copies.
@@ -29,9 +27,10 @@ pub struct Crew {
 }
 
 impl Crew {
-    /// For so many bytes: a thread each 4 MiB, four at most, and no more than there are processors.
-    pub fn for_bytes(len: u64) -> Crew {
-        let worth = (len / LEAST).min(MOST);
+    /// For so many bytes, of which `least` are worth a thread: it takes some 100 us until one is there. Four at most, and no
+    /// more than there are processors.
+    pub fn new(len: u64, least: u64) -> Crew {
+        let worth = (len / least).min(MOST);
         match if worth > 1 { worth.min(processors()) } else { 1 } {
             0 | 1 => Crew { threads: 1, part: len.max(1) },
             threads => Crew { threads, part: PART },
@@ -108,11 +107,11 @@ mod tests {
     /// Little work starts no thread, and has one part.
     #[test]
     fn little_work_is_done_here() {
-        for len in [0, 1, 2 * LEAST - 1] {
-            let crew = Crew::for_bytes(len);
+        for len in [0, 1, 8191] {
+            let crew = Crew::new(len, 4096);
             assert_eq!((crew.threads, crew.part), (1, len.max(1)));
         }
-        let crew = Crew::for_bytes(1 << 30);
+        let crew = Crew::new(1 << 30, 4096);
         assert!((1..=MOST).contains(&crew.threads) && crew.part.is_multiple_of(4096));
     }
 }

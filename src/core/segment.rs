@@ -236,10 +236,13 @@ impl Sys for Posix {
 /// hear of the others within some ten milliseconds.
 const POPULATE_STEP: u64 = 16 << 20;
 
+/// Pages that are worth a thread, in bytes: more than a millisecond.
+const POPULATE_BY_ONE: u64 = 2 << 20;
+
 /// Puts pages in memory and in the page tables.
 fn populate(map: &MmapRaw, off: u64, len: u64) -> Result<(), Full> {
     let full = AtomicBool::new(false);
-    let crew = Crew::for_bytes(len);
+    let crew = Crew::new(len, POPULATE_BY_ONE);
     crew.share_out((0..len).step_by(crew.part() as usize), |start| {
         let (mut done, end) = (start, len.min(start + crew.part()));
         while done < end && !full.load(Relaxed) {
