@@ -198,7 +198,7 @@ impl Port {
         Ok(Port { ring, pin: Arc::new(pin), end, name: name.into(), schema: OnceLock::new(), looks })
     }
 
-    /// The same channel or feed at its other end.
+    /// This process at the other end of the channel or feed as well.
     pub(crate) fn other_end(&self) -> Result<Port> {
         let end = if self.end == End::Send { End::Receive } else { End::Send };
         self.core()?.join(self.ring, end);

@@ -487,7 +487,7 @@ impl Lease {
     }
 
     /// What the lease is of.
-    pub fn object(&self, py: Python<'_>) -> PyResult<Object> {
+    pub fn object(&self, py: Python<'_>) -> PyResult<faretra::Object> {
         self.leased.object().ok_or_else(|| self.no_more().raise(py))
     }
 
