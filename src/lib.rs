@@ -161,6 +161,7 @@ pub mod proof {
     pub use crate::core::sys::{Doorbell, Full, Process, Slept, Sys};
     pub use crate::core::tables::{Kind, PartEntry, Tables};
     pub use crate::core::wait::Until;
+    pub use crate::core::waiters::{Enlisted, Waiters};
     pub use crate::core::word::{ArenaLife, Bell, Id, Life, Owner, Place, Seat, SeatState, State, Ticket, Turn};
     pub use crate::core::zone::Draft;
 }

@@ -47,13 +47,15 @@
 //! * K4: of a writer and a reader who take at the same time one sees the other; the reader gives way.
 //! * K5: a frozen array is never written again: `state` is set by one who has all its partitions, and looked at
 //!   by whoever gets one afterwards.
+//! * K6: the permits that were added to a semaphore are one number, which each step changes by a swap: none is lost or there
+//!   twice but those that a dead process had. Who adds some rings afterwards (B2).
 //!
 //! # Death
 //!
 //! LEASED(dead) becomes BACK. A slot half written is not current, so nothing is repaired: it is written
 //! over. In a mutex the value changes as a whole when it is unlocked, or not at all.
 //!
-//! Values, partitions and freezing have no model: the sweeps and races show them.
+//! Values, partitions, freezing and added permits have no model: the sweeps and races show them.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 

@@ -70,7 +70,7 @@ pub struct Condition {
 
 impl Condition {
     fn of(handle: Handle) -> Result<Condition> {
-        let waiters = handle.core()?.waiters_of(handle.id());
+        let waiters = handle.core()?.waiters_of(handle.id(), &CONDITION);
         Ok(Condition { handle, waiters })
     }
 
@@ -108,7 +108,8 @@ impl Condition {
         Ok(self.handle.core()?.count_waiting(self.waiters) as u32)
     }
 
-    /// Returns how many processes' waiters died on the list since this was asked last, by whomever.
+    /// Returns how many processes' waiters died on the list since this was asked last, by whomever. One whose place another
+    /// waiter was given meanwhile, because no other place was left, is not counted.
     pub fn lost(&self) -> Result<u32> {
         Ok(self.handle.core()?.lost_waiters(self.waiters) as u32)
     }
@@ -163,23 +164,20 @@ impl Waiter {
 
     /// Takes the waiter off the list. Returns whether it was told to go on, which it may have been after its wait ended.
     pub fn leave(mut self) -> bool {
-        self.end()
-    }
-
-    fn end(&mut self) -> bool {
-        if std::mem::replace(&mut self.left, true) {
-            return false;
-        }
+        self.left = true;
+        let Condition { handle, waiters } = &self.condition;
         // A forked child is not on the list.
-        let core = self.condition.handle.core();
-        core.is_ok_and(|core| core.leave_waiters(self.condition.waiters, self.enlisted))
+        handle.core().is_ok_and(|core| core.leave_waiters(*waiters, self.enlisted))
     }
 }
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        if self.end() {
-            let _ = self.condition.notify(1);
+        let Condition { handle, waiters } = &self.condition;
+        if !self.left
+            && let Ok(core) = handle.core()
+        {
+            core.abandon_wait(*waiters, self.enlisted);
         }
     }
 }
