@@ -46,6 +46,7 @@ pub fn value(t: &Tables<Sim>, id: Id, kind: Kind) -> u64 {
             words[0]
         }
         Kind::Semaphore => t.count_leases(leases, |s| matches!(s, State::Free | State::Back(_))),
+        Kind::Condition => 0,
         Kind::Event => t.env.load(t.lock_word(id, lock::STATE), Ordering::SeqCst) & 1,
         _ => {
             let frozen = t.is_frozen(id);
