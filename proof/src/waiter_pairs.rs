@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use faretra::proof::{Enlisted, Id, Lease, Leases, Life, Load, State, Until, lock};
+use faretra::proof::{Enlisted, Id, Lease, Leases, Life, Load, Mem, State, Until, lock};
 
 use crate::sim::{Image, Sim, in_time, ok};
 use crate::stage::{Stage, enter};
@@ -31,7 +31,7 @@ fn lease_of(a: &crate::world::Actor, leases: Leases, index: u64) -> Lease {
 
 /// All of them.
 pub fn waits() -> Vec<Pair> {
-    vec![sleep_against_notify(), take_against_post()]
+    vec![sleep_against_notify(), take_against_post(), leave_against_hand_on()]
 }
 
 fn woken(image: &Image) {
@@ -82,6 +82,55 @@ fn sleep_against_notify() -> Pair {
             (Fences::After, Word::Bell, Updates, Unfenced),
         ],
         unfenced: false,
+    }
+}
+
+/// W2: a waiter was told in place of a dead one by somebody who died then. It leaves, while another goes on with that.
+fn leave_against_hand_on() -> Pair {
+    const DEAD: u64 = 2;
+    const NEXT: u64 = 3;
+    let stage = waiting_stage();
+    let id = named(&stage, "k");
+    let sim = enter(&stage);
+    let [dead, notifier] = [50, 51].map(|process| quiet(&sim, process));
+    at_k(&dead, |waiters| ok(dead.enlist(waiters)).expect("room"));
+    at_k(&notifier, |waiters| waiters::notify(&notifier, waiters, 1));
+    sim.state().kill(50);
+    ok(notifier.recover());
+    notifier.detach();
+    let stage = Stage { image: sim.image(), ..stage };
+    let data = quiet(&enter(&stage), 80).slots_of(id, &CONDITION).first();
+    let leave: Part = |a, pair, _| {
+        at_k(a, |waiters| {
+            let lease = lease_of(a, ok(a.leases_of(pair.object)).expect("leases"), NEXT);
+            assert!(waiters::leave(a, waiters, Enlisted { lease, index: NEXT }), "it was told");
+        });
+    };
+    let hand_on: Part = |a, pair, reached| {
+        let mark = a.env.load(pair.words[0].1, Ordering::SeqCst);
+        reached.note(if mark == 0 { "it was said to have come" } else { "has to look" });
+        at_k(a, |waiters| a.hand_on_for_the_dead(waiters, 1));
+    };
+    Pair {
+        name: "mark/mark: leave against handing on",
+        stage,
+        object: id,
+        record: id,
+        words: vec![(Word::Mark, data + DEAD * 16 + 8), (Word::Mark, data + NEXT * 16 + 8)],
+        before: |actors, id| {
+            let a = &actors[0];
+            let who = at_k(a, |waiters| ok(a.enlist(waiters)).expect("room")).expect("there");
+            assert_eq!(who.index, NEXT);
+            let mark = |index| a.slots_of(id, &CONDITION).first() + index * 16 + 8;
+            let number = a.env.load(mark(NEXT), Ordering::SeqCst) >> 13;
+            a.env.store(mark(DEAD), number << 13 | 3, Ordering::SeqCst);
+            a.env.store(mark(NEXT), number << 13 | (DEAD + 1) << 2 | 2, Ordering::SeqCst);
+        },
+        parts: [leave, hand_on],
+        at_end: |_| {},
+        must_reach: &["it was said to have come", "has to look"],
+        needs: &[],
+        unfenced: true,
     }
 }
 

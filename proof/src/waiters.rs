@@ -114,7 +114,8 @@ pub fn notify(a: &Actor, waiters: Waiters, most: u64) {
     change(a, Sum::Told, most.min(CONDITION.leases), || ((), a.notify(waiters, most)));
 }
 
-fn leave(a: &Actor, waiters: Waiters, who: Enlisted) -> bool {
+/// Leaves, and says whether it was told.
+pub fn leave(a: &Actor, waiters: Waiters, who: Enlisted) -> bool {
     change(a, Sum::Left, 1, || {
         let told = a.leave_waiters(waiters, who);
         (told, u64::from(told))
