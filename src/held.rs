@@ -26,6 +26,8 @@ impl Keeper for Arc<Attachment> {
 enum Behind {
     /// Nothing that could be left half done: the lease is a permit.
     Nothing,
+    /// Nothing, and nobody is named: the permit is one that was added to a semaphore.
+    Added,
     /// Something that is consistent, unless this thread panics.
     Consistent,
     /// Something that somebody left half done.
@@ -56,6 +58,12 @@ impl<K: Keeper> Held<K> {
         Held { keeper, lease, behind: Behind::Nothing, ended: false }
     }
 
+    /// A permit that was added to a semaphore.
+    #[inline]
+    pub(crate) fn added(keeper: K, lease: Lease) -> Held<K> {
+        Held { keeper, lease, behind: Behind::Added, ended: false }
+    }
+
     /// Whether the holder before died, or left things half done.
     pub(crate) fn recovered(&self) -> bool {
         self.lease.recovered
@@ -77,9 +85,17 @@ impl<K: Keeper> Held<K> {
     /// Uses a permit up: it is nobody's from here on.
     pub(crate) fn use_up(mut self) {
         self.ended = true;
-        if let Ok(core) = self.keeper.core() {
+        if self.behind != Behind::Added
+            && let Ok(core) = self.keeper.core()
+        {
             core.use_up(self.lease);
         }
+    }
+
+    /// The lease alone, which is not given back.
+    pub(crate) fn into_lease(mut self) -> Lease {
+        self.ended = true;
+        self.lease
     }
 
     /// The lease with another keeper.
@@ -95,13 +111,13 @@ impl<K: Keeper> Drop for Held<K> {
         if !self.ended
             && let Ok(core) = self.keeper.core()
         {
-            let consistent = match self.behind {
-                Behind::Nothing => true,
-                Behind::Consistent => !std::thread::panicking(),
-                Behind::Unsure => false,
+            let woke = match self.behind {
+                Behind::Added => core.give_back_added(self.lease),
+                Behind::Nothing => core.give_back(self.lease),
+                Behind::Consistent if !std::thread::panicking() => core.give_back(self.lease),
+                Behind::Consistent | Behind::Unsure => core.give_back_unmended(self.lease),
             };
             // Who takes leases in a loop would have one again before the woken are awake.
-            let woke = if consistent { core.give_back(self.lease) } else { core.give_back_unmended(self.lease) };
             if woke {
                 std::thread::yield_now();
             }

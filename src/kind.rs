@@ -37,8 +37,10 @@ pub enum Kind {
     Event,
     /// A small value that changes in place; see [`crate::sync::SharedValue`].
     Value,
-    /// An array that is written in partitions; see [`crate::MutableArray`].
+    /// An array that is written in partitions, or [`crate::SharedBytes`]; see [`crate::MutableArray`].
     MutableArray,
+    /// Those who wait at a condition; see [`crate::sync::Condition`].
+    Condition,
     /// A queue of objects; see [`crate::channel`].
     Channel,
     /// A ring of objects that every subscriber sees whole; see [`crate::feed`].
@@ -61,6 +63,7 @@ impl Kind {
             Stored::Event => Kind::Event,
             Stored::Value => Kind::Value,
             Stored::MutableArray => Kind::MutableArray,
+            Stored::Condition => Kind::Condition,
             Stored::Channel => Kind::Channel,
             Stored::Feed => Kind::Feed,
             Stored::Name
@@ -87,6 +90,7 @@ impl fmt::Display for Kind {
             Kind::Event => "event",
             Kind::Value => "value",
             Kind::MutableArray => "mutable array",
+            Kind::Condition => "condition",
             Kind::Channel => "channel",
             Kind::Feed => "feed",
             Kind::Damaged => "damaged",

@@ -51,7 +51,7 @@
 //! | [`Receiver`], [`Subscriber`] | `recv`, `schema`, `reader` | `Empty` |
 //! | [`Feed`] | `append` | `Full`, `NoSpace` |
 //! | [`sync::Mutex`], [`sync::Semaphore`] | `lock`; `acquire` | `None` |
-//! | [`sync::Event`] | `wait` | `false` |
+//! | [`sync::Event`], [`sync::Waiter`] | `wait` | `false` |
 //! | [`sync::SharedValue`] | `store`, `update`, `compare_exchange` | `TimedOut` |
 //! | [`MutableArray`] | `write`, `write_all`, `read`, `read_all`, `freeze` | `None` |
 //!
@@ -97,6 +97,7 @@ mod port;
 mod reader;
 pub mod ready;
 mod report;
+mod shared_bytes;
 pub mod sync;
 mod writer;
 
@@ -129,6 +130,7 @@ pub use parting::WeakArena;
 pub use reader::{Batch, Bundled, Column, IpcMessages, Object, Table};
 pub use ready::{Pollable, Select};
 pub use report::{ArenaInfo, ChannelInfo, Entry, Holder, Observer, Room, Stats};
+pub use shared_bytes::SharedBytes;
 pub use writer::Writer;
 
 /// Whose `Pod` says which values can be shared: derive it with this version.
@@ -160,6 +162,7 @@ pub mod proof {
     pub use crate::core::sys::{Doorbell, Full, Process, Slept, Sys};
     pub use crate::core::tables::{Kind, PartEntry, Tables};
     pub use crate::core::wait::Until;
+    pub use crate::core::waiters::{Enlisted, Waiters};
     pub use crate::core::word::{ArenaLife, Bell, Id, Life, Owner, Place, Seat, SeatState, State, Ticket, Turn};
     pub use crate::core::zone::Draft;
 }

@@ -21,7 +21,7 @@ use crate::value::array::Array;
 use crate::value::element::Element;
 use crate::value::info::{ArrayInfo, Order};
 use crate::value::shared_map::SharedMap;
-use crate::value::view::{Pin, Sheet, Stretch};
+use crate::value::view::{Attachment, Pin, Sheet, Stretch};
 use crate::writer::Writer;
 
 /// The most partitions that a [`MutableArray`] can have.
@@ -112,24 +112,30 @@ impl Writer {
             )));
         }
         let info = ArrayInfo::new(T::TYPE, shape.slice(), Order::C);
-        let bytes = info.object_bytes()?;
-        let len = info.shape.iter().product::<usize>() as u64;
         let at = self.attachment();
-        let core = at.core()?;
-        at.with_room(|| {
-            let mut elements = Sheet::new(at, Kind::Array, bytes)?;
-            elements.bytes()?.fill(0);
-            info.write_header(elements.bytes()?)?;
-            elements.set_rows(len);
-            let root = core.draft_lock(form(partitions))?;
-            let made = elements.give_to(root, 0).and_then(|()| {
-                core.set_meta(root.id, meta::ROWS, len);
-                core.publish(name, root, Some(0))
-            });
-            made.inspect_err(|_| core.drop_draft(root))
-        })?;
+        draft_mutable(at, name, &info, partitions)?;
         Arena::of(at).mutable_array(name)
     }
+}
+
+/// Publishes zeros that can be written, as an array of one part; without partitions they are [`crate::SharedBytes`].
+pub(crate) fn draft_mutable(at: &Arc<Attachment>, name: &str, info: &ArrayInfo, partitions: usize) -> Result<()> {
+    let bytes = info.object_bytes()?;
+    let len = info.shape.iter().product::<usize>() as u64;
+    let core = at.core()?;
+    at.with_room(|| {
+        let mut elements = Sheet::new(at, Kind::Array, bytes)?;
+        elements.bytes()?.fill(0);
+        info.write_header(elements.bytes()?)?;
+        elements.set_rows(len);
+        let root = core.draft_lock(form(partitions))?;
+        let made = elements.give_to(root, 0).and_then(|()| {
+            core.set_meta(root.id, meta::ROWS, len);
+            core.publish(name, root, Some(0))
+        });
+        made.inspect_err(|_| core.drop_draft(root))
+    })?;
+    Ok(())
 }
 
 impl Arena {
@@ -151,12 +157,16 @@ impl Arena {
         let leases = core.leases_of(pin.id())?;
         let leases = leases.ok_or_else(|| Error::damaged(format!("the mutable array `{name}` has no partitions")))?;
         let partitions = (leases.count / PARTITION) as usize;
+        if partitions == 0 {
+            let (expected, found) = (Kind::MutableArray.to_string(), "shared bytes".into());
+            return Err(Error::Mismatch { name: name.into(), expected, found });
+        }
         let says = |f: &Form| format!("a mutable array of {} partitions", f.size);
         core.check_form(pin.id(), name, &form(partitions), says)?;
         let part = pin.part(pin.id(), 0)?;
         let info = pin.array_info(part)?;
         info.dimension::<T, D>(name)?;
-        if info.order != Order::C || info.shape.is_empty() || partitions == 0 {
+        if info.order != Order::C || info.shape.is_empty() {
             return Err(Error::damaged(format!("`{name}` cannot be divided: {info:?}, {partitions} partitions")));
         }
         let handle = Handle { pin: Arc::new(pin) };

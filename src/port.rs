@@ -198,6 +198,21 @@ impl Port {
         Ok(Port { ring, pin: Arc::new(pin), end, name: name.into(), schema: OnceLock::new(), looks })
     }
 
+    /// This process at the other end of the channel or feed as well.
+    pub(crate) fn other_end(&self) -> Result<Port> {
+        let end = if self.end == End::Send { End::Receive } else { End::Send };
+        self.core()?.join(self.ring, end);
+        let schema = OnceLock::new();
+        Ok(Port {
+            pin: self.pin.clone(),
+            ring: self.ring,
+            end,
+            name: self.name.clone(),
+            schema,
+            looks: AtomicU64::new(0),
+        })
+    }
+
     pub(crate) fn at(&self) -> &Arc<Attachment> {
         self.pin.attachment()
     }

@@ -57,7 +57,7 @@ pub fn cat(cli: &Cli, args: &Cat) -> Result<()> {
                 args.name, args.arena
             )));
         }
-        kind @ (Kind::Mutex | Kind::Semaphore | Kind::Event | Kind::Value | Kind::MutableArray) => {
+        kind @ (Kind::Mutex | Kind::Semaphore | Kind::Event | Kind::Value | Kind::MutableArray | Kind::Condition) => {
             return Err(Failure::new(format!(
                 "`{}` is a {kind}, which changes while it is looked at: `faretra who {}` shows who holds it",
                 args.name, args.arena

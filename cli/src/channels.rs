@@ -42,7 +42,9 @@ pub fn look_instead(arena: &str, name: &str, kind: Kind) -> String {
     match kind {
         Kind::Channel => format!("recv {arena} {name}"),
         Kind::Feed => format!("cat {arena} {name} --follow"),
-        Kind::Mutex | Kind::Semaphore | Kind::Event | Kind::Value | Kind::MutableArray => format!("who {arena}"),
+        Kind::Mutex | Kind::Semaphore | Kind::Event | Kind::Value | Kind::MutableArray | Kind::Condition => {
+            format!("who {arena}")
+        }
         _ => format!("cat {arena} {name}"),
     }
 }

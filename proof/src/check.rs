@@ -7,6 +7,7 @@ use faretra::proof::{Id, Life, PAGE, Set, Sys};
 
 use crate::items::check_items;
 use crate::sim::{Image, Sim, ok};
+use crate::waiters::{check_places, check_sums};
 use crate::world::{Actor, ROOM, publish, quiet, read};
 
 const CHECKER: usize = 1 << 20;
@@ -69,6 +70,7 @@ pub fn check(image: Image, expect: &Expect) {
     assert!(found.is_empty(), "after recovery: {found:?}");
     assert_eq!(in_use(&r), left, "a quick recovery left something for a sweep");
     check_items(&r, &image);
+    check_sums(&r, &image);
     for (name, values) in &expect.allowed {
         let read = ok(read(&r, name));
         assert!(values.contains(&read), "`{name}` says {read:?}, allowed {values:?}");
@@ -84,6 +86,7 @@ pub fn check(image: Image, expect: &Expect) {
     // With everybody dead and every name removed, every word is free and every page given back.
     sim.state().kill_all_but(CHECKER);
     ok(r.sweep());
+    check_places(&r);
     let permits: Vec<_> =
         (0..r.geo.params.permits).map(|_| ok(r.try_lease(r.permits())).expect("a permit is missing")).collect();
     assert!(ok(r.try_lease(r.permits())).is_none(), "more permits than there are");

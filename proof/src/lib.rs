@@ -3,9 +3,9 @@
 //! * [`sim`]: a segment and a kernel in memory, with a step before every access, at which a process may
 //!   be killed, stopped, scheduled or counted.
 //! * [`world`], [`locks`], [`items`]: participants, and what they put into an arena; [`check`]: what is asked of it afterwards.
-//! * [`stage`], [`script`], [`granted`], [`queue`]: where scripts and acts begin, and what they do.
+//! * [`stage`], [`script`], [`granted`], [`queue`], [`waiters`]: where scripts and acts begin, and what they do.
 //! * [`sweep`]: a death at every step, a death of the recoverer at every step, a stop at every step.
-//! * [`race`], [`hb`], [`weak`], [`pairs`], [`ring_pairs`]: every schedule, the order of memory, weak memory.
+//! * [`race`], [`hb`], [`weak`], [`pairs`], [`ring_pairs`], [`waiter_pairs`]: every schedule, the order of memory, weak memory.
 //! * [`ends`]: all of that for the arena's own end.
 //! * [`oracle`], [`flips`], [`planted`]: histories against a map, damage, and bugs that must be noticed.
 //!
@@ -30,5 +30,7 @@ pub mod script;
 pub mod sim;
 pub mod stage;
 pub mod sweep;
+pub mod waiter_pairs;
+pub mod waiters;
 pub mod weak;
 pub mod world;

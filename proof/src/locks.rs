@@ -46,7 +46,8 @@ pub fn value(t: &Tables<Sim>, id: Id, kind: Kind) -> u64 {
             words[0]
         }
         Kind::Semaphore => t.count_leases(leases, |s| matches!(s, State::Free | State::Back(_))),
-        Kind::Event => t.env.load(t.lock_word(id, lock::STATE), Ordering::SeqCst),
+        Kind::Condition => 0,
+        Kind::Event => t.env.load(t.lock_word(id, lock::STATE), Ordering::SeqCst) & 1,
         _ => {
             let frozen = t.is_frozen(id);
             let part = t.part_entry(id, 0).part();

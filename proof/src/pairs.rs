@@ -27,7 +27,7 @@ type Before = fn(&[Actor; 2], Id);
 
 /// All pairs.
 pub fn pairs() -> Vec<Pair> {
-    [dekker(), holds(), granted_pairs(), crate::ring_pairs::rings()].concat()
+    [dekker(), holds(), granted_pairs(), crate::ring_pairs::rings(), crate::waiter_pairs::waits()].concat()
 }
 
 fn nothing(_: &[Actor; 2], _: Id) {}

@@ -87,12 +87,13 @@ pub fn acts() -> Vec<Act> {
     all
 }
 
-/// All of them: objects and what locks; channels; channels without a bound.
-pub fn troupes() -> [Troupe; 3] {
+/// All of them: objects and what locks; channels; channels without a bound; waiters and posted permits.
+pub fn troupes() -> [Troupe; 4] {
     [
         Troupe { stage: acting_stage(), acts: acts() },
         Troupe { stage: crate::queue::queue_stage(), acts: crate::queue::acts() },
         Troupe { stage: crate::chains::chain_stage(), acts: crate::chains::acts() },
+        Troupe { stage: crate::waiters::waiting_stage(), acts: crate::waiters::acts() },
     ]
 }
 
@@ -232,6 +233,7 @@ pub fn scripts() -> Vec<Script> {
     all.extend(crate::makers::scripts());
     all.extend(crate::queue::scripts());
     all.extend(crate::chains::scripts());
+    all.extend(crate::waiters::scripts());
     all
 }
 

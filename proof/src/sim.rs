@@ -555,6 +555,10 @@ pub enum Said {
     Appended,
     /// The feed was removed.
     FeedRemoved,
+    /// Is about to change a sum: see [`crate::waiters`].
+    Changing,
+    /// Changed it.
+    Changed,
 }
 
 /// The result of an operation that a script does not expect to fail.

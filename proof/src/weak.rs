@@ -58,6 +58,8 @@ pub enum Word {
     Data,
     /// Bells.
     Bell,
+    /// Marks of those who wait at a condition.
+    Mark,
     /// The cells of a ring.
     Cell,
     /// Where the next item of a ring goes, and where it comes from.

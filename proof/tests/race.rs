@@ -13,6 +13,7 @@ use proof::script::{acting_stage, acts, knotted_stage, object_acts, object_stage
 use proof::sim::ok;
 use proof::stage::{Act, Stage, enter};
 use proof::sweep::deaths;
+use proof::waiters::{self, orphaned_stages, waiting_stage};
 use proof::world::{Actor, quiet};
 
 fn find<'a>(all: &'a [Act], name: &str) -> &'a Act {
@@ -374,6 +375,88 @@ fn a_channel_that_may_live_keeps_its_items() {
 #[test]
 fn random_triples_at_channels() {
     let found = random(vec![queue_stage()], queue::acts, 2, 6000);
+    eprintln!("{found:?}");
+    assert!(found.deaths > 100);
+}
+
+/// W1-W3, K6: every pair of what is done to waiters and posted permits, every schedule with two preemptions; then with one,
+/// and one of the two killed, at each step of what matters.
+#[test]
+fn waiters_race() {
+    let (stage, acts) = (waiting_stage(), waiters::acts());
+    let mut all = Searched { complete: true, ..Searched::default() };
+    for (i, a) in acts.iter().enumerate() {
+        for b in &acts[i..] {
+            let mut race = Race::new(&stage, &[a, b]);
+            // A condition that is removed while the other has it pinned goes with the pin.
+            race.loose_before = true;
+            all = all.and(explore(race, 2, 40_000));
+        }
+    }
+    eprintln!("nobody dies: {all:?}");
+    for (victim, every) in [
+        ("wait at k, be told, leave", 1),
+        ("wait at k, be told, abandon it", 1),
+        ("wait twice at k, be told once", 2),
+        ("notify all at k", 2),
+        ("post two to p", 1),
+        ("take a posted permit, give it back", 1),
+    ] {
+        for other in &acts {
+            let mut deaths = 1;
+            for step in (0..100).step_by(every) {
+                if deaths == 0 {
+                    break;
+                }
+                let found = explore(Race::new(&stage, &[find(&acts, victim), other]).killing(0, step), 1, 20_000);
+                deaths = found.deaths;
+                all = all.and(found);
+            }
+        }
+    }
+    eprintln!("{all:?}");
+    assert!(all.complete && all.deaths > 500);
+}
+
+/// W2: somebody died when he was told to go on, and was abandoning that, at each step; two look for the dead, take the place
+/// or notify at once, also where no other place is left.
+#[test]
+fn what_the_dead_were_told_is_raced_for() {
+    let acts = waiters::acts();
+    let mut all = Searched { complete: true, ..Searched::default() };
+    for stage in orphaned_stages(find(&acts, "wait at k, be told, abandon it")) {
+        for (a, b) in [
+            ("wait at k, look for the dead, leave", "wait at k, look for the dead, leave"),
+            ("look for the dead at k", "look for the dead at k"),
+            ("look for the dead at k", "wait at k, be told, leave"),
+            ("look for the dead at k", "ask who died at k"),
+            ("look for the dead at k", "notify one at k"),
+            ("ask who died at k", "wait at k, be told, leave"),
+        ] {
+            let race = || {
+                let mut race = Race::new(&stage, &[find(&acts, a), find(&acts, b)]);
+                race.loose_before = true;
+                race
+            };
+            all = all.and(explore(race(), 1, 20_000));
+            for step in (0..60).step_by(7) {
+                let found = explore(race().killing(0, step), 1, 20_000);
+                all = all.and(found);
+                if found.deaths == 0 {
+                    break;
+                }
+            }
+        }
+    }
+    eprintln!("{all:?}");
+    assert!(all.complete && all.deaths > 500);
+}
+
+/// Three at once at a condition, one of them killed at a random step.
+#[test]
+fn random_triples_at_conditions() {
+    let orphans = orphaned_stages(find(&waiters::acts(), "wait at k, be told, abandon it"));
+    let found = random([vec![waiting_stage()], orphans].concat(), waiters::acts, 4, 4000);
     eprintln!("{found:?}");
     assert!(found.deaths > 100);
 }

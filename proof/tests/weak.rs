@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use proof::pairs::{dekker, granted_pairs, holds};
 use proof::ring_pairs::rings;
+use proof::waiter_pairs::waits;
 use proof::weak::{Model, Pair, Reached};
 
 /// Runs pairs under all ways to make sequential consistency of fences, and without any where they need none.
@@ -46,13 +47,19 @@ fn ring_pairs_hold() {
     hold(rings());
 }
 
+/// B2: who sleeps to be told, or for a permit that is posted, is woken.
+#[test]
+fn waiter_pairs_hold() {
+    hold(waits());
+}
+
 /// Each class of accesses that the pairs rest on is needed: weaker, an execution goes wrong.
 #[test]
 fn each_order_is_needed() {
     std::panic::set_hook(Box::new(|_| {}));
     let mut missed = vec![];
     let mut caught = 0;
-    for pair in [dekker(), holds(), granted_pairs(), rings()].concat() {
+    for pair in [dekker(), holds(), granted_pairs(), rings(), waits()].concat() {
         for (fences, word, access, weak) in pair.needs {
             if pair.fails(Model::new(*fences, false).weaken(*word, *access, *weak), 3) {
                 caught += 1;

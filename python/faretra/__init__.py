@@ -10,6 +10,8 @@ copied, whatever its size; a process that is killed, at any moment, leaves nothi
 array([0, 1, 2])
 """
 
+from typing import TYPE_CHECKING, Any
+
 from faretra._arena import (
     Arena,
     ArenaInfo,
@@ -85,6 +87,19 @@ from faretra._reduce import install as _install_pickling
 _install()
 _install_pickling()
 del _install, _install_pickling
+
+if TYPE_CHECKING:
+    from faretra._executor import ProcessPoolExecutor as ProcessPoolExecutor
+
+
+def __getattr__(name: str) -> Any:
+    # It needs `multiprocessing`, which most programs do not.
+    if name == "ProcessPoolExecutor":
+        from faretra._executor import ProcessPoolExecutor
+
+        return ProcessPoolExecutor
+    raise AttributeError(f"module 'faretra' has no attribute {name!r}")
+
 
 __all__ = [
     "Arena",

@@ -33,6 +33,13 @@ pub struct Sender {
     _writer: Arc<Writer>,
 }
 
+impl Sender {
+    /// An end that is open already.
+    pub fn of(name: &str, sender: faretra::Sender, writer: Arc<Writer>) -> Sender {
+        Sender { end: End::new("the channel", name, sender), _writer: writer }
+    }
+}
+
 #[pymethods]
 impl Sender {
     #[new]
@@ -40,7 +47,7 @@ impl Sender {
         signature = (arena, name, capacity=Some(64), mixed=true, when_deserted="fail"),
         text_signature = "(arena, name, capacity=64, mixed=True, when_deserted='fail')"
     )]
-    fn new(
+    pub fn open(
         py: Python<'_>,
         arena: &Bound<'_, Arena>,
         name: &Bound<'_, PyAny>,
@@ -237,6 +244,7 @@ impl Sender {
     /// >>> arena.close()
     fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
         let sender = self.end.get(py)?;
+        self.end.descriptor.follow(py);
         self.end.descriptor.number(py, || sender.pollable())
     }
 
@@ -290,7 +298,7 @@ pub struct Receiver {
 impl Receiver {
     #[new]
     #[pyo3(signature = (arena, name, wait=false, timeout=None, when_deserted="fail"))]
-    fn new(
+    pub fn open(
         py: Python<'_>,
         arena: &Bound<'_, Arena>,
         name: &Bound<'_, PyAny>,
@@ -422,6 +430,7 @@ impl Receiver {
     /// >>> arena.close()
     fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
         let receiver = self.end.get(py)?;
+        self.end.descriptor.follow(py);
         self.end.descriptor.number(py, || receiver.pollable())
     }
 
@@ -477,6 +486,11 @@ impl Lease {
         })
     }
 
+    /// What the lease is of.
+    pub fn object(&self, py: Python<'_>) -> PyResult<faretra::Object> {
+        self.leased.object().ok_or_else(|| self.no_more().raise(py))
+    }
+
     fn no_more(&self) -> Failure {
         let name = self.leased.name();
         let text = format!("this item of the channel '{name}' is leased no more: take its value before the lease ends");
@@ -508,8 +522,7 @@ impl Lease {
     /// array([1., 0., 0.])
     /// >>> arena.close()
     fn private<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let object = self.leased.object().ok_or_else(|| self.no_more().raise(py))?;
-        private(py, &object)
+        private(py, &self.object(py)?)
     }
 
     /// How often the item was received before: above 0 if a receiver died with it or gave it back.

@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `error` | exceptions; the two ways into the library; Ctrl-C |
 //! | `memory`, `arrow` | memory that goes in and out: the buffer protocol, Arrow's capsules. All of `unsafe` is here |
+//! | `pages` | whether anybody wrote to a private map |
 //! | `packed`, `collection` | lists and dicts that are read item by item |
 //! | `value`, `table` | what a Python value becomes, and what comes back |
-//! | `lock`, `shared`, `grid` | locks, shared numbers, mutable arrays |
+//! | `lock`, `shared`, `grid` | locks, shared numbers and bytes, mutable arrays |
+//! | `semlock`, `waiters` | the locks, semaphores and conditions of `faretra.multiprocessing` |
 //! | `grown`, `reference` | tables that grow batch by batch; the newest value of a name |
 //! | `draft` | values that are written in place |
 //! | `arena` | names, and what an arena tells of itself |
@@ -15,6 +17,7 @@
 //! | `leased` | what items of channels and requests have in common |
 //! | `channel`, `feed`, `service` | the ends of channels, feeds and services |
 //! | `select` | waits for several things |
+//! | `parcel` | what the queues and pipes of `faretra.multiprocessing` carry |
 //!
 //! What costs no speed is written in Python, in `faretra/`. A file here needs those above it in the table only.
 
@@ -38,13 +41,17 @@ mod leased;
 mod lock;
 mod memory;
 mod packed;
+mod pages;
+mod parcel;
 mod ready;
 mod reference;
 mod select;
+mod semlock;
 mod service;
 mod shared;
 mod table;
 mod value;
+mod waiters;
 
 use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
@@ -73,7 +80,11 @@ mod _native {
     #[pymodule_export]
     use crate::lock::{Event, Mutex, MutexGuard, Permit, Semaphore};
     #[pymodule_export]
-    use crate::memory::{Pinned, Writable};
+    use crate::memory::{_hold_received, Held, Pinned, SharedBytes, Writable};
+    #[pymodule_export]
+    use crate::parcel::{
+        _attach_ends, _collect, _is_ready, _open_parcel, _peers, _post, _recv_parcel, _send_parcel, _sent,
+    };
     #[pymodule_export]
     use crate::ready::{Pollable, Prepared};
     #[pymodule_export]
@@ -81,11 +92,15 @@ mod _native {
     #[pymodule_export]
     use crate::select::_select;
     #[pymodule_export]
+    use crate::semlock::SemLock;
+    #[pymodule_export]
     use crate::service::{Call, Client, Request, Server};
     #[pymodule_export]
-    use crate::shared::SharedValue;
+    use crate::shared::{_shared_bytes, SharedValue};
     #[pymodule_export]
     use crate::table::{Batch, Bundled, Selection, Table};
+    #[pymodule_export]
+    use crate::waiters::{Waiter, Waiters};
 
     #[pymodule_export]
     use crate::arena::_at_exit;

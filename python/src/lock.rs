@@ -676,11 +676,21 @@ impl Event {
 #[pymethods]
 impl Event {
     #[new]
-    #[pyo3(signature = (arena, name, auto_reset=false))]
-    fn new(py: Python<'_>, arena: &Bound<'_, Arena>, name: &Bound<'_, PyAny>, auto_reset: bool) -> PyResult<Event> {
+    #[pyo3(signature = (arena, name, auto_reset=Some(false)), text_signature = "(arena, name, auto_reset=False)")]
+    fn new(
+        py: Python<'_>,
+        arena: &Bound<'_, Arena>,
+        name: &Bound<'_, PyAny>,
+        auto_reset: Option<bool>,
+    ) -> PyResult<Event> {
         let (arena, name) = (arena.get().get(py)?, text(name)?);
-        let reset = if auto_reset { sync::Reset::Auto } else { sync::Reset::Manual };
-        let event = run(py, || arena.event(name, reset))?;
+        let event = run(py, || match auto_reset {
+            Some(true) => arena.event(name, sync::Reset::Auto),
+            Some(false) => arena.event(name, sync::Reset::Manual),
+            // Whatever it is, it must be there.
+            None => arena.open_event(name),
+        })?;
+        let auto_reset = event.how_reset() == sync::Reset::Auto;
         Ok(Event { event, name: name.to_owned(), auto_reset })
     }
 

@@ -24,6 +24,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyMemoryView;
 
+use crate::pages;
+
 /// Bytes that an object of Python's owns.
 #[derive(Debug)]
 pub struct Foreign {
@@ -105,9 +107,31 @@ enum Keeper {
     Object(Object),
     Array(DynArray, Object),
     Batch(Batch),
-    Private(PrivateBytes),
+    /// A map, and what it is of.
+    Private(PrivateBytes, Object),
     /// A handle to a mutable array, of whatever type.
     Grid(Box<dyn Any + Send + Sync>),
+}
+
+/// What was received from other processes, and may be there still. Only used with the interpreter, as is `fork`: so a forked
+/// child never finds it locked.
+static RECEIVED: Mutex<Vec<Weak<Keeper>>> = Mutex::new(vec![]);
+
+/// What this process has received and still has, held for a forked child, which sees the same maps: the pages that nobody
+/// wrote to are the arena's, and stay for as long as they are held here.
+#[pyclass(frozen, module = "faretra._native")]
+#[derive(Debug)]
+pub struct Held {
+    _keepers: Vec<Arc<Keeper>>,
+}
+
+/// Holds what was received and is there still, if there is anything.
+#[pyfunction]
+pub fn _hold_received() -> Option<Held> {
+    let mut received = RECEIVED.lock().unwrap_or_else(PoisonError::into_inner);
+    received.retain(|keeper| keeper.strong_count() > 0);
+    let keepers: Vec<_> = received.iter().filter_map(Weak::upgrade).collect();
+    (!keepers.is_empty()).then_some(Held { _keepers: keepers })
 }
 
 /// Memory of an arena that Python sees: the base of every array and memoryview.
@@ -126,7 +150,7 @@ pub struct Pinned {
     readonly: bool,
     name: String,
     version: u64,
-    _keeper: Keeper,
+    _keeper: Arc<Keeper>,
 }
 
 impl Pinned {
@@ -135,7 +159,7 @@ impl Pinned {
         let bytes = array.bytes();
         let (start, len) = (bytes.as_ptr().expose_provenance(), bytes.len());
         let (name, version) = (object.name().to_owned(), object.version());
-        Pinned { start, len, readonly: true, name, version, _keeper: Keeper::Array(array, object.clone()) }
+        Pinned { start, len, readonly: true, name, version, _keeper: Arc::new(Keeper::Array(array, object.clone())) }
     }
 
     /// Some bytes of an object.
@@ -145,20 +169,20 @@ impl Pinned {
         };
         let (start, len) = (bytes.as_ptr().expose_provenance(), bytes.len());
         let (name, version) = (object.name().to_owned(), object.version());
-        Ok(Pinned { start, len, readonly: true, name, version, _keeper: Keeper::Object(object) })
+        Ok(Pinned { start, len, readonly: true, name, version, _keeper: Arc::new(Keeper::Object(object)) })
     }
 
     /// The bytes of a column of a batch: those at `start`, which the batch keeps.
     pub fn column(batch: Batch, start: *const u8, len: usize, name: &str, version: u64) -> Pinned {
         let start = start.expose_provenance();
-        Pinned { start, len, readonly: true, name: name.to_owned(), version, _keeper: Keeper::Batch(batch) }
+        Pinned { start, len, readonly: true, name: name.to_owned(), version, _keeper: Arc::new(Keeper::Batch(batch)) }
     }
 
     /// A private view, which may be written.
     pub fn private(mut bytes: PrivateBytes, object: &Object) -> Pinned {
         let (start, len) = (bytes.as_mut_ptr().expose_provenance(), bytes.len());
         let (name, version) = (object.name().to_owned(), object.version());
-        Pinned { start, len, readonly: false, name, version, _keeper: Keeper::Private(bytes) }
+        Pinned { start, len, readonly: false, name, version, _keeper: Arc::new(Keeper::Private(bytes, object.clone())) }
     }
 
     /// Rows of a mutable array. They stay where they are when they are given back, and show what is written then.
@@ -170,7 +194,7 @@ impl Pinned {
         let view = rows.view()?;
         let len = view.len() * size_of::<T>();
         let start = if len == 0 { 0 } else { view.as_ptr().expose_provenance() };
-        let keeper = Keeper::Grid(Box::new(array.clone()));
+        let keeper = Arc::new(Keeper::Grid(Box::new(array.clone())));
         Ok(Pinned { start, len, readonly: true, name: name.to_owned(), version: 0, _keeper: keeper })
     }
 
@@ -179,9 +203,30 @@ impl Pinned {
         (self.start, self.len)
     }
 
+    /// Counts it among what was received: see [`Held`].
+    pub fn received(self) -> Pinned {
+        let mut received = RECEIVED.lock().unwrap_or_else(PoisonError::into_inner);
+        if received.len() == received.capacity() {
+            received.retain(|keeper| keeper.strong_count() > 0);
+        }
+        received.push(Arc::downgrade(&self._keeper));
+        self
+    }
+
+    /// The object of bytes that it shows whole and unchanged: nothing was written to it.
+    pub fn unchanged(&self) -> Option<&Object> {
+        match &*self._keeper {
+            Keeper::Object(object) if object.bytes().is_ok_and(|bytes| bytes.len() == self.len) => Some(object),
+            Keeper::Private(_, object) if object.kind() == Kind::Bytes && pages::are_shared(self.start, self.len) => {
+                Some(object)
+            }
+            _ => None,
+        }
+    }
+
     /// The bytes that it pins, if it has all of the object.
     pub fn whole_bytes(&self) -> Option<&Object> {
-        match &self._keeper {
+        match &*self._keeper {
             Keeper::Object(object) if object.kind() == Kind::Bytes && object.nbytes() == self.len as u64 => {
                 Some(object)
             }
@@ -191,7 +236,7 @@ impl Pinned {
 
     /// The array that it pins, and the object that this is.
     pub fn pinned_array(&self) -> Option<(&DynArray, &Object)> {
-        match &self._keeper {
+        match &*self._keeper {
             Keeper::Array(array, object) => Some((array, object)),
             _ => None,
         }
@@ -381,6 +426,37 @@ impl Writable {
         let this = slf.get();
         // SAFETY: P1: the exporter keeps the map, which never moves.
         unsafe { export(slf.as_any(), view, flags, this.start, this.len, false) }
+    }
+}
+
+/// Bytes of an arena that every process may read and write at any time: what shared ctypes lie in.
+#[pyclass(frozen, module = "faretra._native", weakref)]
+#[derive(Debug)]
+pub struct SharedBytes {
+    bytes: faretra::SharedBytes,
+}
+
+impl SharedBytes {
+    /// The memory of these bytes.
+    pub fn new(bytes: faretra::SharedBytes) -> SharedBytes {
+        SharedBytes { bytes }
+    }
+}
+
+#[pymethods]
+impl SharedBytes {
+    /// How many bytes there are.
+    #[getter]
+    fn nbytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+        let bytes = &slf.get().bytes;
+        let start = bytes.as_ptr().expose_provenance();
+        // SAFETY: P1: the exporter keeps the map, which never moves. Consumers reach the bytes through raw pointers, as they
+        // do those of every other writable buffer.
+        unsafe { export(slf.as_any(), view, flags, start, bytes.len(), false) }
     }
 }
 

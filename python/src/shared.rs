@@ -7,6 +7,7 @@ use pyo3::types::{PyBool, PyComplex, PyFloat, PyInt};
 
 use crate::arena::{Arena, text};
 use crate::error::{run, wait};
+use crate::memory::SharedBytes;
 
 /// A number by its type.
 #[derive(Debug)]
@@ -265,4 +266,27 @@ impl SharedValue {
             Number::Complex(_) => complex(py, self.complex(value)?),
         })
     }
+}
+
+/// Makes `nbytes` zeros under a name that every process may write, or maps those that are there.
+#[pyfunction]
+#[pyo3(signature = (arena, name, nbytes=None))]
+pub fn _shared_bytes(
+    py: Python<'_>,
+    arena: &Bound<'_, Arena>,
+    name: &Bound<'_, PyAny>,
+    nbytes: Option<usize>,
+) -> PyResult<SharedBytes> {
+    let name = text(name)?.to_owned();
+    let bytes = match nbytes {
+        Some(nbytes) => {
+            let writer = arena.get().writer(py)?;
+            wait(py, || writer.shared_bytes(&name, nbytes))?
+        }
+        None => {
+            let arena = arena.get().get(py)?;
+            wait(py, || arena.shared_bytes(&name))?
+        }
+    };
+    Ok(SharedBytes::new(bytes))
 }

@@ -9,6 +9,7 @@ import inspect
 import pkgutil
 import re
 from collections.abc import Iterator
+from multiprocessing.synchronize import SemLock
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -44,6 +45,22 @@ def is_ours(value: Any) -> bool:
     return str(getattr(value, "__module__", None) or "").split(".")[0] == "faretra"
 
 
+def is_the_standards(module: ModuleType, *names: str) -> bool:
+    """Whether this stands for a name of `multiprocessing`: it does what Python's documentation shows of that one."""
+    if not module.__name__.startswith("faretra.multiprocessing"):
+        return False
+    try:
+        value: Any = importlib.import_module(module.__name__.removeprefix("faretra."))
+        for name in names:
+            # Each lock of the standard's has these as attributes of its own.
+            if name in ("acquire", "release") and issubclass(value, SemLock):
+                return True
+            value = getattr(value, name)
+    except (ImportError, AttributeError):
+        return False
+    return True
+
+
 def members(cls: type) -> Iterator[tuple[str, Any]]:
     """Give the public attributes that the class has from this package, whichever half of it."""
     seen = set()
@@ -51,7 +68,9 @@ def members(cls: type) -> Iterator[tuple[str, Any]]:
         if not is_ours(base):
             continue
         for name, value in vars(base).items():
-            if name not in seen and not name.startswith("_"):
+            # Methods that the standard's `BaseManager.register` makes are its own.
+            made = getattr(value, "__qualname__", "").startswith("BaseManager.register.<locals>")
+            if name not in seen and not name.startswith("_") and not made:
                 seen.add(name)
                 yield name, value
 
@@ -62,10 +81,12 @@ def is_record(cls: type) -> bool:
 
 
 def of_class(name: str, cls: type, module: ModuleType) -> Iterator[Documented]:
-    yield Documented(name, cls, module, not is_record(cls))
+    short = name.rpartition(".")[2]
+    yield Documented(name, cls, module, not is_record(cls) and not is_the_standards(module, short))
     for member, value in members(cls):
         if callable(getattr(cls, member)) and not isinstance(value, type):
-            yield Documented(f"{name}.{member}", getattr(cls, member), module, True)
+            needs = not is_the_standards(module, short, member)
+            yield Documented(f"{name}.{member}", getattr(cls, member), module, needs)
         elif inspect.isdatadescriptor(value) and not inspect.ismemberdescriptor(value):
             yield Documented(f"{name}.{member}", value, module, False)
 
@@ -86,7 +107,7 @@ def public() -> dict[str, Documented]:
             if isinstance(value, type):
                 found.update((one.name, one) for one in of_class(full, value, module))
             elif callable(value):
-                found[full] = Documented(full, value, module, True)
+                found[full] = Documented(full, value, module, not is_the_standards(module, name))
     return found
 
 
@@ -114,7 +135,10 @@ EXAMPLES = {
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_has_documentation(name: str) -> None:
-    """Each public class, function, method and attribute is documented, and what can be called has an example."""
+    """Each public class, function, method and attribute is documented, and what can be called has an example.
+
+    What stands for a name of `multiprocessing` needs none: it is used as Python's documentation shows.
+    """
     one = PUBLIC[name]
     text = inspect.getdoc(one.value) or ""
     assert text.strip(), f"{name} has no docstring"

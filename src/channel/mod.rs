@@ -42,7 +42,7 @@ mod sender;
 pub use error::{ForwardError, RecvError, SendError};
 pub use lease::Lease;
 pub(crate) use receiver::Looks;
-pub use receiver::{BatchReader, Iter, Receiver};
+pub use receiver::{BatchReader, Iter, Peers, Receiver};
 pub use sender::Sender;
 
 pub use crate::port::{Contents, WhenDeserted};

@@ -7,23 +7,24 @@ use arrow_array::{RecordBatch, RecordBatchReader};
 use arrow_schema::{ArrowError, SchemaRef};
 
 use crate::arena::Arena;
-use crate::channel::RecvError;
 use crate::channel::lease::{Lease, Leased};
+use crate::channel::{RecvError, Sender};
 use crate::core::cell::End;
 use crate::core::ring::Outcome;
 use crate::core::tables::Kind;
 use crate::core::wait::Until;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::port::{Ended, Port, Waited, WhenDeserted};
 use crate::reader::{Object, Table};
+use crate::writer::Writer;
 
 impl Arena {
     /// Returns a receiving end of the channel `name`.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`](crate::Error::NotFound) if there is no object of that name;
-    /// [`Error::Mismatch`](crate::Error::Mismatch) if the object is no channel.
+    /// [`Error::NotFound`] if there is no object of that name;
+    /// [`Error::Mismatch`] if the object is no channel.
     pub fn receiver(&self, name: &str) -> Result<Receiver> {
         let port = Arc::new(Port::named(self, name, Kind::Channel, End::Receive)?);
         Ok(Receiver { port, deserted: WhenDeserted::Fail })
@@ -33,20 +34,20 @@ impl Arena {
     ///
     /// # Errors
     ///
-    /// [`Error::Mismatch`](crate::Error::Mismatch) if an object of that name is no channel;
-    /// [`Error::Interrupted`](crate::Error::Interrupted).
+    /// [`Error::Mismatch`] if an object of that name is no channel;
+    /// [`Error::Interrupted`].
     pub fn receiver_wait(&self, name: &str) -> Result<Receiver> {
         self.when_named(name, Until::Forever, || self.receiver(name))
     }
 
     /// Waits until the channel `name` exists, and returns a receiving end of it. Fails with
-    /// [`Error::TimedOut`](crate::Error::TimedOut) if no such channel exists after `timeout`.
+    /// [`Error::TimedOut`] if no such channel exists after `timeout`.
     pub fn receiver_timeout(&self, name: &str, timeout: Duration) -> Result<Receiver> {
         self.when_named(name, Until::Within(timeout), || self.receiver(name))
     }
 
     /// Waits until the channel `name` exists, and returns a receiving end of it. Fails with
-    /// [`Error::TimedOut`](crate::Error::TimedOut) if no such channel exists at `deadline`.
+    /// [`Error::TimedOut`] if no such channel exists at `deadline`.
     pub fn receiver_deadline(&self, name: &str, deadline: Instant) -> Result<Receiver> {
         self.when_named(name, Until::deadline(deadline), || self.receiver(name))
     }
@@ -191,7 +192,7 @@ impl Receiver {
     /// # Errors
     ///
     /// [`RecvError::Closed`] if the channel ended without a batch; [`RecvError::Interrupted`]; [`RecvError::Failed`] with
-    /// [`Error::Mismatch`](crate::Error::Mismatch) for a channel of mixed contents, which has no schema.
+    /// [`Error::Mismatch`] for a channel of mixed contents, which has no schema.
     pub fn reader(&self) -> Result<BatchReader, RecvError> {
         self.reader_by(Until::Forever)
     }
@@ -220,6 +221,45 @@ impl Receiver {
         Ok(BatchReader { receiver: self.clone(), schema, item: None, ended: false })
     }
 
+    /// Returns a sending end of the same channel. The channel is found without its name, which may have been removed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a writer of another arena; [`Error::Forked`] in a forked child.
+    ///
+    /// ```
+    /// # use faretra::{Arena, MIB};
+    /// # let name = format!("doc-receiver-sender-{}", std::process::id());
+    /// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
+    /// let writer = arena.writer()?;
+    /// drop(writer.sender("jobs", 2)?);
+    /// let receiver = arena.receiver("jobs")?;
+    /// writer.remove("jobs")?;                     // who has the channel keeps it
+    /// receiver.sender(&writer)?.send("job")?;
+    /// assert_eq!(receiver.recv()?.bytes()?, b"job");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn sender(&self, writer: &Writer) -> Result<Sender> {
+        if !self.port.at().is_same_arena(writer.attachment()) {
+            return Err(Error::invalid("the writer is of another arena than the channel"));
+        }
+        Ok(Sender { port: Arc::new(self.port.other_end()?), writer: writer.clone(), deserted: self.deserted })
+    }
+
+    /// Returns how many items were sent so far, by all senders together.
+    pub fn sent(&self) -> u64 {
+        // A sender that died between putting its item in and counting it is helped on when the next item is sent.
+        self.port.core().map_or(0, |core| core.sent(self.port.ring).max(core.taken(self.port.ring)))
+    }
+
+    /// Returns how many processes have a sending end of the channel open, and how many a receiving end; this process is one
+    /// of the latter. A process that died is counted until somebody notices.
+    pub fn peers(&self) -> Result<Peers> {
+        let core = self.port.core()?;
+        let at = |end| core.present(self.port.ring, end).len();
+        Ok(Peers { senders: at(End::Send), receivers: at(End::Receive) })
+    }
+
     /// Returns how many items wait to be received. Items that came back from a receiver are not counted.
     pub fn len(&self) -> usize {
         self.port.len()
@@ -234,6 +274,26 @@ impl Receiver {
     pub fn capacity(&self) -> Option<usize> {
         self.port.capacity().map(|items| items as usize)
     }
+}
+
+/// How many processes are at the ends of a channel, as [`Receiver::peers`] returns it.
+///
+/// ```
+/// # use faretra::{Arena, MIB};
+/// # let name = format!("doc-peers-{}", std::process::id());
+/// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
+/// let jobs = arena.writer()?.sender("jobs", 2)?;
+/// let peers = arena.receiver("jobs")?.peers()?;
+/// assert_eq!((peers.senders, peers.receivers), (1, 1));
+/// # Ok::<(), faretra::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Peers {
+    /// The number of processes that can send.
+    pub senders: usize,
+    /// The number of processes that can receive.
+    pub receivers: usize,
 }
 
 /// The error of what does not wait.

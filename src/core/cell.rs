@@ -355,6 +355,11 @@ impl<E: Load> Tables<E> {
         self.ring_word(ring, ring::TAIL).saturating_sub(head).min(ring.cells)
     }
 
+    /// Items that were taken so far, some of them more than once.
+    pub fn taken(&self, ring: Ring) -> u64 {
+        self.ring_word(ring, ring::HEAD)
+    }
+
     /// Items that were sent so far.
     pub fn sent(&self, ring: Ring) -> u64 {
         self.ring_word(ring, ring::TAIL)

@@ -102,6 +102,8 @@ pub mod lock {
     pub const SIZE: u64 = 4;
     /// Of a value: the code of its element type, 0 if it has none. Never changes.
     pub const TYPE: u64 = 5;
+    /// Of a condition: how many of its first places were used at some time. It never falls.
+    pub const USED: u64 = 6;
     /// The first lease: a cache line of its own.
     pub const LEASES: u64 = 8;
 }

@@ -32,6 +32,9 @@ use crate::core::tables::{Kind, Tables};
 use crate::core::word::{Id, Life, Owner, State, Ticket};
 use crate::error::{Error, Result};
 
+/// Participants that are asked about in one look.
+pub(super) const A_FEW: usize = 64;
+
 /// Leases that belong together, and the bell that is rung when one comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Leases {
@@ -184,7 +187,6 @@ impl<E: Env> Core<E> {
     /// Those of some participants that are proved dead. A waiter asks in each of its looks, about others in each if
     /// they are many; the dearer proof, which is for large processes that take long to go, is asked for now and then.
     pub fn gone_among(&self, mut owners: Vec<Owner>, look: usize) -> Vec<Owner> {
-        const A_FEW: usize = 64;
         // A process is asked about once, whatever it has.
         owners.retain(|owner| *owner != self.me());
         owners.sort_unstable_by_key(|owner| (owner.seat, owner.incarnation));

@@ -16,8 +16,9 @@
 //! | kind | leases | state | size | data |
 //! |---|---|---|---|---|
 //! | mutex | 1 | current slot and its turn | bytes of the value | 2 slots |
-//! | semaphore | its capacity | - | - | - |
-//! | event | - | 1: set | 1: resets itself | - |
+//! | semaphore | its capacity | how many permits were added to those, and in bit 63 whether any was | - | - |
+//! | event | - | how often it was set, and in bit 0 whether it is set | 1: resets itself | - |
+//! | condition | 1,024, one for each waiter | the next waiter's number | 16 | bell and mark of each waiter |
 //! | value up to 8 bytes | - | the value | its bytes | - |
 //! | larger value | 8, one for each slot | current slot and its turn | its bytes | 8 slots |
 //! | mutable array | 8 for each partition: the writer, 7 readers | 1: frozen | partitions | (its part has the elements) |
@@ -46,13 +47,15 @@
 //! * K4: of a writer and a reader who take at the same time one sees the other; the reader gives way.
 //! * K5: a frozen array is never written again: `state` is set by one who has all its partitions, and looked at
 //!   by whoever gets one afterwards.
+//! * K6: the permits that were added to a semaphore are one number, which each step changes by a swap: none is lost or there
+//!   twice but those that a dead process had. Who adds some rings afterwards (B2).
 //!
 //! # Death
 //!
 //! LEASED(dead) becomes BACK. A slot half written is not current, so nothing is repaired: it is written
 //! over. In a mutex the value changes as a whole when it is unlocked, or not at all.
 //!
-//! Values, partitions and freezing have no model: the sweeps and races show them.
+//! Values, partitions, freezing and added permits have no model: the sweeps and races show them.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
@@ -70,6 +73,8 @@ use crate::error::{Error, Result};
 pub const PARTITION: u64 = 8;
 /// Slots of a value that does not fit a word: so many stores less one may be under way at a time.
 pub const SLOTS: u64 = 8;
+/// In a semaphore's state: permits were added.
+const ADDED: u64 = 1 << 63;
 
 /// A value in slots: the word that says which is current, and where they lie.
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +85,13 @@ pub struct Slots {
     /// Words of one slot.
     words: u64,
     count: u64,
+}
+
+impl Slots {
+    /// Where the first slot lies.
+    pub fn first(&self) -> u64 {
+        self.data
+    }
 }
 
 /// `turn:56 | slot:8`.
@@ -183,6 +195,22 @@ impl<E: Env> Core<E> {
     /// Takes one of these, as soon as one is free.
     pub fn lease(&self, leases: Leases, until: Until) -> Result<Lease> {
         self.wait_for_lessees(leases, until, || self.try_lease(leases))
+    }
+
+    /// Takes a permit of a semaphore if one is free: a lease, or one of those that were added, whose lease names the
+    /// semaphore's state.
+    pub fn try_permit(&self, id: Id, leases: Leases) -> Result<Option<Lease>> {
+        if let Some(lease) = self.try_lease(leases)? {
+            return Ok(Some(lease));
+        }
+        let off = self.lock_word(id, lock::STATE);
+        let added = self.take_added_permit(id);
+        Ok(added.then(|| Lease { off, bell: leases.bell, ticket: self.lease_ticket(), recovered: false }))
+    }
+
+    /// Takes a permit of a semaphore, as soon as one is free.
+    pub fn permit(&self, id: Id, leases: Leases, until: Until) -> Result<Lease> {
+        self.wait_for_lessees(leases, until, || self.try_permit(id, leases))
     }
 
     /// Waits for something that those who have leases of these can bring about: dead ones lose them.
@@ -290,6 +318,55 @@ impl<E: Env> Core<E> {
         }
     }
 
+    /// The permits that were added to a semaphore's leases: how many of them are free, and whether any was added.
+    #[inline]
+    pub fn added_permits(&self, id: Id) -> (u64, bool) {
+        let word = self.load_word(self.lock_word(id, lock::STATE));
+        (word & !ADDED, word & ADDED != 0)
+    }
+
+    /// Adds permits to a semaphore's leases, and lets those go on who wait. `false`: there would be more than `most`.
+    pub fn post_permits(&self, id: Id, permits: u64, most: u64) -> bool {
+        let posted = self.post_at(self.lock_word(id, lock::STATE), permits, most);
+        if posted {
+            self.ring_bell(self.lock_word(id, lock::BELL));
+        }
+        posted
+    }
+
+    /// Gives a permit back that was added, and says whether somebody was waiting.
+    pub fn give_back_added(&self, lease: Lease) -> bool {
+        self.post_at(lease.off, 1, !ADDED) && self.ring_bell(lease.bell)
+    }
+
+    fn post_at(&self, word: u64, permits: u64, most: u64) -> bool {
+        let mut now = self.load_word(word);
+        loop {
+            let free = (now & !ADDED) + permits;
+            if free > most {
+                return false;
+            }
+            match self.swap_word(word, now, ADDED | free) {
+                Ok(_) => return true,
+                Err(found) => now = found,
+            }
+        }
+    }
+
+    /// Takes a permit that was added, if one is free.
+    #[inline]
+    pub fn take_added_permit(&self, id: Id) -> bool {
+        let word = self.lock_word(id, lock::STATE);
+        let mut now = self.load_word(word);
+        while now & !ADDED != 0 {
+            match self.swap_word(word, now, now - 1) {
+                Ok(_) => return true,
+                Err(found) => now = found,
+            }
+        }
+        false
+    }
+
     /// The word of an event or a small value.
     #[inline]
     pub fn load_word(&self, off: u64) -> u64 {
@@ -356,18 +433,44 @@ impl<E: Env> Core<E> {
 
     /// Sets an event, and lets those go on who wait for it.
     pub fn set_event(&self, id: Id) {
-        self.env.store(self.lock_word(id, lock::STATE), 1, SeqCst);
+        let word = self.lock_word(id, lock::STATE);
+        let mut now = self.load_word(word);
+        while now & 1 == 0 {
+            match self.swap_word(word, now, (now | 1).wrapping_add(2)) {
+                Ok(_) => break,
+                Err(found) => now = found,
+            }
+        }
         self.ring_bell(self.lock_word(id, lock::BELL));
+    }
+
+    /// Resets an event.
+    pub fn reset_event(&self, id: Id) {
+        self.take_event(id);
+    }
+
+    /// How often an event was set.
+    #[inline]
+    pub fn times_set(&self, id: Id) -> u64 {
+        self.env.load(self.lock_word(id, lock::STATE), SeqCst) >> 1
     }
 
     /// Whether an event is set.
     pub fn is_event_set(&self, id: Id) -> bool {
-        self.env.load(self.lock_word(id, lock::STATE), SeqCst) == 1
+        self.env.load(self.lock_word(id, lock::STATE), SeqCst) & 1 == 1
     }
 
     /// Resets an event, and says whether it was set, and reset by us.
     pub fn take_event(&self, id: Id) -> bool {
-        self.is_event_set(id) && self.env.cas(self.lock_word(id, lock::STATE), 1, 0, SeqCst).is_ok()
+        let word = self.lock_word(id, lock::STATE);
+        let mut now = self.load_word(word);
+        while now & 1 == 1 {
+            match self.swap_word(word, now, now & !1) {
+                Ok(_) => return true,
+                Err(found) => now = found,
+            }
+        }
+        false
     }
 
     /// K5: no partition of an array is written to from here on. The caller has all of them.

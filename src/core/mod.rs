@@ -24,7 +24,7 @@
 //! | 7 | [`hold`], [`name`], [`lease`], [`chain`], [`ring`] | what stands on objects |
 //! | 8 | [`broadcast`], [`account`] | feeds; who keeps what |
 //! | 9 | [`verify`], [`recover`] | every word, looked at: reported, settled |
-//! | 10 | [`lock`], [`maker`], [`end`] | what waits for those who may be dead; the arena's own end |
+//! | 10 | [`lock`], [`waiters`], [`maker`], [`end`] | what waits for those who may be dead; the arena's own end |
 
 pub mod account;
 pub mod bells;
@@ -51,5 +51,6 @@ pub mod sys;
 pub mod tables;
 pub mod verify;
 pub mod wait;
+pub mod waiters;
 pub mod word;
 pub mod zone;

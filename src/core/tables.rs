@@ -53,10 +53,12 @@ pub enum Kind {
     End,
     /// Cells of a channel without a bound.
     Segment,
+    /// Those who wait at a condition; see [`crate::core::waiters`].
+    Condition,
 }
 
 impl Kind {
-    const ALL: [Kind; 19] = [
+    const ALL: [Kind; 20] = [
         Kind::Name,
         Kind::List,
         Kind::Batch,
@@ -76,6 +78,7 @@ impl Kind {
         Kind::Feed,
         Kind::End,
         Kind::Segment,
+        Kind::Condition,
     ];
 
     pub(crate) fn code(self) -> u64 {
@@ -102,7 +105,7 @@ impl Kind {
 
     /// Whether its objects have leases, and change in place.
     pub fn locks(self) -> bool {
-        matches!(self, Kind::Mutex | Kind::Semaphore | Kind::Event | Kind::Value | Kind::MutableArray)
+        matches!(self, Kind::Mutex | Kind::Semaphore | Kind::Event | Kind::Value | Kind::MutableArray | Kind::Condition)
     }
 }
 
@@ -128,6 +131,7 @@ impl std::fmt::Display for Kind {
             Kind::Feed => "feed",
             Kind::End => "end of a feed",
             Kind::Segment => "cells of a channel",
+            Kind::Condition => "condition",
         })
     }
 }

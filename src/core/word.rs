@@ -59,6 +59,16 @@ impl Ticket {
         Ticket((u64::from(owner.seat) % SEATS) << 49 | incarnation << 33 | (count & 0xffff_ffff) << 1)
     }
 
+    /// The ticket as a number.
+    pub fn word(self) -> u64 {
+        self.0
+    }
+
+    /// The ticket that [`Ticket::word`] made a number of. Others are of nobody.
+    pub fn of_word(word: u64) -> Ticket {
+        Ticket(word & PAYLOAD)
+    }
+
     /// A lease that came out of a forwarded draft: it goes back where that came from, not where it was aimed at.
     pub fn is_forwarded(self) -> bool {
         self.0 & 1 != 0

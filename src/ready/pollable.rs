@@ -104,6 +104,14 @@ impl Receiver {
     pub fn pollable(&self) -> Result<Pollable> {
         Pollable::new(Source::receive(self))
     }
+
+    /// Returns whether there is an item to receive, or none comes any more: whether [`Receiver::recv`] would not wait. Items that
+    /// came back from a receiver count.
+    pub fn is_ready(&self) -> Result<bool> {
+        let source = Source::receive(self);
+        source.core()?;
+        Ok(source.is_ready())
+    }
 }
 
 impl Sender {

@@ -18,7 +18,7 @@ use crate::feed::{Feed, Subscriber, WhenFull};
 use crate::held::{Held, Keeper};
 use crate::port::{Port, WhenDeserted};
 use crate::reader::Object;
-use crate::sync::{Event, Handle, Lent};
+use crate::sync::{Event, Handle, Lent, held};
 use crate::value::view::{Attachment, Pin};
 
 /// Something that is waited for. It keeps what it waits at.
@@ -142,9 +142,8 @@ impl Source {
                 core.has_come(ring, core.shown_position(ring, *lease)) || deserted()
             }
             What::Event(event) => core.is_event_set(event.handle.id()),
-            What::Lock(_, leases) | What::Acquire(_, leases) => {
-                core.count_leases(*leases, |state| matches!(state, State::Free | State::Back(_))) != 0
-            }
+            What::Lock(_, leases) => is_free(core, *leases),
+            What::Acquire(handle, leases) => is_free(core, *leases) || core.added_permits(handle.id()).0 != 0,
             What::Name(next) => next.current()?.is_some(),
             What::Memory { port, rung, since } => {
                 // Who is told of a deserted end looks again after a slice; who waits for somebody there does not spin.
@@ -192,7 +191,8 @@ impl Source {
                 core.try_lease(*leases)?.map(|lease| Got::Held(Held::guard(Lent::Kept(handle.clone()), lease)))
             }
             What::Acquire(handle, leases) => {
-                core.try_lease(*leases)?.map(|lease| Got::Held(Held::permit(Lent::Kept(handle.clone()), lease)))
+                let lease = core.try_permit(handle.id(), *leases)?;
+                lease.map(|lease| Got::Held(held(Lent::Kept(handle.clone()), lease, *leases)))
             }
             What::Event(event) => event.try_wait()?.then(|| Got::Passed(event.clone())),
             What::Name(next) => {
@@ -240,6 +240,10 @@ impl Awaited<Posix> for Source {
     fn is_ready(&self) -> bool {
         self.look().unwrap_or(true)
     }
+}
+
+fn is_free(core: &Core<Posix>, leases: Leases) -> bool {
+    core.count_leases(leases, |state| matches!(state, State::Free | State::Back(_))) != 0
 }
 
 /// When a wait of this length ends. `None`: beyond the clock's end, where nothing comes.

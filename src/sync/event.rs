@@ -45,6 +45,20 @@ impl Arena {
         let handle = Handle::open_or_make(self, name, form, says, |_, _| {})?;
         Ok(Event { handle, reset })
     }
+
+    /// Returns the event `name`, whatever its [`Reset`] is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`](crate::Error::NotFound) if there is no object of that name;
+    /// [`Error::Mismatch`](crate::Error::Mismatch) if it is of another kind.
+    pub fn open_event(&self, name: &str) -> Result<Event> {
+        let handle = Handle::open(self, name, Kind::Event)?;
+        let core = handle.core()?;
+        let size = core.load_word(core.lock_word(handle.id(), lock::SIZE));
+        let reset = if size == 1 { Reset::Auto } else { Reset::Manual };
+        Ok(Event { handle, reset })
+    }
 }
 
 /// A flag that processes wait for.
@@ -68,6 +82,11 @@ pub struct Event {
 }
 
 impl Event {
+    /// Returns how the event is reset.
+    pub fn how_reset(&self) -> Reset {
+        self.reset
+    }
+
     /// Sets the event, and wakes those who wait for it.
     #[inline]
     pub fn set(&self) -> Result<()> {
@@ -79,7 +98,7 @@ impl Event {
     /// Resets the event: those who wait after this wait for the next [`Event::set`].
     pub fn reset(&self) -> Result<()> {
         let core = self.handle.core()?;
-        core.store_word(core.lock_word(self.handle.id(), lock::STATE), 0);
+        core.reset_event(self.handle.id());
         Ok(())
     }
 
@@ -91,6 +110,8 @@ impl Event {
     }
 
     /// Waits until the event is set. Resets an event of [`Reset::Auto`].
+    ///
+    /// A wait at an event of [`Reset::Manual`] ends too if the event was set and reset meanwhile.
     pub fn wait(&self) -> Result<()> {
         self.pass(Until::Forever)
     }
@@ -120,9 +141,10 @@ impl Event {
     fn pass(&self, until: Until) -> Result<()> {
         let core = self.handle.core()?;
         let id = self.handle.id();
+        let before = core.times_set(id);
         let passes = || match self.reset {
             Reset::Auto => core.take_event(id),
-            Reset::Manual => core.is_event_set(id),
+            Reset::Manual => core.is_event_set(id) || core.times_set(id) != before,
         };
         core.wait(core.lock_word(id, lock::BELL), until, || {}, || Ok(passes().then_some(())))
     }

@@ -9,6 +9,7 @@
 //! | [`Mutex`] | one holder at a time, perhaps with a value | the next holder is told ([`MutexGuard::recovered`]), the value is as it was before |
 //! | [`Semaphore`] | so many permits | the permit is free again, and its next holder is told ([`Permit::recovered`]) |
 //! | [`Event`] | a flag that processes wait for | nothing is held |
+//! | [`Condition`] | waiters that are told one by one | a waiter that died is passed over, and what it was told goes to another |
 //! | [`SharedValue`] | a value that is read and replaced as a whole | the value is the old or the new one |
 //!
 //! Every wait has the forms that the [documentation of the crate](crate#waiting) lists. A wait notices within 100 ms that the
@@ -17,7 +18,7 @@
 //! A process that is stopped keeps what was granted to it.
 //!
 //! Locks belong to processes, not to threads: a guard may be sent to another thread, and a thread that locks a mutex twice
-//! waits for itself. In a forked child all calls fail with [`Error::Forked`](crate::Error::Forked), and guards that came
+//! waits for itself. In a forked child all calls fail with [`Error::Forked`], and guards that came
 //! through `fork` hold nothing: the parent has the lock.
 //!
 //! ```
@@ -40,6 +41,7 @@
 //! # Ok::<(), faretra::Error>(())
 //! ```
 
+mod condition;
 mod event;
 mod mutex;
 mod semaphore;
@@ -53,18 +55,23 @@ use crate::arena::Arena;
 use crate::core::lock::Form;
 use crate::core::seat::Core;
 use crate::core::segment::Posix;
+use crate::core::tables::Kind;
 use crate::core::word::Id;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::held::{Held, Keeper};
 use crate::value::view::Pin;
 
+pub use condition::{Condition, Waiter};
 pub use event::{Event, Reset};
 pub use mutex::{Mutex, MutexGuard};
+pub(crate) use semaphore::held;
 pub use semaphore::{Permit, Semaphore};
 pub use value::SharedValue;
 
 /// The most permits that a [`Semaphore`] can have.
 pub const MAX_PERMITS: u32 = 1 << 16;
+/// The most waiters that a [`Condition`] can have.
+pub const MAX_WAITERS: u32 = crate::core::waiters::WAITERS as u32;
 /// The most bytes that the value of a [`Mutex`] or [`SharedValue`] can have.
 pub const MAX_VALUE: usize = 64 << 10;
 
@@ -100,6 +107,19 @@ impl Handle {
             Ok(draft)
         })?;
         at.core()?.check_form(pin.id(), name, &form, says)?;
+        Ok(Handle { pin: Arc::new(pin) })
+    }
+}
+
+impl Handle {
+    /// Finds the object, of a kind.
+    fn open(arena: &Arena, name: &str, kind: Kind) -> Result<Handle> {
+        let at = arena.attachment();
+        let pin = Pin::named(at, name)?.ok_or_else(|| arena.missing(name))?;
+        let found = at.core()?.kind(pin.id())?;
+        if found != kind {
+            return Err(Error::Mismatch { name: name.into(), expected: kind.to_string(), found: found.to_string() });
+        }
         Ok(Handle { pin: Arc::new(pin) })
     }
 }

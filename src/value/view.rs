@@ -23,7 +23,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use arrow_buffer::Buffer;
-use memmap2::{MmapMut, MmapOptions};
+use memmap2::{MmapMut, MmapOptions, MmapRaw};
 
 use crate::core::crew::Crew;
 use crate::core::geometry::{Set, meta};
@@ -523,6 +523,21 @@ impl Stretch {
         let core = self.pin.at.core()?;
         let (zone, slot) = core.slot(self.part);
         map_shared(&self.pin.at, zone.offset(slot) - core.geo.data + self.from, self.len as usize)
+    }
+
+    /// Maps the bytes once more, for reads and writes through raw pointers. `None`: there are no bytes.
+    pub fn map_raw(&self) -> Result<Option<MmapRaw>> {
+        if self.len == 0 {
+            return Ok(None);
+        }
+        let core = self.pin.at.core()?;
+        let (zone, slot) = core.slot(self.part);
+        let file = core.env.file();
+        let mut options = MmapOptions::new();
+        options.offset(zone.offset(slot) + self.from).len(self.len as usize).populate();
+        let map = options.map_raw(&file.reopen(Access::ReadWrite)?);
+        let map = map.map_err(|source| Error::Os { action: "map bytes of", path: file.path().to_owned(), source })?;
+        Ok(Some(map))
     }
 
     pub fn bytes_mut(&mut self) -> Result<&mut [u8]> {

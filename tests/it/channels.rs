@@ -426,3 +426,22 @@ fn refused_values_go_through_question_marks() {
     assert!(matches!(late.downcast_ref::<SendError<'static>>(), Some(SendError::Closed { clean: true, .. })), "{late}");
     assert!(matches!(borrowed(&t), Err(Error::NotSent("the channel is closed"))));
 }
+
+/// The other end of a channel is found without its name, and each end knows how many processes are at both.
+#[test]
+fn the_other_end_needs_no_name() {
+    let t = TestArena::new(16 * MIB);
+    let writer = t.arena.writer().expect("a permit");
+    let sender = writer.sender("jobs", 2).expect("made");
+    let receiver = t.arena.receiver("jobs").expect("made");
+    assert!(writer.remove("jobs").expect("ours"));
+    drop(sender);
+    assert_eq!(receiver.peers().map(|p| (p.senders, p.receivers)).expect("ours"), (0, 1));
+    let again = receiver.sender(&writer).expect("the same arena");
+    assert_eq!(receiver.peers().map(|p| (p.senders, p.receivers)).expect("ours"), (1, 1));
+    again.send("a").expect("room");
+    assert_eq!(receiver.try_recv().expect("an item").bytes().expect("bytes"), b"a");
+    let other = TestArena::new(16 * MIB);
+    let stranger = other.arena.writer().expect("a permit");
+    assert!(matches!(receiver.sender(&stranger), Err(Error::Invalid(_))));
+}

@@ -774,13 +774,17 @@ fn an_unbounded_channel_is_ready() {
     let receiver = t.arena.receiver("jobs").expect("made");
     let pollable = receiver.pollable().expect("ours");
     for n in 0..3000_u64 {
+        assert!(!receiver.is_ready().expect("ours"), "empty, after {n} items");
         assert!(!pollable.rearm().expect("ours"), "empty, after {n} items");
         sender.send(n.to_le_bytes().as_slice()).expect("room");
+        assert!(receiver.is_ready().expect("ours"), "item {n}");
         assert!(pollable.rearm().expect("ours"), "item {n}");
         receiver.try_recv().expect("an item").ack();
     }
     // One that came back counts.
     sender.send("again").expect("room");
     drop(receiver.try_recv().expect("an item"));
+    assert!(receiver.is_ready().expect("ours"));
     assert!(pollable.rearm().expect("ours"));
+    assert_eq!(receiver.sent(), 3001);
 }

@@ -246,3 +246,130 @@ fn who_shows_holders_and_waiters() {
     let info = &t.arena.channels().expect("channels")[0];
     assert_eq!((info.capacity, info.depth, info.sent, info.leased, info.returned), (Some(1), 0, 1, 0, 0));
 }
+
+/// Permits can be added above those that a semaphore was made with. They are counted: taken, given back, used up.
+#[test]
+fn permits_are_added_to_a_semaphore() {
+    let t = TestArena::new(16 * MIB);
+    let s = t.arena.semaphore("s", 2).expect("made");
+    let same = t.arena.open_semaphore("s").expect("there");
+    let (first, second) = (s.acquire().expect("free"), s.acquire().expect("free"));
+    assert!(!s.is_posted().expect("sound") && s.try_acquire().expect("sound").is_none());
+    same.post(3).expect("room");
+    assert!(s.is_posted().expect("sound"));
+    assert_eq!(s.available().expect("sound"), 3);
+    let third = s.acquire_timeout(DEADLINE).expect("one was added");
+    assert!(!third.recovered());
+    s.acquire().expect("free").forget();
+    assert_eq!(s.available().expect("sound"), 1);
+    drop(third);
+    assert_eq!(s.available().expect("sound"), 2);
+    drop((first, second));
+    assert_eq!(s.available().expect("sound"), 4);
+    assert!(s.post(u32::MAX).is_err_and(|e| e.to_string().contains("are too many")));
+    let none = t.arena.open_semaphore("none").map(|_| ());
+    assert!(matches!(none, Err(Error::NotFound { .. })), "{none:?}");
+    t.assert_sound(0);
+}
+
+/// Who waits for a permit goes on when one is added.
+#[test]
+fn an_added_permit_wakes_a_waiter() {
+    let t = TestArena::new(16 * MIB);
+    let s = t.arena.semaphore_with("s", 0, 1).expect("made");
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| s.acquire_timeout(DEADLINE).map(|permit| permit.forget()));
+        std::thread::sleep(Duration::from_millis(20));
+        s.post(1).expect("room");
+        waiter.join().expect("no panic").expect("in time");
+    });
+    assert_eq!(s.available().expect("sound"), 0);
+}
+
+/// A wait that was under way when an event was set ends, though the event is reset at once.
+#[test]
+fn an_event_that_is_reset_at_once_lets_its_waiters_go() {
+    let t = TestArena::new(16 * MIB);
+    let e = t.arena.event("e", Reset::Manual).expect("made");
+    std::thread::scope(|scope| {
+        for _ in 0..20 {
+            let waiter = scope.spawn(|| e.wait_timeout(DEADLINE));
+            until("it sleeps", || (!t.arena.who().expect("who")[0].waits_for.is_empty()).then_some(()));
+            e.set().expect("sound");
+            e.reset().expect("sound");
+            waiter.join().expect("no panic").expect("in time");
+        }
+    });
+    assert!(!e.is_set().expect("sound") && !e.try_wait().expect("sound"));
+    assert_eq!(t.arena.open_event("e").expect("there").how_reset(), Reset::Manual);
+}
+
+/// Waiters are told in the order that they came, each once; one that leaves untold takes nothing, and one that is dropped when it
+/// was told tells another.
+#[test]
+fn a_condition_tells_its_waiters_one_by_one() {
+    let t = TestArena::new(16 * MIB);
+    let c = t.arena.condition("c").expect("made");
+    let same = t.arena.open_condition("c").expect("there");
+    let waiters: Vec<_> = (0..4).map(|_| c.enlist().expect("room")).collect();
+    assert_eq!(same.waiting().expect("sound"), 4);
+    assert_eq!(same.notify(2).expect("sound"), 2);
+    let told = |waiters: &[faretra::sync::Waiter]| -> Vec<bool> {
+        waiters.iter().map(|waiter| waiter.try_wait().expect("sound")).collect()
+    };
+    assert_eq!(told(&waiters), [true, true, false, false]);
+    let mut waiters = waiters.into_iter();
+    drop(waiters.next());
+    let mut waiters: Vec<_> = waiters.collect();
+    assert_eq!(told(&waiters), [true, true, false], "what the first was told went to the third");
+    assert!(matches!(waiters[2].wait_timeout(Duration::from_millis(1)), Err(Error::TimedOut(_))));
+    assert!(!waiters.pop().expect("one").leave());
+    assert_eq!(c.notify_all().expect("sound"), 0);
+    assert!(waiters.into_iter().all(faretra::sync::Waiter::leave));
+    let all: Vec<_> = (0..faretra::sync::MAX_WAITERS).map(|_| c.enlist().expect("room")).collect();
+    let more = c.enlist().map(|_| ());
+    assert!(matches!(more, Err(Error::TooLarge { asked: 1025, most: 1024, .. })), "{more:?}");
+    drop(all);
+    assert_eq!((c.waiting().expect("sound"), c.lost().expect("sound")), (0, 0));
+    let wrong = t.arena.event("c", Reset::Auto).map(|_| ());
+    assert!(matches!(wrong, Err(Error::Mismatch { .. })), "{wrong:?}");
+    t.assert_sound(0);
+}
+
+/// A waiter that sleeps is woken, and no other is.
+#[test]
+fn a_told_waiter_is_woken() {
+    let t = TestArena::new(16 * MIB);
+    let c = t.arena.condition("c").expect("made");
+    let (first, second) = (c.enlist().expect("room"), c.enlist().expect("room"));
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| first.wait_timeout(DEADLINE));
+        std::thread::sleep(Duration::from_millis(20));
+        c.notify(1).expect("sound");
+        waits.join().expect("no panic").expect("in time");
+        assert!(!second.try_wait().expect("sound"));
+    });
+}
+
+/// Bytes that everybody may write: the same through each map, apart from mutable arrays, and never frozen.
+#[test]
+fn shared_bytes_are_shared() {
+    let t = TestArena::new(16 * MIB);
+    let made = t.arena.writer().expect("one").shared_bytes("b", 100_000).expect("room");
+    let same = t.arena.shared_bytes("b").expect("there");
+    assert_eq!((made.len(), same.len(), made.is_empty()), (100_000, 100_000, false));
+    assert_ne!(made.as_ptr(), same.as_ptr());
+    assert_eq!(made.as_ptr().addr() % 64, 0);
+    let array = t.arena.mutable_array::<u8, Ix1>("b").map(|_| ());
+    assert!(matches!(array, Err(Error::Mismatch { ref found, .. }) if found == "shared bytes"), "{array:?}");
+    t.arena.writer().expect("one").mutable_array::<u8, Ix1>("a", 8, 2).expect("room");
+    let bytes = t.arena.shared_bytes("a").map(|_| ());
+    assert!(matches!(bytes, Err(Error::Mismatch { .. })), "{bytes:?}");
+    let none = t.arena.writer().expect("one").shared_bytes("none", 0).expect("room");
+    assert!(none.is_empty() && none.as_ptr().is_null());
+    // They stay while somebody has them mapped.
+    t.arena.writer().expect("one").remove("b").expect("there");
+    drop(made);
+    assert!(t.arena.shared_bytes("b").is_err());
+    assert_eq!(same.len(), 100_000);
+}

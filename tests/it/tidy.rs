@@ -23,7 +23,7 @@ const LAYERS: &[&[&str]] = &[
     &["hold", "name", "lease", "chain", "ring"],
     &["broadcast", "account"],
     &["verify", "recover"],
-    &["lock", "maker", "end"],
+    &["lock", "waiters", "maker", "end"],
     &["extent", "element", "timestep", "dtype", "descr", "shape", "layout", "piece", "check", "unchecked"],
     &["private", "shared_map", "schema", "message", "skeleton", "info", "array", "dynamic", "lent"],
     &["plan", "batch", "draft", "parts", "view"],

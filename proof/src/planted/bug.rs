@@ -57,3 +57,6 @@ pub(super) const WEAK: (&str, &str) = ("weak", "dekker_pairs_hold");
 pub(super) const WEAK_HOLDS: (&str, &str) = ("weak", "hold_pairs_hold");
 pub(super) const WEAK_GRANTED: (&str, &str) = ("weak", "granted_pairs_hold");
 pub(super) const WEAK_RINGS: (&str, &str) = ("weak", "ring_pairs_hold");
+pub(super) const WAITERS: (&str, &str) = ("race", "waiters_race");
+pub(super) const ORPHANS: (&str, &str) = ("race", "what_the_dead_were_told_is_raced_for");
+pub(super) const WEAK_WAITERS: (&str, &str) = ("weak", "waiter_pairs_hold");
