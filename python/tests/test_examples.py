@@ -52,9 +52,9 @@ def shm() -> Iterator[str]:
 def changed_back(source: str) -> str:
     """Return a program with the standard's import line."""
     (ours,) = _IMPORT.findall(source)
-    assert ours[0] == ours[1].replace("from faretra import multiprocessing", "import multiprocessing").replace(
-        "faretra.", ""
-    )
+    assert ours[0] == ours[1].replace(
+        "from faretra import multiprocessing", "import multiprocessing"
+    ).replace("faretra.", "")
     source = _IMPORT.sub(r"\1", source)
     assert "import faretra" not in source and "from faretra" not in source
     return source
