@@ -441,6 +441,7 @@ def manager_server(ctx: Any, number: int) -> None:
         with soon():
             values.append(3)
             assert values[:] == [3]
+        hit(pid, number)
     else:
         with soon():
             for call in (lambda: shared["a"], lambda: values.append(1), manager.dict):
