@@ -37,7 +37,14 @@ NAME = "faretra"
 
 
 def register(make_default: bool = False) -> None:
-    """Make the backend known to joblib as "faretra"; with `make_default`, also as the one that is used otherwise."""
+    """Make the backend known to joblib as "faretra"; with `make_default`, also as the one that is used otherwise.
+
+    >>> import faretra.joblib, joblib
+    >>> faretra.joblib.register()
+    >>> with joblib.parallel_config("faretra"):
+    ...     joblib.Parallel(n_jobs=2)(joblib.delayed(abs)(n) for n in (-1, 2, -3))
+    [1, 2, 3]
+    """
     joblib.register_parallel_backend(NAME, Backend, make_default=make_default)  # pyright: ignore[reportAttributeAccessIssue]
 
 
