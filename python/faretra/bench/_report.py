@@ -191,15 +191,44 @@ def as_json(rows: Sequence[Row], skipped: dict[str, str]) -> dict[str, Any]:
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
-    """Write a plot: of each hand-over at its largest sizes, and of what stands beside `multiprocessing`."""
+    """Write a plot: of each hand-over at its largest sizes, or of how many times as fast as `multiprocessing` ours is.
+
+    If both were measured, the second one goes to a file of its own, whose name ends in `-multiprocessing`.
+    """
     panels = []
-    pairs = _pairs(rows)
     for group, members in groups(rows).items():
-        sizes = sorted({row.nbytes for row in members})
-        largest = sizes[-2:] if group.startswith("hand-over") else []
-        for nbytes in [size for size in sizes if size in largest or (group, size) in pairs]:
+        if not group.startswith("hand-over"):
+            continue
+        for nbytes in sorted({row.nbytes for row in members})[-2:]:
             of_size = [row for row in members if row.nbytes == nbytes]
-            title = f"{group}, {size_text(nbytes)}" if nbytes else group
-            panels.append((title, [(row.what, row.seconds, row.kind) for row in of_size]))
-    title = "Beside multiprocessing" if pairs else "A value goes to another process"
-    _plot.picture(path, title, panels, seconds, log=True, note="Time axis is logarithmic.")
+            panels.append(
+                (f"{group}, {size_text(nbytes)}", [(row.what, row.seconds, row.kind) for row in of_size])
+            )
+    if panels:
+        _plot.picture(
+            path,
+            "A value goes to another process",
+            panels,
+            seconds,
+            log=True,
+            note="Time axis is logarithmic.",
+        )
+    pairs = _pairs(rows)
+    if not pairs:
+        return
+    bars = [
+        (
+            f"{group}, {size_text(nbytes)}" if nbytes else group,
+            theirs / ours,
+            "ours" if ours <= theirs else "other",
+        )
+        for (group, nbytes), (theirs, ours) in pairs.items()
+    ]
+    _plot.picture(
+        path.with_stem(f"{path.stem}-multiprocessing") if panels else path,
+        "faretra.multiprocessing",
+        [("Times as fast as multiprocessing", bars)],
+        _ratio,
+        log=True,
+        note="Axis is logarithmic. Light bars: multiprocessing is faster.",
+    )
