@@ -37,7 +37,14 @@ NAME = "faretra"
 
 
 def register(make_default: bool = False) -> None:
-    """Make the backend known to joblib as "faretra"; with `make_default`, also as the one that is used otherwise."""
+    """Make the backend known to joblib as "faretra"; with `make_default`, also as the one that is used otherwise.
+
+    >>> import faretra.joblib, joblib
+    >>> faretra.joblib.register()
+    >>> with joblib.parallel_config("faretra"):
+    ...     joblib.Parallel(n_jobs=2)(joblib.delayed(abs)(n) for n in (-1, 2, -3))
+    [1, 2, 3]
+    """
     joblib.register_parallel_backend(NAME, Backend, make_default=make_default)  # pyright: ignore[reportAttributeAccessIssue]
 
 
@@ -53,7 +60,10 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
 
     _executor: ProcessPoolExecutor | None = None
 
-    def configure(self, n_jobs: int = 1, parallel: Any = None, method: str | None = None, **_: Any) -> int:
+    # joblib's sources say of both methods that they return nothing.
+    def configure(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, n_jobs: int = 1, parallel: Any = None, method: str | None = None, **_: Any
+    ) -> int:
         """Make an executor with `n_jobs` workers, and return how many that are."""
         n_jobs = self.effective_n_jobs(n_jobs)
         if n_jobs == 1:
@@ -66,7 +76,7 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
         self.parallel = parallel
         return n_jobs
 
-    def effective_n_jobs(self, n_jobs: int | None) -> int:
+    def effective_n_jobs(self, n_jobs: int | None) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return how many calls go on at the same time for this `n_jobs`."""
         if n_jobs == 0:
             raise ValueError("n_jobs == 0 in Parallel has no meaning")

@@ -187,6 +187,29 @@ def test_a_killed_server_is_an_error_at_once(ctx: Any, stopped: bool) -> None:
     assert time.monotonic() - began < SOON
 
 
+STOPPED = """
+    import sys
+    from faretra import multiprocessing as mp
+    from mp_kills import STOP, hit
+
+    if __name__ == "__main__":
+        manager = mp.get_context(sys.argv[1]).Manager()
+        shared = manager.dict(a=1)
+        hit(manager._process.pid, STOP)
+        print("stopped")
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_program_ends_though_its_server_is_stopped(method: str) -> None:
+    """The end of the program waits for nobody who is stopped: the server is killed."""
+    with Program(STOPPED, method) as program:
+        assert program.line() == "stopped"
+        assert program.end(10) == 0
+        assert wait_until(lambda: not program.members(), 5)
+        assert program.left() == []
+
+
 def test_a_killed_client_leaves_no_message(manager: Any) -> None:
     """Large values on their way to or from a client that is killed go with it."""
     ctx, shared = mp.get_context("fork"), manager.dict(a=np.zeros(200_000))

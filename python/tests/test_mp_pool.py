@@ -315,6 +315,57 @@ def test_an_initializer_that_never_succeeds_breaks_the_pool(initializer: Any, sa
     assert time.monotonic() - began < SOON
 
 
+def raise_in_get(self: Any) -> Any:
+    raise RuntimeError("no get")
+
+
+def spoil(get: Any) -> None:
+    pool.Tasks.get = get  # type: ignore[method-assign]
+
+
+def die_in_get(self: Any) -> Any:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(("get", "says"), [(die_in_get, "SIGKILL"), (raise_in_get, "status 1")])
+@pytest.mark.parametrize("when_lost", ["raise", "retry"])
+def test_workers_that_die_while_they_get_a_task_break_the_pool(get: Any, says: str, when_lost: Any) -> None:
+    """What ends every worker before it has a task is not tried for ever."""
+    workers = mp.get_context("fork").Pool(2, spoil, (get,), when_lost=when_lost)
+    result = workers.map_async(square, range(10), chunksize=1)
+    with pytest.raises(mp.WorkerLost, match=says):
+        result.get(PATIENCE)
+    started = workers._traffic._more_patience + 2 * workers._processes
+    assert int(mp.Process().name.rpartition("-")[2]) < 10 * started
+    with pytest.raises(mp.WorkerLost, match=says):
+        workers.apply_async(square, (1,)).get(PATIENCE)
+    workers.close()
+    workers.join()
+
+
+def test_workers_that_are_killed_while_nothing_is_to_be_done_are_replaced() -> None:
+    """An idle pool whose workers are killed one after the other goes on."""
+    with mp.get_context("fork").Pool(1) as workers:
+        for _ in range(12):
+            assert workers.apply(square, (3,)) == 9
+            victim = workers._pool[0]
+            victim.kill()
+            assert wait_until(lambda gone=victim: workers._pool and workers._pool[0] is not gone)
+        assert workers.apply(square, (3,)) == 9
+    workers.join()
+
+
+def test_tasks_that_kill_their_workers_do_not_break_the_pool() -> None:
+    """However many tasks in a row end their workers: each is answered, and so is the next one."""
+    with mp.get_context("fork").Pool(2, when_lost="retry") as workers:
+        results = [workers.apply_async(os._exit, (1,)) for _ in range(20)]
+        for result in results:
+            with pytest.raises(mp.WorkerLost):
+                result.get(PATIENCE)
+        assert workers.apply(square, (3,)) == 9
+    workers.join()
+
+
 def die_sometimes(path: str) -> None:
     with open(path, "a") as file:
         file.write(f"{os.getpid()}\n")

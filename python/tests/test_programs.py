@@ -17,7 +17,7 @@ import pytest
 
 import faretra
 from faretra import _plot, demo
-from faretra.bench import _measure
+from faretra.bench import _measure, _multiprocessing, _report
 
 PATIENCE = 120
 
@@ -163,6 +163,39 @@ def test_room_is_looked_at(tmp_path: Path) -> None:
     _measure.check_room(1, str(tmp_path))
     with pytest.raises(_measure.NoRoom, match=r"no room there: .* are free"):
         _measure.check_room(free + (64 << 30), str(tmp_path))
+
+
+def test_bench_of_multiprocessing(shm: Path, tmp_path: Path) -> None:
+    """The section measures each module in turn, and shows targets: those that are missed, too."""
+    plot = ["--plot", "b.png"] if _plot.have_matplotlib() else []
+    section = ["--section", "multiprocessing", "--quick", "--json"]
+    code, out, errors = _run("faretra.bench", *section, *plot, shm=shm, cwd=tmp_path)
+    assert code == 0, errors
+    found = json.loads(out)
+    taken: dict[str, set[str]] = {}
+    for row in found["rows"]:
+        assert row["seconds"] > 0
+        taken.setdefault(row["group"], set()).add(row["what"])
+    assert all(whats == {"faretra", "multiprocessing"} for whats in taken.values())
+    for begin in ("Queue", "Pipe", "Pool.map", "Pool(2)", "Lock", "Semaphore", "Event", "Value", "Manager"):
+        assert any(group.startswith(begin) for group in taken), begin
+    assert {target["what"] for target in found["targets"]} == {
+        "Queue: an array there and back, 1 KB",
+        "Lock: acquire, release",
+    }
+    assert not plot or (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_targets_of_multiprocessing() -> None:
+    """A target that is missed is shown as missed, with how many times as fast it was."""
+    rows = [
+        _measure.Row(_multiprocessing.QUEUE, name, "other", 64 << 20, seconds)
+        for name, seconds in (("faretra", 0.5), ("multiprocessing", 10.0))
+    ]
+    (target,) = _report.targets(rows)
+    assert (target.wanted, target.measured, target.met) == (">= 50 x as fast", "20.0 x", False)
+    assert "missed" in _report.targets_table([target])
+    assert _report.table(rows).splitlines()[1].split()[-2:] == ["20.0", "x"]
 
 
 def test_a_checksum_that_is_wrong_is_noticed(arena: faretra.Arena) -> None:

@@ -10,6 +10,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
 import types
 import warnings
 from collections import namedtuple
@@ -190,6 +191,65 @@ def test_a_data_loader(start: str, tmp_path: Any) -> None:
     name = f"pytest-{os.getpid()}-loader-{start}"
     printed = subprocess.check_output([sys.executable, str(script), name, start], text=True, timeout=120)
     assert float(printed) == 64 * (sum(range(64)) + 64)
+
+
+CONTEXT = """
+import os, signal, sys
+import numpy as np, torch
+from faretra import multiprocessing as mp
+from torch.utils.data import DataLoader, Dataset
+
+class Squares(Dataset):
+    def __init__(self, die_at=None): self.die_at = die_at
+    def __len__(self): return 64
+    def __getitem__(self, index):
+        if index == self.die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return {"x": torch.full((64, 256), float(index)), "y": np.full(3, index), "s": str(index)}
+
+def is_private_over_the_arena(tensor):
+    with open("/proc/self/maps") as lines:
+        for line in lines:
+            low, high = (int(end, 16) for end in line.split()[0].split("-"))
+            if low <= tensor.data_ptr() < high:
+                return line.split()[1] == "rw-p" and "/dev/shm/" in line
+    return False
+
+if __name__ == "__main__":
+    context = mp.get_context(sys.argv[1])
+    loader = DataLoader(Squares(), batch_size=8, num_workers=2, multiprocessing_context=context, persistent_workers=True)
+    for epoch in range(2):
+        total, numbers = 0.0, []
+        for batch in loader:
+            assert is_private_over_the_arena(batch["x"]) and len(batch["s"]) == 8
+            batch["x"] += 1
+            total += batch["x"].mean().item() * 8
+            numbers += batch["y"][:, 0].tolist()
+        assert numbers == list(range(64))
+        print(total)
+    del loader, batch
+    # What each worker had ready when the other was killed may still come.
+    try:
+        for batch in DataLoader(Squares(40), batch_size=8, num_workers=2, multiprocessing_context=context):
+            pass
+    except RuntimeError as error:
+        print("killed" if "exited unexpectedly" in str(error) or "Killed" in str(error) else error)
+"""
+
+
+@needs_torch
+@pytest.mark.parametrize("start", ["fork", "spawn", "forkserver"])
+def test_a_data_loader_with_our_context(start: str, tmp_path: Any) -> None:
+    """Given our context alone, a `DataLoader` has its batches in the arena; a killed worker is an error; nothing is left."""
+    script = tmp_path / "context.py"
+    script.write_text(CONTEXT)
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="faretra-torch-") as shm:
+        environment = {**os.environ, "FARETRA_DIR": shm}
+        command = [sys.executable, str(script), start]
+        printed = subprocess.check_output(command, text=True, timeout=120, env=environment).split()
+        assert [float(total) for total in printed[:2]] == [sum(range(64)) + 64] * 2
+        assert printed[2:] == ["killed"]
+        assert os.listdir(shm) == []
 
 
 @needs_torch

@@ -19,7 +19,7 @@ import numpy as np
 import faretra
 from faretra import _plot
 from faretra._out import say
-from faretra.bench import _report, _rivals
+from faretra.bench import _multiprocessing, _report, _rivals
 from faretra.bench._measure import (
     GB,
     KB,
@@ -184,6 +184,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m faretra.bench", description="Measure Faretra beside other ways."
     )
+    parser.add_argument(
+        "--section",
+        choices=["arena", "multiprocessing", "all"],
+        default="arena",
+        help="what is measured: arenas (the default), faretra.multiprocessing beside multiprocessing, or both",
+    )
     parser.add_argument("--quick", action="store_true", help="smaller sizes, seconds instead of minutes")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--plot", metavar="FILE", help="write a plot: .png or .svg; needs matplotlib")
@@ -192,10 +198,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--plot needs matplotlib: pip install matplotlib")
     run = Run(given.quick)
     try:
-        run.check_room()
-        run.started()
-        run.alone()
-        run.handed_over()
+        if given.section != "multiprocessing":
+            run.check_room()
+            run.started()
+            run.alone()
+            run.handed_over()
+        if given.section != "arena":
+            _multiprocessing.measure(run)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -210,7 +219,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     where = ", ".join(f"{key} {value}" for key, value in _report.machine().items())
     say(f"\n{_report.table(run.rows)}\n\n{_report.targets_table(_report.targets(run.rows))}\n\n{where}")
-    say("Medians. A ratio compares with the first line of its block.")
+    if given.section != "multiprocessing":
+        say("Medians. A ratio compares with the first line of its block.")
+    else:
+        say('Medians of calls that took turns. "As fast" is how many times as fast as multiprocessing.')
     for what, why in run.skipped.items():
         say(f"left out: {what}: {why}")
     return 0

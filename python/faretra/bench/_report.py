@@ -13,6 +13,7 @@ import numpy as np
 
 import faretra
 from faretra import _plot, _show
+from faretra.bench import _multiprocessing as mp
 from faretra.bench._measure import GB, KB, MB, Row
 
 
@@ -62,7 +63,12 @@ def groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
 def table(rows: Sequence[Row]) -> str:
     """Return the rows as text: one block for each group, one column for each size, and ratios to what stands first."""
     blocks = []
+    pairs = _pairs(rows)
+    if pairs:
+        blocks.append(_paired_table(pairs))
     for group, members in groups(rows).items():
+        if (group, members[0].nbytes) in pairs:
+            continue
         sizes = sorted({row.nbytes for row in members})
         whats = list(dict.fromkeys(row.what for row in members))
         cells = {(row.what, row.nbytes): row.seconds for row in members}
@@ -70,6 +76,27 @@ def table(rows: Sequence[Row]) -> str:
         right = [False, *(True for _ in sizes)]
         blocks.append(_show.grid([group, *(size_text(size) if size else "" for size in sizes)], lines, right))
     return "\n\n".join(blocks)
+
+
+def _pairs(rows: Sequence[Row]) -> dict[tuple[str, int], tuple[float, float]]:
+    """Return what was measured of `multiprocessing` and of ours, by group and size."""
+    taken: dict[tuple[str, int], dict[str, float]] = {}
+    for row in rows:
+        taken.setdefault((row.group, row.nbytes), {})[row.what] = row.seconds
+    names = ("multiprocessing", "faretra")
+    return {
+        key: (times[names[0]], times[names[1]]) for key, times in taken.items() if set(times) == set(names)
+    }
+
+
+def _paired_table(pairs: dict[tuple[str, int], tuple[float, float]]) -> str:
+    lines = []
+    for (group, nbytes), times in pairs.items():
+        rates = [f"{1 / each:,.0f}" if each < 0.1 else "" for each in times]
+        each = [cell for time, rate in zip(times, rates, strict=True) for cell in (seconds(time), rate)]
+        lines.append([group, size_text(nbytes) if nbytes else "", *each, _ratio(times[0] / times[1])])
+    heads = ["", "", "multiprocessing", "a second", "faretra", "a second", "as fast"]
+    return _show.grid(heads, lines, [False, *[True] * 6])
 
 
 def _cell(cells: dict[tuple[str, int], float], what: str, first: str, nbytes: int) -> str:
@@ -113,6 +140,25 @@ def targets(rows: Sequence[Row]) -> list[Target]:
     both, alone = _find(rows, "import numpy, faretra"), _find(rows, "import numpy")
     if both and alone:
         add("import over numpy's", "<= 30 ms", both[0].seconds - alone[0].seconds, 0.030, seconds)
+    return found + _multiprocessing_targets(rows)
+
+
+def _multiprocessing_targets(rows: Sequence[Row]) -> list[Target]:
+    wanted = {
+        (mp.QUEUE, 64 * MB): 50.0,
+        (mp.QUEUE, KB): 1.0,
+        (mp.LOCK, 0): 3.0,
+        (mp.ARGUMENTS, mp.MANY * MB): 10.0,
+        (mp.RESULTS, mp.MANY * MB): 10.0,
+    }
+    found = []
+    for (group, nbytes), (theirs, ours) in _pairs(rows).items():
+        least = wanted.get((group, nbytes))
+        if least is not None:
+            what = f"{group}, {size_text(nbytes)}" if nbytes else group
+            found.append(
+                Target(what, f">= {least:g} x as fast", _ratio(theirs / ours), theirs / ours >= least)
+            )
     return found
 
 
@@ -145,7 +191,10 @@ def as_json(rows: Sequence[Row], skipped: dict[str, str]) -> dict[str, Any]:
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
-    """Write a plot of each hand-over at its largest size."""
+    """Write a plot: of each hand-over at its largest sizes, or of how many times as fast as `multiprocessing` ours is.
+
+    If both were measured, the second one goes to a file of its own, whose name ends in `-multiprocessing`.
+    """
     panels = []
     for group, members in groups(rows).items():
         if not group.startswith("hand-over"):
@@ -155,6 +204,31 @@ def draw(rows: Sequence[Row], path: Path) -> None:
             panels.append(
                 (f"{group}, {size_text(nbytes)}", [(row.what, row.seconds, row.kind) for row in of_size])
             )
+    if panels:
+        _plot.picture(
+            path,
+            "A value goes to another process",
+            panels,
+            seconds,
+            log=True,
+            note="Time axis is logarithmic.",
+        )
+    pairs = _pairs(rows)
+    if not pairs:
+        return
+    bars = [
+        (
+            f"{group}, {size_text(nbytes)}" if nbytes else group,
+            theirs / ours,
+            "ours" if ours <= theirs else "other",
+        )
+        for (group, nbytes), (theirs, ours) in pairs.items()
+    ]
     _plot.picture(
-        path, "A value goes to another process", panels, seconds, log=True, note="Time axis is logarithmic."
+        path.with_stem(f"{path.stem}-multiprocessing") if panels else path,
+        "faretra.multiprocessing",
+        [("Times as fast as multiprocessing", bars)],
+        _ratio,
+        log=True,
+        note="Axis is logarithmic. Light bars: multiprocessing is faster.",
     )

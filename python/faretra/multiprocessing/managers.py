@@ -17,6 +17,7 @@ knows that the other side can take it from there:
 | who is killed | what becomes of it |
 |---|---|
 | the server | each call of a proxy raises `EOFError` or `ConnectionError` at once; `shutdown` returns |
+| the server is stopped | calls wait until it goes on, or Ctrl-C; `shutdown`, and the end of the program, kill it |
 | the process that started the server | the server ends within a second or so; the standard's stays for ever |
 | a client that has a lock | D1 |
 | a client that waits for a lock | the server's thread gets it in its turn, finds the client gone, and releases it |
@@ -353,6 +354,13 @@ def _end_with_parent() -> None:
             server.stop_event.set()
 
 
+def _end_if_stopped(server: Any) -> None:
+    """Kill a server that is stopped: it answers nobody, not who asks it to end, either."""
+    if server.is_alive() and pool._is_stopped(server.pid):
+        server.kill()
+        server.join()
+
+
 class BaseManager(standard.BaseManager):
     """A base class for managers, as the standard's.
 
@@ -399,6 +407,13 @@ class BaseManager(standard.BaseManager):
         if isinstance(self._address, str | bytes):
             _served[self._address] = _home.home().key
             util.Finalize(self, _served.pop, args=(self._address, None))
+        # At the program's end before its proxies tell the server that they are gone.
+        util.Finalize(self, _end_if_stopped, args=(self._process,), exitpriority=11)  # type: ignore[attr-defined]
+
+    @staticmethod
+    def _finalize_manager(server: Any, *args: Any) -> None:
+        _end_if_stopped(server)
+        standard.BaseManager._finalize_manager(server, *args)  # type: ignore[attr-defined]
 
     @classmethod
     def _run_server(cls, *args: Any, **named: Any) -> None:

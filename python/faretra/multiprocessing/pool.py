@@ -21,7 +21,7 @@ What a death does:
 
 | who is killed | when | what becomes of it |
 |---|---|---|
-| worker | waits for a task | it is replaced |
+| worker | waits for a task, or gets one | it is replaced; D2 |
 | worker | in its initializer, or before | D1 |
 | worker | has a task | T2 |
 | worker | sends its answer | the answer is there whole, and T3 holds; or it is not, and T2 does |
@@ -31,6 +31,8 @@ What a death does:
 * D1: a worker that dies (or raises) in its initializer is replaced. If many in a row do, others are started only every
   `PAUSE` seconds; when none is left, the pool is *broken*: no more workers are started, and each task is answered with
   `WorkerLost`.
+* D2: the same holds, after more of them, for workers that end within `PAUSE` seconds after their initializer while no task
+  is answered: those that die of what they get a task with, and not of a task.
 
 A worker that is stopped (SIGSTOP) keeps its task until it is continued or killed. `terminate` kills workers that do not end
 within `GRACE` seconds, and stopped ones at once.
@@ -73,7 +75,7 @@ from faretra import _native
 from faretra._channels import Lease
 from faretra._errors import Error, NoSpaceError
 from faretra._errors import TimeoutError as LateError
-from faretra.multiprocessing._channel import Channel
+from faretra.multiprocessing._channel import Channel, Ends
 from faretra.multiprocessing._home import Home, attach_after_fork
 from faretra.multiprocessing._payload import dumps, loads, size
 
@@ -107,6 +109,9 @@ GRACE = 5.0
 PAUSE = 1.0
 # How often a thread that waits for room looks whether the pool goes on, in seconds.
 _LOOK = 0.05
+
+# How long it waits for what dead workers said to be read, in seconds.
+_READ = 0.5
 
 # Before each pickle: the job and the number of the task in it, or one of the numbers below in place of the job.
 _HEAD = struct.Struct("<qq")
@@ -147,6 +152,10 @@ class _Parcels:
 
     def __setstate__(self, channel: Channel) -> None:
         self._channel = channel
+
+    def ends(self) -> Ends:
+        """Return the ends of the channel in this process."""
+        return self._channel.ends()
 
     @property
     def home(self) -> Home:
@@ -349,9 +358,13 @@ class Traffic:
         self.waiting: dict[tuple[int, int], None] = {}
         # Why no more workers are started.
         self.broken: WorkerLost | None = None
-        self._ready: set[int] = set()
+        # The workers whose initializers are done, and since when.
+        self._ready: dict[int, float] = {}
         # How many workers in a row ended before they were ready, and how many may.
         self._early, self._patience = 0, max(3, processes + 1)
+        # How many in a row ended soon after they were ready, while no task was answered, and how many may. A task that is
+        # run again takes `ATTEMPTS` of them, and each of the others may have one, too.
+        self._useless, self._more_patience = 0, 10 + (ATTEMPTS + 1) * processes
         self._said: str | None = None
         # When the next worker may be started.
         self.not_before = 0.0
@@ -399,6 +412,7 @@ class Traffic:
             answer = self.answers.opened(rest)
             # After that: who looks whether anything is waited for sees it until here.
             del self.waiting[job, i]
+            self._useless = 0
             lost = answer[1]
             if not answer[0] and type(lost) is WorkerLost and lost.attempts and self._deaths:
                 lost.args = (
@@ -409,7 +423,7 @@ class Traffic:
 
     def _note_ready(self, pid: int, error: str | None) -> None:
         if error is None:
-            self._ready.add(pid)
+            self._ready[pid] = time.monotonic()
             self._early = 0
             return
         self._said = error
@@ -425,18 +439,34 @@ class Traffic:
                 self.answers.home.arena.recover()
             except Error as error:
                 util.info("what process %d had comes back later: %s", pid, error)
-        if pid in self._ready:
-            self._ready.discard(pid)
-            return
-        self._early += 1
-        if self._early < self._patience or self.broken is not None:
+        if pid not in self._ready and self._early + 1 >= self._patience:
+            # What it and others said may not have been read yet.
+            self._read_on()
+        since = self._ready.pop(pid, None)
+        if since is None:
+            self._early += 1
+            many, before = self._early >= self._patience, "they were ready"
+        else:
+            self._useless = self._useless + 1 if time.monotonic() - since < PAUSE else 0
+            many, before = self._useless >= self._more_patience, "any task was answered"
+        if not many or self.broken is not None:
             return
         if others:
             # Those may be fine, or will be: the tasks are done, and there is no haste.
             self.not_before = time.monotonic() + PAUSE
         else:
-            why = f"the initializer raised {self._said}" if self._said else f"the last one {_ended(status)}"
-            self._break(f"{self._early} workers of the pool in a row ended before they were ready: {why}")
+            said = self._said if since is None else None
+            why = f"the initializer raised {said}" if said else f"the last one {_ended(status)}"
+            count = self._early if since is None else self._useless
+            self._break(f"{count} workers of the pool in a row ended before {before}: {why}")
+
+    def _read_on(self) -> None:
+        """Wait until the thread that reads answers has read what is there; not for long: it may be in a callback."""
+        receiver = self.answers.ends().receiver
+        until = time.monotonic() + _READ
+        while len(receiver) and time.monotonic() < until:
+            time.sleep(0.002)
+        time.sleep(0.002)
 
     def _break(self, why: str) -> None:
         if self.broken is None:
