@@ -311,7 +311,7 @@ pub fn _attach_ends(
         return Ok((receiver, sender));
     }
     let receiver = Receiver::open(py, arena, name, false, None, "fail")?;
-    let writer = arena.get().writer_of_ends(py)?;
+    let writer = arena.get().writer(py)?;
     let from = receiver.end.get(py)?;
     let sender = run(py, || from.sender(&writer))?;
     Ok((receiver, Sender::of(text(name)?, sender, writer)))
