@@ -419,7 +419,7 @@ fn waiters_race() {
 }
 
 /// W2: somebody died when he was told to go on, and was abandoning that, at each step; two look for the dead, take the place
-/// or notify at once, also where no other place is left.
+/// or notify at once, also where no other place is left; then the first of them is killed, too, at each step.
 #[test]
 fn what_the_dead_were_told_is_raced_for() {
     let acts = waiters::acts();
@@ -439,7 +439,7 @@ fn what_the_dead_were_told_is_raced_for() {
                 race
             };
             all = all.and(explore(race(), 1, 20_000));
-            for step in (0..60).step_by(7) {
+            for step in 0..100 {
                 let found = explore(race().killing(0, step), 1, 20_000);
                 all = all.and(found);
                 if found.deaths == 0 {

@@ -96,7 +96,7 @@ pub(super) const BUGS: &[Bug] = &[
         breaks: "W2",
         file: "core/waiters.rs",
         edits: &[("self.say_it_came(waiters, now); match self.swap_word(", "match self.swap_word(")],
-        test: WAITERS,
+        test: ORPHANS,
     },
     Bug {
         what: "who leaves does not say that it was told",
