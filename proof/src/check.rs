@@ -7,7 +7,7 @@ use faretra::proof::{Id, Life, PAGE, Set, Sys};
 
 use crate::items::check_items;
 use crate::sim::{Image, Sim, ok};
-use crate::waiters::{check_places, check_sums};
+use crate::told::{check_places, check_sums};
 use crate::world::{Actor, ROOM, publish, quiet, read};
 
 const CHECKER: usize = 1 << 20;

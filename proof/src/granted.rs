@@ -8,7 +8,7 @@ use faretra::proof::{Form, Id, Kind, Lease, Leases, Load, Mem, PARTITION, Slots,
 use crate::locks::{ALL, ARRAY, EVENT, MUTEX, SEMAPHORE, VALUE, value};
 use crate::sim::{in_time, ok};
 use crate::stage::{Act, May, Script};
-use crate::world::{Actor, ROOM, quiet, read};
+use crate::world::{Actor, ROOM, quiet, read, with};
 
 const NOW: Until = Until::Now;
 
@@ -44,14 +44,6 @@ fn publish(a: &Actor, name: &str, form: Form) -> faretra::Result<u64> {
         a.publish(name, draft, Some(0))
     };
     fill().inspect_err(|_| a.drop_draft(draft))
-}
-
-/// Runs `f` with an object pinned, if it is there.
-pub fn with<T>(a: &Actor, name: &str, f: impl FnOnce(Id, Leases) -> T) -> Option<T> {
-    let id = ok(a.pin_named(name))?;
-    let done = f(id, ok(a.leases_of(id)).expect("it locks"));
-    a.unpin(id);
-    Some(done)
 }
 
 fn slots(a: &Actor, id: Id, form: &Form) -> Slots {

@@ -30,6 +30,7 @@ pub mod script;
 pub mod sim;
 pub mod stage;
 pub mod sweep;
+pub mod told;
 pub mod waiter_pairs;
 pub mod waiters;
 pub mod weak;

@@ -21,7 +21,7 @@ use crate::script::sharing_stage;
 use crate::sim::{Image, Sim, in_time, ok, tiny};
 use crate::stage::{Stage, enter};
 use crate::weak::{FIRST_SEAT, Fences, Pair, Part, Word};
-use crate::world::{Actor, PARENT, draft, extend, publish, quiet, value, world};
+use crate::world::{Actor, PARENT, draft, extend, publish, quiet, value, with, world};
 
 type Before = fn(&[Actor; 2], Id);
 
@@ -470,7 +470,7 @@ pub fn granted_pairs() -> Vec<Pair> {
         });
     };
     let wait: Part = |a, _, reached| {
-        granted::with(a, "m", |_, leases| {
+        with(a, "m", |_, leases| {
             // So short that it ends where it would sleep.
             let got =
                 in_time(a.wait(leases.bell, Until::Within(Duration::from_nanos(1)), || {}, || a.try_lease(leases)));

@@ -8,7 +8,8 @@ use faretra::proof::{Enlisted, Id, Lease, Leases, Life, Load, Mem, State, Until,
 
 use crate::sim::{Image, Sim, in_time, ok};
 use crate::stage::{Stage, enter};
-use crate::waiters::{self, CONDITION, at_k, narrow_stage, waiting_stage};
+use crate::told::{self, CONDITION, at_k};
+use crate::waiters::{narrow_stage, waiting_stage};
 use crate::weak::Access::{Loads, Updates};
 use crate::weak::Weak::Unfenced;
 use crate::weak::{Fences, Pair, Part, Word};
@@ -59,7 +60,7 @@ fn sleep_against_notify() -> Pair {
     let notify: Part = |a, _, reached| {
         at_k(a, |waiters| {
             let before = a.env.state().wakes;
-            waiters::notify(a, waiters, 1);
+            told::notify(a, waiters, 1);
             reached.note(if a.env.state().wakes > before { "rang" } else { "nobody sleeps" });
         });
     };
@@ -94,7 +95,7 @@ fn leave_against_hand_on() -> Pair {
     let sim = enter(&stage);
     let [dead, notifier] = [50, 51].map(|process| quiet(&sim, process));
     at_k(&dead, |waiters| ok(dead.enlist(waiters)).expect("room"));
-    at_k(&notifier, |waiters| waiters::notify(&notifier, waiters, 1));
+    at_k(&notifier, |waiters| told::notify(&notifier, waiters, 1));
     sim.state().kill(50);
     ok(notifier.recover());
     notifier.detach();
@@ -103,7 +104,7 @@ fn leave_against_hand_on() -> Pair {
     let leave: Part = |a, pair, _| {
         at_k(a, |waiters| {
             let lease = lease_of(a, ok(a.leases_of(pair.object)).expect("leases"), NEXT);
-            assert!(waiters::leave(a, waiters, Enlisted { lease, index: NEXT }), "it was told");
+            assert!(told::leave(a, waiters, Enlisted { lease, index: NEXT }), "it was told");
         });
     };
     let hand_on: Part = |a, pair, reached| {
@@ -159,7 +160,7 @@ fn take_against_post() -> Pair {
     };
     let post: Part = |a, _, reached| {
         let before = a.env.state().wakes;
-        waiters::post(a, 1);
+        told::post(a, 1);
         reached.note(if a.env.state().wakes > before { "rang" } else { "nobody sleeps" });
     };
     Pair {

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use faretra::proof::{Core, Draft, Id, Kind, Life, Load, Mem, Process, Tables, header, meta};
+use faretra::proof::{Core, Draft, Id, Kind, Leases, Life, Load, Mem, Process, Tables, header, meta};
 
 use crate::locks;
 use crate::sim::{Hook, Killed, Op, Quiet, Sim, Site, ok, tiny};
@@ -224,4 +224,12 @@ pub fn at<T>(place: impl FnOnce() -> String, f: impl FnOnce() -> T) -> T {
         eprintln!("at {}", place());
         resume_unwind(why)
     })
+}
+
+/// Runs `f` with an object pinned, if it is there.
+pub fn with<T>(a: &Actor, name: &str, f: impl FnOnce(Id, Leases) -> T) -> Option<T> {
+    let id = ok(a.pin_named(name))?;
+    let done = f(id, ok(a.leases_of(id)).expect("it locks"));
+    a.unpin(id);
+    Some(done)
 }
