@@ -201,7 +201,9 @@ ENDS = """
 
     def work(n):
         time.sleep(0.1)
-        print("done", n, flush=True)
+        # In one write: two workers print at the same time.
+        sys.stdout.write(f"done {n}\\n")
+        sys.stdout.flush()
 
     if __name__ == "__main__":
         executor = faretra.ProcessPoolExecutor(2, mp.get_context(sys.argv[1]))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mp_programs import Program, alive, is_mapped, wait_until
+from mp_programs import Program, alive, wait_until
 
 from faretra import multiprocessing as mp
 from faretra.multiprocessing import _home, pool
@@ -79,15 +79,33 @@ def test_the_standards_methods(ctx: Any) -> None:
 
 def test_arrays_go_by_handle_and_can_be_written() -> None:
     """Large arguments and results arrive equal, over memory of the arena, and belong to who got them."""
-    arrays = [np.full((300, 300), float(n)) for n in range(20)]
-    with mp.get_context("fork").Pool(2) as workers:
-        results = workers.map(double, arrays, chunksize=1)
-    for n, result in enumerate(results):
-        assert (result == 2 * n).all()
-        assert is_mapped(result)
-        result[0, 0] = -1
-        assert result[0, 0] == -1
-    workers.join()
+    # A process of its own: one that has as many maps or files as it may have gets copies.
+    text = """
+        import numpy as np
+        from mp_programs import is_mapped
+
+        from faretra import multiprocessing as mp
+
+
+        def double(array):
+            array *= 2
+            return array
+
+
+        if __name__ == "__main__":
+            arrays = [np.full((300, 300), float(n)) for n in range(20)]
+            with mp.get_context("fork").Pool(2) as workers:
+                results = workers.map(double, arrays, chunksize=1)
+            for n, result in enumerate(results):
+                assert (result == 2 * n).all()
+                assert is_mapped(result)
+                result[0, 0] = -1
+                assert result[0, 0] == -1
+            workers.join()
+            print("mapped")
+    """
+    with Program(text) as program:
+        assert program.line() == "mapped"
 
 
 _kept = ""
