@@ -9,6 +9,8 @@ from typing import Any
 
 from faretra import _native
 
+_registered = False
+
 
 def _in_child() -> None:
     """Take the child's maps from its parent's drafts, and let it leave the arenas that it opens itself."""
@@ -18,11 +20,16 @@ def _in_child() -> None:
 
 def _end_with_multiprocessing() -> None:
     """Leave arenas when a worker of multiprocessing ends: that is in `os._exit`, which runs no atexit."""
+    global _registered
     util: Any = sys.modules.get("multiprocessing.util")
-    if util is not None:
-        # A worker forgets the finalizers that it had before it began, and calls what was registered for that.
+    if util is None:
+        return
+    # A worker forgets the finalizers that it had before it began, and calls what was registered for that.
+    if not _registered:
         util.register_after_fork(_native, _finalize)
-        _finalize(None)
+        # A child has it from its parent.
+        _registered = True
+    _finalize(None)
 
 
 def _finalize(_: object) -> None:

@@ -69,8 +69,9 @@ def test_a_permit_comes_back(fresh_name: Callable[[], str]) -> None:
 @pytest.mark.parametrize("value", [np.zeros(3), b"bytes", {"a": 1}], ids=["array", "bytes", "bundle"])
 def test_what_is_used_in_place_is_not_replaced(arena: faretra.Arena, value: Any) -> None:
     """A put over a channel, a feed, a lock, a number or rows fails, and they go on; after a removal it succeeds."""
-    used = {
-        "channel": arena.sender("channel", 4),
+    channel = arena.sender("channel", 4)
+    used: dict[str, object] = {
+        "channel": channel,
         "feed": arena.feed("feed", 4),
         "mutex": arena.mutex("mutex"),
         "semaphore": arena.semaphore("semaphore", 2),
@@ -85,7 +86,7 @@ def test_what_is_used_in_place_is_not_replaced(arena: faretra.Arena, value: Any)
         with pytest.raises(faretra.MismatchError, match=name), arena.draft_array(name, (2,)):
             pass
         assert arena.version(name) == version
-    used["channel"].send(1)
+    channel.send(1)
     assert arena.receiver("channel").recv().value == 1
     for name in used:
         del arena[name]
