@@ -32,7 +32,7 @@ VALUES: dict[str, tuple[Call, Kinds, str]] = {
     "name: a number": (lambda a: a.put(5, b"x"), TypeError, "a name is a str, not int"),
     "name: bytes": (lambda a: a[b"x"], TypeError, "a name is a str, not bytes"),
     "name: None": (lambda a: None in a, TypeError, "a name is a str, not NoneType"),
-    "missing": (lambda a: a["nothing"], KeyError, r"list\(arena\)"),
+    "missing": (lambda a: a["nothing"], KeyError, r"arena\.entries\(\)"),
     "missing, deleted": (lambda a: a.__delitem__("nothing"), KeyError, "nothing"),
     "missing, private": (lambda a: a.private("nothing"), KeyError, "nothing"),
     "object dtype at a draft": (lambda a: a.draft_array("d", 3, object), TypeError, "pickles it"),
