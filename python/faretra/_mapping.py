@@ -9,7 +9,6 @@ from faretra import _native
 from faretra._info import Entries, Entry
 
 _MISSING: Any = object()
-_VALUES = frozenset({"array", "batch", "table", "bytes", "bundle"})
 
 
 # What the standard's mappings have as views is a list here: names come and go with other processes.

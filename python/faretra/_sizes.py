@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 _UNITS = {"": 1, "B": 1}
@@ -32,6 +33,12 @@ def size(given: int | str) -> int:
     if match is None or unit is None:
         raise ValueError(f"{given!r} is not a size: write it like '2GiB', '64MB' or '4096'")
     return int(float(match[1]) * unit) if "." in match[1] else int(match[1]) * unit
+
+
+def free(folder: str) -> int:
+    """Return how many bytes are free on the file system of a directory."""
+    there = os.statvfs(folder)
+    return there.f_bavail * there.f_frsize
 
 
 def shown(nbytes: int) -> str:

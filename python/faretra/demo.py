@@ -29,7 +29,7 @@ import numpy as np
 import faretra
 from faretra import _plot
 from faretra._out import say
-from faretra._sizes import shown, size
+from faretra._sizes import free, shown, size
 
 __all__ = ["main"]
 
@@ -276,11 +276,10 @@ def play(nbytes: int, workers: int) -> Story:
 
 def _check_room(needed: int) -> None:
     folder = os.environ.get("FARETRA_DIR", "/dev/shm")
-    there = os.statvfs(folder)
-    free = there.f_bavail * there.f_frsize
-    if needed > free:
+    room = free(folder)
+    if needed > room:
         raise Trouble(
-            f"the demo needs {shown(needed)}, and {folder} has no room for it: {shown(free)} are free; choose a smaller "
+            f"the demo needs {shown(needed)}, and {folder} has no room for it: {shown(room)} are free; choose a smaller "
             "--size, or a larger tmpfs (FARETRA_DIR=...; in Docker --shm-size)"
         )
 

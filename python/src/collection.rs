@@ -14,7 +14,7 @@ use pyo3::types::{PyBytes, PyFloat, PyInt, PyList, PySlice, PyString, PyTuple};
 use crate::error::{Failure, run};
 use crate::memory::Pinned;
 use crate::packed::{Builder, Built, DICT, ENTRIES, FORMAT, LIST, LOW, LOW_MASK, SLOTS, Tag, hash, key_record};
-use crate::value::Pickling;
+use crate::value::{Pickling, refused};
 
 /// What a collection is made of, and whether that was used up.
 struct Recipe {
@@ -371,11 +371,7 @@ impl Record<'_> {
     ) -> PyResult<Bound<'py, PyAny>> {
         static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         if matches!(self.stored.pickling, Pickling::Refused) {
-            return Err(PyValueError::new_err(format!(
-                "an item of `{}` is a pickle, which can run any code when it is loaded, and the arena was opened with \
-                 untrusted=True or allow_pickle=False; if you trust whoever wrote it, open the arena with allow_pickle=True",
-                self.stored.bundle.object().name()
-            )));
+            return Err(refused(&format!("an item of `{}`", self.stored.bundle.object().name())));
         }
         let loads = LOADS.get_or_try_init(py, || py.import("faretra._pickle")?.getattr("loads").map(Bound::unbind))?;
         let pickle = PyBytes::new(py, pickle);

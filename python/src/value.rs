@@ -575,13 +575,18 @@ fn not_a_value(py: Python<'_>, name: &str, kind: &str) -> PyErr {
     Failure::from(error).raise(py)
 }
 
+/// The error of a pickle in an arena that was opened without leave to unpickle.
+pub fn refused(what: &str) -> PyErr {
+    PyValueError::new_err(format!(
+        "{what} is a pickle, which can run any code when it is loaded, and the arena was opened with untrusted=True or \
+         allow_pickle=False; if you trust whoever wrote it, open the arena with allow_pickle=True"
+    ))
+}
+
 fn unpickle<'py>(py: Python<'py>, bundle: &faretra::Bundled, pickling: Pickling) -> PyResult<Bound<'py, PyAny>> {
     let name = bundle.object().name();
     if matches!(pickling, Pickling::Refused) {
-        return Err(PyValueError::new_err(format!(
-            "`{name}` is a pickle, which can run any code when it is loaded, and the arena was opened with untrusted=True or \
-             allow_pickle=False; if you trust whoever wrote it, open the arena with allow_pickle=True"
-        )));
+        return Err(refused(&format!("`{name}`")));
     }
     let damaged = |what: &str| Failure::from(Error::Damaged(format!("the pickle `{name}` {what}"))).raise(py);
     let head = run(py, || bundle.get(PICKLE))?;

@@ -31,10 +31,8 @@ impl Crew {
     /// more than there are processors.
     pub fn new(len: u64, least: u64) -> Crew {
         let worth = (len / least).min(MOST);
-        match if worth > 1 { worth.min(processors()) } else { 1 } {
-            0 | 1 => Crew { threads: 1, part: len.max(1) },
-            threads => Crew { threads, part: PART },
-        }
+        let threads = if worth > 1 { worth.min(processors()) } else { 1 };
+        Crew { threads, part: if threads > 1 { PART } else { len.max(1) } }
     }
 
     /// Bytes of each part that the work is to be cut into. All but the last are that long; a multiple of the page size if

@@ -184,8 +184,12 @@ impl<E: Env> Core<E> {
 
     /// What is used in place is replaced by nothing else: those who have it would go on with what nobody finds any more.
     fn check_replaced(&self, name: &str, old: Id, draft: Draft) -> Result<()> {
-        let (found, new) = (self.seen_kind(old)?, self.kind(draft.id)?);
-        if found != new && (found.locks() || found.is_ring()) {
+        let found = self.seen_kind(old)?;
+        if !found.locks() && !found.is_ring() {
+            return Ok(());
+        }
+        let new = self.kind(draft.id)?;
+        if found != new {
             let expected = format!("what a {new} replaces; remove it first, or choose another name");
             return Err(Error::Mismatch { name: name.into(), expected, found: found.to_string() });
         }

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from faretra._sizes import shown
+from faretra._sizes import free, shown
 
 KB, MB, GB = 1 << 10, 1 << 20, 1 << 30
 
@@ -28,11 +28,10 @@ class NoRoom(Exception):
 
 def check_room(needed: int, folder: str) -> None:
     """Raise `NoRoom` unless so many bytes are free on `folder`'s tmpfs."""
-    there = os.statvfs(folder)
-    free = there.f_bavail * there.f_frsize
-    if needed > free:
+    room = free(folder)
+    if needed > room:
         raise NoRoom(
-            f"this needs {shown(needed)} of {folder}, and has no room there: {shown(free)} are free; use a larger tmpfs "
+            f"this needs {shown(needed)} of {folder}, and has no room there: {shown(room)} are free; use a larger tmpfs "
             "(FARETRA_DIR=...; in Docker --shm-size)"
         )
 
