@@ -70,10 +70,22 @@ class _Flow:
         self._waiting: collections.deque[tuple[futures.Future[Any], Any]] = collections.deque()
         self._at_pool = 0
         self._closing = False
+        self._inherited = False
         self.pool: Pool | None = None
+
+    def fork(self) -> None:
+        """In a forked child: the pool and its threads are the parent's, and one of them may have had the lock."""
+        self._lock = threading.RLock()
+        self._waiting.clear()
+        self._inherited = self._inherited or self.pool is not None
+        self.pool = None
 
     def add(self, future: futures.Future[Any], call: Any) -> None:
         with self._lock:
+            if self._inherited:
+                raise RuntimeError(
+                    "this executor belongs to the process that this one was forked from: make one here"
+                )
             if self.pool is not None and self.pool._traffic.broken is not None:
                 raise BrokenProcessPool(str(self.pool._traffic.broken))
             if self._closing:
@@ -277,5 +289,11 @@ def _at_exit() -> None:
         executor.shutdown(cancel_futures=interrupted)
 
 
+def _after_fork_in_child() -> None:
+    for executor in list(_executors):
+        executor._flow.fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 # As `concurrent.futures` does: before threads are joined, and while processes can still be started.
 threading._register_atexit(_at_exit)  # type: ignore[attr-defined]

@@ -195,6 +195,32 @@ def test_workers_end_when_the_executor_is_collected() -> None:
     assert wait_until(lambda: not any(alive(pid) for pid in pids), PATIENCE)
 
 
+def test_a_forked_child_does_not_have_its_parents_executor() -> None:
+    """Whatever a thread of the parent had locked: submit raises, shutdown returns, and the child ends."""
+    with faretra.ProcessPoolExecutor(1, mp.get_context("fork")) as executor:
+        assert executor.submit(square, 3).result(PATIENCE) == 9
+        says, tells = mp.Pipe(duplex=False)
+
+        def use() -> None:
+            try:
+                executor.submit(square, 4)
+            except RuntimeError as error:
+                tells.send(str(error))
+            executor.shutdown()
+
+        # As the threads of the pool have it now and then.
+        with executor._flow._lock:
+            child = mp.get_context("fork").Process(target=use)
+            starts = threading.Thread(target=child.start)
+            starts.start()
+            starts.join()
+        assert says.poll(PATIENCE)
+        assert "belongs to the process that this one was forked from" in says.recv()
+        child.join(PATIENCE)
+        assert child.exitcode == 0
+        assert executor.submit(square, 5).result(PATIENCE) == 25
+
+
 ENDS = """
     import sys, time, faretra
     from faretra import multiprocessing as mp
