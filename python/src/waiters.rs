@@ -108,4 +108,9 @@ impl Waiter {
         let waiter = self.waiter.lock().unwrap_or_else(PoisonError::into_inner).take();
         waiter.and_then(Arc::into_inner).is_some_and(sync::Waiter::leave)
     }
+
+    /// Takes it off the list; if it was told to go on, another is told in its place.
+    fn abandon(&self) {
+        drop(self.waiter.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
 }

@@ -267,9 +267,8 @@ class Condition:
             waiter.wait(timeout)
         except BaseException:
             self._return(count)
-            # Somebody meant a waiter, and this one goes with an exception.
-            if waiter.leave():
-                self._waiters.notify(1)
+            # It may have been told to go on, and it goes with an exception: another is told.
+            waiter.abandon()
             raise
         self._return(count)
         return waiter.leave()
