@@ -69,7 +69,8 @@
 //! * A call that returns a number which lies in the arena returns 0. A table knows its own rows and batches, and says of each
 //!   batch that it cannot be read.
 //! * Dropping a handle, a guard, a lease or a draft does nothing: what it held is the parent's.
-//! * Batches, columns, arrays and bytes that the parent had read stay readable, for as long as the parent keeps them.
+//! * Batches, columns, arrays and bytes that the parent had read stay readable, for as long as the parent keeps them:
+//!   [`Arena::pin_again`] keeps all of them.
 //!
 //! [`Arena::reopen`] gives the child a handle of its own to an arena that its parent has open; [`Arena::open`] works there
 //! too.
@@ -126,7 +127,7 @@ pub use feed::{AppendError, Feed, Subscriber, SubscriberError};
 pub use input::{Bundle, Value};
 pub use kind::Kind;
 pub use mutable::{MAX_PARTITIONS, MutableArray, Rows, RowsMap, RowsMut};
-pub use parting::WeakArena;
+pub use parting::{Pins, WeakArena};
 pub use reader::{Batch, Bundled, Column, IpcMessages, Object, Table};
 pub use ready::{Pollable, Select};
 pub use report::{ArenaInfo, ChannelInfo, Entry, Holder, Observer, Room, Stats};

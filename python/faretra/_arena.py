@@ -70,15 +70,16 @@ def arenas(dir: str | os.PathLike[str] | None = None) -> list[ArenaInfo]:
     return [ArenaInfo(**fields) for fields in _native._list_arenas(dir)]
 
 
-def remove(name: str, dir: str | os.PathLike[str] | None = None) -> None:
+def remove(name: str, dir: str | os.PathLike[str] | None = None, *, trust_others: bool = False) -> None:
     """Remove an arena. Processes that have it open keep what they have, and its memory is free when the last leaves.
 
-    Raises `ArenaNotFoundError`.
+    Raises `ArenaNotFoundError`; `UntrustedError` if it belongs to another user, or others may write it, and `trust_others`
+    was not said (see `Arena.open`).
 
     >>> _ = faretra.Arena.create("doc-remove")
     >>> faretra.remove("doc-remove")
     """
-    _native._remove_arena(name, dir)
+    _native._remove_arena(name, dir, trust_others)
 
 
 class Arena(Values):
@@ -126,10 +127,10 @@ class Arena(Values):
     for whoever wants to write, `Arena.private` is a writable view of one's own, of which a page is copied when it is first
     written.
 
-    After `fork`, a child may look at arrays and bytes that its parent had read, also those in objects, as long as the parent
-    keeps them; then their memory is used for something else. All the rest raises `ForkedError` there: the handle, locks,
-    channels, references, stored lists and dicts, bundles, and a table's batches. Call `reopen` in the child, and read again.
-    Open drafts of its parent are zeros there.
+    After `fork`, arrays and bytes that the parent had read, also those in objects, stay in the child as they were:
+    whatever the parent drops or puts, it keeps their memory until the child has ended, or until it ends itself. All the
+    rest raises `ForkedError` there: the handle, locks, channels, references, stored lists and dicts, bundles, and a
+    table's batches. Call `reopen` in the child, and read again. Open drafts of its parent are zeros there.
 
     >>> with faretra.Arena.create("doc-arena", limit="64MiB", keep=False) as arena:
     ...     arena["weights"] = np.arange(6.0).reshape(2, 3)
@@ -162,7 +163,7 @@ class Arena(Values):
             participants: How many processes may have it open at the same time.
             keep: Whether it stays when nobody has it open. Otherwise it is removed then.
             dir: A directory on a tmpfs, instead of `/dev/shm`.
-            mode: Permissions of its file, 0o600 by default.
+            mode: Permissions of its file, 0o600 by default. Who may write it must say `trust_others` to open it.
             warm: How many bytes of freed memory it keeps ready.
             allow_pickle: Whether what is read may be unpickled.
 
@@ -194,6 +195,7 @@ class Arena(Values):
         *,
         dir: str | os.PathLike[str] | None = None,
         untrusted: bool = False,
+        trust_others: bool = False,
         allow_pickle: bool | None = None,
     ) -> Self:
         """Open an arena that another process made.
@@ -203,11 +205,13 @@ class Arena(Values):
             dir: The directory that it was made in.
             untrusted: Whether everything that is read is checked each time, and pickles are refused: for arenas that others
                 write whom you do not trust.
+            trust_others: Whether it may be another user's, or one that other users may write. They can then end this
+                process: say so only if all of them run programs that you trust.
             allow_pickle: Whether what is read may be unpickled; not in an untrusted arena, unless you say so.
 
         Raises:
             ArenaNotFoundError: There is none of this name.
-            UntrustedError: It belongs to another user.
+            UntrustedError: It belongs to another user, or others may write it, and `trust_others` was not said.
             LimitError: As many processes as can be have it open.
 
         >>> made = faretra.Arena.create("doc-open", keep=False)
@@ -216,7 +220,9 @@ class Arena(Values):
         0
         >>> made.close()
         """
-        return cls(name, "open", dir=dir, untrusted=untrusted, allow_pickle=allow_pickle)
+        return cls(
+            name, "open", dir=dir, untrusted=untrusted, trust_others=trust_others, allow_pickle=allow_pickle
+        )
 
     @classmethod
     def open_or_create(
@@ -231,9 +237,10 @@ class Arena(Values):
         dir: str | os.PathLike[str] | None = None,
         mode: int | None = None,
         warm: Size | None = None,
+        trust_others: bool = False,
         allow_pickle: bool | None = None,
     ) -> Self:
-        """Open an arena, or make it if there is none of this name. The options are those of `Arena.create`.
+        """Open an arena, or make it if there is none of this name. The options are those of `Arena.create` and `Arena.open`.
 
         Of several processes that do so at the same time, one makes it.
 
@@ -252,6 +259,7 @@ class Arena(Values):
             dir=dir,
             mode=mode,
             warm=None if warm is None else size(warm),
+            trust_others=trust_others,
             allow_pickle=allow_pickle,
         )
 
@@ -356,7 +364,7 @@ class Arena(Values):
     def reopen(self) -> Self:
         """Open the arena anew in a forked child, in place: this handle works again there. Returns the handle itself.
 
-        Arrays and bytes that the parent had read stay readable in the child for as long as the parent keeps them. Locks,
+        Arrays and bytes that the parent had read stay in the child as they were until the parent ends. Locks,
         channels, lists, bundles and tables come from the parent's handle: get them again from this one.
 
         >>> with faretra.Arena.create("doc-reopen", keep=False) as arena:

@@ -207,9 +207,11 @@ _ADVICE = {
     "already_exists": "open it with `Arena.open`, or remove it first with `faretra.remove`",
     "no_space.limit": "raise the limit (`arena.set_limit(...)`), or remove names; `arena.who()` tells who keeps what",
     "no_space.file_system": "remove names or files there, or use a larger tmpfs (`dir=...`; in Docker `--shm-size`)",
-    "limit.participants": "end some; `arena.who()` tells which processes they are",
+    "limit.participants": "close handles that are not used (each `Arena.open` is one of them), or end processes: the command"
+    " `faretra who` lists them",
     "limit.subscribers": "end some; `arena.who()` tells which processes they are",
     "limit.objects": "remove some, put several values in one table or bundle, or create the arena with a larger capacity",
+    "untrusted": "if you trust all who may write it, say so: `trust_others=True`",
     "damaged": "`arena.verify()` tells what else is wrong",
     "forked": "call `arena.reopen()` in the child, and read or open what you need through that",
     "full": "wait with a `timeout`, or make it with a larger capacity",

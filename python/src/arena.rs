@@ -4,13 +4,15 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use faretra::{Error, Kind, Object, Order, WeakArena, Writer};
+use faretra::{Error, Kind, Object, Order, Writer};
 use pyo3::exceptions::{PyKeyError, PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::draft::Draft;
 use crate::error::{Failure, run, wait};
+use crate::memory::trusting_others;
+use crate::process::{let_go, remember};
 use crate::ready::Pollable;
 pub use crate::value::text;
 use crate::value::{Input, Number, Pickling, dtype_of, output, private};
@@ -67,6 +69,7 @@ impl Arena {
     /// The permit to write that all that write through this handle have in common: a put within a draft's block, or within
     /// what makes a value, must not wait for who waits for it. Whoever has it keeps it; waits for one as long as it takes.
     pub fn writer(&self, py: Python<'_>) -> PyResult<Arc<Writer>> {
+        let_go();
         let arena = self.get(py)?;
         if let Some(shared) = self.shared_writer().upgrade() {
             return Ok(shared);
@@ -95,27 +98,6 @@ impl Arena {
     }
 }
 
-/// What this process takes part in. Touched by who has the interpreter only, so that `fork` finds it unlocked.
-static OPEN: Mutex<Vec<WeakArena>> = Mutex::new(Vec::new());
-
-fn remember(arena: &faretra::Arena) {
-    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-    // The last that is asked is dropped here, where nothing else is kept.
-    open.retain(|weak| weak.upgrade().is_some());
-    open.push(arena.downgrade());
-}
-
-/// When the interpreter exits: takes the names of ephemeral arenas away that no other process has open. What Python still has
-/// of them keeps their memory until the process ends, and then nothing is left in the file system.
-#[pyfunction]
-pub fn _at_exit(py: Python<'_>) {
-    let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    for arena in open.iter().filter_map(WeakArena::upgrade) {
-        // Nobody can be told of an error any more; whoever opens or lists the arena next prunes it.
-        let _: PyResult<bool> = wait(py, || arena.end_if_alone());
-    }
-}
-
 /// Calls `f` with the value: with the interpreter when that is quick, without it when much is copied.
 pub fn give<T: Send>(
     py: Python<'_>,
@@ -134,7 +116,7 @@ impl Arena {
     #[new]
     #[pyo3(signature = (
         name, how, *, limit=None, capacity=None, writers=None, participants=None, keep=true, dir=None, mode=None, warm=None,
-        untrusted=false, allow_pickle=None
+        untrusted=false, trust_others=false, allow_pickle=None
     ))]
     #[allow(clippy::too_many_arguments, reason = "the options of Python's `Arena.create`, by name")]
     fn new(
@@ -150,11 +132,15 @@ impl Arena {
         mode: Option<Number<u32>>,
         warm: Option<Number<u64>>,
         untrusted: bool,
+        trust_others: bool,
         allow_pickle: Option<bool>,
     ) -> PyResult<Arena> {
         let (limit, capacity, warm) = (limit.map(|n| n.0), capacity.map(|n| n.0), warm.map(|n| n.0));
         let (writers, participants, mode) = (writers.map(|n| n.0), participants.map(|n| n.0), mode.map(|n| n.0));
-        let options = options(limit, capacity, writers, participants, keep, dir, mode, warm, untrusted);
+        let mut options = options(limit, capacity, writers, participants, keep, dir, mode, warm, untrusted);
+        if trust_others {
+            options = trusting_others(options);
+        }
         let name = text(name)?;
         let arena = wait(py, || match how {
             "create" => match options.create(name) {
@@ -214,6 +200,7 @@ impl Arena {
         let arena = self.arena.write().unwrap_or_else(PoisonError::into_inner).take();
         // Leaving may give memory back.
         py.detach(|| drop(arena));
+        let_go();
     }
 
     fn __getitem__<'py>(&self, py: Python<'py>, name: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
@@ -693,9 +680,17 @@ pub fn _list_arenas(py: Python<'_>, dir: Option<PathBuf>) -> PyResult<Vec<Bound<
 
 /// Removes an arena.
 #[pyfunction]
-#[pyo3(signature = (name, dir=None))]
-pub fn _remove_arena(py: Python<'_>, name: &Bound<'_, PyAny>, dir: Option<PathBuf>) -> PyResult<()> {
-    let options = options(None, None, None, None, true, dir, None, None, false);
+#[pyo3(signature = (name, dir=None, trust_others=false))]
+pub fn _remove_arena(
+    py: Python<'_>,
+    name: &Bound<'_, PyAny>,
+    dir: Option<PathBuf>,
+    trust_others: bool,
+) -> PyResult<()> {
+    let mut options = options(None, None, None, None, true, dir, None, None, false);
+    if trust_others {
+        options = trusting_others(options);
+    }
     let name = text(name)?;
     wait(py, || options.remove(name))
 }

@@ -11,6 +11,7 @@
 //! | `semlock`, `waiters` | the locks, semaphores and conditions of `faretra.multiprocessing` |
 //! | `grown`, `reference` | tables that grow batch by batch; the newest value of a name |
 //! | `draft` | values that are written in place |
+//! | `process` | what a forked child inherits, and the end of the interpreter |
 //! | `arena` | names, and what an arena tells of itself |
 //! | `command` | the command `faretra` |
 //! | `ready` | descriptors for event loops, and what ends have in common |
@@ -43,6 +44,7 @@ mod memory;
 mod packed;
 mod pages;
 mod parcel;
+mod process;
 mod ready;
 mod reference;
 mod select;
@@ -80,7 +82,7 @@ mod _native {
     #[pymodule_export]
     use crate::lock::{Event, Mutex, MutexGuard, Permit, Semaphore};
     #[pymodule_export]
-    use crate::memory::{_hold_received, Held, Pinned, SharedBytes, Writable};
+    use crate::memory::{Pinned, SharedBytes, Writable};
     #[pymodule_export]
     use crate::parcel::{
         _attach_ends, _collect, _is_ready, _open_parcel, _peers, _post, _recv_parcel, _send_parcel, _sent,
@@ -103,11 +105,9 @@ mod _native {
     use crate::waiters::{Waiter, Waiters};
 
     #[pymodule_export]
-    use crate::arena::_at_exit;
-    #[pymodule_export]
     use crate::error::_provoke_panic;
     #[pymodule_export]
-    use crate::memory::{_after_fork_in_child, _after_fork_in_parent, _before_fork};
+    use crate::process::{_after_fork_in_child, _after_fork_in_parent, _at_exit, _before_fork};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

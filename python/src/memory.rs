@@ -17,7 +17,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard, Weak};
 
-use faretra::{Batch, DraftMap, DynArray, Element, Kind, MutableArray, Object, PrivateBytes, Rows, RowsMap};
+use faretra::{Batch, DraftMap, DynArray, Element, Kind, MutableArray, Object, Options, PrivateBytes, Rows, RowsMap};
 use ndarray::IxDyn;
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
@@ -100,6 +100,13 @@ impl Foreign {
     }
 }
 
+/// Options that open arenas of other users, and arenas that others may write.
+pub fn trusting_others(options: Options) -> Options {
+    // SAFETY: `trust_others=True` is Python's word for this promise: its documentation says what is promised, to whoever writes
+    // it. Nothing of Python can be safer than that.
+    unsafe { options.trust_others() }
+}
+
 /// What keeps memory where it is. Only kept.
 #[derive(Debug)]
 #[allow(dead_code, reason = "kept for what its drop does")]
@@ -111,27 +118,6 @@ enum Keeper {
     Private(PrivateBytes, Object),
     /// A handle to a mutable array, of whatever type.
     Grid(Box<dyn Any + Send + Sync>),
-}
-
-/// What was received from other processes, and may be there still. Only used with the interpreter, as is `fork`: so a forked
-/// child never finds it locked.
-static RECEIVED: Mutex<Vec<Weak<Keeper>>> = Mutex::new(vec![]);
-
-/// What this process has received and still has, held for a forked child, which sees the same maps: the pages that nobody
-/// wrote to are the arena's, and stay for as long as they are held here.
-#[pyclass(frozen, module = "faretra._native")]
-#[derive(Debug)]
-pub struct Held {
-    _keepers: Vec<Arc<Keeper>>,
-}
-
-/// Holds what was received and is there still, if there is anything.
-#[pyfunction]
-pub fn _hold_received() -> Option<Held> {
-    let mut received = RECEIVED.lock().unwrap_or_else(PoisonError::into_inner);
-    received.retain(|keeper| keeper.strong_count() > 0);
-    let keepers: Vec<_> = received.iter().filter_map(Weak::upgrade).collect();
-    (!keepers.is_empty()).then_some(Held { _keepers: keepers })
 }
 
 /// Memory of an arena that Python sees: the base of every array and memoryview.
@@ -201,16 +187,6 @@ impl Pinned {
     /// Address of the first byte, and how many there are.
     pub fn place(&self) -> (usize, usize) {
         (self.start, self.len)
-    }
-
-    /// Counts it among what was received: see [`Held`].
-    pub fn received(self) -> Pinned {
-        let mut received = RECEIVED.lock().unwrap_or_else(PoisonError::into_inner);
-        if received.len() == received.capacity() {
-            received.retain(|keeper| keeper.strong_count() > 0);
-        }
-        received.push(Arc::downgrade(&self._keeper));
-        self
     }
 
     /// The object of bytes that it shows whole and unchanged: nothing was written to it.
@@ -314,20 +290,17 @@ thread_local! {
 }
 
 /// Before `fork`.
-#[pyfunction]
-pub fn _before_fork() {
+pub fn before_fork() {
     FORKS.set(Some(FORKING.write().unwrap_or_else(PoisonError::into_inner)));
 }
 
 /// After `fork`, in the parent.
-#[pyfunction]
-pub fn _after_fork_in_parent() {
+pub fn after_fork_in_parent() {
     FORKS.set(None);
 }
 
 /// After `fork`, in the child: takes its maps from the parent's drafts and rows, so that it cannot write there.
-#[pyfunction]
-pub fn _after_fork_in_child() {
+pub fn after_fork_in_child() {
     FORKS.set(None);
     let written = std::mem::take(&mut *WRITTEN.lock().unwrap_or_else(PoisonError::into_inner));
     for written in written.iter().filter_map(Weak::upgrade) {

@@ -24,6 +24,7 @@ use crate::arena::{Arena, text, timeout};
 use crate::channel::{Lease, Receiver, Sender};
 use crate::error::{Failure, run, wait};
 use crate::memory::{Foreign, Pinned};
+use crate::process::let_go;
 use crate::ready::{End, take};
 
 /// From this size on a piece of the pickle has a member of its own; the pickler writes no smaller piece in one go.
@@ -135,6 +136,7 @@ fn opened<'py>(py: Python<'py>, object: &Object) -> PyResult<Bound<'py, PyAny>> 
         let pickle = run(py, || object.bytes().map_err(Failure::from))?;
         return Ok(PyBytes::new(py, pickle).into_any());
     }
+    let_go();
     let name = object.name();
     let damaged = |what: &str| Failure::from(Error::Damaged(format!("the parcel `{name}` {what}"))).raise(py);
     let bundle = run(py, || object.bundle())?;
@@ -159,7 +161,7 @@ fn opened<'py>(py: Python<'py>, object: &Object) -> PyResult<Bound<'py, PyAny>> 
         if len != whole as u64 {
             return Err(damaged("has a piece of another length"));
         }
-        let read_only = || Bound::new(py, run(py, || Pinned::bytes(part.clone(), 0..whole))?.received());
+        let read_only = || Bound::new(py, run(py, || Pinned::bytes(part.clone(), 0..whole))?);
         if kind == Piece::Pickle as u64 {
             pieces.append(PyMemoryView::from(read_only()?.as_any())?)?;
         } else if kind == Piece::ReadOnly as u64 {
@@ -174,7 +176,7 @@ fn opened<'py>(py: Python<'py>, object: &Object) -> PyResult<Bound<'py, PyAny>> 
 /// A private map; or a copy, if the process has as many maps as it can have.
 fn writable<'py>(py: Python<'py>, part: &Object) -> PyResult<Bound<'py, PyAny>> {
     match run(py, || Ok::<_, Error>(part.private()))? {
-        Ok(map) => Ok(Bound::new(py, Pinned::private(map, part).received())?.into_any()),
+        Ok(map) => Ok(Bound::new(py, Pinned::private(map, part))?.into_any()),
         Err(Error::Os { .. }) => Ok(PyByteArray::new(py, run(py, || part.bytes())?).into_any()),
         Err(error) => Err(Failure::from(error).raise(py)),
     }

@@ -374,3 +374,38 @@ def test_a_panic_ends_no_process() -> None:
     code = "import faretra\ntry:\n    faretra._native._provoke_panic(True, 'boom')\nexcept Exception:\n    print('caught')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "caught\n"), done.stderr
+
+
+def test_an_arena_that_others_may_write() -> None:
+    """It is opened and removed by who says that the others are trusted, and by nobody else."""
+    name = f"pytest-others-{os.getpid()}"
+    faretra.Arena.create(name, limit="16MiB", mode=0o666).close()
+    try:
+        with pytest.raises(
+            faretra.UntrustedError, match=r"mode 666 lets others write it; .*trust_others=True"
+        ):
+            faretra.Arena.open(name)
+        with pytest.raises(faretra.UntrustedError, match="trust_others=True"):
+            faretra.remove(name)
+        with faretra.Arena.open(name, trust_others=True) as arena:
+            arena["x"] = np.arange(3)
+        with faretra.Arena.open_or_create(name, trust_others=True) as arena:
+            assert arena["x"].sum() == 3
+    finally:
+        faretra.remove(name, trust_others=True)
+    with pytest.raises(faretra.ArenaNotFoundError):
+        faretra.Arena.open(name, trust_others=True)
+
+
+def test_all_seats_of_one_process() -> None:
+    """Who opens an arena again and again is told that each handle counts, and can go on when some are closed."""
+    name = f"pytest-seats-{os.getpid()}"
+    made = faretra.Arena.create(name, limit="16MiB", participants=4, keep=False)
+    handles = [made]
+    with pytest.raises(faretra.LimitError, match=r"each `Arena.open` is one of them"):
+        while True:
+            handles.append(faretra.Arena.open(name))
+    handles.pop().close()
+    handles.append(faretra.Arena.open(name))
+    for handle in handles:
+        handle.close()

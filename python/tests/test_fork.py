@@ -114,6 +114,89 @@ def test_views_stay_readable_in_the_child(arena: faretra.Arena) -> None:
     assert arena.verify() == []
 
 
+def test_what_a_child_inherits_stays_as_it_was(arena: faretra.Arena) -> None:
+    """Whatever the parent drops and puts meanwhile; and it is free again when the child has ended."""
+    arena["a"], arena["b"], arena["t"] = np.ones(100_000), b"x" * 500_000, pa.table({"x": np.ones(90_000)})
+    free = arena.stats().live
+    array, text, private, column = arena["a"], arena["b"], arena.private("a"), np.asarray(arena["t"]["x"])
+    private[0] = 77
+    go, goes = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.close(goes)
+            assert os.read(go, 1) == b""
+            assert array.sum() == 100_000
+            assert private.sum() == 100_076
+            assert column.sum() == 90_000
+            assert bytes(text) == b"x" * 500_000
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    try:
+        del array, text, private, column
+        for n in range(20):
+            arena["a"], arena["b"] = np.full(100_000, float(n)), bytes([n]) * 500_000
+            arena["t"] = pa.table({"x": np.full(90_000, float(n))})
+        assert arena.stats().live > free + 1_500_000
+    finally:
+        os.close(goes)
+        os.close(go)
+        _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    arena["a"] = np.ones(100_000)
+    assert arena.stats().live < free + 400_000
+    assert arena.verify() == []
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_children_of_children_inherit(arena: faretra.Arena, killed: bool) -> None:
+    """What the first process had stays for the children of its child, also when that was killed."""
+    arena["a"] = np.ones(100_000)
+    free = arena.stats().live
+    array = arena["a"]
+    go, goes = os.pipe()
+    says, tells = os.pipe()
+    child = os.fork()
+    if child == 0:
+        if os.fork() == 0:
+            os.close(goes)
+            os.write(tells, b".")
+            os.read(go, 1)
+            os.write(tells, b"y" if array.sum() == 100_000 else b"n")
+            os._exit(0)
+        if killed:
+            os.kill(os.getpid(), signal.SIGKILL)
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(says, 1) == b"."
+    del array
+    for n in range(5):
+        arena["a"] = np.full(100_000, float(n))
+    os.close(goes)
+    assert os.read(says, 1) == b"y"
+    for end in (go, says, tells):
+        os.close(end)
+    deadline = time.monotonic() + 30
+    while arena.stats().live != free and time.monotonic() < deadline:
+        arena["a"] = np.ones(100_000)
+    assert arena.stats().live == free
+
+
+def test_an_arena_ends_with_its_block_after_a_child() -> None:
+    """What was kept for a child that has ended does not keep an arena that is closed."""
+    with faretra.Arena.create(f"pytest-block-{os.getpid()}", keep=False) as arena:
+        arena["a"] = np.ones(10)
+        array = arena["a"]
+        in_child(lambda: None)
+        path = arena.path
+        del array
+    assert not os.path.exists(path)
+
+
 def test_a_table_in_the_child(arena: faretra.Arena) -> None:
     """A table that the parent read has its numbers in the child; its batches are refused in words, never just missing."""
     arena["t"] = pa.table({"x": list(range(1000))})

@@ -461,6 +461,12 @@ impl Geometry {
         u64::from(id.0 - Id::FIRST) * 8 / PAGE
     }
 
+    /// The objects whose counts are in a page of a row.
+    pub fn ids_of_row_page(&self, page: u64) -> impl Iterator<Item = Id> + use<> {
+        let first = page * (PAGE / 8);
+        (first..(first + PAGE / 8).min(self.ids)).map(|index| Id(Id::FIRST + index as u32))
+    }
+
     /// Offset of a page of a seat's row.
     pub fn row_page_offset(&self, seat: u64, page: u64) -> u64 {
         self.pins + seat * row_bytes(self.ids) + page * PAGE

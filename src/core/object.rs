@@ -191,6 +191,23 @@ impl<E: Env> Core<E> {
         Ok(false)
     }
 
+    /// Counts one more pin of everything that we have pinned, and returns what that is.
+    pub fn pin_again(&self) -> Vec<Id> {
+        let mut pinned = vec![];
+        for id in self.pages_of_row().flat_map(|page| self.geo.ids_of_row_page(page)) {
+            let off = self.geo.pin(u64::from(self.me().seat), id);
+            if self.env.load(off, SeqCst) == 0 {
+                continue;
+            }
+            // A count that is not 0 keeps the object, so that it needs no look; what was let go of just now is let go of again.
+            match self.env.fetch_add(off, 1, SeqCst) {
+                0 => self.unpin(id),
+                _ => pinned.push(id),
+            }
+        }
+        pinned
+    }
+
     /// O2: lets go of a pin, and looks.
     #[inline]
     pub fn unpin(&self, id: Id) {

@@ -317,6 +317,14 @@ impl<E: Env> Core<E> {
         Ok(())
     }
 
+    /// The pages of our row that are in memory.
+    pub(crate) fn pages_of_row(&self) -> impl Iterator<Item = u64> {
+        self.row.iter().enumerate().flat_map(|(i, word)| {
+            let word = word.load(Acquire);
+            (0..64).filter(move |bit| word >> bit & 1 != 0).map(move |bit| i as u64 * 64 + bit)
+        })
+    }
+
     /// Who we are.
     pub fn me(&self) -> Owner {
         self.me

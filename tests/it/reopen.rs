@@ -43,6 +43,43 @@ fn in_the_process_itself() {
     assert_eq!(again.verify().expect("looked at"), []);
 }
 
+/// What is pinned again stays as it was for a forked child, whatever its parent drops and writes meanwhile, and is free after.
+#[test]
+fn what_a_child_inherits() {
+    let dir = Dir::new();
+    let arena = options(&dir).create("a").expect("an arena");
+    let writer = arena.writer().expect("a permit");
+    let bytes = |n: u8| vec![n; 300_000];
+    writer.publish("x", bytes(1).as_slice()).expect("room");
+    writer.publish("y", bytes(2).as_slice()).expect("room");
+    let live = || arena.stats().expect("stats").live;
+    let alone = live();
+    let (object, private) = (arena.get("x").expect("there"), arena.get("x").expect("there").private().expect("a map"));
+    let pins = arena.pin_again().expect("pinned");
+    assert_eq!((pins.len(), pins.is_empty()), (1, false), "`y` is pinned by nobody");
+    let (go, told) = (dir.0.join("go"), dir.0.join("told"));
+    let child = forked(|| {
+        assert!(matches!(arena.pin_again(), Err(Error::Forked(_))));
+        // The slice was lent before the fork.
+        std::fs::write(&told, "").expect("a file");
+        appears(&go);
+        assert!(private.iter().all(|byte| *byte == 1));
+        0
+    });
+    appears(&told);
+    drop((object, private));
+    for n in 3..40 {
+        writer.publish("x", bytes(n).as_slice()).expect("room");
+    }
+    assert!(live() >= alone + 300_000, "kept for the child");
+    std::fs::write(&go, "").expect("a file");
+    succeeds(child);
+    drop(pins);
+    assert_eq!(live(), alone);
+    assert!(arena.pin_again().expect("looked at").is_empty());
+    assert_eq!(arena.verify().expect("looked at"), []);
+}
+
 /// A process that is about to end takes the name away, with all its handles open; not while another process takes part, and
 /// not of an arena that is kept.
 #[test]

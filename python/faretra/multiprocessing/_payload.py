@@ -23,7 +23,6 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from faretra._native import Pinned
-from faretra.multiprocessing._received import let_go
 
 # Buffers of fewer bytes cost less in the pickle than beside it: to copy them is faster than to map them, above all if the
 # receiver writes to them (measured).
@@ -93,7 +92,6 @@ def loads(parcel: Any) -> Any:
     """Undo `dumps`: of the pickle as bytes, or of its pieces and buffers."""
     if type(parcel) is bytes:
         return pickle.loads(parcel)
-    let_go()
     pieces, buffers = parcel
     if len(pieces) == 1:
         return pickle.loads(pieces[0], buffers=buffers)

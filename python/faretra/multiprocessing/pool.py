@@ -312,7 +312,8 @@ class Answers(_Parcels):
         if self._unlooked >= self._look_at:
             stats = self.home.arena.stats()
             self._unlooked, self._look_at = 0, stats.limit // 64
-            self._full = stats.used > stats.limit // 2
+            # Warm memory is there for whoever asks.
+            self._full = stats.used - stats.warm > stats.limit // 2
         return self._full
 
 
