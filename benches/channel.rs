@@ -554,7 +554,7 @@ fn calls(hurry: usize) -> Outcome {
             }
         }
     }
-    client.close();
+    client.close().expect("open");
     drop(socket);
     server.wait()?;
     println!("\n### a call of 8 bytes and its reply, blocking, beside a Unix socket\n");
@@ -602,7 +602,7 @@ fn run_crowd(senders: usize, receivers: usize, bytes: usize, count: usize) -> Ou
         Ok(())
     };
     sending.iter_mut().try_for_each(&mut finish)?;
-    jobs.close();
+    jobs.close().expect("open");
     receiving.iter_mut().try_for_each(&mut finish)?;
     let items = (senders * count) as f64;
     Ok((items / began.elapsed().as_secs_f64(), cpu / items))

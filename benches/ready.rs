@@ -180,7 +180,7 @@ fn run(name: &str, spin: u32, rounds: u32, turns: usize, [here, there]: [usize; 
         let armed = both - plain;
         println!("{:>20} {plain:.0} parts per million of a processor, a descriptor {armed:.0} more", "recv, idle");
         drop(ways);
-        pair.ask.close();
+        pair.ask.close().expect("open");
         answers.join().expect("no panic")
     })
 }

@@ -57,7 +57,7 @@ fn read(arena: &str) -> Result<()> {
         let batch = widened(&batch, "row", Arc::new(UInt64Array::from_iter_values(numbers)))?;
         sender.send(batch)?;
     }
-    sender.close();
+    sender.close()?;
     Ok(())
 }
 
@@ -136,7 +136,7 @@ fn pipeline() -> Result<()> {
             Ok(lease) => lease,
             Err(RecvError::TimedOut) => {
                 if processes.all_done()? {
-                    judged.close();
+                    judged.close()?;
                 }
                 continue;
             }

@@ -24,7 +24,7 @@
 //!
 //! let mut client = arena.writer()?.client("length", WithoutServer::Waits)?;      // in any process
 //! assert_eq!(client.call("hello")?.bytes()?, b"5");
-//! client.close();                                                                // the service ends
+//! client.close()?;                                                                // the service ends
 //! serving.join().expect("it ended")?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -190,7 +190,7 @@ fn owner_of(name: &str) -> Option<Owner> {
 /// let mut client = arena.writer()?.client("echo", WithoutServer::Fails)?;
 /// let reply = client.call("hello")?;
 /// assert_eq!(reply.bytes()?, b"hello");
-/// # client.close();
+/// # client.close()?;
 /// # serving.join().expect("it ended")?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -352,9 +352,9 @@ impl Client {
     }
 
     /// Closes the service: no more requests are accepted, from anybody. Servers get those that are there, and then
-    /// [`RecvError::Closed`] with `clean: true`.
-    pub fn close(&self) {
-        self.requests.close();
+    /// [`RecvError::Closed`] with `clean: true`. Fails with [`Error::Forked`] in a forked child.
+    pub fn close(&self) -> Result<()> {
+        self.requests.close()
     }
 }
 
@@ -461,9 +461,9 @@ impl Server {
         }
     }
 
-    /// Closes the service: no more requests are accepted, from anybody.
-    pub fn close(&self) {
-        self.shared.requests.close();
+    /// Closes the service: no more requests are accepted, from anybody. Fails with [`Error::Forked`] in a forked child.
+    pub fn close(&self) -> Result<()> {
+        self.shared.requests.close()
     }
 
     /// Returns a descriptor that is readable when there is a request, or when none comes any more.

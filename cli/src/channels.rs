@@ -71,7 +71,7 @@ pub fn close(cli: &Cli, args: &Close) -> Result<()> {
                 let capacity = found.capacity.unwrap_or_default() as usize;
                 writer.feed_with(&args.name, capacity, WhenFull::DropOldest, contents).and_then(|feed| feed.close())
             }
-            _ => sending_end(&writer, &args.name, found.capacity, contents).map(|sender| sender.close()),
+            _ => sending_end(&writer, &args.name, found.capacity, contents).and_then(|sender| sender.close()),
         };
         match closed {
             Ok(()) => break found,

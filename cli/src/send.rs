@@ -103,7 +103,7 @@ pub fn send(cli: &Cli, args: &Send) -> Result<()> {
         )));
     }
     if !args.keep_open {
-        sender.close();
+        sender.close()?;
     }
     let mut out = Out::new();
     if cli.json {

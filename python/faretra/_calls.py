@@ -91,7 +91,7 @@ class Client(_native.Client):
         >>> thread.join()
         >>> arena.close()
         """
-        return _outcome(super().call(value, timeout))
+        return _outcome(self._call(value, timeout))
 
     def __enter__(self) -> Self:
         return self

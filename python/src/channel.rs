@@ -186,7 +186,7 @@ impl Sender {
     /// >>> arena.close()
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let sender = self.end.get(py)?;
-        run_plain(py, || sender.close())
+        run(py, || sender.close())
     }
 
     /// Gives this end up, and closes nothing: other senders go on. When the last sender left, receivers are told with a

@@ -88,6 +88,9 @@ impl Draft {
 
     /// Publishes the draft now, and returns its version.
     ///
+    /// If that fails, for want of room for its name for example, the draft is dropped, and its array keeps what was written, as a
+    /// private copy: `arena[name] = array` copies it in again.
+    ///
     /// >>> with faretra.Arena.create("doc-draft-publish", keep=False) as arena:
     /// ...     draft = arena.draft_bytes("x", 2)
     /// ...     draft.value[:] = b"hi"

@@ -67,30 +67,9 @@ impl Client {
         Ok(Client { idle: Mutex::new(Some(vec![first])), writer, without, name, pickling })
     }
 
-    /// Sends a request and waits for its reply, up to `timeout` (seconds or a timedelta). Returns the reply: zero-copy and
-    /// read-only where it is an array, a table or bytes. Several threads can call at the same time.
-    ///
-    /// A server that dies with the request leaves it to another one, so a request may be served more than once; there is one
-    /// reply.
-    ///
-    /// Raises:
-    ///     TimeoutError: No reply came in time. The request may be served all the same; the reply is dropped then.
-    ///     ClosedError: The service was closed (`clean`), or nobody serves and the client does not wait for a server.
-    ///     NoSpaceError: There is no room for the request in the arena.
-    ///
-    /// >>> import threading
-    /// >>> arena = faretra.Arena.create("doc-call", keep=False)
-    /// >>> server = arena.server("double")
-    /// >>> thread = threading.Thread(target=server.serve, args=(lambda x: 2 * x,))
-    /// >>> thread.start()
-    /// >>> client = arena.client("double")
-    /// >>> client.call(np.arange(3), timeout=5)
-    /// array([0, 2, 4])
-    /// >>> client.close()
-    /// >>> thread.join()
-    /// >>> arena.close()
+    /// Sends a request and waits for its reply: what `Client.call` does, but for what a function raised that serves.
     #[pyo3(signature = (value, timeout=None))]
-    fn call<'py>(
+    fn _call<'py>(
         &self,
         py: Python<'py>,
         value: &Bound<'py, PyAny>,
@@ -145,7 +124,7 @@ impl Client {
     /// >>> arena.close()
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let client = self.take(py)?;
-        let closed = run_plain(py, || client.close());
+        let closed = run(py, || client.close());
         self.give_back(client);
         closed
     }
@@ -305,7 +284,7 @@ impl Server {
     /// >>> arena.close()
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let server = self.end.get(py)?;
-        run_plain(py, || server.close())
+        run(py, || server.close())
     }
 
     /// Gives this server up, and closes nothing: other servers go on.

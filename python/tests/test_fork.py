@@ -290,6 +290,22 @@ def test_a_child_cannot_write_to_its_parents_draft(arena: faretra.Arena) -> None
     assert bytes(arena["b"]) == b"p" * 100
 
 
+def test_a_child_closes_nothing(arena: faretra.Arena) -> None:
+    """Closing what a child inherited is refused in words, and closes nothing of the parent's."""
+    sender, receiver, feed = arena.sender("jobs", 4), arena.receiver("jobs"), arena.feed("f", 4)
+    client, server = arena.client("c"), arena.server("c")
+
+    def work() -> None:
+        for end in (sender, feed, client, server):
+            with pytest.raises(faretra.ForkedError, match=r"arena\.reopen\(\)"):
+                end.close()
+
+    in_child(work)
+    sender.send(1)
+    assert receiver.recv(timeout=5).value == 1
+    sender.close()
+
+
 def test_a_child_that_raises_in_an_inherited_block(arena: faretra.Arena) -> None:
     """A child that leaves a draft's block, with or without an exception, neither publishes nor drops the parent's draft."""
     for fails in [False, True]:

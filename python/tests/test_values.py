@@ -404,3 +404,19 @@ def test_drafts_of_elements_that_are_arrays(arena: faretra.Arena) -> None:
         assert arena["x"].shape == expected.shape and (arena["x"] == 7).all()
     with arena.draft_array("r", 2, [("p", "f8", (3,))]) as record:
         assert record.dtype == np.dtype([("p", "f8", (3,))]) and record.shape == (2,)
+
+
+def test_a_draft_that_is_not_published_keeps_its_values(arena: faretra.Arena) -> None:
+    """When publishing fails, what was written is there, and can be put."""
+    arena.mutex("x")
+    draft = arena.draft_array("x", 100_000)
+    array = draft.value
+    array[:] = 7
+    with pytest.raises(faretra.MismatchError):
+        draft.publish()
+    assert array.sum() == 700_000
+    with pytest.raises(faretra.MismatchError), arena.draft_array("x", 1000) as other:
+        other[:] = 8
+    assert other.sum() == 8000
+    arena["y"], arena["z"] = array, other
+    assert (arena["y"].sum(), arena["z"].sum()) == (700_000, 8000)

@@ -160,7 +160,7 @@ impl From<Ended> for RecvError {
 /// # let writer = arena.writer()?;
 /// let (jobs, done) = (writer.sender("jobs", 1)?, writer.sender("done", 1)?);
 /// jobs.send("job")?;
-/// done.close();
+/// done.close()?;
 ///
 /// let lease = arena.receiver("jobs")?.recv()?;
 /// let Err(ForwardError::Closed { lease, clean: true }) = lease.send(&done) else { panic!("`done` is closed") };

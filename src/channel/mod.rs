@@ -29,7 +29,7 @@
 //! let lease = receiver.recv()?;
 //! assert_eq!(lease.bytes()?, b"hello");
 //! lease.ack();                                             // dropped instead, it would be received again
-//! jobs.close();
+//! jobs.close()?;
 //! assert!(receiver.recv().is_err());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -335,7 +335,7 @@ impl Looks {
 /// # let jobs = arena.writer()?.sender("jobs", 2)?;
 /// # jobs.send("one")?;
 /// # jobs.send("three")?;
-/// # jobs.close();
+/// # jobs.close()?;
 /// let mut bytes = 0;
 /// for item in arena.receiver("jobs")?.iter() {
 ///     bytes += item?.bytes()?.len();
@@ -392,7 +392,7 @@ impl Iterator for Iter<'_> {
 /// # let batch = RecordBatch::try_from_iter([("n", column)])?;
 /// jobs.send(batch.clone())?;
 /// jobs.send(batch.clone())?;
-/// jobs.close();
+/// jobs.close()?;
 ///
 /// let mut rows = 0;
 /// for batch in arena.receiver("jobs")?.reader()? {

@@ -103,7 +103,7 @@ impl Writer {
 /// jobs.send("second")?;
 /// assert_eq!((jobs.len(), jobs.capacity()), (2, Some(2)));
 /// assert!(jobs.try_send("third").is_err());     // the channel is full
-/// jobs.close();
+/// jobs.close()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -258,10 +258,13 @@ impl Sender {
 
     /// Closes the channel: nothing more can be sent, by anybody. Receivers get the items that are there, and then
     /// [`RecvError::Closed`](crate::RecvError::Closed) with `clean: true`.
-    pub fn close(&self) {
-        if let Ok(core) = self.port.core() {
-            core.close_ring(self.port.ring);
-        }
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Forked`] in a forked child, whose parent's end it is.
+    pub fn close(&self) -> Result<()> {
+        self.port.core()?.close_ring(self.port.ring);
+        Ok(())
     }
 
     /// Returns how many items wait to be received. Items that came back from a receiver are not counted.

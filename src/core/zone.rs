@@ -62,6 +62,8 @@ const STASH_BELOW: u64 = 1 << 16;
 const STASH: usize = 64;
 /// A shorter tail than this is not worth a system call.
 const TAIL: u64 = 1 << 16;
+/// From so many bytes on, the kernel is asked for room before it is asked for memory.
+const ASK_FROM: u64 = 1 << 20;
 const WARM: usize = 0;
 const COLD: usize = 1;
 
@@ -320,6 +322,10 @@ impl<E: Env> Core<E> {
 
     fn admit(&self, more: u64) -> Result<()> {
         if self.env.in_memory().saturating_add(more) > self.limit() {
+            return Err(self.no_space(more));
+        }
+        // The kernel would fill the file system before it says so, and everybody else would be refused meanwhile.
+        if more >= ASK_FROM && self.env.room().0 < more {
             return Err(self.no_space(more));
         }
         Ok(())

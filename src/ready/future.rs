@@ -119,7 +119,7 @@ impl<T, E: From<Error>> Future for Pending<'_, T, E> {
 /// let sender = arena.writer()?.sender("jobs", 8)?;
 /// sender.send("one")?;
 /// sender.send("three")?;
-/// sender.close();
+/// sender.close()?;
 /// let receiver = arena.receiver("jobs")?;
 /// let bytes = futures_lite::future::block_on(async {
 ///     let (mut items, mut bytes) = (receiver.stream(), 0);

@@ -266,7 +266,7 @@ pub(crate) fn data_bytes(dtype: &DType, shape: &[usize]) -> Result<u64> {
             what: "axes of an array",
             asked: shape.len() as u64,
             most: MAX_RANK as u64,
-            hint: "merge some with `into_shape_with_order`",
+            hint: "merge some",
         });
     }
     if matches!(dtype.kind(), DTypeKind::Array(..)) || dtype.itemsize() == 0 {

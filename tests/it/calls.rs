@@ -114,7 +114,7 @@ fn calls_survive_their_servers() {
         child.ask("r-leave");
     }
     let w = t.arena.writer().expect("a permit");
-    w.server("double").expect("room").close();
+    w.server("double").expect("room").close().expect("open");
     drop(w);
     survivor.answer().expect("closed for good");
     survivor.ask("r-leave");
@@ -151,7 +151,7 @@ fn a_request_of_a_dead_server_goes_to_another() {
     third.ask("r-serve");
     assert_eq!(calls.ask("r-call 4"), format!("8 by {}", third.pid));
     let w = t.arena.writer().expect("a permit");
-    w.server("double").expect("room").close();
+    w.server("double").expect("room").close().expect("open");
     drop(w);
     third.answer().expect("closed");
     for child in [&mut third, &mut calls] {
@@ -173,7 +173,7 @@ fn calls_wait_for_a_server() {
     assert_eq!(calls.answer(), Ok(format!("4 by {}", serves.pid)));
     calls.ask("r-leave");
     let w = t.arena.writer().expect("a permit");
-    w.server("double").expect("room").close();
+    w.server("double").expect("room").close().expect("open");
     drop(w);
     serves.answer().expect("closed");
     serves.ask("r-leave");
@@ -278,7 +278,7 @@ fn failures_and_the_end() {
         again.reply("ten").expect("room");
         assert_eq!(called.join().expect("it ends").expect("a reply"), b"ten");
     });
-    serves.close();
+    serves.close().expect("open");
     assert!(matches!(serves.recv(), Err(RecvError::Closed { clean: true })));
     assert!(matches!(calls.call("6"), Err(CallError::Closed { clean: true })));
     drop((calls, serves, w));

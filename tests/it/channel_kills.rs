@@ -117,7 +117,7 @@ fn busy_receivers_lose_nothing() {
     survivor.ask("c-consume 0");
     let mut victim = kill_often(&course, "c-consume 0", 40, 15);
     let mut here = course.flow();
-    here.sender(0).expect("sound").expect("room").close();
+    here.sender(0).expect("sound").expect("room").close().expect("open");
     for child in [&mut sends, &mut survivor, &mut victim] {
         child.answer().expect("closed for good");
     }
@@ -343,11 +343,11 @@ fn forwarding_survives_those_who_forward() {
     relay.ask("c-relay 0 1");
     let mut victim = kill_often(&course, "c-relay 0 1", 40, 10);
     let mut here = course.flow();
-    here.sender(0).expect("sound").expect("room").close();
+    here.sender(0).expect("sound").expect("room").close().expect("open");
     for child in [&mut sends, &mut relay, &mut victim] {
         child.answer().expect("closed for good");
     }
-    here.sender(1).expect("sound").expect("room").close();
+    here.sender(1).expect("sound").expect("room").close().expect("open");
     receives.answer().expect("closed for good");
     here.leave().expect("in order");
     let told = course.end(vec![sends, receives, relay, victim]);
@@ -365,7 +365,7 @@ fn the_end_comes_after_what_comes_back() {
     for id in &ids {
         assert_eq!(children[0].ask("c-take 0 30000"), format!("{id} attempts=0"));
     }
-    here.sender(0).expect("sound").expect("room").close();
+    here.sender(0).expect("sound").expect("room").close().expect("open");
     for c in &mut children[1..] {
         c.tell("c-take 0");
         c.until_waiting();
@@ -439,7 +439,7 @@ fn the_end_comes_after_who_sends_on_is_killed() {
         let full = send_some(&mut here, 1, if has_room { 0 } else { CHANNELS[1].1 as u64 });
         let id = send_some(&mut here, 0, 1)[0];
         assert_eq!(relay.ask("c-take 0 30000"), format!("{id} attempts=0"));
-        here.sender(0).expect("sound").expect("room").close();
+        here.sender(0).expect("sound").expect("room").close().expect("open");
         for other in &mut others {
             other.tell("c-consume 0");
             other.answer().expect("it begins");
@@ -689,7 +689,7 @@ fn schemas_are_one_or_many() {
     here.sender(1).expect("sound").expect("room");
     late.tell("c-schema 1");
     late.until_waiting();
-    here.sender(1).expect("sound").expect("room").close();
+    here.sender(1).expect("sound").expect("room").close().expect("open");
     assert_eq!(late.answer().as_deref(), Ok("the channel is closed"));
     here.leave().expect("in order");
     course.end(vec![receives, late]);

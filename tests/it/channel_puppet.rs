@@ -60,7 +60,7 @@ impl ChannelHands {
             "join" => drop(self.flow().receiver(channel(args, 0))?.expect("made")),
             "leave" => self.flow().leave_end(channel(args, 0), args[1] == "send"),
             "end" => self.flow.take().map_or(Ok(()), Flow::leave)?,
-            "close" => self.flow().sender(channel(args, 0))?.expect("room").close(),
+            "close" => self.flow().sender(channel(args, 0))?.expect("room").close().map_err(|e| e.to_string())?,
             // CHANNEL WORDS [MILLISECONDS]
             "send" => {
                 let (to, words) = (channel(args, 0), number(args, 1) as usize);

@@ -83,7 +83,7 @@ fn what_is_not_acknowledged_comes_back() {
     let two = rx.recv().expect("it came back");
     assert_eq!((first(&two), two.attempts()), (2, 1));
     two.ack();
-    tx.close();
+    tx.close().expect("open");
     let late = batch(9, 1);
     let refused = tx.send(&late);
     assert!(matches!(refused, Err(SendError::Closed { clean: true, .. })), "{refused:?}");
@@ -155,7 +155,7 @@ fn a_forward_that_fails_gives_the_lease_back() {
     drop(t.arena.receiver("b").expect("there"));
     let failed = lease.send(&b).expect_err("nobody receives");
     assert!(matches!(failed, ForwardError::Closed { clean: false, .. }), "{failed}");
-    b.close();
+    b.close().expect("open");
     let failed = failed.into_lease().expect("given back").send(&b).expect_err("closed");
     assert!(matches!(failed, ForwardError::Closed { clean: true, .. }), "{failed}");
     assert!(failed.to_string().contains("closed"), "{failed}");
@@ -180,7 +180,7 @@ fn a_channel_has_one_schema() {
     assert!(matches!(refused, Err(SendError::Failed(Error::Mismatch { .. }))), "{refused:?}");
     let all = [batch(0, 5), batch(5, 7)].map(Ok);
     assert_eq!(tx.send_all(RecordBatchIterator::new(all, schema.clone())).expect("room"), 12);
-    tx.close();
+    tx.close().expect("open");
     let reader = rx.reader().expect("known");
     assert_eq!(reader.schema(), schema);
     let rows: usize = reader.map(|b| b.expect("a batch").num_rows()).sum();
@@ -232,7 +232,7 @@ fn many_to_many() {
                 })
                 .collect();
             until("everything is sent", || (sent(&t.arena) == 4 * EACH as u64).then_some(()));
-            tx.close();
+            tx.close().expect("open");
             receivers.into_iter().map(|r| r.join().expect("no panic")).sum::<i64>()
         });
         assert_eq!(sum, (0..4 * EACH).sum::<i64>());
@@ -367,7 +367,7 @@ fn a_forward_under_way_is_outstanding() {
     let (a, b) = (w.sender("a", 2).expect("made"), w.sender("b", 1).expect("made"));
     a.send(batch(1, 1)).expect("room");
     b.send(batch(2, 1)).expect("room");
-    a.close();
+    a.close().expect("open");
     let rx = t.arena.receiver("a").expect("there");
     let lease = rx.recv().expect("sent");
     std::thread::scope(|s| {
@@ -400,7 +400,7 @@ fn streams_end() {
     let left = rx.recv().expect("it is still there");
     assert_eq!((left.bytes().expect("bytes"), left.attempts()), (b"no batch".as_slice(), 1));
     left.ack();
-    w.sender_with("mixed", 1, Contents::Mixed).expect("made").close();
+    w.sender_with("mixed", 1, Contents::Mixed).expect("made").close().expect("open");
     let none = t.arena.receiver("mixed").expect("there").reader().map(drop);
     assert!(none.is_err_and(|e| e.to_string().contains("mixed contents")));
 }
@@ -414,7 +414,7 @@ fn refused_values_go_through_question_marks() {
         let sender = w.sender("c", 1)?;
         sender.send(batch(1, 1))?;
         t.arena.receiver("c")?.recv()?.send(&w.sender("d", 1)?)?;
-        sender.close();
+        sender.close().expect("open");
         Ok(sender.send(String::from("late"))?)
     }
     fn borrowed(t: &TestArena) -> faretra::Result<()> {

@@ -345,7 +345,7 @@ impl Flow {
     pub fn drain(mut self) -> Result<(), String> {
         for channel in 0..CHANNELS.len() as u8 {
             let Some(to) = self.sender(channel)? else { return Err("no room for a channel".into()) };
-            to.close();
+            to.close().map_err(|e| e.to_string())?;
             loop {
                 match self.receive(channel, Some(Duration::from_secs(20)))? {
                     Got::Item { .. } => drop(self.ack(0)?),
@@ -373,7 +373,9 @@ impl Flow {
             if !matches!(to.try_send(b"x".as_slice()), Err(SendError::Failed(Error::Forked(_)))) {
                 return e("sender");
             }
-            to.close();
+            if !matches!(to.close(), Err(Error::Forked(_))) {
+                return e("sender");
+            }
         }
         for from in self.receivers.iter().flatten() {
             if !matches!(from.try_recv(), Err(RecvError::Failed(Error::Forked(_)))) || !from.is_empty() {

@@ -126,7 +126,7 @@ fn a_failed_forward_counts_no_attempt() {
     far.send(batch(0)).expect("room");
     let other: Int64Array = [1].into_iter().collect();
     typed.send(RecordBatch::try_from_iter([("other", Arc::new(other) as _)]).expect("a batch")).expect("room");
-    closed.close();
+    closed.close().expect("open");
     let ways = [(&full, "full"), (&closed, "closed"), (&deserted, "left or died"), (&typed, "schema"), (&far, "full")];
     for (to, why) in ways {
         for attempts in [0, 2] {
@@ -187,7 +187,7 @@ fn a_stream_that_is_dropped() {
         assert_eq!(left, [(Kind::Table, 1, ()), (Kind::Batch, 0, ())], "after {taken} batches");
         send_all();
     }
-    a.close();
+    a.close().expect("open");
     let all = numbers(&mut receiver.reader().expect("a schema"), 9);
     assert_eq!(all, [1, 10, 11, 3], "each once");
     assert!(matches!(receiver.recv(), Err(RecvError::Closed { clean: true })), "the last was acknowledged at the end");
@@ -212,6 +212,6 @@ fn an_iterator_that_is_dropped() {
     let lease = receiver.recv().expect("there");
     assert_eq!((number(&lease), lease.attempts()), (3, 1));
     lease.ack();
-    a.close();
+    a.close().expect("open");
     assert_eq!(receiver.iter().count(), 0);
 }

@@ -234,7 +234,7 @@ fn who_is_too_late_waits_on() {
         for _ in 0..2000 {
             sender.send("x").expect("room");
         }
-        sender.close();
+        sender.close().expect("open");
         both.map(|one| one.join().expect("no panic")).iter().sum()
     });
     assert_eq!(received, 2000);
@@ -652,7 +652,7 @@ mod futures {
                     sender.send("x").expect("room");
                     feed.append("y").expect("room");
                 }
-                sender.close();
+                sender.close().expect("open");
                 feed.close().expect("room");
             });
             let mut items = receiver.stream();

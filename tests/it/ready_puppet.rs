@@ -53,7 +53,7 @@ impl ReadyHands {
                 sender.send(args[0].to_owned().into_bytes()).map_err(Error::from).map(|()| String::new())?
             }
             "close" => self.sender.as_ref().map_or(String::new(), |sender| {
-                sender.close();
+                sender.close().expect("open");
                 String::new()
             }),
             // Keeps what it receives.

@@ -14,7 +14,7 @@ type Course = course::Course<Flow>;
 
 fn close(course: &Course, channel: u8) {
     let mut here = course.flow();
-    here.sender(channel).expect("sound").expect("room").close();
+    here.sender(channel).expect("sound").expect("room").close().expect("open");
     here.leave().expect("in order");
 }
 
@@ -108,7 +108,7 @@ fn in_order_across_segments() {
         assert_eq!(number(lease.bytes().expect("whole")), n);
         lease.ack();
     }
-    jobs.close();
+    jobs.close().expect("open");
     assert!(matches!(receiver.recv(), Err(RecvError::Closed { clean: true })));
     assert!(matches!(jobs.send("late"), Err(SendError::Closed { clean: true, .. })));
     drop((jobs, receiver));
