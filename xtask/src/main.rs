@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, reason = "a command line tool talks to its user")]
 
 mod api;
+mod bench;
 mod interpreters;
 mod package;
 mod python;
@@ -45,6 +46,12 @@ enum Chore {
         /// Write the list anew instead
         #[arg(long)]
         write: bool,
+    },
+    /// Run every benchmark there is, beside floors and rivals: the library's, the Python package's
+    Bench {
+        /// Fewer rounds, where a benchmark has a short form
+        #[arg(long)]
+        quick: bool,
     },
     /// Build the wheel of the Python package that people install, in `target/wheels`
     Wheel,
@@ -98,6 +105,7 @@ fn main() -> ExitCode {
                 }
             }
         }
+        Chore::Bench { quick } => bench::all(&root, quick),
         Chore::Wheel => stages::wheel(&root),
         Chore::Torture { seconds, seed } => {
             proof(&root, "torture", &["--seconds", &seconds.to_string(), "--seed", &seed.to_string()])

@@ -85,6 +85,27 @@ impl Failed {
     }
 }
 
+/// Installs the wheel that people install beside the libraries that it is compared with, and runs the package's benchmarks.
+pub fn bench(root: &Path, target: &Path, quick: bool) -> Outcome {
+    benched(root, target, quick).unwrap_or_else(|outcome| outcome)
+}
+
+fn benched(root: &Path, target: &Path, quick: bool) -> Result<Outcome, Outcome> {
+    if let failed @ Outcome::Failed(_) = released(root, target)? {
+        return Ok(failed);
+    }
+    let (found, _) = interpreters::find();
+    let first = found.first().expect("the wheel was built with one");
+    let place = target.with_file_name("package");
+    let python = tools(root, &place, first)?;
+    let wheels = target.with_file_name("wheels");
+    let wheel = newest(&wheels).map_err(|error| Outcome::Failed(format!("{}: {error}", wheels.display())))?;
+    install(root, &python, &wheel)?;
+    let mut bench = Command::new(&python);
+    bench.args(["-m", "faretra.bench"]).args(quick.then_some("--quick")).current_dir(&place);
+    Ok(run(bench.env_remove("PYTHONPATH")))
+}
+
 /// Builds the wheel that people install and the source distribution, and says how large the wheel is.
 pub fn wheel(root: &Path, target: &Path) -> Outcome {
     released(root, target).unwrap_or_else(|outcome| outcome)
