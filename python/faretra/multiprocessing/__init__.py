@@ -15,6 +15,7 @@ The differences in detail, each with its reason, are listed in `COMPATIBILITY.md
 
 from __future__ import annotations
 
+from importlib import import_module
 from multiprocessing import (
     AuthenticationError,
     BufferTooShort,
@@ -40,12 +41,12 @@ from multiprocessing import resource_sharer as resource_sharer
 from multiprocessing import resource_tracker as resource_tracker
 from multiprocessing import spawn as spawn
 from multiprocessing import util as util
+from typing import TYPE_CHECKING, Any
 
 from faretra.multiprocessing import (
     connection,
     context,
     heap,
-    managers,
     pool,
     queues,
     shared_memory,
@@ -55,6 +56,9 @@ from faretra.multiprocessing import (
 from faretra.multiprocessing._home import set_limit
 from faretra.multiprocessing.context import default as _default
 from faretra.multiprocessing.pool import WorkerLost
+
+if TYPE_CHECKING:
+    from faretra.multiprocessing import managers
 
 SUBDEBUG = 5
 SUBWARNING = 25
@@ -131,3 +135,9 @@ __all__ = [
     "sharedctypes",
     "synchronize",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "managers":
+        return import_module("faretra.multiprocessing.managers")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -33,7 +33,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import secrets
 import select
 import shutil
 import threading
@@ -85,7 +84,7 @@ class Home:
         self._arena = arena
         self._pid = os.getpid()
         self._count = 0
-        self._token = secrets.token_hex(4)
+        self._token = os.urandom(4).hex()
         self._close_at_exit()
         # `multiprocessing` forgets the parent's finalizers in a child.
         util.register_after_fork(self, Home._close_at_exit)
@@ -110,7 +109,7 @@ class Home:
             if self._pid == os.getpid():
                 return
             self._arena.reopen()
-            self._pid, self._token, self._count = os.getpid(), secrets.token_hex(4), 0
+            self._pid, self._token, self._count = os.getpid(), os.urandom(4).hex(), 0
 
     def _close_at_exit(self) -> None:
         # After the children were joined and other finalizers have run: they still use the arena.
@@ -137,7 +136,7 @@ def home() -> Home:
 
         shared_memory.sweep()
         arenas()
-        name = f"mp-{os.getpid()}-{secrets.token_hex(6)}"
+        name = f"mp-{os.getpid()}-{os.urandom(6).hex()}"
         # All that a process forked off this one holds must be free when the last of them ends: it is not
         # kept.
         arena = Arena.create(

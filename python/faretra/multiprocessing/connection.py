@@ -27,7 +27,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import secrets
 import select
 import socket
 import struct
@@ -90,7 +89,7 @@ def Pipe(duplex: bool = True) -> tuple[Connection, Connection]:
     array([0, 1, 2])
     """
     # Both ends say which arena it is, before any process of either end ends.
-    key, pipe = home().key, secrets.token_hex(6)
+    key, pipe = home().key, os.urandom(6).hex()
     if duplex:
         one, other = socket.socketpair()
         one.setblocking(True)
@@ -114,7 +113,7 @@ class Connection(standard.Connection):
     ) -> None:
         super().__init__(handle, readable, writable)
         # Which arena, which pipe, which side of it.
-        self._place: Place = place or (home().key, secrets.token_hex(6), "a")
+        self._place: Place = place or (home().key, os.urandom(6).hex(), "a")
         # Whether this process sent something through the arena.
         self._used = False
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import multiprocessing.context as standard
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from faretra.multiprocessing import connection, managers, pool, queues, sharedctypes, synchronize
+from faretra.multiprocessing import connection, pool, queues, sharedctypes, synchronize
+
+if TYPE_CHECKING:
+    from faretra.multiprocessing import managers
 
 Method = Literal["fork", "spawn", "forkserver"]
 
@@ -30,6 +33,9 @@ class _Factories(standard.BaseContext):
 
     def Manager(self) -> managers.SyncManager:
         """Return a manager, with its server process started."""
+        # Few programs need it, and each process that is spawned imports what its program imports.
+        from faretra.multiprocessing import managers
+
         manager = managers.SyncManager(ctx=self.get_context())
         manager.start()
         return manager

@@ -32,7 +32,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import threading
 import weakref
 from collections.abc import Callable
@@ -81,7 +80,7 @@ class Link(connection.Connection):
 
     def __init__(self, handle: int, side: str, arena: _home.Key | None) -> None:
         # No arena is made for it.
-        super().__init__(handle, place=(arena or ("", ""), secrets.token_hex(6), side))
+        super().__init__(handle, place=(arena or ("", ""), os.urandom(6).hex(), side))
         self._both_have_it = arena is not None
         self._first = True
 
