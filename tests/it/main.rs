@@ -27,6 +27,7 @@ mod limits;
 mod load_once;
 mod midway;
 mod nested;
+mod no_deletion;
 mod obey;
 mod private;
 mod processes;
