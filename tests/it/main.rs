@@ -6,6 +6,8 @@ mod calls;
 mod channel_kills;
 mod channel_puppet;
 mod channels;
+mod chaos;
+mod chaos_worker;
 mod circles;
 mod columns;
 mod course;
