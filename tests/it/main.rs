@@ -16,6 +16,8 @@ mod damaged_values;
 mod deadlines;
 mod dtypes;
 mod errors;
+mod failing_calls;
+mod fault;
 mod feed_flow;
 mod feed_history;
 mod feed_kills;
