@@ -81,11 +81,30 @@ fn scribble(file: &File, ranges: &[(u64, u64)], random: &mut Random) -> Option<(
     file.write_all_at(&word.to_le_bytes(), off).ok()
 }
 
-/// Damages an arena for some time. Returns how many words were changed.
+/// A page or a few, each a range of its own: where all of a round's damage is done, so that the rest works on.
+fn some_pages(file: &File, random: &mut Random) -> Vec<(u64, u64)> {
+    let ranges: Vec<_> = extents(file).into_iter().filter(|(from, to)| to - from >= PAGE).collect();
+    let page = |_| {
+        let (from, to) = ranges[random.below(ranges.len() as u64) as usize];
+        let page = from + random.below((to - from) / PAGE) * PAGE;
+        (page, page + PAGE)
+    };
+    (0..4).map(page).collect()
+}
+
+/// Damages an arena for some time, everywhere or in a few pages. Returns how many words were changed.
 fn damage(file: &File, random: &mut Random) -> u64 {
     let gap = [0, 1, 5, 30][random.below(4) as usize];
+    let few = (random.below(2) == 0).then(|| some_pages(file, random));
     let (end, mut changed) = (Instant::now() + ROUND, 0);
     while Instant::now() < end {
+        if let Some(few) = &few {
+            for _ in 0..16 {
+                changed += u64::from(scribble(file, few, random).is_some());
+            }
+            std::thread::sleep(Duration::from_micros(gap * 1000 + 100));
+            continue;
+        }
         // What is given back meanwhile leaves ranges without a page.
         let ranges: Vec<_> = extents(file).into_iter().filter(|(from, to)| to - from >= PAGE).collect();
         for _ in 0..16 {
