@@ -19,7 +19,7 @@ use crate::core::sys::{Access, Process, Sys, directory_room, is_tmpfs, os_error}
 use crate::core::tables::Tables;
 use crate::core::verify::Violation;
 use crate::core::wait::Until;
-use crate::core::word::{ArenaLife, SEATS};
+use crate::core::word::{ArenaLife, SEATS, Stay};
 use crate::error::{Error, Missing, Result, in_time};
 use crate::reader::{Batch, Bundled, Object, Table, unreadable};
 use crate::report::{
@@ -267,7 +267,8 @@ impl Options {
             return Err(Error::invalid(format!("an arena has room for 1 to {most} participants, not for {given}")));
         }
         // And one seat to spare, for those who look after the arena.
-        Ok(Params::standard(capacity, u64::from(self.participants) + 1, u64::from(self.writers)))
+        let params = Params::standard(capacity, u64::from(self.participants) + 1, u64::from(self.writers));
+        Ok(Params { stay: if self.keep { Stay::Kept } else { Stay::Ephemeral }, ..params })
     }
 
     /// Makes a new arena and takes part in it. The arena appears whole, or not at all.
@@ -299,15 +300,14 @@ impl Options {
             (header::LIFE, ArenaLife::OPEN.0),
             (header::LIMIT, self.limit),
             (header::WARM_LIMIT, self.warm.unwrap_or(self.limit / 2)),
-            (header::KEEP, u64::from(self.keep)),
             (header::CREATED, now),
         ] {
             posix.store(off, value, Relaxed);
         }
         let (seats, process) = (self.seats(&geo), Process::current());
         let command = process.command().unwrap_or_default();
-        let core = Core::attach(Tables { env: posix, geo }, seats, process, &command, |_| Ok(true))?
-            .expect("nobody is refused");
+        let core =
+            Core::attach(Tables::new(posix, geo), seats, process, &command, |_| Ok(true))?.expect("nobody is refused");
         // Seat first, name last: an arena that can be seen has a participant.
         if !core.env.publish()? {
             core.detach();
@@ -341,7 +341,7 @@ impl Options {
             }
             other => other?,
         };
-        let tables = Tables { env: posix, geo };
+        let tables = Tables::new(posix, geo);
         if let Some(reason) = tables.impossible_marks() {
             return Err(Error::NotAnArena { path, reason });
         }
@@ -469,7 +469,7 @@ impl Options {
         let path = self.path(name)?;
         match Posix::open(&path, Access::Read, self.trust) {
             Ok((env, geo)) => {
-                let tables = Tables { env, geo };
+                let tables = Tables::new(env, geo);
                 match tables.impossible_marks() {
                     Some(reason) => Err(Error::NotAnArena { path, reason }),
                     None => Ok(Observer { tables }),

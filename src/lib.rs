@@ -164,6 +164,6 @@ pub mod proof {
     pub use crate::core::tables::{Kind, PartEntry, Tables};
     pub use crate::core::wait::Until;
     pub use crate::core::waiters::{Enlisted, Waiters};
-    pub use crate::core::word::{ArenaLife, Bell, Id, Life, Owner, Place, Seat, SeatState, State, Ticket, Turn};
+    pub use crate::core::word::{ArenaLife, Bell, Id, Life, Owner, Place, Seat, SeatState, State, Stay, Ticket, Turn};
     pub use crate::core::zone::Draft;
 }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use faretra::proof::{Core, Mem, Process, Sys, Tables, header};
+use faretra::proof::{ArenaLife, Core, Load, Mem, Owner, Process, Stay, Sys, header};
 
 use crate::check::{Expect, check};
 use crate::race::{Race, Racer};
-use crate::sim::{Image, Name, Sim, ok, tiny};
+use crate::sim::{Image, Name, Sim, ok};
 use crate::stage::{Stage, enter};
 use crate::sweep::{Budget, STEP_BUDGET, Stops, deaths_of_a_process, while_stopped};
-use crate::world::{Actor, PARENT, ROOM, VICTIM, at, publish, quiet, world};
+use crate::world::{Actor, PARENT, ROOM, VICTIM, at, publish, quiet, tables, world};
 
 const OPENER: usize = 1 << 19;
 
@@ -34,7 +34,7 @@ pub const ENDS: [End; 5] = [
 
 /// Opens the arena. `None`: it has ended.
 fn open(sim: &Sim) -> Option<Actor> {
-    let tables = Tables { env: sim.clone(), geo: tiny() };
+    let tables = tables(sim);
     let seats = tables.geo.params.seats;
     ok(Core::enter(tables, seats, Process::default(), "sim"))
 }
@@ -62,7 +62,7 @@ fn open_and_stay(sim: &Sim) {
 
 /// A4: joins by another handle's file, whatever the name is.
 fn rejoin_and_leave(sim: &Sim) {
-    let tables = Tables { env: sim.clone(), geo: tiny() };
+    let tables = tables(sim);
     let seats = tables.geo.params.seats;
     let actor = ok(Core::rejoin(tables, seats, Process::default(), "sim"));
     ok(actor.recover());
@@ -110,21 +110,90 @@ pub struct Beginning {
 /// Kept and ephemeral ones, with one who lives in it, or with nobody but the dead.
 pub fn beginnings() -> Vec<Beginning> {
     [
-        ("kept, in use", true, true),
-        ("kept, of the dead", true, false),
-        ("in use", false, true),
-        ("of the dead", false, false),
+        ("kept, in use", Stay::Kept, true),
+        ("kept, of the dead", Stay::Kept, false),
+        ("in use", Stay::Ephemeral, true),
+        ("of the dead", Stay::Ephemeral, false),
     ]
-    .map(|(name, keep, lives)| {
-        let sim = world();
-        sim.store(header::KEEP, keep.into(), Ordering::Relaxed);
-        let first = quiet(&sim, PARENT);
-        ok(publish(&first, "x", 1, 1));
-        let expect = Expect::of(&first, &["x"]);
-        let image = if lives { sim.image() } else { sim.image_without(PARENT) };
-        Beginning { name, stage: Stage { image, expect }, keep, lives }
-    })
+    .map(|(name, stay, lives)| beginning(name, [stay, stay].map(Stay::word), ArenaLife::OPEN, lives))
     .into()
+}
+
+/// A6, A7: those of which a word was damaged. What has two words for how long it stays that differ is kept; what has its
+/// name is not over.
+pub fn damaged_beginnings() -> Vec<Beginning> {
+    let [kept, ephemeral] = [Stay::Kept, Stay::Ephemeral].map(Stay::word);
+    let nobody = ArenaLife::closing(Owner { seat: 40_000, incarnation: 3 });
+    let mut all = vec![];
+    for lives in [true, false] {
+        all.extend([
+            beginning("kept, and ephemeral by its second page", [kept, ephemeral], ArenaLife::OPEN, lives),
+            beginning("ephemeral, and kept by its second page", [ephemeral, kept], ArenaLife::OPEN, lives),
+            beginning("ephemeral, and nothing by its second page", [ephemeral, 0], ArenaLife::OPEN, lives),
+            beginning("kept, and gone", [kept, kept], ArenaLife::GONE, lives),
+            beginning("kept, with an impossible life", [kept, kept], ArenaLife(77), lives),
+            beginning("kept, closed by nobody", [kept, kept], nobody, lives),
+        ]);
+    }
+    all
+}
+
+fn beginning(name: &'static str, stays: [u64; 2], life: ArenaLife, lives: bool) -> Beginning {
+    let sim = world();
+    let first = quiet(&sim, PARENT);
+    ok(publish(&first, "x", 1, 1));
+    let expect = Expect::of(&first, &["x"]);
+    for (off, word) in [header::STAY, header::STAY_AGAIN].into_iter().zip(stays) {
+        sim.store(off, word, Ordering::Relaxed);
+    }
+    sim.store(header::LIFE, life.0, Ordering::Relaxed);
+    let image = if lives { sim.image() } else { sim.image_without(PARENT) };
+    let keep = stays != [Stay::Ephemeral.word(); 2];
+    Beginning { name, stage: Stage { image, expect }, keep, lives }
+}
+
+/// Lets everybody who would take a name away fail at it, and demands that the arena is there as before. Returns how many
+/// tried.
+pub fn names_that_stay() -> u64 {
+    let mut tried = 0;
+    for begin in beginnings() {
+        for run in [try_to_open, rejoin_and_leave, try_to_remove] {
+            let sim = enter(&begin.stage);
+            sim.state().sticky = true;
+            run(&sim.process(VICTIM, sim.hook()));
+            assert_eq!(
+                sim.load(header::LIFE, Ordering::Relaxed),
+                ArenaLife::OPEN.0,
+                "{}: closing for ever",
+                begin.name
+            );
+            let mut image = sim.image();
+            (image.sticky, image.removed) = (false, false);
+            at(|| begin.name.to_owned(), || check_use(&image, &begin));
+            at(|| begin.name.to_owned(), || check_end(image, &begin));
+            tried += 1;
+        }
+    }
+    tried
+}
+
+/// Opens an arena whose name does not go, and leaves it.
+fn try_to_open(sim: &Sim) {
+    let tables = tables(sim);
+    let seats = tables.geo.params.seats;
+    if let Ok(Some(actor)) = Core::enter(tables, seats, Process::default(), "sim") {
+        actor.depart();
+    }
+}
+
+/// Removes an arena whose name does not go. Of the dead, an ephemeral one is not even joined.
+fn try_to_remove(sim: &Sim) {
+    let tables = tables(sim);
+    let seats = tables.geo.params.seats;
+    if let Ok(Some(actor)) = Core::enter(tables, seats, Process::default(), "sim") {
+        assert!(actor.remove_arena().is_err(), "the name is there");
+        actor.depart();
+    }
 }
 
 /// What is asked of an arena after something was killed on the way to its end. Everybody but whoever asks is dead.

@@ -10,7 +10,7 @@ mod values;
 mod waits;
 
 pub use bug::Bug;
-use bug::{CORE, ENDS, KILL, RACE, SHARES, WEAK, WEAK_GRANTED, WEAK_HOLDS};
+use bug::{CHAOS, CORE, DAMAGED_ENDS, ENDS, KILL, RACE, SHARES, WEAK, WEAK_GRANTED, WEAK_HOLDS};
 
 /// All of them. Not among them: turns that begin anew with a name's record (N3). Nothing that these tests do goes
 /// wrong then, because whoever uses a record has pinned it, and `names` looks at the bucket again; N3 is a second
@@ -232,9 +232,12 @@ const BUGS: &[Bug] = &[
         edits: &[
             (
                 "for (off, len) in self.geo.control_of(zone, used, n) {",
-                "let raised = self.env.cas(zone.head, used, used + n, SeqCst).is_ok(); for (off, len) in self.geo.control_of(zone, used, n) {",
+                "let raised = self.env.cas(zone.head, told, used + n, SeqCst).is_ok(); for (off, len) in self.geo.control_of(zone, used, n) {",
             ),
-            ("if self.env.cas(zone.head, used, used + n, SeqCst).is_ok() { for slot", "if raised { for slot"),
+            (
+                "if told >= used && self.env.cas(zone.head, told, used + n, SeqCst).is_ok() { for slot",
+                "if raised { for slot",
+            ),
         ],
         test: KILL,
     },
@@ -584,7 +587,7 @@ const BUGS: &[Bug] = &[
         breaks: "A3",
         file: "core/end.rs",
         edits: &[(
-            "if self.env.has_name() { ArenaLife::OPEN } else { ArenaLife::GONE }",
+            "if named { ArenaLife::OPEN } else { ArenaLife::GONE }",
             "{ let _ = self.env.unlink(); ArenaLife::GONE }",
         )],
         test: ("ends", "kill_at_every_step"),
@@ -593,8 +596,67 @@ const BUGS: &[Bug] = &[
         what: "an arena without its name is open again when its closer died",
         breaks: "A3",
         file: "core/end.rs",
-        edits: &[("if self.env.has_name() { ArenaLife::OPEN } else { ArenaLife::GONE }", "ArenaLife::OPEN")],
+        edits: &[("if named { ArenaLife::OPEN } else { ArenaLife::GONE }", "ArenaLife::OPEN")],
         test: ("ends", "kill_at_every_step"),
+    },
+    Bug {
+        what: "the second page alone says that an arena is ephemeral",
+        breaks: "A6",
+        file: "core/tables.rs",
+        edits: &[("self.geo.params.stay != Stay::Ephemeral || ", "")],
+        test: DAMAGED_ENDS,
+    },
+    Bug {
+        what: "what does not say that it is kept is ephemeral",
+        breaks: "A6",
+        file: "core/tables.rs",
+        edits: &[(
+            "self.geo.params.stay != Stay::Ephemeral || self.stay_again() != Stay::Ephemeral.word()",
+            "self.stay_again() == Stay::Kept.word()",
+        )],
+        test: ("it", "no_deletion::no_flipped_bit_deletes_an_arena"),
+    },
+    Bug {
+        what: "the first page alone says that an arena is ephemeral",
+        breaks: "A6",
+        file: "core/tables.rs",
+        edits: &[(" || self.stay_again() != Stay::Ephemeral.word()", "")],
+        test: DAMAGED_ENDS,
+    },
+    Bug {
+        what: "a damaged word is the end of an arena that has its name",
+        breaks: "A7",
+        file: "core/end.rs",
+        edits: &[("if !self.env.has_name()? { return Ok(false); }", "if true { return Ok(false); }")],
+        test: DAMAGED_ENDS,
+    },
+    Bug {
+        what: "a damaged word is made good by one who does not close",
+        breaks: "A7",
+        file: "core/end.rs",
+        edits: &[("self.take_over(word)?; continue;", "self.turn_arena(word, ArenaLife::OPEN); continue;")],
+        test: DAMAGED_ENDS,
+    },
+    Bug {
+        what: "a closer that could not take the name away goes on closing",
+        breaks: "A7",
+        file: "core/end.rs",
+        edits: &[("let done = self.env.unlink();", "self.env.unlink()?; let done = Ok(());")],
+        test: ("ends", "a_name_that_cannot_go_keeps_nobody_waiting"),
+    },
+    Bug {
+        what: "an object's length is believed, whatever its slot has",
+        breaks: "M1",
+        file: "value/view.rs",
+        edits: &[("if zone.set != Set::Payload || len > zone.size() {", "if zone.set != Set::Payload {")],
+        test: CHAOS,
+    },
+    Bug {
+        what: "a draft stays when its pages cannot be had",
+        breaks: "Z2",
+        file: "core/zone.rs",
+        edits: &[("self.give_up(draft); return Err(e);", "return Err(e);")],
+        test: ("it", "failing_calls::every_call_fails_once"),
     },
     Bug {
         what: "who leaves looks at the others first",

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use faretra::proof::{Doorbell, Full, Geometry, Load, Mem, Owner, PAGE, Params, Process, Slept, Sys};
+use faretra::proof::{Doorbell, Full, Geometry, Load, Mem, Owner, PAGE, Params, Process, Slept, Stay, Sys};
 
 /// Where in the crate an access is.
 pub type Site = &'static Location<'static>;
@@ -131,6 +131,8 @@ pub struct Image {
     pub name: Name,
     /// Processes in which a signal has come: their interrupt hook ends waits.
     pub interrupted: BTreeSet<usize>,
+    /// Names cannot be taken away.
+    pub sticky: bool,
     /// Somebody removes the arena, whoever takes part in it.
     pub removed: bool,
     clock: u64,
@@ -334,6 +336,12 @@ impl Load for Sim {
         self.hook.done(Done::Load, off, order, at);
         value
     }
+
+    fn in_memory_until(&self, off: u64, end: u64) -> u64 {
+        let image = self.state();
+        let hole = (off / PAGE..end.div_ceil(PAGE)).find(|page| !image.has(*page));
+        hole.map_or(end, |page| (page * PAGE).clamp(off, end))
+    }
 }
 
 impl Mem for Sim {
@@ -488,21 +496,29 @@ impl Sys for Sim {
     }
 
     #[track_caller]
-    fn has_name(&self) -> bool {
+    fn has_name(&self) -> faretra::Result<bool> {
         self.hook.step(Op::Call, 0, Location::caller());
-        self.state().name == Name::Ours
+        Ok(self.state().name == Name::Ours)
     }
 
     #[track_caller]
     fn unlink(&self) -> faretra::Result<()> {
         // The kernel is asked whose the name is, and then takes it away, whosever it is by then.
-        if self.has_name() {
+        if self.has_name()? {
             self.hook.step(Op::Call, 0, Location::caller());
             let mut image = self.state();
+            if image.sticky {
+                return Err(faretra::Error::Damaged("the directory is sticky".into()));
+            }
             assert_ne!(image.name, Name::Anothers, "A1: the name of a new arena was taken away");
             image.name = Name::Nobodys;
         }
         Ok(())
+    }
+
+    #[track_caller]
+    fn met_damage(&self, what: &str) {
+        assert!(self.state().lenient, "{what}");
     }
 
     #[track_caller]
@@ -527,11 +543,20 @@ impl Sys for Sim {
     }
 }
 
+const TINY: Params = Params {
+    capacity: 1 << 16,
+    seats: 6,
+    permits: 2,
+    buckets: 2,
+    max_slots: 32,
+    shared: 2 * PAGE,
+    shared_top: 9,
+    stay: Stay::Kept,
+};
+
 /// A layout small enough to be walked through, yet with every kind of zone.
 pub fn tiny() -> Geometry {
-    let params =
-        Params { capacity: 1 << 16, seats: 6, permits: 2, buckets: 2, max_slots: 32, shared: 2 * PAGE, shared_top: 9 };
-    Geometry::new(params).expect("valid numbers")
+    Geometry::new(TINY).expect("valid numbers")
 }
 
 /// What happened to items, in the words of those who did it. Who dies in between has said the first word only.

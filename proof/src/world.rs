@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use faretra::proof::{Core, Draft, Id, Kind, Leases, Life, Load, Mem, Process, Tables, header, meta};
+use faretra::proof::{Core, Draft, Id, Kind, Leases, Life, Load, Mem, Process, Stay, Tables, header, meta};
 
 use crate::locks;
 use crate::sim::{Hook, Killed, Op, Quiet, Sim, Site, ok, tiny};
@@ -21,9 +21,17 @@ pub const PARENT: usize = 1;
 /// The process that is killed or stopped.
 pub const VICTIM: usize = 2;
 
+/// The arena as one sees it who has opened its file: what the first page says is read then, and does not change.
+pub fn tables(sim: &Sim) -> Tables<Sim> {
+    let mut geo = tiny();
+    let said = sim.state().get(header::STAY);
+    geo.params.stay = Stay::of(said).expect("the checksum is right");
+    Tables::new(sim.clone(), geo)
+}
+
 /// Attaches a process, if it can.
 pub fn try_attach(sim: &Sim, process: usize, hook: Arc<dyn Hook>) -> faretra::Result<Actor> {
-    let tables = Tables { env: sim.process(process, hook), geo: tiny() };
+    let tables = tables(&sim.process(process, hook));
     let seats = tables.geo.params.seats;
     let attached = Core::attach(tables, seats, Process::default(), "sim", |_| Ok(true))?;
     Ok(attached.expect("nobody is refused"))
@@ -44,6 +52,9 @@ pub fn world() -> Sim {
     let sim = Sim::new(&tiny(), ROOM);
     sim.store(header::LIMIT, 1 << 30, Ordering::Relaxed);
     sim.store(header::WARM_LIMIT, 1 << 30, Ordering::Relaxed);
+    for off in [header::STAY, header::STAY_AGAIN] {
+        sim.store(off, Stay::Kept.word(), Ordering::Relaxed);
+    }
     sim
 }
 

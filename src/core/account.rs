@@ -108,7 +108,7 @@ impl<E: Load + Sys> Tables<E> {
                 if let Some(State::Draft(t)) = word.state() {
                     let kept = all.entry(t.owner()).or_default();
                     kept.drafts += 1;
-                    kept.draft_bytes += bytes(Parts::Own);
+                    kept.draft_bytes = kept.draft_bytes.saturating_add(bytes(Parts::Own));
                 }
                 let page = self.geo.row_page(id);
                 for (seat, state) in &seats {
@@ -116,10 +116,11 @@ impl<E: Load + Sys> Tables<E> {
                     if pins != 0 && zone.set == Set::Payload {
                         let owner = Owner { seat: *seat as u16, incarnation: state.incarnation() };
                         let kept = all.entry(owner).or_default();
-                        kept.pins += pins;
-                        kept.pinned_bytes += bytes(Parts::SharedToo);
+                        // A damaged count may be any.
+                        kept.pins = kept.pins.saturating_add(pins);
+                        kept.pinned_bytes = kept.pinned_bytes.saturating_add(bytes(Parts::SharedToo));
                         if word == Life::LOOSE {
-                            kept.only_pinned_bytes += bytes(Parts::Own);
+                            kept.only_pinned_bytes = kept.only_pinned_bytes.saturating_add(bytes(Parts::Own));
                         }
                     }
                 }

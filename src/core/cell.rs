@@ -97,7 +97,7 @@ impl RingForm {
 }
 
 impl Ring {
-    pub(super) fn word(&self, word: u64) -> u64 {
+    pub fn word(&self, word: u64) -> u64 {
         self.at + word * 8
     }
 

@@ -12,6 +12,7 @@
 //! leave   c0 show ourselves: LEAVING     c1 CAS OPEN -> CLOSING(me); another is CLOSING? as o2, and c1 again
 //!         c2 look at the seats: somebody who does not leave? -> OPEN
 //!         c3 take the name away          c4 CLOSING(me) -> GONE
+//!         c3 fails? the name is where it was: CLOSING(me) -> OPEN
 //! join    o1 show ourselves: JOINING     o2 CLOSING? wait for the outcome; its owner is dead? c5, c6
 //!         o3 nobody LIVE and ephemeral? its time is over: c1 to c4
 //!         o4 LIVE                        o5 as o2: OPEN? we have joined.  Else it is over, and we leave
@@ -32,16 +33,21 @@
 //! * A5: of several who leave an ephemeral arena, the last to look takes its name away: each is LEAVING before it looks,
 //!   who is LEAVING counts for nobody, and who finds a closer in the way waits and looks again.
 //!
+//! * A6: two words say that an arena is ephemeral: one on the first page, under its checksum, and one on the second. If
+//!   either says anything else, the arena stays until somebody removes it. So nothing is deleted because a word was damaged.
+//!
+//! * A7: what has its name is not over. A word that is neither OPEN nor CLOSING, where the name still is this arena's, was
+//!   not written by a closer, because c4 comes after c3: it is taken over as that of a dead closer is.
+//!
 //! # Death
 //!
 //! Before c1: an ephemeral arena without participants, pruned by the next who opens it (o3). At c1 to c4: CLOSING(dead), with
 //! or without its name, which c5 and c6 settle; a removal that was killed before c3 has removed nothing. A stopped closer keeps
 //! joiners waiting for [`PATIENCE`]; then they are told that the arena ends, and it does when he goes on.
 
-use std::sync::atomic::Ordering::{Acquire, SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 
 use crate::core::geometry::header;
-use crate::core::mem::Load;
 use crate::core::seat::{Core, Env, Occupant};
 use crate::core::sys::Process;
 use crate::core::tables::Tables;
@@ -63,17 +69,6 @@ enum Closed {
     Kept,
     /// The arena is not OPEN: it is gone, or another is at it.
     Busy,
-}
-
-impl<E: Load> Tables<E> {
-    fn arena_life(&self) -> ArenaLife {
-        ArenaLife(self.env.load(header::LIFE, SeqCst))
-    }
-
-    /// Whether the arena stays when nobody uses it.
-    pub fn is_kept(&self) -> bool {
-        self.env.load(header::KEEP, Acquire) != 0
-    }
 }
 
 impl<E: Env> Core<E> {
@@ -143,11 +138,11 @@ impl<E: Env> Core<E> {
     /// Takes the arena's name away, whoever takes part. `false`: a closer was in the way for as long as we had patience.
     pub fn remove_arena(&self) -> Result<bool> {
         for _ in 0..PATIENCE {
-            if self.close(|_| Ok(false))? == Closed::ByUs || self.arena_life() == ArenaLife::GONE {
+            if self.close(|_| Ok(false))? == Closed::ByUs {
                 return Ok(true);
             }
             if !self.outlives_closing(true)? {
-                return Ok(self.arena_life() == ArenaLife::GONE);
+                return Ok(!self.env.has_name()?);
             }
         }
         Ok(false)
@@ -172,13 +167,20 @@ impl<E: Env> Core<E> {
         let mut pauses = 0;
         loop {
             let word = self.arena_life();
-            let Some(owner) = word.closer() else { return Ok(word == ArenaLife::OPEN) };
-            if self.is_gone(owner) {
-                // A3: c5, c6.
-                let mine = ArenaLife::closing(self.me());
-                if self.turn_arena(word, mine) {
-                    self.turn_arena(mine, if self.env.has_name() { ArenaLife::OPEN } else { ArenaLife::GONE });
+            if word == ArenaLife::OPEN {
+                return Ok(true);
+            }
+            let Some(owner) = word.closer() else {
+                if !self.env.has_name()? {
+                    return Ok(false);
                 }
+                // A7.
+                self.take_over(word)?;
+                continue;
+            };
+            if self.is_gone(owner) {
+                // A3.
+                self.take_over(word)?;
             } else if pauses == PATIENCE {
                 return Ok(false);
             } else {
@@ -189,6 +191,20 @@ impl<E: Env> Core<E> {
                 }
             }
         }
+    }
+
+    /// c5, c6. The name is looked at while the word is ours: nobody else takes it away meanwhile, and nobody did since.
+    fn take_over(&self, word: ArenaLife) -> Result<()> {
+        let mine = ArenaLife::closing(self.me());
+        if !self.turn_arena(word, mine) {
+            return Ok(());
+        }
+        let named = self.env.has_name().inspect_err(|_| {
+            // As it was: whoever comes next can look.
+            self.turn_arena(mine, word);
+        })?;
+        self.turn_arena(mine, if named { ArenaLife::OPEN } else { ArenaLife::GONE });
+        Ok(())
     }
 
     /// c1-c4: takes the name away, unless `keep` finds a reason not to.
@@ -205,11 +221,12 @@ impl<E: Env> Core<E> {
         Ok(Closed::ByUs)
     }
 
-    /// c3, c4.
+    /// c3, c4. Nobody waits for one who could not.
     fn finish_closing(&self) -> Result<()> {
-        self.env.unlink()?;
-        self.turn_arena(ArenaLife::closing(self.me()), ArenaLife::GONE);
-        Ok(())
+        let done = self.env.unlink();
+        let next = if done.is_ok() { ArenaLife::GONE } else { ArenaLife::OPEN };
+        self.turn_arena(ArenaLife::closing(self.me()), next);
+        done
     }
 
     fn turn_arena(&self, old: ArenaLife, new: ArenaLife) -> bool {

@@ -16,12 +16,12 @@
 //! slot's offset is arithmetic. *Shared* zones hold what changes in place (names' texts, directory
 //! lists, locks, values, rings, knots); *payload* zones hold what never changes once published.
 
-use crate::core::word::{Id, SEATS};
+use crate::core::word::{Id, SEATS, Stay};
 use crate::error::{Error, Result};
 
 pub const PAGE: u64 = 4096;
 
-/// The numbers that a segment's layout follows from. Recorded in the header.
+/// What a segment was made with, recorded in the header: the numbers that its layout follows from, and how long it stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Params {
     /// Bytes that the arena may ever use: a power of two.
@@ -36,6 +36,7 @@ pub struct Params {
     pub shared: u64,
     /// The largest shared zone holds objects of `1 << shared_top` bytes.
     pub shared_top: u64,
+    pub stay: Stay,
 }
 
 /// The smallest object: `1 << BOTTOM` bytes.
@@ -55,6 +56,7 @@ impl Params {
             max_slots: 1 << 22,
             shared: 1 << 30,
             shared_top: 23,
+            stay: Stay::Kept,
         }
     }
 }
@@ -146,19 +148,21 @@ pub mod header {
     pub const COMPATIBLE: u64 = 16;
     /// Features that a reader must know.
     pub const INCOMPATIBLE: u64 = 24;
-    /// The seven [`super::Params`], in their order.
+    /// The seven numbers of [`super::Params`], in their order.
     pub const PARAMS: u64 = 32;
     /// Bytes of address space of the whole file.
     pub const TOTAL: u64 = 88;
+    /// How long the arena stays: see [`crate::core::word::Stay`] and A6 in [`crate::core::end`].
+    pub const STAY: u64 = 96;
     /// Of everything above.
-    pub const CHECKSUM: u64 = 96;
+    pub const CHECKSUM: u64 = 104;
 
     /// The second page: what changes.
     pub const LIFE: u64 = 4096;
     pub const LIMIT: u64 = 4104;
     pub const WARM_LIMIT: u64 = 4112;
-    /// 1: the arena stays when nobody uses it.
-    pub const KEEP: u64 = 4120;
+    /// What [`STAY`] says, once more.
+    pub const STAY_AGAIN: u64 = 4120;
     /// When it was made, in milliseconds since the Unix epoch.
     pub const CREATED: u64 = 4128;
     /// The highest version of any name that was removed.
@@ -524,7 +528,16 @@ mod tests {
     use super::*;
 
     fn small() -> Params {
-        Params { capacity: 1 << 16, seats: 3, permits: 2, buckets: 4, max_slots: 64, shared: PAGE, shared_top: 9 }
+        Params {
+            capacity: 1 << 16,
+            seats: 3,
+            permits: 2,
+            buckets: 4,
+            max_slots: 64,
+            shared: PAGE,
+            shared_top: 9,
+            stay: Stay::Kept,
+        }
     }
 
     /// No two things overlap, ids and offsets go back and forth, for tiny and huge arenas.

@@ -16,6 +16,11 @@ pub trait Load {
     /// The word at `off` bytes. Panics if `off` is not 8-aligned or lies outside the segment.
     #[track_caller]
     fn load(&self, off: u64, order: Ordering) -> u64;
+    /// Where the part of the segment that is in memory, and has `off` in it, ends: at `end` at the latest. A load beyond that
+    /// would put a page there.
+    fn in_memory_until(&self, _off: u64, end: u64) -> u64 {
+        end
+    }
 }
 
 /// Changes shared words. `cas` fails with the value found, loaded with [`Ordering::SeqCst`] if that was asked for,

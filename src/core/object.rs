@@ -211,11 +211,20 @@ impl<E: Env> Core<E> {
     /// O2: lets go of a pin, and looks.
     #[inline]
     pub fn unpin(&self, id: Id) {
-        let before = self.env.fetch_add(self.geo.pin(u64::from(self.me().seat), id), u64::MAX, SeqCst);
-        debug_assert!(before != 0, "{id} was not pinned");
+        let pin = self.geo.pin(u64::from(self.me().seat), id);
+        if self.env.fetch_add(pin, u64::MAX, SeqCst) == 0 {
+            self.below_zero(pin);
+        }
         if self.life(id, SeqCst) == Life::LOOSE {
             self.reclaim(id);
         }
+    }
+
+    /// Counts back what was taken from a count of 0: somebody else had written the count.
+    #[cold]
+    pub(super) fn below_zero(&self, count: u64) {
+        self.env.met_damage("a count was 0 of what this process has");
+        self.env.fetch_add(count, 1, SeqCst);
     }
 
     /// t1-t9, for an object that may be LOOSE, and for the parts that go with it.

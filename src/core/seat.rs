@@ -109,7 +109,8 @@ impl<E: Load> Tables<E> {
     pub fn process(&self, owner: Owner) -> Process {
         let seat = u64::from(owner.seat);
         let word = |w| self.env.load(self.geo.seat_info(seat, w), Acquire);
-        if word(info::WHOSE) != u64::from(owner.incarnation) + 1 {
+        // A damaged word may name a seat that there is not.
+        if seat >= self.geo.params.seats || word(info::WHOSE) != u64::from(owner.incarnation) + 1 {
             return Process::default();
         }
         Process { pid: word(info::PID) as u32, namespace: word(info::NAMESPACE), started: word(info::STARTED) }

@@ -36,13 +36,13 @@ use crate::core::sys::{
     Access, Doorbell, File, Full, Process, Ringer, Slept, Sys, address_space_limit, asks_to_interrupt, futex_wait,
     futex_wait_any, futex_wake_all,
 };
-use crate::core::word::Owner;
+use crate::core::word::{Owner, Stay};
 use crate::error::{Bound, Error, Result};
 
 /// `faretra` and a line break, so that a text-mode copy is noticed.
 const MAGIC: u64 = u64::from_le_bytes(*b"faretra\n");
 /// Version of the layout. Another version is refused: this one does not convert.
-pub const VERSION: u64 = 4;
+pub const VERSION: u64 = 5;
 /// Features that this version knows.
 const KNOWN_INCOMPATIBLE: u64 = 0;
 const PARAM_COUNT: u64 = 7;
@@ -121,6 +121,10 @@ impl Load for Posix {
     fn load(&self, off: u64, order: std::sync::atomic::Ordering) -> u64 {
         self.mem.load(off, order)
     }
+
+    fn in_memory_until(&self, off: u64, end: u64) -> u64 {
+        self.file.hole_from(off).map_or(end, |hole| hole.min(end))
+    }
 }
 
 impl Mem for Posix {
@@ -196,7 +200,7 @@ impl Sys for Posix {
         unsafe { futex_wait_any(&words, limit) }
     }
 
-    fn has_name(&self) -> bool {
+    fn has_name(&self) -> Result<bool> {
         self.file.has_name()
     }
 
@@ -289,6 +293,8 @@ impl Posix {
             put(header::PARAMS + i as u64 * 8, value);
         }
         put(header::TOTAL, geo.total);
+        put(header::STAY, geo.params.stay.word());
+        put(header::STAY_AGAIN, geo.params.stay.word());
         put(header::CHECKSUM, checksum(|off| posix.load(off, Relaxed)));
         Ok(posix)
     }
@@ -452,6 +458,7 @@ fn read_header(file: &File, size: u64) -> Result<Geometry, String> {
         return Err("its header is damaged: the checksum differs".into());
     }
     let p = |i: u64| word(header::PARAMS + i * 8);
+    let stay = Stay::of(word(header::STAY)).ok_or("its header is damaged: it does not say how long the arena stays")?;
     let params = Params {
         capacity: p(0),
         seats: p(1),
@@ -460,6 +467,7 @@ fn read_header(file: &File, size: u64) -> Result<Geometry, String> {
         max_slots: p(4),
         shared: p(5),
         shared_top: p(6),
+        stay,
     };
     let geo = Geometry::new(params).map_err(|e| format!("its header is damaged: {e}"))?;
     if geo.total != word(header::TOTAL) || geo.total != size {

@@ -88,10 +88,13 @@ pub trait Sys: Sized {
     /// The word at `off`, or 0 where the file has a hole: for looks at payloads that nobody keeps in place
     /// meanwhile. (Loading from a hole through a mapping would put a page there.)
     fn peek(&self, off: u64) -> u64;
-    /// Whether the segment's name still is this segment's.
-    fn has_name(&self) -> bool;
-    /// Takes the segment's name away, if it still is this segment's.
+    /// Whether the segment's name still is this segment's. An error says neither.
+    fn has_name(&self) -> Result<bool>;
+    /// Takes the segment's name away, if it still is this segment's. After an error it is as it was.
     fn unlink(&self) -> Result<()>;
+    /// Is told of what only damage brings about, and what the code makes good or reports. A model, where nothing damages
+    /// words, takes it for a bug.
+    fn met_damage(&self, _what: &str) {}
     /// Lets a millisecond pass, for those who wait for what no bell tells of.
     fn pause(&self);
     /// Milliseconds since the Unix epoch, as of the kernel's last tick: a few of them late, and cheap.
@@ -357,13 +360,17 @@ impl File {
     }
 
     /// Whether the name is this file's.
-    pub fn has_name(&self) -> bool {
-        stat(&self.path).is_ok_and(|s| s.st_dev == self.device && s.st_ino == self.inode)
+    pub fn has_name(&self) -> Result<bool> {
+        match stat(&self.path) {
+            Ok(s) => Ok((s.st_dev, s.st_ino) == (self.device, self.inode)),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(false),
+            Err(e) => Err(os_error("look at", &self.path, e)),
+        }
     }
 
     /// Takes the name away, if it is still this file's.
     pub fn unlink(&self) -> Result<()> {
-        if !self.has_name() {
+        if !self.has_name()? {
             return Ok(());
         }
         match std::fs::remove_file(&self.path) {
@@ -398,6 +405,12 @@ impl File {
         let mut word = [0; 8];
         let read = self.with_fd(|fd, _| nix::sys::uio::pread(fd, &mut word, off as i64));
         if read == Ok(8) { u64::from_le_bytes(word) } else { 0 }
+    }
+
+    /// Where the first hole at or behind `off` begins. `None`: the system does not say.
+    pub fn hole_from(&self, off: u64) -> Option<u64> {
+        let found = self.with_fd(|fd, _| nix::unistd::lseek(fd, off as i64, nix::unistd::Whence::SeekHole));
+        found.ok().map(|at| at as u64)
     }
 
     pub fn in_memory(&self) -> u64 {

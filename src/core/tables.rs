@@ -3,12 +3,13 @@
 //! Whatever is read here is input: an id is range-checked before it becomes an offset, a word that
 //! no operation writes is [`Error::Damaged`].
 
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{self, Acquire, Relaxed, SeqCst};
 
-use crate::core::geometry::{Geometry, Set, Zone, header, lock, meta};
+use crate::core::geometry::{Geometry, META_WORDS, Set, Zone, header, lock, meta};
 use crate::core::mem::{Load, Mem};
 use crate::core::sys::Sys;
-use crate::core::word::{Id, Life, Owner, Place, Seat};
+use crate::core::word::{ArenaLife, Id, Life, Owner, Place, Seat, Stay};
 use crate::error::{Bound, Error, Result};
 
 /// What an object is.
@@ -169,6 +170,15 @@ impl PartEntry {
 pub struct Tables<E> {
     pub env: E,
     pub geo: Geometry,
+    /// So many slots of each zone were seen to have their words and records in memory.
+    seen: Box<[AtomicU64]>,
+}
+
+impl<E> Tables<E> {
+    pub fn new(env: E, geo: Geometry) -> Tables<E> {
+        let seen = geo.zones.iter().map(|_| AtomicU64::new(0)).collect();
+        Tables { env, geo, seen }
+    }
 }
 
 impl<E: Load> Tables<E> {
@@ -276,13 +286,60 @@ impl<E: Load> Tables<E> {
         self.env.load(header::SEATS_USED, SeqCst).min(self.geo.params.seats)
     }
 
-    /// Slots of a zone that may be in use: their words and records are in memory.
+    /// Slots of a zone that may be in use: their words and records are in memory. (Z1: a mark that tells of more is not
+    /// believed, as a walk over what it tells of would fill gigabytes.)
     pub fn used(&self, zone: &Zone) -> u64 {
-        self.env.load(zone.head, Acquire).min(zone.slots)
+        let told = self.told(zone).min(zone.slots);
+        if told <= self.seen[zone.index].load(Relaxed) { told } else { self.used_by_the_kernel(zone, told) }
+    }
+
+    /// What a zone's mark says.
+    pub fn told(&self, zone: &Zone) -> u64 {
+        self.env.load(zone.head, Acquire)
+    }
+
+    #[cold]
+    fn used_by_the_kernel(&self, zone: &Zone, told: u64) -> u64 {
+        let first = zone.id(0);
+        let slots = |from: u64, bytes: u64| (self.env.in_memory_until(from, from + told * bytes) - from) / bytes;
+        let used = slots(self.geo.life(first), 8).min(slots(self.geo.meta(first, 0), META_WORDS * 8));
+        if used == told {
+            self.seen[zone.index].fetch_max(told, Relaxed);
+        }
+        used
     }
 
     pub fn limit(&self) -> u64 {
         self.env.load(header::LIMIT, Relaxed)
+    }
+
+    /// Whether the arena goes on, ends, or is over.
+    pub fn arena_life(&self) -> ArenaLife {
+        ArenaLife(self.env.load(header::LIFE, SeqCst))
+    }
+
+    /// A6: whether the arena stays when nobody uses it. The first page was checked when the file was opened.
+    pub fn is_kept(&self) -> bool {
+        self.geo.params.stay != Stay::Ephemeral || self.stay_again() != Stay::Ephemeral.word()
+    }
+
+    fn stay_again(&self) -> u64 {
+        self.env.load(header::STAY_AGAIN, Acquire)
+    }
+
+    /// What is wrong with the words of the arena's end.
+    pub fn impossible_end(&self) -> Vec<String> {
+        let (said, again, life) = (self.geo.params.stay.word(), self.stay_again(), self.arena_life());
+        let mut all = vec![];
+        if again != said {
+            all.push(format!(
+                "how long the arena stays is said twice, as {said:#x} and {again:#x}; it stays until it is removed"
+            ));
+        }
+        if ![ArenaLife::OPEN, ArenaLife::GONE].contains(&life) && life.closer().is_none() {
+            all.push(format!("the arena's own life is {:#x}; who opens it next makes that good", life.0));
+        }
+        all
     }
 
     /// Whether anybody pins the object. Rows are read only where their pages are in memory.

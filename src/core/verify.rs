@@ -82,7 +82,7 @@ impl<E: Load + Sys> Tables<E> {
     /// has in memory (Z1). Asked once, at opening: a damaged mark would send every sweep through gigabytes
     /// of address space that was never touched.
     pub fn impossible_marks(&self) -> Option<String> {
-        let told: u64 = self.geo.zones.iter().map(|z| self.used(z) * (1 + META_WORDS) * 8).sum();
+        let told: u64 = self.geo.zones.iter().map(|z| self.told(z).min(z.slots) * (1 + META_WORDS) * 8).sum();
         let has = self.env.in_memory();
         (told > has).then(|| {
             format!(
@@ -108,6 +108,19 @@ impl<E: Load + Sys> Tables<E> {
                 }
             }
             Err(e) => report("word", e.to_string()),
+        }
+        for what in self.impossible_end() {
+            report("word", what);
+        }
+        for zone in &self.geo.zones {
+            let (told, used) = (self.told(zone), self.used(zone));
+            if told > used && told == self.told(zone) {
+                let bytes = zone.size();
+                report(
+                    "word",
+                    format!("the mark of {bytes} byte objects says {told}, and records of {used} are in memory"),
+                );
+            }
         }
         for owner in &silent {
             report("V5", format!("seat {} is taken by a process that is dead (recovery takes it back)", owner.seat));
@@ -313,3 +326,6 @@ impl<E: Load> Tables<E> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

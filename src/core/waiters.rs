@@ -177,7 +177,7 @@ impl<E: Env> Core<E> {
             }
         }
         let mut number = self.load_word(waiters.next);
-        while let Err(now) = self.swap_word(waiters.next, number, number + 1) {
+        while let Err(now) = self.swap_word(waiters.next, number, number.wrapping_add(1)) {
             number = now;
         }
         self.hand_on(waiters, index, Mark::waits(number));

@@ -294,6 +294,30 @@ pub enum SeatState {
     Dead,
 }
 
+/// How long the arena stays, in the header: on the first page, under the checksum, and on the second. The words differ in
+/// so many bits that no stray one makes one of the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stay {
+    /// Until somebody removes it.
+    Kept,
+    /// Until nobody takes part in it.
+    Ephemeral,
+}
+
+impl Stay {
+    pub const fn word(self) -> u64 {
+        u64::from_le_bytes(match self {
+            Stay::Kept => *b"is kept.",
+            Stay::Ephemeral => *b"EPHEMERA",
+        })
+    }
+
+    /// `None`: damaged.
+    pub fn of(word: u64) -> Option<Stay> {
+        [Stay::Kept, Stay::Ephemeral].into_iter().find(|stay| stay.word() == word)
+    }
+}
+
 /// The life of the arena itself, in the header: OPEN, CLOSING by a participant, or GONE.
 ///
 /// ```text
@@ -459,6 +483,17 @@ mod tests {
             assert_eq!(ArenaLife::closing(owner).closer(), Some(owner));
         }
         assert_eq!([ArenaLife::OPEN, ArenaLife::GONE].map(ArenaLife::closer), [None; 2]);
+    }
+
+    /// A6: bits must change by the dozen before a word that says "kept" says "ephemeral".
+    #[test]
+    fn stays_are_far_apart() {
+        let [kept, ephemeral] = [Stay::Kept, Stay::Ephemeral].map(Stay::word);
+        assert!((kept ^ ephemeral).count_ones() >= 16);
+        for word in [kept, ephemeral] {
+            assert!((0..64).all(|bit| Stay::of(word ^ 1 << bit).is_none()));
+        }
+        assert_eq!([0, 1, u64::MAX].map(Stay::of), [None; 3]);
     }
 
     /// L1, L3: walks every permit word that two owners can reach; a dead holder's permit comes back

@@ -16,7 +16,8 @@
 //! # Invariants
 //!
 //! * Z1: slots at and above the zone's `used` mark are FREE and were never touched; their words and
-//!   records may not be in memory. `used` rises after those pages were committed, and never falls.
+//!   records may not be in memory. `used` rises after those pages were committed and touched, and never falls. A mark that tells of
+//!   slots whose words are not in memory is damage: it is not believed, and the next extension makes it good.
 //! * Z2: the clean part of `committed` tells of pages that are in memory; it is raised after the
 //!   commit and set to 0 before a punch, both by the slot's owner. So it can only be too low.
 //! * Z3: while it may be too low, DIRTY is set, and whoever frees or trims the slot punches all of it,
@@ -95,6 +96,12 @@ impl<E: Load> Tables<E> {
         }
         sum
     }
+}
+
+/// Bytes that a slot's word says are in memory: no more than there are in the slot, and whole pages where it has some.
+fn bytes_told(zone: &Zone, word: u64) -> u64 {
+    let bytes = (word & !DIRTY).min(zone.size());
+    if zone.sub_page() { bytes } else { bytes & !(PAGE - 1) }
 }
 
 /// What a zone has in memory by its own words.
@@ -241,7 +248,7 @@ impl<E: Env> Core<E> {
 
     /// Z1: makes more slots usable. `false`: all are.
     fn extend(&self, zone: &Zone) -> Result<bool> {
-        let used = self.used(zone);
+        let (told, used) = (self.told(zone), self.used(zone));
         if used == zone.slots {
             return Ok(false);
         }
@@ -250,8 +257,13 @@ impl<E: Env> Core<E> {
         self.raise(zone.extending(), used + 1);
         for (off, len) in self.geo.control_of(zone, used, n) {
             self.env.commit(off, len).map_err(|_| self.no_space(len))?;
+            // Before they are touched, the kernel takes committed pages for holes: see `Tables::used`.
+            for page in (off / PAGE..(off + len).div_ceil(PAGE)).map(|page| page * PAGE) {
+                self.env.load(page.max(off), Relaxed);
+            }
         }
-        if self.env.cas(zone.head, used, used + n, SeqCst).is_ok() {
+        // A mark that told of more than there is, is made good.
+        if told >= used && self.env.cas(zone.head, told, used + n, SeqCst).is_ok() {
             for slot in used..used + n {
                 self.give_hint(zone, slot, COLD);
             }
@@ -263,7 +275,7 @@ impl<E: Env> Core<E> {
     fn commit(&self, zone: &Zone, id: Id, len: u64) -> Result<()> {
         let (_, slot) = self.slot(id);
         let at = self.meta(id, meta::COMMITTED);
-        let have = at & !DIRTY;
+        let have = bytes_told(zone, at);
         let want = if zone.sub_page() { zone.size() } else { len.max(1).next_multiple_of(PAGE) };
         if !zone.sub_page() && self.warm_counts(zone) && at != 0 {
             self.count_warm(have.wrapping_neg());
@@ -350,7 +362,7 @@ impl<E: Env> Core<E> {
     pub fn free(&self, id: Id, dying: Life) {
         let (zone, slot) = self.slot(id);
         let word = self.meta(id, meta::COMMITTED);
-        let mut have = word & !DIRTY;
+        let mut have = bytes_told(zone, word);
         if word & DIRTY != 0 && !zone.sub_page() && zone.set == Set::Payload {
             self.punch(zone, id, slot);
             have = 0;
@@ -427,7 +439,7 @@ impl<E: Env> Core<E> {
         // Slots beyond `used` were never touched, but may be claimed at any moment once they are below it.
         let owns_all = claimed.len() as u64 == to - from && (to - from == whole || to == zone.slots);
         if owns_all {
-            let had = self.meta(zone.id(from), meta::COMMITTED) & !DIRTY;
+            let had = bytes_told(zone, self.meta(zone.id(from), meta::COMMITTED));
             for d in &claimed {
                 self.set_meta(d.id, meta::COMMITTED, DIRTY);
             }

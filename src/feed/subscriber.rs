@@ -100,13 +100,19 @@ impl Arena {
     pub fn latest(&self, name: &str) -> Result<Option<Object>> {
         let port = self.feed_port(name)?;
         let core = port.core()?;
-        let mut position = core.next_position(port.ring);
+        let mut next = core.next_position(port.ring);
+        let mut position = next;
         while let Some(before) = position.checked_sub(1) {
             match core.pin_position(port.ring, before)? {
                 Found::Item(id) => return port.item(id).map(Some),
                 // Before the end there is the last item.
-                Found::End | Found::Nothing => position = before,
-                Found::Gone(_) => position = core.next_position(port.ring),
+                Found::End | Found::Nothing if next - before <= port.ring.cells => position = before,
+                // More was appended meanwhile, as the next position shows.
+                Found::Gone(_) if core.next_position(port.ring) != next => {
+                    next = core.next_position(port.ring);
+                    position = next;
+                }
+                _ => return Err(Error::damaged(format!("the feed `{name}` has {next} items, and none at {before}"))),
             }
         }
         Ok(None)
@@ -467,5 +473,39 @@ impl Iterator for BatchReader {
 impl RecordBatchReader for BatchReader {
     fn schema(&self) -> SchemaRef {
         self.schema.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use super::*;
+    use crate::core::geometry::ring;
+    use crate::core::mem::Mem;
+    use crate::feed::WhenFull;
+
+    /// A feed whose next position was damaged says so: nobody walks through all positions that there may be.
+    #[test]
+    fn a_damaged_position_ends_the_look_for_the_latest() {
+        let name = format!("test-latest-{}", std::process::id());
+        let arena = Arena::options().limit(4 << 20).capacity(4 << 20).keep(false).create(&name).expect("an arena");
+        let feed = arena.writer().and_then(|w| w.feed("f", 4, WhenFull::DropOldest)).expect("made");
+        let port = arena.feed_port("f").expect("there");
+        let tail = port.ring.word(ring::TAIL);
+        let set = |position: u64| port.core().expect("ours").env.store(tail, position, Relaxed);
+        assert!(arena.latest("f").expect("readable").is_none());
+        for position in [1 << 20, 1 << 33, 1 << 60, u64::MAX] {
+            set(position);
+            assert!(matches!(arena.latest("f"), Ok(None) | Err(Error::Damaged(_))), "{position}");
+        }
+        set(0);
+        for n in 0..9_u64 {
+            feed.append(n.to_string().as_str()).expect("room");
+            assert_eq!(
+                arena.latest("f").expect("readable").expect("an item").bytes().expect("text"),
+                n.to_string().as_bytes()
+            );
+        }
     }
 }

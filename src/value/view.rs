@@ -85,7 +85,7 @@ impl Attachment {
     /// The arena's words for one more participant: for a forked child too, which cannot use those that it inherited.
     pub fn tables_again(&self) -> Result<Tables<Posix>> {
         let geo = self.core.geo.clone();
-        Ok(Tables { env: self.core.env.again(&geo)?, geo })
+        Ok(Tables::new(self.core.env.again(&geo)?, geo))
     }
 
     /// Runs `f`; when memory runs out, makes room and tries again, as [`Core::with_room`] does.

@@ -4,7 +4,7 @@ use nix::sys::signal::Signal;
 
 use crate::obey::say;
 use crate::support::{PARENT, ROLE};
-use crate::{damage, puppet};
+use crate::{chaos_worker, damage, puppet};
 
 /// What a child runs. As a test by itself it does nothing.
 #[test]
@@ -21,6 +21,7 @@ fn role() {
     say(&std::process::id().to_string());
     match role.as_str() {
         "puppet" => puppet::run(),
+        "chaos" => chaos_worker::run(),
         "damage" => damage::flip_bits(),
         _ => panic!("no role `{role}`"),
     }

@@ -324,6 +324,15 @@ impl Child {
         self.wait();
     }
 
+    /// Kills it if it is there still, so that [`Child::wait`] tells how it ended.
+    pub fn kill_if_it_lives(&mut self) {
+        // A process that has just ended is given the time to be seen ended.
+        std::thread::sleep(Duration::from_millis(50));
+        if let Ok(None) = self.process.try_wait() {
+            let _ = self.process.kill();
+        }
+    }
+
     /// Kills it and leaves it a zombie.
     pub fn kill_unreaped(&self) {
         self.signal(Signal::SIGKILL);

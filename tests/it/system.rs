@@ -11,12 +11,12 @@ use crate::support::{Child, DEADLINE, Dir, TestArena, skip, until};
 use crate::values::{self, KINDS};
 
 /// A tmpfs of its own, a few MiB small. `None`: not permitted here.
-struct SmallFs {
+pub struct SmallFs {
     dir: Dir,
 }
 
 impl SmallFs {
-    fn new(test: &str, size: u64) -> Option<SmallFs> {
+    pub fn new(test: &str, size: u64) -> Option<SmallFs> {
         let dir = Dir::new();
         let size = format!("size={size}");
         let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&dir.0).output();
@@ -33,7 +33,7 @@ impl SmallFs {
         }
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.dir.0
     }
 }

@@ -64,6 +64,15 @@ enum Chore {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Scribble over an arena while processes read, publish, send, receive and wait in it
+    Chaos {
+        /// How long
+        #[arg(long, default_value_t = 300)]
+        seconds: u64,
+        /// The same seed makes the same choices
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// Kill a process at every step of every operation, and its recoverer at every step
     Sweep {
         /// Every step of every scenario; without it, what the tests run
@@ -110,6 +119,7 @@ fn main() -> ExitCode {
         Chore::Torture { seconds, seed } => {
             proof(&root, "torture", &["--seconds", &seconds.to_string(), "--seed", &seed.to_string()])
         }
+        Chore::Chaos { seconds, seed } => stages::chaos(&root, seconds, seed),
         Chore::Sweep { full } => proof(&root, "sweep", if full { &["--full"] } else { &[] }),
         Chore::Field { seconds, seed, long } => {
             let mut options = vec![format!("--seconds={seconds}"), format!("--seed={seed}")];

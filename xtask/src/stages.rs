@@ -100,6 +100,15 @@ pub fn field(root: &Path, options: &[String]) -> ExitCode {
     ended(&outcome)
 }
 
+/// Runs the test of that name for as long as told: with the checks of a debug build, which find more.
+pub fn chaos(root: &Path, seconds: u64, seed: u64) -> ExitCode {
+    let mut command = cargo(root);
+    command.args(["test", "--package", "faretra", "--all-features", "--test", "it", "--"]);
+    command.args(["--exact", "chaos::a_scribbler_at_work_costs_errors_and_nothing_else", "--nocapture"]);
+    command.env("FARETRA_CHAOS_SECONDS", seconds.to_string()).env("FARETRA_CHAOS_SEED", seed.to_string());
+    ended(&run(&mut command))
+}
+
 /// Builds the wheel that people install.
 pub fn wheel(root: &Path) -> ExitCode {
     ended(&package::wheel(root, &target(root)))

@@ -3,6 +3,7 @@
 mod arrays;
 mod channels;
 mod csv;
+mod damage;
 mod demo;
 mod feeds;
 mod live;

@@ -49,7 +49,7 @@ pub(super) const BUGS: &[Bug] = &[
         breaks: "W1",
         file: "core/waiters.rs",
         edits: &[(
-            "while let Err(now) = self.swap_word(waiters.next, number, number + 1) {",
+            "while let Err(now) = self.swap_word(waiters.next, number, number.wrapping_add(1)) {",
             "while let Err(now) = Ok::<u64, u64>(number) {",
         )],
         test: KILL,
