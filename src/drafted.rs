@@ -474,7 +474,7 @@ impl Drafted {
     pub fn nbytes(&self) -> u64 {
         match &self.0 {
             Unfinished::Batch(draft) => {
-                draft.memory.root.nbytes() + draft.memory.parts.iter().map(Sheet::nbytes).sum::<u64>()
+                draft.memory.parts.iter().map(Sheet::nbytes).fold(draft.memory.root.nbytes(), u64::saturating_add)
             }
             Unfinished::Array(draft) => draft.sheet.nbytes(),
             Unfinished::Whole(sheet, _) => sheet.nbytes(),

@@ -558,7 +558,7 @@ impl Table {
     pub fn nbytes(&self) -> u64 {
         match &self.batches {
             Batches::Stored { object, .. } => object.nbytes(),
-            Batches::Gathered(batches) => batches.iter().map(Batch::nbytes).sum(),
+            Batches::Gathered(batches) => batches.iter().map(Batch::nbytes).fold(0, u64::saturating_add),
         }
     }
 

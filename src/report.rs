@@ -273,7 +273,7 @@ pub struct Holder {
 }
 
 pub(crate) fn entries(t: &Tables<Posix>) -> Result<Vec<Entry>> {
-    let bytes = |n: &Named| n.len + t.bytes_of_parts(n.id, 4);
+    let bytes = |n: &Named| n.len.saturating_add(t.bytes_of_parts(n.id, 4));
     let rows = |n: &Named| match n.kind {
         kind if kind.is_ring() => t.ring_of(n.id).map_or(0, |ring| t.depth(ring)),
         _ => n.rows,

@@ -151,14 +151,19 @@ impl<E: Load + Sys> Tables<E> {
         let mut bytes = own(zone, id);
         let whole = matches!(word.state(), Some(State::Home(_) | State::Loose | State::Draft(_)));
         if whole && zone.set == Set::Payload {
-            bytes += self.sum_parts(id, 4, which, &|part| own(self.slot(part).0, part));
+            bytes = bytes.saturating_add(self.sum_parts(id, 4, which, &|part| own(self.slot(part).0, part)));
         }
         bytes
     }
 
+    /// Payload bytes of an object itself: at most what its slot has room for.
+    pub fn len(&self, id: Id) -> u64 {
+        self.meta(id, meta::LEN).min(self.slot(id).0.size())
+    }
+
     /// Payload bytes of the parts of an object, shared ones included, `depth` levels down.
     pub fn bytes_of_parts(&self, id: Id, depth: u32) -> u64 {
-        self.sum_parts(id, depth, Parts::SharedToo, &|part| self.meta(part, meta::LEN))
+        self.sum_parts(id, depth, Parts::SharedToo, &|part| self.len(part))
     }
 
     fn sum_parts(&self, id: Id, depth: u32, which: Parts, of: &dyn Fn(Id) -> u64) -> u64 {
@@ -168,8 +173,9 @@ impl<E: Load + Sys> Tables<E> {
             false => self.life(entry.part(), Acquire) == Life::part(id),
         };
         let parts = self.glimpse_parts(id).into_iter().filter(is_part).map(PartEntry::part);
-        let with_own = |part| of(part) + if depth > 1 { self.sum_parts(part, depth - 1, which, of) } else { 0 };
-        parts.map(with_own).sum()
+        let below = |part| if depth > 1 { self.sum_parts(part, depth - 1, which, of) } else { 0 };
+        // Damage may count a part any number of times.
+        parts.fold(0, |sum, part| sum.saturating_add(of(part)).saturating_add(below(part)))
     }
 
     /// How many slots of a zone are not free.
@@ -186,12 +192,12 @@ impl<E: Load + Sys> Tables<E> {
             let place = self.place(cell);
             let Some(id) = place.object().and_then(|id| self.object(id).ok()) else { continue };
             let parts = self.glimpse_parts(id).into_iter().map(PartEntry::part);
-            let bytes = |id: Id| (id, self.meta(id, meta::LEN).min(self.slot(id).0.size()));
+            let bytes = |id: Id| (id, self.len(id));
             let of_item: Vec<_> = parts.chain([id]).map(bytes).collect();
             if self.place(cell) == place {
                 kept.extend(of_item);
             }
         }
-        kept.values().sum()
+        kept.values().fold(0, |sum: u64, bytes| sum.saturating_add(*bytes))
     }
 }

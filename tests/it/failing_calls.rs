@@ -167,7 +167,7 @@ const OPERATIONS: &[Operation] = &[
         sender.send_timeout(values::batch(3, 10_000), WAIT)?;
         receiver.recv_timeout(WAIT).map_err(told)?.ack();
         drop(receiver.recv_timeout(WAIT).map_err(told)?);
-        sender.close();
+        sender.close()?;
         Ok(())
     }),
     ("send without a bound", |t| {

@@ -52,7 +52,10 @@ fn machine() {
     println!("processor  {}", model.trim_start_matches([':', ' ', '\t']));
     println!("how many   {}", std::thread::available_parallelism().map_or(1, usize::from));
     println!("kernel     {}", read("/proc/sys/kernel/osrelease").trim());
-    println!("load       {} (1, 5, 15 minutes)", read("/proc/loadavg").split(' ').take(3).collect::<Vec<_>>().join(", "));
+    println!(
+        "load       {} (1, 5, 15 minutes)",
+        read("/proc/loadavg").split(' ').take(3).collect::<Vec<_>>().join(", ")
+    );
     println!("huge pages {} (on tmpfs)", read("/sys/kernel/mm/transparent_hugepage/shmem_enabled").trim());
     let compiler = Command::new("rustc").arg("--version").output().map(|done| done.stdout).unwrap_or_default();
     println!("compiler   {}", String::from_utf8_lossy(&compiler).trim());
