@@ -5,16 +5,19 @@ use std::sync::Arc;
 use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
+use datafusion::arrow::compute::filter_record_batch;
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{Result, exec_datafusion_err, plan_datafusion_err, plan_err, project_schema};
+use datafusion::common::cast::as_boolean_array;
+use datafusion::common::{DFSchema, Result, exec_datafusion_err, plan_datafusion_err, plan_err, project_schema};
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::dml::InsertOp;
-use datafusion::logical_expr::{Expr, TableType};
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
+use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 use faretra::channel::WhenDeserted;
 use faretra::feed::Start;
 use faretra::{Arena, Kind, Lease, Object, Receiver, RecvError, Subscriber, SubscriberError, Table};
@@ -134,11 +137,29 @@ impl TableProvider for StreamTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let columns = projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
+        let mut columns = projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
         let schema = project_schema(&self.schema, projection)?;
-        let partition = Partition { table: self.clone(), columns: columns.into(), schema: schema.clone() };
+        let filter = match conjunction(filters.iter().cloned()) {
+            Some(filter) => {
+                for column in filter.column_refs() {
+                    let column = self.schema.index_of(&column.name)?;
+                    if !columns.contains(&column) {
+                        columns.push(column);
+                    }
+                }
+                let read = DFSchema::try_from(self.schema.project(&columns)?)?;
+                Some(state.create_physical_expr(filter, &read)?)
+            }
+            None => None,
+        };
+        let partition = Partition { table: self.clone(), columns: columns.into(), filter, schema: schema.clone() };
         let table = StreamingTable::try_new(schema, vec![Arc::new(partition)])?.with_infinite_table(true);
-        table.scan(state, None, filters, limit).await
+        table.scan(state, None, &[], limit).await
+    }
+
+    /// Rows are filtered as they come: the engine's own filter would keep them back until it has a batch full.
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Exact; filters.len()])
     }
 
     async fn insert_into(
@@ -162,7 +183,9 @@ impl TableProvider for StreamTable {
 #[derive(Debug)]
 struct Partition {
     table: StreamTable,
+    /// The columns that are read: those of `schema`, then what else the filter needs.
     columns: Arc<[usize]>,
+    filter: Option<Arc<dyn PhysicalExpr>>,
     schema: SchemaRef,
 }
 
@@ -173,7 +196,8 @@ impl PartitionStream for Partition {
 
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
         let StreamTable { arena, name, schema, from, deserted } = self.table.clone();
-        let reader = Reader { name, schema, columns: self.columns.clone(), projected: self.schema.clone(), item: None };
+        let (columns, filter, projected) = (self.columns.clone(), self.filter.clone(), self.schema.clone());
+        let reader = Reader { name, schema, columns, filter, projected, item: None };
         let opened = match from {
             From::Feed(start) => arena.subscribe(&reader.name, start).map(|mut subscriber| {
                 subscriber.set_when_deserted(deserted);
@@ -227,6 +251,7 @@ struct Reader {
     /// The schema that the plan was made for.
     schema: SchemaRef,
     columns: Arc<[usize]>,
+    filter: Option<Arc<dyn PhysicalExpr>>,
     projected: SchemaRef,
     /// The item that batches come from, and which of them is next.
     item: Option<(Table, u64)>,
@@ -240,16 +265,30 @@ impl Reader {
             {
                 let object = table.batch_object(*next).map_err(failed)?;
                 *next += 1;
-                let batch = object.project(&reader.columns).map_err(failed)?;
-                let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-                let columns = batch.columns().to_vec();
-                let batch = RecordBatch::try_new_with_options(reader.projected.clone(), columns, &rows)?;
-                return Ok(Some((batch, (reader, end))));
+                let batch = reader.rows(object.project(&reader.columns).map_err(failed)?)?;
+                if batch.num_rows() > 0 {
+                    return Ok(Some((batch, (reader, end))));
+                }
+                continue;
             }
             reader.item = None;
             let Some(object) = end.next().await? else { return Ok(None) };
             reader.item = Some((reader.table(object)?, 0));
         }
+    }
+
+    /// The rows and columns of a batch that the query asks for.
+    fn rows(&self, batch: RecordBatch) -> Result<RecordBatch> {
+        let batch = match &self.filter {
+            Some(filter) => {
+                let keep = filter.evaluate(&batch)?.into_array(batch.num_rows())?;
+                filter_record_batch(&batch, as_boolean_array(&keep)?)?
+            }
+            None => batch,
+        };
+        let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let columns = batch.columns()[..self.projected.fields().len()].to_vec();
+        Ok(RecordBatch::try_new_with_options(self.projected.clone(), columns, &rows)?)
     }
 
     fn table(&self, object: Object) -> Result<Table> {

@@ -41,7 +41,8 @@ async fn published_statistics_serve_other_processes() {
     // A schema that has not seen the table, as in another process.
     let (context, _) = session(&arena);
     let (_, plan) = run(&context, "SELECT number FROM air.t WHERE text = 'text 512'").await;
-    assert!(shown(&plan).contains("batches=1 of 10"), "{}", shown(&plan));
+    // As texts, "text 512" is between "text 0" and "text 99" as well.
+    assert!(shown(&plan).contains("batches=2 of 10"), "{}", shown(&plan));
     // They are no table, and what they say of an older version is not used.
     assert_eq!(context.catalog("datafusion").unwrap().schema("air").unwrap().table_names(), ["t"]);
     arena.writer().unwrap().publish("t", table(10, 50)).unwrap();
@@ -66,7 +67,7 @@ async fn what_others_say_of_values_rules_nothing_out_where_they_are_not_trusted(
     let lies = trusted.batch("u#statistics").unwrap();
     let metadata = [("faretra.statistics.version".to_owned(), "1".to_owned())].into();
     let lying = lies.schema().as_ref().clone().with_metadata(metadata);
-    writer.publish("t#statistics", lies.record_batch().clone().with_schema(lying.into()).unwrap()).unwrap();
+    writer.publish("t#statistics", RecordBatch::try_new(lying.into(), lies.columns().to_vec()).unwrap()).unwrap();
 
     let (context, _) = session(&trusted);
     assert_eq!(number(&context, "SELECT count(*) FROM air.t WHERE id < 5").await, 0, "believed");

@@ -1,7 +1,7 @@
 //! Arenas, sessions and rows to test with.
 
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
@@ -25,17 +25,18 @@ pub(crate) fn session(arena: &Arena) -> (SessionContext, ArenaSchema) {
     (context, schema)
 }
 
-/// Where the arena's file is mapped, and where in the file each map begins.
+/// Where the arena's file is mapped for reading alone, and where in the file each map begins.
 pub(crate) fn maps(arena: &Arena) -> Vec<(Range<usize>, usize)> {
-    let path = arena.path().display().to_string();
+    let inode = std::fs::metadata(arena.path()).expect("the arena's file").ino().to_string();
     let all = std::fs::read_to_string("/proc/self/maps").expect("readable");
     let hex = |text: &str| usize::from_str_radix(text, 16).ok();
     let map = |line: &str| {
-        let mut words = line.split_whitespace();
-        let (from, to) = words.next()?.split_once('-')?;
-        Some((hex(from)?..hex(to)?, hex(words.nth(1)?)?))
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (from, to) = words.first()?.split_once('-')?;
+        let ours = words.get(1) == Some(&"r--s") && words.get(4) == Some(&inode.as_str());
+        ours.then_some((hex(from)?..hex(to)?, hex(words.get(2)?)?))
     };
-    all.lines().filter(|line| line.ends_with(&path)).filter_map(map).collect()
+    all.lines().filter_map(map).collect()
 }
 
 /// Makes an offset of the column `text` of a batch lie, in the arena's file.
