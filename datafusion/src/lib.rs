@@ -50,6 +50,7 @@
 #![warn(missing_debug_implementations, unreachable_pub)]
 
 mod copy;
+mod error;
 mod name;
 mod pinned;
 mod scan;
@@ -68,8 +69,3 @@ pub use table::ArenaTable;
 pub use datafusion;
 /// The arenas.
 pub use faretra;
-
-/// An error of an arena, as the engine's: its message is the arena's own.
-pub(crate) fn failed(error: faretra::Error) -> datafusion::error::DataFusionError {
-    datafusion::error::DataFusionError::External(Box::new(error))
-}

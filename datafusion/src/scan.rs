@@ -26,7 +26,7 @@ use datafusion::physical_plan::projection::{all_alias_free_columns, new_projecti
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures_util::stream;
 
-use crate::failed;
+use crate::error::failed;
 use crate::pinned::Pinned;
 use crate::statistics::Several;
 

@@ -11,7 +11,7 @@ use faretra::channel::WhenDeserted;
 use faretra::feed::Start;
 use faretra::{Arena, Bundled, Entry, Error, Kind, Object, Table, Value};
 
-use crate::failed;
+use crate::error::failed;
 use crate::name::{is_pattern, matches, split_suffix, splits};
 use crate::sink::{PATIENCE, Target};
 use crate::statistics::{self, Known, Memory};
@@ -35,7 +35,7 @@ use crate::table::ArenaTable;
 ///
 /// `INSERT INTO` appends to a table, sends to a channel and appends to a feed; `INSERT OVERWRITE` replaces a table;
 /// `CREATE TABLE .. AS SELECT` publishes a table, and `DROP TABLE` removes the name. For `COPY .. TO`, see
-/// [`register`](crate::register). Each of them does its work as a whole or, with an error, not at all, but for channels and
+/// [`register`](crate::register). A statement that publishes holds one of the arena's permits to write while it runs. It does its work as a whole or, with an error, not at all, but for channels and
 /// feeds, which keep what was put in before an error.
 ///
 /// ```
@@ -362,12 +362,16 @@ fn is_table(kind: Kind) -> bool {
 
 #[async_trait]
 impl SchemaProvider for ArenaSchema {
-    /// Names of batches, tables, feeds, channels, and `BUNDLE/MEMBER` of members that are tables.
+    /// Names of batches, tables, feeds and channels that have a schema, and `BUNDLE/MEMBER` of members that are tables.
     fn table_names(&self) -> Vec<String> {
         let mut names = vec![];
         for entry in self.entries().unwrap_or_default() {
             match entry.kind {
-                Kind::Batch | Kind::Table | Kind::Feed | Kind::Channel => names.push(entry.name),
+                Kind::Batch | Kind::Table => names.push(entry.name),
+                Kind::Feed | Kind::Channel => {
+                    let schema = self.arena.get(&entry.name).and_then(|object| object.schema());
+                    names.extend(schema.is_ok_and(|schema| schema.is_some()).then_some(entry.name));
+                }
                 Kind::Bundle => {
                     let Ok(Some(bundle)) = self.bundle(&entry.name) else { continue };
                     let tables = bundle.names().filter(|member| bundle.get(member).is_ok_and(|o| is_table(o.kind())));

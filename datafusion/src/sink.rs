@@ -19,7 +19,7 @@ use faretra::feed::WhenFull;
 use faretra::{Arena, Drafted, Error, Feed, Kind, Sender, Value, Writer};
 use futures_util::{Stream, StreamExt};
 
-use crate::failed;
+use crate::error::failed;
 
 /// Where rows that are inserted go.
 #[derive(Clone, Debug)]

@@ -17,6 +17,8 @@ use datafusion::logical_expr::Accumulator;
 use datafusion::physical_optimizer::pruning::PruningPredicate;
 use faretra::{Arena, Object, Table};
 
+use crate::error::failed;
+
 /// What the name of published statistics ends in.
 const SUFFIX: &str = "#statistics";
 /// The key of the schema's metadata that says which version they are of.
@@ -183,10 +185,10 @@ impl Memory {
 pub(crate) fn analyze(table: &Table, known: &Known, version: u64) -> Result<RecordBatch> {
     let schema = table.schema();
     for batch in 0..table.num_batches() {
-        let object = table.batch_object(batch).map_err(crate::failed)?;
+        let object = table.batch_object(batch).map_err(failed)?;
         for (column, field) in schema.fields().iter().enumerate() {
             if has_bounds(field.data_type()) {
-                known.find(column, batch as usize, &object).map_err(crate::failed)?;
+                known.find(column, batch as usize, &object).map_err(failed)?;
             }
         }
     }

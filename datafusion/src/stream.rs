@@ -1,6 +1,8 @@
 //! Feeds and channels as tables without an end.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
 use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_schema::SchemaRef;
@@ -24,7 +26,7 @@ use faretra::{Arena, Kind, Lease, Object, Receiver, RecvError, Subscriber, Subsc
 use futures_util::StreamExt;
 use futures_util::stream;
 
-use crate::failed;
+use crate::error::failed;
 use crate::sink::{ArenaSink, How, Target, columns};
 
 /// Where the batches of a stream come from.
@@ -245,6 +247,19 @@ impl End {
     }
 }
 
+/// Lets the executor's other tasks go on: no item that is there is waited for, however many of them a filter drops.
+async fn give_way() {
+    let mut gave = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut gave, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 /// Items in, batches out.
 struct Reader {
     name: String,
@@ -269,6 +284,7 @@ impl Reader {
                 if batch.num_rows() > 0 {
                     return Ok(Some((batch, (reader, end))));
                 }
+                give_way().await;
                 continue;
             }
             reader.item = None;

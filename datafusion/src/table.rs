@@ -15,7 +15,7 @@ use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use faretra::{Arena, Object, Table};
 
-use crate::failed;
+use crate::error::failed;
 use crate::pinned::{BatchRef, Pinned};
 use crate::scan::{ArenaScan, Filter};
 use crate::sink::{ArenaSink, How, Target, columns};

@@ -1,5 +1,6 @@
 //! Shows what names stand for: versions, members, patterns, names as people write them.
 
+use datafusion::prelude::{SessionConfig, SessionContext};
 use faretra::{Bundle, Value};
 use faretra_datafusion::ArenaCatalog;
 
@@ -126,7 +127,7 @@ async fn other_kinds_are_no_tables() {
     let arena = arena("kinds");
     let (context, _) = session(&arena);
     let writer = arena.writer().unwrap();
-    writer.publish("weights", &ndarray(3)).unwrap();
+    writer.publish("weights", ndarray(3)).unwrap();
     writer.publish("note", "text").unwrap();
     let error = refused(&context, "SELECT * FROM air.weights").await;
     assert!(error.contains("`weights` is of kind array: tables are batches"), "{error}");
@@ -137,6 +138,24 @@ async fn other_kinds_are_no_tables() {
 
 fn ndarray(n: usize) -> faretra::ndarray::Array1<f64> {
     faretra::ndarray::Array1::zeros(n)
+}
+
+/// What lists all tables asks each for its schema: those that have none yet are not in its way.
+#[tokio::test]
+async fn all_tables_are_listed_with_their_columns() {
+    let arena = arena("listed");
+    let writer = arena.writer().unwrap();
+    writer.publish("t", rows(0, 5)).unwrap();
+    writer.publish("day", Bundle::new().with("a", rows(0, 5)).with("note", "text")).unwrap();
+    let _empty = writer.sender("empty", 4).unwrap();
+    let full = writer.sender("full", 4).unwrap();
+    full.send(rows(0, 5)).unwrap();
+    let config = SessionConfig::new().with_information_schema(true);
+    let context = SessionContext::new_with_config(config);
+    faretra_datafusion::register(&context, "air", &arena).unwrap();
+    let count = "SELECT count(*) FROM information_schema";
+    assert_eq!(number(&context, &format!("{count}.tables WHERE table_schema = 'air'")).await, 3);
+    assert_eq!(number(&context, &format!("{count}.columns WHERE table_schema = 'air'")).await, 9);
 }
 
 #[tokio::test]
