@@ -580,7 +580,7 @@ fn a_table_grows_without_being_copied() {
     let t = TestArena::new(64 * MIB);
     let w = t.arena.writer().expect("a permit");
     let small = of_numbers([0]).slice(0, 10);
-    let mut version = publish(&w, "t", &of_numbers([0]));
+    let mut version = publish(&w, "t", of_numbers([0]));
     for round in 1..=20 {
         let before = live(&t);
         let draft = w.prepare(&small).expect("room");
