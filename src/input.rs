@@ -51,8 +51,8 @@ pub(crate) enum Source<'a> {
     /// Batches that were read from an arena, as one table. Those of the first one's schema are shared as they
     /// are; of the others, which may differ in the schema's metadata only, the columns.
     Batches(Cow<'a, [Batch]>),
-    /// Batches that lie in the arena already, as one table of this schema.
-    Drafts(SchemaRef, Vec<Drafted>),
+    /// The batches of a table, if there is one, and then batches that lie in the arena already, as one table of this schema.
+    Drafts(SchemaRef, Option<Table>, Vec<Drafted>),
     /// All batches of a reader, as one table.
     Table(Reader<'a>),
     /// Batches of one schema, as one table: what a reader becomes that is sent.
@@ -87,7 +87,10 @@ impl fmt::Debug for Value<'_> {
             Source::Batch(batch) => &format_args!("batch of {} rows", batch.num_rows()),
             Source::Object(object) => &format_args!("{} `{}`", object.kind(), object.name()),
             Source::Batches(batches) => &format_args!("table of {} batches", batches.len()),
-            Source::Drafts(_, drafts) => &format_args!("table of {} batches", drafts.len()),
+            Source::Drafts(_, before, drafts) => &format_args!(
+                "table of {} batches",
+                before.as_ref().map_or(0, Table::num_batches) + drafts.len() as u64
+            ),
             Source::Table(_) => &format_args!("reader of a table"),
             Source::RecordBatches(_, batches) => &format_args!("table of {} batches", batches.len()),
             Source::Array(view) => &format_args!("array of {:?}", view.info()),
@@ -134,7 +137,29 @@ impl<'a> Value<'a> {
     /// # Ok::<(), faretra::Error>(())
     /// ```
     pub fn drafts(schema: SchemaRef, drafts: Vec<Drafted>) -> Value<'a> {
-        Value(Source::Drafts(schema, drafts))
+        Value(Source::Drafts(schema, None, drafts))
+    }
+
+    /// Returns the batches of `table`, followed by drafts of batches, as one table of the schema of `table`. Nothing is
+    /// copied: the batches of `table`, if it was read from the same arena, are shared. A draft of another kind or of another
+    /// schema is [`Error::Mismatch`](crate::Error::Mismatch) when the value is published or sent.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use faretra::{Arena, MIB, Value};
+    /// use faretra::arrow::arrow_array::{ArrayRef, Int64Array, RecordBatch};
+    /// # let name = format!("doc-appended-{}", std::process::id());
+    /// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
+    /// let writer = arena.writer()?;
+    /// let batch = |id: i64| RecordBatch::try_from_iter([("id", Arc::new(Int64Array::from(vec![id])) as ArrayRef)]);
+    /// let version = writer.publish("ids", batch(1)?)?;
+    /// let more = writer.prepare(batch(2)?)?;
+    /// writer.publish_if("ids", version, Value::appended(arena.table("ids")?, vec![more]))?;
+    /// assert_eq!(arena.table("ids")?.num_rows(), 2);
+    /// # Ok::<(), faretra::Error>(())
+    /// ```
+    pub fn appended(table: Table, drafts: Vec<Drafted>) -> Value<'a> {
+        Value(Source::Drafts(table.schema(), Some(table), drafts))
     }
 
     /// What was copied already, and its schema, if it has one.
@@ -149,7 +174,7 @@ impl<'a> Value<'a> {
             Source::Object(object) => object.value_schema()?,
             Source::Batches(batches) => batches.first().map(|batch| batch.schema()),
             Source::Table(reader) => Some(reader.schema.clone()),
-            Source::RecordBatches(schema, _) | Source::Drafts(schema, _) => Some(schema.clone()),
+            Source::RecordBatches(schema, _) | Source::Drafts(schema, ..) => Some(schema.clone()),
             Source::Drafted(draft) => draft.schema(),
             Source::Array(_) | Source::Bytes(_) | Source::Bundle(_) => None,
         })

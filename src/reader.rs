@@ -90,6 +90,24 @@ impl Object {
         }
     }
 
+    /// Returns the schema of a batch or table, or of the batches of a channel or feed if that is known already; `None` for
+    /// what has no schema. Nothing is waited for, and no end of a channel or feed is opened.
+    pub fn schema(&self) -> Result<Option<SchemaRef>> {
+        match self.kind {
+            Stored::Channel | Stored::Feed => match Pin::in_place(self.attachment(), self.id)? {
+                Some(pin) => Object::pinned(pin, self.name.clone())?.value_schema(),
+                None => Ok(None),
+            },
+            _ => self.value_schema(),
+        }
+    }
+
+    /// Returns whether the arena was opened with [`Options::untrusted`](crate::Options::untrusted): then each read
+    /// validates what it reads, and [`Object::null_count`] and [`Object::column_nbytes`] are what others say.
+    pub fn is_untrusted(&self) -> bool {
+        self.attachment().values == Values::Untrusted
+    }
+
     /// Returns what the object is.
     pub fn kind(&self) -> Kind {
         Kind::of(self.kind)
@@ -199,6 +217,68 @@ impl Object {
         let at = layout.values(index, T::TYPE, &region, |k| self.extent(k.into(), body))?;
         let values = self.pin.lend_extent(at)?;
         Column::from_values(name, values, Ix1(at.len as usize / size_of::<T>()))
+    }
+
+    /// Returns some columns of a batch, by their indices and in that order, as arrow's type. The other columns are not
+    /// touched: neither built nor checked. Fails with [`Error::Invalid`] for an index that is no column's, and with
+    /// [`Error::Mismatch`] for an object of another kind.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use faretra::{Arena, MIB};
+    /// # use faretra::arrow::arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+    /// # let name = format!("doc-project-{}", std::process::id());
+    /// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
+    /// let id: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+    /// let text: ArrayRef = Arc::new(StringArray::from(vec!["a", "b"]));
+    /// arena.writer()?.publish("t", RecordBatch::try_from_iter([("id", id), ("text", text)])?)?;
+    /// let batch = arena.get("t")?.project(&[0])?;
+    /// assert_eq!((batch.num_columns(), batch.num_rows()), (1, 2));
+    /// # Ok::<(), faretra::Error>(())
+    /// ```
+    pub fn project(&self, columns: &[usize]) -> Result<RecordBatch> {
+        self.expect(Stored::Batch)?;
+        let body = self.body()?;
+        let layout = Layout::parse(body)?;
+        let region = Region { bytes: &self.pin.region(), extents: &self.extents(body)? };
+        let at = self.attachment();
+        layout.project(columns, &region, |index, column| match at.values {
+            Values::Vouched => column(Trust::Writers),
+            Values::Untrusted => column(Trust::Nobody),
+            Values::Checked => {
+                let whole = self.life_key()?;
+                let alone = whole.and_then(|key| key.of_column(index));
+                let known = || [whole, alone].into_iter().flatten().any(|key| at.known.has(key));
+                let ask = Ask::new(&known);
+                let built = column(Trust::Ask(&ask))?;
+                if ask.was_unknown()
+                    && let Some(key) = alone
+                {
+                    at.known.add(key);
+                }
+                Ok(built)
+            }
+        })
+    }
+
+    /// Which life of the object this is.
+    fn life_key(&self) -> Result<Option<Key>> {
+        let core = self.attachment().core()?;
+        // Pinned: this word is of the object's life that is read here.
+        Ok(Key::new(self.id, self.pin.id(), core.life(self.pin.id(), SeqCst)))
+    }
+
+    /// Returns how many nulls a column of a batch has, without touching its values. Fails as [`Object::project`] does.
+    pub fn null_count(&self, column: usize) -> Result<u64> {
+        self.expect(Stored::Batch)?;
+        Layout::parse(self.body()?)?.null_count(column)
+    }
+
+    /// Returns how many bytes the buffers of a column of a batch have, padding left out, without touching its values. Fails
+    /// as [`Object::project`] does.
+    pub fn column_nbytes(&self, column: usize) -> Result<u64> {
+        self.expect(Stored::Batch)?;
+        Layout::parse(self.body()?)?.column_nbytes(column)
     }
 
     fn no_column(&self, name: &str, schema: &SchemaRef) -> Error {
@@ -538,12 +618,22 @@ impl Table {
 
     /// Returns the batch of this index, the first one's being 0. Fails with [`Error::Invalid`] if there is none.
     pub fn batch(&self, index: u64) -> Result<Batch> {
-        let none = || Error::invalid(format!("the table has {} batches: there is no {index}", self.num_batches()));
         match &self.batches {
-            Batches::Stored { batches, .. } if index >= *batches => Err(none()),
-            Batches::Stored { object, .. } if object.kind == Stored::Batch => object.clone().try_into(),
-            Batches::Stored { object, .. } => object.part(index)?.try_into(),
-            Batches::Gathered(batches) => batches.get(index as usize).cloned().ok_or_else(none),
+            Batches::Gathered(batches) if index < batches.len() as u64 => Ok(batches[index as usize].clone()),
+            _ => self.batch_object(index)?.try_into(),
+        }
+    }
+
+    /// Returns the object of the batch of this index: what [`Table::batch`] builds the batch of, and [`Object::project`]
+    /// some columns. Fails with [`Error::Invalid`] if there is none.
+    pub fn batch_object(&self, index: u64) -> Result<Object> {
+        match &self.batches {
+            Batches::Stored { object, batches, .. } if index < *batches => match object.kind {
+                Stored::Batch => Ok(object.clone()),
+                _ => object.part(index),
+            },
+            Batches::Gathered(batches) if index < batches.len() as u64 => Ok(batches[index as usize].object.clone()),
+            _ => Err(Error::invalid(format!("the table has {} batches: there is no {index}", self.num_batches()))),
         }
     }
 

@@ -189,7 +189,7 @@ impl Writer {
             Source::Table(reader) => self.build_table(reader.into_batches()),
             Source::Bundle(Bundle { members }) => self.build_bundle(members, |value| self.part(value)),
             Source::Drafted(draft) => self.own(draft.finish()?),
-            Source::Drafts(schema, drafts) => self.build_drafts(schema, drafts),
+            Source::Drafts(schema, before, drafts) => self.build_drafts(schema, before, drafts),
             source => self.build_borrowed(&Value(source)),
         }
     }
@@ -378,10 +378,15 @@ impl Writer {
         self.join_table(schema, parts, batches.iter().map(|b| b.num_rows() as u64).sum())
     }
 
-    /// Batches that were drafted become a table's own.
-    fn build_drafts(&self, schema: SchemaRef, drafts: Vec<Drafted>) -> Result<Sheet> {
+    /// Batches that were drafted become a table's own, behind those of another table, which are shared.
+    fn build_drafts(&self, schema: SchemaRef, before: Option<Table>, drafts: Vec<Drafted>) -> Result<Sheet> {
         let mut parts = vec![];
         let mut rows = 0;
+        for (table, index) in before.iter().flat_map(|table| (0..table.num_batches()).map(move |i| (table, i))) {
+            let object = table.batch_object(index)?;
+            rows += object.rows();
+            parts.push(self.part_object(Cow::Owned(object))?);
+        }
         for draft in drafts {
             if draft.kind()? != crate::Kind::Batch || draft.schema().as_ref() != Some(&schema) {
                 let found = match draft.schema() {

@@ -14,7 +14,7 @@ use arrow_array::types::{ArrowPrimitiveType, BinaryType, ByteArrayType, LargeBin
 use arrow_array::{ArrayRef, BooleanArray, PrimitiveArray, RecordBatch, downcast_primitive, make_array};
 use arrow_buffer::{ArrowNativeType, BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
 use arrow_data::{ArrayData, ArrayDataBuilder};
-use arrow_schema::{DataType, SchemaRef, UnionMode};
+use arrow_schema::{DataType, Field, SchemaRef, UnionMode};
 
 use crate::error::{Error, Result};
 use crate::value::check::{Trust, falls, not_utf8};
@@ -125,8 +125,7 @@ impl<'a> Layout<'a> {
         self.buffers.get(i as usize).map(|row| StoredBuffer::parse(row)).unwrap_or_default()
     }
 
-    /// Nulls among the rows of a column (what a `Null` column has instead of values included).
-    #[cfg(test)]
+    /// Nulls among the rows of a column (what a `Null` column has instead of values included), as the descriptor says.
     pub(crate) fn null_count(&self, column: usize) -> Result<u64> {
         let entry = self.stored_column(column)?;
         if entry.node >= self.header.nodes {
@@ -135,9 +134,15 @@ impl<'a> Layout<'a> {
         Ok(self.stored_node(entry.node).nulls)
     }
 
-    /// A reader of one column's nodes and buffers and of no others (A2).
+    /// Bytes of the buffers of a column, without padding, as the descriptor says.
+    pub(crate) fn column_nbytes(&self, column: usize) -> Result<u64> {
+        let (_, buffers) = self.ranges(column)?;
+        Ok(buffers.fold(0, |sum, i| self.stored_buffer(i).len.saturating_add(sum)))
+    }
+
+    /// The nodes and the buffers of one column, all of them in their tables (A2).
     #[inline]
-    fn cursor<'r>(&self, i: usize, region: &Region<'r>, trust: Trust<'r>) -> Checked<Cursor<'_, 'a, 'r>> {
+    fn ranges(&self, i: usize) -> Checked<(Range<u32>, Range<u32>)> {
         let entry = self.stored_column(i)?;
         let (node_end, buffer_end) = if i + 1 < self.num_columns() {
             let next = self.stored_column(i + 1)?;
@@ -151,19 +156,18 @@ impl<'a> Layout<'a> {
                 self.header.nodes, self.header.buffers
             ))));
         }
+        Ok((entry.node..node_end, entry.buffer..buffer_end))
+    }
+
+    /// A reader of one column's nodes and buffers and of no others (A2).
+    #[inline]
+    fn cursor<'r>(&self, i: usize, region: &Region<'r>, trust: Trust<'r>) -> Checked<Cursor<'_, 'a, 'r>> {
+        let (nodes, buffers) = self.ranges(i)?;
         // Offsets are checked for their values' alignment, so no address is askew where the region is not.
         if region.bytes.as_ptr().align_offset(16) != 0 {
             return Err(Box::new(damaged("lies in memory that is not aligned to 16 bytes")));
         }
-        Ok(Cursor {
-            layout: self,
-            column: i,
-            bytes: region.bytes,
-            extents: region.extents,
-            nodes: entry.node..node_end,
-            buffers: entry.buffer..buffer_end,
-            trust,
-        })
+        Ok(Cursor { layout: self, column: i, bytes: region.bytes, extents: region.extents, nodes, buffers, trust })
     }
 
     /// One column.
@@ -186,17 +190,40 @@ impl<'a> Layout<'a> {
         let schema = self.schema()?;
         let mut columns = Vec::with_capacity(self.num_columns());
         for (i, field) in schema.fields().iter().enumerate() {
-            let column = self.column_as(i, field.data_type(), region, trust)?;
-            if !field.is_nullable() && column.null_count() != 0 {
-                return Err(damaged(format!(
-                    "has {} nulls in column {i} (`{}`), which cannot have any",
-                    column.null_count(),
-                    field.name()
-                )));
-            }
-            columns.push(column);
+            columns.push(self.field_column(i, field, region, trust)?);
         }
         Ok(unchecked::record_batch(schema, columns, self.header.rows as usize))
+    }
+
+    /// Some columns, in the order asked for; the others are not looked at. `trust` says what is known of each.
+    pub(crate) fn project(
+        &self,
+        indices: &[usize],
+        region: &Region<'_>,
+        mut column: impl FnMut(usize, &dyn Fn(Trust<'_>) -> Result<ArrayRef>) -> Result<ArrayRef>,
+    ) -> Result<RecordBatch> {
+        let schema = self.schema()?;
+        let mut columns = Vec::with_capacity(indices.len());
+        for &i in indices {
+            let have = schema.fields().len();
+            let field = schema.fields().get(i);
+            let field = field.ok_or_else(|| Error::invalid(format!("there is no column {i}: the batch has {have}")))?;
+            columns.push(column(i, &|trust| Ok(self.field_column(i, field, region, trust)?))?);
+        }
+        let schema = Arc::new(schema.project(indices)?);
+        Ok(unchecked::record_batch(schema, columns, self.header.rows as usize))
+    }
+
+    /// One column, which has nulls only where its field allows them.
+    #[inline]
+    fn field_column(&self, i: usize, field: &Field, region: &Region<'_>, trust: Trust<'_>) -> Checked<ArrayRef> {
+        let column = self.column_as(i, field.data_type(), region, trust)?;
+        if !field.is_nullable() && column.null_count() != 0 {
+            let (nulls, name) = (column.null_count(), field.name());
+            let what = format!("has {nulls} nulls in column {i} (`{name}`), which cannot have any");
+            return Err(Box::new(damaged(what)));
+        }
+        Ok(column)
     }
 
     /// The fast way to one column of plain numbers: where its values lie in the data region (`bytes`). Nulls do not

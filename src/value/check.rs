@@ -97,6 +97,16 @@ impl Key {
         unique.then_some(Key { object: u64::from(root.0) << 32 | u64::from(object.0), word: word.0 })
     }
 
+    /// One column of the batch, which is checked and remembered alone; `None`: it has too high an index. An id has
+    /// [`Id::BITS`] bits, so that the index, counted from 1, has the free ones above both.
+    pub(crate) fn of_column(self, index: usize) -> Option<Key> {
+        const FREE: u32 = 32 - Id::BITS;
+        let number = index as u64 + 1;
+        let (low, high) = (number & ((1 << FREE) - 1), number >> FREE);
+        (high < 1 << FREE)
+            .then_some(Key { object: self.object | low << Id::BITS | high << (32 + Id::BITS), word: self.word })
+    }
+
     /// The finaliser of splitmix64 (Steele, Lea and Flood, 2014): one to one.
     fn mixed(self) -> u64 {
         let x = (self.object ^ self.object >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -182,6 +192,24 @@ mod tests {
         assert_eq!(Key::new(Id(9), Id(9), Life::back(ticket)), None);
         let leased = |object, root| Key::new(Id(object), Id(root), Life::leased(ticket)).expect("a ticket is unique");
         assert_ne!(leased(9, 10), leased(10, 10));
+    }
+
+    /// A column is another key than its batch, than every other column, and than every column of another batch.
+    #[test]
+    fn a_column_is_known_alone() {
+        let key = |object, root| {
+            let at = Turn { container: Id(Id::FIRST + 3), turn: 7 };
+            Key::new(Id(object), Id(root), Life::home(at)).expect("a home is unique")
+        };
+        let (last, first) = (Id::MAX - 1, Id::FIRST);
+        let mut all = std::collections::HashSet::new();
+        for batch in [key(last, last), key(first, last), key(last, first), key(first, first)] {
+            assert!(all.insert(batch.object));
+            for column in 0..4095 {
+                assert!(all.insert(batch.of_column(column).expect("an index with 12 bits").object));
+            }
+            assert_eq!(batch.of_column(4095), None);
+        }
     }
 
     /// Halves of two entries in one slot are no entry.

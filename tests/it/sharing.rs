@@ -573,3 +573,37 @@ fn tables_are_put_together_of_drafts() {
     assert_eq!(live(&t), before, "refused drafts are dropped");
     assert_eq!(t.arena.verify().expect("verify"), []);
 }
+
+/// A table grows by drafts: what was there is shared, whatever the size of its columns.
+#[test]
+fn a_table_grows_without_being_copied() {
+    let t = TestArena::new(64 * MIB);
+    let w = t.arena.writer().expect("a permit");
+    let small = of_numbers([0]).slice(0, 10);
+    let mut version = publish(&w, "t", of_numbers([0]));
+    for round in 1..=20 {
+        let before = live(&t);
+        let draft = w.prepare(&small).expect("room");
+        let table = t.arena.table("t").expect("published");
+        version = w.publish_if("t", version, Value::appended(table, vec![draft])).expect("room");
+        let table = t.arena.table("t").expect("published");
+        assert_eq!((table.num_batches(), table.num_rows()), (1 + round, ROWS as u64 + 10 * round));
+        assert_eq!(table.batch(0).expect("the first").record_batch(), &of_numbers([0]));
+        assert_eq!(table.batch(round).expect("the last").record_batch(), &small);
+        drop(table);
+        let grown = live(&t) as i64 - before as i64;
+        assert!(grown <= 3 * PAGE as i64, "round {round}: {grown} bytes for 10 rows");
+    }
+    // A conflict changes nothing, and leaves nothing of the draft.
+    let objects = t.arena.stats().expect("stats").objects;
+    let draft = w.prepare(&small).expect("room");
+    let late = Value::appended(t.arena.table("t").expect("published"), vec![draft]);
+    assert!(matches!(w.publish_if("t", version - 1, late), Err(Error::Conflict { .. })));
+    assert_eq!(t.arena.stats().expect("stats").objects, objects);
+    // A draft of another schema is refused.
+    let draft = w.prepare(of_numbers([1]).slice(0, 1)).expect("room");
+    let other = Value::appended(t.arena.table("t").expect("published"), vec![draft]);
+    assert!(matches!(w.publish("t", other), Err(Error::Mismatch { .. })));
+    assert!(w.remove("t").expect("remove"));
+    t.assert_sound(0);
+}

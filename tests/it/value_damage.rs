@@ -167,6 +167,45 @@ fn values_are_checked_once_per_object_and_process() {
     assert!(t.options().untrusted(true).open("t").expect("opened").batch("x").is_err());
 }
 
+/// A projection checks the columns that it reads, each once, and looks at no other.
+#[test]
+fn columns_are_checked_one_by_one() {
+    let t = TestArena::new(16 * MIB);
+    let texts = ["seven77", "four", "a longer one 16!", "b", "", "cc"];
+    let text = || Arc::new(StringArray::from(texts.to_vec())) as ArrayRef;
+    let number = Arc::new(Int32Array::from_iter_values(0..6)) as ArrayRef;
+    let other = Arc::new(StringArray::from(vec!["x"; 6])) as ArrayRef;
+    let batch = batch_of(vec![("text", text()), ("number", number), ("other", other)]);
+    t.arena.writer().expect("a permit").publish("x", &batch).expect("room");
+    let seen = t.arena.get("x").expect("published");
+    assert_eq!(seen.project(&[2, 0]).expect("sound").num_columns(), 2);
+    let lengths: Vec<i32> = texts.iter().map(|text| text.len() as i32).collect();
+    let file = file_of(&t.arena);
+    let at = find(&file, &offsets(&lengths));
+    file.write_all_at(&0x7fff_0000_i32.to_le_bytes(), at + 8).expect("written");
+
+    assert_eq!(seen.project(&[0]).expect("not looked at again").column(0).len(), 6);
+    let arena = t.open();
+    let object = arena.get("x").expect("published");
+    for _ in 0..2 {
+        let projected = object.project(&[2, 1, 1]).expect("these are sound");
+        let fields: Vec<String> = projected.schema().fields().iter().map(|f| f.name().clone()).collect();
+        assert_eq!(fields, ["other", "number", "number"]);
+        assert_eq!(projected.column(1), batch.column(1));
+        for columns in [[0].as_slice(), &[1, 0]] {
+            let error = object.project(columns).expect_err("damaged");
+            assert!(matches!(&error, Error::Damaged(what) if what.contains("offset")), "{error}");
+        }
+        object.batch().expect_err("a batch is all of its columns");
+    }
+    assert_eq!(object.project(&[]).expect("no column").num_rows(), 6);
+    assert!(matches!(object.project(&[3]), Err(Error::Invalid(what)) if what.contains("there is no column 3")));
+    assert!(t.options().untrusted(true).open("t").expect("opened").get("x").expect("there").project(&[0]).is_err());
+    // What the descriptor says is told without a look at the values.
+    assert_eq!((object.null_count(0).expect("told"), object.column_nbytes(1).expect("told")), (0, 24));
+    assert!(object.null_count(3).is_err() && object.column_nbytes(3).is_err());
+}
+
 /// What is wrong is named: text that is not UTF-8, keys and counts of nulls that do not fit.
 #[test]
 fn each_kind_of_damage_has_its_words() {

@@ -43,6 +43,13 @@ pub fn has(root: &Path, component: &str) -> bool {
     quiet.is_ok_and(|status| status.success())
 }
 
+/// The minor version of the compiler, `88` of 1.88, if it says one.
+pub fn rust_minor() -> Option<u32> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let said = Command::new(rustc).arg("--version").output().ok()?;
+    String::from_utf8_lossy(&said.stdout).strip_prefix("rustc 1.")?.split('.').next()?.parse().ok()
+}
+
 /// The directory of what this profile builds: where this very program lies.
 pub fn target(root: &Path) -> PathBuf {
     let here = std::env::current_exe().ok();
