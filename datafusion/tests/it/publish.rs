@@ -126,7 +126,7 @@ async fn channels_and_feeds_are_fed() {
         got += item.table().unwrap().num_rows();
     }
     assert_eq!(got, 16);
-    jobs.close();
+    jobs.close().expect("open");
     let error = refused(&context, "INSERT INTO air.jobs SELECT * FROM air.t").await;
     assert!(error.contains("closed") && error.contains("0 rows were put into `jobs` before"), "{error}");
     // COPY sends, too.

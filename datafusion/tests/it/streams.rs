@@ -108,7 +108,7 @@ async fn a_channel_is_acknowledged_item_by_item() {
     assert_eq!(depth(&arena), (3, 1, 0), "the first was acknowledged");
     drop(stream);
     assert_eq!(depth(&arena), (3, 0, 1), "the second came back");
-    jobs.close();
+    jobs.close().expect("open");
     assert_eq!(count(&context, "SELECT id FROM air.jobs").await, 40);
     assert_eq!(depth(&arena), (0, 0, 0));
 }
@@ -131,7 +131,7 @@ async fn senders_that_leave_end_a_query_or_are_waited_for() {
     let mut stream = patient.sql("SELECT id FROM air.jobs").await.unwrap().execute_stream().await.unwrap();
     assert!(stream.next().await.unwrap().is_ok());
     let jobs = writer.sender("jobs", 16).unwrap();
-    jobs.close();
+    jobs.close().expect("open");
     while let Some(batch) = stream.next().await {
         batch.unwrap();
     }
