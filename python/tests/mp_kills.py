@@ -187,7 +187,8 @@ def pool_answer(ctx: Any, number: int) -> None:
         for _ in range(ROUNDS[ctx.get_start_method()]):
             results = [pool.apply_async(make_large, (n,)) for n in range(30)]
             time.sleep(pick.random() * 0.01)
-            assert wait_until(lambda: len(pool._pool) == 2)
+            # The last one's victim has been replaced.
+            assert wait_until(lambda: len(pool._pool) == 2 and all(alive(one.pid) for one in pool._pool))
             pid = pool._pool[0].pid
             hit(pid, number)
             with soon():

@@ -17,6 +17,7 @@ from typing import Any
 
 import mp_sync_children as children
 import pytest
+from mp_programs import PACKAGE
 
 import faretra
 from faretra import multiprocessing as mp
@@ -60,7 +61,7 @@ def count(semaphore: Any, times: int, within: float = PATIENCE) -> bool:
 
 def path_of_tests() -> dict[str, str]:
     """An environment in which programs find the package and these tests."""
-    path = os.pathsep.join([os.path.dirname(os.path.dirname(__file__)), os.path.dirname(__file__)])
+    path = os.pathsep.join([PACKAGE, os.path.dirname(__file__)])
     return {**os.environ, "PYTHONPATH": path}
 
 
