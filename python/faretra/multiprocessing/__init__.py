@@ -15,6 +15,7 @@ The differences in detail, each with its reason, are listed in `COMPATIBILITY.md
 
 from __future__ import annotations
 
+import typing
 from importlib import import_module
 from multiprocessing import (
     AuthenticationError,
@@ -41,7 +42,6 @@ from multiprocessing import resource_sharer as resource_sharer
 from multiprocessing import resource_tracker as resource_tracker
 from multiprocessing import spawn as spawn
 from multiprocessing import util as util
-from typing import TYPE_CHECKING, Any
 
 from faretra.multiprocessing import (
     connection,
@@ -57,7 +57,7 @@ from faretra.multiprocessing._home import set_limit
 from faretra.multiprocessing.context import default as _default
 from faretra.multiprocessing.pool import WorkerLost
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
     from faretra.multiprocessing import managers
 
 SUBDEBUG = 5
@@ -137,7 +137,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> typing.Any:
     if name == "managers":
         return import_module("faretra.multiprocessing.managers")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
