@@ -161,7 +161,8 @@ class Arena(Values):
             capacity: How many bytes it may ever use: no memory is taken for it.
             writers: How many may write at the same time.
             participants: How many processes may have it open at the same time.
-            keep: Whether it stays when nobody has it open. Otherwise it is removed then.
+            keep: Whether it stays when nobody has it open. Otherwise it is removed then; if the last process that has it
+                open is killed, by the next that opens or lists arenas.
             dir: A directory on a tmpfs, instead of `/dev/shm`.
             mode: Permissions of its file, 0o600 by default. Who may write it must say `trust_others` to open it.
             warm: How many bytes of freed memory it keeps ready.

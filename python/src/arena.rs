@@ -137,6 +137,8 @@ impl Arena {
     ) -> PyResult<Arena> {
         let (limit, capacity, warm) = (limit.map(|n| n.0), capacity.map(|n| n.0), warm.map(|n| n.0));
         let (writers, participants, mode) = (writers.map(|n| n.0), participants.map(|n| n.0), mode.map(|n| n.0));
+        // What was kept for children that have ended keeps no arena.
+        let_go();
         let mut options = options(limit, capacity, writers, participants, keep, dir, mode, warm, untrusted);
         if trust_others {
             options = trusting_others(options);

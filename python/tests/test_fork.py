@@ -186,6 +186,27 @@ def test_children_of_children_inherit(arena: faretra.Arena, killed: bool) -> Non
     assert arena.stats().live == free
 
 
+def test_a_closed_arena_is_not_found_when_its_child_has_ended() -> None:
+    """What was kept for a child goes when somebody looks, at the latest when arenas are opened."""
+    name = f"pytest-closed-{os.getpid()}"
+    arena = faretra.Arena.create(name, keep=False)
+    arena["a"] = np.ones(10)
+    array = arena["a"]
+    go, goes = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(goes)
+        os.read(go, 1)
+        os._exit(0)
+    del array
+    arena.close()
+    os.close(goes)
+    os.close(go)
+    os.waitpid(child, 0)
+    with pytest.raises(faretra.ArenaNotFoundError):
+        faretra.Arena.open(name)
+
+
 def test_an_arena_ends_with_its_block_after_a_child() -> None:
     """What was kept for a child that has ended does not keep an arena that is closed."""
     with faretra.Arena.create(f"pytest-block-{os.getpid()}", keep=False) as arena:

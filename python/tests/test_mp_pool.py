@@ -565,3 +565,29 @@ def test_ctrl_c_ends_the_program(method: str, delay: float) -> None:
         assert wait_until(lambda: not program.members(), 5)
         assert "KeyboardInterrupt" in program.errors
         assert program.left() == []
+
+
+ORPHANS = """
+    import os, time
+    from faretra import multiprocessing as mp
+
+    def work(n):
+        time.sleep(0.3)
+        os.write(1, f"done {n}\\n".encode())
+
+    if __name__ == "__main__":
+        import sys
+        pool = mp.get_context(sys.argv[1]).Pool(2)
+        print([process.pid for process in pool._pool], flush=True)
+        results = pool.map_async(work, range(200), chunksize=1)
+        time.sleep(0.5)
+        os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_workers_without_a_parent_end(method: str) -> None:
+    """When the program is killed, its workers end after the tasks that they have: nobody waits for the others."""
+    with Program(ORPHANS, method) as program:
+        pids = [int(pid) for pid in program.line().strip("[]").split(",")]
+        assert wait_until(lambda: not any(alive(pid) for pid in pids), 10)

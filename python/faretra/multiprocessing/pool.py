@@ -54,7 +54,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from multiprocessing import ProcessError, util
+from multiprocessing import ProcessError, parent_process, util
 from multiprocessing import pool as standard
 from multiprocessing.connection import wait
 from multiprocessing.pool import (
@@ -181,6 +181,8 @@ class Tasks(_Parcels):
     """The channel of tasks, as workers have it."""
 
     _lease: Lease | None = None
+    _parent = 0
+    _sender: Any = None
 
     def __init__(self, when_lost: WhenLost, large: int) -> None:
         super().__init__()
@@ -236,11 +238,24 @@ class Tasks(_Parcels):
     def read_only(self) -> None:
         """Let go of the sending end: when the parent dies, nobody can send any more."""
         self._channel.close_writer()
+        self._parent = os.getppid()
+        self._sender = parent_process()
+
+    def _is_orphan(self) -> bool:
+        """Whether nobody waits for answers any more."""
+        if os.getppid() != self._parent:
+            return True
+        # The parent of one that a server forked is the server, which lives as long as its children.
+        sender = self._sender
+        return sender is not None and sender.pid != self._parent and not sender.is_alive()
 
     def get(self) -> Any:
-        """Acknowledge the task before (T1), and return the next one; `None` if there are no more."""
+        """Acknowledge the task before (T1), and return the next one; `None` if there are no more, or in an orphan."""
         self.done()
         lease = self._lease = self._channel.ends().receiver.recv()
+        if self._is_orphan():
+            self.give_back()
+            return None
         job, i, rest = _parted(_native._open_parcel(lease))
         if job == _SENTINEL:
             return None
