@@ -22,7 +22,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyList, PyMemoryView, PyTuple};
 
 use crate::arena::{Arena, text, timeout};
 use crate::channel::{Lease, Receiver, Sender};
-use crate::error::{Failure, run, wait};
+use crate::error::{Failure, run, run_plain, wait};
 use crate::memory::{Foreign, Pinned};
 use crate::process::let_go;
 use crate::ready::{End, take};
@@ -175,7 +175,7 @@ fn opened<'py>(py: Python<'py>, object: &Object) -> PyResult<Bound<'py, PyAny>> 
 
 /// A private map; or a copy, if the process has as many maps as it can have.
 fn writable<'py>(py: Python<'py>, part: &Object) -> PyResult<Bound<'py, PyAny>> {
-    match run(py, || Ok::<_, Error>(part.private()))? {
+    match run_plain(py, || part.private())? {
         Ok(map) => Ok(Bound::new(py, Pinned::private(map, part))?.into_any()),
         Err(Error::Os { .. }) => Ok(PyByteArray::new(py, run(py, || part.bytes())?).into_any()),
         Err(error) => Err(Failure::from(error).raise(py)),

@@ -11,7 +11,7 @@
 //!   end says when the last of them is gone. Nobody writes.
 //! * R3: when this process ends before its child, the pins go, and what the child has may change.
 //!
-//! The parent looks when it next forks, puts, receives a parcel or closes an arena: nothing runs in the background.
+//! The parent looks when it next forks, puts, receives a parcel, or opens or closes an arena: nothing runs in the background.
 
 use std::io::{PipeReader, PipeWriter};
 use std::os::fd::AsFd;
@@ -22,7 +22,7 @@ use faretra::{Error, Pins, WeakArena};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use pyo3::prelude::*;
 
-use crate::error::{Failure, run, wait};
+use crate::error::{Failure, run_plain, wait};
 use crate::memory;
 
 /// What this process takes part in. Touched by who has the interpreter only, so that `fork` finds it unlocked.
@@ -52,7 +52,7 @@ fn pin_again(py: Python<'_>) -> PyResult<Vec<Pins>> {
     let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let mut all = vec![];
     for arena in open.iter().filter_map(WeakArena::upgrade) {
-        match run(py, || Ok::<_, Error>(arena.pin_again()))? {
+        match run_plain(py, || arena.pin_again())? {
             Ok(pins) if pins.is_empty() => {}
             Ok(pins) => all.push(pins),
             // It came through a fork itself.

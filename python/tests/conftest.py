@@ -6,12 +6,16 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from itertools import count
+from typing import Any
 
 import pytest
 
 import faretra
+from faretra import multiprocessing
 
 sys.path.insert(0, os.path.dirname(__file__))
+
+from mp_programs import METHODS
 
 _numbers = count()
 
@@ -34,3 +38,9 @@ def arena() -> Iterator[faretra.Arena]:
     if not made.closed:
         assert made.verify() == []
         made.close()
+
+
+@pytest.fixture(params=METHODS)
+def ctx(request: pytest.FixtureRequest) -> Any:
+    """Give a context of `faretra.multiprocessing`, of each start method."""
+    return multiprocessing.get_context(request.param)

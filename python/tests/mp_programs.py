@@ -20,6 +20,7 @@ import faretra
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(faretra.__file__)))
 HERE = os.path.dirname(os.path.abspath(__file__))
+METHODS = ["fork", "spawn", "forkserver"]
 
 
 def wait_until(what: object, timeout: float = 20.0) -> bool:

@@ -13,19 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mp_programs import Program, alive, is_mapped, wait_until
+from mp_programs import METHODS, Program, alive, is_mapped, wait_until
 
 import faretra
 from faretra import multiprocessing as mp
 
-METHODS = ["fork", "spawn", "forkserver"]
 PATIENCE = 20
 SOON = 3.0
-
-
-@pytest.fixture(params=METHODS)
-def ctx(request: pytest.FixtureRequest) -> Any:
-    return mp.get_context(request.param)
 
 
 @pytest.fixture

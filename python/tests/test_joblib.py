@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mp_programs import is_mapped
+from mp_programs import METHODS, is_mapped
 
 joblib = pytest.importorskip("joblib")
 
 import faretra.joblib  # noqa: E402 - only where joblib is
-
-METHODS = ["fork", "spawn", "forkserver"]
 
 
 @pytest.fixture(params=METHODS)

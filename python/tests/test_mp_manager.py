@@ -13,19 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mp_programs import PACKAGE, Program, alive, is_mapped, wait_until
+from mp_programs import METHODS, PACKAGE, Program, alive, is_mapped, wait_until
 
 from faretra import multiprocessing as mp
 from faretra.multiprocessing import _home, managers
 
-METHODS = ["fork", "spawn", "forkserver"]
 PATIENCE = 20
 SOON = 3.0
-
-
-@pytest.fixture(params=METHODS)
-def ctx(request: pytest.FixtureRequest) -> Any:
-    return mp.get_context(request.param)
 
 
 @pytest.fixture

@@ -23,7 +23,6 @@ from faretra._native import Pinned
 from faretra.multiprocessing import _home
 from faretra.multiprocessing.connection import LARGE, Connection
 
-METHODS = ["fork", "spawn", "forkserver"]
 MANY = 100_000
 PATIENCE = 15
 KILLS = [("fork", int(os.environ.get("FARETRA_KILLS", "40"))), ("forkserver", 8), ("spawn", 3)]
@@ -39,11 +38,6 @@ def base(array: Any) -> Any:
     while not isinstance(owner, Pinned) and owner is not None:
         owner = owner.obj if isinstance(owner, memoryview) else getattr(owner, "base", None)
     return owner
-
-
-@pytest.fixture(params=METHODS)
-def ctx(request: pytest.FixtureRequest) -> Any:
-    return mp.get_context(request.param)
 
 
 @pytest.fixture(params=[True, False], ids=["duplex", "simplex"])

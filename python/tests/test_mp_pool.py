@@ -13,21 +13,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mp_programs import Program, alive, wait_until
+from mp_programs import METHODS, Program, alive, wait_until
 
 from faretra import multiprocessing as mp
 from faretra.multiprocessing import _home, pool
 
-METHODS = ["fork", "spawn", "forkserver"]
 PATIENCE = 20
 # Within what time, in seconds, a death shows: a second, and what this machine needs for it when it is busy.
 SOON = 3.0
 KILLS = {"fork": int(os.environ.get("FARETRA_KILLS", "30")), "forkserver": 8, "spawn": 4}
-
-
-@pytest.fixture(params=METHODS)
-def ctx(request: pytest.FixtureRequest) -> Any:
-    return mp.get_context(request.param)
 
 
 def square(x: int) -> int:

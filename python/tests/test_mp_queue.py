@@ -26,7 +26,6 @@ from faretra._native import Pinned
 from faretra.multiprocessing import _home, queues
 from faretra.multiprocessing._payload import SMALL
 
-METHODS = ["fork", "spawn", "forkserver"]
 # Enough for an array to go out of band.
 MANY = 100_000
 PATIENCE = 15
@@ -55,11 +54,6 @@ def run(program: str, *args: str, **more: Any) -> subprocess.CompletedProcess[st
         **more,
     )
     return done
-
-
-@pytest.fixture(params=METHODS)
-def ctx(request: pytest.FixtureRequest) -> Any:
-    return mp.get_context(request.param)
 
 
 # What arrives.

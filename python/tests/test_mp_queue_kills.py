@@ -16,15 +16,9 @@ import pytest
 from faretra import multiprocessing as mp
 from faretra.multiprocessing import _home
 
-METHODS = ["fork", "spawn", "forkserver"]
 PATIENCE = 15
 # How often processes are killed in a loop.
 KILLS = [("fork", int(os.environ.get("FARETRA_KILLS", "50"))), ("forkserver", 10), ("spawn", 3)]
-
-
-@pytest.fixture(params=METHODS)
-def ctx(request: pytest.FixtureRequest) -> Any:
-    return mp.get_context(request.param)
 
 
 def write(jobs: Any, seed: int) -> None:

@@ -17,16 +17,10 @@ from typing import Any
 import mp_sync_children as children
 import numpy as np
 import pytest
-from test_mp_sync import METHODS, PATIENCE, SOON, kill, path_of_tests, running, script
+from test_mp_sync import PATIENCE, SOON, kill, path_of_tests, running, script
 
 from faretra import multiprocessing as mp
 from faretra.multiprocessing import shared_memory, sharedctypes
-
-
-@pytest.fixture(params=METHODS)
-def ctx(request: pytest.FixtureRequest) -> Any:
-    """Give a context of each start method."""
-    return mp.get_context(request.param)
 
 
 @pytest.fixture

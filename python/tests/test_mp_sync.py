@@ -23,17 +23,10 @@ import faretra
 from faretra import multiprocessing as mp
 from faretra.multiprocessing import _home
 
-METHODS = ["fork", "spawn", "forkserver"]
 # Within this, in seconds, all goes on after a death. The kernel's letting go and a slow machine are in it.
 SOON = 5.0
 # For what comes by itself, on a slow machine.
 PATIENCE = 30.0
-
-
-@pytest.fixture(params=METHODS)
-def ctx(request: pytest.FixtureRequest) -> Any:
-    """Give a context of each start method."""
-    return mp.get_context(request.param)
 
 
 @contextmanager

@@ -91,27 +91,20 @@ pub fn bench(root: &Path, target: &Path, quick: bool) -> Outcome {
 }
 
 fn benched(root: &Path, target: &Path, quick: bool) -> Result<Outcome, Outcome> {
-    if let failed @ Outcome::Failed(_) = released(root, target)? {
-        return Ok(failed);
-    }
-    let (found, _) = interpreters::find();
-    let first = found.first().expect("the wheel was built with one");
-    let place = target.with_file_name("package");
-    let python = tools(root, &place, first)?;
-    let wheels = target.with_file_name("wheels");
-    let wheel = newest(&wheels).map_err(|error| Outcome::Failed(format!("{}: {error}", wheels.display())))?;
+    let (python, wheel) = released(root, target)?;
     install(root, &python, &wheel)?;
     let mut bench = Command::new(&python);
-    bench.args(["-m", "faretra.bench"]).args(quick.then_some("--quick")).current_dir(&place);
+    bench.args(["-m", "faretra.bench"]).args(quick.then_some("--quick")).current_dir(target.with_file_name("package"));
     Ok(run(bench.env_remove("PYTHONPATH")))
 }
 
 /// Builds the wheel that people install and the source distribution, and says how large the wheel is.
 pub fn wheel(root: &Path, target: &Path) -> Outcome {
-    released(root, target).unwrap_or_else(|outcome| outcome)
+    released(root, target).map_or_else(|outcome| outcome, |_| Outcome::Passed)
 }
 
-fn released(root: &Path, target: &Path) -> Result<Outcome, Outcome> {
+/// The environment that it was built with, and the wheel.
+fn released(root: &Path, target: &Path) -> Result<(PathBuf, PathBuf), Outcome> {
     let (found, _) = interpreters::find();
     let Some(first) = found.first() else {
         return Err(Outcome::Skipped("no CPython 3.11 or later".into()));
@@ -137,7 +130,7 @@ fn released(root: &Path, target: &Path) -> Result<Outcome, Outcome> {
         return Err(Outcome::Failed("the wheel needs more of the system than any manylinux tag promises".into()));
     }
     match size <= HEAVIEST {
-        true => Ok(Outcome::Passed),
+        true => Ok((python, wheel)),
         false => Err(Outcome::Failed(format!("the wheel has {size} bytes, and may have {HEAVIEST}"))),
     }
 }
