@@ -132,6 +132,9 @@ impl Draft {
         let offsets: Vec<u64> = self.memory.parts.iter().map(Sheet::offset).collect();
         let at = self.memory.root.offset() + list_bytes(offsets.len() as u64);
         self.layout.finish(at, &offsets, &mut self.memory)?;
+        if self.memory.root.attachment().has_sums() {
+            self.layout.skeleton().write_sums(self.memory.root());
+        }
         let Memory { mut root, parts } = self.memory;
         for part in parts {
             root.adopt(part)?;

@@ -4,20 +4,20 @@
 //! buffers made of it: the memory stays as it is until the last of them is dropped, whatever happens
 //! to the name. A part (a table's batch, a bundle's member) keeps the pin of the whole.
 
+use std::borrow::Cow;
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arrow_array::{RecordBatch, RecordBatchIterator, RecordBatchReader};
+use arrow_buffer::Buffer;
 use arrow_schema::SchemaRef;
 use ndarray::{Dimension, Ix1};
 
 use crate::core::geometry::meta;
 use crate::core::tables::Kind as Stored;
-use crate::core::verify::Violation;
-use crate::core::word::{Id, State};
+use crate::core::word::Id;
 use crate::error::{Error, Missing, Result};
 use crate::kind::Kind;
 use crate::value::array::Array;
@@ -25,11 +25,12 @@ use crate::value::batch::{Layout, Region};
 use crate::value::check::{Ask, Key, Trust, Values};
 use crate::value::dtype::ArrayElement;
 use crate::value::dynamic::DynArray;
-use crate::value::element::Element;
+use crate::value::element::{Element, ElementType};
 use crate::value::extent::Extent;
 use crate::value::info::ArrayInfo;
 use crate::value::parts::{self, MemberNames};
 use crate::value::private::PrivateBytes;
+use crate::value::unchecked::Lent;
 use crate::value::view::{Attachment, Pin, bytes_below};
 
 /// An object of an arena, pinned: its bytes stay as they are until this handle, its clones and everything that was read
@@ -72,6 +73,10 @@ impl Object {
         self.pin.attachment().core().map_or(0, |core| core.meta(id, word))
     }
 
+    pub(crate) fn pin(&self) -> &Arc<Pin> {
+        &self.pin
+    }
+
     /// Where ids mean the same.
     pub(crate) fn attachment(&self) -> &Arc<Attachment> {
         self.pin.attachment()
@@ -85,7 +90,7 @@ impl Object {
     /// The schema, if it is a batch or a table.
     pub(crate) fn value_schema(&self) -> Result<Option<SchemaRef>> {
         match self.kind {
-            Stored::Batch | Stored::Table => Ok(Some(parts::schema_of(self.body()?)?)),
+            Stored::Batch | Stored::Table => Ok(Some(parts::schema_of(&self.descriptor()?)?)),
             _ => Ok(None),
         }
     }
@@ -175,13 +180,13 @@ impl Object {
     /// Returns the array. Fails with [`Error::Mismatch`] for an object of another kind, element type or rank.
     pub fn array<T: ArrayElement, D: Dimension>(&self) -> Result<Array<T, D>> {
         self.expect(Stored::Array)?;
-        Array::from_lent(&self.name, self.pin.lend(self.id)?)
+        Array::from_lent(&self.name, self.lend_array()?)
     }
 
     /// Returns the array, whatever its element type and rank. Fails with [`Error::Mismatch`] for an object of another kind.
     pub fn dyn_array(&self) -> Result<DynArray> {
         self.expect(Stored::Array)?;
-        DynArray::from_lent(self.name.clone(), self.pin.lend(self.id)?)
+        DynArray::from_lent(self.name.clone(), self.lend_array()?)
     }
 
     /// Maps bytes, or the elements of an array, once more, copy-on-write: they can be written, and nobody else sees what is
@@ -208,13 +213,13 @@ impl Object {
     /// another element type.
     pub fn column<T: Element>(&self, name: &str) -> Result<Column<T>> {
         self.expect(Stored::Batch)?;
-        let body = self.body()?;
-        let layout = Layout::parse(body)?;
+        let descriptor = self.descriptor()?;
+        let layout = Layout::parse(&descriptor)?;
         let Some(index) = layout.index_of(name)? else {
             return Err(self.no_column(name, &layout.schema()?));
         };
         let region = self.pin.region();
-        let at = layout.values(index, T::TYPE, &region, |k| self.extent(k.into(), body))?;
+        let at = layout.values(index, T::TYPE, &region, |k| self.extent(k.into()))?;
         let values = self.pin.lend_extent(at)?;
         Column::from_values(name, values, Ix1(at.len as usize / size_of::<T>()))
     }
@@ -238,13 +243,13 @@ impl Object {
     /// ```
     pub fn project(&self, columns: &[usize]) -> Result<RecordBatch> {
         self.expect(Stored::Batch)?;
-        let body = self.body()?;
-        let layout = Layout::parse(body)?;
-        let region = Region { bytes: &self.pin.region(), extents: &self.extents(body)? };
+        let descriptor = self.descriptor()?;
+        let layout = Layout::parse(&descriptor)?;
+        let region = Region { bytes: &self.pin.region(), extents: &self.extents()? };
         let at = self.attachment();
         layout.project(columns, &region, |index, column| match at.values {
             Values::Vouched => column(Trust::Writers),
-            Values::Untrusted => column(Trust::Nobody),
+            Values::Untrusted => column(Trust::Others),
             Values::Checked => {
                 let whole = self.life_key()?;
                 let alone = whole.and_then(|key| key.of_column(index));
@@ -294,11 +299,11 @@ impl Object {
         Err(Error::Mismatch { name: self.name.to_string(), expected: kind.to_string(), found: self.kind.to_string() })
     }
 
-    fn parts(&self) -> u64 {
+    pub(crate) fn parts(&self) -> u64 {
         self.pin.attachment().core().map_or(0, |core| core.part_count(self.id))
     }
 
-    fn part(&self, index: u64) -> Result<Object> {
+    pub(crate) fn part(&self, index: u64) -> Result<Object> {
         let id = self.pin.part(self.id, index)?;
         Object::part_of(self.pin.clone(), id, self.name.clone())
     }
@@ -309,35 +314,57 @@ impl Object {
         parts::body(bytes, self.parts()).ok_or_else(|| Error::damaged(format!("{} has more parts than bytes", self.id)))
     }
 
+    /// The descriptor of a batch or table, in its body; what is behind it may be cut off. A copy, if others may change it while
+    /// it is read (C3).
+    #[inline]
+    fn descriptor(&self) -> Result<Cow<'_, [u8]>> {
+        let body = self.body()?;
+        if !self.is_untrusted() {
+            return Ok(body.into());
+        }
+        Ok(Layout::parse(body)?.descriptor().to_vec().into())
+    }
+
+    /// The object's bytes, with what keeps them; a copy, if they are elements that have to be checked and others may change
+    /// them meanwhile (C3).
+    fn lend_array(&self) -> Result<Lent> {
+        let lent = self.pin.lend(self.id)?;
+        let numbers = |info: ArrayInfo| info.dtype.element().is_some_and(|element| element != ElementType::Bool);
+        if !self.is_untrusted() || ArrayInfo::parse(lent.bytes()).is_ok_and(numbers) {
+            return Ok(lent);
+        }
+        Ok(Buffer::from_slice_ref(lent.bytes()).into())
+    }
+
     /// Where buffers of a batch may lie: in its body (extent 0) and in its parts.
-    fn extent(&self, k: u64, body: &[u8]) -> Result<Extent> {
+    fn extent(&self, k: u64) -> Result<Extent> {
         let Some(part) = k.checked_sub(1) else {
             // The body is what is behind the list of parts, to the end.
             let Extent { offset, len } = self.pin.extent(self.id)?;
-            let body = body.len() as u64;
-            let front =
-                len.checked_sub(body).ok_or_else(|| Error::damaged(format!("{} has become shorter", self.id)))?;
+            let front = parts::list_bytes(self.parts());
+            let body = len.checked_sub(front);
+            let body = body.ok_or_else(|| Error::damaged(format!("{} has more parts than bytes", self.id)))?;
             return Ok(Extent { offset: offset + front, len: body });
         };
         self.pin.extent(self.pin.part(self.id, part)?)
     }
 
-    fn extents(&self, body: &[u8]) -> Result<Vec<Extent>> {
-        let mut all = vec![self.extent(0, body)?];
+    pub(crate) fn extents(&self) -> Result<Vec<Extent>> {
+        let mut all = vec![self.extent(0)?];
         all.append(&mut self.pin.part_extents(self.id)?);
         Ok(all)
     }
 
     pub(crate) fn record_batch(&self) -> Result<RecordBatch> {
         self.expect(Stored::Batch)?;
-        let body = self.body()?;
-        let layout = Layout::parse(body)?;
+        let descriptor = self.descriptor()?;
+        let layout = Layout::parse(&descriptor)?;
         let buffer = self.pin.region();
-        let region = Region { bytes: &buffer, extents: &self.extents(body)? };
+        let region = Region { bytes: &buffer, extents: &self.extents()? };
         let at = self.pin.attachment();
         match at.values {
             Values::Vouched => layout.batch(&region, Trust::Writers),
-            Values::Untrusted => layout.batch(&region, Trust::Nobody),
+            Values::Untrusted => layout.batch(&region, Trust::Others),
             Values::Checked => {
                 let core = at.core()?;
                 let key = Cell::new(None);
@@ -357,26 +384,6 @@ impl Object {
             }
         }
     }
-
-    /// Reads all of it, whatever is known of it.
-    fn read_all(&self) -> Result<()> {
-        match self.kind {
-            Stored::Batch => {
-                let body = self.body()?;
-                let layout = Layout::parse(body)?;
-                let region = Region { bytes: &self.pin.region(), extents: &self.extents(body)? };
-                layout.batch(&region, Trust::Nobody).map(drop)
-            }
-            Stored::Table | Stored::Bundle => {
-                if self.kind == Stored::Bundle {
-                    Bundled::try_from(self.clone())?;
-                }
-                (0..self.parts()).try_for_each(|index| self.part(index)?.read_all())
-            }
-            Stored::Array => self.array_info().and_then(|info| info.check(self.body()?)),
-            _ => self.body().map(drop),
-        }
-    }
 }
 
 /// What a pinned root stands for, and what that is: an alias for its only part, a mutable array that is frozen
@@ -394,34 +401,6 @@ fn resolve(pin: &Pin) -> Result<(Id, Stored)> {
         Stored::Alias => Err(Error::damaged(format!("{root}, which stands for another object, has the alias {part}"))),
         kind => Ok((part, kind)),
     }
-}
-
-/// Reads every object of the arena that somebody keeps, whole, and tells which cannot be read.
-pub(crate) fn unreadable(at: &Arc<Attachment>) -> Result<Vec<Violation>> {
-    let core = at.core()?;
-    let names: HashMap<Id, String> = core.names()?.into_iter().map(|named| (named.id, named.name)).collect();
-    let title = |id: Id| match (names.get(&id), core.life(id, SeqCst).state()) {
-        (Some(name), _) => format!("`{name}`"),
-        (None, Some(State::Home(home))) if names.contains_key(&home.container) => {
-            format!("{id}, an item of `{}`", names[&home.container])
-        }
-        _ => id.to_string(),
-    };
-    let values = [Stored::Batch, Stored::Table, Stored::Bundle, Stored::Array, Stored::Bytes];
-    let mut all = vec![];
-    for zone in &core.geo.zones {
-        for id in (0..core.used(zone)).map(|slot| zone.id(slot)) {
-            // What else there is has no values: its words are the rules' matter.
-            if !core.seen_kind(id).is_ok_and(|kind| values.contains(&kind)) {
-                continue;
-            }
-            let Some(pin) = Pin::kept(at, id)? else { continue };
-            if let Err(error) = Object::pinned(pin, "").and_then(|object| object.read_all()) {
-                all.push(Violation { rule: "value", what: format!("{} cannot be read: {error}", title(id)) });
-            }
-        }
-    }
-    Ok(all)
 }
 
 /// The Arrow IPC messages of a batch, for other Arrow implementations: bare flatbuffers, without the
@@ -583,7 +562,7 @@ impl TryFrom<Object> for Table {
         if object.kind != Stored::Batch {
             object.expect(Stored::Table)?;
         }
-        let schema = parts::schema_of(object.body()?)?;
+        let schema = parts::schema_of(&object.descriptor()?)?;
         let batches = if object.kind == Stored::Batch { 1 } else { object.parts() };
         Ok(Table { batches: Batches::Stored { rows: object.rows(), batches, object }, schema })
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::core::cell::{End, Ring};
-use crate::core::geometry::{Set, header};
+use crate::core::geometry::{Set, Sums, header};
 use crate::core::list::Named;
 use crate::core::lock::PARTITION;
 use crate::core::seat::Occupant;
@@ -183,6 +183,8 @@ pub struct Stats {
     pub file_system_free: u64,
     /// Bytes of this process's page tables, for all that the process has mapped.
     pub page_tables: u64,
+    /// Whether objects keep checksums ([`Options::checksums`](crate::Options::checksums)).
+    pub checksums: bool,
 }
 
 /// A channel or feed, as [`Arena::channels`](crate::Arena::channels) returns it.
@@ -304,6 +306,7 @@ pub(crate) fn stats(t: &Tables<Posix>) -> Result<Stats> {
     Ok(Stats {
         limit: t.limit(),
         capacity: t.geo.params.capacity,
+        checksums: t.geo.params.sums == Sums::Kept,
         used: t.env.in_memory(),
         live,
         warm,

@@ -26,10 +26,9 @@ use crate::value::dtype::{ArrayElement, DType};
 use crate::value::dynamic::DynArrayView;
 use crate::value::info::{ArrayInfo, Order};
 use crate::value::parts::{MemberNames, TableBody, list_bytes};
-use crate::value::piece::CopyBytes;
 use crate::value::plan::{Locate, Plan};
 use crate::value::schema::empty_batch;
-use crate::value::view::{Attachment, Copying, Sheet, copy};
+use crate::value::view::{Attachment, Sheet};
 
 /// The right to write: one of the arena's writers' permits. All writing starts here.
 ///
@@ -136,7 +135,9 @@ impl Writer {
         let layout = DraftLayout::new(schema, rows, &text_bytes)?;
         let parts = layout.part_bytes().to_vec();
         let (root, parts) = self.with_room(|| {
-            let root = Sheet::new(&self.at, Kind::Batch, list_bytes(parts.len() as u64) + layout.root_bytes())?;
+            let sums = if self.at.has_sums() { layout.skeleton().sums_bytes() } else { 0 };
+            let front = list_bytes(parts.len() as u64);
+            let root = Sheet::new(&self.at, Kind::Batch, front + layout.root_bytes() + sums)?;
             let parts: Result<Vec<Sheet>> = parts.iter().map(|len| Sheet::new(&self.at, Kind::Column, *len)).collect();
             Ok((root, parts?))
         })?;
@@ -312,7 +313,8 @@ impl Writer {
 
     fn build_bytes(&self, kind: Kind, bytes: &[u8], rows: u64) -> Result<Sheet> {
         let mut sheet = self.with_room(|| Sheet::new(&self.at, kind, bytes.len() as u64))?;
-        copy(sheet.bytes()?, bytes, Copying::of(bytes.len() as u64));
+        let (to, put) = sheet.to_fill(bytes.len() as u64)?;
+        put(to, bytes);
         sheet.set_rows(rows);
         Ok(sheet)
     }
@@ -329,21 +331,27 @@ impl Writer {
     fn build_plan(&self, plan: &Plan<'_>) -> Result<Sheet> {
         let parts = plan.part_bytes();
         let front = list_bytes((parts.len() + plan.held().len()) as u64);
-        let how = Copying::of(plan.total_bytes());
-        let put: CopyBytes<'_> = &|to, from| copy(to, from, how);
+        let of = plan.total_bytes();
+        let sums = if self.at.has_sums() { plan.skeleton().sums_bytes() } else { 0 };
         self.with_room(|| {
-            let mut root = Sheet::new(&self.at, Kind::Batch, front + plan.root_bytes())?;
+            let mut root = Sheet::new(&self.at, Kind::Batch, front + plan.root_bytes() + sums)?;
             let mut offsets = Vec::with_capacity(parts.len());
             for (i, len) in parts.iter().enumerate() {
                 let mut part = Sheet::new(&self.at, Kind::Column, *len)?;
-                plan.write_part(i, part.bytes()?, put);
+                let (out, put) = part.to_fill(of)?;
+                plan.write_part(i, out, &put);
                 offsets.push(part.offset());
                 root.adopt(part)?;
             }
             // The arrays of the batch have pins of them.
             plan.held().iter().try_for_each(|held| root.hold(*held))?;
             let at = root.offset() + front;
-            plan.write_root(at, &offsets, &mut root.bytes()?[front as usize..], put);
+            let (out, put) = root.to_fill(of)?;
+            let out = &mut out[front as usize..];
+            plan.write_root(at, &offsets, out, &put);
+            if sums != 0 {
+                plan.skeleton().write_sums(out);
+            }
             root.set_rows(plan.rows());
             Ok(root)
         })
@@ -433,11 +441,10 @@ impl Writer {
 
     fn build_array(&self, view: &DynArrayView<'_>) -> Result<Sheet> {
         let len = view.bytes()?;
-        let how = Copying::of(len);
-        let put: CopyBytes<'_> = &|to, from| copy(to, from, how);
         self.with_room(|| {
             let mut sheet = Sheet::new(&self.at, Kind::Array, len)?;
-            view.write(sheet.bytes()?, put)?;
+            let (out, put) = sheet.to_fill(len)?;
+            view.write(out, &put)?;
             sheet.set_rows(view.info().elements());
             Ok(sheet)
         })

@@ -15,7 +15,7 @@ use crate::{channels, signal, size};
 
 /// `faretra create`
 pub fn create(cli: &Cli, args: &Create) -> Result<()> {
-    let mut options = options(cli).keep(!args.ephemeral);
+    let mut options = options(cli).keep(!args.ephemeral).checksums(args.checksums);
     if let Some(limit) = args.limit {
         options = options.limit(limit);
     }
@@ -63,16 +63,18 @@ pub fn create(cli: &Cli, args: &Create) -> Result<()> {
             "capacity": stats.capacity,
             "writers": stats.writers,
             "keep": !args.ephemeral,
+            "checksums": stats.checksums,
             "file_system_free": stats.file_system_free,
             "limit_fits": !short,
         }))?;
     } else {
         out.line(format!(
-            "created {}: limit {}, capacity {}, {}",
+            "created {}: limit {}, capacity {}, {}{}",
             arena.path().display(),
             size::bytes(stats.limit),
             size::bytes(stats.capacity),
-            size::plural(u64::from(stats.writers), "writer")
+            size::plural(u64::from(stats.writers), "writer"),
+            if stats.checksums { ", checksums" } else { "" }
         ))?;
         if args.ephemeral {
             out.line("it goes when nobody has it open; this command keeps it until Ctrl-C")?;
@@ -266,6 +268,7 @@ fn stats_json(arena: &str, stats: &Stats) -> serde_json::Value {
         "writers_busy": stats.writers_busy,
         "file_system_free": stats.file_system_free,
         "page_tables": stats.page_tables,
+        "checksums": stats.checksums,
     })
 }
 
@@ -300,6 +303,9 @@ fn print_stats(arena: &str, stats: &Stats, out: &mut Out) -> Result<()> {
     );
     row("file system", size::bytes(stats.file_system_free), "free for everybody".to_owned());
     row("page tables", size::bytes(stats.page_tables), "paid by a participant that touches everything".to_owned());
+    if stats.checksums {
+        row("checksums", "kept".to_owned(), "compared by `faretra verify --deep`".to_owned());
+    }
     grid.print(out, 2)
 }
 

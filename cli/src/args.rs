@@ -137,6 +137,9 @@ pub struct Create {
     /// Who may open it: 0600 (you alone), 0660 (your group)
     #[arg(long, value_parser = size::parse_mode, value_name = "MODE")]
     pub mode: Option<u32>,
+    /// Keep a checksum with each object: `faretra verify --deep` then tells which object and column has changed since
+    #[arg(long)]
+    pub checksums: bool,
     /// Let it go with the last process that has it open; this command is the first, until Ctrl-C
     #[arg(long)]
     pub ephemeral: bool,
@@ -456,7 +459,7 @@ pub struct Limit {
 pub struct Verify {
     /// Name of the arena
     pub arena: String,
-    /// Read every object too, with all its values
+    /// Read every object too, with all its values, and compare its checksum if it has one
     #[arg(long)]
     pub deep: bool,
 }

@@ -552,6 +552,7 @@ const TINY: Params = Params {
     shared: 2 * PAGE,
     shared_top: 9,
     stay: Stay::Kept,
+    sums: Sums::None,
 };
 
 /// A layout small enough to be walked through, yet with every kind of zone.

@@ -151,6 +151,7 @@ class Arena(Values):
         dir: str | os.PathLike[str] | None = None,
         mode: int | None = None,
         warm: Size | None = None,
+        checksums: bool = False,
         allow_pickle: bool | None = None,
     ) -> Self:
         """Make an arena and open it.
@@ -166,6 +167,8 @@ class Arena(Values):
             dir: A directory on a tmpfs, instead of `/dev/shm`.
             mode: Permissions of its file, 0o600 by default. Who may write it must say `trust_others` to open it.
             warm: How many bytes of freed memory it keeps ready.
+            checksums: Whether each value keeps a checksum of its bytes, so that `verify_checksums` and `verify(deep=True)`
+                tell which value, and which column, has changed since it was put.
             allow_pickle: Whether what is read may be unpickled.
 
         Raises:
@@ -186,6 +189,7 @@ class Arena(Values):
             dir=dir,
             mode=mode,
             warm=None if warm is None else size(warm),
+            checksums=checksums,
             allow_pickle=allow_pickle,
         )
 
@@ -204,8 +208,8 @@ class Arena(Values):
         Args:
             name: Its name.
             dir: The directory that it was made in.
-            untrusted: Whether everything that is read is checked each time, and pickles are refused: for arenas that others
-                write whom you do not trust.
+            untrusted: Whether everything that is read is checked each time, in a copy that nobody else can change, and
+                pickles are refused: for arenas that others write whom you do not trust. Numbers are not copied.
             trust_others: Whether it may be another user's, or one that other users may write. They can then end this
                 process: say so only if all of them run programs that you trust.
             allow_pickle: Whether what is read may be unpickled; not in an untrusted arena, unless you say so.
@@ -238,6 +242,7 @@ class Arena(Values):
         dir: str | os.PathLike[str] | None = None,
         mode: int | None = None,
         warm: Size | None = None,
+        checksums: bool = False,
         trust_others: bool = False,
         allow_pickle: bool | None = None,
     ) -> Self:
@@ -260,6 +265,7 @@ class Arena(Values):
             dir=dir,
             mode=mode,
             warm=None if warm is None else size(warm),
+            checksums=checksums,
             trust_others=trust_others,
             allow_pickle=allow_pickle,
         )

@@ -99,7 +99,7 @@ def info_of(found: dict[str, Any]) -> Entry:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """What an arena holds; all but the last six are bytes.
+    """What an arena holds; all but the last seven are bytes.
 
     `used` is what it has in memory, of which `live` is kept by names and readers, and `warm` is free and ready for use.
     """
@@ -118,6 +118,7 @@ class Stats:
     seats: int
     writers: int
     writers_busy: int
+    checksums: bool
 
 
 @dataclass(frozen=True, slots=True)

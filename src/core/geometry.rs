@@ -37,7 +37,20 @@ pub struct Params {
     /// The largest shared zone holds objects of `1 << shared_top` bytes.
     pub shared_top: u64,
     pub stay: Stay,
+    pub sums: Sums,
 }
+
+/// Whether objects have checksums. In the header, it is a feature that every participant must know ([`SUMS_FEATURE`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sums {
+    #[default]
+    None,
+    /// Each payload object has a word behind its bytes ([`Geometry::sum_at`]): their checksum, or 0 for none.
+    Kept,
+}
+
+/// Bit of [`header::INCOMPATIBLE`] that says [`Sums::Kept`].
+pub const SUMS_FEATURE: u64 = 1;
 
 /// The smallest object: `1 << BOTTOM` bytes.
 pub const BOTTOM: u64 = 8;
@@ -57,6 +70,7 @@ impl Params {
             shared: 1 << 30,
             shared_top: 23,
             stay: Stay::Kept,
+            sums: Sums::None,
         }
     }
 }
@@ -429,6 +443,22 @@ impl Geometry {
         self.zones.get(index as usize)
     }
 
+    /// Bytes that an object of `len` bytes takes in its slot: with its checksum, if it has one.
+    pub fn footprint(&self, set: Set, len: u64) -> u64 {
+        match self.params.sums {
+            Sums::Kept if set == Set::Payload => len.next_multiple_of(8).saturating_add(8),
+            _ => len,
+        }
+    }
+
+    /// Offset of the checksum of an object of `len` bytes, which lies behind them. `None`: it has none, or no object of
+    /// its zone is as long.
+    pub fn sum_at(&self, id: Id, len: u64) -> Option<u64> {
+        let (zone, slot) = self.slot(id)?;
+        let whole = self.footprint(zone.set, len.min(zone.size()));
+        (whole != len && len <= zone.size() && whole <= zone.size()).then(|| zone.offset(slot) + whole - 8)
+    }
+
     /// Ranges of the control region, offset and length, that `n` slots of a zone need from `slot` on.
     pub fn control_of(&self, zone: &Zone, slot: u64, n: u64) -> Vec<(u64, u64)> {
         let first = zone.id(slot);
@@ -537,6 +567,7 @@ mod tests {
             shared: PAGE,
             shared_top: 9,
             stay: Stay::Kept,
+            sums: Sums::None,
         }
     }
 

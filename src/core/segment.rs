@@ -30,7 +30,7 @@ use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw};
 use nix::sys::mman::{MmapAdvise, ProtFlags, madvise, mprotect};
 
 use crate::core::crew::Crew;
-use crate::core::geometry::{Geometry, PAGE, Params, header};
+use crate::core::geometry::{Geometry, PAGE, Params, SUMS_FEATURE, Sums, header};
 use crate::core::mem::{Load, Mapped, Mem};
 use crate::core::sys::{
     Access, Doorbell, File, Full, Process, Ringer, Slept, Sys, address_space_limit, asks_to_interrupt, futex_wait,
@@ -44,7 +44,7 @@ const MAGIC: u64 = u64::from_le_bytes(*b"faretra\n");
 /// Version of the layout. Another version is refused: this one does not convert.
 pub const VERSION: u64 = 5;
 /// Features that this version knows.
-const KNOWN_INCOMPATIBLE: u64 = 0;
+const KNOWN_INCOMPATIBLE: u64 = SUMS_FEATURE;
 const PARAM_COUNT: u64 = 7;
 
 /// Whose files may be opened to take part.
@@ -288,7 +288,7 @@ impl Posix {
         put(header::MAGIC, MAGIC);
         put(header::VERSION, VERSION);
         put(header::COMPATIBLE, 0);
-        put(header::INCOMPATIBLE, 0);
+        put(header::INCOMPATIBLE, if geo.params.sums == Sums::Kept { SUMS_FEATURE } else { 0 });
         for (i, value) in params_words(&geo.params).into_iter().enumerate() {
             put(header::PARAMS + i as u64 * 8, value);
         }
@@ -468,6 +468,7 @@ fn read_header(file: &File, size: u64) -> Result<Geometry, String> {
         shared: p(5),
         shared_top: p(6),
         stay,
+        sums: if word(header::INCOMPATIBLE) & SUMS_FEATURE == 0 { Sums::None } else { Sums::Kept },
     };
     let geo = Geometry::new(params).map_err(|e| format!("its header is damaged: {e}"))?;
     if geo.total != word(header::TOTAL) || geo.total != size {

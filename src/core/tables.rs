@@ -204,6 +204,12 @@ impl<E: Load> Tables<E> {
         zone.offset(slot)
     }
 
+    /// The checksum of a payload object's bytes. `None`: it has none.
+    pub fn sum(&self, id: Id) -> Option<u64> {
+        let at = self.geo.sum_at(id, self.meta(id, meta::LEN))?;
+        Some(self.env.load(at, Acquire)).filter(|sum| *sum != 0)
+    }
+
     #[inline]
     pub fn life(&self, id: Id, order: Ordering) -> Life {
         Life(self.env.load(self.geo.life(id), order))

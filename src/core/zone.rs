@@ -123,9 +123,10 @@ impl<E: Env> Core<E> {
             most: self.geo.params.capacity,
             hint: "publish it in pieces, or create the arena with a larger capacity",
         };
-        let zone = self.geo.zone(kind.set(), len).ok_or_else(too_large)?;
+        let footprint = self.geo.footprint(kind.set(), len);
+        let zone = self.geo.zone(kind.set(), footprint).ok_or_else(too_large)?;
         let draft = self.claim_any(zone)?;
-        if let Err(e) = self.commit(zone, draft.id, len) {
+        if let Err(e) = self.commit(zone, draft.id, footprint) {
             self.give_up(draft);
             return Err(e);
         }
@@ -134,7 +135,15 @@ impl<E: Env> Core<E> {
         self.set_kind(draft.id, kind);
         self.set_meta(draft.id, meta::LEN, len);
         self.set_meta(draft.id, meta::ROWS, 0);
+        self.set_sum(draft, 0);
         Ok(draft)
+    }
+
+    /// Says what the checksum of our draft's bytes is, 0: that there is none. Where objects have none, nothing is done.
+    pub fn set_sum(&self, draft: Draft, sum: u64) {
+        if let Some(at) = self.geo.sum_at(draft.id, self.meta(draft.id, meta::LEN)) {
+            self.env.store(at, sum, Relaxed);
+        }
     }
 
     /// A draft that never was anything goes straight back: no pins, parts or places know it.

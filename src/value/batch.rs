@@ -18,6 +18,7 @@ use arrow_schema::{DataType, Field, SchemaRef, UnionMode};
 
 use crate::error::{Error, Result};
 use crate::value::check::{Trust, falls, not_utf8};
+use crate::value::copying::hash_of;
 use crate::value::element::ElementType;
 use crate::value::extent::Extent;
 use crate::value::layout::{
@@ -138,6 +139,31 @@ impl<'a> Layout<'a> {
     pub(crate) fn column_nbytes(&self, column: usize) -> Result<u64> {
         let (_, buffers) = self.ranges(column)?;
         Ok(buffers.fold(0, |sum, i| self.stored_buffer(i).len.saturating_add(sum)))
+    }
+
+    /// The bytes that were looked at, to be copied and looked at again.
+    pub(crate) fn descriptor(&self) -> &'a [u8] {
+        &self.root[..self.sections.inline as usize]
+    }
+
+    /// Whether a column has buffers in an extent.
+    pub(crate) fn lies_in(&self, column: usize, extent: u32) -> bool {
+        let buffers = self.ranges(column).map(|(_, buffers)| buffers).unwrap_or_default();
+        buffers.map(|i| self.stored_buffer(i)).any(|buffer| buffer.len != 0 && buffer.extent == extent)
+    }
+
+    /// Whether what a column has in the root, which lies at `at` in the data region, is what its checksum says. `None`: it
+    /// cannot be told.
+    pub(crate) fn sum_fits(&self, column: usize, at: u64) -> Option<bool> {
+        let sums = self.root.len().checked_sub(8 * self.num_columns())?;
+        let (_, buffers) = self.ranges(column).ok()?;
+        let inside = buffers.map(|i| self.stored_buffer(i)).filter(|buffer| buffer.extent == 0);
+        let bytes = |buffer: StoredBuffer| {
+            let from = usize::try_from(buffer.at.checked_sub(at)?).ok()?;
+            self.root.get(from..)?.get(..usize::try_from(buffer.len).ok()?)
+        };
+        let pieces = inside.map(bytes).collect::<Option<Vec<_>>>()?;
+        Some(hash_of(pieces.into_iter()) == u64_at(self.root, sums + 8 * column))
     }
 
     /// The nodes and the buffers of one column, all of them in their tables (A2).
@@ -429,9 +455,16 @@ impl Cursor<'_, '_, '_> {
         }
     }
 
-    fn whole(&mut self) -> Checked<Buffer> {
+    /// Entries that are checked, or that decide where arrow reads: a copy, if others may write them meanwhile.
+    fn checked_entries(&mut self, what: &str, count: u64, width: u64, align: u64) -> Checked<Buffer> {
+        let entries = self.entries(what, count, width, align)?;
+        Ok(self.trust.checked(entries))
+    }
+
+    /// The next buffer, whatever it has, as [`Cursor::checked_entries`].
+    fn checked_whole(&mut self) -> Checked<Buffer> {
         let found = self.buffer(1)?;
-        Ok(self.slice(found))
+        Ok(self.trust.checked(self.slice(found)))
     }
 
     #[inline]
@@ -446,7 +479,7 @@ impl Cursor<'_, '_, '_> {
             self.buffer(1)?;
             return Ok(None);
         }
-        let bits = self.entries("a validity bitmap", node.len.div_ceil(8), 1, 1)?;
+        let bits = self.checked_entries("a validity bitmap", node.len.div_ceil(8), 1, 1)?;
         let bits = BooleanBuffer::new(bits, 0, node.len as usize);
         if !self.trust.look() {
             return Ok(Some(unchecked::nulls(bits, node.nulls as usize)));
@@ -461,7 +494,7 @@ impl Cursor<'_, '_, '_> {
     /// Offsets of `len` entries; also where they end. First and last are checked (A4), the others if asked.
     fn offsets<O: ArrowNativeType>(&mut self, len: u64) -> Checked<(ScalarBuffer<O>, u64)> {
         let buffer = self.entries("offsets", len + 1, size_of::<O>() as u64, align_of::<O>() as u64)?;
-        let all = ScalarBuffer::<O>::from(buffer);
+        let all = ScalarBuffer::<O>::from(self.trust.checked(buffer));
         let end = match (all.first().and_then(|o| o.to_usize()), all.last().and_then(|o| o.to_usize())) {
             (Some(first), Some(last)) if first <= last => last as u64,
             _ => return Err(self.damaged(format!("has offsets from {:?} to {:?}", all.first(), all.last()))),
@@ -493,7 +526,7 @@ impl Cursor<'_, '_, '_> {
                 if data.len() as u64 != self.layout.header.rows {
                     return Err(self.damaged(format!("has {} entries, its batch {} rows", data.len(), self.layout.header.rows)));
                 }
-                if matches!(self.trust, Trust::Nobody) || has_variable_values(t) && self.trust.look() {
+                if self.trust.validates() || has_variable_values(t) && self.trust.look() {
                     data.validate_full().map_err(|e| self.damaged(format!("is not valid: {e}")))?;
                 }
                 Ok(make_array(data))
@@ -544,12 +577,12 @@ impl Cursor<'_, '_, '_> {
         self.row_count(&node)?;
         let nulls = self.validity(&node)?;
         let (offsets, end) = self.offsets::<T::Offset>(node.len)?;
-        let values = self.entries("text", end, 1, 1)?;
-        if matches!(T::DATA_TYPE, DataType::Utf8 | DataType::LargeUtf8)
-            && self.trust.look()
-            && let Some(row) = not_utf8(&offsets, &values)
-        {
-            return Err(self.damaged(format!("has text that is not UTF-8 in row {row}")));
+        let mut values = self.entries("text", end, 1, 1)?;
+        if matches!(T::DATA_TYPE, DataType::Utf8 | DataType::LargeUtf8) && self.trust.look() {
+            values = self.trust.checked(values);
+            if let Some(row) = not_utf8(&offsets, &values) {
+                return Err(self.damaged(format!("has text that is not UTF-8 in row {row}")));
+            }
         }
         Ok(Arc::new(unchecked::byte_array::<T>(offsets, values, nulls)))
     }
@@ -597,12 +630,12 @@ impl Cursor<'_, '_, '_> {
             Shape::Fixed(fixed) => parts.add_buffer(self.fixed("values", len, fixed)?),
             Shape::Text { offsets, .. } => {
                 let (offsets, end) = self.offset_buffer(offsets, len)?;
-                parts.add_buffer(offsets).add_buffer(self.entries("text", end, 1, 1)?)
+                parts.add_buffer(offsets).add_buffer(self.checked_entries("text", end, 1, 1)?)
             }
             Shape::Views => {
-                parts = parts.add_buffer(self.entries("views", len, 16, 16)?);
+                parts = parts.add_buffer(self.checked_entries("views", len, 16, 16)?);
                 for _ in 2..node.buffers {
-                    parts = parts.add_buffer(self.whole()?);
+                    parts = parts.add_buffer(self.checked_whole()?);
                 }
                 parts
             }
@@ -612,8 +645,9 @@ impl Cursor<'_, '_, '_> {
             }
             Shape::ListView { offsets, child } => {
                 let width = offsets.width() as u64;
-                parts = parts.add_buffer(self.entries("offsets", len, width, width)?);
-                parts = parts.add_buffer(self.entries("sizes", len, width, width)?);
+                for what in ["offsets", "sizes"] {
+                    parts = parts.add_buffer(self.checked_entries(what, len, width, width)?);
+                }
                 parts.add_child_data(self.child(child, Need::AtLeast(0))?)
             }
             Shape::FixedList { size, child } => {
@@ -628,10 +662,10 @@ impl Cursor<'_, '_, '_> {
                 parts
             }
             Shape::Union { fields, mode } => {
-                let ids = self.entries("type ids", len, 1, 1)?;
+                let ids = self.checked_entries("type ids", len, 1, 1)?;
                 let (offsets, need) = match mode {
                     UnionMode::Sparse => (None, Need::Exactly(len)),
-                    UnionMode::Dense => (Some(self.entries("offsets", len, 4, 4)?), Need::AtLeast(0)),
+                    UnionMode::Dense => (Some(self.checked_entries("offsets", len, 4, 4)?), Need::AtLeast(0)),
                 };
                 let mut lengths = [None; 128];
                 parts = parts.add_buffer(ids.clone());
@@ -649,7 +683,9 @@ impl Cursor<'_, '_, '_> {
                 parts
             }
             Shape::Runs { ends, values, .. } => {
-                let ends = self.data(ends)?;
+                let mut ends = self.data(ends)?;
+                let copies = ends.buffers().iter().map(|b| self.trust.checked(b.clone())).collect();
+                ends = unchecked::array_data(ends.into_builder().buffers(copies));
                 let last = match (ends.data_type(), ends.buffers()) {
                     (DataType::Int16, [b]) => b.typed_data::<i16>().last().map(|&n| i64::from(n)),
                     (DataType::Int32, [b]) => b.typed_data::<i32>().last().map(|&n| i64::from(n)),
@@ -664,6 +700,7 @@ impl Cursor<'_, '_, '_> {
             }
             Shape::Dictionary { keys, values } => {
                 let keys = self.fixed("keys", len, keys)?;
+                let keys = self.trust.checked(keys);
                 parts.add_buffer(keys).add_child_data(self.child(values, Need::AtLeast(0))?)
             }
         };

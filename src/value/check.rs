@@ -9,6 +9,10 @@
 //! * **C2**: an object is remembered by its id and its root's word. A word that names a place and a turn, or a
 //!   lease's ticket, is never used for another life, so memory that is used again is checked again.
 //!
+//! * **C3**: of an arena that is [`Values::Untrusted`], what is checked (descriptors too) is copied to memory of this process
+//!   before that, because a process that does not keep to the rules could write it between the check and the use. Numbers
+//!   that have no check stay where they are.
+//!
 //! The table of what was checked is a hint that may forget: a slot has room for one object, and the next one
 //! takes it. Both words of a slot are written without a lock; a reader that meets halves of two entries finds that
 //! they do not fit, because the second is stored combined with the first (the lockless hash table of Hyatt and
@@ -19,7 +23,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use arrow_buffer::ArrowNativeType;
+use arrow_buffer::{ArrowNativeType, Buffer};
 
 use crate::core::word::{Id, Life, State};
 
@@ -44,6 +48,8 @@ pub(crate) enum Trust<'a> {
     Ask(&'a Ask<'a>),
     /// Everything, as arrow does for a file.
     Nobody,
+    /// Everything, and of copies: somebody may write to the values between the check and the use (C3).
+    Others,
 }
 
 impl Trust<'_> {
@@ -53,8 +59,19 @@ impl Trust<'_> {
         match self {
             Trust::Writers => false,
             Trust::Ask(ask) => !ask.is_known(),
-            Trust::Nobody => true,
+            Trust::Nobody | Trust::Others => true,
         }
+    }
+
+    /// Whether everything is to be validated that arrow can validate.
+    pub(crate) fn validates(&self) -> bool {
+        matches!(self, Trust::Nobody | Trust::Others)
+    }
+
+    /// C3: what is checked is copied first. Where nothing is to be checked, nothing is copied.
+    #[inline]
+    pub(crate) fn checked(&self, buffer: Buffer) -> Buffer {
+        if matches!(self, Trust::Others) { Buffer::from_slice_ref(buffer.as_slice()) } else { buffer }
     }
 }
 

@@ -93,6 +93,11 @@ impl DraftLayout {
         self.skeleton.root_bytes()
     }
 
+    /// See [`Skeleton::sums_bytes`] and [`Skeleton::write_sums`].
+    pub(crate) fn skeleton(&self) -> &Skeleton {
+        &self.skeleton
+    }
+
     /// Bytes of each part.
     pub(crate) fn part_bytes(&self) -> &[u64] {
         self.skeleton.part_bytes()

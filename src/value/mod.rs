@@ -22,7 +22,8 @@
 //! | [`info`], [`mod@array`], [`dynamic`] | what an array is and its header; how it is written, read, and drafted in place; one whose type is known at run time only |
 //! | [`private`], [`shared_map`] | bytes and arrays mapped once more: copy-on-write; or to be written, until others may read them |
 //! | [`parts`] | the bodies of bundles and tables |
-//! | [`view`] | an attachment; pins, and drafts with their memory; the one copy in |
+//! | [`copying`] | the one copy in, and the checksum that is taken on its way |
+//! | [`view`] | an attachment; pins, and drafts with their memory |
 //!
 //! One word, one thing: a *draft* is a value on its way that nobody can read yet, a [`view::Sheet`] is a draft's object
 //! with its memory, a *skeleton* is a batch's descriptor without its values, a *piece* says how one stored buffer comes
@@ -32,6 +33,7 @@
 pub mod array;
 pub mod batch;
 pub mod check;
+pub mod copying;
 pub mod descr;
 pub mod draft;
 pub mod dtype;

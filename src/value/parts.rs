@@ -63,9 +63,10 @@ impl MemberNames {
             let len = u64::from_le_bytes(*len);
             let (name, rest) =
                 usize::try_from(len).ok().and_then(|len| rest.split_at_checked(len)).ok_or_else(short)?;
-            let name = str::from_utf8(name)
+            // Copied first: what is checked may be written meanwhile.
+            let name = String::from_utf8(name.to_vec())
                 .map_err(|e| Error::damaged(format!("the name of member {member} of a bundle is not UTF-8: {e}")))?;
-            names.push(name.to_owned());
+            names.push(name);
             body = rest;
         }
         Ok(MemberNames(names))

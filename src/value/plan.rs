@@ -250,6 +250,11 @@ impl<'a> Plan<'a> {
         self.skeleton.root_bytes()
     }
 
+    /// See [`Skeleton::sums_bytes`] and [`Skeleton::write_sums`].
+    pub(crate) fn skeleton(&self) -> &Skeleton {
+        &self.skeleton
+    }
+
     /// Bytes of each own part.
     pub(crate) fn part_bytes(&self) -> &[u64] {
         self.skeleton.part_bytes()

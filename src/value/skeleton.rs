@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow_schema::{DataType, SchemaRef};
 
 use crate::error::{Error, Result};
+use crate::value::copying::hash_of;
 use crate::value::layout::{ALIGN, Header, LEN_BITS, PART_BYTES, Sections, StoredBuffer, StoredColumn, StoredNode};
 use crate::value::message::{DataBuffers, Message, PlannedBuffer, PlannedNode, Tables, Within, Words};
 use crate::value::schema::{EncodedSchema, encode_schema};
@@ -260,6 +261,24 @@ impl Skeleton {
             self.message(d.group).write(&mut w, d.len, body, Some(d.id), address);
         }
         w.finish();
+    }
+
+    /// Bytes behind the root's body for a checksum of each column, where objects have checksums: which of the small columns
+    /// has changed, the root's own checksum does not tell.
+    pub(crate) fn sums_bytes(&self) -> u64 {
+        8 * self.columns.len() as u64
+    }
+
+    /// Writes the checksums of the columns that lie in the root, behind its body. `out` is the whole root, which is written.
+    pub(crate) fn write_sums(&self, out: &mut [u8]) {
+        let (body, sums) = out.split_at_mut(self.root_bytes() as usize);
+        let inline = self.sections.inline;
+        for (column, sum) in sums.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+            let buffers = &self.buffers[self.column_buffers(column).unwrap_or_default()];
+            let inside = buffers.iter().filter(|buffer| buffer.within == Within::Root);
+            let bytes = inside.map(|buffer| &body[(inline + buffer.at) as usize..][..buffer.len as usize]);
+            *sum = hash_of(bytes).to_le_bytes();
+        }
     }
 
     fn message(&self, group: u32) -> Message<'_> {

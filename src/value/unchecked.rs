@@ -5,7 +5,8 @@
 //! (lengths, extents, alignment, offsets, indices, UTF-8, counts of nulls) was checked by this process, by the
 //! callers in `batch.rs`, when it first read the object; or the user vouched for all of it, which is an `unsafe`
 //! option ([`crate::Options::vouch_for_values`]). Between the check and the use, whoever can write the segment is
-//! trusted not to ([`crate::Options::trust_others`] is `unsafe` for that reason).
+//! trusted not to ([`crate::Options::trust_others`] is `unsafe` for that reason); of an arena that is
+//! [`untrusted`](crate::Options::untrusted), what was checked are copies (C3 in `check.rs`).
 #![allow(unsafe_code, reason = "arrow's constructors without validation; a view kept alive by its owner")]
 #![allow(
     clippy::disallowed_methods,
@@ -24,7 +25,7 @@ use arrow_schema::SchemaRef;
 use memmap2::MmapMut;
 use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Dimension};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A validity bitmap with the number of nulls that the writer counted.
 pub(crate) fn nulls(bits: BooleanBuffer, count: usize) -> NullBuffer {
@@ -182,23 +183,19 @@ impl<T: 'static, D: Dimension> DerefMut for KeptViewMut<T, D> {
     }
 }
 
-/// Buffers, which unit tests of arrays have in the place of pins.
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    impl Keeper for Buffer {
-        fn map_private(&self, bytes: &[u8]) -> Result<MmapMut> {
-            let mut map = MmapMut::map_anon(bytes.len()).unwrap();
-            map.copy_from_slice(bytes);
-            Ok(map)
-        }
+/// Memory of this process, in the place of a pin: what was copied before it was checked.
+impl Keeper for Buffer {
+    fn map_private(&self, bytes: &[u8]) -> Result<MmapMut> {
+        let fail = |source| Error::Os { action: "map", path: "memory for a private copy".into(), source };
+        let mut map = MmapMut::map_anon(bytes.len()).map_err(fail)?;
+        map.copy_from_slice(bytes);
+        Ok(map)
     }
+}
 
-    impl From<Buffer> for Lent {
-        fn from(buffer: Buffer) -> Lent {
-            // SAFETY: the bytes of a buffer neither move nor change while a share of it lives.
-            unsafe { Lent::new(&buffer.clone(), Arc::new(buffer)) }
-        }
+impl From<Buffer> for Lent {
+    fn from(buffer: Buffer) -> Lent {
+        // SAFETY: the bytes of a buffer neither move nor change while a share of it lives.
+        unsafe { Lent::new(&buffer.clone(), Arc::new(buffer)) }
     }
 }

@@ -11,7 +11,6 @@
 //!   `&[u8]` to who has leases, by a [`Stretch`] inside the guard that has them. A frozen array is as published.
 //! * M6: a private map shows the pages of a pinned object, copy-on-write (`private.rs`).
 //! * M7: bytes that a [`Sheet`] or [`Stretch`] would lend can be mapped once more instead (`shared_map.rs`).
-//! * M4: non-temporal stores are fenced before the copy returns, so the put that follows publishes them.
 //!
 //! Other participants keep M1 and M2 as well: who can write the segment is trusted to run this code (see
 //! "Trust" in ARCHITECTURE.md); hostile *lengths and offsets* are checked where they are read.
@@ -25,8 +24,7 @@ use std::sync::Arc;
 use arrow_buffer::Buffer;
 use memmap2::{MmapMut, MmapOptions, MmapRaw};
 
-use crate::core::crew::Crew;
-use crate::core::geometry::{Set, meta};
+use crate::core::geometry::{self, Set, meta};
 use crate::core::ring::Outcome;
 use crate::core::seat::Core;
 use crate::core::segment::Posix;
@@ -36,8 +34,10 @@ use crate::core::word::Id;
 use crate::core::zone::Draft;
 use crate::error::{Error, Result};
 use crate::value::check::{Known, Values};
+use crate::value::copying::{Copying, Sums, copy, sum_of};
 use crate::value::extent::{Addresses, Extent, Located};
 use crate::value::info::ArrayInfo;
+use crate::value::parts::list_bytes;
 use crate::value::shared_map::SharedMap;
 use crate::value::unchecked::{Keeper, Lent};
 
@@ -96,6 +96,11 @@ impl Attachment {
     /// The arena's file.
     pub fn path(&self) -> &Path {
         self.core.env.file().path()
+    }
+
+    /// Whether objects have checksums.
+    pub fn has_sums(&self) -> bool {
+        self.core.geo.params.sums == geometry::Sums::Kept
     }
 
     /// Where the data region is mapped for reading.
@@ -278,6 +283,14 @@ impl Pin {
         Ok(core.len(id))
     }
 
+    /// The checksum that the pinned object or a part of it has, and the one that it should have. `None`: it has none.
+    pub fn sums(&self, id: Id) -> Result<Option<[u64; 2]>> {
+        let core = self.at.core()?;
+        let Some(stored) = core.sum(id) else { return Ok(None) };
+        let front = list_bytes(core.part_count(id)) as usize;
+        Ok(Some([stored, sum_of(self.bytes(id)?, front)]))
+    }
+
     /// The bytes of the pinned object or of a part of it, with the pin that keeps them.
     #[inline]
     pub fn lend(self: &Arc<Pin>, id: Id) -> Result<Lent> {
@@ -353,6 +366,9 @@ pub struct Sheet {
     from: u64,
     len: usize,
     parts: u64,
+    /// Where objects have checksums: what is known of this one's.
+    sums: Option<Arc<Sums>>,
+    sealed: bool,
 }
 
 impl Drop for Sheet {
@@ -372,7 +388,12 @@ impl Sheet {
         core.env.map_for_writing()?;
         let draft = core.alloc(kind, len)?;
         let from = core.payload(draft.id) - core.geo.data;
-        Ok(Sheet { at: at.clone(), draft: Some(draft), from, len: len as usize, parts: 0 })
+        let len = len as usize;
+        let sums = at.has_sums().then(|| {
+            let base = core.env.data_for_writing().expect("mapped above");
+            Arc::new(Sums::new(base.wrapping_add(from as usize), len))
+        });
+        Ok(Sheet { at: at.clone(), draft: Some(draft), from, len, parts: 0, sums, sealed: false })
     }
 
     pub fn attachment(&self) -> &Arc<Attachment> {
@@ -388,8 +409,24 @@ impl Sheet {
         self.from
     }
 
-    /// The draft's bytes.
+    /// The draft's bytes, to be written in any way.
     pub fn bytes(&mut self) -> Result<&mut [u8]> {
+        self.unseal();
+        self.own_bytes()
+    }
+
+    /// The draft's bytes, and how others are copied into them, which are `of` bytes together.
+    pub fn to_fill(&mut self, of: u64) -> Result<(&mut [u8], impl Fn(&mut [u8], &[u8]) + use<>)> {
+        self.sealed = false;
+        let (how, sums) = (Copying::of(of), self.sums.clone());
+        let put = move |to: &mut [u8], from: &[u8]| match &sums {
+            Some(sums) => sums.copy(to, from, how),
+            None => copy(to, from, how),
+        };
+        Ok((self.own_bytes()?, put))
+    }
+
+    fn own_bytes(&mut self) -> Result<&mut [u8]> {
         let env = &self.at.core()?.env;
         assert!(self.draft.is_some(), "a sheet that was published has no bytes");
         let base = env.data_for_writing().expect("mapped when the sheet was made");
@@ -404,11 +441,31 @@ impl Sheet {
     /// published nor dropped, and [`Sheet::bytes`] not be read: [`crate::drafted::DraftMap`] sees to that.
     pub fn map(&mut self, from: usize, len: usize) -> Result<SharedMap> {
         assert!(from.checked_add(len).is_some_and(|end| end <= self.len), "a draft's own bytes");
+        self.unseal();
         map_shared(&self.at, self.from + from as u64, len)
+    }
+
+    /// Stores the checksum of the bytes, which are as they will stay.
+    fn seal(&mut self) -> Result<()> {
+        let Some(sums) = self.sums.clone().filter(|_| !self.sealed) else { return Ok(()) };
+        let front = list_bytes(self.parts) as usize;
+        let sum = sums.seal(self.own_bytes()?, front);
+        self.at.core()?.set_sum(self.draft(), sum);
+        self.sealed = true;
+        Ok(())
+    }
+
+    /// S1: somebody may write again.
+    fn unseal(&mut self) {
+        self.sealed = false;
+        if let Some(sums) = &self.sums {
+            sums.forget();
+        }
     }
 
     /// Makes another draft a part of this one. Parts come before everything else in the payload.
     pub fn adopt(&mut self, mut part: Sheet) -> Result<()> {
+        part.seal()?;
         self.at.core()?.adopt_part(self.draft(), self.parts, part.draft())?;
         self.parts += 1;
         part.draft = None;
@@ -417,6 +474,7 @@ impl Sheet {
 
     /// Offers the draft to `take`. It is taken if that is [`Outcome::Done`], and otherwise still is a draft.
     pub fn offer(&mut self, take: impl FnOnce(&Core<Posix>, Draft) -> Result<Outcome<()>>) -> Result<Outcome<()>> {
+        self.seal()?;
         let outcome = take(self.at.core()?, self.draft())?;
         if outcome == Outcome::Done(()) {
             self.draft = None;
@@ -474,6 +532,7 @@ impl Sheet {
 
     /// Publishes it under a name; on error it still is a draft. Afterwards it has no memory any more.
     pub fn publish(&mut self, name: &str, expected: Option<u64>) -> Result<u64> {
+        self.seal()?;
         let version = self.at.core()?.publish(name, self.draft(), expected)?;
         self.draft = None;
         Ok(version)
@@ -571,85 +630,4 @@ pub fn bytes_below(core: &Core<Posix>, id: Id, depth: u32) -> u64 {
     let parts = (0..core.part_count(id)).filter_map(|i| core.object(core.part_entry(id, i).part()).ok());
     // Damage may count a part any number of times.
     parts.fold(own, |sum, part| sum.saturating_add(bytes_below(core, part, depth - 1)))
-}
-
-/// From this size on a copy goes around the cache: 0.6 to 0.8 of the time of memcpy, and the reader's
-/// cache stays as it was. Below, the copy is likely to be read from the cache.
-const STREAM_FROM: u64 = 8 << 20;
-/// A copy that is worth a thread, in bytes: half a millisecond.
-const COPY_BY_ONE: u64 = 12 << 20;
-
-/// How bytes are copied into the arena.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Copying {
-    Cached,
-    AroundTheCache,
-}
-
-impl Copying {
-    /// The better way for a value of so many bytes.
-    pub fn of(bytes: u64) -> Copying {
-        if bytes >= STREAM_FROM { Copying::AroundTheCache } else { Copying::Cached }
-    }
-}
-
-/// Copies `src` to `dst`, which have the same length.
-pub fn copy(dst: &mut [u8], src: &[u8], how: Copying) {
-    assert_eq!(dst.len(), src.len());
-    if how == Copying::Cached {
-        return dst.copy_from_slice(src);
-    }
-    let crew = Crew::new(src.len() as u64, COPY_BY_ONE);
-    let part = crew.part() as usize;
-    crew.share_out(dst.chunks_mut(part).zip(src.chunks(part)), |(dst, src)| around_the_cache(dst, src));
-}
-
-fn around_the_cache(dst: &mut [u8], src: &[u8]) {
-    #[cfg(target_arch = "x86_64")]
-    if src.len() >= 4096 && std::arch::is_x86_feature_detected!("avx") {
-        // SAFETY: AVX is there.
-        return unsafe { stream(dst, src) };
-    }
-    dst.copy_from_slice(src);
-}
-
-/// # Safety
-///
-/// The processor has AVX.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx")]
-unsafe fn stream(dst: &mut [u8], src: &[u8]) {
-    use std::arch::x86_64::{__m256i, _mm_sfence, _mm256_loadu_si256, _mm256_stream_si256};
-    assert_eq!(dst.len(), src.len());
-    let head = dst.as_ptr().align_offset(32).min(dst.len());
-    dst[..head].copy_from_slice(&src[..head]);
-    let (to, from) = (&mut dst[head..], &src[head..]);
-    let (blocks, tail) = to.as_chunks_mut::<32>();
-    let (sources, rest) = from.as_chunks::<32>();
-    for (to, from) in blocks.iter_mut().zip(sources) {
-        // SAFETY: 32 bytes of any alignment.
-        let value = unsafe { _mm256_loadu_si256(from.as_ptr().cast::<__m256i>()) };
-        // SAFETY: 32 bytes, 32-aligned because `head` made it so.
-        unsafe { _mm256_stream_si256(to.as_mut_ptr().cast::<__m256i>(), value) };
-    }
-    tail.copy_from_slice(rest);
-    _mm_sfence(); // M4
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The streaming copy copies every byte, whatever the alignment of either side.
-    #[test]
-    fn streaming_copies_everything() {
-        let src: Vec<u8> = (0..20_000u32).map(|i| ((i * 31) >> 3) as u8).collect();
-        for (from, to, len) in [(0, 0, 20_000), (1, 3, 19_000), (7, 31, 4096), (5, 0, 4097), (0, 1, 100)] {
-            let mut dst = vec![0xAA; 20_100];
-            copy(&mut dst[to..to + len], &src[from..from + len], Copying::AroundTheCache);
-            assert!(dst[..to].iter().all(|b| *b == 0xAA));
-            assert_eq!(dst[to..to + len], src[from..from + len]);
-            assert!(dst[to + len..].iter().all(|b| *b == 0xAA));
-        }
-    }
 }

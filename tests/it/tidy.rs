@@ -24,7 +24,7 @@ const LAYERS: &[&[&str]] = &[
     &["broadcast", "account"],
     &["verify", "recover"],
     &["lock", "waiters", "maker", "end"],
-    &["extent", "element", "timestep", "dtype", "descr", "shape", "layout", "piece", "check", "unchecked"],
+    &["extent", "element", "timestep", "dtype", "descr", "shape", "layout", "piece", "check", "copying", "unchecked"],
     &["private", "shared_map", "schema", "message", "skeleton", "info", "array", "dynamic", "lent"],
     &["plan", "batch", "draft", "parts", "view"],
     &["kind", "held", "reader", "drafted", "input", "writer", "report", "arena"],
@@ -40,7 +40,7 @@ const SHARED: &[&str] = &["Core", "Tables"];
 const NOT_IN_CORE: &[&str] = &["arrow_array", "arrow_buffer", "arrow_data", "arrow_ipc", "arrow_schema", "ndarray"];
 
 /// The only files of `src/` that may say `unsafe`.
-const UNSAFE: &[&str] = &["mem", "sys", "segment", "view", "unchecked", "shared_map"];
+const UNSAFE: &[&str] = &["mem", "sys", "segment", "view", "unchecked", "shared_map", "copying"];
 
 /// Above the core, the only file that may ask whether this process is a forked child: the core is reached through it.
 const FORK_CHECK: &str = "view";

@@ -33,12 +33,12 @@ fn read_every_cell(batch: &RecordBatch) {
     }
 }
 
-fn file_of(arena: &Arena) -> std::fs::File {
+pub fn file_of(arena: &Arena) -> std::fs::File {
     std::fs::File::options().read(true).write(true).open(arena.path()).expect("the arena's file")
 }
 
 /// Where these bytes stand in the arena's file.
-fn find(file: &std::fs::File, bytes: &[u8]) -> u64 {
+pub fn find(file: &std::fs::File, bytes: &[u8]) -> u64 {
     let found = extents(file).into_iter().find_map(|(from, to)| {
         let mut all = vec![0; (to - from) as usize];
         file.read_exact_at(&mut all, from).expect("read");
