@@ -32,6 +32,7 @@ const SECTIONS: &[Section] = &[
     ("get", get::run),
     ("publish", publish::run),
     ("newcomer", publish::newcomer),
+    ("checksums", publish::checksums),
     ("private", private::run),
     ("alloc", alloc::run),
     ("names", names::run),

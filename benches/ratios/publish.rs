@@ -145,3 +145,35 @@ pub fn newcomer(scale: Scale, table: &mut Table) -> Outcome {
     table.ratio("a new reader's first look at every line of 64 MiB; floor: a later look", &first_read, &read, "");
     Ok(())
 }
+
+/// What a checksum of each object adds to a publish, and what it takes to compare them.
+pub fn checksums(scale: Scale, table: &mut Table) -> Outcome {
+    for bytes in SIZES.into_iter().filter(|s| *s <= scale.largest) {
+        let per_block = (4 * MIB / bytes).clamp(1, 1000);
+        let rounds = (if bytes >= 64 * MIB { 15 } else { 60 }) / scale.hurry;
+        let source = batch(bytes, COLUMNS)?;
+        let from = sources(&source);
+        let limit = 4 * bytes + 256 * MIB;
+        let plain = arena("plain", limit, |o| o.warm(limit))?;
+        let kept = arena("checksums", limit, |o| o.warm(limit).checksums(true))?;
+        let writers = [plain.writer()?, kept.writer()?];
+        let mut touched = vec![1; bytes as usize];
+        let [without, with, compare, memcpy] = in_turn(
+            rounds,
+            per_block,
+            [
+                &mut || block(per_block, || writers[0].publish("x", &source).expect("room")),
+                &mut || block(per_block, || writers[1].publish("x", &source).expect("room")),
+                &mut || {
+                    let object = kept.get("x").expect("published");
+                    block(per_block, || object.verify_checksums().expect("unchanged"))
+                },
+                &mut || block(per_block, || copy(&mut touched, &from)),
+            ],
+        );
+        let name = size(bytes);
+        table.ratio(format!("publish {name} with checksums; floor: without"), &with, &without, "");
+        table.ratio(format!("compare the checksums of {name}; floor: memcpy"), &compare, &memcpy, "");
+    }
+    Ok(())
+}

@@ -192,7 +192,9 @@ mod tests {
     fn a_sealed_sum_is_the_sum_of_the_bytes() {
         let src: Vec<u8> = (0..9 * BLOCK as u32 + 77).map(|i| ((i * 31) >> 3) as u8).collect();
         for how in [Copying::Cached, Copying::AroundTheCache] {
-            for (front, cuts) in [(0, vec![0]), (64, vec![64]), (64, vec![64, 100, 70_000, 7 * BLOCK + 1]), (0, vec![BLOCK])] {
+            for (front, cuts) in
+                [(0, vec![0]), (64, vec![64]), (64, vec![64, 100, 70_000, 7 * BLOCK + 1]), (0, vec![BLOCK])]
+            {
                 let mut dst = vec![0xAA; src.len()];
                 let sums = Sums::new(dst.as_ptr(), dst.len());
                 let ends = cuts.iter().skip(1).copied().chain([dst.len()]);

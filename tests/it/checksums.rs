@@ -96,7 +96,8 @@ fn a_changed_byte_is_told_by_object_and_column() {
     let text = told(&arena, "bundle", b"a rather rare sentence");
     assert!(text.contains("member `note` of `bundle`"), "{text}");
 
-    let mut draft = writer.draft_dyn_array("<f8".parse::<faretra::DType>().expect("a type"), &[3], Order::C).expect("room");
+    let mut draft =
+        writer.draft_dyn_array("<f8".parse::<faretra::DType>().expect("a type"), &[3], Order::C).expect("room");
     draft.bytes_mut().expect("bytes")[8..16].copy_from_slice(&mark(0x77_0001).to_le_bytes());
     let mut map = draft.into_map().expect("a map");
     writer.publish("mapped", map.finish().expect("finished")).expect("published");

@@ -59,7 +59,8 @@ fn what_is_checked_cannot_be_changed_meanwhile() {
     let file = file_of(&arena);
     let len = texts()[0].len() as i32;
     let words = |all: &[i32]| all.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>();
-    let spot = |from: Vec<u8>, wrong: Vec<u8>| Spot { at: find(&file, &from), right: from[..wrong.len()].to_vec(), wrong };
+    let spot =
+        |from: Vec<u8>, wrong: Vec<u8>| Spot { at: find(&file, &from), right: from[..wrong.len()].to_vec(), wrong };
     let spots = [
         // An offset of a row; a byte of text; a key; the buffer and offset of a view; a flag.
         spot(words(&[500 * len, 501 * len]), words(&[i32::MAX])),
