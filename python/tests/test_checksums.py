@@ -46,7 +46,7 @@ def test_a_changed_column_is_named(summed: faretra.Arena) -> None:
     assert summed.verify_checksums("x") >= 8000
     assert summed.verify(deep=True) == []
     change(summed, b"unlikely words", b"UNLIKELY")
-    with pytest.raises(faretra.DamagedError, match="column `text` of .*`t`"):
+    with pytest.raises(faretra.DamagedError, match="column `text` of batch 0 of `t`"):
         summed.verify_checksums("t")
     assert any("column `text`" in line for line in summed.verify(deep=True))
     assert pa.table(summed["t"])["text"].to_pylist()[2] == "UNLIKELY words"
@@ -68,5 +68,5 @@ def test_what_was_checked_stays_as_it_is(summed: faretra.Arena) -> None:
         text = pa.table(guarded["t"])["text"]
         change(summed, b"some other", b"\xff\xff\xff\xff")
         assert text.to_pylist() == ["some other unlikely words"]
-        with pytest.raises(faretra.DamagedError, match="UTF-8"):
+        with pytest.raises(pa.ArrowInvalid, match="UTF-8"):
             pa.table(guarded["t"])
