@@ -336,6 +336,13 @@ impl<E: Env> Core<E> {
         Ticket::new(self.me, self.tickets.fetch_add(1, Relaxed))
     }
 
+    /// As if so many tickets had been used.
+    #[cfg(test)]
+    pub(crate) fn start_tickets_at(&self, count: u64) {
+        self.tickets.store(count, Relaxed);
+        self.leases.store(count, Relaxed);
+    }
+
     /// A ticket for a lease. Threads of one process may get the same at the same time, for different leases: one
     /// is given back by who has it only, so that no late swap can meet another's.
     #[inline]

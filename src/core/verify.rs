@@ -329,3 +329,5 @@ impl<E: Load> Tables<E> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wraps;

@@ -15,7 +15,7 @@ use crate::core::waiters::CONDITION;
 use crate::core::word::ArenaLife;
 
 /// The only participant of a segment without a name, in which something is published under `x`.
-fn participant() -> Core<Posix> {
+pub(super) fn participant() -> Core<Posix> {
     let dir = Path::new("/dev/shm");
     let geo = Geometry::new(Params::standard(1 << 23, 4, 2)).expect("valid");
     let env = Posix::create(dir, dir.join("faretra.has-no-name"), 0o600, &geo).expect("a segment");
