@@ -222,7 +222,7 @@ impl Arena {
 
     /// Returns what each name stands for, by name: objects, channels, feeds and locks.
     pub fn names(&self) -> Result<Vec<Entry>> {
-        entries(self.at.core()?)
+        entries(self.at.whole_core()?)
     }
 
     /// Waits until one of the arena's writers' permits is free, and returns a writer that holds it. The permit of a process
@@ -275,7 +275,7 @@ impl Arena {
     /// Settles what dead participants left, and gives the memory of freed objects back to the system. Returns how many
     /// bytes of freed objects that were.
     pub fn trim(&self) -> Result<u64> {
-        let core = self.at.core()?;
+        let core = self.at.whole_core()?;
         core.sweep()?;
         core.return_stash();
         Ok(core.trim(u64::MAX))
@@ -284,26 +284,26 @@ impl Arena {
     /// Settles what dead participants left, and returns what that was. Every participant does so when it joins, waits or runs
     /// out of memory, so that this call is for those who do not want to wait for that.
     pub fn recover(&self) -> Result<Recovered> {
-        self.at.core()?.sweep()
+        self.at.whole_core()?.sweep()
     }
 
     /// Checks every rule of the arena, and returns those that do not hold. An empty list means that the arena is sound.
     pub fn verify(&self) -> Result<Vec<Violation>> {
-        self.at.core()?.verify()
+        self.at.whole_core()?.verify()
     }
 
     /// Returns how many bytes, objects and participants the arena has.
     pub fn stats(&self) -> Result<Stats> {
-        stats(self.at.core()?)
+        stats(self.at.whole_core()?)
     }
 
     /// Returns the arena's channels and feeds, by name, with who is at their ends.
     pub fn channels(&self) -> Result<Vec<ChannelInfo>> {
-        channels(self.at.core()?)
+        channels(self.at.whole_core()?)
     }
 
     /// Returns the processes that take part in the arena, with what each keeps in memory, holds and waits for.
     pub fn who(&self) -> Result<Vec<Holder>> {
-        holders(self.at.core()?)
+        holders(self.at.whole_core()?)
     }
 }

@@ -38,27 +38,32 @@ pub struct Observer {
 impl Observer {
     /// Returns everything that is published, by name, as [`Arena::names`](crate::Arena::names) does.
     pub fn names(&self) -> Result<Vec<Entry>> {
-        entries(&self.tables)
+        entries(self.whole()?)
     }
 
     /// Returns what the arena holds, as [`Arena::stats`](crate::Arena::stats) does.
     pub fn stats(&self) -> Result<Stats> {
-        stats(&self.tables)
+        stats(self.whole()?)
     }
 
     /// Returns who takes part and what each keeps, as [`Arena::who`](crate::Arena::who) does.
     pub fn who(&self) -> Result<Vec<Holder>> {
-        holders(&self.tables)
+        holders(self.whole()?)
     }
 
     /// Returns the channels and feeds, by name, as [`Arena::channels`](crate::Arena::channels) does.
     pub fn channels(&self) -> Result<Vec<ChannelInfo>> {
-        channels(&self.tables)
+        channels(self.whole()?)
     }
 
     /// Checks every rule of the arena, as [`Arena::verify`](crate::Arena::verify) does.
     pub fn verify(&self) -> Result<Vec<Violation>> {
-        self.tables.verify()
+        self.whole()?.verify()
+    }
+
+    fn whole(&self) -> Result<&Tables<Posix>> {
+        self.tables.check_size()?;
+        Ok(&self.tables)
     }
 }
 

@@ -6,6 +6,10 @@
 //! signal, gives the verb [`GRACE`], and then lets the signal take its default action: a process
 //! may die at any instruction without harm to an arena. What a verb wants to have said also then,
 //! it leaves ahead with [`last_words`]; a file that must not stay, with [`leftover`].
+//!
+//! SIGBUS comes when a page of a mapped file is gone: another program has cut off the file of an arena, or one that is read.
+//! Nothing can be done about it where it happens, and the instruction is tried for ever; a thread of its own says what it is,
+//! and ends the process.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -18,7 +22,8 @@ use std::thread;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+use nix::sys::signal::{SigHandler, Signal};
+use signal_hook::consts::{SIGBUS, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use crate::failure::{Failure, one_line};
@@ -41,6 +46,10 @@ static FLAGS: OnceLock<Flags> = OnceLock::new();
 
 /// What is said when a signal ends this process.
 static WORDS: Mutex<Option<String>> = Mutex::new(None);
+
+/// What is said of a file that is gone.
+const CUT: &str = "another program has cut off a file that is in use here (SIGBUS): the arena's, or one that is read; \
+                   `faretra verify` tells whether it is the arena's";
 
 /// Whether somebody says it already.
 static SAID: AtomicBool = AtomicBool::new(false);
@@ -69,6 +78,17 @@ pub fn install() -> io::Result<()> {
     }
     // A file beyond `ulimit -f` is an error of the write, and not the end of the process.
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
+    forget_std_handler();
+    let mut faults = Signals::new([SIGBUS])?;
+    thread::Builder::new().name("faults".to_owned()).stack_size(128 << 10).spawn(move || {
+        if faults.forever().next().is_some() {
+            remove_leftovers();
+            if !SAID.swap(true, Ordering::Relaxed) {
+                say(CUT);
+            }
+            signal_hook::low_level::exit(1);
+        }
+    })?;
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     thread::Builder::new().name("signals".to_owned()).stack_size(128 << 10).spawn(move || {
         if let Some(signal) = signals.forever().next() {
@@ -81,6 +101,14 @@ pub fn install() -> io::Result<()> {
         }
     })?;
     Ok(())
+}
+
+/// The standard library has a handler of SIGBUS, for stacks that overflow on other systems. It is called before ours, and lets
+/// the signal end the process at once.
+#[allow(unsafe_code, reason = "the standard library's handler has to go, which no safe call does")]
+fn forget_std_handler() {
+    // SAFETY: the default action is no handler: nothing is called that would have to be safe in one.
+    let _ = unsafe { nix::sys::signal::signal(Signal::SIGBUS, SigHandler::SigDfl) };
 }
 
 /// The signal that asked us to stop, if one did.
@@ -139,7 +167,12 @@ pub fn say_last_words() {
     }
     let words = lock(&WORDS).take();
     let words = words.as_deref().unwrap_or("nothing was left half done");
-    let line = format!("faretra: interrupted; {}\n", one_line(words));
+    say(&format!("interrupted; {}", one_line(words)));
+}
+
+/// One line on standard error, if somebody reads that.
+fn say(words: &str) {
+    let line = format!("faretra: {words}\n");
     // Not through `eprintln!`: whoever is stuck in a full pipe holds its lock.
     let stderr = io::stderr();
     let mut ready = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];

@@ -165,6 +165,10 @@ impl Sys for Posix {
         self.file.room()
     }
 
+    fn size(&self) -> Option<u64> {
+        self.file.size()
+    }
+
     fn lock(&self, owner: Owner) -> bool {
         let fd = self.lock_fd.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         fd.as_ref().is_some_and(|fd| File::lock(fd, owner))

@@ -62,6 +62,10 @@ pub trait Sys: Sized {
     fn in_memory(&self) -> u64;
     /// Free bytes and size of the file system.
     fn room(&self) -> (u64, u64);
+    /// How long the file is, if the system says: a page that another program has cut off cannot be touched.
+    fn size(&self) -> Option<u64> {
+        None
+    }
     /// Takes this process's lock on `owner`'s byte. `false`: somebody has it.
     fn lock(&self, owner: Owner) -> bool;
     /// Gives that lock back.
@@ -411,6 +415,11 @@ impl File {
     pub fn hole_from(&self, off: u64) -> Option<u64> {
         let found = self.with_fd(|fd, _| nix::unistd::lseek(fd, off as i64, nix::unistd::Whence::SeekHole));
         found.ok().map(|at| at as u64)
+    }
+
+    /// How long it is now.
+    pub fn size(&self) -> Option<u64> {
+        self.with_fd(|_, s| Ok(s.st_size as u64)).ok()
     }
 
     pub fn in_memory(&self) -> u64 {

@@ -377,8 +377,24 @@ impl<E: Load + Sys> Tables<E> {
         (0..self.part_count(id)).map(entry).filter(|entry| self.object(entry.part()).is_ok()).collect()
     }
 
+    /// Fails if another program has cut the file off. Pages that are gone cannot be touched (SIGBUS), so operations that take
+    /// a system call anyway ask first.
+    pub fn check_size(&self) -> Result<()> {
+        match self.env.size() {
+            Some(size) if size < self.geo.total => Err(Error::damaged(format!(
+                "another program has cut its file to {size} of {} bytes: what was there is lost, and who touches it ends by \
+                 SIGBUS; end the processes that have it open, remove it and make it anew",
+                self.geo.total
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// What to say when `asked` more bytes cannot be had. The arena adds who holds how much.
     pub fn no_space(&self, asked: u64) -> Error {
+        if let Err(cut) = self.check_size() {
+            return cut;
+        }
         let (room, of) = self.env.room();
         let limit = self.limit();
         let left = limit.saturating_sub(self.env.in_memory());

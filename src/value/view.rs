@@ -82,6 +82,13 @@ impl Attachment {
         Ok(&self.core)
     }
 
+    /// The core, after a look at the file's size: for whatever asks the system anyway.
+    pub fn whole_core(&self) -> Result<&Core<Posix>> {
+        let core = self.core()?;
+        core.check_size()?;
+        Ok(core)
+    }
+
     /// The arena's words for one more participant: for a forked child too, which cannot use those that it inherited.
     pub fn tables_again(&self) -> Result<Tables<Posix>> {
         let geo = self.core.geo.clone();

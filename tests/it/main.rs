@@ -29,6 +29,7 @@ mod history;
 mod interrupts;
 mod kills;
 mod limits;
+mod lives;
 mod load_once;
 mod midway;
 mod nested;

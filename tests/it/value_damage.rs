@@ -122,7 +122,7 @@ fn no_changed_word_kills_the_reader() {
 }
 
 /// The offset of the data region in the file: the only read-only mapping of it.
-fn data_region(path: &Path) -> u64 {
+pub fn data_region(path: &Path) -> u64 {
     let maps = std::fs::read_to_string("/proc/self/maps").expect("Linux");
     let path = path.to_str().expect("a path");
     let data = maps.lines().find(|l| l.ends_with(path) && l.contains(" r--s ")).expect("mapped read-only");

@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
-use crate::support::{Lab, finish, hear, signal, until, wait};
+use crate::support::{Lab, ears, finish, hear, signal, until, wait};
 
 /// Far more than the 100 ms that are promised: a test does not fail because a machine is busy.
 const SOON: Duration = Duration::from_secs(20);
@@ -168,7 +168,7 @@ fn waits_end_in_their_own_words() {
     let lab = Lab::with_arena();
     for (args, hint) in [(&["recv", "a", "none"][..], "no channel"), (&["cat", "a", "none", "--follow"], "no feed")] {
         let mut child = lab.command(args).spawn().unwrap();
-        let mut stderr = crate::support::ears(&mut child);
+        let mut stderr = ears(&mut child);
         hear(&mut stderr, hint);
         assert_dies(&mut child, Signal::SIGINT, &args.join(" "));
         hear(&mut stderr, "interrupted");
@@ -189,4 +189,20 @@ fn a_second_signal_ends_it_too() {
     until_stuck(&child);
     signal(&child, Signal::SIGINT);
     assert_dies(&mut child, Signal::SIGINT, "the second");
+}
+
+/// Another program cuts off the arena's file under a verb that uses it: one line says so, and the verb ends.
+#[test]
+fn a_file_that_was_cut_is_told() {
+    let lab = Lab::with_arena();
+    let mut child = lab.command(["recv", "a", "none"]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = ears(&mut child);
+    hear(&mut stderr, "no channel");
+    std::fs::File::options().write(true).open(lab.path("faretra.a")).unwrap().set_len(8192).unwrap();
+    assert_eq!(wait(&mut child).code(), Some(1));
+    let mut said = String::new();
+    stderr.read_to_string(&mut said).unwrap();
+    assert!(said.contains("has cut off a file that is in use here (SIGBUS)") && said.lines().count() == 1, "{said}");
+    assert!(lab.fails(1, ["stat", "a"]).contains("it was cut"));
+    lab.ok(["rm", "a"]);
 }

@@ -214,10 +214,15 @@ fn tickets_and_bells_go_on_where_they_end() {
             std::thread::scope(|scope| {
                 let sleeper = scope.spawn(|| {
                     let until = Until::Within(Duration::from_secs(20)).started();
-                    core.wait(bell, until, || {}, || {
-                        looks.fetch_add(1, SeqCst);
-                        Ok(rung.load(SeqCst).then_some(()))
-                    })
+                    core.wait(
+                        bell,
+                        until,
+                        || {},
+                        || {
+                            looks.fetch_add(1, SeqCst);
+                            Ok(rung.load(SeqCst).then_some(()))
+                        },
+                    )
                 });
                 while looks.load(SeqCst) == 0 {
                     std::thread::yield_now();
