@@ -12,7 +12,9 @@ use faretra::{Arena, Kind, Object, Options, Select, Value};
 use ndarray::{Ix1, Ix2};
 use nix::sys::resource::{Resource, setrlimit};
 
+use crate::arrow_types::samples::{batch_of, every_type};
 use crate::obey::{hear, number, say};
+use crate::value_damage::read_every_cell;
 use crate::values::{self, KINDS, Random};
 
 /// What workers do, one each.
@@ -102,6 +104,7 @@ pub fn furnish(dir: &Path) -> faretra::Result<Arena> {
     for (i, kind) in KINDS.iter().enumerate() {
         values::publish(&w, &format!("n{i}"), kind, i as u64, 30 + 4000 * (i % 3))?;
     }
+    w.publish(EVERY, batch_of(every_type(60)))?;
     w.sender_with("c", 16, Contents::Mixed)?;
     w.unbounded_with("u", Contents::Mixed)?;
     w.feed_with("f", 8, WhenFull::DropOldest, Contents::Mixed)?;
@@ -144,11 +147,18 @@ fn visit(trade: &str, dir: &Path, end: Instant, random: &mut Random, tally: &mut
     });
 }
 
+/// What has a column of each type of Arrow.
+const EVERY: &str = "every";
+
 fn a_name(random: &mut Random) -> String {
+    if random.below(5) == 0 {
+        return EVERY.to_owned();
+    }
     format!("n{}", random.below(KINDS.len() as u64))
 }
 
-/// Reads as much of an object as the library vouches for while others change its bytes: everything but text.
+/// Reads as much of an object as the library vouches for while others change its bytes: of an arena that was opened as
+/// untrusted all, otherwise everything but text.
 fn look(object: &Object) -> faretra::Result<u64> {
     let sum = |words: &[u64]| words.iter().fold(0_u64, |sum, word| sum.wrapping_add(*word));
     Ok(match object.kind() {
@@ -161,6 +171,9 @@ fn look(object: &Object) -> faretra::Result<u64> {
         }
         Kind::Batch => {
             let batch = object.batch()?;
+            if object.is_untrusted() {
+                read_every_cell(&batch);
+            }
             let column = batch.column::<u64>("w")?;
             batch.ipc().map(drop)?;
             sum(column.as_slice().unwrap_or_default()) + batch.num_rows() as u64
@@ -169,7 +182,11 @@ fn look(object: &Object) -> faretra::Result<u64> {
             let table = object.table()?;
             let mut rows = 0;
             for i in 0..table.num_batches() {
-                rows += table.batch(i)?.num_rows() as u64;
+                let batch = table.batch(i)?;
+                if object.is_untrusted() {
+                    read_every_cell(&batch);
+                }
+                rows += batch.num_rows() as u64;
             }
             rows
         }
@@ -203,6 +220,10 @@ fn publish(arena: &Arena, random: &mut Random, tally: &mut Tally) {
     let Some(w) = tally.op("writer", || arena.writer_timeout(WAIT)) else { return };
     let (name, kind) = (a_name(random), KINDS[random.below(KINDS.len() as u64) as usize]);
     let words = 20 + random.below(6000) as usize;
+    if name == EVERY {
+        tally.op("publish every type", || w.publish(EVERY, batch_of(every_type(60))));
+        return;
+    }
     match random.below(8) {
         0 => drop(tally.op("remove", || w.remove(&name))),
         1 => drop(tally.op("publish if", || w.publish_if(&name, 1, b"if".as_slice()))),

@@ -21,7 +21,7 @@ use crate::values::Random;
 const CHANGES: u64 = 2500;
 
 /// Looks at every cell, as a program that prints or converts the batch does.
-fn read_every_cell(batch: &RecordBatch) {
+pub fn read_every_cell(batch: &RecordBatch) {
     let options = FormatOptions::default();
     for column in batch.columns() {
         // Named zones need a feature of arrow's that the library does without.
