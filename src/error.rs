@@ -362,7 +362,7 @@ impl Error {
                 "remove objects or files there, or use a larger tmpfs with `Options::dir`"
             }
             Error::NoSpace { bound: Bound::Kernel, .. } => {
-                "the kernel refused all the same: see the memory cgroup of this process"
+                "the kernel refused all the same: see the memory cgroup of this process; `faretra doctor` tells what it offers"
             }
             Error::TooLarge { hint, .. } => hint,
             Error::Limit { what: Counted::Participants | Counted::Subscribers, .. } => {

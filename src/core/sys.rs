@@ -36,6 +36,7 @@ use nix::sys::stat::{FileStat, Mode, fchmod, fstat, stat};
 use nix::sys::time::TimeValLike;
 use nix::time::{ClockId, clock_gettime};
 
+use crate::core::geometry::PAGE;
 use crate::core::word::{INCARNATIONS, Owner};
 use crate::error::{Error, Result};
 
@@ -60,6 +61,10 @@ pub trait Sys: Sized {
     fn punch(&self, off: u64, len: u64) -> bool;
     /// Bytes that the segment has in memory, by the kernel's count.
     fn in_memory(&self) -> u64;
+    /// Whether that is a count of the pages that were committed. On a tmpfs of huge pages it counts those.
+    fn counts_pages(&self) -> bool {
+        true
+    }
     /// Free bytes and size of the file system.
     fn room(&self) -> (u64, u64);
     /// Takes this process's lock on `owner`'s byte. `false`: somebody has it.
@@ -294,11 +299,13 @@ impl File {
         let link = link.map_err(|e| os_error("look at", &self.path, e))?;
         let fresh = open(link.as_str(), access.flags(), Mode::empty());
         // Without /proc the name has to do; the inode is compared.
-        let fresh = match fresh {
-            Err(_) => open(&self.path, access.flags(), Mode::empty()),
-            ok => ok,
-        };
-        let fresh = fresh.map_err(|e| os_error("open", &self.path, e))?;
+        let fresh = fresh.or_else(|no_link| {
+            open(&self.path, access.flags(), Mode::empty()).map_err(|e| match e {
+                // A file without a name, as every new one: there is but the link.
+                Errno::ENOENT => os_error("open", Path::new(&link), no_link),
+                e => os_error("open", &self.path, e),
+            })
+        })?;
         let s = fstat(&fresh).map_err(|e| os_error("look at", &self.path, e))?;
         if (s.st_dev, s.st_ino) != (self.device, self.inode) {
             return Err(os_error("open", &self.path, Errno::ESTALE));
@@ -381,11 +388,11 @@ impl File {
         }
     }
 
-    pub fn commit(&self, off: u64, len: u64) -> Result<(), Full> {
+    pub fn commit(&self, off: u64, len: u64) -> nix::Result<()> {
         loop {
             match self.with_fd(|fd, _| fallocate(fd, FallocateFlags::empty(), off as i64, len as i64)) {
                 Err(Errno::EINTR) => {}
-                done => return done.map_err(|_| Full),
+                done => return done,
             }
         }
     }
@@ -415,6 +422,11 @@ impl File {
 
     pub fn in_memory(&self) -> u64 {
         self.with_fd(|_, s| Ok(s.st_blocks as u64 * 512)).unwrap_or(0)
+    }
+
+    /// Whether [`File::in_memory`] counts small pages: where the file system takes huge ones, a file's block is one.
+    pub fn counts_pages(&self) -> bool {
+        self.with_fd(|_, s| Ok(s.st_blksize as u64 <= PAGE)).unwrap_or(true)
     }
 
     pub fn room(&self) -> (u64, u64) {
@@ -447,6 +459,11 @@ impl File {
     pub fn is_gone(&self, owner: Owner, process: Process) -> bool {
         self.is_unlocked(owner) || process.is_exiting()
     }
+}
+
+/// Whether a call failed because the kernel does not have it, or a filter (seccomp) forbids it.
+pub fn is_refusal(e: Errno) -> bool {
+    matches!(e, Errno::ENOSYS | Errno::EPERM | Errno::EINVAL | Errno::EOPNOTSUPP)
 }
 
 /// Free bytes and size.

@@ -5,6 +5,7 @@ mod channels;
 mod csv;
 mod damage;
 mod demo;
+mod doctor;
 mod feeds;
 mod live;
 mod pipes;
