@@ -305,7 +305,7 @@ impl Options {
             posix.store(off, value, Relaxed);
         }
         let (seats, process) = (self.seats(&geo), Process::current());
-        let command = process.command().unwrap_or_default();
+        let command = Process::command().unwrap_or_default();
         let core =
             Core::attach(Tables::new(posix, geo), seats, process, &command, |_| Ok(true))?.expect("nobody is refused");
         // Seat first, name last: an arena that can be seen has a participant.
@@ -346,7 +346,7 @@ impl Options {
             return Err(Error::NotAnArena { path, reason });
         }
         let (seats, process) = (self.seats(&tables.geo), Process::current());
-        let command = process.command().unwrap_or_default();
+        let command = Process::command().unwrap_or_default();
         let Some(core) = Core::enter(tables, seats, process, &command)? else {
             return Err(self.missing(name, "it has just ended or is being removed"));
         };
@@ -573,7 +573,7 @@ impl Arena {
         })?;
         let seats = tables.geo.params.seats.saturating_sub(spare).max(1);
         let process = Process::current();
-        let core = Core::rejoin(tables, seats, process, &process.command().unwrap_or_default())?;
+        let core = Core::rejoin(tables, seats, process, &Process::command().unwrap_or_default())?;
         core.env.close_lock_fd();
         core.recover()?;
         Ok(Arena { at: Arc::new(Attachment::new(core, self.name(), self.at.values)) })

@@ -31,6 +31,9 @@ pub struct Cli {
     /// Print facts as JSON
     #[arg(long, global = true)]
     pub json: bool,
+    /// Take part in arenas of other users, or that others may write: all who can write them use Faretra
+    #[arg(long, global = true)]
+    pub trust_others: bool,
     /// What to do
     #[command(subcommand)]
     pub verb: Verb,

@@ -191,10 +191,9 @@ impl Process {
         self.visible() && status().is_some_and(|s| matches!(s.state, b'T' | b't'))
     }
 
-    /// Its command name, as far as this process can see.
-    pub fn command(&self) -> Option<String> {
-        let name = std::fs::read_to_string(format!("/proc/{}/comm", self.pid)).ok()?;
-        self.visible().then(|| name.trim_end().to_owned())
+    /// The command name of this process.
+    pub fn command() -> Option<String> {
+        std::fs::read_to_string("/proc/self/comm").ok().map(|name| name.trim_end().to_owned())
     }
 
     /// Bytes of page tables of this process: what mappings cost beyond the memory itself.
@@ -206,8 +205,10 @@ impl Process {
     }
 }
 
+/// 0: /proc tells nothing of processes as this one numbers them: there is none, or it is another namespace's.
 fn pid_namespace() -> u64 {
-    stat("/proc/self/ns/pid").map_or(0, |s| s.st_ino)
+    let is_ours = std::fs::read_link("/proc/self").is_ok_and(|me| me == Path::new(&std::process::id().to_string()));
+    stat("/proc/self/ns/pid").map_or(0, |s| if is_ours { s.st_ino } else { 0 })
 }
 
 /// What a file is opened for.

@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod feeds;
 mod live;
+mod others;
 mod pipes;
 mod reading;
 mod round_trips;
