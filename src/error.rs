@@ -363,7 +363,7 @@ impl Error {
                 "remove objects or files there, or use a larger tmpfs with `Options::dir`"
             }
             Error::NoSpace { bound: Bound::Kernel, .. } => {
-                "the kernel refused all the same: see the memory cgroup of this process; `faretra doctor` tells what it offers"
+                "the kernel refused all the same: see the memory cgroup of this process, and its filter of system calls"
             }
             Error::TooLarge { hint, .. } => hint,
             Error::Limit { what: Counted::Participants | Counted::Subscribers, .. } => {

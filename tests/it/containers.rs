@@ -169,6 +169,63 @@ fn sixty_four_megabytes() {
     assert_eq!(child.ask("verify"), "");
 }
 
+/// A cgroup of this test, with so many bytes of memory. `None`: there can be none here.
+fn memory_cgroup(test: &str, bytes: u64) -> Option<Cgroup> {
+    let name = format!("faretra-test-{}", std::process::id());
+    let root = Path::new("/sys/fs/cgroup");
+    // Where something can be swapped out, nobody need be killed.
+    let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
+    if swaps.lines().count() > 1 {
+        skip(test, "there is swap");
+        return None;
+    }
+    for (dir, limit) in [(root.join("memory"), "memory.limit_in_bytes"), (root.to_owned(), "memory.max")] {
+        let group = Cgroup(dir.join(&name));
+        if std::fs::create_dir(&group.0).is_ok() && std::fs::write(group.0.join(limit), bytes.to_string()).is_ok() {
+            return Some(group);
+        }
+    }
+    skip(test, "no memory cgroup can be made here");
+    None
+}
+
+/// Goes with its last process.
+struct Cgroup(PathBuf);
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+/// Beyond the memory of its container a process is killed by the kernel in the middle of whatever it does: every byte comes back,
+/// and those outside go on.
+#[test]
+fn a_memory_cgroup_kills_and_nothing_is_lost() {
+    const TEST: &str = "a_memory_cgroup_kills_and_nothing_is_lost";
+    let Some(group) = memory_cgroup(TEST, 64 * MIB) else { return };
+    let t = TestArena::new(400 * MIB);
+    for kind in ["bytes", "batch", "drafted-batch"] {
+        let mut child = t.puppet();
+        if let Err(e) = std::fs::write(group.0.join("cgroup.procs"), child.pid.to_string()) {
+            return skip(TEST, &format!("a process may not be put in a cgroup: {e}"));
+        }
+        let version = child.ask(&format!("publish {kind} kept 1 100000"));
+        child.ask("lock m");
+        // What it publishes fits, and the copy in the arena does not fit beside it.
+        child.tell(&format!("publish {kind} kept 2 4500000"));
+        assert_eq!(child.killed_by(), Some(libc::SIGKILL), "{kind}");
+        until("the death to be seen", || {
+            t.arena.recover().expect("recover");
+            (t.arena.stats().expect("stats").participants == 1).then_some(())
+        });
+        let kept = t.arena.get("kept").expect("published");
+        assert_eq!((crate::values::check(&kept), kept.version().to_string()), (Ok(1), version), "{kind}");
+        drop(kept);
+        t.assert_nothing_left(vec![]);
+    }
+}
+
 /// A tmpfs that a container has read-only: an onlooker reads, lists and verifies what others change meanwhile; who wants to take
 /// part or make an arena is told why not.
 #[test]
@@ -262,4 +319,18 @@ fn the_proc_of_another_namespace() {
     one.kill();
     until("the death to be seen", || (t.arena.recover().expect("recover").participants == 1).then_some(()));
     t.assert_sound(0);
+}
+
+/// Every test that the recipes name is there.
+#[test]
+fn recipes_name_tests() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("docs/containers.md")).expect("the recipes");
+    let named = text.split('`').filter_map(|word| word.split_once("::").filter(|(file, _)| !file.contains(['O', ' '])));
+    let named: Vec<(&str, &str)> = named.collect();
+    assert!(named.len() > 15, "{named:?}");
+    for (file, test) in named {
+        let source = std::fs::read_to_string(root.join(format!("tests/it/{file}.rs"))).expect("a file of tests");
+        assert!(source.contains(&format!("#[test]\nfn {test}() {{")), "{file}::{test}");
+    }
 }

@@ -19,7 +19,7 @@ pub fn number(path: impl AsRef<Path>) -> Option<u64> {
     text(path)?.parse().ok()
 }
 
-/// What follows a word at the beginning of a line, as in `Seccomp:	2`.
+/// What follows a word at the beginning of a line, as in `Seccomp: 2`.
 pub fn field(text: &str, name: &str) -> Option<String> {
     let value = text.lines().find_map(|line| line.strip_prefix(name))?;
     Some(value.trim_matches([':', ' ', '\t']).to_owned())

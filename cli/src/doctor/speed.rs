@@ -128,7 +128,7 @@ pub fn measure(arena: &Arena, dir: &Path, room: u64) -> Result<Vec<Figure>> {
     });
     writer.remove("warm")?;
     signal::check()?;
-    writer.publish("small", &self::batch(KIB))?;
+    writer.publish("small", self::batch(KIB))?;
     const GETS: u32 = 1000;
     let gets = best(8, || {
         for _ in 0..GETS {

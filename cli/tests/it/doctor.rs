@@ -133,7 +133,8 @@ fn without_proc() {
     let Some(outcome) = prepared(&lab, "without_proc", "umount -l /proc") else { return };
     assert_eq!(outcome.status.code(), Some(1), "{outcome:?}");
     let seen = facts(&outcome);
-    assert_eq!(found(&seen, "/proc")["change"][0], "mount -t proc proc /proc");
+    let proc = found(&seen, "/proc");
+    assert_eq!((&proc["verdict"], &proc["change"][0]), (&"fails".into(), &"mount -t proc proc /proc".into()));
     let told = found(&seen, "arenas")["here"].as_str().unwrap();
     assert!(told.contains("cannot open /proc/self/fd/"), "{told}");
     // Files that are there and say nothing.
