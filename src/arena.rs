@@ -92,7 +92,7 @@ impl Arena {
         })?;
         let seats = tables.geo.params.seats.saturating_sub(spare).max(1);
         let process = Process::current();
-        let core = Core::rejoin(tables, seats, process, &process.command().unwrap_or_default())?;
+        let core = Core::rejoin(tables, seats, process, &Process::command().unwrap_or_default())?;
         core.env.close_lock_fd();
         core.recover()?;
         Ok(Arena { at: Arc::new(Attachment::new(core, self.name(), self.at.values)) })

@@ -4,6 +4,7 @@
 //! and full memory arrive here; none of them panics.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -362,7 +363,7 @@ impl Error {
                 "remove objects or files there, or use a larger tmpfs with `Options::dir`"
             }
             Error::NoSpace { bound: Bound::Kernel, .. } => {
-                "the kernel refused all the same: see the memory cgroup of this process"
+                "the kernel refused all the same: see the memory cgroup of this process, and its filter of system calls"
             }
             Error::TooLarge { hint, .. } => hint,
             Error::Limit { what: Counted::Participants | Counted::Subscribers, .. } => {
@@ -370,6 +371,14 @@ impl Error {
             }
             Error::Limit { what: Counted::Objects, .. } => {
                 "remove some, put several values in one table or bundle, or create the arena with a larger capacity"
+            }
+            Error::Untrusted { .. } => {
+                "take part as its owner, or say `Options::trust_others`; `Options::observe` looks at it without trust"
+            }
+            Error::Os { action: "open", source, .. }
+                if matches!(source.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) =>
+            {
+                "to take part in an arena is to write to its file; `Options::observe` needs the right to read it only"
             }
             Error::Damaged(_) => "`Arena::verify` tells what else is wrong",
             Error::Forked(_) => "`Arena::reopen` in the child takes part in the arena anew",

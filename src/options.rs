@@ -306,7 +306,7 @@ impl Options {
             posix.store(off, value, Relaxed);
         }
         let (seats, process) = (self.seats(&geo), Process::current());
-        let command = process.command().unwrap_or_default();
+        let command = Process::command().unwrap_or_default();
         let core =
             Core::attach(Tables::new(posix, geo), seats, process, &command, |_| Ok(true))?.expect("nobody is refused");
         // Seat first, name last: an arena that can be seen has a participant.
@@ -347,7 +347,7 @@ impl Options {
             return Err(Error::NotAnArena { path, reason });
         }
         let (seats, process) = (self.seats(&tables.geo), Process::current());
-        let command = process.command().unwrap_or_default();
+        let command = Process::command().unwrap_or_default();
         let Some(core) = Core::enter(tables, seats, process, &command)? else {
             return Err(self.missing(name, "it has just ended or is being removed"));
         };

@@ -183,10 +183,13 @@ pub fn verify(cli: &Cli, args: &Verify) -> Result<()> {
     let violations = match options(cli).spare_seat().open(&args.arena) {
         Ok(arena) if args.deep => arena.verify_deep()?,
         Ok(arena) => arena.verify()?,
-        // What cannot be taken part in (all seats taken) can still be looked at, from outside.
-        Err(faretra::Error::Limit { .. } | faretra::Error::Damaged(_)) if !args.deep => {
-            options(cli).observe(&args.arena)?.verify()?
-        }
+        // What cannot be taken part in (all seats taken, another user's, read-only) can still be looked at, from outside.
+        Err(
+            faretra::Error::Limit { .. }
+            | faretra::Error::Damaged(_)
+            | faretra::Error::Untrusted { .. }
+            | faretra::Error::Os { action: "open", .. },
+        ) if !args.deep => options(cli).observe(&args.arena)?.verify()?,
         Err(error) => return Err(error.into()),
     };
     let mut out = Out::new();

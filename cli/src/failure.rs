@@ -105,6 +105,17 @@ pub fn library_text(error: &Error) -> String {
         Error::Limit { what: Counted::Participants | Counted::Subscribers, .. } => {
             Some("end some; `faretra who` lists them".into())
         }
+        Error::Untrusted { .. } => {
+            Some("`--trust-others` takes part all the same; `faretra ls`, `stat`, `who` and `verify` look at it without trust".into())
+        }
+        Error::Os { action: "open", source, .. }
+            if matches!(source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) =>
+        {
+            Some("to take part in an arena is to write to its file; `faretra ls`, `stat`, `who` and `verify` only read it".into())
+        }
+        Error::NoSpace { bound: Bound::Kernel, .. } => {
+            Some("the kernel refused all the same; `faretra doctor` shows the memory cgroup and filters of calls".into())
+        }
         Error::Damaged(_) => Some("`faretra verify` tells what else is wrong".into()),
         error => error.advice().map(Cow::from),
     };

@@ -8,6 +8,7 @@
 //! - `open`, `values`: arenas as the command line names them, and what a name in one holds.
 //! - `target`, `whole`: where an export goes.
 //! - `channels`: what `stat` says of channels and feeds; close.
+//! - `doctor`: what the machine offers, and what it costs.
 //! - `demo`: the main job with real processes.
 //! - `out`, `size`, `signal`, `panics`: standard output, figures, Ctrl-C, other crates' panics.
 //!
@@ -21,6 +22,7 @@ mod care;
 mod cat;
 mod channels;
 mod demo;
+mod doctor;
 mod export;
 mod failure;
 mod follow;
@@ -122,6 +124,7 @@ fn run(cli: &Cli, again: &[OsString]) -> Result<()> {
         Verb::Limit(limit) => care::limit(cli, limit),
         Verb::Trim(one) => care::trim(cli, one),
         Verb::Verify(one) => care::verify(cli, one),
+        Verb::Doctor(args) => doctor::doctor(cli, args),
         Verb::DemoPart(part) => demo::part(cli, part),
     }
 }

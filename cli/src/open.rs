@@ -7,10 +7,16 @@ use crate::failure::{Result, note_once};
 use crate::signal::SLICE;
 
 /// Options with the directory that the command line names.
+#[allow(unsafe_code, reason = "signs the contract of `trust_others` for a user who said so")]
 pub fn options(cli: &Cli) -> Options {
-    match &cli.dir {
+    let options = match &cli.dir {
         Some(dir) => Arena::options().dir(dir),
         None => Arena::options(),
+    };
+    match cli.trust_others {
+        // SAFETY: whoever gives the option vouches for all who can write the file: its help says so.
+        true => unsafe { options.trust_others() },
+        false => options,
     }
 }
 

@@ -212,6 +212,9 @@ _ADVICE = {
     "limit.subscribers": "end some; `arena.who()` tells which processes they are",
     "limit.objects": "remove some, put several values in one table or bundle, or create the arena with a larger capacity",
     "untrusted": "if you trust all who may write it, say so: `trust_others=True`",
+    "os.denied": "the mode of the file or of its directory, or an access list, keeps this user out (who reads values writes"
+    " to the arena's file, too)",
+    "os.read_only": "who reads values writes to the arena's file, too: mount its directory read-write",
     "damaged": "`arena.verify()` tells what else is wrong",
     "forked": "call `arena.reopen()` in the child, and read or open what you need through that",
     "full": "wait with a `timeout`, or make it with a larger capacity",

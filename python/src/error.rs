@@ -213,6 +213,7 @@ fn kind(error: &Error) -> String {
         Error::Os { source, .. } => match source.kind() {
             std::io::ErrorKind::PermissionDenied => "denied",
             std::io::ErrorKind::NotFound => "missing",
+            std::io::ErrorKind::ReadOnlyFilesystem => "read_only",
             _ => "",
         },
         _ => "",

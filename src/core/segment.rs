@@ -22,11 +22,12 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicI32, AtomicU32};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError, Weak};
 use std::time::Duration;
 
-use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw, UncheckedAdvice};
+use nix::errno::Errno;
 use nix::sys::mman::{MmapAdvise, ProtFlags, madvise, mprotect};
 
 use crate::core::crew::Crew;
@@ -34,7 +35,7 @@ use crate::core::geometry::{Geometry, PAGE, Params, SUMS_FEATURE, Sums, header};
 use crate::core::mem::{Load, Mapped, Mem};
 use crate::core::sys::{
     Access, Doorbell, File, Full, Process, Ringer, Slept, Sys, address_space_limit, asks_to_interrupt, futex_wait,
-    futex_wait_any, futex_wake_all,
+    futex_wait_any, futex_wake_all, is_refusal,
 };
 use crate::core::word::{Owner, Stay};
 use crate::error::{Bound, Error, Result};
@@ -146,15 +147,19 @@ impl Mem for Posix {
 
 impl Sys for Posix {
     fn commit(&self, off: u64, len: u64) -> Result<(), Full> {
-        // Through a writer's mapping the pages are also entered in its page tables.
-        match self.maps.alias.get() {
-            Some(alias) if off >= self.maps.control_len() => populate(alias, off - self.maps.control_len(), len),
-            _ => self.file.commit(off, len),
-        }
+        self.take(off, len).map_err(|_| Full)
     }
 
     fn punch(&self, off: u64, len: u64) -> bool {
         self.file.punch(off, len)
+            || self.maps.writable(off).is_some_and(|(map, off)| {
+                // SAFETY: it does what punching does: the caller gives up what these pages say.
+                unsafe { map.unchecked_advise_range(UncheckedAdvice::Remove, off as usize, len as usize) }.is_ok()
+            })
+    }
+
+    fn counts_pages(&self) -> bool {
+        self.file.counts_pages()
     }
 
     fn in_memory(&self) -> u64 {
@@ -248,22 +253,25 @@ const POPULATE_STEP: u64 = 16 << 20;
 const POPULATE_BY_ONE: u64 = 2 << 20;
 
 /// Puts pages in memory and in the page tables.
-fn populate(map: &MmapRaw, off: u64, len: u64) -> Result<(), Full> {
-    let full = AtomicBool::new(false);
+fn populate(map: &MmapRaw, off: u64, len: u64) -> nix::Result<()> {
+    let failed = AtomicI32::new(0);
     let crew = Crew::new(len, POPULATE_BY_ONE);
     crew.share_out((0..len).step_by(crew.part() as usize), |start| {
         let (mut done, end) = (start, len.min(start + crew.part()));
-        while done < end && !full.load(Relaxed) {
+        while done < end && failed.load(Relaxed) == 0 {
             let step = POPULATE_STEP.min(end - done);
             match map.advise_range(Advice::PopulateWrite, (off + done) as usize, step as usize) {
                 Ok(()) => done += step,
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(_) => full.store(true, Relaxed),
+                Err(e) => failed.store(e.raw_os_error().unwrap_or(libc::ENOMEM), Relaxed),
             }
         }
     });
-    if full.into_inner() { Err(Full) } else { Ok(()) }
+    match failed.into_inner() {
+        0 => Ok(()),
+        number => Err(Errno::from_raw(number)),
+    }
 }
 
 impl Posix {
@@ -279,15 +287,16 @@ impl Posix {
             (geo.buckets, geo.params.buckets * 8),
             (geo.heads, geo.zones.len() as u64 * crate::core::geometry::HEAD_WORDS * 8),
         ];
+        let posix = Posix::map(file, geo, Access::ReadWrite)?;
         for (off, len) in must {
-            if file.commit(off, len).is_err() {
-                let (free, of) = file.room();
+            if let Err(e) = posix.take(off, len) {
+                posix.must_offer(e)?;
+                let (free, of) = posix.file.room();
                 let asked = must.iter().map(|(_, len)| len.next_multiple_of(PAGE)).sum();
                 let bound = Bound::FileSystem;
                 return Err(Error::NoSpace { asked, free, bound, of, largest_holders: vec![] });
             }
         }
-        let posix = Posix::map(file, geo, Access::ReadWrite)?;
         let put = |off, value| posix.store(off, value, Relaxed);
         put(header::MAGIC, MAGIC);
         put(header::VERSION, VERSION);
@@ -329,7 +338,40 @@ impl Posix {
         }
         let geo = read_header(&file, stat.st_size as u64).map_err(wrong)?;
         let posix = Posix::map(file, &geo, access)?;
+        // A page that every arena has: asks whether others can be had at all.
+        if access == Access::ReadWrite
+            && let Err(e) = posix.take(0, PAGE)
+        {
+            posix.must_offer(e)?;
+        }
         Ok((posix, geo))
+    }
+
+    /// Puts pages in memory, by one call or, where that is not offered, by the other. Through a writer's mapping they are
+    /// also entered in its page tables.
+    fn take(&self, off: u64, len: u64) -> nix::Result<()> {
+        let by_file = || self.file.commit(off, len);
+        match self.maps.writable(off) {
+            Some((map, at)) if off >= self.maps.control_len() => {
+                populate(map, at, len).or_else(|e| if is_refusal(e) { by_file() } else { Err(e) })
+            }
+            Some((map, at)) => by_file().or_else(|e| if is_refusal(e) { populate(map, at, len) } else { Err(e) }),
+            None => by_file(),
+        }
+    }
+
+    /// Says so if [`Posix::take`] failed because neither call is offered to this process.
+    fn must_offer(&self, e: Errno) -> Result<()> {
+        if !is_refusal(e) {
+            return Ok(());
+        }
+        let text = format!(
+            "neither fallocate nor MADV_POPULATE_WRITE works in this process ({}): a filter of system calls (seccomp) has \
+             to allow one of them",
+            e.desc()
+        );
+        let source = std::io::Error::new(std::io::ErrorKind::PermissionDenied, text);
+        Err(Error::Os { action: "take memory for", path: self.file.path().to_owned(), source })
     }
 
     /// This segment for one more participant, by its open file and not by its name. Also in a forked child, which makes its own
@@ -586,6 +628,14 @@ impl Maps {
 
     fn control_len(&self) -> u64 {
         self.control.len() as u64
+    }
+
+    /// The mapping through which this process writes what is at `off`, and where that is in it.
+    fn writable(&self, off: u64) -> Option<(&MmapRaw, u64)> {
+        match off.checked_sub(self.control_len()) {
+            Some(at) => self.alias.get().map(|alias| (alias, at)),
+            None => Some((&self.control, off)),
+        }
     }
 }
 

@@ -36,6 +36,7 @@ use nix::sys::stat::{FileStat, Mode, fchmod, fstat, stat};
 use nix::sys::time::TimeValLike;
 use nix::time::{ClockId, clock_gettime};
 
+use crate::core::geometry::PAGE;
 use crate::core::word::{INCARNATIONS, Owner};
 use crate::error::{Error, Result};
 
@@ -60,6 +61,10 @@ pub trait Sys: Sized {
     fn punch(&self, off: u64, len: u64) -> bool;
     /// Bytes that the segment has in memory, by the kernel's count.
     fn in_memory(&self) -> u64;
+    /// Whether that is a count of the pages that were committed. On a tmpfs of huge pages it counts those.
+    fn counts_pages(&self) -> bool {
+        true
+    }
     /// Free bytes and size of the file system.
     fn room(&self) -> (u64, u64);
     /// How long the file is, if the system says: a page that another program has cut off cannot be touched.
@@ -190,10 +195,9 @@ impl Process {
         self.visible() && status().is_some_and(|s| matches!(s.state, b'T' | b't'))
     }
 
-    /// Its command name, as far as this process can see.
-    pub fn command(&self) -> Option<String> {
-        let name = std::fs::read_to_string(format!("/proc/{}/comm", self.pid)).ok()?;
-        self.visible().then(|| name.trim_end().to_owned())
+    /// The command name of this process.
+    pub fn command() -> Option<String> {
+        std::fs::read_to_string("/proc/self/comm").ok().map(|name| name.trim_end().to_owned())
     }
 
     /// Bytes of page tables of this process: what mappings cost beyond the memory itself.
@@ -205,8 +209,10 @@ impl Process {
     }
 }
 
+/// 0: /proc tells nothing of processes as this one numbers them: there is none, or it is another namespace's.
 fn pid_namespace() -> u64 {
-    stat("/proc/self/ns/pid").map_or(0, |s| s.st_ino)
+    let is_ours = std::fs::read_link("/proc/self").is_ok_and(|me| me == Path::new(&std::process::id().to_string()));
+    stat("/proc/self/ns/pid").map_or(0, |s| if is_ours { s.st_ino } else { 0 })
 }
 
 /// What a file is opened for.
@@ -298,11 +304,13 @@ impl File {
         let link = link.map_err(|e| os_error("look at", &self.path, e))?;
         let fresh = open(link.as_str(), access.flags(), Mode::empty());
         // Without /proc the name has to do; the inode is compared.
-        let fresh = match fresh {
-            Err(_) => open(&self.path, access.flags(), Mode::empty()),
-            ok => ok,
-        };
-        let fresh = fresh.map_err(|e| os_error("open", &self.path, e))?;
+        let fresh = fresh.or_else(|no_link| {
+            open(&self.path, access.flags(), Mode::empty()).map_err(|e| match e {
+                // A file without a name, as every new one: there is but the link.
+                Errno::ENOENT => os_error("open", Path::new(&link), no_link),
+                e => os_error("open", &self.path, e),
+            })
+        })?;
         let s = fstat(&fresh).map_err(|e| os_error("look at", &self.path, e))?;
         if (s.st_dev, s.st_ino) != (self.device, self.inode) {
             return Err(os_error("open", &self.path, Errno::ESTALE));
@@ -385,11 +393,11 @@ impl File {
         }
     }
 
-    pub fn commit(&self, off: u64, len: u64) -> Result<(), Full> {
+    pub fn commit(&self, off: u64, len: u64) -> nix::Result<()> {
         loop {
             match self.with_fd(|fd, _| fallocate(fd, FallocateFlags::empty(), off as i64, len as i64)) {
                 Err(Errno::EINTR) => {}
-                done => return done.map_err(|_| Full),
+                done => return done,
             }
         }
     }
@@ -426,6 +434,11 @@ impl File {
         self.with_fd(|_, s| Ok(s.st_blocks as u64 * 512)).unwrap_or(0)
     }
 
+    /// Whether [`File::in_memory`] counts small pages: where the file system takes huge ones, a file's block is one.
+    pub fn counts_pages(&self) -> bool {
+        self.with_fd(|_, s| Ok(s.st_blksize as u64 <= PAGE)).unwrap_or(true)
+    }
+
     pub fn room(&self) -> (u64, u64) {
         let room = self.with_fd(|fd, _| nix::sys::statvfs::fstatvfs(fd));
         room.map_or((u64::MAX, u64::MAX), |v| file_system_room(&v))
@@ -456,6 +469,11 @@ impl File {
     pub fn is_gone(&self, owner: Owner, process: Process) -> bool {
         self.is_unlocked(owner) || process.is_exiting()
     }
+}
+
+/// Whether a call failed because the kernel does not have it, or a filter (seccomp) forbids it.
+pub fn is_refusal(e: Errno) -> bool {
+    matches!(e, Errno::ENOSYS | Errno::EPERM | Errno::EINVAL | Errno::EOPNOTSUPP)
 }
 
 /// Free bytes and size.

@@ -41,7 +41,7 @@ pub struct Violation {
     /// * `V3`: a part's parent lists it, and names it as the part's word says.
     /// * `V4`: what nothing names is pinned, or held by another object.
     /// * `V5`: nothing is kept for a process that is dead.
-    /// * `V6`: the bytes in memory are those that the arena's words tell of.
+    /// * `V6`: the bytes in memory are those that the arena's words tell of; on a tmpfs of huge pages, they are not fewer.
     /// * `V7`: who lists a shared part holds it, and the other way round.
     /// * `word`: a word has a value that no operation writes.
     /// * `value`: an object cannot be read ([`Arena::verify_deep`](crate::Arena::verify_deep)).
@@ -175,7 +175,7 @@ impl<E: Load + Sys> Tables<E> {
         let most = bytes + control.end() + unsure * PAGE;
         let kernel = self.env.in_memory();
         // A slot that is unsure may have all its pages or none.
-        if kernel < least || kernel > most && unsure == 0 {
+        if kernel < least || kernel > most && unsure == 0 && self.env.counts_pages() {
             report("V6", format!("the kernel counts {kernel} bytes, the arena's words {least} to {most}"));
         }
         all

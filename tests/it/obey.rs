@@ -148,25 +148,58 @@ pub fn interrupt_thread(process: i32, thread: i32) {
     assert_eq!(sent, 0, "{}", std::io::Error::last_os_error());
 }
 
-/// From now on a system call fails in this thread, and in those that it starts.
-pub fn forbid_call(call: i64, error: i32) {
+/// From now on a system call fails in this thread, and in those that it starts; if `only` is given, where that argument has
+/// that value.
+pub fn forbid_call(call: i64, error: i32, only: Option<(usize, u32)>) {
     let statement =
         |code: u32, k: u32, [then, other]: [u8; 2]| libc::sock_filter { code: code as u16, jt: then, jf: other, k };
-    let program = [
-        // The call's number is the first word that a filter is given.
-        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, [0, 0]),
-        statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, call as u32, [0, 1]),
-        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | error as u32, [0, 0]),
-        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, [0, 0]),
-    ];
+    let load = |at: u32| statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, at, [0, 0]);
+    let unless = |k: u32, skip: u8| statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, k, [0, skip]);
+    let give = |what: u32| statement(libc::BPF_RET | libc::BPF_K, what, [0, 0]);
+    // The call's number is the first word that a filter is given; the arguments are 8 bytes each from the 16th on.
+    let mut program = vec![load(0), unless(call as u32, if only.is_some() { 3 } else { 1 })];
+    if let Some((argument, value)) = only {
+        program.extend([load(16 + 8 * argument as u32), unless(value, 1)]);
+    }
+    program.extend([give(libc::SECCOMP_RET_ERRNO | error as u32), give(libc::SECCOMP_RET_ALLOW)]);
     let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
     nix::sys::prctl::set_no_new_privs().expect("that is allowed to everybody");
     // SAFETY: the kernel reads the program, which lives until it returns.
     let set = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) };
     assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+    let mut args = [0_u64; 4];
+    if let Some((argument, value)) = only {
+        args[argument] = value.into();
+    }
     // SAFETY: it waits for nothing, touches no memory, and is forbidden.
-    let called = unsafe { libc::syscall(call, 0, 0, 0, 0, 0) };
+    let called = unsafe { libc::syscall(call, args[0], args[1], args[2], args[3], 0) };
     assert_eq!((called, std::io::Error::last_os_error().raw_os_error()), (-1, Some(error)));
+}
+
+/// Becomes another user for good: USER GROUP [OTHER GROUPS].
+pub fn become_user(args: &[&str]) {
+    use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+    let (user, group) = (Uid::from_raw(number(args, 0) as u32), Gid::from_raw(number(args, 1) as u32));
+    let groups: Vec<Gid> = (1..args.len()).map(|i| Gid::from_raw(number(args, i) as u32)).collect();
+    setgroups(&groups).expect("root may");
+    setresgid(group, group, group).expect("root may");
+    setresuid(user, user, user).expect("root may");
+    nix::sys::prctl::set_dumpable(true).expect("ourselves");
+}
+
+/// Gives a file an access list: entries of a tag, rights and the number of a user or group, as the kernel takes them.
+pub fn set_acl(path: &std::path::Path, which: &std::ffi::CStr, entries: &[(u16, u16, u32)]) -> std::io::Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+    let mut value = 2_u32.to_le_bytes().to_vec();
+    for (tag, rights, id) in entries {
+        value.extend(tag.to_le_bytes());
+        value.extend(rights.to_le_bytes());
+        value.extend(id.to_le_bytes());
+    }
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes()).expect("a path");
+    // SAFETY: two strings that end with 0 and so many bytes, which the kernel only reads.
+    let set = unsafe { libc::setxattr(path.as_ptr(), which.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
+    if set == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
 /// Closes every descriptor from `first` on, as some daemons do.

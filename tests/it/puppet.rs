@@ -12,7 +12,8 @@ use crate::channel_puppet::ChannelHands;
 use crate::feed_puppet::FeedHands;
 use crate::load_once;
 use crate::obey::{
-    alarms, be_interruptible, close_from, end_of, forbid_call, forked, hear, number, say, write_where_forbidden,
+    alarms, be_interruptible, become_user, close_from, end_of, forbid_call, forked, hear, number, say,
+    write_where_forbidden,
 };
 use crate::ready_puppet::ReadyHands;
 use crate::sync_puppet::SyncHands;
@@ -106,7 +107,9 @@ impl Hands {
             }
             "list" => {
                 let all = options(args).list()?;
-                return done(all.iter().map(|a| format!("{}:{} ", a.name, a.participants)).collect());
+                let problem = |a: &faretra::ArenaInfo| a.problem.as_ref().map_or(String::new(), |p| format!("({p})"));
+                let line = |a: &faretra::ArenaInfo| format!("{}:{}{} ", a.name, a.participants, problem(a));
+                return done(all.iter().map(line).collect());
             }
             "close" => {
                 self.empty();
@@ -193,7 +196,11 @@ impl Hands {
             "alarms" => return done(alarms(number(args, 0) as u32).to_string()),
             "interruptible" => return done(be_interruptible().to_string()),
             "vain" => return done(crate::interrupts::wait_in_vain(self.arena(), args[0])),
-            "forbid" => forbid_call(number(args, 0) as i64, number(args, 1) as i32),
+            // CALL ERROR [ARGUMENT VALUE]
+            "forbid" => {
+                let only = (args.len() > 2).then(|| (number(args, 2) as usize, number(args, 3) as u32));
+                forbid_call(number(args, 0) as i64, number(args, 1) as i32, only);
+            }
             "closefrom" => close_from(number(args, 0) as u32),
             "open_files" => {
                 for _ in 0..number(args, 0) {
@@ -201,7 +208,15 @@ impl Hands {
                 }
             }
             "fork" => return self.fork(args[0]),
-            "user" => become_user(number(args, 0) as u32, number(args, 1) as u32),
+            "user" => become_user(args),
+            // Looks without taking part: what is published, who takes part, what is wrong.
+            "observe" => {
+                let seen = options(&args[1..]).observe(args[0])?;
+                let names: String = seen.names()?.iter().map(|e| format!("{}:{} ", e.name, e.version)).collect();
+                let alive = seen.who()?.iter().filter(|holder| holder.alive).count();
+                return done(format!("{names}alive={alive} wrong={}", seen.verify()?.len()));
+            }
+            "rm" => options(&args[1..]).remove(args[0])?,
             "write_into" => {
                 let object = self.arena().get(args[0])?;
                 write_where_forbidden(object.bytes()?.as_ptr());
@@ -347,14 +362,4 @@ impl Hands {
         *self = taken;
         Ok(end_of(child))
     }
-}
-
-/// Becomes another user for good.
-fn become_user(user: u32, group: u32) {
-    use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
-    let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
-    setgroups(&[group]).expect("root may");
-    setresgid(group, group, group).expect("root may");
-    setresuid(user, user, user).expect("root may");
-    nix::sys::prctl::set_dumpable(true).expect("ourselves");
 }
