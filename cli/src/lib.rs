@@ -10,6 +10,7 @@
 //! - `channels`: what `stat` says of channels and feeds; close.
 //! - `demo`: the main job with real processes.
 //! - `out`, `size`, `signal`, `panics`: standard output, figures, Ctrl-C, other crates' panics.
+//! - `fuzzed`: what the project's fuzzing calls, with the feature `fuzz`.
 //!
 //! A module needs those below it only; `tests/it/circles.rs` fails otherwise.
 
@@ -25,6 +26,8 @@ mod export;
 mod failure;
 mod follow;
 mod format;
+#[cfg(feature = "fuzz")]
+pub mod fuzzed;
 mod open;
 mod out;
 mod panics;
@@ -104,6 +107,11 @@ fn run(cli: &Cli, again: &[OsString]) -> Result<()> {
         let failed = |error| Failure::new(format!("cannot handle signals: {error}"));
         signal::install().map_err(failed)?;
     }
+    obey(cli, again)
+}
+
+/// Does what the verb says.
+fn obey(cli: &Cli, again: &[OsString]) -> Result<()> {
     match &cli.verb {
         Verb::Demo(demo) => demo::run(cli, demo, again),
         Verb::Create(create) => arenas::create(cli, create),
