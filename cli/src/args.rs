@@ -71,6 +71,10 @@ pub enum Verb {
     Trim(OneArena),
     /// Check every rule of an arena; exit 1 if one is broken
     Verify(Verify),
+    /// Print the completions of a shell
+    Completions(Completions),
+    /// Write the manual pages, one for each verb
+    Man(Man),
     /// A process of the demo
     #[command(name = "demo-part", hide = true)]
     DemoPart(DemoPart),
@@ -459,6 +463,23 @@ pub struct Verify {
     /// Read every object too, with all its values
     #[arg(long)]
     pub deep: bool,
+}
+
+/// Options of `completions`.
+#[derive(Debug, Args)]
+#[command(after_help = "For bash: faretra completions bash > ~/.local/share/bash-completion/completions/faretra")]
+pub struct Completions {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+/// Options of `man`.
+#[derive(Debug, Args)]
+#[command(after_help = "To read one: man DIR/faretra-put.1")]
+pub struct Man {
+    /// Directory for them, as ~/.local/share/man/man1
+    #[arg(value_name = "DIR")]
+    pub into: PathBuf,
 }
 
 /// An arena and nothing else.

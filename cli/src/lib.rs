@@ -8,7 +8,7 @@
 //! - `open`, `values`: arenas as the command line names them, and what a name in one holds.
 //! - `target`, `whole`: where an export goes.
 //! - `channels`: what `stat` says of channels and feeds; close.
-//! - `demo`: the main job with real processes.
+//! - `demo`: the main job with real processes. `manual`: completions for shells, pages for `man`.
 //! - `out`, `size`, `signal`, `panics`: standard output, figures, Ctrl-C, other crates' panics.
 //! - `fuzzed`: what the project's fuzzing calls, with the feature `fuzz`.
 //!
@@ -28,6 +28,7 @@ mod follow;
 mod format;
 #[cfg(feature = "fuzz")]
 pub mod fuzzed;
+mod manual;
 mod open;
 mod out;
 mod panics;
@@ -130,6 +131,8 @@ fn obey(cli: &Cli, again: &[OsString]) -> Result<()> {
         Verb::Limit(limit) => care::limit(cli, limit),
         Verb::Trim(one) => care::trim(cli, one),
         Verb::Verify(one) => care::verify(cli, one),
+        Verb::Completions(args) => manual::completions(args),
+        Verb::Man(args) => manual::man(args),
         Verb::DemoPart(part) => demo::part(cli, part),
     }
 }

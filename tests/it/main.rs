@@ -30,6 +30,8 @@ mod kills;
 mod limits;
 mod load_once;
 mod midway;
+mod model;
+mod model_deeds;
 mod nested;
 mod no_deletion;
 mod obey;
