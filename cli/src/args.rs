@@ -76,6 +76,10 @@ pub enum Verb {
     Verify(Verify),
     /// Show what this machine offers to arenas, and what it costs; exit 1 if arenas do not work here
     Doctor(Doctor),
+    /// Print the completions of a shell
+    Completions(Completions),
+    /// Write the manual pages, one for each verb
+    Man(Man),
     /// A process of the demo
     #[command(name = "demo-part", hide = true)]
     DemoPart(DemoPart),
@@ -483,6 +487,23 @@ pub struct Doctor {
     /// Explain what is fine, too
     #[arg(long)]
     pub all: bool,
+}
+
+/// Options of `completions`.
+#[derive(Debug, Args)]
+#[command(after_help = "For bash: faretra completions bash > ~/.local/share/bash-completion/completions/faretra")]
+pub struct Completions {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+/// Options of `man`.
+#[derive(Debug, Args)]
+#[command(after_help = "To read one: man DIR/faretra-put.1")]
+pub struct Man {
+    /// Directory for them, as ~/.local/share/man/man1
+    #[arg(value_name = "DIR")]
+    pub into: PathBuf,
 }
 
 /// An arena and nothing else.

@@ -9,8 +9,9 @@
 //! - `target`, `whole`: where an export goes.
 //! - `channels`: what `stat` says of channels and feeds; close.
 //! - `doctor`: what the machine offers, and what it costs.
-//! - `demo`: the main job with real processes.
+//! - `demo`: the main job with real processes. `manual`: completions for shells, pages for `man`.
 //! - `out`, `size`, `signal`, `panics`: standard output, figures, Ctrl-C, other crates' panics.
+//! - `fuzzed`: what the project's fuzzing calls, with the feature `fuzz`.
 //!
 //! A module needs those below it only; `tests/it/circles.rs` fails otherwise.
 
@@ -27,6 +28,9 @@ mod export;
 mod failure;
 mod follow;
 mod format;
+#[cfg(feature = "fuzz")]
+pub mod fuzzed;
+mod manual;
 mod open;
 mod out;
 mod panics;
@@ -106,6 +110,11 @@ fn run(cli: &Cli, again: &[OsString]) -> Result<()> {
         let failed = |error| Failure::new(format!("cannot handle signals: {error}"));
         signal::install().map_err(failed)?;
     }
+    obey(cli, again)
+}
+
+/// Does what the verb says.
+fn obey(cli: &Cli, again: &[OsString]) -> Result<()> {
     match &cli.verb {
         Verb::Demo(demo) => demo::run(cli, demo, again),
         Verb::Create(create) => arenas::create(cli, create),
@@ -125,6 +134,8 @@ fn run(cli: &Cli, again: &[OsString]) -> Result<()> {
         Verb::Trim(one) => care::trim(cli, one),
         Verb::Verify(one) => care::verify(cli, one),
         Verb::Doctor(args) => doctor::doctor(cli, args),
+        Verb::Completions(args) => manual::completions(args),
+        Verb::Man(args) => manual::man(args),
         Verb::DemoPart(part) => demo::part(cli, part),
     }
 }

@@ -34,6 +34,8 @@ mod limits;
 mod lives;
 mod load_once;
 mod midway;
+mod model;
+mod model_deeds;
 mod nested;
 mod no_deletion;
 mod obey;

@@ -4,7 +4,7 @@ use nix::sys::signal::Signal;
 
 use crate::obey::say;
 use crate::support::{PARENT, ROLE};
-use crate::{chaos_worker, damage, puppet};
+use crate::{chaos_worker, damage, model, puppet};
 
 /// What a child runs. As a test by itself it does nothing.
 #[test]
@@ -23,6 +23,7 @@ fn role() {
         "puppet" => puppet::run(),
         "chaos" => chaos_worker::run(),
         "damage" => damage::flip_bits(),
+        "model" => model::run(),
         _ => panic!("no role `{role}`"),
     }
 }

@@ -8,10 +8,14 @@
 
 mod api;
 mod bench;
+mod dist;
+mod fuzz;
 mod interpreters;
+mod linked;
 mod package;
 mod python;
 mod stages;
+mod supply;
 mod tool;
 mod venv;
 
@@ -37,7 +41,7 @@ enum Chore {
         /// Run the other stages too after one failed
         #[arg(long)]
         keep_going: bool,
-        /// Run these stages only: format, clippy, build, tests, docs, examples, python, package
+        /// Run these stages only: format, clippy, build, tests, docs, supply, examples, python, package
         #[arg(long, value_name = "STAGE", value_delimiter = ',')]
         only: Vec<String>,
     },
@@ -55,6 +59,8 @@ enum Chore {
     },
     /// Build the wheel of the Python package that people install, in `target/wheels`
     Wheel,
+    /// Make everything that is released, in `target/dist`: the same sources give the same bytes
+    Dist,
     /// Kill and stop random processes that share an arena, and check it, for some time
     Torture {
         /// How long
@@ -78,6 +84,20 @@ enum Chore {
         /// Every step of every scenario; without it, what the tests run
         #[arg(long)]
         full: bool,
+    },
+    /// Give mutated bytes to everything that reads bytes of others: arenas, files, command lines
+    Fuzz {
+        /// How long, divided among the targets
+        #[arg(long, default_value_t = 300)]
+        seconds: u64,
+        /// The same seed makes the same inputs
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Build with libFuzzer and AddressSanitizer instead, which needs a C++ compiler
+        #[arg(long)]
+        coverage: bool,
+        /// Targets; all of them, unless said
+        targets: Vec<String>,
     },
     /// Put files as people have them through the command, and compare with pyarrow and DuckDB
     Field {
@@ -116,11 +136,14 @@ fn main() -> ExitCode {
         }
         Chore::Bench { quick } => bench::all(&root, quick),
         Chore::Wheel => stages::wheel(&root),
+        Chore::Dist => dist::dist(&root),
         Chore::Torture { seconds, seed } => {
             proof(&root, "torture", &["--seconds", &seconds.to_string(), "--seed", &seed.to_string()])
         }
         Chore::Chaos { seconds, seed } => stages::chaos(&root, seconds, seed),
         Chore::Sweep { full } => proof(&root, "sweep", if full { &["--full"] } else { &[] }),
+        Chore::Fuzz { seconds, seed, coverage: false, targets } => fuzz::driven(&root, seconds, seed, &targets),
+        Chore::Fuzz { seconds, seed, coverage: true, targets } => fuzz::with_coverage(&root, seconds, seed, &targets),
         Chore::Field { seconds, seed, long } => {
             let mut options = vec![format!("--seconds={seconds}"), format!("--seed={seed}")];
             options.extend(long.then(|| "--long".to_owned()));

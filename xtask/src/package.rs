@@ -110,19 +110,47 @@ fn released(root: &Path, target: &Path) -> Result<(PathBuf, PathBuf), Outcome> {
         return Err(Outcome::Skipped("no CPython 3.11 or later".into()));
     };
     let python = tools(root, &target.with_file_name("package"), first)?;
-    let wheels = target.with_file_name("wheels");
+    let wheel = build_released(root, target, &python, &target.with_file_name("wheels"), |_| {})?;
+    Ok((python, wheel))
+}
+
+/// Builds the wheel and the source distribution that people install into `wheels`, and returns the wheel. `prepare` has the say about
+/// the environment in which they are built.
+pub fn released_into(
+    root: &Path,
+    target: &Path,
+    wheels: &Path,
+    prepare: impl Fn(&mut Command),
+) -> Result<PathBuf, Outcome> {
+    let (found, _) = interpreters::find();
+    let Some(first) = found.first() else {
+        return Err(Outcome::Skipped("no CPython 3.11 or later".into()));
+    };
+    let place = target.with_file_name("package").join(format!("venv-build-{}", first.version));
+    let python = venv::prepare(root, &first.program, &place, &[TOOLS])?;
+    build_released(root, target, &python, wheels, prepare)
+}
+
+fn build_released(
+    root: &Path,
+    target: &Path,
+    python: &Path,
+    wheels: &Path,
+    prepare: impl Fn(&mut Command),
+) -> Result<PathBuf, Outcome> {
     // Its own audit fails when the library needs symbols that the tag does not promise.
-    let mut whole = maturin(root, &python, "build", &wheels);
-    whole.args(["--profile=wheel", "--auditwheel=check"]).arg("--interpreter").arg(&python);
-    let mut sources = maturin(root, &python, "sdist", &wheels);
+    let mut whole = maturin(root, python, "build", wheels);
+    whole.args(["--profile=wheel", "--auditwheel=check"]).arg("--interpreter").arg(python);
+    let mut sources = maturin(root, python, "sdist", wheels);
     for command in [&mut sources, whole.args(into(target))] {
+        prepare(command);
         match run(command) {
             Outcome::Passed => {}
             outcome => return Err(outcome),
         }
     }
     let failed = |error| Outcome::Failed(format!("{}: {error}", wheels.display()));
-    let wheel = newest(&wheels).map_err(failed)?;
+    let wheel = newest(wheels).map_err(failed)?;
     let size = std::fs::metadata(&wheel).map_err(failed)?.len();
     println!("{}: {:.1} MB", wheel.display(), size as f64 / 1e6);
     // Without a tag no index takes it.
@@ -130,7 +158,7 @@ fn released(root: &Path, target: &Path) -> Result<(PathBuf, PathBuf), Outcome> {
         return Err(Outcome::Failed("the wheel needs more of the system than any manylinux tag promises".into()));
     }
     match size <= HEAVIEST {
-        true => Ok((python, wheel)),
+        true => Ok(wheel),
         false => Err(Outcome::Failed(format!("the wheel has {size} bytes, and may have {HEAVIEST}"))),
     }
 }

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use crate::tool::{Outcome, cargo, has, run, rust_minor, target};
-use crate::{api, package, python};
+use crate::tool::{Outcome, cargo, ended, has, run, rust_minor, target};
+use crate::{api, package, python, supply};
 
 type Stage = (&'static str, fn(&Path, bool) -> Outcome);
 
@@ -18,6 +18,7 @@ const STAGES: &[Stage] = &[
     ("build", build),
     ("tests", tests),
     ("docs", docs),
+    ("supply", |root, _| supply::check(root)),
     ("examples", examples),
     ("python", |root, _| python::check(root, &target(root))),
     ("package", |root, keep_going| package::check(root, &target(root), keep_going)),
@@ -123,16 +124,6 @@ pub fn chaos(root: &Path, seconds: u64, seed: u64) -> ExitCode {
 /// Builds the wheel that people install.
 pub fn wheel(root: &Path) -> ExitCode {
     ended(&package::wheel(root, &target(root)))
-}
-
-fn ended(outcome: &Outcome) -> ExitCode {
-    match outcome {
-        Outcome::Passed | Outcome::Partly(_) => ExitCode::SUCCESS,
-        Outcome::Skipped(why) | Outcome::Failed(why) => {
-            eprintln!("cargo xtask: {why}");
-            ExitCode::FAILURE
-        }
-    }
 }
 
 /// Library, command and examples, so that the time of compiling is not counted as testing.

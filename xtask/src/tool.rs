@@ -1,7 +1,7 @@
 //! Programs of others: cargo and its subcommands, pip, ours as they were built; run with our terminal.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 
 /// How a stage ended.
 pub enum Outcome {
@@ -35,6 +35,17 @@ pub fn run(command: &mut Command) -> Outcome {
     }
 }
 
+/// The exit code of a chore that is one step; why it failed goes to standard error.
+pub fn ended(outcome: &Outcome) -> ExitCode {
+    match outcome {
+        Outcome::Passed | Outcome::Partly(_) => ExitCode::SUCCESS,
+        Outcome::Skipped(why) | Outcome::Failed(why) => {
+            eprintln!("cargo xtask: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Whether `cargo COMPONENT` exists here.
 pub fn has(root: &Path, component: &str) -> bool {
     let mut command = cargo(root);
@@ -55,4 +66,11 @@ pub fn target(root: &Path) -> PathBuf {
     let here = std::env::current_exe().ok();
     let parent = here.as_deref().and_then(Path::parent);
     parent.map_or_else(|| root.join("target/debug"), Path::to_owned)
+}
+
+/// The machine that the compiler compiles for, unless told otherwise.
+pub fn host() -> Option<String> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let said = Command::new(rustc).arg("-vV").output().ok()?;
+    String::from_utf8_lossy(&said.stdout).lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned)
 }

@@ -49,6 +49,9 @@ const STEP: usize = 64 << 20;
 /// Bytes between the last message of a file and its footer, at most: the mark of the stream's end, and padding.
 const GAP: u64 = 64;
 
+/// Bytes to whose multiples writers pad, at most.
+const WIDEST: u64 = 64;
+
 /// Record batches, and the schema of all of them.
 pub struct Batches {
     /// The schema.
@@ -438,13 +441,7 @@ fn blocks(mut source: Counted, length: u64) -> Result<Batches> {
     let schema = schema_of(footer.schema().ok_or_else(|| cut("its footer has no schema"))?)?;
     let dictionaries: Vec<Block> = footer.dictionaries().into_iter().flatten().copied().collect();
     let batches: Vec<Block> = footer.recordBatches().into_iter().flatten().copied().collect();
-    let start = tail(&mut source, 8, 8)?;
-    let schema_end = match start.as_slice() {
-        [0xff, 0xff, 0xff, 0xff, size @ ..] => 16 + u64::from(size.first_chunk().map_or(0, |s| u32::from_le_bytes(*s))),
-        // A length without a mark before it, as until Arrow 0.15.
-        size => 12 + u64::from(size.first_chunk().map_or(0, |s| u32::from_le_bytes(*s))),
-    };
-    let mut last = schema_end;
+    let mut last = schema_end(&tail(&mut source, 0, length.min(WIDEST + 8))?);
     for block in dictionaries.iter().chain(&batches) {
         last = last.max(place(block, length)?.2);
     }
@@ -462,6 +459,18 @@ fn blocks(mut source: Counted, length: u64) -> Result<Batches> {
         blocks.read(&block)?;
     }
     Ok(Batches { schema, batches: Box::new(blocks) })
+}
+
+/// Where the first message of a file ends, which is its schema: behind the mark of the file, padded to 8 bytes or up to [`WIDEST`].
+fn schema_end(start: &[u8]) -> u64 {
+    let word =
+        |at: usize| start.get(at..at + 4).map_or(0, |word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]));
+    let at = (8..=WIDEST as usize).step_by(8).find(|at| word(*at) != 0).unwrap_or(8);
+    match word(at) {
+        u32::MAX => at as u64 + 8 + u64::from(word(at + 4)),
+        // A length without a mark before it, as until Arrow 0.15.
+        size => at as u64 + 4 + u64::from(size),
+    }
 }
 
 /// Where a block begins, how long its metadata is, and where it ends: inside the file.

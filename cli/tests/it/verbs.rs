@@ -433,3 +433,25 @@ fn empty_texts_in_csv_are_told() {
         }
     }
 }
+
+/// Every shell gets a script that knows the verbs, and `man` a page for each of them, the same each time.
+#[test]
+fn shells_and_man_know_the_verbs() {
+    let lab = Lab::new();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = lab.ok(["completions", shell]);
+        assert!(script.contains("export") && script.contains("batch-rows"), "{shell}: {script}");
+        assert!(!script.contains("demo-part"), "{shell}");
+    }
+    let told = lab.ok(["man", &lab.file("man")]);
+    let pages: Vec<&str> = told.lines().collect();
+    assert!(pages.len() > 15 && pages.iter().all(|page| !page.contains("demo-part")), "{told}");
+    for page in &pages {
+        let text = std::fs::read_to_string(page).unwrap();
+        assert!(text.contains(".SH NAME") && text.contains(".SH SYNOPSIS"), "{page}: {text}");
+        lab.ok(["man", &lab.file("man")]);
+        assert_eq!(std::fs::read_to_string(page).unwrap(), text);
+    }
+    let put = std::fs::read_to_string(lab.path("man/faretra-put.1")).unwrap();
+    assert!(put.contains("faretra put") && put.contains("Rows in a batch"), "{put}");
+}
