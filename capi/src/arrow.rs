@@ -4,13 +4,14 @@
 //!   structure that was released, or whose numbers cannot be, is refused before arrow sees it.
 //! * X2: what goes out keeps the pin of its object in each array, child or not, so that each can be moved out and released alone.
 
-use std::ffi::c_void;
+use std::ffi::{CStr, c_void};
 use std::sync::Arc;
 
 use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema, from_ffi};
 use arrow_array::ffi_stream::{ArrowArrayStreamReader, FFI_ArrowArrayStream};
 use arrow_array::{Array, RecordBatch, RecordBatchOptions, RecordBatchReader, StructArray};
-use arrow_schema::{ArrowError, Schema, SchemaRef};
+use arrow_data::layout;
+use arrow_schema::{ArrowError, DataType, Schema, SchemaRef};
 
 use crate::border::{Done, Out};
 use crate::error::Failure;
@@ -72,6 +73,13 @@ fn check_schema(schema: &FFI_ArrowSchema, depth: usize) -> Done {
     if schema.format.is_null() || depth > DEEPEST {
         return Err(Failure::invalid("the ArrowSchema has no format, or types more than 64 deep in each other"));
     }
+    // SAFETY: text that ends in a null byte, by the interface.
+    let format = unsafe { CStr::from_ptr(schema.format) };
+    // SAFETY: null, or text that ends in a null byte, by the interface.
+    let name = (!schema.name.is_null()).then(|| unsafe { CStr::from_ptr(schema.name) });
+    if format.to_str().is_err() || name.is_some_and(|name| name.to_str().is_err()) {
+        return Err(Failure::invalid("the format or the name of an ArrowSchema is not UTF-8"));
+    }
     for child in children(schema.n_children, schema.children)? {
         check_schema(child, depth + 1)?;
     }
@@ -94,8 +102,14 @@ fn check(array: &FFI_ArrowArray, schema: &FFI_ArrowSchema, depth: usize) -> Done
             "an ArrowArray of length {length}, offset {offset}, {null_count} nulls and {n_buffers} buffers cannot be"
         )));
     }
-    if n_buffers > 0 && array.buffers.is_null() {
-        return Err(Failure::invalid(format!("the ArrowArray has {n_buffers} buffers, and their pointer is null")));
+    let data_type = DataType::try_from(schema)?;
+    let layout = layout(&data_type);
+    // Validity; those of the type; and, if there are as many as somebody likes, their sizes.
+    let has = i64::from(layout.can_contain_null_mask) + layout.buffers.len() as i64 + i64::from(layout.variadic);
+    if n_buffers < has || n_buffers > 0 && array.buffers.is_null() {
+        return Err(Failure::invalid(format!(
+            "an ArrowArray of type {data_type} has {has} buffers, {n_buffers} were given"
+        )));
     }
     if n_children != schema.n_children || array.dictionary.is_null() != schema.dictionary.is_null() {
         return Err(Failure::invalid(format!(
@@ -105,6 +119,13 @@ fn check(array: &FFI_ArrowArray, schema: &FFI_ArrowSchema, depth: usize) -> Done
     }
     let types = children(schema.n_children, schema.children)?;
     for (child, schema) in children(n_children, array.children)?.into_iter().zip(types) {
+        if matches!(data_type, DataType::Struct(_)) && child.length < length + offset {
+            let rows = length + offset;
+            return Err(Failure::invalid(format!(
+                "a column of {} values in a batch of {rows} rows cannot be",
+                child.length
+            )));
+        }
         check(child, schema, depth + 1)?;
     }
     // SAFETY: null, or an array, by the interface.
