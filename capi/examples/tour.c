@@ -20,15 +20,26 @@ static void batches(void) {
   numbers_schema(&schema);
   TRY(faretra_publish(writer, "ids", faretra_value_batch(&array, &schema), &version));
   HOLDS(version == 1 && released == 0 && array.release && schema.release);
+  HOLDS(!is_shared_read_only(array.children[0]->buffers[1]));
   FAILS(FARETRA_CONFLICT, faretra_publish_if(writer, "ids", 7, faretra_value_batch(&array, &schema), NULL));
   HOLDS(faretra_last_error()->asked == 7 && faretra_last_error()->found == 1);
   TRY(faretra_publish_if(writer, "ids", 1, faretra_value_batch(&array, &schema), &version));
   HOLDS(version == 2 && released == 0);
+  {
+    /* A slice is what it shows: of a struct with an offset, and of a column with one. */
+    struct ArrowArray slice = array, column = *array.children[0], *columns[1] = {&column}, part;
+    slice.offset = 10, slice.length = 5, slice.children = columns;
+    column.offset = 1, column.length -= 1;
+    TRY(faretra_publish(writer, "slice", faretra_value_batch(&slice, &schema), NULL));
+    TRY(faretra_get_batch(arena, "slice", &part, NULL));
+    HOLDS(part.length == 5 && part.offset == 0 && sum_of(&part) == 111 + 112 + 113 + 114 + 115);
+    part.release(&part);
+  }
   array.release(&array);
   schema.release(&schema);
   HOLDS(released == 2);
 
-  /* The columns lie in the arena, where nobody can write. */
+  /* The columns lie in the arena, where nobody can write; what was published did not. */
   TRY(faretra_get_batch(arena, "ids", &got, &got_schema));
   HOLDS(got.length == 50000 && got.n_children == 1 && strcmp(got_schema.format, "+s") == 0);
   HOLDS(strcmp(got_schema.children[0]->name, "id") == 0 && strcmp(got_schema.children[0]->format, "l") == 0);
@@ -304,7 +315,11 @@ static void channels(void) {
 static void feeds(void) {
   faretra_feed *feed;
   faretra_subscriber *first, *second;
+  faretra_event *event;
+  faretra_select *select;
+  faretra_pollable *pollables[3];
   faretra_object *object;
+  size_t rings, named, index;
   char tick = 'a';
   const void *data;
   size_t len;
@@ -315,6 +330,33 @@ static void feeds(void) {
   for (; tick < 'g'; tick++) TRY(faretra_append(feed, faretra_value_bytes(&tick, 1), SOON));
   TRY(faretra_subscribe(arena, "ticks", FARETRA_NEWEST, 0, 0, &second));
   FAILS(FARETRA_TIMED_OUT, faretra_next(second, 0, &object));
+
+  /* What is waited for at once: an item, an event, a name. */
+  TRY(faretra_event_new(arena, "bell", 0, &event));
+  TRY(faretra_select_new(&select));
+  TRY(faretra_select_next(select, second, NULL));
+  TRY(faretra_select_event(select, event, &rings));
+  TRY(faretra_select_name(select, arena, "new name", 0, &named));
+  FAILS(FARETRA_TIMED_OUT, faretra_select_wait(select, 5, &index));
+  TRY(faretra_event_pollable(event, &pollables[0]));
+  TRY(faretra_name_pollable(arena, "new name", 0, &pollables[1]));
+  TRY(faretra_subscriber_pollable(first, &pollables[2]));
+  TRY(faretra_event_set(event));
+  TRY(faretra_select_wait(select, SOON, &index));
+  HOLDS(index == rings);
+  TRY(faretra_event_reset(event));
+  TRY(faretra_publish(writer, "new name", faretra_value_bytes("x", 1), NULL));
+  TRY(faretra_select_wait(select, SOON, &index));
+  HOLDS(index == named);
+  TRY(faretra_event_set(event));
+  for (index = 0; index < 3; index++) {
+    struct pollfd fd = {faretra_pollable_fd(pollables[index]), POLLIN, 0};
+    HOLDS(poll(&fd, 1, SOON) == 1);
+    faretra_pollable_free(pollables[index]);
+  }
+  faretra_select_free(select);
+  faretra_event_free(event);
+
   FAILS(FARETRA_LAGGED, faretra_next(first, SOON, &object));
   HOLDS(faretra_last_error()->found == 2);
   TRY(faretra_next(first, SOON, &object));

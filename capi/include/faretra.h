@@ -498,7 +498,7 @@ typedef struct {
    */
   uint64_t names;
   /**
-   * How many times it is open, and may be.
+   * How many times it is open.
    */
   uint32_t participants;
   /**
@@ -514,32 +514,6 @@ typedef struct {
    */
   uint32_t writers_most;
 } faretra_stats;
-
-/**
- * A name, and what it stands for.
- */
-typedef struct {
-  /**
-   * The name, good until the list is freed.
-   */
-  const char *name;
-  /**
-   * What it stands for.
-   */
-  faretra_kind kind;
-  /**
-   * How often something was published under it.
-   */
-  uint64_t version;
-  /**
-   * Bytes of the arena that the object has.
-   */
-  uint64_t nbytes;
-  /**
-   * Rows of a batch or table, elements of an array, members of a bundle, bytes of bytes.
-   */
-  uint64_t rows;
-} faretra_entry;
 
 /**
  * A value to publish, send or append: made by `faretra_value_...`, and good for as long as what it was made of. Its fields are
@@ -611,6 +585,32 @@ typedef struct {
   const int64_t *strides;
 } faretra_ndarray;
 
+/**
+ * A name, and what it stands for.
+ */
+typedef struct {
+  /**
+   * The name, good until the list is freed.
+   */
+  const char *name;
+  /**
+   * What it stands for.
+   */
+  faretra_kind kind;
+  /**
+   * How often something was published under it.
+   */
+  uint64_t version;
+  /**
+   * Bytes of the arena that the object has.
+   */
+  uint64_t nbytes;
+  /**
+   * Rows of a batch or table, elements of an array, members of a bundle, bytes of bytes.
+   */
+  uint64_t rows;
+} faretra_entry;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -652,6 +652,8 @@ const char *faretra_version(void);
  * An arena is one named piece of shared memory, mapped by every process that takes part. `faretra_arena_create` and
  * `faretra_arena_open` take part in one; `faretra_arena_free` ends that, or the process's end does, however it comes. The arena
  * itself stays until `faretra_arena_remove`, unless it was made with `ephemeral`.
+ *
+ * Whoever writes has a `faretra_writer`, one of a fixed number that the arena has.
  * ----------------------------------------------------------------------------------------------------
  */
 
@@ -673,8 +675,8 @@ faretra_code faretra_arena_open_or_create(const char *name,
                                           faretra_arena **arena);
 
 /**
- * Takes part anew in an arena that came through `fork`: the child calls this with its parent's handle, and frees neither that
- * nor anything else of its parent's in a hurry: to free it there does nothing.
+ * Takes part anew in an arena that came through `fork`: the child calls this with its parent's handle, and gets one of its own.
+ * In the parent, it is a second handle.
  */
 faretra_code faretra_arena_reopen(faretra_arena *arena,
                                   faretra_arena **reopened);
@@ -689,6 +691,16 @@ faretra_code faretra_arena_remove(const char *name, const faretra_options *optio
  * until it is given up itself, in whatever order. A null pointer is nothing to give up, as it is for every `_free`.
  */
 void faretra_arena_free(faretra_arena *arena);
+
+/**
+ * Waits for one of the arena's permits to write. Many threads can use one writer.
+ */
+faretra_code faretra_writer_new(faretra_arena *arena, int64_t timeout_ms, faretra_writer **writer);
+
+/**
+ * Gives a writer up.
+ */
+void faretra_writer_free(faretra_writer *writer);
 
 /**
  * Sets how many bytes the arena may use. It applies to all processes at once.
@@ -720,26 +732,6 @@ faretra_code faretra_arena_recover(faretra_arena *arena,
 faretra_code faretra_arena_verify(faretra_arena *arena);
 
 /**
- * Lists the names of the arena: objects, channels, feeds and locks.
- */
-faretra_code faretra_names(faretra_arena *arena, faretra_entries **entries);
-
-/**
- * Returns how many names the list has; 0 for what is no list.
- */
-size_t faretra_entries_count(faretra_entries *entries);
-
-/**
- * Tells of the name of this number, the first one's being 0.
- */
-faretra_code faretra_entries_get(faretra_entries *entries, size_t index, faretra_entry *entry);
-
-/**
- * Frees a list of names.
- */
-void faretra_entries_free(faretra_entries *entries);
-
-/**
  * Sets the function that every wait of this process asks, about every 90 ms and at once after a signal handler ran in the
  * waiting thread, whether to end: if it returns anything but 0, the wait fails with `FARETRA_INTERRUPTED`. Without one, signals
  * end no wait. Any thread that waits calls it. `hook` null: none.
@@ -755,20 +747,8 @@ void faretra_set_interrupt_hook(int (*hook)(void*),
  * passed on at once. `faretra_publish`, `faretra_send` and `faretra_append` copy it into the arena, once, before they return:
  * memory and structures stay the caller's, to be freed or released by the caller, whatever becomes of the call. What lies in the
  * same arena already (an object; the columns of a batch that was read there) is shared instead of copied.
- *
- * Whoever writes has a `faretra_writer`, one of a fixed number that the arena has.
  * ----------------------------------------------------------------------------------------------------
  */
-
-/**
- * Waits for one of the arena's permits to write. Many threads can use one writer.
- */
-faretra_code faretra_writer_new(faretra_arena *arena, int64_t timeout_ms, faretra_writer **writer);
-
-/**
- * Gives a writer up.
- */
-void faretra_writer_free(faretra_writer *writer);
 
 /**
  * Returns a record batch as a value: a struct array whose children are the columns. Neither structure is released.
@@ -790,7 +770,8 @@ faretra_value faretra_value_bytes(const void *data, size_t len);
 /**
  * Returns an n-dimensional array as a value. `dtype` is its element type as numpy writes it: `<f8`, `|u1`, `<i4`. `shape` has
  * `rank` lengths. `strides` has as many steps in bytes, which may be 0 or negative, and `data` is the element of which all
- * indices are 0; with `strides` null the elements lie one behind the other in C order.
+ * indices are 0; with `strides` null the elements lie one behind the other in C order. All of these, `dtype` too, have to stay until
+ * the value is published: a language that makes text for C for one call only has to keep it longer.
  */
 faretra_value faretra_value_array(const char *dtype,
                                   size_t rank,
@@ -929,6 +910,26 @@ faretra_code faretra_object_member(faretra_object *object,
  * Ends the pin of an object, and with it what the functions above showed of it. Not for the object of a lease.
  */
 void faretra_object_free(faretra_object *object);
+
+/**
+ * Lists the names of the arena: objects, channels, feeds and locks.
+ */
+faretra_code faretra_names(faretra_arena *arena, faretra_entries **entries);
+
+/**
+ * Returns how many names the list has; 0 for what is no list.
+ */
+size_t faretra_entries_count(faretra_entries *entries);
+
+/**
+ * Tells of the name of this number, the first one's being 0.
+ */
+faretra_code faretra_entries_get(faretra_entries *entries, size_t index, faretra_entry *entry);
+
+/**
+ * Frees a list of names.
+ */
+void faretra_entries_free(faretra_entries *entries);
 
 /*
  * ----------------------------------------------------------------------------------------------------

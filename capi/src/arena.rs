@@ -3,29 +3,27 @@
 //! An arena is one named piece of shared memory, mapped by every process that takes part. `faretra_arena_create` and
 //! `faretra_arena_open` take part in one; `faretra_arena_free` ends that, or the process's end does, however it comes. The arena
 //! itself stays until `faretra_arena_remove`, unless it was made with `ephemeral`.
+//!
+//! Whoever writes has a `faretra_writer`, one of a fixed number that the arena has.
 
-use std::ffi::{CString, c_char, c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 use std::ops::ControlFlow;
 use std::sync::{Once, PoisonError, RwLock};
 
-use faretra::{Arena, Entry, Options};
+use faretra::{Arena, Options, Writer};
 
-use crate::border::{Done, Handle, New, Out, Text, c_text, fill, free, handles, make, of, out, run};
+use crate::border::{Done, Handle, New, Out, Text, fill, free, handles, make, of, out, run, timeout};
 use crate::error::{Failure, faretra_code};
-use crate::object::faretra_kind;
-
-/// A timeout that never comes.
-pub const FARETRA_FOREVER: i64 = -1;
 
 /// An arena that this process takes part in.
 pub struct faretra_arena(Handle);
 
-/// The names of an arena at one moment.
-pub struct faretra_entries(Handle);
+/// One of the arena's permits to write, for as long as it or a draft, sender or feed of it is there.
+pub struct faretra_writer(Handle);
 
 handles! {
+    faretra_writer holds Writer, "faretra_writer";
     faretra_arena holds Arena, "faretra_arena";
-    faretra_entries holds Vec<Listed>, "faretra_entries";
 }
 
 /// How an arena is made or opened. Begin with `faretra_options options = FARETRA_OPTIONS;`, and set what differs from the
@@ -118,8 +116,8 @@ pub extern "C" fn faretra_arena_open_or_create(
     make(arena, || Ok(self::options(options)?.open_or_create(name.read("name")?)?))
 }
 
-/// Takes part anew in an arena that came through `fork`: the child calls this with its parent's handle, and frees neither that
-/// nor anything else of its parent's in a hurry: to free it there does nothing.
+/// Takes part anew in an arena that came through `fork`: the child calls this with its parent's handle, and gets one of its own.
+/// In the parent, it is a second handle.
 #[unsafe(no_mangle)]
 pub extern "C" fn faretra_arena_reopen(
     arena: Option<&faretra_arena>,
@@ -139,6 +137,28 @@ pub extern "C" fn faretra_arena_remove(name: Text, options: Option<&faretra_opti
 #[unsafe(no_mangle)]
 pub extern "C" fn faretra_arena_free(arena: Option<Box<faretra_arena>>) {
     free(arena);
+}
+
+/// Waits for one of the arena's permits to write. Many threads can use one writer.
+#[unsafe(no_mangle)]
+pub extern "C" fn faretra_writer_new(
+    arena: Option<&faretra_arena>,
+    timeout_ms: i64,
+    writer: New<'_, faretra_writer>,
+) -> faretra_code {
+    make(writer, || {
+        let arena = of(arena)?;
+        Ok(match timeout(timeout_ms)? {
+            None => arena.writer()?,
+            Some(timeout) => arena.writer_timeout(timeout)?,
+        })
+    })
+}
+
+/// Gives a writer up.
+#[unsafe(no_mangle)]
+pub extern "C" fn faretra_writer_free(writer: Option<Box<faretra_writer>>) {
+    free(writer);
 }
 
 /// Sets how many bytes the arena may use. It applies to all processes at once.
@@ -167,7 +187,7 @@ pub struct faretra_stats {
     objects: u64,
     /// How many names there are.
     names: u64,
-    /// How many times it is open, and may be.
+    /// How many times it is open.
     participants: u32,
     /// How many times it may be open at a time.
     participants_most: u32,
@@ -182,21 +202,20 @@ pub struct faretra_stats {
 pub extern "C" fn faretra_arena_stats(arena: Option<&faretra_arena>, stats: Out<'_, faretra_stats>) -> faretra_code {
     run(|| {
         let (arena, place) = (of(arena)?, out(stats, "faretra_stats")?);
-        let faretra::Stats { limit, capacity, used, live, warm, metadata, objects, names, .. } = arena.stats()?;
-        let faretra::Stats { participants, seats, writers, writers_busy, .. } = arena.stats()?;
+        let stats = arena.stats()?;
         place.write(faretra_stats {
-            limit,
-            capacity,
-            used,
-            live,
-            warm,
-            metadata,
-            objects,
-            names,
-            participants,
-            participants_most: seats,
-            writers: writers_busy,
-            writers_most: writers,
+            limit: stats.limit,
+            capacity: stats.capacity,
+            used: stats.used,
+            live: stats.live,
+            warm: stats.warm,
+            metadata: stats.metadata,
+            objects: stats.objects,
+            names: stats.names,
+            participants: stats.participants,
+            participants_most: stats.seats,
+            writers: stats.writers_busy,
+            writers_most: stats.writers,
         });
         Ok(())
     })
@@ -234,73 +253,6 @@ pub extern "C" fn faretra_arena_verify(arena: Option<&faretra_arena>) -> faretra
             broken.iter().map(|violation| format!("{}: {}", violation.rule, violation.what)).collect();
         Err(Failure::Other(faretra_code::FARETRA_DAMAGED, broken.len() as u64, lines.join("\n")))
     })
-}
-
-/// A name, and what it stands for.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct faretra_entry {
-    /// The name, good until the list is freed.
-    name: *const c_char,
-    /// What it stands for.
-    kind: faretra_kind,
-    /// How often something was published under it.
-    version: u64,
-    /// Bytes of the arena that the object has.
-    nbytes: u64,
-    /// Rows of a batch or table, elements of an array, members of a bundle, bytes of bytes.
-    rows: u64,
-}
-
-/// An entry, and the memory of its name.
-pub struct Listed {
-    name: CString,
-    entry: Entry,
-}
-
-/// Lists the names of the arena: objects, channels, feeds and locks.
-#[unsafe(no_mangle)]
-pub extern "C" fn faretra_names(arena: Option<&faretra_arena>, entries: New<'_, faretra_entries>) -> faretra_code {
-    make(entries, || {
-        let names = of(arena)?.names()?;
-        Ok(names.into_iter().map(|entry| Listed { name: c_text(&entry.name), entry }).collect())
-    })
-}
-
-/// Returns how many names the list has; 0 for what is no list.
-#[unsafe(no_mangle)]
-pub extern "C" fn faretra_entries_count(entries: Option<&faretra_entries>) -> usize {
-    of(entries).map_or(0, Vec::len)
-}
-
-/// Tells of the name of this number, the first one's being 0.
-#[unsafe(no_mangle)]
-pub extern "C" fn faretra_entries_get(
-    entries: Option<&faretra_entries>,
-    index: usize,
-    entry: Out<'_, faretra_entry>,
-) -> faretra_code {
-    run(|| {
-        let (entries, place) = (of(entries)?, out(entry, "faretra_entry")?);
-        let Some(Listed { name, entry }) = entries.get(index) else {
-            return Err(Failure::invalid(format!("the list has {} names: there is no {index}", entries.len())));
-        };
-        let Entry { kind, version, bytes, rows, .. } = entry;
-        place.write(faretra_entry {
-            name: name.as_ptr(),
-            kind: (*kind).into(),
-            version: *version,
-            nbytes: *bytes,
-            rows: *rows,
-        });
-        Ok(())
-    })
-}
-
-/// Frees a list of names.
-#[unsafe(no_mangle)]
-pub extern "C" fn faretra_entries_free(entries: Option<Box<faretra_entries>>) {
-    free(entries);
 }
 
 /// Sets the function that every wait of this process asks, about every 90 ms and at once after a signal handler ran in the

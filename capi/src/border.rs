@@ -233,11 +233,14 @@ pub fn c_text(text: &str) -> CString {
     CString::new(&text[..end]).unwrap_or_default()
 }
 
+/// A timeout that never comes.
+pub const FARETRA_FOREVER: i64 = -1;
+
 /// How long a call may wait: `None` for ever. C gives milliseconds.
 pub fn timeout(milliseconds: i64) -> Done<Option<Duration>> {
     match u64::try_from(milliseconds) {
         Ok(milliseconds) => Ok(Some(Duration::from_millis(milliseconds))),
-        Err(_) if milliseconds == crate::arena::FARETRA_FOREVER => Ok(None),
+        Err(_) if milliseconds == FARETRA_FOREVER => Ok(None),
         Err(_) => Err(Failure::invalid(format!(
             "a timeout of {milliseconds} ms cannot be: give 0 or more, or FARETRA_FOREVER"
         ))),

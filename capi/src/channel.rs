@@ -11,11 +11,11 @@ use std::sync::Mutex;
 use faretra::channel::{Contents, WhenDeserted};
 use faretra::{ForwardError, Lease, Receiver, SendError, Sender};
 
-use crate::arena::faretra_arena;
+use crate::arena::{faretra_arena, faretra_writer};
 use crate::border::{Done, Handle, New, Text, alone, free, give_up, handles, make, of, owned, run, timeout};
 use crate::error::{Failure, faretra_code, keep};
 use crate::object::{Read, faretra_object};
-use crate::value::{Refused, faretra_value, faretra_writer, with};
+use crate::value::{Refused, faretra_value, with};
 
 /// A flag of ends: items may be of different kinds and schemas. Used by who makes the channel or feed. Without it, a channel whose
 /// first item is a batch takes batches of that schema only.

@@ -13,9 +13,9 @@ use arrow_array::ffi::FFI_ArrowSchema;
 use arrow_schema::DataType;
 use faretra::{BytesDraft, DType, Draft, DynArrayDraft, Order, Value};
 
+use crate::arena::faretra_writer;
 use crate::border::{Done, Handle, New, Out, Text, alone, bytes, free, handles, make, memory, of, out, run, size};
 use crate::error::{Failure, faretra_code};
-use crate::value::faretra_writer;
 
 /// A value that is being written in place. One thread at a time can use it.
 pub struct faretra_draft(Handle);
@@ -195,7 +195,7 @@ pub extern "C" fn faretra_draft_set_bool(
 ) -> faretra_code {
     run(|| {
         let mut draft = alone(of(draft)?, "draft")?;
-        Ok(draft.batch()?.bits_mut(column.read("name of a column")?)?.set(size(row, "th row")?, value != 0)?)
+        Ok(draft.batch()?.bits_mut(column.read("name of a column")?)?.set(size(row, "as a row")?, value != 0)?)
     })
 }
 
@@ -204,7 +204,7 @@ pub extern "C" fn faretra_draft_set_bool(
 pub extern "C" fn faretra_draft_set_null(draft: Option<&faretra_draft>, column: Text, row: i64) -> faretra_code {
     run(|| {
         let mut draft = alone(of(draft)?, "draft")?;
-        Ok(draft.batch()?.validity_mut(column.read("name of a column")?)?.set_null(size(row, "th row")?)?)
+        Ok(draft.batch()?.validity_mut(column.read("name of a column")?)?.set_null(size(row, "as a row")?)?)
     })
 }
 

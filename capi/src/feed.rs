@@ -8,12 +8,12 @@ use std::sync::Mutex;
 use faretra::feed::{Start, WhenFull};
 use faretra::{AppendError, Feed, Subscriber};
 
-use crate::arena::faretra_arena;
+use crate::arena::{faretra_arena, faretra_writer};
 use crate::border::{Handle, New, Text, alone, free, handles, make, of, run, timeout};
 use crate::channel::flags;
 use crate::error::{Failure, faretra_code};
 use crate::object::{Read, faretra_object};
-use crate::value::{Refused, faretra_value, faretra_writer, with};
+use crate::value::{Refused, faretra_value, with};
 
 /// When a feed is full: an append waits for the slowest subscriber.
 pub const FARETRA_BLOCK: u32 = 0;

@@ -13,17 +13,21 @@ use std::time::UNIX_EPOCH;
 
 use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
 use arrow_array::ffi_stream::FFI_ArrowArrayStream;
-use faretra::{DynArray, Kind, Object};
+use faretra::{DynArray, Entry, Kind, Object};
 
 use crate::arena::faretra_arena;
 use crate::arrow::{export, export_stream};
 use crate::border::{Done, Handle, New, Out, Text, c_text, free, handles, make, of, out, run, timeout};
-use crate::error::faretra_code;
+use crate::error::{Failure, faretra_code};
 
 /// An object of an arena, pinned.
 pub struct faretra_object(Handle);
 
+/// The names of an arena at one moment.
+pub struct faretra_entries(Handle);
+
 handles! {
+    faretra_entries holds Vec<Listed>, "faretra_entries";
     faretra_object holds Read, "faretra_object";
 }
 
@@ -311,4 +315,71 @@ pub extern "C" fn faretra_object_member(
 #[unsafe(no_mangle)]
 pub extern "C" fn faretra_object_free(object: Option<Box<faretra_object>>) {
     free(object);
+}
+
+/// A name, and what it stands for.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct faretra_entry {
+    /// The name, good until the list is freed.
+    name: *const c_char,
+    /// What it stands for.
+    kind: faretra_kind,
+    /// How often something was published under it.
+    version: u64,
+    /// Bytes of the arena that the object has.
+    nbytes: u64,
+    /// Rows of a batch or table, elements of an array, members of a bundle, bytes of bytes.
+    rows: u64,
+}
+
+/// An entry, and the memory of its name.
+pub struct Listed {
+    name: CString,
+    entry: Entry,
+}
+
+/// Lists the names of the arena: objects, channels, feeds and locks.
+#[unsafe(no_mangle)]
+pub extern "C" fn faretra_names(arena: Option<&faretra_arena>, entries: New<'_, faretra_entries>) -> faretra_code {
+    make(entries, || {
+        let names = of(arena)?.names()?;
+        Ok(names.into_iter().map(|entry| Listed { name: c_text(&entry.name), entry }).collect())
+    })
+}
+
+/// Returns how many names the list has; 0 for what is no list.
+#[unsafe(no_mangle)]
+pub extern "C" fn faretra_entries_count(entries: Option<&faretra_entries>) -> usize {
+    of(entries).map_or(0, Vec::len)
+}
+
+/// Tells of the name of this number, the first one's being 0.
+#[unsafe(no_mangle)]
+pub extern "C" fn faretra_entries_get(
+    entries: Option<&faretra_entries>,
+    index: usize,
+    entry: Out<'_, faretra_entry>,
+) -> faretra_code {
+    run(|| {
+        let (entries, place) = (of(entries)?, out(entry, "faretra_entry")?);
+        let Some(Listed { name, entry }) = entries.get(index) else {
+            return Err(Failure::invalid(format!("the list has {} names: there is no {index}", entries.len())));
+        };
+        let Entry { kind, version, bytes, rows, .. } = entry;
+        place.write(faretra_entry {
+            name: name.as_ptr(),
+            kind: (*kind).into(),
+            version: *version,
+            nbytes: *bytes,
+            rows: *rows,
+        });
+        Ok(())
+    })
+}
+
+/// Frees a list of names.
+#[unsafe(no_mangle)]
+pub extern "C" fn faretra_entries_free(entries: Option<Box<faretra_entries>>) {
+    free(entries);
 }

@@ -4,52 +4,19 @@
 //! passed on at once. `faretra_publish`, `faretra_send` and `faretra_append` copy it into the arena, once, before they return:
 //! memory and structures stay the caller's, to be freed or released by the caller, whatever becomes of the call. What lies in the
 //! same arena already (an object; the columns of a batch that was read there) is shared instead of copied.
-//!
-//! Whoever writes has a `faretra_writer`, one of a fixed number that the arena has.
 
 use std::ffi::{c_char, c_void};
 
 use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
 use arrow_array::ffi_stream::FFI_ArrowArrayStream;
-use faretra::{Bundle, DType, DynArrayView, Value, Writer};
+use faretra::{Bundle, DType, DynArrayView, Value};
 
-use crate::arena::faretra_arena;
+use crate::arena::faretra_writer;
 use crate::arrow;
-use crate::border::{
-    Done, Handle, New, Out, Text, alone, bytes, fill, free, handles, make, memory, of, run, size, timeout,
-};
+use crate::border::{Done, Out, Text, alone, bytes, fill, memory, of, run, size};
 use crate::draft::{Drafting, faretra_draft};
 use crate::error::{Failure, faretra_code};
 use crate::object::faretra_object;
-
-/// One of the arena's permits to write, for as long as it or a draft, sender or feed of it is there.
-pub struct faretra_writer(Handle);
-
-handles! {
-    faretra_writer holds Writer, "faretra_writer";
-}
-
-/// Waits for one of the arena's permits to write. Many threads can use one writer.
-#[unsafe(no_mangle)]
-pub extern "C" fn faretra_writer_new(
-    arena: Option<&faretra_arena>,
-    timeout_ms: i64,
-    writer: New<'_, faretra_writer>,
-) -> faretra_code {
-    make(writer, || {
-        let arena = of(arena)?;
-        Ok(match timeout(timeout_ms)? {
-            None => arena.writer()?,
-            Some(timeout) => arena.writer_timeout(timeout)?,
-        })
-    })
-}
-
-/// Gives a writer up.
-#[unsafe(no_mangle)]
-pub extern "C" fn faretra_writer_free(writer: Option<Box<faretra_writer>>) {
-    free(writer);
-}
 
 /// A value to publish, send or append: made by `faretra_value_...`, and good for as long as what it was made of. Its fields are
 /// nobody's business.
@@ -109,7 +76,8 @@ pub extern "C" fn faretra_value_bytes(data: *const c_void, len: usize) -> faretr
 
 /// Returns an n-dimensional array as a value. `dtype` is its element type as numpy writes it: `<f8`, `|u1`, `<i4`. `shape` has
 /// `rank` lengths. `strides` has as many steps in bytes, which may be 0 or negative, and `data` is the element of which all
-/// indices are 0; with `strides` null the elements lie one behind the other in C order.
+/// indices are 0; with `strides` null the elements lie one behind the other in C order. All of these, `dtype` too, have to stay until
+/// the value is published: a language that makes text for C for one call only has to keep it longer.
 #[unsafe(no_mangle)]
 pub extern "C" fn faretra_value_array(
     dtype: Text,

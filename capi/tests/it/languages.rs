@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Lab, package};
+use crate::support::{Lab, Running, package};
 
 /// How a program is started: whether its language is there, and the program. Words that are separated by spaces.
 fn how(folder: &Path) -> (Vec<String>, Vec<String>) {
@@ -36,9 +36,7 @@ fn every_language_does_the_same_tour() {
         command
             .env("FARETRA_LIBRARY", lab.lib().join("libfaretra.so"))
             .env("FARETRA_INCLUDE", package().join("include"));
-        let output = command.output().unwrap();
-        let (printed, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success() && printed == expected, "{language}: {}\n{printed}{errors}", output.status);
+        assert_eq!(Running::of(&mut command).finish(), expected, "{language}");
         ran.push(language);
     }
     println!("ran: {}", ran.join(", "));

@@ -111,7 +111,7 @@ impl Lab {
 
     /// Starts a program.
     pub fn start(&self, program: &Path, arguments: &[&str]) -> Running {
-        Running { child: self.command(program).args(arguments).spawn().unwrap() }
+        Running::of(self.command(program).args(arguments))
     }
 
     /// Runs a program to its end, which is a good one, and returns what it printed.
@@ -146,6 +146,11 @@ pub struct Running {
 }
 
 impl Running {
+    /// Starts a command of [`Lab::command`].
+    pub fn of(command: &mut Command) -> Running {
+        Running { child: command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")) }
+    }
+
     /// Waits for a line.
     #[track_caller]
     pub fn line(&mut self) -> String {
