@@ -66,3 +66,21 @@ fn the_header_stands_alone() {
         }
     }
 }
+
+/// What the README shows compiles.
+#[test]
+fn the_readme_compiles() {
+    if !exists("gcc") {
+        println!("skipped: there is no gcc");
+        return;
+    }
+    let readme = std::fs::read_to_string(package().join("../README.md")).unwrap();
+    let shown = readme.split("```c\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a program in C");
+    let (lab, before) = (Lab::new(), "#include <faretra.h>\n#include <stdio.h>\nint main(void) {\n");
+    let given = "struct ArrowArray mine = {0};\nstruct ArrowSchema my_schema = {0};\n";
+    let source = lab.path("readme.c");
+    std::fs::write(&source, format!("{before}{given}{shown}return 0;\n}}\n")).unwrap();
+    let mut command = Command::new("gcc");
+    command.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-Wno-missing-field-initializers", "-fsyntax-only", "-I"]);
+    done(command.arg(package().join("include")).arg(&source));
+}
