@@ -90,9 +90,9 @@ pub extern "C" fn faretra_send(sender: Option<&faretra_sender>, value: faretra_v
                 Some(timeout) => sender.send_timeout(value, timeout),
             };
             sent.map_err(|error| match error {
-                SendError::Failed(error) => Refused(error.into(), None),
-                SendError::NoSpace { value, error } => Refused((*error).into(), Some(value)),
-                error => Refused(Failure::from(&error), error.into_value()),
+                SendError::Failed(error) => Refused::new(error, None),
+                SendError::NoSpace { value, error } => Refused::new(*error, Some(value)),
+                error => Refused::new(Failure::from(&error), error.into_value()),
             })
         })
     })

@@ -72,9 +72,9 @@ pub extern "C" fn faretra_append(feed: Option<&faretra_feed>, value: faretra_val
                 Some(timeout) => feed.append_timeout(value, timeout),
             };
             appended.map_err(|error| match error {
-                AppendError::Failed(error) => Refused(error.into(), None),
-                AppendError::NoSpace { value, error } => Refused((*error).into(), Some(value)),
-                error => Refused(Failure::from(&error), error.into_value()),
+                AppendError::Failed(error) => Refused::new(error, None),
+                AppendError::NoSpace { value, error } => Refused::new(*error, Some(value)),
+                error => Refused::new(Failure::from(&error), error.into_value()),
             })
         })
     })

@@ -114,25 +114,35 @@ pub extern "C" fn faretra_value_bundle(
 }
 
 /// Why a value was not taken, and the value if it is as it was.
-pub struct Refused<'a>(pub Failure, pub Option<Value<'a>>);
+pub struct Refused<'a> {
+    failure: Box<Failure>,
+    value: Option<Box<Value<'a>>>,
+}
+
+impl<'a> Refused<'a> {
+    /// One that may leave the value as it was.
+    pub fn new(failure: impl Into<Failure>, value: Option<Value<'a>>) -> Refused<'a> {
+        Refused { failure: Box::new(failure.into()), value: value.map(Box::new) }
+    }
+}
 
 impl From<Failure> for Refused<'_> {
     fn from(failure: Failure) -> Self {
-        Refused(failure, None)
+        Refused::new(failure, None)
     }
 }
 
 /// Calls `take` with a value of C's.
 pub fn with<T>(value: faretra_value, take: impl for<'v> FnOnce(Value<'v>) -> Result<T, Refused<'v>>) -> Done<T> {
     if value.kind != DRAFT {
-        return take(import(&value, 0)?).map_err(|Refused(failure, _)| failure);
+        return take(import(&value, 0)?).map_err(|refused| *refused.failure);
     }
     let mut draft = alone(drafting(&value)?, "draft")?;
-    take(draft.take()?).map_err(|Refused(failure, back)| {
-        if let Some(back) = back {
-            *draft = Drafting::Finished(Box::new(back));
+    take(draft.take()?).map_err(|Refused { failure, value }| {
+        if let Some(value) = value {
+            *draft = Drafting::Finished(value);
         }
-        failure
+        *failure
     })
 }
 
@@ -180,7 +190,7 @@ fn array<'v>(value: &faretra_value) -> Done<DynArrayView<'v>> {
     // SAFETY: C says that there are as many lengths as axes.
     let shape = unsafe { memory(value.shape, value.len, "lengths of axes") }?;
     let shape: Vec<usize> = shape.iter().map(|len| size(*len, "elements of an axis")).collect::<Done<_>>()?;
-    let dense = || Some(shape.iter().try_fold(dtype.itemsize(), |bytes, len| bytes.checked_mul(*len))?);
+    let dense = || shape.iter().try_fold(dtype.itemsize(), |bytes, len| bytes.checked_mul(*len));
     let too_large = || Failure::invalid(format!("an array of shape {shape:?} is larger than memory can be"));
     if value.strides.is_null() {
         // SAFETY: C says that all elements are there, one behind the other.
