@@ -1,6 +1,6 @@
 //! What comes over the border and goes back: handles, text, memory, results.
 //!
-//! This file and `arrow` alone follow pointers that C passed. Each promise that C makes has a type or a function here.
+//! Pointers that C passed are followed here and in `arrow`. Each promise that C makes has a type or a function here.
 
 use std::any::Any;
 use std::ffi::{CStr, CString, c_char, c_void};

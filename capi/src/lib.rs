@@ -1,9 +1,10 @@
 //! The C library of Faretra.
 //!
-//! Every function that C sees is an `extern "C" fn` in one of the modules below `border` and `arrow`, and has no `unsafe` of its
-//! own: its parameters say what C promises. Handles are [`Option<&T>`](Option), where C may pass a null pointer; places for
-//! results are `Option<&mut MaybeUninit<T>>`; strings, memory and Arrow's structures go through `border` and `arrow`, which
-//! alone follow a pointer. The documentation of the functions is written for those who read the header: `cargo xtask header
+//! Every function that C sees is an `extern "C" fn` in one of the modules below `border` and `arrow`. Its parameters say what C
+//! promises: handles are [`Option<&T>`](Option), as C may pass a null pointer; places for results are
+//! `Option<&mut MaybeUninit<T>>`; strings, memory and Arrow's structures go through `border` and `arrow`, which follow the pointers.
+//! Where another module has `unsafe` (for memory that comes with a length of its own, in values and drafts), it says which promise of
+//! C's that relies on. The documentation of the functions is written for those who read the header: `cargo xtask header
 //! --write` makes `include/faretra.h` of it, and the words at the head of each module become its chapters.
 //!
 //! * C1: no panic crosses the border ([`border::run`]).
