@@ -11,8 +11,18 @@ use std::path::{Path, PathBuf};
 use super::tidy::{blank, is_word, read, root, rust_files, without_tests, words};
 
 /// Where the modules of a crate are, whose root is `main.rs` or `lib.rs`.
-const CRATES: &[&str] =
-    &["cli/src", "datafusion/src", "cli/tests/it", "fuzz/src", "xtask/src", "proof/src", "tests/it", "benches/ratios"];
+const CRATES: &[&str] = &[
+    "cli/src",
+    "capi/src",
+    "datafusion/src",
+    "cli/tests/it",
+    "fuzz/src",
+    "capi/tests/it",
+    "xtask/src",
+    "proof/src",
+    "tests/it",
+    "benches/ratios",
+];
 
 /// A module by the names of those that it is in and its own.
 type Module = Vec<String>;

@@ -10,6 +10,8 @@ mod api;
 mod bench;
 mod dist;
 mod fuzz;
+mod header;
+mod install;
 mod interpreters;
 mod linked;
 mod package;
@@ -50,6 +52,21 @@ enum Chore {
         /// Write the list anew instead
         #[arg(long)]
         write: bool,
+    },
+    /// Compare the header of the C library with the one that its sources make
+    Header {
+        /// Write the header anew instead
+        #[arg(long)]
+        write: bool,
+    },
+    /// Build the C library and install it with its header and its pkg-config file
+    InstallC {
+        /// Where: DIR/lib, DIR/include, DIR/lib/pkgconfig
+        #[arg(long, value_name = "DIR", default_value = "/usr/local")]
+        prefix: PathBuf,
+        /// A directory to write into instead of the root, for packages
+        #[arg(long, value_name = "DIR")]
+        destdir: Option<PathBuf>,
     },
     /// Run every benchmark there is, beside floors and rivals: the library's, the Python package's
     Bench {
@@ -122,18 +139,17 @@ fn main() -> ExitCode {
     match Arguments::parse().chore {
         Chore::Test { keep_going, only } => stages::test(&root, keep_going, &only),
         Chore::Api { write } => {
-            let done = match write {
-                true => api::write(&root).map(|items| println!("api.txt lists {items} items")),
+            let listed = |items| println!("api.txt lists {items} items");
+            done(match write {
+                true => api::write(&root).map(listed),
                 false => api::check(&root).map(|()| println!("the public API is the one that api.txt lists")),
-            };
-            match done {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(why) => {
-                    eprintln!("cargo xtask: {why}");
-                    ExitCode::FAILURE
-                }
-            }
+            })
         }
+        Chore::Header { write } => done(match write {
+            true => header::write(&root),
+            false => header::check(&root).map(|()| println!("{} is what the sources make", header::FILE)),
+        }),
+        Chore::InstallC { prefix, destdir } => stages::install_c(&root, &prefix, destdir.as_deref()),
         Chore::Bench { quick } => bench::all(&root, quick),
         Chore::Wheel => stages::wheel(&root),
         Chore::Dist => dist::dist(&root),
@@ -151,6 +167,16 @@ fn main() -> ExitCode {
         }
         Chore::Planted => proof(&root, "planted", &[]),
         Chore::Loom => proof(&root, "loom", &[]),
+    }
+}
+
+fn done(done: Result<(), String>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("cargo xtask: {why}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use crate::tool::{Outcome, cargo, ended, has, run, rust_minor, target};
-use crate::{api, package, python, supply};
+use crate::{api, header, install, package, python, supply};
 
 type Stage = (&'static str, fn(&Path, bool) -> Outcome);
 
@@ -121,6 +121,22 @@ pub fn chaos(root: &Path, seconds: u64, seed: u64) -> ExitCode {
     ended(&run(&mut command))
 }
 
+/// Builds the C library as people install it, and puts it where it is told.
+pub fn install_c(root: &Path, prefix: &Path, destdir: Option<&Path>) -> ExitCode {
+    match run(cargo(root).args(["build", "--release", "--package", "faretra-capi"])) {
+        Outcome::Passed => {}
+        other => return ended(&other),
+    }
+    let built = target(root).with_file_name("release");
+    match install::install(&built, &root.join("capi/include"), prefix, destdir) {
+        Ok(files) => {
+            files.iter().for_each(|file| println!("{}", file.display()));
+            ExitCode::SUCCESS
+        }
+        Err(error) => ended(&Outcome::Failed(format!("cannot install: {error}"))),
+    }
+}
+
 /// Builds the wheel that people install.
 pub fn wheel(root: &Path) -> ExitCode {
     ended(&package::wheel(root, &target(root)))
@@ -159,6 +175,10 @@ fn tests(root: &Path, keep_going: bool) -> Outcome {
 fn docs(root: &Path, _: bool) -> Outcome {
     println!("  $ cargo xtask api");
     if let Err(why) = api::check(root) {
+        return Outcome::Failed(why);
+    }
+    println!("  $ cargo xtask header");
+    if let Err(why) = header::check(root) {
         return Outcome::Failed(why);
     }
     let mut links = cargo(root);
