@@ -14,8 +14,8 @@ use std::path::{Component, Path, PathBuf};
 /// and may import anything; nothing in the rows may import it.
 const LAYERS: &[&[&str]] = &[
     &["error"],
-    &["word", "mem", "geometry", "crew"],
-    &["sys", "segment", "tables"],
+    &["word", "mem", "geometry", "answers", "kernel", "crew", "front", "spin", "twin"],
+    &["sys", "segment", "portable", "tables"],
     &["seat"],
     &["zone", "wait", "bells"],
     &["part", "cell", "list"],
@@ -40,7 +40,7 @@ const SHARED: &[&str] = &["Core", "Tables"];
 const NOT_IN_CORE: &[&str] = &["arrow_array", "arrow_buffer", "arrow_data", "arrow_ipc", "arrow_schema", "ndarray"];
 
 /// The only files of `src/` that may say `unsafe`.
-const UNSAFE: &[&str] = &["mem", "sys", "segment", "view", "unchecked", "shared_map"];
+const UNSAFE: &[&str] = &["mem", "kernel", "twin", "sys", "segment", "portable", "view", "unchecked", "shared_map"];
 
 /// Above the core, the only file that may ask whether this process is a forked child: the core is reached through it.
 const FORK_CHECK: &str = "view";
