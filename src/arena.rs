@@ -97,7 +97,8 @@ impl Default for Options {
 
 impl Options {
     /// Sets the directory of arenas, which is on a tmpfs. Used by every call. Default: the environment variable
-    /// `FARETRA_DIR`, or `/dev/shm`.
+    /// `FARETRA_DIR`, or `/dev/shm`. With the portable back-end any directory that nobody cleans will do, and the default is the
+    /// directory of temporary files where there is no `/dev/shm`.
     #[must_use]
     pub fn dir(mut self, dir: impl Into<PathBuf>) -> Options {
         self.dir = Some(dir.into());
@@ -106,8 +107,8 @@ impl Options {
 
     /// Sets how many bytes the arena may ever use. Used by [`create`](Options::create), and fixed then. It costs address
     /// space only (about 47 times as much, twice over in a process that drafts), and is rounded up to a power of two.
-    /// Default: 16 times the limit, but not less than 64 GiB nor more than 256 GiB, and never less than the limit. At most
-    /// 1 TiB, of which a process may have no room for drafts.
+    /// Default: 16 times the limit, but not less than 64 GiB nor more than 256 GiB, and never less than the limit; 4 times the
+    /// limit with the portable back-end. At most 1 TiB, of which a process may have no room for drafts.
     #[must_use]
     pub fn capacity(mut self, bytes: u64) -> Options {
         self.capacity = Some(bytes);

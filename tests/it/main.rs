@@ -33,6 +33,8 @@ mod midway;
 mod nested;
 mod no_deletion;
 mod obey;
+#[cfg(all(feature = "portable", not(feature = "proof")))]
+mod portable;
 mod private;
 mod processes;
 mod puppet;

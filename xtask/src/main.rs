@@ -37,7 +37,7 @@ enum Chore {
         /// Run the other stages too after one failed
         #[arg(long)]
         keep_going: bool,
-        /// Run these stages only: format, clippy, build, tests, docs, examples, python, package
+        /// Run these stages only: format, clippy, build, tests, portable, docs, examples, python, package
         #[arg(long, value_name = "STAGE", value_delimiter = ',')]
         only: Vec<String>,
     },

@@ -95,7 +95,7 @@ impl Pages {
         pages * PAGE
     }
 
-    /// Where the pages from that of `off` on that count end, `end` at the latest.
+    /// Where the pages from that of `off` on that count end: `off` if it does not, `end` at the latest.
     pub fn end_of_run(self, mem: &impl Mem, off: u64, end: u64) -> u64 {
         let (mut page, last) = (off / PAGE, end.div_ceil(PAGE));
         while page < last {
@@ -106,7 +106,7 @@ impl Pages {
                 break;
             }
         }
-        (page * PAGE).min(end)
+        (page * PAGE).clamp(off, end)
     }
 
     /// Whether the page of `off` counts.
@@ -137,7 +137,7 @@ mod tests {
         }
 
         fn cas(&self, off: u64, old: u64, new: u64, order: Ordering) -> Result<u64, u64> {
-            self.0[off as usize / 8].compare_exchange(old, new, order, Ordering::SeqCst)
+            self.0[off as usize / 8].compare_exchange(old, new, order, SeqCst)
         }
 
         fn fetch_add(&self, off: u64, value: u64, order: Ordering) -> u64 {

@@ -62,8 +62,13 @@ impl Place {
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => continue,
                 done => done.map_err(os("create a segment in", name.parent().unwrap_or(name)))?,
             }
-            if let Some(making) = place.take(MAKING) {
-                return Ok((place, making));
+            match place.take(MAKING) {
+                Ok(Some(making)) => return Ok((place, making)),
+                Ok(None) => {}
+                Err(e) => {
+                    place.remove_side();
+                    return Err(os("create a segment in", name.parent().unwrap_or(name))(e));
+                }
             }
         }
     }
@@ -154,7 +159,7 @@ impl Place {
     pub fn lock(&self, owner: Owner) -> Option<File> {
         let before = owner.incarnation.wrapping_sub(1);
         let _ = std::fs::remove_file(self.side.join(Place::file_of(Owner { incarnation: before, ..owner })));
-        self.take(&Place::file_of(owner))
+        self.take(&Place::file_of(owner)).ok()?
     }
 
     /// Removes the file of `owner`, which has it locked.
@@ -162,25 +167,30 @@ impl Place {
         let _ = std::fs::remove_file(self.side.join(Place::file_of(owner)));
     }
 
-    /// S3.
-    fn take(&self, file: &str) -> Option<File> {
+    /// Makes and locks a file (S3). `None`: somebody has it.
+    fn take(&self, file: &str) -> Result<Option<File>, IoError> {
         let path = self.side.join(file);
         for _ in 0..PATIENCE {
             let opened = private_file().read(true).write(true).create(true).truncate(false).open(&path);
-            let Ok(file) = opened else {
+            let file = match opened {
+                Ok(file) => file,
                 // The directory was swept.
-                let _ = make_private_directory(&self.side);
-                continue;
+                Err(e) if is_missing(&e) => {
+                    let _ = make_private_directory(&self.side);
+                    continue;
+                }
+                Err(e) => return Err(e),
             };
             match FileExt::try_lock_exclusive(&file) {
-                Ok(true) if path.exists() => return Some(file),
+                Ok(true) if path.exists() => return Ok(Some(file)),
                 // It was swept since.
                 Ok(true) => {}
                 // As a rule somebody looks.
-                _ => std::thread::sleep(Duration::from_millis(1)),
+                Ok(false) => std::thread::sleep(Duration::from_millis(1)),
+                Err(e) => return Err(e),
             }
         }
-        None
+        Ok(None)
     }
 
     /// Whether somebody has the lock of `owner`. Doubt means "yes". `None`: there is no file, because `owner` never locked it, or

@@ -60,7 +60,7 @@ mod lanes;
 mod pages;
 mod place;
 
-use lanes::{ANY, Kept, Lane, Lanes, Sleeper, nap};
+use lanes::{ANY, Kept, Lane, Lanes, nap};
 use pages::Pages;
 use place::Place;
 pub use place::looks_like_ours;
@@ -138,10 +138,10 @@ impl std::fmt::Debug for Maps {
 }
 
 impl Kept for Maps {
-    fn spoil(&self, off: u64) {
+    fn store(&self, off: u64, value: u64) {
         let word = self.shm.as_ptr().wrapping_add(off as usize).cast::<u64>();
         // SAFETY: inside the map, 8-aligned; all access to it is atomic.
-        unsafe { AtomicU64::from_ptr(word) }.store(1, SeqCst);
+        unsafe { AtomicU64::from_ptr(word) }.store(value, SeqCst);
     }
 }
 
@@ -328,8 +328,7 @@ impl Sys for Posix {
     }
 
     fn wake(&self, off: u64) {
-        let keep: Arc<dyn Kept> = self.maps.clone();
-        self.tail.lanes.wake(&self.mem, off, &keep);
+        self.tail.lanes.wake(&self.mem, off, &self.keep());
     }
 }
 
@@ -348,7 +347,11 @@ impl Posix {
         let os_id = place.os_id();
         let (.., size) = Tail::offsets(geo);
         let made = ShmemConf::new().os_id(&os_id).size(size as usize).create();
-        let mut shm = made.map_err(|e| os_error("create a segment in", dir, e))?;
+        let mut shm = made.map_err(|e| {
+            place.made();
+            place.remove_side();
+            os_error("create a segment in", dir, e)
+        })?;
         // It stays when we go.
         shm.set_owner(false);
         let maps = Arc::new(Maps { os_id, shm });
@@ -442,9 +445,9 @@ impl Posix {
 
     /// Whether nobody has the lock of `owner`. Doubt means "no".
     fn is_unlocked(&self, owner: Owner) -> bool {
-        // A damaged word may name a seat that there is not.
+        // A damaged word may name a seat that there is not: nobody sits there.
         if u64::from(owner.seat) >= self.tail.seats {
-            return false;
+            return true;
         }
         // Without a file it was never locked, unless the word says that it was.
         let had = || self.mem.load(self.hold(owner), SeqCst) == u64::from(owner.incarnation) + 1;
@@ -456,22 +459,26 @@ impl Posix {
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let (lanes, me) = (self.tail.lanes, self.me.load(SeqCst));
         let kept = idle().pop();
-        let claim = || lanes.claim(&self.mem, me.checked_sub(1)?, |owner| self.is_unlocked(unpacked(owner)));
+        let is_gone = |owner| self.is_unlocked(unpacked(owner));
+        let claim = || lanes.claim(&self.mem, me.checked_sub(1)?, &self.keep(), is_gone);
         let Some(lane) = kept.or_else(claim) else { return nap(limit, unchanged) };
         if let Some((door, expected)) = door {
-            let sleeper = Sleeper { lanes, lane, keep: self.maps.clone() };
-            if !door.wake_too(expected, Arc::new(sleeper).into()) {
+            if !door.wake_too(expected, lane.waker()) {
                 return idle().push(lane);
             }
         }
-        if lanes.sleep(&self.mem, lane, bell, limit, unchanged) {
+        if lanes.sleep(&self.mem, &lane, bell, limit, unchanged) {
             idle().push(lane);
         }
     }
 
     fn give_lanes(&self) {
         let idle = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
-        idle.into_iter().for_each(|lane| self.tail.lanes.release(&self.mem, lane));
+        idle.into_iter().for_each(|lane| self.tail.lanes.release(lane, &self.keep()));
+    }
+
+    fn keep(&self) -> Arc<dyn Kept> {
+        self.maps.clone()
     }
 
     /// There is one map, which can be written.
