@@ -171,7 +171,7 @@ impl Lanes {
         let made = (Event::size_of(Some(memory)) as u64 <= LANE - EVENT).then(|| unsafe { Event::new(memory, true) });
         let lane = Lane { off, ear: Arc::default() };
         if !matches!(made, Some(Ok(_))) || !self.listen(&lane, keep.clone()) {
-            mem.store(off + word::SPOILT, 1, SeqCst);
+            mem.store(off + word::OWNER, 0, SeqCst);
             return None;
         }
         let index = (off - self.at - 64) / LANE;

@@ -259,7 +259,7 @@ impl Sys for Posix {
             return;
         }
         self.give_lanes();
-        self.place.unlock(owner);
+        self.give_lock(owner);
         *self.held() = None;
     }
 
@@ -462,14 +462,18 @@ impl Posix {
         let is_gone = |owner| self.is_unlocked(unpacked(owner));
         let claim = || lanes.claim(&self.mem, me.checked_sub(1)?, &self.keep(), is_gone);
         let Some(lane) = kept.or_else(claim) else { return nap(limit, unchanged) };
-        if let Some((door, expected)) = door {
-            if !door.wake_too(expected, lane.waker()) {
-                return idle().push(lane);
-            }
+        if door.is_some_and(|(door, expected)| !door.wake_too(expected, lane.waker())) {
+            return idle().push(lane);
         }
         if lanes.sleep(&self.mem, &lane, bell, limit, unchanged) {
             idle().push(lane);
         }
+    }
+
+    /// Whoever asks in between takes us for alive.
+    fn give_lock(&self, owner: Owner) {
+        self.place.unlock(owner);
+        self.mem.store(self.hold(owner), 0, SeqCst);
     }
 
     fn give_lanes(&self) {
@@ -612,7 +616,7 @@ impl Drop for Posix {
         }
         self.give_lanes();
         if let Some((owner, _)) = &*self.held() {
-            self.place.unlock(*owner);
+            self.give_lock(*owner);
         }
         let making = self.making.lock().unwrap_or_else(PoisonError::into_inner).take();
         if making.is_some() {
