@@ -112,9 +112,9 @@ fn other_users_are_refused_in_words() {
 /// they would not be done before the deadline.
 #[test]
 fn waiters_are_woken() {
-    let t = TestArena::new(16 * MIB);
+    let t = TestArena::with(|o| o.limit(16 * MIB).spin(0));
     let mut other = Child::puppet(t.dir());
-    other.ask("open t");
+    other.ask("open t spin=0");
     other.tell("echo 1000");
     let start = Instant::now();
     let w = t.arena.writer().expect("a permit");

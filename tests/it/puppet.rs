@@ -58,6 +58,7 @@ fn options(args: &[&str]) -> Options {
         Some(("writers", n)) => o.writers(n.parse().expect("a number")),
         Some(("mode", n)) => o.mode(u32::from_str_radix(n, 8).expect("octal")),
         Some(("dir", d)) => o.dir(d),
+        Some(("spin", n)) => o.spin(n.parse().expect("a number")),
         None if *arg == "ephemeral" => o.keep(false),
         None if *arg == "untrusted" => o.untrusted(true),
         // SAFETY: whoever writes these files in the tests runs this crate.
