@@ -38,6 +38,14 @@
 //! * Processes that can write the segment are trusted to run this code. They are not trusted to stay
 //!   alive, or to be fast. See [`Options::trust_others`].
 //!
+//! # Other systems than Linux
+//!
+//! What this documentation says is said of Linux. On every other system, and on Linux with the feature `portable`, another
+//! back-end does what can be done without Linux's locks and futexes. Nothing that was published is lost or changed by a kill
+//! there either, and waiters go on; but readers' pages can be written, a death may be noticed later, memory that is freed stays
+//! with its arena, memory can run out in the middle of a write, and an arena is for one user. The README has the whole table.
+//! Nobody has run that back-end on macOS or Windows yet.
+//!
 //! # Waiting
 //!
 //! What can wait has four forms: `x` waits without an end, `try_x` does not wait, `x_timeout` waits for a time and

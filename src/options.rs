@@ -9,10 +9,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::arena::Arena;
 use crate::core::end::PATIENCE;
 use crate::core::geometry::{Geometry, MAX_CAPACITY, Params, Sums, header};
+use crate::core::kernel::{bytes_of, check_directory, default_directory, directory_room};
 use crate::core::mem::Mem;
 use crate::core::seat::Core;
-use crate::core::segment::{Posix, Trust};
-use crate::core::sys::{Access, Process, Sys, directory_room, is_tmpfs, os_error};
+use crate::core::segment::{Posix, default_capacity, looks_like_ours, standard_params};
+use crate::core::sys::{Access, Process, Sys, Trust};
 use crate::core::tables::Tables;
 use crate::core::word::{ArenaLife, SEATS, Stay};
 use crate::error::{Error, Missing, Result};
@@ -28,7 +29,6 @@ pub const MIB: u64 = 1 << 20;
 pub const GIB: u64 = 1 << 30;
 
 const PREFIX: &str = "faretra.";
-const DEFAULT_DIR: &str = "/dev/shm";
 
 /// How arenas are created, opened, listed and removed: set what differs from the default, then call one of the methods
 /// that do something. Those take `&self`, so that one `Options` serves many calls.
@@ -87,7 +87,8 @@ impl Default for Options {
 
 impl Options {
     /// Sets the directory of arenas, which is on a tmpfs. Used by every call. Default: the environment variable
-    /// `FARETRA_DIR`, or `/dev/shm`.
+    /// `FARETRA_DIR`, or `/dev/shm`. With the portable back-end any directory that nobody cleans will do, and the default is the
+    /// directory of temporary files where there is no `/dev/shm`.
     #[must_use]
     pub fn dir(mut self, dir: impl Into<PathBuf>) -> Options {
         self.dir = Some(dir.into());
@@ -96,8 +97,8 @@ impl Options {
 
     /// Sets how many bytes the arena may ever use. Used by [`create`](Options::create), and fixed then. It costs address
     /// space only (about 47 times as much, twice over in a process that drafts), and is rounded up to a power of two.
-    /// Default: 16 times the limit, but not less than 64 GiB nor more than 256 GiB, and never less than the limit. At most
-    /// 1 TiB, of which a process may have no room for drafts.
+    /// Default: 16 times the limit, but not less than 64 GiB nor more than 256 GiB, and never less than the limit; 4 times the
+    /// limit with the portable back-end. At most 1 TiB, of which a process may have no room for drafts.
     #[must_use]
     pub fn capacity(mut self, bytes: u64) -> Options {
         self.capacity = Some(bytes);
@@ -222,7 +223,7 @@ impl Options {
     fn directory(&self) -> PathBuf {
         let given =
             self.dir.clone().or_else(|| std::env::var_os("FARETRA_DIR").filter(|d| !d.is_empty()).map(PathBuf::from));
-        given.unwrap_or_else(|| DEFAULT_DIR.into())
+        given.unwrap_or_else(default_directory)
     }
 
     fn path(&self, name: &str) -> Result<PathBuf> {
@@ -239,10 +240,7 @@ impl Options {
         if self.limit == 0 {
             return Err(Error::invalid("the limit is 0 bytes; an arena needs some, say 1GiB"));
         }
-        // An arena maps about 47 times its capacity, and twice that once it drafts. Of 1 TiB, an address space holds one such
-        // map: a program in the middle of it leaves no room for two.
-        let default = self.limit.saturating_mul(16).clamp(64 * GIB, 256 * GIB).max(self.limit).min(MAX_CAPACITY);
-        let capacity = self.capacity.unwrap_or(default);
+        let capacity = self.capacity.unwrap_or_else(|| default_capacity(self.limit));
         if capacity > MAX_CAPACITY {
             let what = "bytes of capacity";
             return Err(Error::TooLarge {
@@ -267,7 +265,7 @@ impl Options {
             return Err(Error::invalid(format!("an arena has room for 1 to {most} participants, not for {given}")));
         }
         // And one seat to spare, for those who look after the arena.
-        let params = Params::standard(capacity, u64::from(self.participants) + 1, u64::from(self.writers));
+        let params = standard_params(capacity, u64::from(self.participants) + 1, u64::from(self.writers));
         let stay = if self.keep { Stay::Kept } else { Stay::Ephemeral };
         Ok(Params { stay, sums: self.sums, ..params })
     }
@@ -282,16 +280,7 @@ impl Options {
         let path = self.path(name)?;
         let dir = self.directory();
         let geo = Geometry::new(self.params()?)?;
-        match is_tmpfs(&dir) {
-            Ok(true) => {}
-            Ok(false) => {
-                let reason =
-                    "it is not on a tmpfs, so memory could not be shared and given back; use /dev/shm, or mount one"
-                        .into();
-                return Err(Error::NotAnArena { path: dir, reason });
-            }
-            Err(e) => return Err(os_error("look at", &dir, e)),
-        }
+        check_directory(&dir)?;
         if path.exists() {
             return Err(Error::AlreadyExists { name: name.into(), path });
         }
@@ -394,7 +383,7 @@ impl Options {
         let arena = match self.clone().spare_seat().open(name) {
             Ok(arena) => arena,
             // An arena that cannot be used any more has no participants to race with.
-            Err(Error::NotAnArena { .. }) if crate::core::segment::looks_like_ours(&path) => {
+            Err(Error::NotAnArena { .. }) if looks_like_ours(&path) => {
                 return std::fs::remove_file(&path).map_err(|source| Error::Os { action: "remove", path, source });
             }
             Err(e) => return Err(e),
@@ -425,7 +414,7 @@ impl Options {
                 Err(e) => all.push(ArenaInfo {
                     name: name.into(),
                     path: entry.path(),
-                    bytes: entry.metadata().map_or(0, |m| std::os::unix::fs::MetadataExt::blocks(&m) * 512),
+                    bytes: entry.metadata().map_or(0, |m| bytes_of(&m)),
                     limit: 0,
                     capacity: 0,
                     participants: 0,
@@ -451,7 +440,7 @@ impl Options {
         }
         Ok(ArenaInfo {
             name: name.into(),
-            path: t.env.file().path().to_owned(),
+            path: t.env.path().to_owned(),
             bytes: t.env.in_memory(),
             limit: t.limit(),
             capacity: t.geo.params.capacity,

@@ -5,9 +5,8 @@
 
 use std::sync::Arc;
 
-use memmap2::MmapRaw;
-
 use crate::arena::Arena;
+use crate::core::segment::RawBytes;
 use crate::core::tables::Kind;
 use crate::error::{Error, Result};
 use crate::mutable::draft_mutable;
@@ -40,7 +39,7 @@ use crate::writer::Writer;
 #[derive(Debug)]
 pub struct SharedBytes {
     // Declared first: unmapped before the bytes are given up.
-    map: Option<MmapRaw>,
+    map: Option<RawBytes>,
     len: usize,
     _pin: Arc<Pin>,
 }
@@ -92,7 +91,7 @@ impl Arena {
 impl SharedBytes {
     /// Returns the address of the first byte. Null if there are none.
     pub fn as_ptr(&self) -> *mut u8 {
-        self.map.as_ref().map_or(std::ptr::null_mut(), MmapRaw::as_mut_ptr)
+        self.map.as_ref().map_or(std::ptr::null_mut(), RawBytes::as_mut_ptr)
     }
 
     /// Returns the number of bytes.

@@ -4,13 +4,10 @@
 //! of one for either (64 MiB and 512 MiB). Plasma copied with six threads by default. Ours live as long as the call: a
 //! process that does nothing has no thread more, and what a fork inherits does not change.
 
-use std::num::NonZero;
-use std::sync::{Mutex, OnceLock, PoisonError};
-use std::thread::{Builder, available_parallelism, scope};
+use std::sync::{Mutex, PoisonError};
+use std::thread::{Builder, scope};
 
-use nix::sched::{CpuSet, sched_getaffinity};
-use nix::sys::signal::SigSet;
-use nix::unistd::Pid;
+use crate::core::kernel::{block_signals, processors};
 
 /// What is done at once, in bytes. Threads that start late do less of it.
 const PART: u64 = 1 << 20;
@@ -62,7 +59,7 @@ impl Crew {
             for _ in 1..self.threads {
                 let blocked = || {
                     // A signal is for a thread that waits or runs the user's code.
-                    let _ = SigSet::all().thread_block();
+                    block_signals();
                     run();
                 };
                 if Builder::new().stack_size(STACK).spawn_scoped(scope, blocked).is_err() {
@@ -72,16 +69,6 @@ impl Crew {
             run();
         });
     }
-}
-
-/// Processors that this thread may use now, and that the control group's quota allows.
-fn processors() -> u64 {
-    // The quota is read from files, which takes longer than to copy a little.
-    static ALLOWED: OnceLock<usize> = OnceLock::new();
-    let allowed = *ALLOWED.get_or_init(|| available_parallelism().map_or(1, NonZero::get));
-    let mine = sched_getaffinity(Pid::from_raw(0))
-        .map_or(1, |set| (0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false)).count());
-    allowed.min(mine) as u64
 }
 
 #[cfg(test)]

@@ -276,7 +276,8 @@ pub struct Geometry {
     pub data: u64,
     pub total: u64,
     pub zones: Vec<Zone>,
-    /// Guard pages of the control region.
+    /// Guard pages of the control region, where a system can guard pages.
+    #[allow(dead_code, reason = "the portable back-end cannot")]
     pub guards: Vec<u64>,
     /// The zone of the first id of each block of `1 << BLOCK` ids: where [`Geometry::slot`] looks first.
     blocks: Vec<u8>,
@@ -289,7 +290,7 @@ const BLOCK: u64 = 12;
 
 impl Geometry {
     /// Checks the numbers and lays the segment out. The same numbers give the same layout in every
-    /// build with the same [`crate::core::segment::VERSION`].
+    /// build with the same [`crate::core::front::VERSION`].
     pub fn new(params: Params) -> Result<Geometry> {
         let p = params;
         let power = |what: &str, n: u64, low: u64, high: u64| {

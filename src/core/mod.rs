@@ -8,6 +8,9 @@
 //! commit and punch pages, locks that end with their process, sleep and wake). In production both are [`segment`]; the
 //! proof puts a memory of its own under the same protocols, with a step before every access.
 //!
+//! **Two systems.** The modules [`kernel`], [`segment`] and [`twin`] have two files each: one for Linux, and one in `portable/`
+//! for every other system, which promises less. The attributes below choose; nobody above can tell which it is.
+//!
 //! **What never passes.** Nothing here knows Arrow or ndarray, or what the bytes of an object mean. No pointer goes up but
 //! the two mappings that [`segment`] lends to the storey above. No protocol has a `#[cfg]`.
 //!
@@ -15,8 +18,9 @@
 //!
 //! | row | files | what they are |
 //! |---|---|---|
-//! | 1 | [`word`], [`mem`], [`geometry`], [`crew`] | bits and their allowed steps; access by offset; where everything lies; work by several threads |
-//! | 2 | [`sys`], [`segment`], [`tables`] | the kernel; the file and its mappings; the words by name |
+//! | 1 | [`word`], [`mem`], [`geometry`], [`front`] | bits and their allowed steps; access by offset; where everything lies; the first page |
+//! | 1 | [`answers`], [`kernel`], [`twin`], [`spin`], [`crew`] | the system, and how it answers; bytes mapped once more; spinning; work by several threads |
+//! | 2 | [`sys`], [`segment`], [`tables`] | what protocols ask; the file and its mappings; the words by name |
 //! | 3 | [`seat`] | participants |
 //! | 4 | [`zone`], [`wait`], [`bells`] | memory; bells; several of them |
 //! | 5 | [`part`], [`cell`], [`list`] | words of parts, rings and the directory: read, and erased by teardown |
@@ -27,14 +31,21 @@
 //! | 10 | [`lock`], [`waiters`], [`maker`], [`end`] | what waits for those who may be dead; the arena's own end |
 
 pub mod account;
+pub mod answers;
 pub mod bells;
 pub mod broadcast;
 pub mod cell;
 pub mod chain;
 pub mod crew;
 pub mod end;
+pub mod front;
 pub mod geometry;
 pub mod hold;
+#[cfg_attr(
+    any(not(target_os = "linux"), all(feature = "portable", not(feature = "proof"))),
+    path = "portable/kernel.rs"
+)]
+pub mod kernel;
 pub mod lease;
 pub mod list;
 pub mod lock;
@@ -46,9 +57,16 @@ pub mod part;
 pub mod recover;
 pub mod ring;
 pub mod seat;
+#[cfg_attr(
+    any(not(target_os = "linux"), all(feature = "portable", not(feature = "proof"))),
+    path = "portable/segment.rs"
+)]
 pub mod segment;
+pub mod spin;
 pub mod sys;
 pub mod tables;
+#[cfg_attr(any(not(target_os = "linux"), all(feature = "portable", not(feature = "proof"))), path = "portable/twin.rs")]
+pub mod twin;
 pub mod verify;
 pub mod wait;
 pub mod waiters;

@@ -3,8 +3,7 @@
 //! Creation writes the header into an unnamed file (O_TMPFILE) and gives it its name last (linkat), so
 //! that no half-made arena is ever visible and one whose creator is killed vanishes.
 //!
-//! A header is *parsed into* a [`Geometry`], then trusted: magic, version, features, numbers, their
-//! checksum and the file's size are checked once, when it is opened.
+//! [`front`] parses the header, which is trusted from then on.
 //!
 //! ```text
 //! process       control RW, data R from a read-only descriptor, data RW once it writes
@@ -15,14 +14,13 @@
 //! The mappings take a multiple of the capacity in address space, so all that open one arena in one process share
 //! them; a forked child, which has not inherited them, makes its own.
 //!
-//! * G1: the first page never changes after the file has its name.
 //! * G2: the file never shrinks, so no access inside the mappings can be out of it.
 #![allow(unsafe_code, reason = "maps the file and lends out the addresses")]
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicI32;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicI32, AtomicU32};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError, Weak};
 use std::time::Duration;
 
@@ -31,30 +29,30 @@ use nix::errno::Errno;
 use nix::sys::mman::{MmapAdvise, ProtFlags, madvise, mprotect};
 
 use crate::core::crew::Crew;
-use crate::core::geometry::{Geometry, PAGE, Params, SUMS_FEATURE, Sums, header};
+use crate::core::front;
+use crate::core::geometry::{Geometry, MAX_CAPACITY, PAGE, Params};
+use crate::core::kernel::{File, Ringer, address_space_limit, futex_wait, futex_wait_any, futex_wake_all, is_refusal};
 use crate::core::mem::{Load, Mapped, Mem};
-use crate::core::sys::{
-    Access, Doorbell, File, Full, Process, Ringer, Slept, Sys, address_space_limit, asks_to_interrupt, futex_wait,
-    futex_wait_any, futex_wake_all, is_refusal,
-};
-use crate::core::word::{Owner, Stay};
+use crate::core::spin::Spin;
+use crate::core::sys::{Access, Doorbell, Full, Process, Slept, Sys, Trust, asks_to_interrupt};
+use crate::core::twin::Twin;
+use crate::core::word::Owner;
 use crate::error::{Bound, Error, Result};
 
-/// `faretra` and a line break, so that a text-mode copy is noticed.
-const MAGIC: u64 = u64::from_le_bytes(*b"faretra\n");
-/// Version of the layout. Another version is refused: this one does not convert.
-pub const VERSION: u64 = 5;
-/// Features that this version knows.
-const KNOWN_INCOMPATIBLE: u64 = SUMS_FEATURE;
-const PARAM_COUNT: u64 = 7;
+/// Bytes that are mapped for reads and writes through raw pointers.
+pub use memmap2::MmapRaw as RawBytes;
 
-/// Whose files may be opened to take part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trust {
-    /// Those of this user that nobody else may write.
-    OurFilesOnly,
-    /// All: see [`crate::Options::trust_others`].
-    Others,
+/// The capacity of an arena that may use so many bytes, where the user does not say.
+pub fn default_capacity(limit: u64) -> u64 {
+    const GIB: u64 = 1 << 30;
+    // An arena maps about 47 times its capacity, and twice that once it drafts. Of 1 TiB, an address space holds one such
+    // map: a program in the middle of it leaves no room for two.
+    limit.saturating_mul(16).clamp(64 * GIB, 256 * GIB).max(limit).min(MAX_CAPACITY)
+}
+
+/// The layout of arenas for use.
+pub fn standard_params(capacity: u64, seats: u64, permits: u64) -> Params {
+    Params::standard(capacity, seats, permits)
 }
 
 /// A segment as one participant or observer sees it.
@@ -105,17 +103,6 @@ fn all_maps() -> Option<MutexGuard<'static, AllMaps>> {
     }
     None
 }
-
-/// How long waiters of this process spin: longer where that was worth it, hardly where it was not. (After the adaptive
-/// mutexes of glibc.)
-#[derive(Debug, Default)]
-struct Spin {
-    most: AtomicU32,
-    now: AtomicU32,
-}
-
-/// Where spinning begins, and what is left of it when it is never worth it.
-const LEAST_SPIN: u32 = 8;
 
 impl Load for Posix {
     #[inline(always)]
@@ -188,7 +175,7 @@ impl Sys for Posix {
     }
 
     fn is_gone(&self, owner: Owner, process: Process) -> bool {
-        self.file.is_gone(owner, process)
+        self.file.is_unlocked(owner) || process.is_exiting()
     }
 
     fn sleep(&self, off: u64, expected: u32, limit: Duration) -> Slept {
@@ -226,16 +213,11 @@ impl Sys for Posix {
     }
 
     fn spins(&self) -> u32 {
-        self.spin.now.load(Relaxed)
+        self.spin.looks()
     }
 
     fn spun(&self, looks: Option<u32>) {
-        let (most, now) = (self.spin.most.load(Relaxed), self.spin.now.load(Relaxed));
-        let next = match looks {
-            Some(looks) => now.max(looks.saturating_mul(2)),
-            None => now - now / 8,
-        };
-        self.spin.now.store(next.clamp(LEAST_SPIN.min(most), most), Relaxed);
+        self.spin.spun(looks);
     }
 
     fn wake(&self, off: u64) {
@@ -279,14 +261,7 @@ impl Posix {
     pub fn create(dir: &Path, path: PathBuf, mode: u32, geo: &Geometry) -> Result<Posix> {
         let file = File::unnamed(dir, path, mode)?;
         file.set_size(geo.total)?;
-        let must = [
-            (0, 2 * PAGE),
-            (geo.seat_words, geo.params.seats * 8),
-            (geo.seats, geo.params.seats * crate::core::geometry::SEAT_WORDS * 8),
-            (geo.permits, geo.params.permits * 8),
-            (geo.buckets, geo.params.buckets * 8),
-            (geo.heads, geo.zones.len() as u64 * crate::core::geometry::HEAD_WORDS * 8),
-        ];
+        let must = front::first_ranges(geo);
         let posix = Posix::map(file, geo, Access::ReadWrite)?;
         for (off, len) in must {
             if let Err(e) = posix.take(off, len) {
@@ -297,18 +272,7 @@ impl Posix {
                 return Err(Error::NoSpace { asked, free, bound, of, largest_holders: vec![] });
             }
         }
-        let put = |off, value| posix.store(off, value, Relaxed);
-        put(header::MAGIC, MAGIC);
-        put(header::VERSION, VERSION);
-        put(header::COMPATIBLE, 0);
-        put(header::INCOMPATIBLE, if geo.params.sums == Sums::Kept { SUMS_FEATURE } else { 0 });
-        for (i, value) in params_words(&geo.params).into_iter().enumerate() {
-            put(header::PARAMS + i as u64 * 8, value);
-        }
-        put(header::TOTAL, geo.total);
-        put(header::STAY, geo.params.stay.word());
-        put(header::STAY_AGAIN, geo.params.stay.word());
-        put(header::CHECKSUM, checksum(|off| posix.load(off, Relaxed)));
+        front::write(&posix, geo);
         Ok(posix)
     }
 
@@ -378,7 +342,7 @@ impl Posix {
     /// mappings.
     pub fn again(&self, geo: &Geometry) -> Result<Posix> {
         let posix = Posix::map(self.file.again()?, geo, Access::ReadWrite)?;
-        posix.set_spin(self.spin.most.load(Relaxed));
+        posix.set_spin(self.spin.most());
         Ok(posix)
     }
 
@@ -422,10 +386,7 @@ impl Posix {
 
     /// How often a waiter looks again at most before it sleeps. On one processor, spinning keeps the others from working.
     pub fn set_spin(&self, most: u32) {
-        let alone = std::thread::available_parallelism().is_ok_and(|n| n.get() == 1);
-        let most = if alone { 0 } else { most };
-        self.spin.most.store(most, Relaxed);
-        self.spin.now.store(most, Relaxed);
+        self.spin.set(most);
     }
 
     /// From here on the participant's lock hangs on the control mapping alone: closing descriptors,
@@ -439,8 +400,50 @@ impl Posix {
         self.file.link()
     }
 
-    pub fn file(&self) -> &File {
-        &self.file
+    /// The path of the arena's name.
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// Whether both are of one segment.
+    pub fn is_same(&self, other: &Posix) -> bool {
+        let file = |posix: &Posix| posix.file.stat().ok().map(|s| (s.st_dev, s.st_ino));
+        file(self).is_some_and(|mine| file(other) == Some(mine))
+    }
+
+    /// Maps bytes of the segment once more, copy-on-write: what is written is this process's own.
+    ///
+    /// # Safety
+    ///
+    /// * The bytes are of an object whose pages are in memory, and nobody changes them while the map lives.
+    pub unsafe fn map_private(&self, off: u64, len: usize) -> Result<MmapMut> {
+        let fail = |source| Error::Os { action: "map a private copy of", path: self.path().to_owned(), source };
+        let fd = self.file.reopen(Access::Read)?;
+        let mut options = MmapOptions::new();
+        // Copied pages are paid for when they are written, as other memory of the process is.
+        options.no_reserve_swap().offset(off).len(len);
+        // SAFETY: G2: the bytes lie in the file for ever; nobody changes them (contract). A write is this process's own.
+        unsafe { options.map_copy(&fd) }.map_err(fail)
+    }
+
+    /// Maps bytes of the segment once more; at least one.
+    ///
+    /// # Safety
+    ///
+    /// * What [`Twin::new`] asks for.
+    pub unsafe fn map_again(&self, off: u64, len: usize) -> Result<Twin> {
+        let fail = |source| Error::Os { action: "map a draft of", path: self.path().to_owned(), source };
+        let fd = self.file.reopen(Access::ReadWrite)?;
+        // SAFETY: contract.
+        unsafe { Twin::new(fd, off, len) }.map_err(fail)
+    }
+
+    /// Maps bytes of the segment once more, for reads and writes through raw pointers; at least one.
+    pub fn map_raw(&self, off: u64, len: usize) -> Result<RawBytes> {
+        let fail = |source| Error::Os { action: "map bytes of", path: self.path().to_owned(), source };
+        let mut options = MmapOptions::new();
+        options.offset(off).len(len).populate();
+        options.map_raw(&self.file.reopen(Access::ReadWrite)?).map_err(fail)
     }
 
     /// `Err` in a child of the process that opened this.
@@ -466,59 +469,16 @@ impl Posix {
     }
 }
 
-#[cfg(not(target_endian = "little"))]
-compile_error!("the segment's format is little-endian");
-
-fn params_words(p: &Params) -> [u64; PARAM_COUNT as usize] {
-    [p.capacity, p.seats, p.permits, p.buckets, p.max_slots, p.shared, p.shared_top]
-}
-
-/// FNV-1a over the header's words before it.
-fn checksum(word: impl Fn(u64) -> u64) -> u64 {
-    let words = (0..header::CHECKSUM).step_by(8).map(word);
-    words.fold(0xcbf2_9ce4_8422_2325, |h, w| (h ^ w).wrapping_mul(0x100_0000_01b3).rotate_left(17))
-}
-
 /// Reads and checks the first page, without mapping anything.
 fn read_header(file: &File, size: u64) -> Result<Geometry, String> {
     use std::os::unix::fs::FileExt;
     let fd = file.reopen(Access::Read).map_err(|e| e.to_string())?;
-    let mut page = [0u8; header::CHECKSUM as usize + 8];
+    let mut page = [0u8; front::BYTES];
     std::fs::File::from(fd).read_exact_at(&mut page, 0).map_err(|e| format!("its header cannot be read: {e}"))?;
     let words = page.as_chunks::<8>().0;
-    let word = |off: u64| u64::from_le_bytes(words[off as usize / 8]);
-    if word(header::MAGIC) != MAGIC {
-        return Err("it does not begin like an arena; it is somebody else's file".into());
-    }
-    if word(header::VERSION) != VERSION {
-        let found = word(header::VERSION);
-        return Err(format!(
-            "its format is version {found}, this program reads version {VERSION}; make a new arena beside it and put the data there"
-        ));
-    }
-    let unknown = word(header::INCOMPATIBLE) & !KNOWN_INCOMPATIBLE;
-    if unknown != 0 {
-        return Err(format!("it uses features that this version does not know ({unknown:#x}); use a newer version"));
-    }
-    if word(header::CHECKSUM) != checksum(word) {
-        return Err("its header is damaged: the checksum differs".into());
-    }
-    let p = |i: u64| word(header::PARAMS + i * 8);
-    let stay = Stay::of(word(header::STAY)).ok_or("its header is damaged: it does not say how long the arena stays")?;
-    let params = Params {
-        capacity: p(0),
-        seats: p(1),
-        permits: p(2),
-        buckets: p(3),
-        max_slots: p(4),
-        shared: p(5),
-        shared_top: p(6),
-        stay,
-        sums: if word(header::INCOMPATIBLE) & SUMS_FEATURE == 0 { Sums::None } else { Sums::Kept },
-    };
-    let geo = Geometry::new(params).map_err(|e| format!("its header is damaged: {e}"))?;
-    if geo.total != word(header::TOTAL) || geo.total != size {
-        return Err(format!("it has {size} bytes where {} belong: it was cut or grown by another program", geo.total));
+    let geo = front::parse(|off| u64::from_le_bytes(words[off as usize / 8]))?;
+    if geo.total != size {
+        return Err(front::cut(size, geo.total));
     }
     Ok(geo)
 }
@@ -685,5 +645,5 @@ pub fn looks_like_ours(path: &Path) -> bool {
     use std::os::unix::fs::FileExt;
     let mut magic = [0; 8];
     let file = std::fs::File::open(path);
-    file.and_then(|f| f.read_exact_at(&mut magic, 0)).is_ok() && u64::from_le_bytes(magic) == MAGIC
+    file.and_then(|f| f.read_exact_at(&mut magic, 0)).is_ok() && u64::from_le_bytes(magic) == front::MAGIC
 }

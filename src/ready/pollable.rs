@@ -1,15 +1,16 @@
 //! Descriptors for `poll(2)`.
 
+#[cfg(unix)]
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytemuck::Pod;
-use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::arena::Arena;
 use crate::channel::{Receiver, Sender};
 use crate::core::bells::Awaited;
-use crate::error::{Error, Result};
+use crate::core::kernel::Flag;
+use crate::error::Result;
 use crate::feed::{Feed, Subscriber};
 use crate::ready::source::{Source, What};
 use crate::ready::watcher::{Tell, Watch, watch};
@@ -23,7 +24,7 @@ use crate::sync::{Event, Mutex as SharedMutex, Semaphore};
 /// another process was faster. It can be polled with level and with edge triggers alike. Nobody but `rearm` needs to read it.
 ///
 /// A `Pollable` keeps a handle to what it was made of: an end of a channel is not left before the `Pollable` is dropped.
-/// The descriptor is closed on `exec`. In a forked child, [`Pollable::rearm`] fails with [`Error::Forked`].
+/// The descriptor is closed on `exec`. In a forked child, [`Pollable::rearm`] fails with [`Error::Forked`](crate::Error::Forked).
 ///
 /// ```
 /// # use faretra::{Arena, MIB, RecvError};
@@ -44,17 +45,15 @@ use crate::sync::{Event, Mutex as SharedMutex, Semaphore};
 /// ```
 #[derive(Debug)]
 pub struct Pollable {
-    fd: Arc<EventFd>,
+    flag: Arc<Flag>,
     source: Source,
     watch: Mutex<Option<Watch>>,
 }
 
 impl Pollable {
     fn new(source: Source) -> Result<Pollable> {
-        let fail = |e: nix::errno::Errno| Error::Os { action: "make", path: "an eventfd".into(), source: e.into() };
         source.core()?;
-        let fd = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(fail)?;
-        let pollable = Pollable { fd: Arc::new(fd), source, watch: Mutex::default() };
+        let pollable = Pollable { flag: Arc::new(Flag::new()?), source, watch: Mutex::default() };
         pollable.rearm()?;
         Ok(pollable)
     }
@@ -64,19 +63,18 @@ impl Pollable {
     ///
     /// # Errors
     ///
-    /// [`Error::Forked`]; [`Error::Os`] if the thread that watches cannot be started.
+    /// [`Error::Forked`](crate::Error::Forked); [`Error::Os`](crate::Error::Os) if the thread that watches cannot be started.
     pub fn rearm(&self) -> Result<bool> {
         self.source.core()?;
         let mut slot = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
         // First, so that the thread does not tell of what was before.
         *slot = None;
-        // Nothing to read is as good.
-        let _ = self.fd.read();
+        self.flag.lower();
         if self.source.is_ready() {
-            let _ = self.fd.write(1);
+            self.flag.raise();
             return Ok(true);
         }
-        *slot = Some(watch(self.source.clone(), Tell::Descriptor(self.fd.clone()))?);
+        *slot = Some(watch(self.source.clone(), Tell::Flag(self.flag.clone()))?);
         Ok(false)
     }
 
@@ -87,15 +85,17 @@ impl Pollable {
     }
 }
 
+#[cfg(unix)]
 impl AsFd for Pollable {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.flag.as_fd()
     }
 }
 
+#[cfg(unix)]
 impl AsRawFd for Pollable {
     fn as_raw_fd(&self) -> RawFd {
-        self.fd.as_fd().as_raw_fd()
+        self.flag.as_fd().as_raw_fd()
     }
 }
 
@@ -159,7 +159,7 @@ impl Semaphore {
 
 impl Arena {
     /// Returns a descriptor that is readable when there is an object of this name whose version is above `newer_than`.
-    /// Fails with [`Error::Invalid`] or [`Error::TooLarge`] for what is no name.
+    /// Fails with [`Error::Invalid`](crate::Error::Invalid) or [`Error::TooLarge`](crate::Error::TooLarge) for what is no name.
     pub fn pollable(&self, name: &str, newer_than: u64) -> Result<Pollable> {
         Pollable::new(Source::name(self, name, newer_than)?)
     }

@@ -9,12 +9,10 @@ use std::task::Waker;
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-use nix::sys::eventfd::EventFd;
-use nix::sys::signal::SigSet;
-
 use crate::core::bells::{Awaited, arm_all, sleep_on_all};
+use crate::core::kernel::{Flag, MOST_WORDS, block_signals};
 use crate::core::segment::{PerProcess, Posix};
-use crate::core::sys::{Doorbell, MOST_WORDS, Sys};
+use crate::core::sys::{Doorbell, Sys};
 use crate::core::wait::SLICE;
 use crate::error::{Error, Result};
 use crate::ready::source::Source;
@@ -23,7 +21,7 @@ use crate::ready::source::Source;
 #[derive(Clone, Debug)]
 pub(crate) enum Tell {
     /// By making a descriptor readable.
-    Descriptor(Arc<EventFd>),
+    Flag(Arc<Flag>),
     #[cfg_attr(not(feature = "async"), expect(dead_code, reason = "futures have wakers"))]
     Waker(Waker),
 }
@@ -132,15 +130,14 @@ impl Group {
 
     fn run(&self) {
         // Signals are for the program's own threads.
-        let _ = SigSet::all().thread_block();
+        block_signals();
         let _ = self.thread.set(std::thread::current().id());
         let mut looked = Instant::now();
         loop {
             let ready = self.sleep_and_look(&mut looked);
             for tell in ready {
                 match tell {
-                    // A descriptor whose count is full is readable.
-                    Tell::Descriptor(fd) => drop(fd.write(1)),
+                    Tell::Flag(flag) => flag.raise(),
                     // Others' code, whose panic is not to end this thread.
                     Tell::Waker(waker) => drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| waker.wake()))),
                 }

@@ -6,54 +6,35 @@
 //! * M7: the map is shared with the arena while its owner may write those bytes, and no longer. Before a draft is published,
 //!   or rows are given back, one kernel call (`mmap` with `MAP_FIXED`) puts another map in its place: a private one of the
 //!   same bytes, with the pin that M6 asks for, or one of zeros. Whoever writes through an old view then writes to pages of
-//!   this process alone.
+//!   this process alone. ([`Twin`] does that; where a system cannot, it is a copy that goes to the arena in that moment.)
 //! * If the kernel refuses that call, the map stays shared: the draft must not be published, nor its memory given back.
 //!
 //! A death leaves nothing: maps are the process's own, and the draft or the lease is settled as every other one.
-#![allow(unsafe_code, reason = "replaces a map in place")]
+#![allow(unsafe_code, reason = "says that bytes are pinned")]
 
 use std::fmt;
-use std::num::NonZeroUsize;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use memmap2::{MmapMut, MmapOptions};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous};
-
+use crate::core::twin::{Afterwards, Twin};
 use crate::value::unchecked::Keeper;
 
 /// Bytes that are mapped once more. They never move while it lives.
 pub struct SharedMap {
     /// `None`: there are no bytes. Declared first: unmapped before the pin is dropped.
-    map: Option<MmapMut>,
-    /// Where the bytes lie in the file, while they are shared.
-    file: Option<(OwnedFd, u64)>,
+    twin: Option<Twin>,
     /// Keeps the pages of a private map. Only kept.
     keeper: Option<Arc<dyn Keeper>>,
 }
 
 impl SharedMap {
-    /// Maps `len` bytes of the arena's file from `offset` on.
-    ///
-    /// # Safety
-    ///
-    /// * These bytes lie in the file for ever, their pages are in memory, and this process alone may write and read them until
-    ///   the map is made private or cleared, or is dropped.
-    pub unsafe fn new(file: OwnedFd, offset: u64, len: usize) -> std::io::Result<SharedMap> {
-        if len == 0 {
-            return Ok(SharedMap { map: None, file: None, keeper: None });
-        }
-        let mut options = MmapOptions::new();
-        // The pages are there: their entries are made at once, instead of by a fault each.
-        options.offset(offset).len(len).populate();
-        // SAFETY: the caller's promise is what memmap2 asks for: nobody else changes or cuts these bytes.
-        let map = unsafe { options.map_mut(&file) }?;
-        Ok(SharedMap { map: Some(map), file: Some((file, offset)), keeper: None })
+    /// Takes bytes that were mapped once more; `None`: there are none.
+    pub fn new(twin: Option<Twin>) -> SharedMap {
+        SharedMap { twin, keeper: None }
     }
 
     /// The bytes.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        self.map.as_deref_mut().unwrap_or_default()
+        self.twin.as_mut().map(Twin::bytes_mut).unwrap_or_default()
     }
 
     /// From now on what is written stays in this process, and the bytes are otherwise those that `keeper` pins. Without a
@@ -61,40 +42,23 @@ impl SharedMap {
     ///
     /// On error nothing changed: the map is shared still.
     pub fn detach(&mut self, keeper: Option<Arc<dyn Keeper>>) -> std::io::Result<()> {
-        let (Some(map), Some((file, offset))) = (&mut self.map, &self.file) else { return Ok(()) };
-        const PAGE: usize = 4096;
-        let first = map.as_mut_ptr();
-        let before = first.addr() % PAGE;
-        let start = NonZeroUsize::new(first.addr() - before);
-        let len = NonZeroUsize::new(before + map.len()).expect("there are bytes");
-        let (protection, flags) = (ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_PRIVATE);
-        let flags = flags | MapFlags::MAP_FIXED | MapFlags::MAP_NORESERVE;
-        match &keeper {
-            Some(_) => {
-                let at = (*offset - before as u64) as i64;
-                // SAFETY: exactly the pages of `map`, which we own and have borrowed mutably; the new map has their length and
-                // may be read and written, so that `map` stays true of it. M6, M7: the keeper pins the bytes.
-                unsafe { mmap(start, len, protection, flags, file, at) }?;
-            }
-            None => {
-                // SAFETY: as above; nothing else keeps pages of a map without a file.
-                unsafe { mmap_anonymous(start, len, protection, flags) }?;
-            }
-        }
-        self.file = None;
+        let Some(twin) = self.twin.as_mut().filter(|twin| twin.is_shared()) else { return Ok(()) };
+        let afterwards = if keeper.is_some() { Afterwards::AsTheyAre } else { Afterwards::Zero };
+        // SAFETY: M6, M7: the keeper pins the bytes, and is kept for longer than the map.
+        unsafe { twin.detach(afterwards) }?;
         self.keeper = keeper;
         Ok(())
     }
 
     /// Whether what is written is seen by others, or will be.
     pub fn is_shared(&self) -> bool {
-        self.file.is_some()
+        self.twin.as_ref().is_some_and(Twin::is_shared)
     }
 }
 
 impl fmt::Debug for SharedMap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes = self.map.as_ref().map_or(0, |map| map.len());
+        let bytes = self.twin.as_ref().map_or(0, Twin::len);
         let pinned = if self.keeper.is_some() { ", pinned" } else { "" };
         write!(f, "SharedMap({bytes} bytes, {}{pinned})", if self.is_shared() { "shared" } else { "private" })
     }

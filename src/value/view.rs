@@ -22,13 +22,12 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use arrow_buffer::Buffer;
-use memmap2::{MmapMut, MmapOptions, MmapRaw};
+use memmap2::MmapMut;
 
 use crate::core::geometry::{self, Set, meta};
 use crate::core::ring::Outcome;
 use crate::core::seat::Core;
-use crate::core::segment::Posix;
-use crate::core::sys::Access;
+use crate::core::segment::{Posix, RawBytes};
 use crate::core::tables::{Kind, PartEntry, Tables};
 use crate::core::word::Id;
 use crate::core::zone::Draft;
@@ -102,7 +101,7 @@ impl Attachment {
 
     /// The arena's file.
     pub fn path(&self) -> &Path {
-        self.core.env.file().path()
+        self.core.env.path()
     }
 
     /// Whether objects have checksums.
@@ -141,8 +140,7 @@ impl Attachment {
 
     /// Whether both are attachments to one arena, so that ids mean the same to both.
     pub fn is_same_arena(self: &Arc<Self>, other: &Arc<Self>) -> bool {
-        let file = |at: &Attachment| at.core.env.file().stat().ok().map(|s| (s.st_dev, s.st_ino));
-        Arc::ptr_eq(self, other) || file(self).is_some_and(|mine| file(other) == Some(mine))
+        Arc::ptr_eq(self, other) || self.core.env.is_same(&other.core.env)
     }
 }
 
@@ -337,15 +335,8 @@ impl Keeper for Pin {
         let Some(offset) = self.at.addresses().offset_of(bytes) else {
             return Err(Error::damaged(format!("{} bytes to be mapped lie outside of the arena", bytes.len())));
         };
-        let file = core.env.file();
-        let fail = |source| Error::Os { action: "map a private copy of", path: file.path().to_owned(), source };
-        let fd = file.reopen(Access::Read)?;
-        let mut options = MmapOptions::new();
-        // Copied pages are paid for when they are written, as other memory of the process is.
-        options.no_reserve_swap().offset(core.geo.data + offset).len(bytes.len());
-        // SAFETY: G2: the bytes lie in the file for ever. M6: nobody changes them while they are pinned, and whoever has the
-        // map keeps this pin. A write to the map is this process's own: the map is private.
-        unsafe { options.map_copy(&fd) }.map_err(fail)
+        // SAFETY: M6: the bytes are a pinned object's, and whoever has the map keeps this pin.
+        unsafe { core.env.map_private(core.geo.data + offset, bytes.len()) }
     }
 }
 
@@ -592,18 +583,13 @@ impl Stretch {
     }
 
     /// Maps the bytes once more, for reads and writes through raw pointers. `None`: there are no bytes.
-    pub fn map_raw(&self) -> Result<Option<MmapRaw>> {
+    pub fn map_raw(&self) -> Result<Option<RawBytes>> {
         if self.len == 0 {
             return Ok(None);
         }
         let core = self.pin.at.core()?;
         let (zone, slot) = core.slot(self.part);
-        let file = core.env.file();
-        let mut options = MmapOptions::new();
-        options.offset(zone.offset(slot) + self.from).len(self.len as usize).populate();
-        let map = options.map_raw(&file.reopen(Access::ReadWrite)?);
-        let map = map.map_err(|source| Error::Os { action: "map bytes of", path: file.path().to_owned(), source })?;
-        Ok(Some(map))
+        Ok(Some(core.env.map_raw(zone.offset(slot) + self.from, self.len as usize)?))
     }
 
     pub fn bytes_mut(&mut self) -> Result<&mut [u8]> {
@@ -621,11 +607,12 @@ impl Stretch {
 /// Maps bytes of the data region once more, which their sheet or stretch alone may write and read.
 fn map_shared(at: &Attachment, offset: u64, len: usize) -> Result<SharedMap> {
     let core = at.core()?;
-    let file = core.env.file();
-    let fd = file.reopen(Access::ReadWrite)?;
+    if len == 0 {
+        return Ok(SharedMap::new(None));
+    }
     // SAFETY: G2: the bytes lie in the file for ever; their pages are in memory (`alloc`). M2, M5: they are the caller's alone.
-    let map = unsafe { SharedMap::new(fd, core.geo.data + offset, len) };
-    map.map_err(|source| Error::Os { action: "map a draft of", path: file.path().to_owned(), source })
+    let twin = unsafe { core.env.map_again(core.geo.data + offset, len) }?;
+    Ok(SharedMap::new(Some(twin)))
 }
 
 /// Bytes of an object or draft and of its parts, so many levels down.

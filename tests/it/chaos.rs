@@ -117,6 +117,7 @@ fn damage(file: &File, random: &mut Random) -> u64 {
 
 /// For as long as `FARETRA_CHAOS_SECONDS` says, by the seed `FARETRA_CHAOS_SEED`.
 #[test]
+#[cfg_attr(all(feature = "portable", not(feature = "proof")), ignore = "writes words into the arena's file")]
 fn a_scribbler_at_work_costs_errors_and_nothing_else() {
     let told = |name: &str, or: u64| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(or);
     let (seconds, seed) = (told("FARETRA_CHAOS_SECONDS", 20), told("FARETRA_CHAOS_SEED", 1));

@@ -52,6 +52,7 @@ const CAPACITY: u64 = 32;
 
 /// Every way in which a file is no arena is told apart, and nothing is changed by trying.
 #[test]
+#[cfg_attr(all(feature = "portable", not(feature = "proof")), ignore = "writes words into the arena's file")]
 fn files_that_are_no_arenas_are_refused_in_words() {
     let dir = Dir::new();
     let path = some_arena(&dir.0);

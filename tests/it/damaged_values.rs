@@ -156,12 +156,14 @@ fn damage_everything(ways: &[&str], usual_seed: u64) {
 
 /// Who trusts nobody gets an error or values.
 #[test]
+#[cfg_attr(all(feature = "portable", not(feature = "proof")), ignore = "writes words into the arena's file")]
 fn the_wary_get_errors_or_values() {
     damage_everything(&["open t untrusted"], 0x00d4_3a6e);
 }
 
 /// Who trusts writers gets an error or values too, and the same values as who trusts nobody.
 #[test]
+#[cfg_attr(all(feature = "portable", not(feature = "proof")), ignore = "writes words into the arena's file")]
 fn the_trusting_get_errors_or_values() {
     damage_everything(&["open t", "open t untrusted"], 0x00d4_3a6f);
 }

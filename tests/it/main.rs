@@ -39,6 +39,8 @@ mod model_deeds;
 mod nested;
 mod no_deletion;
 mod obey;
+#[cfg(all(feature = "portable", not(feature = "proof")))]
+mod portable;
 mod private;
 mod processes;
 mod puppet;

@@ -91,6 +91,7 @@ fn words_that_change(kept: &Kept) -> Vec<u64> {
 
 /// Each bit of the first page, of the words of the second and of seats is another, in an arena that nobody uses.
 #[test]
+#[cfg_attr(all(feature = "portable", not(feature = "proof")), ignore = "writes words into the arena's file")]
 fn no_flipped_bit_deletes_an_arena() {
     let kept = Kept::new();
     let mut random = Random(3);
@@ -112,6 +113,7 @@ fn no_flipped_bit_deletes_an_arena() {
 
 /// Each of those bits is another while somebody takes part, who then leaves.
 #[test]
+#[cfg_attr(all(feature = "portable", not(feature = "proof")), ignore = "writes words into the arena's file")]
 fn nobody_who_leaves_deletes_a_damaged_arena() {
     let kept = Kept::new();
     for off in words_that_change(&kept) {
@@ -137,6 +139,7 @@ fn nobody_who_leaves_deletes_a_damaged_arena() {
 
 /// Zeros, ones and anything else over all of either page.
 #[test]
+#[cfg_attr(all(feature = "portable", not(feature = "proof")), ignore = "writes words into the arena's file")]
 fn no_scribbled_page_deletes_an_arena() {
     let kept = Kept::new();
     let mut random = Random(5);
@@ -165,6 +168,7 @@ fn no_scribbled_page_deletes_an_arena() {
 /// What is wrong with these words is told by `verify`, an impossible end is made good by who opens the arena, and removing
 /// a damaged arena removes it.
 #[test]
+#[cfg_attr(all(feature = "portable", not(feature = "proof")), ignore = "writes words into the arena's file")]
 fn a_damaged_end_is_told_and_made_good() {
     let kept = Kept::new();
     let (life, again) = (PAGE, PAGE + 24);
@@ -200,6 +204,7 @@ fn abandoned(dir: &Path) -> std::path::PathBuf {
 /// An ephemeral arena of the dead is cleaned up, by a list and by an open; if one of its two words is damaged, it stays until
 /// it is removed.
 #[test]
+#[cfg_attr(all(feature = "portable", not(feature = "proof")), ignore = "writes words into the arena's file")]
 fn an_ephemeral_arena_is_still_cleaned_up() {
     let dir = Dir::new();
     let options = || Arena::options().dir(&dir.0);

@@ -100,6 +100,7 @@ fn nobody_else_sees_what_is_written() {
 
 /// A page costs memory when it is written, and only then.
 #[test]
+#[cfg_attr(all(feature = "portable", not(feature = "proof")), ignore = "private views are copies")]
 fn only_what_is_written_costs() {
     let t = TestArena::new(64 * MIB);
     let w = t.arena.writer().expect("a permit");

@@ -1,7 +1,8 @@
 //! Shows nothing by itself: the process that does what a test tells it, one line at a time.
 
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use faretra::arrow::arrow_schema::{DataType, Field, Schema};
 use faretra::{Arena, Batch, Bundle, Error, Object, Options, Result, Table, Writer};
@@ -16,6 +17,7 @@ use crate::obey::{
     write_where_forbidden,
 };
 use crate::ready_puppet::ReadyHands;
+use crate::support::DEADLINE;
 use crate::sync_puppet::SyncHands;
 use crate::values;
 
@@ -57,6 +59,7 @@ fn options(args: &[&str]) -> Options {
         Some(("writers", n)) => o.writers(n.parse().expect("a number")),
         Some(("mode", n)) => o.mode(u32::from_str_radix(n, 8).expect("octal")),
         Some(("dir", d)) => o.dir(d),
+        Some(("spin", n)) => o.spin(n.parse().expect("a number")),
         None if *arg == "ephemeral" => o.keep(false),
         None if *arg == "untrusted" => o.untrusted(true),
         // SAFETY: whoever writes these files in the tests runs this crate.
@@ -163,6 +166,24 @@ impl Hands {
                 let object =
                     self.arena().wait_for_timeout(args[0], number(args, 1), Duration::from_millis(number(args, 2)))?;
                 return done(format!("{} {}", whole(&object), object.version()));
+            }
+            // ROUNDS
+            "echo" => {
+                for round in 1..=number(args, 0) {
+                    self.arena().wait_for_timeout("ping", round - 1, DEADLINE)?;
+                    self.writer()?.publish("pong", round.to_string().as_str())?;
+                }
+            }
+            // A child that lives for as long as the directory of arenas is there, whatever becomes of us.
+            "leave_a_child" => {
+                let dir = std::env::var_os("FARETRA_DIR").expect("set by who started us");
+                forked(|| {
+                    let start = Instant::now();
+                    while Path::new(&dir).exists() && start.elapsed() < DEADLINE {
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
+                    0
+                });
             }
             "recover" => {
                 let r = self.arena().recover()?;

@@ -11,7 +11,7 @@ use faretra::{Error, MIB, Pollable, RecvError, Select};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use crate::ready_puppet::{is_readable, jobs};
-use crate::support::{Child, DEADLINE, TestArena, until};
+use crate::support::{Child, DEADLINE, PORTABLE, TestArena, until};
 
 const SHORT: Duration = Duration::from_millis(20);
 
@@ -373,6 +373,9 @@ fn deaths_make_things_ready() {
 
 /// Waits until the thread of a child that was told something sleeps on several bells.
 fn until_asleep(child: &Child) {
+    if PORTABLE {
+        return child.until_waiting();
+    }
     let call = libc::SYS_futex_waitv.to_string();
     let sleeps = |task: std::io::Result<std::fs::DirEntry>| {
         let at = task.and_then(|task| std::fs::read_to_string(task.path().join("syscall")));

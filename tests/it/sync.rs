@@ -8,7 +8,7 @@ use faretra::sync::Reset;
 use faretra::{Arena, Error, MIB, MutableArray};
 use ndarray::{Ix1, Ix2};
 
-use crate::support::{DEADLINE, TestArena, until};
+use crate::support::{DEADLINE, PORTABLE, TestArena, until};
 
 /// One holder at a time; the value is stored as a whole when it is unlocked.
 #[test]
@@ -358,7 +358,7 @@ fn shared_bytes_are_shared() {
     let made = t.arena.writer().expect("one").shared_bytes("b", 100_000).expect("room");
     let same = t.arena.shared_bytes("b").expect("there");
     assert_eq!((made.len(), same.len(), made.is_empty()), (100_000, 100_000, false));
-    assert_ne!(made.as_ptr(), same.as_ptr());
+    assert_eq!(made.as_ptr() == same.as_ptr(), PORTABLE, "each is a map of its own, where there are several");
     assert_eq!(made.as_ptr().addr() % 64, 0);
     let array = t.arena.mutable_array::<u8, Ix1>("b").map(|_| ());
     assert!(matches!(array, Err(Error::Mismatch { ref found, .. }) if found == "shared bytes"), "{array:?}");

@@ -59,6 +59,7 @@ fn root(test: &str) -> bool {
 /// On a full tmpfs: errors that name what was asked and what is free, never a signal; nothing is lost, and
 /// something smaller fits.
 #[test]
+#[cfg_attr(all(feature = "portable", not(feature = "proof")), ignore = "memory is not committed before it is touched")]
 fn a_full_file_system_is_a_typed_error() {
     let Some(fs) = SmallFs::new("a_full_file_system_is_a_typed_error", 8 * MIB) else { return };
     // The writer is another process: a SIGBUS would be its end.
@@ -316,6 +317,7 @@ fn forked_children_must_open_anew() {
 
 /// A program that closes all descriptors stays alive for others, and goes on working.
 #[test]
+#[cfg_attr(all(feature = "portable", not(feature = "proof")), ignore = "a lock goes with its descriptor")]
 fn closing_all_descriptors_changes_nothing() {
     let t = TestArena::with(|o| o.limit(64 * MIB).writers(2));
     let mut daemon = t.puppet();
@@ -353,6 +355,7 @@ fn closing_all_descriptors_changes_nothing() {
 
 /// Another user gets in only as the mode says: 0600 refuses, 0660 with a shared group works.
 #[test]
+#[cfg_attr(all(feature = "portable", not(feature = "proof")), ignore = "memory is its owner's alone")]
 fn other_users_need_the_mode() {
     if !root("other_users_need_the_mode") {
         return;
@@ -396,6 +399,7 @@ fn other_users_need_the_mode() {
 
 /// The mode is what was asked for, whatever the umask; modes that make no sense are refused.
 #[test]
+#[cfg_attr(all(feature = "portable", not(feature = "proof")), ignore = "memory is its owner's alone")]
 fn modes_are_kept() {
     let dir = Dir::new();
     for mode in [0o600, 0o640, 0o660, 0o666] {

@@ -14,8 +14,8 @@ use std::path::{Component, Path, PathBuf};
 /// and may import anything; nothing in the rows may import it.
 const LAYERS: &[&[&str]] = &[
     &["error"],
-    &["word", "mem", "geometry", "crew"],
-    &["sys", "segment", "tables"],
+    &["word", "mem", "geometry", "answers", "kernel", "crew", "front", "spin", "twin"],
+    &["sys", "segment", "portable", "tables"],
     &["seat"],
     &["zone", "wait", "bells"],
     &["part", "cell", "list"],
@@ -40,7 +40,8 @@ const SHARED: &[&str] = &["Core", "Tables"];
 const NOT_IN_CORE: &[&str] = &["arrow_array", "arrow_buffer", "arrow_data", "arrow_ipc", "arrow_schema", "ndarray"];
 
 /// The only files of `src/` that may say `unsafe`.
-const UNSAFE: &[&str] = &["mem", "sys", "segment", "view", "unchecked", "shared_map", "copying"];
+const UNSAFE: &[&str] =
+    &["mem", "kernel", "twin", "sys", "segment", "portable", "view", "unchecked", "shared_map", "copying"];
 
 /// Above the core, the only file that may ask whether this process is a forked child: the core is reached through it.
 const FORK_CHECK: &str = "view";
@@ -190,6 +191,31 @@ fn files_are_short_and_finished() {
         }
     }
     assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+/// The README names each test that the portable back-end is spared, and no other.
+#[test]
+fn tests_that_are_left_out_are_named() {
+    let text = read(&root().join("README.md"));
+    let section = text.split_once("## Other systems").expect("the section").1.split("\n## ").next().expect("its text");
+    let in_ticks: BTreeSet<&str> = section.split('`').skip(1).step_by(2).collect();
+    let (mut left_out, mut tests) = (BTreeMap::new(), BTreeSet::new());
+    for file in rust_files("tests/it") {
+        let text = read(&file).split_whitespace().collect::<Vec<_>>().join(" ");
+        let name = |at: usize| text[at..].split_once("fn ").and_then(|(_, rest)| rest.split('(').next());
+        for (at, _) in text.match_indices("all(feature = \"portable\", not(feature = \"proof\")), ignore =") {
+            left_out.insert(name(at).expect("a test").to_owned(), file.file_stem().expect("a name").to_owned());
+        }
+        tests.extend(text.match_indices("#[test]").filter_map(|(at, _)| name(at)).map(str::to_owned));
+    }
+    assert!(left_out.len() > 20, "only {} were read", left_out.len());
+    for (name, module) in &left_out {
+        let named = in_ticks.contains(name.as_str()) && in_ticks.contains(&*module.to_string_lossy());
+        assert!(named, "README.md does not say that `{name}` of {module:?} is left out");
+    }
+    for name in in_ticks {
+        assert!(left_out.contains_key(name) || !tests.contains(name), "README.md: `{name}` is not left out");
+    }
 }
 
 #[test]

@@ -57,6 +57,7 @@ fn offsets(lengths: &[i32]) -> Vec<u8> {
 
 /// Any word of any buffer of any type may change: the read fails in words, or finds some values.
 #[test]
+#[cfg_attr(all(feature = "portable", not(feature = "proof")), ignore = "writes words into the arena's file")]
 fn no_changed_word_kills_the_reader() {
     let dir = Dir::new();
     let options = || Arena::options().dir(&dir.0);
@@ -132,6 +133,7 @@ pub fn data_region(path: &Path) -> u64 {
 /// A batch is checked when it is first read. It is not checked again by later reads, each new version is, and an arena
 /// whose values the user vouches for checks nothing.
 #[test]
+#[cfg_attr(all(feature = "portable", not(feature = "proof")), ignore = "writes words into the arena's file")]
 #[allow(unsafe_code, reason = "vouches for values, of which none is looked at")]
 fn values_are_checked_once_per_object_and_process() {
     let t = TestArena::new(16 * MIB);
@@ -169,6 +171,7 @@ fn values_are_checked_once_per_object_and_process() {
 
 /// A projection checks the columns that it reads, each once, and looks at no other.
 #[test]
+#[cfg_attr(all(feature = "portable", not(feature = "proof")), ignore = "writes words into the arena's file")]
 fn columns_are_checked_one_by_one() {
     let t = TestArena::new(16 * MIB);
     let texts = ["seven77", "four", "a longer one 16!", "b", "", "cc"];
@@ -208,6 +211,7 @@ fn columns_are_checked_one_by_one() {
 
 /// What is wrong is named: text that is not UTF-8, keys and counts of nulls that do not fit.
 #[test]
+#[cfg_attr(all(feature = "portable", not(feature = "proof")), ignore = "writes words into the arena's file")]
 fn each_kind_of_damage_has_its_words() {
     let t = TestArena::new(16 * MIB);
     let writer = t.arena.writer().expect("a permit");

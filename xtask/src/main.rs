@@ -43,7 +43,7 @@ enum Chore {
         /// Run the other stages too after one failed
         #[arg(long)]
         keep_going: bool,
-        /// Run these stages only: format, clippy, build, tests, docs, supply, examples, python, package
+        /// Run these stages only: format, clippy, build, tests, portable, docs, supply, examples, python, package
         #[arg(long, value_name = "STAGE", value_delimiter = ',')]
         only: Vec<String>,
     },

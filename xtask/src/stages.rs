@@ -1,6 +1,6 @@
 //! The stages of `cargo xtask test`, in order, and the summary.
 //!
-//! All of them build the same selection (`--workspace --all-features`) in the dev profile, because
+//! All of them but `portable` build the same selection (`--workspace --all-features`) in the dev profile, because
 //! cargo unifies features over what is selected: another selection would compile arrow twice.
 
 use std::path::Path;
@@ -17,6 +17,7 @@ const STAGES: &[Stage] = &[
     ("clippy", clippy),
     ("build", build),
     ("tests", tests),
+    ("portable", portable),
     ("docs", docs),
     ("supply", |root, _| supply::check(root)),
     ("examples", examples),
@@ -169,6 +170,21 @@ fn tests(root: &Path, keep_going: bool) -> Outcome {
         }
         outcome => outcome,
     }
+}
+
+/// The library's own tests with the back-end of other systems than Linux. Tests that need Linux's say so, and are ignored.
+fn portable(root: &Path, keep_going: bool) -> Outcome {
+    let mut command = cargo(root);
+    match has(root, "nextest") {
+        true => command.args(["nextest", "run"]),
+        false => command.arg("test"),
+    };
+    // Not with `proof`, which turns the feature off.
+    command.args(["--package", "faretra", "--features", "async,portable", "--lib", "--test", "it"]);
+    if keep_going {
+        command.arg("--no-fail-fast");
+    }
+    run(&mut command)
 }
 
 /// The list of what they describe, their links, private ones too, and their tests.
