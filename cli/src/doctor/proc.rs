@@ -145,6 +145,11 @@ mod tests {
         assert_eq!((shm.option("huge"), shm.option("size"), shm.option("hu")), (Some("always"), Some("64k"), None));
         assert_eq!(mount_of(lines, (0, 9), Path::new("/a b/c")).unwrap().at, Path::new("/a b"));
         assert_eq!(mount_of(lines, (0, 9), Path::new("/other")), None);
+        // One file system in several places: the nearest counts, and of those the last.
+        let twice =
+            format!("{lines}\n30 1 0:9 / /shm/deep rw - tmpfs x huge=a\n31 1 0:9 / /shm/deep rw - tmpfs x huge=b");
+        let deep = mount_of(&twice, (0, 9), Path::new("/shm/deep/x")).unwrap();
+        assert_eq!((deep.at.as_path(), deep.option("huge")), (Path::new("/shm/deep"), Some("b")));
     }
 
     #[test]

@@ -194,21 +194,21 @@ fn best(times: u32, mut step: impl FnMut() -> Result<()>) -> Result<Duration> {
     Ok(shortest)
 }
 
-/// How long a round takes, on average of the best hundred in a row; `None`: they do not work, or take too long.
+/// How long a round takes: the median of averages of a hundred in a row; `None`: they do not work, or take too long.
 fn rounds(round: impl Fn() -> bool) -> Option<Duration> {
     const TOGETHER: u32 = 100;
     let began = Instant::now();
-    let mut shortest: Option<Duration> = None;
+    let mut times = Vec::new();
     while began.elapsed() < EACH {
         let start = Instant::now();
         let mut all = (0..TOGETHER).map(|_| began.elapsed() < 5 * EACH && round());
         if !all.all(|done| done) {
             break;
         }
-        let time = start.elapsed() / TOGETHER;
-        shortest = Some(shortest.map_or(time, |known| known.min(time)));
+        times.push(start.elapsed() / TOGETHER);
     }
-    shortest
+    times.sort_unstable();
+    times.get(times.len() / 2).copied()
 }
 
 fn batch(rows: u64) -> RecordBatch {
@@ -251,9 +251,9 @@ fn futex_there_and_back() -> Option<Duration> {
     };
     thread::scope(|scope| {
         let other = thread::Builder::new().spawn_scoped(scope, || while turn(1) {});
-        let shortest = rounds(|| other.is_ok() && turn(0));
+        let time = rounds(|| other.is_ok() && turn(0));
         stop.store(true, Ordering::SeqCst);
-        shortest
+        time
     })
 }
 
@@ -274,10 +274,10 @@ fn event_there_and_back(arena: &Arena) -> Result<Option<Duration>> {
                 }
             }
         });
-        let shortest = rounds(|| echo.is_ok() && there.set().is_ok() && back.wait_timeout(PATIENCE).is_ok());
+        let time = rounds(|| echo.is_ok() && there.set().is_ok() && back.wait_timeout(PATIENCE).is_ok());
         stop.store(true, Ordering::SeqCst);
         let _ = there.set();
-        shortest
+        time
     });
     Ok(measured)
 }
