@@ -211,6 +211,23 @@ int main(int argc, char **argv) {
   faretra_draft_free(draft);
   FAILS(FARETRA_MISMATCH, faretra_mutex_new(arena, "still", &mutex));
 
+  /* The object of a lease goes with the lease, and not before. */
+  {
+    faretra_receiver *receiver;
+    faretra_lease *lease;
+    TRY(faretra_sender_new(writer, "jobs", 1, 0, &sender));
+    TRY(faretra_send(sender, faretra_value_bytes("job", 3), 0));
+    TRY(faretra_receiver_new(arena, "jobs", 0, 0, &receiver));
+    TRY(faretra_recv(receiver, SOON, &lease));
+    faretra_object_free(faretra_lease_object(lease));
+    HOLDS(strstr(text(), "part of another handle"));
+    TRY(faretra_object_bytes(faretra_lease_object(lease), &data, &len));
+    HOLDS(len == 3 && memcmp(data, "job", 3) == 0);
+    faretra_lease_ack(lease);
+    faretra_receiver_free(receiver);
+    faretra_sender_free(sender);
+  }
+
   /* Two threads at one subscriber. */
   TRY(faretra_feed_new(writer, "f", 4, FARETRA_BLOCK, 0, &feed));
   TRY(faretra_subscribe(arena, "f", FARETRA_OLDEST, 0, 0, &subscriber));

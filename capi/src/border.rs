@@ -38,12 +38,15 @@ impl<T: Any + Send + Sync> Body for T {}
 
 /// What every handle is, whatever its kind. All handles have one layout, so that one of another kind can be looked at.
 pub struct Handle {
-    /// [`LIVE`] from the handle's making to its end.
+    /// [`LIVE`] or [`LENT`] from the handle's making to its end.
     mark: AtomicU64,
     body: Box<dyn Any + Send + Sync>,
 }
 
+/// The mark of a handle that C has.
 const LIVE: u64 = u64::from_le_bytes(*b"faretra\x01");
+/// The mark of a handle that is part of another one, and not to be freed.
+const LENT: u64 = u64::from_le_bytes(*b"faretra\x02");
 
 impl Handle {
     /// A handle that holds this.
@@ -51,8 +54,13 @@ impl Handle {
         Handle { mark: AtomicU64::new(LIVE), body: Box::new(body) }
     }
 
+    /// A handle that lies in another one.
+    pub fn lent(body: impl Body) -> Handle {
+        Handle { mark: AtomicU64::new(LENT), body: Box::new(body) }
+    }
+
     fn holds<T: Body>(&self, kind: &str) -> Done<&T> {
-        let live = self.mark.load(Relaxed) == LIVE;
+        let live = [LIVE, LENT].contains(&self.mark.load(Relaxed));
         match self.body_if(live).and_then(|body| body.downcast_ref()) {
             Some(body) => Ok(body),
             None if live => Err(Failure::invalid(format!("this is a handle of another kind, not a {kind}"))),
@@ -117,15 +125,16 @@ pub fn of<K: Kind>(handle: Option<&K>) -> Done<&K::Body> {
 /// Checks a handle that C gives up; `None` for a null pointer, which gives nothing up.
 pub fn owned<K: Kind>(handle: Option<Box<K>>) -> Option<Box<K>> {
     let handle = handle?;
-    match handle.handle().holds::<K::Body>(K::NAME) {
-        Ok(_) => Some(handle),
-        Err(failure) => {
-            keep(&failure);
-            // Whatever it is, it is not ours to free.
-            let _ = Box::leak(handle);
-            None
-        }
-    }
+    let ours = handle.handle().holds::<K::Body>(K::NAME).map(|_| handle.handle().mark.load(Relaxed) == LIVE);
+    let failure = match ours {
+        Ok(true) => return Some(handle),
+        Ok(false) => Failure::invalid(format!("this {} is part of another handle, and goes with that", K::NAME)),
+        Err(failure) => failure,
+    };
+    keep(&failure);
+    // Whatever it is, it is not ours to free.
+    let _ = Box::leak(handle);
+    None
 }
 
 /// Ends a handle that C gives up.

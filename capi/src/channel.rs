@@ -148,7 +148,7 @@ pub extern "C" fn faretra_recv(
             None => receiver.recv()?,
             Some(timeout) => receiver.recv_timeout(timeout)?,
         };
-        let (object, attempts) = (Read::handle((*lease).clone()), lease.attempts());
+        let (object, attempts) = (Read::lent((*lease).clone()), lease.attempts());
         Ok(Leased { object, lease: Mutex::new(Some(lease)), attempts })
     })
 }

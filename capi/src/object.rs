@@ -53,9 +53,9 @@ impl Read {
         Read { object, name: OnceLock::new(), array: OnceLock::new() }
     }
 
-    /// A handle of this object.
-    pub fn handle(object: Object) -> faretra_object {
-        faretra_object(Handle::new(Read::new(object)))
+    /// A handle of this object that is part of another handle.
+    pub fn lent(object: Object) -> faretra_object {
+        faretra_object(Handle::lent(Read::new(object)))
     }
 
     fn shown(&self) -> Done<&Shown> {

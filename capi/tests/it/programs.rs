@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::support::{Checks, Lab, done, exists, package};
+use crate::support::{Checks, Lab, Running, done, exists, package};
 
 /// Runs an example with each compiler that is there: as users compile it, and with every access to memory checked.
 fn example(compilers: [&str; 2], source: &str, ends_with: &str) {
@@ -28,6 +28,21 @@ const CPP: [&str; 2] = ["g++", "clang++"];
 #[test]
 fn hello() {
     example(C, "hello.c", "hello");
+}
+
+/// Valgrind, which sees each access to memory in the library too, finds none that is wrong.
+#[test]
+fn hello_under_valgrind() {
+    let lab = Lab::new();
+    if !exists("valgrind") {
+        println!("skipped: there is no valgrind");
+        return;
+    }
+    let Some(program) = lab.compile("gcc", "hello.c", Checks::None) else { return };
+    // Not the search for leaks: see `Checks`.
+    let mut command = lab.command("valgrind");
+    command.args(["--quiet", "--leak-check=no", "--error-exitcode=9"]).arg(program).arg("checked");
+    assert_eq!(Running::of(&mut command).finish(), "hello\n");
 }
 
 /// Every surface once: batches without a copy, moved and released in any order; arrays; drafts; channels; feeds; locks.
