@@ -18,7 +18,8 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 
 use crate::mutate;
-use crate::targets::{DIR, Target};
+use crate::place::DIR;
+use crate::targets::Target;
 
 /// How a target is driven.
 #[derive(Clone, Debug)]
