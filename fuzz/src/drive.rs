@@ -30,7 +30,7 @@ pub struct Drive {
     pub seeds: PathBuf,
     /// Where inputs are saved that are findings.
     pub findings: PathBuf,
-    /// The same seed makes the same inputs.
+    /// Inputs follow from this number.
     pub seed: u64,
     /// When it ends.
     pub time: Duration,
