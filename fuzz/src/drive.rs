@@ -18,7 +18,8 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 
 use crate::mutate;
-use crate::targets::{DIR, Target};
+use crate::place::DIR;
+use crate::targets::Target;
 
 /// How a target is driven.
 #[derive(Clone, Debug)]
@@ -29,7 +30,7 @@ pub struct Drive {
     pub seeds: PathBuf,
     /// Where inputs are saved that are findings.
     pub findings: PathBuf,
-    /// The same seed makes the same inputs.
+    /// Inputs follow from this number.
     pub seed: u64,
     /// When it ends.
     pub time: Duration,

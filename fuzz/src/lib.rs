@@ -7,11 +7,12 @@
 //! - `coverage`: libFuzzer with AddressSanitizer, which learns from what the code does: `cargo xtask fuzz --coverage`.
 //!
 //! `targets` lists the targets: `arena` (damaged arenas; `image` makes and damages them), `command` (files and words), `dtype` (element
-//! types), and `planted` (what only shows that a driver notices). Not here: what the Python package reads in Rust (lists and dicts in
+//! types), and `planted` (what only shows that a driver notices). `place`: where they have their files. Not here: what the Python package reads in Rust (lists and dicts in
 //! `python/src/packed.rs`), which cannot run without an interpreter; `python/tests/test_damage.py` damages those.
 
 #![deny(unsafe_code)]
 
 pub mod drive;
 pub mod mutate;
+mod place;
 pub mod targets;

@@ -437,7 +437,7 @@ impl Play {
         let item = self.item();
         let words = values::payload(item, 20 + (item % 3) as usize * 3000);
         // Sometimes what lies in the arena already.
-        let shared = (item % 4 == 0).then(|| self.model.names.keys().next().copied()).flatten();
+        let shared = item.is_multiple_of(4).then(|| self.model.names.keys().next().copied()).flatten();
         let shared = shared.and_then(|name| self.look(who, name));
         let (item, value) = match &shared {
             Some((object, item)) => (*item, Value::from(object)),
@@ -539,7 +539,7 @@ impl Play {
         let unread = replaces.is_some_and(|replaced| self.subscribers.iter().any(|(_, at)| *at <= replaced));
         match appended {
             Ok(()) => {
-                assert!(!log.closed && !(patient && unread), "appended to {log:?}");
+                assert!(!(log.closed || patient && unread), "appended to {log:?}");
                 log.items.push(item);
             }
             Err(AppendError::Closed(_)) => assert!(log.closed, "closed: {log:?}"),

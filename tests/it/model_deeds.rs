@@ -38,7 +38,7 @@ pub enum Deed {
 }
 
 impl Deed {
-    /// The same with this item.
+    /// This deed, with that item.
     pub fn with(self, item: u64) -> Deed {
         match self {
             Deed::Publish { name, kind, .. } => Deed::Publish { name, kind, item },

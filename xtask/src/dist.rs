@@ -73,13 +73,6 @@ fn made(root: &Path) -> Result<Vec<String>, Outcome> {
         true => c_library(root, &same, &built, &dist)?,
         false => left_out.push("the C library: there is none in this workspace".to_owned()),
     }
-    match package::released_into(root, &target(root), &dist.join("wheels"), |command| {
-        let _ = same.set(command);
-    }) {
-        Ok(_) => {}
-        Err(Outcome::Skipped(why)) => left_out.push(format!("the wheel: {why}")),
-        Err(outcome) => return Err(outcome),
-    }
     crates(root, &same, &dist)?;
 
     let metadata = linked::metadata(root, Some(&machine)).map_err(failed)?;
@@ -87,6 +80,13 @@ fn made(root: &Path) -> Result<Vec<String>, Outcome> {
     let write = |name: &str, text: String| std::fs::write(dist.join(name), text).map_err(failed);
     write("LICENSES.txt", linked::licences(&packages).map_err(failed)?)?;
     write("faretra.cdx.json", linked::bill(root, &metadata, &packages, same.epoch).map_err(failed)?)?;
+    match package::released_into(root, &target(root), &dist.join("wheels"), |command| {
+        let _ = same.set(command);
+    }) {
+        Ok(_) => {}
+        Err(Outcome::Skipped(why)) => left_out.push(format!("the wheel: {why}")),
+        Err(outcome) => return Err(outcome),
+    }
     let sums = sums(&dist).map_err(failed)?;
     print!("{sums}");
     write("SHA256SUMS", sums)?;

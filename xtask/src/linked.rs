@@ -66,7 +66,11 @@ pub fn licences(packages: &[&Package]) -> Result<String, String> {
         if let Some(home) = package.repository.as_deref().or(package.homepage.as_deref()) {
             text += &format!("Source: {home}\n");
         }
-        for file in texts(package).map_err(|error| format!("{}: {error}", package.name))? {
+        let files = texts(package).map_err(|error| format!("{}: {error}", package.name))?;
+        if files.is_empty() {
+            text += "(The crate brings no file with the text.)\n";
+        }
+        for file in files {
             let bytes = std::fs::read(&file).map_err(|error| format!("{}: {error}", file.display()))?;
             let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
             text += &format!("\n--- {name}\n{}\n", String::from_utf8_lossy(&bytes).trim_end());

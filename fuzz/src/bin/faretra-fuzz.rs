@@ -20,7 +20,7 @@ struct Arguments {
     /// How long, divided among the targets
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// The same seed makes the same inputs
+    /// Inputs follow from this number
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// The most inputs of a target

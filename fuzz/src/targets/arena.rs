@@ -13,8 +13,8 @@ use faretra::sync::Reset;
 use faretra::{Arena, Kind, Object, Options, Value, Writer};
 use ndarray::Ix1;
 
-use super::dir;
 use super::image::Image;
+use crate::place::dir;
 
 /// How long is waited for what does not come.
 const PATIENCE: Duration = Duration::from_millis(5);

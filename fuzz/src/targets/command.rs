@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use faretra::{Arena, Bundle, Error, MIB};
 use faretra_cli::fuzzed;
 
-use super::dir;
+use crate::place::dir;
 
 /// What CSV files have in them.
 pub const CSV: &[&[u8]] = &[
