@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use faretra::call::WithoutServer;
 use faretra::channel::Contents;
 use faretra::feed::{Start, WhenFull};
 use faretra::sync::Reset;
@@ -229,6 +230,19 @@ const OPERATIONS: &[Operation] = &[
         select.wait(&event);
         select.wait(&other);
         select.ready_timeout(WAIT).map(drop).or_else(in_time)
+    }),
+    ("call", |t| {
+        let w = t.arena.writer()?;
+        let (server, mut client) = (w.server("s")?, w.client("s", WithoutServer::Waits)?);
+        client.request("question").map_err(told)?;
+        // Not replied to: a reply waits for memory as long as it takes.
+        drop(server.recv_timeout(WAIT).map_err(told)?);
+        client.try_reply().map_err(told).map(drop)
+    }),
+    ("checksums", |t| {
+        let arena = t.options().checksums(true).create("b")?;
+        values::publish(&arena.writer()?, "x", "batch", 9, 20_000)?;
+        arena.get("x")?.verify_checksums().map(drop)
     }),
     ("grow", |t| {
         t.arena.set_limit(4 * MIB)?;
