@@ -1,4 +1,5 @@
-//! Everything that is released, in `target/dist`: the same commit gives the same bytes, whatever the folder is called.
+//! Everything that is released, in `target/dist`: the same commit gives the same bytes, whatever the folder is called, but for the bill
+//! of materials that maturin puts into the wheel, which names the folder.
 //!
 //! ```text
 //! bin/faretra              the command

@@ -76,7 +76,7 @@ enum Chore {
     },
     /// Build the wheel of the Python package that people install, in `target/wheels`
     Wheel,
-    /// Make everything that is released, in `target/dist`: the same sources give the same bytes
+    /// Make everything that is released, in `target/dist`
     Dist,
     /// Kill and stop random processes that share an arena, and check it, for some time
     Torture {

@@ -342,7 +342,8 @@ fn no_rows_and_no_columns_are_fine() {
         let expected = if out == "out.parquet" { in_parquet(&empty) } else { empty.clone() };
         assert_same(&read(&lab, &out), &expected);
         // Nothing but a schema was taken for several files, one behind the other.
-        lab.ok(["put", "a", "again", &lab.file(&out)]);
+        lab.ok(["export", "a", "t", &lab.file("again.arrow"), "--force"]);
+        lab.ok(["put", "a", "again", &lab.file("again.arrow")]);
         lab.ok(["cat", "a", "t"]);
         lab.ok(["cat", "a", "t", "--format", "json"]);
     }
