@@ -7,7 +7,7 @@ pub const BUGS: &[Bug] = &[
     Bug {
         what: "a draft is published while its own map is still shared",
         breaks: "M7",
-        file: "value/shared_map.rs",
+        file: "core/twin.rs",
         edits: &[(
             "unsafe { mmap(start, len, protection, flags, file, at) }?;",
             "let _ = (at, unsafe { mmap(None, len, protection, MapFlags::MAP_PRIVATE, file, 0) }?);",
@@ -24,11 +24,11 @@ pub const BUGS: &[Bug] = &[
     Bug {
         what: "a private view is written where everybody reads",
         breaks: "M6",
-        file: "value/view.rs",
+        file: "core/segment.rs",
         edits: &[
             (
-                "let fd = file.reopen(Access::Read)?; let mut options",
-                "let fd = file.reopen(Access::ReadWrite)?; let mut options",
+                "let fd = self.file.reopen(Access::Read)?; let mut options",
+                "let fd = self.file.reopen(Access::ReadWrite)?; let mut options",
             ),
             ("options.map_copy(&fd)", "options.map_mut(&fd)"),
         ],
@@ -38,7 +38,7 @@ pub const BUGS: &[Bug] = &[
         what: "a private view lets go of the pin that it was made with",
         breaks: "M6",
         file: "value/view.rs",
-        edits: &[("unsafe { options.map_copy(&fd) }", "core.unpin(self.id); unsafe { options.map_copy(&fd) }")],
+        edits: &[("unsafe { core.env.map_private(", "core.unpin(self.id); unsafe { core.env.map_private(")],
         test: ("it", "private::a_view_keeps_its_object"),
     },
     Bug {

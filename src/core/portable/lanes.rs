@@ -13,7 +13,7 @@
 //! * E2: nothing depends on an event. Whoever sleeps looks at the word again after each wait, and every wait is bounded.
 //! * E3: one thread waits for an event, which resets itself: what wakes it wakes nobody else in its stead.
 //! * E4: no thread of the program touches an event: one of the library sets those of others ([`Ringers`]), one for each lane
-//!   waits for ours ([`listen`]). If one of them does not come back, that costs this process a thread, and nobody a wait.
+//!   waits for ours (`Lanes::listen`). If one of them does not come back, that costs this process a thread, and nobody a wait.
 //!
 //! # What the crate's events lack on Unix
 //!
