@@ -270,7 +270,8 @@ impl Options {
         Ok(Params { stay, sums: self.sums, ..params })
     }
 
-    /// Makes a new arena and takes part in it. The arena appears whole, or not at all.
+    /// Makes a new arena and takes part in it. The arena appears whole, or not at all. What is left of an ephemeral arena of this
+    /// name whose processes were all killed is removed.
     ///
     /// # Errors
     ///
@@ -281,7 +282,8 @@ impl Options {
         let dir = self.directory();
         let geo = Geometry::new(self.params()?)?;
         check_directory(&dir)?;
-        if path.exists() {
+        // Of an ephemeral arena whose processes were killed, nothing but the file is left: to ask about it removes that.
+        if path.exists() && !matches!(self.info(name), Err(Error::NotFound { .. })) {
             return Err(Error::AlreadyExists { name: name.into(), path });
         }
         let posix = Posix::create(&dir, path.clone(), self.mode, &geo)?;

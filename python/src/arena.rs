@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use faretra::{Error, Kind, Object, Order, Writer};
+use faretra::{Kind, Object, Order, Writer};
 use pyo3::exceptions::{PyKeyError, PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -147,13 +147,7 @@ impl Arena {
         }
         let name = text(name)?;
         let arena = wait(py, || match how {
-            "create" => match options.create(name) {
-                // Of an ephemeral arena whose processes were killed, nothing but the file is left: opening it removes that.
-                Err(Error::AlreadyExists { .. }) if matches!(options.open(name), Err(Error::NotFound { .. })) => {
-                    options.create(name)
-                }
-                made => made,
-            },
+            "create" => options.create(name),
             "open_or_create" => options.open_or_create(name),
             _ => options.open(name),
         })?;

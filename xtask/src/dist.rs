@@ -4,7 +4,7 @@
 //! ```text
 //! bin/faretra              the command
 //! man/, completions/       what it says of itself
-//! lib/, include/           the C library, where the workspace has one
+//! c/usr/local/             the C library, as it is to be unpacked: shared and static, header, pkg-config file
 //! wheels/                  the Python package, and its source distribution
 //! crates/                  what goes to crates.io
 //! LICENSES.txt             of everything that is linked in, with their texts
@@ -19,7 +19,7 @@ use std::process::{Command, ExitCode};
 use sha2::{Digest, Sha256};
 
 use crate::tool::{Outcome, cargo, ended, host, run, target};
-use crate::{linked, package};
+use crate::{install, linked, package};
 
 /// Crates that others depend on, each after those that it needs.
 const CRATES: &[&str] = &["faretra", "faretra-cli", "faretra-datafusion"];
@@ -70,10 +70,7 @@ fn made(root: &Path) -> Result<Vec<String>, Outcome> {
     let command = dist.join("bin/faretra");
     copy(&built.join("faretra"), &command)?;
     told_by_itself(&command, &dist)?;
-    match root.join("capi").is_dir() {
-        true => c_library(root, &same, &built, &dist)?,
-        false => left_out.push("the C library: there is none in this workspace".to_owned()),
-    }
+    c_library(root, &same, &built, &dist)?;
     crates(root, &same, &dist)?;
 
     let metadata = linked::metadata(root, Some(&machine)).map_err(failed)?;
@@ -152,14 +149,13 @@ fn told_by_itself(command: &Path, dist: &Path) -> Result<(), Outcome> {
     Ok(())
 }
 
-/// The C library, shared and static, and its header.
+/// The C library, as `cargo xtask install-c` installs it.
 fn c_library(root: &Path, same: &Same, built: &Path, dist: &Path) -> Result<(), Outcome> {
     let mut build = cargo(root);
     build.args(["build", "--locked", "--profile=wheel", "--package=faretra-capi", "--lib"]);
     passed(run(same.set(&mut build)))?;
-    copy(&built.join("libfaretra_c.so"), &dist.join("lib/libfaretra.so"))?;
-    copy(&built.join("libfaretra_c.a"), &dist.join("lib/libfaretra.a"))?;
-    copy(&root.join("capi/include/faretra.h"), &dist.join("include/faretra.h"))
+    let done = install::install(built, &root.join("capi/include"), Path::new("/usr/local"), Some(&dist.join("c")));
+    done.map(drop).map_err(failed)
 }
 
 /// The packages for crates.io. Their sources were tested where they are: they are not built again here.
