@@ -163,7 +163,7 @@ pub mod proof {
     pub use crate::core::bells::{Armed, Awaited, arm_all, first_ready, sleep_on_all, wait_for_any};
     pub use crate::core::broadcast::{Found, Oldest};
     pub use crate::core::cell::{End, Ring, RingForm};
-    pub use crate::core::geometry::{DIRTY, Geometry, PAGE, Params, Set, Zone, header, lock, meta, ring};
+    pub use crate::core::geometry::{DIRTY, Geometry, PAGE, Params, Set, Sums, Zone, header, lock, meta, ring};
     pub use crate::core::lease::{Lease, Leases};
     pub use crate::core::list::Named;
     pub use crate::core::lock::{Form, PARTITION, SLOTS, Slots};

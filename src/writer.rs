@@ -313,8 +313,8 @@ impl Writer {
 
     fn build_bytes(&self, kind: Kind, bytes: &[u8], rows: u64) -> Result<Sheet> {
         let mut sheet = self.with_room(|| Sheet::new(&self.at, kind, bytes.len() as u64))?;
-        let (to, put) = sheet.to_fill(bytes.len() as u64)?;
-        put(to, bytes);
+        let (to, filler) = sheet.filling(bytes.len() as u64)?;
+        filler.put(to, bytes);
         sheet.set_rows(rows);
         Ok(sheet)
     }
@@ -338,17 +338,17 @@ impl Writer {
             let mut offsets = Vec::with_capacity(parts.len());
             for (i, len) in parts.iter().enumerate() {
                 let mut part = Sheet::new(&self.at, Kind::Column, *len)?;
-                let (out, put) = part.to_fill(of)?;
-                plan.write_part(i, out, &put);
+                let (out, filler) = part.filling(of)?;
+                plan.write_part(i, out, &|to, from| filler.put(to, from));
                 offsets.push(part.offset());
                 root.adopt(part)?;
             }
             // The arrays of the batch have pins of them.
             plan.held().iter().try_for_each(|held| root.hold(*held))?;
             let at = root.offset() + front;
-            let (out, put) = root.to_fill(of)?;
+            let (out, filler) = root.filling(of)?;
             let out = &mut out[front as usize..];
-            plan.write_root(at, &offsets, out, &put);
+            plan.write_root(at, &offsets, out, &|to, from| filler.put(to, from));
             if sums != 0 {
                 plan.skeleton().write_sums(out);
             }
@@ -443,8 +443,8 @@ impl Writer {
         let len = view.bytes()?;
         self.with_room(|| {
             let mut sheet = Sheet::new(&self.at, Kind::Array, len)?;
-            let (out, put) = sheet.to_fill(len)?;
-            view.write(out, &put)?;
+            let (out, filler) = sheet.filling(len)?;
+            view.write(out, &|to, from| filler.put(to, from))?;
             sheet.set_rows(view.info().elements());
             Ok(sheet)
         })

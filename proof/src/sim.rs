@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use faretra::proof::{Doorbell, Full, Geometry, Load, Mem, Owner, PAGE, Params, Process, Slept, Stay, Sys};
+use faretra::proof::{Doorbell, Full, Geometry, Load, Mem, Owner, PAGE, Params, Process, Slept, Stay, Sums, Sys};
 
 /// Where in the crate an access is.
 pub type Site = &'static Location<'static>;

@@ -10,6 +10,7 @@
 //! * M4: non-temporal stores are fenced before the copy returns, so the put that follows publishes them.
 #![allow(unsafe_code, reason = "stores past the cache")]
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -37,8 +38,25 @@ impl Copying {
     }
 }
 
+/// How bytes are copied into an object, and what is learned of its checksum by it.
+pub(crate) struct Filler {
+    pub how: Copying,
+    /// Where objects have checksums.
+    pub sums: Option<Arc<Sums>>,
+}
+
+impl Filler {
+    /// Copies `from` to `to`, which lies in the object and is as long.
+    pub(crate) fn put(&self, to: &mut [u8], from: &[u8]) {
+        match &self.sums {
+            Some(sums) => sums.copy(to, from, self.how),
+            None => copy(to, from, self.how),
+        }
+    }
+}
+
 /// Copies `src` to `dst`, which have the same length.
-pub(crate) fn copy(dst: &mut [u8], src: &[u8], how: Copying) {
+fn copy(dst: &mut [u8], src: &[u8], how: Copying) {
     assert_eq!(dst.len(), src.len());
     if how == Copying::Cached {
         return dst.copy_from_slice(src);
@@ -107,6 +125,9 @@ pub(crate) fn sum_of(object: &[u8], front: usize) -> u64 {
 /// A sum that is worth a thread, in bytes.
 const SUM_BY_ONE: u64 = 24 << 20;
 
+/// A block that is copied, where from, where its hash goes, and its number.
+type Block<'a> = (((&'a mut [u8], &'a [u8]), &'a AtomicU64), usize);
+
 /// The hashes of an object's blocks that were taken so far, while it is written.
 #[derive(Debug)]
 pub(crate) struct Sums {
@@ -141,7 +162,7 @@ impl Sums {
         copy(dst.0, src.0, how);
         let (dst, src) = (dst.1.split_at_mut(whole * BLOCK), src.1.split_at(whole * BLOCK));
         let blocks = dst.0.chunks_mut(BLOCK).zip(src.0.chunks(BLOCK)).zip(&self.blocks[first..]).zip(first..);
-        let one = |(((dst, src), sum), number): (((&mut [u8], &[u8]), &AtomicU64), usize)| {
+        let one = |(((dst, src), sum), number): Block<'_>| {
             sum.store(hash(src, number), Relaxed);
             match how {
                 Copying::Cached => dst.copy_from_slice(src),

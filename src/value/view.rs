@@ -33,7 +33,7 @@ use crate::core::word::Id;
 use crate::core::zone::Draft;
 use crate::error::{Error, Result};
 use crate::value::check::{Known, Values};
-use crate::value::copying::{Copying, Sums, copy, sum_of};
+use crate::value::copying::{Copying, Filler, Sums, sum_of};
 use crate::value::extent::{Addresses, Extent, Located};
 use crate::value::info::ArrayInfo;
 use crate::value::parts::list_bytes;
@@ -414,14 +414,10 @@ impl Sheet {
     }
 
     /// The draft's bytes, and how others are copied into them, which are `of` bytes together.
-    pub fn to_fill(&mut self, of: u64) -> Result<(&mut [u8], impl Fn(&mut [u8], &[u8]) + use<>)> {
+    pub fn filling(&mut self, of: u64) -> Result<(&mut [u8], Filler)> {
         self.sealed = false;
-        let (how, sums) = (Copying::of(of), self.sums.clone());
-        let put = move |to: &mut [u8], from: &[u8]| match &sums {
-            Some(sums) => sums.copy(to, from, how),
-            None => copy(to, from, how),
-        };
-        Ok((self.own_bytes()?, put))
+        let filler = Filler { how: Copying::of(of), sums: self.sums.clone() };
+        Ok((self.own_bytes()?, filler))
     }
 
     fn own_bytes(&mut self) -> Result<&mut [u8]> {

@@ -123,7 +123,7 @@ fn busy_receivers_lose_nothing() {
     }
     here.leave().expect("in order");
     let told = course.end(vec![sends, survivor, victim]);
-    assert!(told.dead > 20 && told.perhaps_acked <= told.dead, "{told:?}");
+    assert!(told.dead > 4 && told.perhaps_acked <= told.dead, "{told:?}");
     eprintln!("{told:?}");
 }
 

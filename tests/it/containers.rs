@@ -61,6 +61,10 @@ fn one_more_in(container: &Child, arenas: &Path) -> Child {
 /// locks and channels go from one to the other. All of one is killed with its first process; the other notices, goes on with
 /// what the dead held, and has every byte back.
 #[test]
+#[cfg_attr(
+    all(feature = "portable", not(feature = "proof")),
+    ignore = "a container is Linux's, and the memory is not in the directory that is shared"
+)]
 fn two_containers_share_a_tmpfs() {
     const TEST: &str = "two_containers_share_a_tmpfs";
     if !permitted(TEST, &CONTAINER) {
@@ -150,6 +154,10 @@ fn containers_that_share_nothing_see_nothing() {
 
 /// Docker's 64 MB at /dev/shm: the error has the numbers, nothing is lost, and what fits works.
 #[test]
+#[cfg_attr(
+    all(feature = "portable", not(feature = "proof")),
+    ignore = "a container is Linux's, and the memory is not in the directory that is shared"
+)]
 fn sixty_four_megabytes() {
     const TEST: &str = "sixty_four_megabytes";
     if !permitted(TEST, &CONTAINER) {
@@ -229,6 +237,10 @@ fn a_memory_cgroup_kills_and_nothing_is_lost() {
 /// A tmpfs that a container has read-only: an onlooker reads, lists and verifies what others change meanwhile; who wants to take
 /// part or make an arena is told why not.
 #[test]
+#[cfg_attr(
+    all(feature = "portable", not(feature = "proof")),
+    ignore = "a container is Linux's, and the memory is not in the directory that is shared"
+)]
 fn a_read_only_mount_is_looked_at() {
     const TEST: &str = "a_read_only_mount_is_looked_at";
     if !permitted(TEST, &CONTAINER) {
@@ -296,6 +308,10 @@ fn other_namespaces() {
 
 /// A PID namespace whose processes see the /proc of another one: its numbers are others' there, and are not believed.
 #[test]
+#[cfg_attr(
+    all(feature = "portable", not(feature = "proof")),
+    ignore = "a container is Linux's, and the memory is not in the directory that is shared"
+)]
 fn the_proc_of_another_namespace() {
     const TEST: &str = "the_proc_of_another_namespace";
     if !permitted(TEST, &["--pid"]) {

@@ -79,6 +79,10 @@ fn what_has_another_way_works() {
 
 /// On a full tmpfs the other way ends in the same error, and never in a signal.
 #[test]
+#[cfg_attr(
+    all(feature = "portable", not(feature = "proof")),
+    ignore = "filters calls that the portable back-end does not make"
+)]
 fn the_other_way_fails_in_words() {
     for filter in with_another_way().into_iter().take(2) {
         let Some(fs) = SmallFs::new("the_other_way_fails_in_words", 8 * MIB) else { return };
@@ -109,6 +113,10 @@ fn the_other_way_fails_in_words() {
 /// Without both ways to have memory, and without the calls that arenas are made of, `create` and `open` say what is missing;
 /// nothing is left, and who looks on needs none of them.
 #[test]
+#[cfg_attr(
+    all(feature = "portable", not(feature = "proof")),
+    ignore = "filters calls that the portable back-end does not make"
+)]
 fn what_has_no_other_way_is_said() {
     let t = TestArena::new(16 * MIB);
     crate::values::publish(&t.arena.writer().expect("a permit"), "n", "batch", 1, 1000).expect("room");

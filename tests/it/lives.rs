@@ -117,6 +117,7 @@ fn everybody_is_stopped_and_goes_on() {
 /// Another program cuts the file off, anywhere, while it is open: what asks the system says so in words, and memory that is
 /// gone is refused before it is touched.
 #[test]
+#[cfg_attr(all(feature = "portable", not(feature = "proof")), ignore = "cuts the arena's file")]
 fn a_file_that_was_cut_is_told_in_words() {
     let dir = Dir::new();
     let options = Arena::options().dir(&dir.0).limit(64 * MIB);

@@ -154,6 +154,7 @@ fn no_room_for_an_arena() {
 /// A tmpfs that takes huge pages: the kernel counts more than an arena's words tell of, which is no damage. `faretra doctor`
 /// found that: `verify` called every arena there damaged.
 #[test]
+#[cfg_attr(all(feature = "portable", not(feature = "proof")), ignore = "the memory is not in the directory")]
 fn huge_pages_are_no_damage() {
     const TEST: &str = "huge_pages_are_no_damage";
     let Some(fs) = SmallFs::with(TEST, "size=512m,huge=always") else { return };

@@ -41,6 +41,7 @@ fn mode(path: &Path) -> u32 {
 
 /// 0640: the group looks on, at what is published while it looks, and cannot take part; others see that there is an arena.
 #[test]
+#[cfg_attr(all(feature = "portable", not(feature = "proof")), ignore = "other users are refused")]
 fn a_group_that_may_read_looks_on() {
     let Some(dir) = shared("a_group_that_may_read_looks_on", 0o1777) else { return };
     let [mut ann, mut bob, mut eve] = people(&dir);
@@ -71,6 +72,7 @@ fn a_group_that_may_read_looks_on() {
 
 /// An access list that lets another user write shows in the mode, whose group bits are its mask: so that its owner is told, too.
 #[test]
+#[cfg_attr(all(feature = "portable", not(feature = "proof")), ignore = "other users are refused")]
 fn access_lists_show_in_the_mode() {
     const TEST: &str = "access_lists_show_in_the_mode";
     // Tags of entries.
@@ -125,6 +127,7 @@ fn access_lists_show_in_the_mode() {
 /// In a directory with the sticky bit a participant cannot take the name of another's arena away; it is told so, and the arena
 /// goes on as if nothing had been tried.
 #[test]
+#[cfg_attr(all(feature = "portable", not(feature = "proof")), ignore = "other users are refused")]
 fn a_sticky_directory_keeps_names() {
     let Some(dir) = shared("a_sticky_directory_keeps_names", 0o1777) else { return };
     let [mut ann, mut bob, mut eve] = people(&dir);
@@ -149,6 +152,7 @@ fn a_sticky_directory_keeps_names() {
 /// An arena of which nobody is left, and which would go with the next look of its owner, stays whoever else looks; so do files
 /// that are no arenas.
 #[test]
+#[cfg_attr(all(feature = "portable", not(feature = "proof")), ignore = "other users are refused")]
 fn what_is_anothers_is_never_pruned() {
     let Some(dir) = shared("what_is_anothers_is_never_pruned", 0o777) else { return };
     let [mut ann, mut bob, mut eve] = people(&dir);
@@ -186,6 +190,7 @@ fn what_is_anothers_is_never_pruned() {
 /// A directory as Kubernetes makes one for `fsGroup`: containers with users of their own share the group, by which they share
 /// arenas; who is killed is recovered from, to the byte.
 #[test]
+#[cfg_attr(all(feature = "portable", not(feature = "proof")), ignore = "other users are refused")]
 fn users_of_a_pod_share_by_the_group() {
     let Some(dir) = shared("users_of_a_pod_share_by_the_group", 0o2770) else { return };
     chown(&dir.0, None, Some(GROUP)).expect("root may");

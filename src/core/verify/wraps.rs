@@ -39,7 +39,7 @@ fn ring_at(core: &Core<Posix>, name: &str, form: RingForm, position: u64) -> Rin
     for next in position..position + found.cells {
         let off = if found.is_chain() { found.entry(next) } else { found.cell(next) };
         // The first that comes to an entry says its lap.
-        if !found.is_chain() || next == position || next % found.cells % (found.cells / 4) == 0 {
+        if !found.is_chain() || next == position || (next % found.cells).is_multiple_of(found.cells / 4) {
             core.env.store(off, Place::at(None, per_lap * (next / found.cells)).0, SeqCst);
         }
     }
