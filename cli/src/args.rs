@@ -2,6 +2,7 @@
 
 #![allow(rustdoc::broken_intra_doc_links, reason = "these comments are what the shell prints as help")]
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ pub struct Cli {
 pub enum Verb {
     /// Show the main job: real processes share a table, one is killed, nothing is lost
     Demo(Demo),
+    /// Query arenas in SQL, and files with them: `faretra sql --help` has examples
+    Sql(Sql),
     /// Create an arena
     Create(Create),
     /// List the arenas, or the names in one
@@ -124,6 +127,15 @@ pub enum Role {
     PipeOut,
     /// Receives single batches from a pipe
     PipeIn,
+}
+
+/// What follows `sql`: a program of its own understands it.
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
+pub struct Sql {
+    /// Arenas, statements and options, as `faretra sql --help` tells if `faretra-sql` is installed
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
+    pub arguments: Vec<OsString>,
 }
 
 /// Options of `create`.

@@ -11,6 +11,7 @@
 //! - `doctor`: what the machine offers, and what it costs.
 //! - `demo`: the main job with real processes. `manual`: completions for shells, pages for `man`.
 //! - `out`, `size`, `signal`, `panics`: standard output, figures, Ctrl-C, other crates' panics.
+//! - `beside`: verbs that are programs of their own. `sql`: what the one for SQL needs, with the feature `sql`.
 //! - `fuzzed`: what the project's fuzzing calls, with the feature `fuzz`.
 //!
 //! A module needs those below it only; `tests/it/circles.rs` fails otherwise.
@@ -19,6 +20,7 @@
 
 mod arenas;
 mod args;
+mod beside;
 mod care;
 mod cat;
 mod channels;
@@ -40,6 +42,8 @@ mod rows;
 mod send;
 mod signal;
 mod size;
+#[cfg(feature = "sql")]
+pub mod sql;
 mod target;
 mod values;
 mod whole;
@@ -134,6 +138,7 @@ fn obey(cli: &Cli, again: &[OsString]) -> Result<()> {
         Verb::Trim(one) => care::trim(cli, one),
         Verb::Verify(one) => care::verify(cli, one),
         Verb::Doctor(args) => doctor::doctor(cli, args),
+        Verb::Sql(args) => beside::sql(cli, args),
         Verb::Completions(args) => manual::completions(args),
         Verb::Man(args) => manual::man(args),
         Verb::DemoPart(part) => demo::part(cli, part),

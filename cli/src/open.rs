@@ -1,5 +1,7 @@
 //! Arenas as the command line names them.
 
+use std::path::Path;
+
 use faretra::{Arena, Options};
 
 use crate::args::Cli;
@@ -7,13 +9,18 @@ use crate::failure::{Result, note_once};
 use crate::signal::SLICE;
 
 /// Options with the directory that the command line names.
-#[allow(unsafe_code, reason = "signs the contract of `trust_others` for a user who said so")]
 pub fn options(cli: &Cli) -> Options {
-    let options = match &cli.dir {
+    options_of(cli.dir.as_deref(), cli.trust_others)
+}
+
+/// Options with this directory, if it is named, and with or without trust in other users.
+#[allow(unsafe_code, reason = "signs the contract of `trust_others` for a user who said so")]
+pub fn options_of(dir: Option<&Path>, trust_others: bool) -> Options {
+    let options = match dir {
         Some(dir) => Arena::options().dir(dir),
         None => Arena::options(),
     };
-    match cli.trust_others {
+    match trust_others {
         // SAFETY: whoever gives the option vouches for all who can write the file: its help says so.
         true => unsafe { options.trust_others() },
         false => options,

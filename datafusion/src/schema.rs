@@ -7,13 +7,14 @@ use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, MemTable, SchemaProvider, TableProvider};
 use datafusion::common::{Result, exec_err, plan_datafusion_err, plan_err};
 use datafusion::error::DataFusionError;
+use datafusion::physical_plan::ExecutionPlan;
 use faretra::channel::WhenDeserted;
 use faretra::feed::Start;
 use faretra::{Arena, Bundled, Entry, Error, Kind, Object, Table, Value};
 
 use crate::error::failed;
 use crate::name::{is_pattern, matches, split_suffix, splits};
-use crate::sink::{PATIENCE, Target};
+use crate::sink::{ArenaSink, How, PATIENCE, Target};
 use crate::statistics::{self, Known, Memory};
 use crate::stream::StreamTable;
 use crate::table::ArenaTable;
@@ -166,6 +167,36 @@ impl ArenaSchema {
         let writer = self.arena.writer_timeout(PATIENCE).map_err(failed)?;
         writer.publish(&statistics::name_of(name), batch).map_err(failed)?;
         Ok(())
+    }
+
+    /// Returns a plan that publishes the rows of `input` under a name when it is executed, as
+    /// `COPY .. TO` does: a table replaces what batch or table is there, a channel or feed gets the rows. The plan gives one row
+    /// with their number.
+    ///
+    /// ```
+    /// # use faretra::{Arena, MIB};
+    /// # use faretra_datafusion::ArenaSchema;
+    /// use datafusion::physical_plan::collect;
+    /// use datafusion::prelude::SessionContext;
+    ///
+    /// # let name = format!("doc-fusion-publish-{}", std::process::id());
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
+    /// let context = SessionContext::new();
+    /// let rows = context.sql("SELECT 1 AS one").await?.create_physical_plan().await?;
+    /// collect(ArenaSchema::new(&arena).publish("any name", rows)?, context.task_ctx()).await?;
+    /// assert_eq!(arena.table("any name")?.num_rows(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The plan's, when it is executed: the name is of another kind, or the arena has no room.
+    pub fn publish(&self, name: &str, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        let (target, schema) = (Target { arena: self.arena.clone(), name: name.to_owned() }, input.schema());
+        ArenaSink::plan(input, target, schema, How::Replace)
     }
 
     /// Returns the table that a name stands for now, as a statement would get it.

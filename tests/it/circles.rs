@@ -15,6 +15,8 @@ const CRATES: &[&str] = &[
     "cli/src",
     "capi/src",
     "datafusion/src",
+    "sql/src",
+    "sql/tests/it",
     "cli/tests/it",
     "fuzz/src",
     "capi/tests/it",

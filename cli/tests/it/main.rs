@@ -1,6 +1,7 @@
 //! The command as its users run it: real processes, exit codes, what they print.
 
 mod arrays;
+mod beside;
 mod channels;
 mod csv;
 mod damage;

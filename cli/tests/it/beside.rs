@@ -1,0 +1,42 @@
+//! Shows that a verb which is a program of its own is found beside the command or in PATH, and told how to get where it is in neither.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::support::finish;
+
+/// A program that prints who it is and what it is given.
+fn program(path: &Path, who: &str) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, format!("#!/bin/sh\necho {who} \"$@\"\nexit 7\n")).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Shows the three places, and that arguments and the exit code pass through.
+#[test]
+fn sql_is_found_or_told_of() {
+    // On the file system of the command, which is linked into it: what else is beside the command is not.
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let command = dir.path().join("bin/faretra");
+    std::fs::create_dir(dir.path().join("bin")).unwrap();
+    std::fs::hard_link(env!("CARGO_BIN_EXE_faretra"), &command).unwrap();
+    let path = dir.path().join("path");
+    let run = || {
+        let mut command = Command::new(&command);
+        command
+            .args(["--json", "sql", "air", "SELECT 'a  b'", "--help", "-o", "x"])
+            .env_remove("FARETRA_DIR")
+            .env("PATH", &path);
+        finish(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    };
+    let outcome = run();
+    assert_eq!(outcome.status.code(), Some(1), "{outcome:?}");
+    assert!(outcome.stderr.contains("cargo install faretra-sql"), "{outcome:?}");
+    program(&path.join("faretra-sql"), "in PATH");
+    let outcome = run();
+    let given = "--json air SELECT 'a  b' --help -o x\n";
+    assert_eq!((outcome.status.code(), outcome.stdout), (Some(7), format!("in PATH {given}")));
+    program(&dir.path().join("bin/faretra-sql"), "beside");
+    assert_eq!(run().stdout, format!("beside {given}"));
+}
