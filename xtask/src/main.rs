@@ -8,6 +8,7 @@
 
 mod api;
 mod bench;
+mod counts;
 mod dist;
 mod fuzz;
 mod header;
@@ -43,7 +44,7 @@ enum Chore {
         /// Run the other stages too after one failed
         #[arg(long)]
         keep_going: bool,
-        /// Run these stages only: format, clippy, build, tests, portable, docs, supply, examples, python, package
+        /// Run these stages only: format, clippy, build, tests, portable, docs, supply, counts, examples, python, package
         #[arg(long, value_name = "STAGE", value_delimiter = ',')]
         only: Vec<String>,
     },
@@ -73,6 +74,15 @@ enum Chore {
         /// Fewer rounds, where a benchmark has a short form
         #[arg(long)]
         quick: bool,
+    },
+    /// Count the instructions that operations take, and compare with the committed counts; needs valgrind
+    Counts {
+        /// Accept what is counted
+        #[arg(long, conflicts_with = "locked")]
+        write: bool,
+        /// Say where the locked instructions of each operation are
+        #[arg(long)]
+        locked: bool,
     },
     /// Build the wheel of the Python package that people install, in `target/wheels`
     Wheel,
@@ -151,6 +161,9 @@ fn main() -> ExitCode {
         }),
         Chore::InstallC { prefix, destdir } => stages::install_c(&root, &prefix, destdir.as_deref()),
         Chore::Bench { quick } => bench::all(&root, quick),
+        Chore::Counts { write: true, .. } => tool::ended(&counts::write(&root)),
+        Chore::Counts { locked: true, .. } => tool::ended(&counts::locked(&root)),
+        Chore::Counts { .. } => tool::ended(&counts::check(&root)),
         Chore::Wheel => stages::wheel(&root),
         Chore::Dist => dist::dist(&root),
         Chore::Torture { seconds, seed } => {
