@@ -256,18 +256,22 @@ fn compare(then: &Baseline, now: &Baseline) -> Outcome {
 
 fn judge(before: &Count, now: &Count) -> Verdict {
     let grown = (now.instructions / before.instructions - 1.0) * 100.0;
+    let mut more = vec![];
+    if grown > SLACK {
+        more.push(format!(
+            "{} instructions, {} in the baseline: {grown:.1} % more, {SLACK} % are allowed",
+            now.instructions, before.instructions
+        ));
+    }
     if let (Some(then), Some(now)) = (before.locked, now.locked)
         && now > then + 0.05
     {
-        return Verdict::More(format!("{now} locked instructions, {then} in the baseline"));
+        more.push(format!("{now} locked instructions, {then} in the baseline"));
     }
-    match grown {
-        _ if grown > SLACK => Verdict::More(format!(
-            "{} instructions, {} in the baseline: {grown:.1} % more, {SLACK} % are allowed",
-            now.instructions, before.instructions
-        )),
-        _ if grown < -SLACK => Verdict::Fewer,
-        _ => Verdict::Same,
+    match more.is_empty() {
+        false => Verdict::More(more.join("; ")),
+        true if grown < -SLACK => Verdict::Fewer,
+        true => Verdict::Same,
     }
 }
 
