@@ -35,7 +35,7 @@ use faretra::{Arena, Array, KIB, MIB};
 use memmap2::{Mmap, MmapMut};
 use ndarray::{ArrayView1, Ix1};
 
-use measure::{load, size, time};
+use measure::{Row, load, size, time};
 use pair::{
     Ends, LARGEST, Outcome, Partner, Used, WAITS, Wait, Word, Words, clock, futex_set, futex_wait, half, part,
     pin_to_processor, sum, told, until,
@@ -406,7 +406,19 @@ fn to_and_fro(here: &mut Connected, other: &mut Partner, hurry: usize) -> Outcom
     for (wait, [ours, bare]) in WAITS.iter().zip(&samples) {
         let cpu = |s: &Samples| time(s.used.cpu_us as f64 * 1e3 / s.whole.len() as f64);
         let (p50, floor) = (part(&ours.whole, 0.5), part(&bare.whole, 0.5));
-        let target = if *wait == Wait::Blocks { "<= 1.2" } else { "" };
+        let target = if *wait == Wait::Blocks { "<= 1.2 x" } else { "" };
+        Row {
+            section: "an item of 8 bytes there and back, beside a bare futex or polled word".into(),
+            what: format!("{wait:?}"),
+            p50: Some(p50),
+            p99: Some(part(&ours.whole, 0.99)),
+            floor: Some(floor),
+            spread: Some((part(&bare.whole, 0.9) - part(&bare.whole, 0.1)) / floor),
+            ratio: Some(p50 / floor),
+            target: target.into(),
+            ..Row::default()
+        }
+        .tell();
         println!(
             "| {wait:?} | {} | {} | {} | {} | {} | {} | {} | {:.2} | {target} |",
             time(p50),
@@ -468,6 +480,15 @@ fn sizes(here: &mut Connected, other: &mut Partner, hurry: usize) -> Outcome {
         println!("|---|---|---|---|---|---|---|---|---|");
         let base = part(&samples[0].whole, 0.5);
         for ((.., name), s) in CASES.iter().zip(&samples) {
+            Row {
+                section: "from the first byte written to the last one read".into(),
+                what: format!("{what}: {name}"),
+                sized: (elsewhere == 0).then(|| (bytes, (*name).into())),
+                p50: Some(part(&s.whole, 0.5)),
+                p99: Some(part(&s.whole, 0.99)),
+                ..Row::default()
+            }
+            .tell();
             let items = s.whole.len() as f64;
             println!(
                 "| {name} | {} | {} | {} | {} | {} | {} | {:.2} | {:.2} |",
@@ -488,8 +509,18 @@ fn sizes(here: &mut Connected, other: &mut Partner, hurry: usize) -> Outcome {
     println!("| way | 64 MiB | 1 KiB | ratio | target | 1 KiB after | ratio |\n|---|---|---|---|---|---|---|");
     let ways = ["channel, written in place", "bare futex", "polled channel, written in place", "polled word"];
     for (i, way) in ways.iter().enumerate() {
-        let target = if i % 2 == 0 { "<= 2" } else { "" };
+        let target = if i % 2 == 0 { "<= 2 x" } else { "" };
         let (large, small, cold) = (large[i], small[i], cold[i]);
+        Row {
+            section: "hand-over: 64 MiB beside 1 KiB".into(),
+            what: (*way).into(),
+            p50: Some(large),
+            floor: Some(small),
+            ratio: Some(large / small),
+            target: target.into(),
+            ..Row::default()
+        }
+        .tell();
         let ratios = (large / small, large / cold);
         let times = (time(large), time(small), time(cold));
         println!("| {way} | {} | {} | {:.2} | {target} | {} | {:.2} |", times.0, times.1, ratios.0, times.2, ratios.1);
@@ -511,6 +542,14 @@ fn many(hurry: usize) -> Outcome {
             }
             runs.sort_by(|a, b| f64::total_cmp(&a.0, &b.0));
             let (per_second, cpu) = runs[1];
+            Row {
+                section: "small items a second, senders x receivers".into(),
+                what: format!("{bytes} B, {senders} x {receivers}"),
+                value: Some(per_second),
+                unit: "items/s".into(),
+                ..Row::default()
+            }
+            .tell();
             rows.push(format!("| {bytes} B | {senders} x {receivers} | {per_second:.0} | {} |", time(cpu * 1e3)));
         }
     }
@@ -561,6 +600,17 @@ fn calls(hurry: usize) -> Outcome {
     println!("| what | p50 | p99 | ratio p50 |\n|---|---|---|---|");
     for (what, times) in [("call and reply", &ours), ("socket", &theirs)] {
         let (p50, floor) = (part(times, 0.5), part(&theirs, 0.5));
+        Row {
+            section: "a call of 8 bytes and its reply".into(),
+            what: what.into(),
+            p50: Some(p50),
+            p99: Some(part(times, 0.99)),
+            floor: Some(floor),
+            spread: Some((part(&theirs, 0.9) - part(&theirs, 0.1)) / floor),
+            ratio: Some(p50 / floor),
+            ..Row::default()
+        }
+        .tell();
         println!("| {what} | {} | {} | {:.2} |", time(p50), time(part(times, 0.99)), p50 / floor);
     }
     Ok(())

@@ -26,7 +26,7 @@ use faretra::sync::{Event, Mutex, Reset, Semaphore};
 use faretra::{Arena, MIB};
 use memmap2::{MmapOptions, MmapRaw};
 
-use measure::{Table, Times, block, in_turn, load, time};
+use measure::{Row, Table, Times, block, in_turn, load, time};
 use pair::{DEADLINE, Outcome, Used, clock, futex_set, futex_wait, half, told, until};
 
 /// Processes that want one lock.
@@ -393,6 +393,14 @@ fn contended(all: &Everything, hurry: u64) -> Outcome {
             runs.sort_by_key(|(sum, ..)| sum.rounds);
             let (sum, least, most) = &runs[runs.len() / 2];
             let per_second = sum.rounds as f64 / ms as f64 * 1e3;
+            Row {
+                section: format!("rounds a second of one lock, {CROWD} processes"),
+                what: format!("{lock}, work of {work} ns"),
+                value: Some(per_second),
+                unit: "rounds/s".into(),
+                ..Row::default()
+            }
+            .tell();
             let cells = [
                 lock.to_string(),
                 if work == 0 { "none".into() } else { time(work as f64) },

@@ -40,7 +40,7 @@ use faretra::{Array, KIB, MIB};
 use ndarray::Ix1;
 use nix::sys::signal::{SigHandler, Signal, signal};
 
-use measure::{load, size, time};
+use measure::{Row, load, size, time};
 use node::LeftBehind;
 use pair::{Ends, Outcome, Partner, Used, WAITS, Wait, Word, Words, clock, part, pin_to_processor, sum, until};
 use rival::Rival;
@@ -315,12 +315,32 @@ fn header(first: &str) {
     println!("|{}", "---|".repeat(12));
 }
 
-fn row(first: &str, [ours, theirs]: [(&Times, f64); 2], target: &str) {
+fn row((section, bytes): (&str, Option<u64>), first: &str, [ours, theirs]: [(&Times, f64); 2], target: &str) {
     // What else goes on changes from round to round, and both had the same of it: rounds are compared, not all times.
     let mut ratios: Vec<f64> = ours.0.rounds.iter().zip(&theirs.0.rounds).map(|(a, b)| a / b).collect();
     ratios.sort_by(f64::total_cmp);
     let at = |part: f64| ratios[(part * (ratios.len() - 1) as f64).round() as usize];
     let ratio = at(0.5);
+    let told = |times: &Times, way: &str| Row {
+        section: section.into(),
+        what: format!("{first}: {way}"),
+        sized: bytes.map(|bytes| (bytes, way.into())),
+        p50: Some(part(&times.all, 0.5)),
+        p99: Some(part(&times.all, 0.99)),
+        ..Row::default()
+    };
+    let mut of_theirs = theirs.0.rounds.clone();
+    of_theirs.sort_by(f64::total_cmp);
+    let theirs_at = |part: f64| of_theirs[(part * (of_theirs.len() - 1) as f64).round() as usize];
+    Row {
+        floor: Some(part(&theirs.0.all, 0.5)),
+        spread: Some((theirs_at(0.9) - theirs_at(0.1)) / theirs_at(0.5)),
+        ratio: Some(ratio),
+        target: if target.is_empty() { String::new() } else { format!("{target} x") },
+        ..told(ours.0, "faretra")
+    }
+    .tell();
+    told(theirs.0, "iceoryx2").tell();
     let met = match target {
         "" => "",
         _ if ratio < 1.005 => ": met", // as it is printed
@@ -341,7 +361,12 @@ fn to_and_fro(here: &Here, other: &mut Partner, hurry: usize) -> Outcome {
     println!("\n### 8 bytes there and back\n");
     header("ours waits so; iceoryx2 uses");
     for (ours, theirs, what, target) in PAIRS {
-        row(what, [ours, theirs].map(|case| (&samples[case].whole, samples[case].cpu())), target);
+        row(
+            ("8 bytes there and back", None),
+            what,
+            [ours, theirs].map(|case| (&samples[case].whole, samples[case].cpu())),
+            target,
+        );
     }
     Ok(())
 }
@@ -362,7 +387,7 @@ fn sizes(here: &Here, other: &mut Partner, hurry: usize) -> Outcome {
             header("item");
             for ((bytes, _), samples) in SIZES.iter().zip(&all) {
                 let pair = [ours, theirs].map(|case| (times(&samples[case]), samples[case].cpu()));
-                row(&size(*bytes), pair, target);
+                row((&format!("{of}: {what}"), Some(*bytes)), &size(*bytes), pair, target);
             }
         }
     }

@@ -63,10 +63,10 @@ pub fn run(scale: Scale, table: &mut Table) -> Outcome {
     table.ratio("get + drop, 200 bytes", &got, &floor, "");
     table.ratio("get + one column's view + drop, 8 KiB", &small, &floor, "p50 <= 300 ns");
     table.ratio(format!("get + one column's view + drop, {big_name}"), &big, &floor, "p50 <= 300 ns");
-    same("the same, large to small", &big, &small, table);
+    same("get + one column's view + drop, large to small", &big, &small, table);
     table.ratio("batch of 10 columns + drop, 8 KiB", &ten, &floor, "<= 1 us");
     table.ratio(format!("batch of 10 columns + drop, {big_name}"), &ten_big, &floor, "<= 1 us");
-    same("the same, large to small", &ten_big, &ten, table);
+    same("batch of 10 columns + drop, large to small", &ten_big, &ten, table);
     table.ratio("array + drop", &one_array, &floor, "");
 
     text(scale, &here, table)?;

@@ -1,6 +1,53 @@
 //! Clocks, medians, and the table.
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// Names the file to which rows go, one JSON object a line: `cargo xtask bench` sets it, and makes a report of them.
+const ROWS: &str = "FARETRA_BENCH_ROWS";
+
+/// One row for the report. Times are nanoseconds.
+#[derive(Clone, Debug, Default)]
+pub struct Row {
+    /// The table that it is in.
+    pub section: String,
+    pub what: String,
+    /// Of how many bytes, and how they go: rows that differ only in these are the points of one line in a plot.
+    pub sized: Option<(u64, String)>,
+    pub p50: Option<f64>,
+    pub p99: Option<f64>,
+    pub floor: Option<f64>,
+    /// How far apart the middle eight of ten of the floor's times are, as a part of the one in the middle.
+    pub spread: Option<f64>,
+    pub ratio: Option<f64>,
+    /// What is no time.
+    pub value: Option<f64>,
+    pub unit: String,
+    /// `<= 1.1 x` is for the ratio, `<= 1 us` for the p50, `<= 128` for the value.
+    pub target: String,
+}
+
+impl Row {
+    /// Adds the row to the file, if somebody wants one.
+    pub fn tell(self) {
+        let Some(path) = std::env::var_os(ROWS) else { return };
+        let finite = |number: Option<f64>| number.filter(|n| n.is_finite()).map_or(Value::Null, Value::from);
+        let (bytes, way) = self.sized.unzip();
+        let row = json!({
+            "section": self.section, "what": self.what, "bytes": bytes, "way": way, "target": self.target,
+            "p50": finite(self.p50), "p99": finite(self.p99), "floor": finite(self.floor),
+            "spread": finite(self.spread), "ratio": finite(self.ratio), "value": finite(self.value), "unit": self.unit,
+        });
+        let file = OpenOptions::new().create(true).append(true).open(&path);
+        let written = file.and_then(|mut file| file.write_all(format!("{row}\n").as_bytes()));
+        if let Err(error) = written {
+            eprintln!("{}: {error}", path.to_string_lossy());
+        }
+    }
+}
 
 /// Times of one case, in nanoseconds for one operation.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +67,11 @@ impl Times {
 
     pub fn p99(&self) -> f64 {
         self.at(0.99)
+    }
+
+    /// How far apart the middle eight of ten are, as a part of the one in the middle.
+    pub fn spread(&self) -> f64 {
+        (self.at(0.9) - self.at(0.1)) / self.p50()
     }
 
     pub fn push(&mut self, time: Duration, operations: u64) {
@@ -94,18 +146,55 @@ impl Table {
 
     /// A case with its floor beside it.
     pub fn ratio(&mut self, what: impl Into<String>, ours: &Times, floor: &Times, target: &str) {
-        let ratio = format!("{:.2}", ours.p50() / floor.p50());
-        self.rows.push([what.into(), time(ours.p50()), time(ours.p99()), time(floor.p50()), ratio, target.into()]);
+        self.tell_ratio(what.into(), None, ours, floor, target);
+    }
+
+    /// The same of so many bytes, for a plot: how ours goes, and how the floor.
+    pub fn sized(&mut self, bytes: u64, ways: [&str; 2], ours: &Times, floor: &Times, target: &str) {
+        let [sized, floor_sized] = ways.map(|way| Some((bytes, way.to_owned())));
+        let what = format!("{} {}; floor: {}", ways[0], size(bytes), ways[1]);
+        Row { sized: floor_sized, ..self.row(&format!("{} {}", ways[1], size(bytes)), Some(floor), "") }.tell();
+        self.tell_ratio(what, sized, ours, floor, target);
+    }
+
+    fn tell_ratio(&mut self, what: String, sized: Option<(u64, String)>, ours: &Times, floor: &Times, target: &str) {
+        let ratio = ours.p50() / floor.p50();
+        Row {
+            sized,
+            floor: Some(floor.p50()),
+            spread: Some(floor.spread()),
+            ratio: Some(ratio),
+            ..self.row(&what, Some(ours), target)
+        }
+        .tell();
+        let ratio = format!("{ratio:.2}");
+        self.rows.push([what, time(ours.p50()), time(ours.p99()), time(floor.p50()), ratio, target.into()]);
     }
 
     /// A case by itself.
     pub fn plain(&mut self, what: impl Into<String>, ours: &Times, target: &str) {
-        self.rows.push([what.into(), time(ours.p50()), time(ours.p99()), "".into(), "".into(), target.into()]);
+        let what = what.into();
+        self.row(&what, Some(ours), target).tell();
+        self.rows.push([what, time(ours.p50()), time(ours.p99()), "".into(), "".into(), target.into()]);
+    }
+
+    fn row(&self, what: &str, times: Option<&Times>, target: &str) -> Row {
+        Row {
+            section: self.name.into(),
+            what: what.into(),
+            p50: times.map(Times::p50),
+            p99: times.map(Times::p99),
+            target: target.into(),
+            ..Row::default()
+        }
     }
 
     /// Something that is no time.
     pub fn fact(&mut self, what: impl Into<String>, value: String, target: &str) {
-        self.rows.push([what.into(), value, "".into(), "".into(), "".into(), target.into()]);
+        let what = what.into();
+        let (number, unit) = value.split_once(' ').unwrap_or((&value, ""));
+        Row { value: number.parse().ok(), unit: unit.into(), ..self.row(&what, None, target) }.tell();
+        self.rows.push([what, value, "".into(), "".into(), "".into(), target.into()]);
     }
 
     pub fn print(&self) {

@@ -69,7 +69,7 @@ pub fn run(scale: Scale, table: &mut Table) -> Outcome {
             ],
         );
         let target = if bytes >= 64 * MIB { "<= 0.75 x" } else { "<= 1.1 x + 2 us" };
-        table.ratio(format!("publish {name}, warm; floor: memcpy into touched memory"), &ours, &memcpy, target);
+        table.sized(bytes, ["publish, warm", "memcpy into touched memory"], &ours, &memcpy, target);
         table.ratio(
             format!("draft {name} in place (not written) + publish, warm"),
             &drafted,
@@ -98,7 +98,7 @@ pub fn run(scale: Scale, table: &mut Table) -> Outcome {
                 },
             ],
         );
-        table.ratio(format!("publish {name}, cold; floor: memcpy into fresh tmpfs pages"), &ours, &memcpy, "<= 1.0 x");
+        table.sized(bytes, ["publish, cold", "memcpy into fresh tmpfs pages"], &ours, &memcpy, "<= 1.0 x");
     }
     Ok(())
 }

@@ -1,41 +1,64 @@
-//! Every benchmark that the project has, one after the other: each prints its table, with floors and rivals of the same run.
+//! Every benchmark that the project has, one after the other: each prints its table, with floors and rivals of the same run, and what
+//! they all measured becomes one report.
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use crate::package;
+use crate::report::{self, Judged, ROWS, Row};
 use crate::tool::{Outcome, cargo, run, target};
 
-/// The library's benches, and those beside other libraries, as arguments of `cargo bench`.
-const BENCHES: &[&[&str]] = &[
-    &["--bench=ratios"],
-    &["--bench=sync"],
-    &["--bench=channel"],
-    &["--bench=ready", "--features=async"],
-    &["--package=peers"],
+/// The name of a bench, and the arguments of `cargo bench` for it.
+const BENCHES: &[(&str, &[&str])] = &[
+    ("ratios", &["--bench=ratios"]),
+    ("sync", &["--bench=sync"]),
+    ("channel", &["--bench=channel"]),
+    ("ready", &["--bench=ready", "--features=async"]),
+    ("peers", &["--package=peers"]),
 ];
 
-/// Says what the machine is, and runs them all, also after one failed.
-pub fn all(root: &Path, quick: bool) -> ExitCode {
-    machine();
-    let mut failed = vec![];
-    for bench in BENCHES {
-        println!("\n==> {}", bench[0]);
-        let mut command = cargo(root);
-        command.arg("bench").args(*bench);
-        // `ratios` has no shorter form: it is the one whose figures the README shows.
-        if quick && bench[0] != "--bench=ratios" {
-            command.args(["--", "--quick"]);
-        }
-        if let Outcome::Failed(why) = run(&mut command) {
-            failed.push(why);
-        }
+const PYTHON: &str = "python";
+
+/// What is run.
+pub struct Wanted {
+    pub quick: bool,
+    /// Each bench two times: a row that is met in one of them only is not met.
+    pub twice: bool,
+    /// All of them, unless there are some.
+    pub only: Vec<String>,
+}
+
+/// Says what the machine is, runs the benches, also after one failed, and reports.
+pub fn all(root: &Path, wanted: &Wanted) -> ExitCode {
+    let known = || BENCHES.iter().map(|(name, _)| *name).chain([PYTHON]);
+    if let Some(unknown) = wanted.only.iter().find(|name| known().all(|known| known != **name)) {
+        eprintln!("cargo xtask: there is no bench `{unknown}`: {}", known().collect::<Vec<_>>().join(", "));
+        return ExitCode::from(2);
     }
-    println!("\n==> python -m faretra.bench");
-    match package::bench(root, &target(root), quick) {
-        Outcome::Passed | Outcome::Partly(_) => {}
-        Outcome::Skipped(why) => println!("skipped: {why}"),
-        Outcome::Failed(why) => failed.push(why),
+    let folder = target(root).with_file_name("bench-report");
+    let mut machine = machine(root);
+    machine.iter().for_each(|(what, value)| println!("{what:10} {value}"));
+    let mut failed = vec![];
+    let mut rows: Vec<Judged> = vec![];
+    for name in known().filter(|name| wanted.only.is_empty() || wanted.only.iter().any(|one| one == name)) {
+        let mut runs = vec![];
+        for round in 0..if wanted.twice { 2 } else { 1 } {
+            println!("\n==> {name}{}", if round == 0 { "" } else { ", once more" });
+            match one(root, &folder.join(format!("{name}.jsonl")), name, wanted.quick) {
+                Ok(rows) => runs.push(rows),
+                Err(why) => {
+                    failed.push(why);
+                    // It agrees with nothing.
+                    runs.push(vec![]);
+                }
+            }
+        }
+        rows.extend(report::judge(name, runs));
+    }
+    machine.push(("load after".into(), load()));
+    match report::write(&folder, &machine, &rows) {
+        Ok(page) => println!("\n{}", page.display()),
+        Err(error) => failed.push(format!("the report: {error}")),
     }
     if failed.is_empty() {
         return ExitCode::SUCCESS;
@@ -44,19 +67,61 @@ pub fn all(root: &Path, quick: bool) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// What figures depend on besides the code.
-fn machine() {
+/// One run of one bench, and its rows.
+fn one(root: &Path, told: &Path, name: &str, quick: bool) -> Result<Vec<Row>, String> {
+    let folder = told.parent().unwrap_or(root);
+    std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    if let Err(error) = std::fs::remove_file(told)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        return Err(format!("{}: {error}", told.display()));
+    }
+    let outcome = match BENCHES.iter().find(|(bench, _)| *bench == name) {
+        Some((_, arguments)) => {
+            let mut command = cargo(root);
+            command.arg("bench").args(*arguments).env(ROWS, told);
+            if quick {
+                command.args(["--", "--quick"]);
+            }
+            run(&mut command)
+        }
+        None => package::bench(root, &target(root), quick, told),
+    };
+    match outcome {
+        Outcome::Passed | Outcome::Partly(_) => report::read(told),
+        Outcome::Skipped(why) => {
+            println!("skipped: {why}");
+            Ok(vec![])
+        }
+        Outcome::Failed(why) => Err(why),
+    }
+}
+
+/// What figures depend on besides the code, and which code it is.
+fn machine(root: &Path) -> Vec<(String, String)> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpu = read("/proc/cpuinfo");
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown processor");
-    println!("processor  {}", model.trim_start_matches([':', ' ', '\t']));
-    println!("how many   {}", std::thread::available_parallelism().map_or(1, usize::from));
-    println!("kernel     {}", read("/proc/sys/kernel/osrelease").trim());
-    println!(
-        "load       {} (1, 5, 15 minutes)",
-        read("/proc/loadavg").split(' ').take(3).collect::<Vec<_>>().join(", ")
-    );
-    println!("huge pages {} (on tmpfs)", read("/sys/kernel/mm/transparent_hugepage/shmem_enabled").trim());
-    let compiler = Command::new("rustc").arg("--version").output().map(|done| done.stdout).unwrap_or_default();
-    println!("compiler   {}", String::from_utf8_lossy(&compiler).trim());
+    let said = |program: &str, arguments: &[&str]| {
+        let done = Command::new(program).args(arguments).current_dir(root).output();
+        let text = done.map(|done| String::from_utf8_lossy(&done.stdout).trim().to_owned()).unwrap_or_default();
+        if text.is_empty() { "unknown".to_owned() } else { text }
+    };
+    let facts = [
+        ("processor", model.trim_start_matches([':', ' ', '\t']).to_owned()),
+        ("how many", std::thread::available_parallelism().map_or(1, usize::from).to_string()),
+        ("kernel", read("/proc/sys/kernel/osrelease").trim().to_owned()),
+        ("huge pages", format!("{} (on tmpfs)", read("/sys/kernel/mm/transparent_hugepage/shmem_enabled").trim())),
+        ("compiler", said("rustc", &["--version"])),
+        ("version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("commit", said("git", &["describe", "--always", "--dirty"])),
+        ("load", load()),
+    ];
+    facts.map(|(what, value)| (what.to_owned(), value)).into()
+}
+
+/// Of 1, 5, 15 minutes.
+fn load() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').take(3).collect::<Vec<_>>().join(", ")
 }

@@ -8,6 +8,7 @@
 
 mod api;
 mod bench;
+mod counts;
 mod dist;
 mod fuzz;
 mod header;
@@ -16,6 +17,7 @@ mod interpreters;
 mod linked;
 mod package;
 mod python;
+mod report;
 mod stages;
 mod supply;
 mod tool;
@@ -43,7 +45,7 @@ enum Chore {
         /// Run the other stages too after one failed
         #[arg(long)]
         keep_going: bool,
-        /// Run these stages only: format, clippy, build, tests, portable, docs, supply, examples, python, package
+        /// Run these stages only: format, clippy, build, tests, portable, docs, supply, counts, examples, python, package
         #[arg(long, value_name = "STAGE", value_delimiter = ',')]
         only: Vec<String>,
     },
@@ -68,11 +70,26 @@ enum Chore {
         #[arg(long, value_name = "DIR")]
         destdir: Option<PathBuf>,
     },
-    /// Run every benchmark there is, beside floors and rivals: the library's, the Python package's
+    /// Run every benchmark there is, beside floors and rivals, and report in target/bench-report
     Bench {
-        /// Fewer rounds, where a benchmark has a short form
+        /// Fewer rounds and smaller values, and each bench once
         #[arg(long)]
         quick: bool,
+        /// Each bench two times, also with --quick: a row is met only if it is met in both
+        #[arg(long)]
+        twice: bool,
+        /// Run these only: ratios, sync, channel, ready, peers, python
+        #[arg(long, value_name = "BENCH", value_delimiter = ',')]
+        only: Vec<String>,
+    },
+    /// Count the instructions that operations take, and compare with the committed counts; needs valgrind
+    Counts {
+        /// Accept what is counted
+        #[arg(long, conflicts_with = "locked")]
+        write: bool,
+        /// Say where the locked instructions of each operation are
+        #[arg(long)]
+        locked: bool,
     },
     /// Build the wheel of the Python package that people install, in `target/wheels`
     Wheel,
@@ -150,7 +167,12 @@ fn main() -> ExitCode {
             false => header::check(&root).map(|()| println!("{} is what the sources make", header::FILE)),
         }),
         Chore::InstallC { prefix, destdir } => stages::install_c(&root, &prefix, destdir.as_deref()),
-        Chore::Bench { quick } => bench::all(&root, quick),
+        Chore::Bench { quick, twice, only } => {
+            bench::all(&root, &bench::Wanted { quick, twice: twice || !quick, only })
+        }
+        Chore::Counts { write: true, .. } => tool::ended(&counts::write(&root)),
+        Chore::Counts { locked: true, .. } => tool::ended(&counts::locked(&root)),
+        Chore::Counts { .. } => tool::ended(&counts::check(&root)),
         Chore::Wheel => stages::wheel(&root),
         Chore::Dist => dist::dist(&root),
         Chore::Torture { seconds, seed } => {

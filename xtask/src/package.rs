@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::interpreters::{self, Interpreter};
+use crate::report::ROWS;
 use crate::tool::{Outcome, run};
 use crate::venv;
 
@@ -86,16 +87,17 @@ impl Failed {
 }
 
 /// Installs the wheel that people install beside the libraries that it is compared with, and runs the package's benchmarks.
-pub fn bench(root: &Path, target: &Path, quick: bool) -> Outcome {
-    benched(root, target, quick).unwrap_or_else(|outcome| outcome)
+/// They add their rows to the file `told`.
+pub fn bench(root: &Path, target: &Path, quick: bool, told: &Path) -> Outcome {
+    benched(root, target, quick, told).unwrap_or_else(|outcome| outcome)
 }
 
-fn benched(root: &Path, target: &Path, quick: bool) -> Result<Outcome, Outcome> {
+fn benched(root: &Path, target: &Path, quick: bool, told: &Path) -> Result<Outcome, Outcome> {
     let (python, wheel) = released(root, target)?;
     install(root, &python, &wheel)?;
     let mut bench = Command::new(&python);
     bench.args(["-m", "faretra.bench"]).args(quick.then_some("--quick")).current_dir(target.with_file_name("package"));
-    Ok(run(bench.env_remove("PYTHONPATH")))
+    Ok(run(bench.env_remove("PYTHONPATH").env(ROWS, told)))
 }
 
 /// Builds the wheel that people install and the source distribution, and says how large the wheel is.

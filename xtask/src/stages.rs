@@ -1,6 +1,6 @@
 //! The stages of `cargo xtask test`, in order, and the summary.
 //!
-//! All of them but `portable` build the same selection (`--workspace --all-features`) in the dev profile, because
+//! All of them but `portable` and `counts` build the same selection (`--workspace --all-features`) in the dev profile, because
 //! cargo unifies features over what is selected: another selection would compile arrow twice.
 
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use crate::tool::{Outcome, cargo, ended, has, run, rust_minor, target};
-use crate::{api, header, install, package, python, supply};
+use crate::{api, counts, header, install, package, python, supply};
 
 type Stage = (&'static str, fn(&Path, bool) -> Outcome);
 
@@ -20,6 +20,7 @@ const STAGES: &[Stage] = &[
     ("portable", portable),
     ("docs", docs),
     ("supply", |root, _| supply::check(root)),
+    ("counts", |root, _| counts::check(root)),
     ("examples", examples),
     ("python", |root, _| python::check(root, &target(root))),
     ("package", |root, keep_going| package::check(root, &target(root), keep_going)),

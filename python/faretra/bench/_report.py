@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from collections.abc import Callable, Sequence
@@ -188,6 +189,29 @@ def as_json(rows: Sequence[Row], skipped: dict[str, str]) -> dict[str, Any]:
         "targets": [asdict(target) for target in targets(rows)],
         "skipped": skipped,
     }
+
+
+def tell(rows: Sequence[Row], path: Path) -> None:
+    """Add the rows, and what was to be reached, to a file: one JSON object a line, in the form of the library's own benches."""
+    lines: list[dict[str, Any]] = []
+    for row in rows:
+        size = row.nbytes or None
+        what = f"{row.what}, {size_text(row.nbytes)}" if row.nbytes else row.what
+        lines.append(
+            {"section": row.group, "what": what, "bytes": size, "way": row.what, "p50": row.seconds * 1e9}
+        )
+    for one in targets(rows):
+        lines.append(
+            {
+                "section": "Python's targets",
+                "what": one.what,
+                "target": one.wanted,
+                "shown": one.measured,
+                "met": one.met,
+            }
+        )
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
