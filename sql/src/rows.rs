@@ -14,8 +14,8 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 
-/// The stack of a thread that plans and runs: deep expressions recurse.
-const STACK: usize = 64 << 20;
+/// The stack of a thread that plans and runs, of which pages in use alone cost memory: deep expressions recurse.
+const STACK: usize = 512 << 20;
 
 /// How long a statement that is cancelled has to let go of what it holds.
 const GRACE: Duration = Duration::from_millis(200);

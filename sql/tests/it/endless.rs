@@ -3,11 +3,13 @@
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::process::Child;
+use std::sync::mpsc::channel;
+use std::thread;
 
 use faretra::feed::WhenFull;
 use faretra::{Arena, Feed};
 
-use crate::support::{Lab, finish, flights, interrupt, wait};
+use crate::support::{DEADLINE, Lab, finish, flights, interrupt, wait};
 
 fn feed(arena: &Arena) -> Feed {
     let feed = arena.writer().unwrap().feed("ticks", 64, WhenFull::Block).unwrap();
@@ -18,13 +20,21 @@ fn feed(arena: &Arena) -> Feed {
 fn follow(lab: &Lab) -> (Child, Vec<String>) {
     let mut child = lab.command(["air", "SELECT id FROM ticks", "--format", "csv"]).spawn().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    let lines = (0..4).map(|_| {
-        let mut line = String::new();
-        stdout.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
+    let (sender, read) = channel();
+    thread::spawn(move || {
+        let lines = (0..4).map(|_| {
+            let mut line = String::new();
+            stdout.read_line(&mut line).unwrap();
+            line.trim_end().to_owned()
+        });
+        let lines: Vec<String> = lines.collect();
+        let _ = sender.send((lines, stdout.into_inner()));
     });
-    let lines = lines.collect();
-    child.stdout = Some(stdout.into_inner());
+    let Ok((lines, stdout)) = read.recv_timeout(DEADLINE) else {
+        child.kill().unwrap();
+        panic!("no four lines in {DEADLINE:?}");
+    };
+    child.stdout = Some(stdout);
     (child, lines)
 }
 
