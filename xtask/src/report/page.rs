@@ -48,9 +48,10 @@ fn time(ns: f64) -> String {
 /// The rows that have a target.
 pub fn table(rows: &[Judged]) -> String {
     let mut table = Table::new();
-    table.load_style(ASCII_MARKDOWN).set_header(["bench", "verdict"].into_iter().chain(HEAD));
+    table.load_style(ASCII_MARKDOWN).set_header(["bench", "verdict", "table"].into_iter().chain(HEAD));
     for judged in rows.iter().filter(|judged| judged.verdict != Verdict::NoTarget) {
-        let first = [judged.bench.clone(), judged.verdict.words().to_owned()];
+        let section = judged.runs.first().map(|row| row.section.clone()).unwrap_or_default();
+        let first = [judged.bench.clone(), judged.verdict.words().to_owned(), section];
         table.add_row(first.into_iter().chain(cells(judged)));
     }
     table.to_string()
