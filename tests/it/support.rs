@@ -35,10 +35,16 @@ pub struct Dir(pub PathBuf);
 impl Dir {
     pub fn new() -> Dir {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let n = COUNT.fetch_add(1, Ordering::Relaxed);
-        let dir = PathBuf::from(format!("/dev/shm/faretra-test-{}-{n}", std::process::id()));
-        std::fs::create_dir_all(&dir).expect("a directory");
-        Dir(dir)
+        loop {
+            let n = COUNT.fetch_add(1, Ordering::Relaxed);
+            let dir = PathBuf::from(format!("/dev/shm/faretra-test-{}-{n}", std::process::id()));
+            match std::fs::create_dir(&dir) {
+                Ok(()) => return Dir(dir),
+                // Left by a test that was killed, whose number this process has now.
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(e) => panic!("a directory: {e}"),
+            }
+        }
     }
 }
 
