@@ -192,7 +192,7 @@ def as_json(rows: Sequence[Row], skipped: dict[str, str]) -> dict[str, Any]:
 
 
 def tell(rows: Sequence[Row], path: Path) -> None:
-    """Add the rows, and what was to be reached, to a file: one JSON object a line, in the form of the library's own benches."""
+    """Add the rows, and what was to be reached, to a file: a JSON object a line, as the library's own benches write them."""
     lines: list[dict[str, Any]] = []
     for row in rows:
         size = row.nbytes or None
