@@ -8,7 +8,7 @@
 //! it leaves ahead with [`last_words`]; a file that must not stay, with [`leftover`].
 //!
 //! SIGBUS comes when a page of a mapped file is gone: another program has cut off the file of an arena, or one that is read.
-//! Nothing can be done about it where it happens, and the instruction is tried for ever; a thread of its own says what it is,
+//! Nothing can be done about it where it happens, and the instruction is tried for ever; the same thread says what it is,
 //! and ends the process.
 
 use std::io;
@@ -79,19 +79,16 @@ pub fn install() -> io::Result<()> {
     // A file beyond `ulimit -f` is an error of the write, and not the end of the process.
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
     forget_std_handler();
-    let mut faults = Signals::new([SIGBUS])?;
-    thread::Builder::new().name("faults".to_owned()).stack_size(128 << 10).spawn(move || {
-        if faults.forever().next().is_some() {
-            remove_leftovers();
-            if !SAID.swap(true, Ordering::Relaxed) {
-                say(CUT);
-            }
-            signal_hook::low_level::exit(1);
-        }
-    })?;
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGBUS])?;
     thread::Builder::new().name("signals".to_owned()).stack_size(128 << 10).spawn(move || {
         if let Some(signal) = signals.forever().next() {
+            if signal == SIGBUS {
+                remove_leftovers();
+                if !SAID.swap(true, Ordering::Relaxed) {
+                    say(CUT);
+                }
+                signal_hook::low_level::exit(1);
+            }
             *lock(&CAME.0) = true;
             CAME.1.notify_all();
             thread::sleep(GRACE);

@@ -24,10 +24,12 @@ use std::sync::{OnceLock, PoisonError, RwLock};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use memmap2::{MmapMut, MmapOptions};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, FallocateFlags, FcntlArg, OFlag, fallocate, fcntl, open};
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::mman::{MmapAdvise, madvise};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use nix::sys::signal::SigSet;
 use nix::sys::stat::{FileStat, Mode, fchmod, fstat, stat};
@@ -169,6 +171,33 @@ impl Flag {
 impl AsFd for Flag {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+/// A page that fork wipes: how a child knows that a handle is its parent's.
+#[derive(Debug)]
+pub struct ForkGuard {
+    page: MmapMut,
+    pid: u32,
+}
+
+impl ForkGuard {
+    /// The guard of this process.
+    pub fn new() -> Result<ForkGuard> {
+        let fail = |e| Error::Os { action: "map", path: "a page".into(), source: e };
+        let mut page = MmapOptions::new().len(PAGE as usize).map_anon().map_err(fail)?;
+        page[0] = 1;
+        let at = std::ptr::NonNull::from(&mut page[..]).cast();
+        // SAFETY: the whole of a private anonymous mapping of our own; nothing changes in this process.
+        unsafe { madvise(at, PAGE as usize, MmapAdvise::MADV_WIPEONFORK) }.map_err(|e| fail(e.into()))?;
+        Ok(ForkGuard { page, pid: std::process::id() })
+    }
+
+    /// `Err` in a child of the process that made it.
+    #[inline]
+    pub fn check(&self) -> Result<()> {
+        // Volatile in effect: the byte changes only across fork, in which this code does not run.
+        if std::hint::black_box(&self.page)[0] == 1 { Ok(()) } else { Err(Error::Forked(self.pid)) }
     }
 }
 

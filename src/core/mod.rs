@@ -19,7 +19,7 @@
 //! | row | files | what they are |
 //! |---|---|---|
 //! | 1 | [`word`], [`mem`], [`geometry`], [`front`] | bits and their allowed steps; access by offset; where everything lies; the first page |
-//! | 1 | [`answers`], [`kernel`], [`twin`], [`spin`], [`crew`] | the system, and how it answers; bytes mapped once more; spinning; work by several threads |
+//! | 1 | [`answers`], [`kernel`], [`forked`], [`twin`], [`spin`], [`crew`] | the system, and how it answers; what a forked child must not use; bytes mapped once more; spinning; work by several threads |
 //! | 2 | [`sys`], [`segment`], [`tables`] | what protocols ask; the file and its mappings; the words by name |
 //! | 3 | [`seat`] | participants |
 //! | 4 | [`zone`], [`wait`], [`bells`] | memory; bells; several of them |
@@ -38,6 +38,7 @@ pub mod cell;
 pub mod chain;
 pub mod crew;
 pub mod end;
+pub mod forked;
 pub mod front;
 pub mod geometry;
 pub mod hold;

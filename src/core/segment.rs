@@ -21,17 +21,20 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicI32;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw, UncheckedAdvice};
 use nix::errno::Errno;
-use nix::sys::mman::{MmapAdvise, ProtFlags, madvise, mprotect};
+use nix::sys::mman::{ProtFlags, mprotect};
 
 use crate::core::crew::Crew;
+use crate::core::forked::patiently;
 use crate::core::front;
 use crate::core::geometry::{Geometry, MAX_CAPACITY, PAGE, Params};
-use crate::core::kernel::{File, Ringer, address_space_limit, futex_wait, futex_wait_any, futex_wake_all, is_refusal};
+use crate::core::kernel::{
+    File, ForkGuard, Ringer, address_space_limit, futex_wait, futex_wait_any, futex_wake_all, is_refusal,
+};
 use crate::core::mem::{Load, Mapped, Mem};
 use crate::core::spin::Spin;
 use crate::core::sys::{Access, Doorbell, Full, Process, Slept, Sys, Trust, asks_to_interrupt};
@@ -91,18 +94,6 @@ type AllMaps = Vec<(MapsKey, Weak<Maps>)>;
 
 /// The mappings of this process. A file whose mappings exist exists too, so its number means no other file.
 static MAPS: Mutex<AllMaps> = Mutex::new(Vec::new());
-
-/// The list of mappings. `None`: it is in use, or was when this process was forked, and then it will be for ever.
-fn all_maps() -> Option<MutexGuard<'static, AllMaps>> {
-    for _ in 0..1000 {
-        match MAPS.try_lock() {
-            Ok(all) => return Some(all),
-            Err(TryLockError::Poisoned(all)) => return Some(all.into_inner()),
-            Err(TryLockError::WouldBlock) => std::thread::yield_now(),
-        }
-    }
-    None
-}
 
 impl Load for Posix {
     #[inline(always)]
@@ -483,69 +474,12 @@ fn read_header(file: &File, size: u64) -> Result<Geometry, String> {
     Ok(geo)
 }
 
-/// A page that fork wipes: how a child knows that a handle is its parent's.
-#[derive(Debug)]
-struct ForkGuard {
-    page: MmapMut,
-    pid: u32,
-}
-
-impl ForkGuard {
-    fn new() -> Result<ForkGuard> {
-        let fail = |e| Error::Os { action: "map", path: "a page".into(), source: e };
-        let mut page = MmapOptions::new().len(PAGE as usize).map_anon().map_err(fail)?;
-        page[0] = 1;
-        let at = std::ptr::NonNull::from(&mut page[..]).cast();
-        // SAFETY: the whole of a private anonymous mapping of our own; nothing changes in this process.
-        unsafe { madvise(at, PAGE as usize, MmapAdvise::MADV_WIPEONFORK) }.map_err(|e| fail(e.into()))?;
-        Ok(ForkGuard { page, pid: std::process::id() })
-    }
-
-    #[inline]
-    fn check(&self) -> Result<()> {
-        // Volatile in effect: the byte changes only across fork, in which this code does not run.
-        if std::hint::black_box(&self.page)[0] == 1 { Ok(()) } else { Err(Error::Forked(self.pid)) }
-    }
-}
-
-/// What a process has once, and a forked child does not inherit.
-#[derive(Debug)]
-pub struct PerProcess<T>(Mutex<Option<(ForkGuard, Arc<T>)>>);
-
-impl<T> PerProcess<T> {
-    /// Nothing yet.
-    pub const fn new() -> PerProcess<T> {
-        PerProcess(Mutex::new(None))
-    }
-
-    /// What this process has, or what `make` makes.
-    pub fn get(&self, make: impl FnOnce() -> T) -> Result<Arc<T>> {
-        let slot = (0..1000).find_map(|_| match self.0.try_lock() {
-            Ok(slot) => Some(slot),
-            Err(TryLockError::Poisoned(slot)) => Some(slot.into_inner()),
-            Err(TryLockError::WouldBlock) => {
-                std::thread::yield_now();
-                None
-            }
-        });
-        // It was in use when this process was forked, and then it will be for ever: whoever asks has one of its own.
-        let Some(mut slot) = slot else { return Ok(Arc::new(make())) };
-        if let Some((_, made)) = slot.as_ref().filter(|(guard, _)| guard.check().is_ok()) {
-            return Ok(made.clone());
-        }
-        let made = Arc::new(make());
-        // What came through fork may be in the middle of anything.
-        std::mem::forget(slot.replace((ForkGuard::new()?, made.clone())));
-        Ok(made)
-    }
-}
-
 impl Maps {
     /// The mappings of a file: those that this process has, or new ones.
     fn shared(file: &File, geo: &Geometry, access: Access) -> Result<Arc<Maps>> {
         let stat = file.stat()?;
         let key = MapsKey { device: stat.st_dev, inode: stat.st_ino, control: access };
-        let Some(mut all) = all_maps() else {
+        let Some(mut all) = patiently(&MAPS) else {
             return Ok(Arc::new(Maps::new(file, geo, access)?));
         };
         all.retain(|(_, maps)| maps.strong_count() != 0);

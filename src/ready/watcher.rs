@@ -10,8 +10,9 @@ use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use crate::core::bells::{Awaited, arm_all, sleep_on_all};
+use crate::core::forked::PerProcess;
 use crate::core::kernel::{Flag, MOST_WORDS, block_signals};
-use crate::core::segment::{PerProcess, Posix};
+use crate::core::segment::Posix;
 use crate::core::sys::{Doorbell, Sys};
 use crate::core::wait::SLICE;
 use crate::error::{Error, Result};

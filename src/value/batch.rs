@@ -684,8 +684,10 @@ impl Cursor<'_, '_, '_> {
             }
             Shape::Runs { ends, values, .. } => {
                 let mut ends = self.data(ends)?;
-                let copies = ends.buffers().iter().map(|b| self.trust.checked(b.clone())).collect();
-                ends = unchecked::array_data(ends.into_builder().buffers(copies));
+                if self.trust.copies() {
+                    let copies = ends.buffers().iter().map(|b| self.trust.checked(b.clone())).collect();
+                    ends = unchecked::array_data(ends.into_builder().buffers(copies));
+                }
                 let last = match (ends.data_type(), ends.buffers()) {
                     (DataType::Int16, [b]) => b.typed_data::<i16>().last().map(|&n| i64::from(n)),
                     (DataType::Int32, [b]) => b.typed_data::<i32>().last().map(|&n| i64::from(n)),

@@ -68,10 +68,16 @@ impl Trust<'_> {
         matches!(self, Trust::Nobody | Trust::Others)
     }
 
+    /// Whether what is checked is copied first.
+    #[inline]
+    pub(crate) fn copies(&self) -> bool {
+        matches!(self, Trust::Others)
+    }
+
     /// C3: what is checked is copied first. Where nothing is to be checked, nothing is copied.
     #[inline]
     pub(crate) fn checked(&self, buffer: Buffer) -> Buffer {
-        if matches!(self, Trust::Others) { Buffer::from_slice_ref(buffer.as_slice()) } else { buffer }
+        if self.copies() { Buffer::from_slice_ref(buffer.as_slice()) } else { buffer }
     }
 }
 

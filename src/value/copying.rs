@@ -113,11 +113,21 @@ pub(crate) fn hash_of<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> u64 {
 
 /// The checksum of a whole object, from `front` on (S2). Never 0.
 pub(crate) fn sum_of(object: &[u8], front: usize) -> u64 {
+    total(object, front, object.len(), |_| 0)
+}
+
+/// The sum over an object's blocks, of which `known` tells some hashes (0: not this one's), and about `unknown` bytes are to be
+/// hashed. Never 0.
+fn total(object: &[u8], front: usize, unknown: usize, known: impl Fn(usize) -> u64 + Sync) -> u64 {
     let sum = AtomicU64::new(object.len() as u64);
     let blocks = object.chunks(BLOCK).enumerate();
-    Crew::new(object.len() as u64, SUM_BY_ONE).share_out(blocks, |(i, block)| {
+    Crew::new(unknown as u64, SUM_BY_ONE).share_out(blocks, |(i, block)| {
         let from = front.saturating_sub(i * BLOCK).min(block.len());
-        sum.fetch_add(hash(&block[from..], i), Relaxed);
+        let add = match known(i) {
+            known if known != 0 && from == 0 => known,
+            _ => hash(&block[from..], i),
+        };
+        sum.fetch_add(add, Relaxed);
     });
     sum.into_inner().max(1)
 }
@@ -178,16 +188,8 @@ impl Sums {
 
     /// The checksum of the object, which is as it will stay: as [`sum_of`] finds it.
     pub(crate) fn seal(&self, object: &[u8], front: usize) -> u64 {
-        let sum = AtomicU64::new(object.len() as u64);
-        let blocks = object.chunks(BLOCK).zip(&self.blocks).enumerate();
         let unknown = self.blocks.iter().filter(|known| known.load(Relaxed) == 0).count() * BLOCK;
-        Crew::new(unknown as u64, SUM_BY_ONE).share_out(blocks, |(i, (block, known))| {
-            let from = front.saturating_sub(i * BLOCK).min(block.len());
-            let known = known.load(Relaxed);
-            let add = if known != 0 && from == 0 { known } else { hash(&block[from..], i) };
-            sum.fetch_add(add, Relaxed);
-        });
-        sum.into_inner().max(1)
+        total(object, front, unknown, |i| self.blocks[i].load(Relaxed))
     }
 }
 

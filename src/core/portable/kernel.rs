@@ -79,6 +79,22 @@ pub fn processors() -> u64 {
     *ALLOWED.get_or_init(|| available_parallelism().map_or(1, NonZero::get)) as u64
 }
 
+/// The pid: how a child knows that a handle is its parent's.
+#[derive(Debug)]
+pub struct ForkGuard(u32);
+
+impl ForkGuard {
+    /// The guard of this process.
+    pub fn new() -> Result<ForkGuard> {
+        Ok(ForkGuard(std::process::id()))
+    }
+
+    /// `Err` in a child of the process that made it.
+    pub fn check(&self) -> Result<()> {
+        if std::process::id() == self.0 { Ok(()) } else { Err(Error::Forked(self.0)) }
+    }
+}
+
 /// Where arenas are by default: on a tmpfs if there is one at the usual place, because the arena's small files are best lost
 /// when its memory is, with the machine.
 pub fn default_directory() -> PathBuf {

@@ -43,8 +43,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use raw_sync::Timeout;
 use raw_sync::events::{Event, EventInit, EventState};
 
+use crate::core::forked::PerProcess;
 use crate::core::mem::Mem;
-use crate::core::segment::PerProcess;
 
 /// How many threads of all processes can sleep on events.
 const LANES: u64 = 1024;
@@ -407,51 +407,27 @@ pub fn nap(limit: Duration, mut unchanged: impl FnMut() -> bool) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
     use std::sync::mpsc::RecvTimeoutError;
 
     use raw_sync::locks::{LockInit, Mutex as RawMutex};
 
     use super::*;
     use crate::core::mem::Load;
+    use crate::core::segment::pages::words::Words;
 
     const DEADLINE: Duration = Duration::from_secs(30);
 
     /// A segment of lanes only, and a word in front.
-    struct Memory(Box<[AtomicU64]>);
-
-    impl Memory {
-        fn new() -> (Arc<Memory>, Lanes) {
-            let memory = Arc::new(Memory((0..8 + Lanes::BYTES / 8).map(|_| AtomicU64::new(0)).collect()));
-            let base = NonNull::new(memory.0.as_ptr().cast_mut().cast()).expect("a box");
-            // SAFETY: the box is that long, and the tests keep it; it is 0.
-            (memory, unsafe { Lanes::new(base, 64) })
-        }
+    fn memory() -> (Arc<Words>, Lanes) {
+        let memory = Arc::new(Words::new(64 + Lanes::BYTES));
+        let base = NonNull::new(memory.start()).expect("a box");
+        // SAFETY: the box is that long, and the tests keep it; it is 0.
+        (memory, unsafe { Lanes::new(base, 64) })
     }
 
-    impl Kept for Memory {
+    impl Kept for Words {
         fn store(&self, off: u64, value: u64) {
-            self.0[off as usize / 8].store(value, SeqCst);
-        }
-    }
-
-    impl Load for Memory {
-        fn load(&self, off: u64, order: Ordering) -> u64 {
-            self.0[off as usize / 8].load(order)
-        }
-    }
-
-    impl Mem for Memory {
-        fn store(&self, off: u64, value: u64, order: Ordering) {
-            self.0[off as usize / 8].store(value, order);
-        }
-
-        fn cas(&self, off: u64, old: u64, new: u64, order: Ordering) -> Result<u64, u64> {
-            self.0[off as usize / 8].compare_exchange(old, new, order, SeqCst)
-        }
-
-        fn fetch_add(&self, off: u64, value: u64, order: Ordering) -> u64 {
-            self.0[off as usize / 8].fetch_add(value, order)
+            Mem::store(self, off, value, SeqCst);
         }
     }
 
@@ -473,7 +449,7 @@ mod tests {
     fn who_is_woken_goes_on() {
         const BELL: u64 = 0;
         const ROUNDS: u64 = 1000;
-        let (memory, lanes) = Memory::new();
+        let (memory, lanes) = memory();
         let keep: Arc<dyn Kept> = memory.clone();
         let (go, theirs) = (Arc::<AtomicBool>::default(), memory.clone());
         let stop = go.clone();
@@ -509,7 +485,7 @@ mod tests {
     /// waits for it, other events are set, and the sleeper, whose time ends, is told to take another lane.
     #[test]
     fn an_event_that_the_dead_have_is_left_alone() {
-        let (memory, lanes) = Memory::new();
+        let (memory, lanes) = memory();
         let keep: Arc<dyn Kept> = memory.clone();
         let dead = lanes.claim(&*memory, 1, &keep, |_| false).expect("a lane");
         let sound = lanes.claim(&*memory, 2, &keep, |_| false).expect("a lane");
@@ -545,7 +521,7 @@ mod tests {
     /// The lane of a dead sleeper is taken when there is no other, that of a living one never; one that is given back is free.
     #[test]
     fn lanes_of_the_dead_are_taken() {
-        let (memory, lanes) = Memory::new();
+        let (memory, lanes) = memory();
         let keep: Arc<dyn Kept> = memory.clone();
         let ours = lanes.claim(&*memory, 0, &keep, |_| false).expect("a lane");
         let all: Vec<u64> = (1..LANES).map(|n| lanes.take(&*memory, n, |_| false).expect("a lane")).collect();

@@ -116,14 +116,26 @@ impl Pages {
     }
 }
 
+/// Words of this process, in the place of a segment's.
 #[cfg(test)]
-mod tests {
+pub(super) mod words {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
     use crate::core::mem::Load;
 
-    struct Words(Vec<AtomicU64>);
+    pub struct Words(Box<[AtomicU64]>);
+
+    impl Words {
+        /// So many bytes, all 0.
+        pub fn new(bytes: u64) -> Words {
+            Words((0..bytes / 8).map(|_| AtomicU64::new(0)).collect())
+        }
+
+        pub fn start(&self) -> *mut u8 {
+            self.0.as_ptr().cast_mut().cast()
+        }
+    }
 
     impl Load for Words {
         fn load(&self, off: u64, order: Ordering) -> u64 {
@@ -144,13 +156,20 @@ mod tests {
             self.0[off as usize / 8].fetch_add(value, order)
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::words::Words;
+    use super::*;
+    use crate::core::mem::Load;
 
     /// Ranges that are set and cleared count as a set of pages does; what is cleared is zero.
     #[test]
     fn pages_count_as_a_set_does() {
         const PAGES: u64 = 300;
         let pages = Pages::new(PAGES * PAGE, PAGES * PAGE);
-        let mem = Words((0..pages.end() / 8).map(|_| AtomicU64::new(0)).collect());
+        let mem = Words::new(pages.end());
         let mut set = std::collections::BTreeSet::new();
         let mut seed = 7_u64;
         for _ in 0..500 {

@@ -41,14 +41,16 @@ use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use memmap2::MmapMut;
 use shared_memory::{Shmem, ShmemConf, ShmemError};
 
+use crate::core::forked::patiently;
 use crate::core::front;
 use crate::core::geometry::{Geometry, MAX_CAPACITY, Params};
+use crate::core::kernel::ForkGuard;
 use crate::core::mem::{Load, Mapped, Mem};
 use crate::core::spin::Spin;
 use crate::core::sys::{Access, Doorbell, Full, Process, Slept, Sys, Trust, asks_to_interrupt};
@@ -97,7 +99,7 @@ pub struct Posix {
     data: u64,
     tail: Tail,
     spin: Spin,
-    process: u32,
+    fork: ForkGuard,
 }
 
 /// What lies behind the segment.
@@ -149,18 +151,6 @@ type AllMaps = Vec<Weak<Maps>>;
 
 /// The maps of this process.
 static MAPS: Mutex<AllMaps> = Mutex::new(Vec::new());
-
-/// The list of maps. `None`: it is in use, or was when this process was forked, and then it will be for ever.
-fn all_maps() -> Option<MutexGuard<'static, AllMaps>> {
-    (0..1000).find_map(|_| match MAPS.try_lock() {
-        Ok(all) => Some(all),
-        Err(TryLockError::Poisoned(all)) => Some(all.into_inner()),
-        Err(TryLockError::WouldBlock) => {
-            std::thread::yield_now();
-            None
-        }
-    })
-}
 
 fn packed(owner: Owner) -> u64 {
     u64::from(owner.seat) << 32 | u64::from(owner.incarnation)
@@ -355,10 +345,10 @@ impl Posix {
         // It stays when we go.
         shm.set_owner(false);
         let maps = Arc::new(Maps { os_id, shm });
-        if let Some(mut all) = all_maps() {
+        if let Some(mut all) = patiently(&MAPS) {
             all.push(Arc::downgrade(&maps));
         }
-        let posix = Posix::new(maps, place, geo);
+        let posix = Posix::new(maps, place, geo)?;
         *posix.making.lock().unwrap_or_else(PoisonError::into_inner) = Some(making);
         for (off, len) in front::first_ranges(geo) {
             posix.tail.pages.set(&posix.mem, off, len);
@@ -399,17 +389,18 @@ impl Posix {
         if size < least {
             return Err(wrong(front::cut(size, least)));
         }
-        Ok((Posix::new(maps, place, &geo), geo))
+        Ok((Posix::new(maps, place, &geo)?, geo))
     }
 
     /// This segment for one more participant, by its map and not by its name. Also in a forked child, which has the map.
     pub fn again(&self, geo: &Geometry) -> Result<Posix> {
-        let posix = Posix::new(self.maps.clone(), self.place.clone(), geo);
+        let posix = Posix::new(self.maps.clone(), self.place.clone(), geo)?;
         posix.set_spin(self.spin.most());
         Ok(posix)
     }
 
-    fn new(maps: Arc<Maps>, place: Place, geo: &Geometry) -> Posix {
+    fn new(maps: Arc<Maps>, place: Place, geo: &Geometry) -> Result<Posix> {
+        let fork = ForkGuard::new()?;
         let base = NonNull::new(maps.shm.as_ptr()).expect("a map");
         let (holds, lanes, pages, end) = Tail::offsets(geo);
         let data = base.as_ptr().wrapping_add(geo.data as usize);
@@ -420,7 +411,7 @@ impl Posix {
         unsafe { mem.set_alias(data) };
         // SAFETY: the map covers them, and they lie behind everything else.
         let lanes = unsafe { Lanes::new(base, lanes) };
-        Posix {
+        Ok(Posix {
             mem,
             maps,
             place,
@@ -431,8 +422,8 @@ impl Posix {
             data: geo.data,
             tail: Tail { holds, seats: geo.params.seats, lanes, pages: Pages::new(geo.total, pages) },
             spin: Spin::default(),
-            process: std::process::id(),
-        }
+            fork,
+        })
     }
 
     fn held(&self) -> MutexGuard<'_, Option<(Owner, File)>> {
@@ -555,7 +546,7 @@ impl Posix {
     /// `Err` in a child of the process that opened this.
     #[inline]
     pub fn check_fork(&self) -> Result<()> {
-        if std::process::id() == self.process { Ok(()) } else { Err(Error::Forked(self.process)) }
+        self.fork.check()
     }
 
     /// First byte of the data region, for reading.
@@ -592,7 +583,7 @@ impl Maps {
     /// The map of a segment: that which this process has, or a new one.
     fn shared(place: &Place) -> Result<Arc<Maps>, ShmemError> {
         let os_id = place.os_id();
-        let mut all = all_maps();
+        let mut all = patiently(&MAPS);
         if let Some(all) = &mut all {
             all.retain(|maps| maps.strong_count() != 0);
             let known = all.iter().filter_map(Weak::upgrade).find(|maps| maps.os_id == os_id);
@@ -626,38 +617,5 @@ impl Drop for Posix {
         if !self.has_name().unwrap_or(true) && unlink(&self.maps.os_id).is_ok() {
             self.place.remove_side();
         }
-    }
-}
-
-/// What a process has once, and a forked child does not inherit.
-#[derive(Debug)]
-pub struct PerProcess<T>(Mutex<Option<(u32, Arc<T>)>>);
-
-impl<T> PerProcess<T> {
-    /// Nothing yet.
-    pub const fn new() -> PerProcess<T> {
-        PerProcess(Mutex::new(None))
-    }
-
-    /// What this process has, or what `make` makes.
-    pub fn get(&self, make: impl FnOnce() -> T) -> Result<Arc<T>> {
-        let slot = (0..1000).find_map(|_| match self.0.try_lock() {
-            Ok(slot) => Some(slot),
-            Err(TryLockError::Poisoned(slot)) => Some(slot.into_inner()),
-            Err(TryLockError::WouldBlock) => {
-                std::thread::yield_now();
-                None
-            }
-        });
-        // It was in use when this process was forked, and then it will be for ever: whoever asks has one of its own.
-        let Some(mut slot) = slot else { return Ok(Arc::new(make())) };
-        let here = std::process::id();
-        if let Some((_, made)) = slot.as_ref().filter(|(process, _)| *process == here) {
-            return Ok(made.clone());
-        }
-        let made = Arc::new(make());
-        // What came through fork may be in the middle of anything.
-        std::mem::forget(slot.replace((here, made.clone())));
-        Ok(made)
     }
 }
