@@ -35,6 +35,7 @@ pub fn test(root: &Path, keep_going: bool, only: &[String]) -> ExitCode {
     let asked = |&&(name, _): &&Stage| only.is_empty() || only.iter().any(|one| one == name);
     let stages: Vec<&Stage> = STAGES.iter().filter(asked).collect();
     let begun = Instant::now();
+    let disk = free(root);
     let mut done: Vec<(&str, Outcome, Duration)> = Vec::new();
     for &&(name, stage) in &stages {
         println!("\n==> {name}");
@@ -48,7 +49,7 @@ pub fn test(root: &Path, keep_going: bool, only: &[String]) -> ExitCode {
         }
     }
 
-    println!("\n==> summary, {:.1} s", begun.elapsed().as_secs_f64());
+    println!("\n==> summary, {:.1} s; {disk} of disk free at first, {} now", begun.elapsed().as_secs_f64(), free(root));
     for (name, outcome, time) in &done {
         println!("{}", line(name, outcome, *time));
     }
@@ -64,6 +65,14 @@ pub fn test(root: &Path, keep_going: bool, only: &[String]) -> ExitCode {
         skipped => println!("{} stages passed, {skipped} skipped", done.len() - skipped),
     }
     ExitCode::SUCCESS
+}
+
+/// What is left of the disk that `target` lies on, in words: a full one fails stages in many ways.
+fn free(root: &Path) -> String {
+    match fs4::available_space(root) {
+        Ok(bytes) => format!("{:.1} GB", bytes as f64 / 1e9),
+        Err(error) => format!("an unknown part ({error})"),
+    }
 }
 
 fn line(name: &str, outcome: &Outcome, time: Duration) -> String {
