@@ -17,35 +17,6 @@ use crate::port::{Ended, Port, Waited};
 use crate::reader::{Batch, Object};
 use crate::value::view::Pin;
 
-/// What a lease is made of; ended once.
-#[derive(Debug)]
-pub(super) struct Leased {
-    port: Arc<Port>,
-    taken: Taken,
-    ended: bool,
-}
-
-impl Leased {
-    /// Ends the lease by `how`, unless it was ended before.
-    fn end(&mut self, how: impl FnOnce(&Core<Posix>, Ring, Taken)) {
-        if !std::mem::replace(&mut self.ended, true)
-            && let Ok(core) = self.port.core()
-        {
-            how(core, self.port.ring, self.taken);
-        }
-    }
-
-    pub(super) fn acknowledge(mut self) {
-        self.end(Core::acknowledge);
-    }
-}
-
-impl Drop for Leased {
-    fn drop(&mut self) {
-        self.end(Core::refuse);
-    }
-}
-
 /// An item that was received from a channel; it derefs to the item's [`Object`].
 ///
 /// The item belongs to this process until the lease ends, and ends in one of three ways:
@@ -74,7 +45,15 @@ impl Drop for Leased {
 #[must_use = "dropping the lease gives the item back: call `ack`"]
 pub struct Lease {
     object: Object,
-    leased: Leased,
+    port: Arc<Port>,
+    taken: Taken,
+    ended: bool,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.end(Core::refuse);
+    }
 }
 
 impl Deref for Lease {
@@ -86,27 +65,38 @@ impl Deref for Lease {
 
 impl Lease {
     pub(super) fn new(port: &Arc<Port>, taken: Taken) -> Result<Lease> {
-        let leased = Leased { port: port.clone(), taken, ended: false };
-        let object = Object::pinned(Pin::leased(port.at(), taken.id)?, port.name.clone())?;
-        Ok(Lease { object, leased })
+        let object = Pin::leased(port.at(), taken.id).and_then(|pin| Object::pinned(pin, port.name.clone()));
+        match object {
+            Ok(object) => Ok(Lease { object, port: port.clone(), taken, ended: false }),
+            Err(e) => {
+                // Nobody has the lease that ends here.
+                if let Ok(core) = port.core() {
+                    core.refuse(port.ring, taken);
+                }
+                Err(e)
+            }
+        }
     }
 
-    pub(super) fn into_parts(self) -> (Object, Leased) {
-        (self.object, self.leased)
+    /// Ends the lease by `how`, unless it was ended before.
+    fn end(&mut self, how: impl FnOnce(&Core<Posix>, Ring, Taken)) {
+        if !std::mem::replace(&mut self.ended, true)
+            && let Ok(core) = self.port.core()
+        {
+            self.object.pin().before_lease_ends();
+            how(core, self.port.ring, self.taken);
+        }
     }
 
     /// Acknowledges the item: nobody receives it again. Values that were read from the item stay readable for as long as
     /// they are kept.
-    pub fn ack(self) {
-        let Lease { object, leased } = self;
-        // The pin first, so that the memory is free when a sender is told.
-        drop(object);
-        leased.acknowledge();
+    pub fn ack(mut self) {
+        self.end(Core::acknowledge);
     }
 
     /// Returns how often the item was received before. The number is above 0 if somebody gave the item back or died with it.
     pub fn attempts(&self) -> u64 {
-        self.leased.taken.attempts
+        self.taken.attempts
     }
 
     /// Returns the item as a batch, or [`Error::Mismatch`] if the item is of another kind.
@@ -143,12 +133,12 @@ impl Lease {
     }
 
     fn send_by(mut self, to: &Sender, until: Until) -> Result<(), ForwardError> {
-        let sent = if self.leased.port.at().is_same_arena(to.port.at()) {
+        let sent = if self.port.at().is_same_arena(to.port.at()) {
             self.hand_over(to, until.started())
         } else {
             self.copy_over(to, until)
         };
-        let lease = Some(self).filter(|lease| !lease.leased.ended);
+        let lease = Some(self).filter(|lease| !lease.ended);
         Err(match (sent, lease) {
             (Ok(Waited::Came(())), None) => return Ok(()),
             (Ok(Waited::Came(())), Some(lease)) => {
@@ -180,8 +170,10 @@ impl Lease {
         if let Some(schema) = self.object.value_schema()? {
             to.port.check_schema(&to.writer, &schema, until, to.deserted)?;
         }
-        let Leased { port, taken, ended } = &mut self.leased;
+        let Lease { object, port, taken, ended } = self;
         let core = port.core()?;
+        // Not ours from here on, whatever comes of it.
+        object.pin().before_lease_ends();
         let draft = core.lease_to_draft(port.ring, *taken).ok_or_else(taken_away)?;
         core.set_meta(draft.id, meta::TIME, Sys::now(&core.env));
         let sent = to.port.wait_to_put(until, to.deserted, || core.try_send(to.port.ring, draft));

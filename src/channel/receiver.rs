@@ -7,7 +7,7 @@ use arrow_array::{RecordBatch, RecordBatchReader};
 use arrow_schema::{ArrowError, SchemaRef};
 
 use crate::arena::Arena;
-use crate::channel::lease::{Lease, Leased};
+use crate::channel::lease::Lease;
 use crate::channel::{RecvError, Sender};
 use crate::core::cell::End;
 use crate::core::ring::Outcome;
@@ -346,7 +346,7 @@ impl Looks {
 #[derive(Debug)]
 pub struct Iter<'a> {
     receiver: &'a Receiver,
-    before: Option<Leased>,
+    before: Option<Lease>,
     ended: bool,
 }
 
@@ -358,12 +358,12 @@ impl Iterator for Iter<'_> {
             return None;
         }
         if let Some(before) = self.before.take() {
-            before.acknowledge();
+            before.ack();
         }
         match self.receiver.recv() {
             Ok(lease) => {
-                let (object, leased) = lease.into_parts();
-                self.before = Some(leased);
+                let object = Object::clone(&lease);
+                self.before = Some(lease);
                 Some(Ok(object))
             }
             Err(e) => {

@@ -279,7 +279,7 @@ pub struct Geometry {
     /// Guard pages of the control region, where a system can guard pages.
     #[allow(dead_code, reason = "the portable back-end cannot")]
     pub guards: Vec<u64>,
-    /// The zone of the first id of each block of `1 << BLOCK` ids: where [`Geometry::slot`] looks first.
+    /// The last zone that has ids in each block of `1 << BLOCK` ids: where [`Geometry::slot`] looks first.
     blocks: Vec<u8>,
     /// The zone of the first id that is less than `2 << k` ids from the end: where it looks next.
     from_end: [u8; 32],
@@ -374,9 +374,8 @@ impl Geometry {
         let total = at;
         let mut blocks = vec![0; ids.div_ceil(1 << BLOCK) as usize];
         for z in &zones {
-            // A zone that begins inside a block leaves that block to the one before.
-            let from = (z.first.div_ceil(1 << BLOCK) as usize).min(blocks.len());
-            blocks[from..].fill(z.index as u8);
+            // Where a zone ends inside a block, the block is the next one's: its first slots are used most.
+            blocks[(z.first >> BLOCK) as usize..].fill(z.index as u8);
         }
         let first_from_end = |k: usize| {
             let first = (ids + 1).saturating_sub(2 << k);
@@ -409,17 +408,21 @@ impl Geometry {
     #[inline]
     pub fn slot(&self, id: Id) -> Option<(&Zone, u64)> {
         let index = u64::from(id.0.checked_sub(Id::FIRST)?);
+        let zone = &self.zones[usize::from(*self.blocks.get((index >> BLOCK) as usize)?)];
+        let slot = index.wrapping_sub(zone.first);
+        if slot < zone.slots { Some((zone, slot)) } else { self.slot_of_few(index) }
+    }
+
+    /// In blocks where a zone ends: those of a few large slots, and all of a small arena's.
+    #[inline(never)]
+    fn slot_of_few(&self, index: u64) -> Option<(&Zone, u64)> {
         if index >= self.ids {
             return None;
         }
-        let mut zone = usize::from(self.blocks[(index >> BLOCK) as usize]);
-        if index - self.zones[zone].first >= self.zones[zone].slots {
-            // In blocks where a zone ends: those of a few large slots, and all of a small arena's. Payload zones halve
-            // towards the end, so that this is a step away at most.
-            zone = usize::from(self.from_end[(self.ids - index).ilog2() as usize]);
-            while self.zones.get(zone + 1).is_some_and(|next| next.first <= index) {
-                zone += 1;
-            }
+        let mut zone = usize::from(self.from_end[(self.ids - index).ilog2() as usize]);
+        // Payload zones halve towards the end, so that this is a step away at most.
+        while self.zones.get(zone + 1).is_some_and(|next| next.first <= index) {
+            zone += 1;
         }
         let zone = &self.zones[zone];
         Some((zone, index - zone.first))
@@ -454,7 +457,11 @@ impl Geometry {
 
     /// Offset of the checksum of an object of `len` bytes, which lies behind them. `None`: it has none, or no object of
     /// its zone is as long.
+    #[inline]
     pub fn sum_at(&self, id: Id, len: u64) -> Option<u64> {
+        if self.params.sums != Sums::Kept {
+            return None;
+        }
         let (zone, slot) = self.slot(id)?;
         let whole = self.footprint(zone.set, len.min(zone.size()));
         (whole != len && len <= zone.size() && whole <= zone.size()).then(|| zone.offset(slot) + whole - 8)

@@ -64,6 +64,7 @@ pub mod seat;
 )]
 pub mod segment;
 pub mod spin;
+mod stash;
 pub mod sys;
 pub mod tables;
 #[cfg_attr(any(not(target_os = "linux"), all(feature = "portable", not(feature = "proof"))), path = "portable/twin.rs")]

@@ -4,7 +4,7 @@
 //! recovery.
 //!
 //! ```text
-//! lookup   read bucket, list; pin the name; bucket unchanged? else again
+//! lookup   read bucket, list; pin the name, or what its place names; bucket unchanged? else again
 //! publish  name found: put(object, its place)        name missing: insert it, then put
 //! remove   CAS maker: FREE or BACK -> LOOSE: the name goes with its object
 //!            CAS place -> dead   <- here it is gone   then drop the name from its list
@@ -71,6 +71,22 @@ impl<E: Env> Core<E> {
     /// Finds a name and pins its record: the caller unpins.
     #[inline]
     pub fn lookup(&self, name: &str) -> Result<Option<Id>> {
+        let pin = |id| self.raise_pin(id).map(|()| id);
+        self.find(name, pin, |id| self.unpin(id))
+    }
+
+    /// Pins the current object under a name.
+    #[inline]
+    pub fn pin_named(&self, name: &str) -> Result<Option<Id>> {
+        let pin = |id| Ok(self.pin(self.geo.meta(id, meta::PLACE))?.map(|(id, _)| id));
+        let undo = |pinned: Option<Id>| pinned.into_iter().for_each(|id| self.unpin(id));
+        Ok(self.find(name, pin, undo)?.flatten())
+    }
+
+    /// What `take` makes of a name's record. If the bucket's list was another by then, it is undone and made again: so the
+    /// name was listed all the while, and its record need not be pinned. `None`: there is no such name.
+    #[inline]
+    fn find<T>(&self, name: &str, take: impl Fn(Id) -> Result<T>, undo: impl Fn(T)) -> Result<Option<T>> {
         let hash = hash(name);
         let off = self.geo.bucket((hash % self.geo.params.buckets) as u32);
         'again: loop {
@@ -86,15 +102,15 @@ impl<E: Env> Core<E> {
                         continue 'again;
                     }
                     let id = self.name_object(listed.id())?;
-                    self.raise_pin(id)?;
-                    if self.place(off) != place {
-                        self.unpin(id);
-                        continue 'again;
+                    if !self.is_named(id, name) {
+                        continue;
                     }
-                    if self.is_named(id, name) {
-                        return Ok(Some(id));
+                    let taken = take(id);
+                    if self.place(off) == place {
+                        return taken.map(Some);
                     }
-                    self.unpin(id);
+                    taken.into_iter().for_each(&undo);
+                    continue 'again;
                 }
             }
             if self.place(off) == place {
@@ -102,17 +118,6 @@ impl<E: Env> Core<E> {
             }
             self.env.spin();
         }
-    }
-
-    /// Pins the current object under a name.
-    #[inline]
-    pub fn pin_named(&self, name: &str) -> Result<Option<Id>> {
-        let Some(found) = self.lookup(name)? else {
-            return Ok(None);
-        };
-        let pinned = self.pin(self.geo.meta(found, meta::PLACE));
-        self.unpin(found);
-        Ok(pinned?.map(|(id, _)| id))
     }
 
     /// Makes a draft the current object under a name, and returns its version. On error the draft

@@ -4,9 +4,11 @@
 //!                      settle                    replaced, removed
 //!  FREE --alloc--> DRAFT --------> HOME(place) ---------------------> LOOSE --reclaim--> DYING --> FREE
 //!                    |                                                 ^  ^ \______________/
-//!         dropped or |                                                 |  |   pinned: back, look again
-//!         writer dead `---> LOOSE        PART(parent) -- parent dies --'  |
+//!        writer dead |                                                 |  |   pinned: back, look again
+//!                    `---> LOOSE         PART(parent) -- parent dies --'  |
 //!                                             DRAFT of a part -- adopted by its parent
+//!
+//!  dropped, acknowledged: DRAFT(me,t) or LEASED(me,t) --end--> DYING(me,t), as after reclaim
 //! ```
 //!
 //! # Put: a draft becomes what a place names
@@ -26,7 +28,7 @@
 //! # Reclaim: free what nobody keeps
 //!
 //! ```text
-//! t1 CAS LOOSE -> DYING(me)
+//! t1 CAS LOOSE -> DYING(me)    or from a draft or lease of ours, which nobody else turns while we live
 //! t2 n = hold_turn   t3 scan pins   t4 scan holds: any -> t9   t5 hold_turn == n, else t2
 //! t6 each entry: own part: CAS PART(o) -> LOOSE and reclaim it later; held part: erase our holds, look
 //! t7 the knots of our own holds (see `hold.rs`) -> LOOSE
@@ -36,8 +38,9 @@
 //!
 //! # Invariants
 //!
-//! * O1: an object is freed only when its word was LOOSE after every place that named it moved on,
-//!   and a scan *after* DYING found no pin and no hold. (Dekker pairs: row/place, word/place, row/word.)
+//! * O1: an object is freed only when its word was LOOSE, a draft or a lease after every place that named it moved on,
+//!   and a scan *after* DYING found no pin and no hold. (Dekker pairs: row/place, word/place, row/word.) A draft that no
+//!   place named needs a look at our own pins only.
 //! * O2: whoever lets go - of a pin, a hold, a part, a place - looks afterwards: LOOSE -> reclaim.
 //! * O3: intent before effect: an entry is written before the part's word names the parent.
 //! * O4: teardown before FREE: a freed object owns and holds nothing.
@@ -58,7 +61,7 @@ use crate::core::geometry::meta;
 use crate::core::mem::Load;
 use crate::core::seat::{Core, Env};
 use crate::core::tables::{Kind, PartEntry, Tables};
-use crate::core::word::{Id, Life, Place, State, Turn};
+use crate::core::word::{Id, Life, Place, State, Ticket, Turn};
 use crate::core::zone::Draft;
 use crate::error::{Error, Result};
 
@@ -137,9 +140,28 @@ impl<E: Env> Core<E> {
 
     /// Lets go of a draft: it was not published, and its parts go with it.
     pub fn drop_draft(&self, draft: Draft) {
-        if self.turn_life(draft.id, draft.life(), Life::LOOSE) {
-            self.reclaim(draft.id);
+        // No place named it, so nobody but us can have it for good. (Who pins what a place named before looks again.)
+        let row = self.has_own_row_page(self.geo.row_page(draft.id));
+        let is_pinned = row && self.env.load(self.geo.pin(self.me().seat.into(), draft.id), SeqCst) != 0;
+        self.end(draft.id, draft.life(), draft.ticket, is_pinned);
+    }
+
+    /// Frees what was ours by `word`, a draft or a lease with this ticket, and is in no place or cell: t1-t9, or t1 and t6-t8
+    /// for what nobody `may_keep`. `false`: it was not ours.
+    #[inline]
+    pub(super) fn end(&self, id: Id, word: Life, ticket: Ticket, may_keep: bool) -> bool {
+        let dying = Life::dying(ticket);
+        if !self.turn_life(id, word, dying) {
+            return false;
         }
+        let mut todo = vec![];
+        if !may_keep {
+            self.tear_down(id, dying, &mut todo);
+        } else if !self.finish(id, dying, &mut todo) && !self.is_held_or_pinned(id) {
+            todo.push(id);
+        }
+        todo.into_iter().for_each(|id| self.reclaim(id));
+        true
     }
 
     /// O3: makes one draft a part of another. Both are ours; `index` counts up from 0.
@@ -170,8 +192,14 @@ impl<E: Env> Core<E> {
     #[inline]
     pub fn raise_pin(&self, id: Id) -> Result<()> {
         self.ensure_row_page(self.geo.row_page(id))?;
-        self.env.fetch_add(self.geo.pin(u64::from(self.me().seat), id), 1, SeqCst);
+        self.count_pin(id);
         Ok(())
+    }
+
+    /// Counts a pin as [`Core::raise_pin`] does, where [`Core::ensure_row_page`] was asked for this object before: it cannot fail.
+    #[inline]
+    pub fn count_pin(&self, id: Id) {
+        self.env.fetch_add(self.geo.pin(u64::from(self.me().seat), id), 1, SeqCst);
     }
 
     /// Pins an object that was met by its id, if its word says that somebody keeps it. Returns whether it is pinned.
@@ -191,12 +219,21 @@ impl<E: Env> Core<E> {
         Ok(false)
     }
 
-    /// Counts one more pin of everything that we have pinned, and returns what that is.
+    /// Counts one more pin of everything that we have pinned or leased, and returns what that is.
     pub fn pin_again(&self) -> Vec<Id> {
         let mut pinned = vec![];
         for id in self.pages_of_row().flat_map(|page| self.geo.ids_of_row_page(page)) {
             let off = self.geo.pin(u64::from(self.me().seat), id);
             if self.env.load(off, SeqCst) == 0 {
+                // A lease of ours keeps what it is of, and counts no pin; its row page is there.
+                let word = self.life(id, SeqCst);
+                if matches!(word.state(), Some(State::Leased(t)) if t.owner() == self.me()) {
+                    self.count_pin(id);
+                    match self.life(id, SeqCst) == word {
+                        true => pinned.push(id),
+                        false => self.unpin(id),
+                    }
+                }
                 continue;
             }
             // A count that is not 0 keeps the object, so that it needs no look; what was let go of just now is let go of again.
@@ -262,6 +299,12 @@ impl<E: Env> Core<E> {
                 break;
             }
         }
+        self.tear_down(id, dying, todo);
+        true
+    }
+
+    /// t6-t8.
+    fn tear_down(&self, id: Id, dying: Life, todo: &mut Vec<Id>) {
         for index in 0..self.part_count(id) {
             let entry = self.part_entry(id, index);
             let Ok(part) = self.object(entry.part()) else {
@@ -287,6 +330,5 @@ impl<E: Env> Core<E> {
             self.set_meta(id, meta::FROM, 0);
         }
         self.free(id, dying);
-        true
     }
 }

@@ -22,7 +22,7 @@
 //! d5 CAS head: h -> h+1;  ring the senders
 //! ```
 //!
-//! An acknowledged lease is LOOSE, and reclaimed. One that is refused, or whose holder died, is BACK, and taken
+//! An acknowledged lease is DYING, and freed, unless a pin keeps it. One that is refused, or whose holder died, is BACK, and taken
 //! again before newer items. To forward it, LEASED(me) -> DRAFT(me) and send: `from` says where it goes back to
 //! if that fails.
 //!
@@ -267,8 +267,7 @@ impl<E: Env> Core<E> {
 
     /// The lease ends well: the item is nobody's, and goes when nobody looks at it any more.
     pub fn acknowledge(&self, ring: Ring, taken: Taken) {
-        if self.turn_life(taken.id, Life::leased(taken.ticket), Life::LOOSE) {
-            self.reclaim(taken.id);
+        if self.end(taken.id, Life::leased(taken.ticket), taken.ticket, true) {
             self.tell_of_end(ring);
         }
     }

@@ -34,6 +34,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::core::geometry::{PAGE, header};
 use crate::core::mem::{Load, Mem};
+use crate::core::stash::Stash;
 use crate::core::sys::{Process, Sys};
 use crate::core::tables::Tables;
 use crate::core::word::{Owner, Seat, SeatState, Ticket};
@@ -83,7 +84,7 @@ pub struct Core<E> {
     row: Box<[AtomicU64]>,
     row_lock: Mutex<()>,
     /// Free slots that we freed last, for each zone: a private hint.
-    pub(crate) stash: Box<[Mutex<Vec<u64>>]>,
+    pub(crate) stash: Box<[Stash]>,
 }
 
 impl<E> std::ops::Deref for Core<E> {
@@ -191,7 +192,7 @@ impl<E: Env> Core<E> {
             looked: AtomicU64::new(0),
             row: (0..tables.geo.row_map_words()).map(|_| AtomicU64::new(0)).collect(),
             row_lock: Mutex::default(),
-            stash: tables.geo.zones.iter().map(|_| Mutex::default()).collect(),
+            stash: tables.geo.zones.iter().map(|_| Stash::default()).collect(),
             tables,
         };
         for seat in 0..seats {
@@ -292,8 +293,13 @@ impl<E: Env> Core<E> {
     /// Puts the page of our row that has this object's count in memory, before it is touched.
     #[inline]
     pub(crate) fn ensure_row_page(&self, page: u64) -> Result<()> {
-        let known = self.row[(page / 64) as usize].load(Acquire) >> (page % 64) & 1 != 0;
-        if known { Ok(()) } else { self.commit_row_page(page) }
+        if self.has_own_row_page(page) { Ok(()) } else { self.commit_row_page(page) }
+    }
+
+    /// Whether the page of our row is in memory.
+    #[inline]
+    pub(crate) fn has_own_row_page(&self, page: u64) -> bool {
+        self.row[(page / 64) as usize].load(Acquire) >> (page % 64) & 1 != 0
     }
 
     #[cold]

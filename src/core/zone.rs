@@ -34,7 +34,6 @@
 //! way. Killed between raising `used` and setting bits: the slots are found by the full look. Killed
 //! while trimming: as a draft.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 use crate::core::geometry::{DIRTY, Hints, PAGE, Set, Zone, header, meta, words};
@@ -60,7 +59,6 @@ impl Draft {
 /// Zones of smaller slots keep a private stash; larger ones share all hints, because what one
 /// process frees warm, another should find.
 const STASH_BELOW: u64 = 1 << 16;
-const STASH: usize = 64;
 /// A shorter tail than this is not worth a system call.
 const TAIL: u64 = 1 << 16;
 /// From so many bytes on, the kernel is asked for room before it is asked for memory.
@@ -185,12 +183,9 @@ impl<E: Env> Core<E> {
     /// A slot that may be free.
     fn candidate(&self, zone: &Zone) -> Option<u64> {
         if zone.size() < STASH_BELOW {
-            let mut stash = self.stash[zone.index].lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(slot) = stash.pop() {
+            if let Some(slot) = self.stash[zone.index].pop() {
                 return Some(slot);
             }
-            // Only who allocates here keeps slots back.
-            stash.reserve(STASH);
         }
         let [warm, cold] = zone.hints;
         self.take_hint(zone, warm).or_else(|| self.take_hint(zone, cold))
@@ -387,12 +382,8 @@ impl<E: Env> Core<E> {
         if !self.turn_life(id, dying, Life::FREE) {
             return;
         }
-        if zone.size() < STASH_BELOW {
-            let mut stash = self.stash[zone.index].lock().unwrap_or_else(PoisonError::into_inner);
-            if stash.len() < STASH.min(stash.capacity()) {
-                stash.push(slot);
-                return;
-            }
+        if zone.size() < STASH_BELOW && self.stash[zone.index].push(slot) {
+            return;
         }
         self.give_hint(zone, slot, if have == 0 { COLD } else { WARM });
     }
@@ -408,10 +399,7 @@ impl<E: Env> Core<E> {
     /// The private stash becomes everybody's hint again.
     pub(crate) fn return_stash(&self) {
         for (zone, stash) in self.geo.zones.iter().zip(&self.stash) {
-            let slots = std::mem::take(&mut *stash.lock().unwrap_or_else(PoisonError::into_inner));
-            for slot in slots {
-                self.give_hint(zone, slot, WARM);
-            }
+            stash.take_all().for_each(|slot| self.give_hint(zone, slot, WARM));
         }
     }
 

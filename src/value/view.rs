@@ -20,6 +20,7 @@
 use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use arrow_buffer::Buffer;
 use memmap2::MmapMut;
@@ -145,15 +146,22 @@ impl Attachment {
 }
 
 /// Keeps an object, and the parts that live because of it, from being reclaimed.
+///
+/// * M8: while an object is leased to us, the lease keeps it, and its pin need not be counted. Who ends the lease calls
+///   [`Pin::before_lease_ends`] first, which counts the pin if others have it by then.
 #[derive(Debug)]
 pub struct Pin {
     at: Arc<Attachment>,
     id: Id,
+    /// Whether our row has it.
+    counted: AtomicBool,
 }
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        if let Ok(core) = self.at.core() {
+        if *self.counted.get_mut()
+            && let Ok(core) = self.at.core()
+        {
             core.unpin(self.id);
         }
     }
@@ -164,7 +172,7 @@ impl Pin {
     #[inline]
     pub fn named(at: &Arc<Attachment>, name: &str) -> Result<Option<Pin>> {
         let id = at.core()?.pin_named(name)?;
-        Ok(id.map(|id| Pin { at: at.clone(), id }))
+        Ok(id.map(|id| Pin::taken(at, id)))
     }
 
     /// Pins the current object of a name, or publishes what `make` drafts if there is none.
@@ -194,26 +202,45 @@ impl Pin {
     pub fn in_place(at: &Arc<Attachment>, container: Id) -> Result<Option<Pin>> {
         let core = at.core()?;
         let pinned = core.pin(core.geo.meta(container, meta::PLACE))?;
-        Ok(pinned.map(|(id, _)| Pin { at: at.clone(), id }))
+        Ok(pinned.map(|(id, _)| Pin::taken(at, id)))
     }
 
     /// Pins an object that was met by its id. `None`: nobody keeps it.
     pub fn kept(at: &Arc<Attachment>, id: Id) -> Result<Option<Pin>> {
         let core = at.core()?;
         let pinned = at.with_room(|| core.pin_kept(id))?;
-        Ok(pinned.then(|| Pin { at: at.clone(), id }))
+        Ok(pinned.then(|| Pin::taken(at, id)))
     }
 
     /// A pin that was raised already.
+    #[inline]
     pub fn taken(at: &Arc<Attachment>, id: Id) -> Pin {
-        Pin { at: at.clone(), id }
+        Pin { at: at.clone(), id, counted: AtomicBool::new(true) }
     }
 
-    /// Pins an object that this process has leased, so that what is read from it outlives the lease.
+    /// M8: the pin of an object that is leased to us. After this, counting it cannot fail.
     pub fn leased(at: &Arc<Attachment>, id: Id) -> Result<Pin> {
         let core = at.core()?;
-        at.with_room(|| core.raise_pin(id))?;
-        Ok(Pin { at: at.clone(), id })
+        let page = core.geo.row_page(id);
+        if !core.has_own_row_page(page) {
+            at.with_room(|| core.ensure_row_page(page))?;
+        }
+        Ok(Pin { at: at.clone(), id, counted: AtomicBool::new(false) })
+    }
+
+    /// M8: what was read of a leased object outlives the lease, which ends next; the caller has the only way to the lease.
+    #[inline]
+    pub fn before_lease_ends(self: &Arc<Pin>) {
+        // Nobody else can make one of ours. Who had another, and dropped it, has read what it wanted before.
+        let is_shared = Arc::strong_count(self) > 1;
+        fence(Ordering::Acquire);
+        if is_shared == self.counted.load(Ordering::Relaxed) {
+            return;
+        }
+        self.counted.store(is_shared, Ordering::Relaxed);
+        if let Ok(core) = self.at.core() {
+            if is_shared { core.count_pin(self.id) } else { core.unpin(self.id) }
+        }
     }
 
     pub fn attachment(&self) -> &Arc<Attachment> {
@@ -521,7 +548,9 @@ impl Sheet {
 
     /// Pins it, so that it stays when it is published, whatever becomes of its name.
     pub fn pinned(&self) -> Result<Pin> {
-        Pin::leased(&self.at, self.draft().id)
+        let (core, id) = (self.at.core()?, self.draft().id);
+        self.at.with_room(|| core.raise_pin(id))?;
+        Ok(Pin::taken(&self.at, id))
     }
 
     /// Publishes it under a name; on error it still is a draft. Afterwards it has no memory any more.

@@ -30,6 +30,7 @@ mod flow;
 mod history;
 mod interrupts;
 mod kills;
+mod leased;
 mod limits;
 mod lives;
 mod load_once;

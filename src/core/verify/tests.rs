@@ -12,7 +12,7 @@ use crate::core::seat::Core;
 use crate::core::segment::Posix;
 use crate::core::sys::Process;
 use crate::core::waiters::CONDITION;
-use crate::core::word::ArenaLife;
+use crate::core::word::{ArenaLife, Life};
 
 /// The only participant of a segment without a name, in which something is published under `x`.
 pub(super) fn participant() -> Core<Posix> {
@@ -25,6 +25,22 @@ pub(super) fn participant() -> Core<Posix> {
     let draft = core.alloc(Kind::Bytes, 300).expect("room");
     core.publish("x", draft, None).expect("room");
     core
+}
+
+/// O1: a draft of ours that we have pinned is kept when it is dropped, and goes with the pin; so does its part.
+#[test]
+fn a_dropped_draft_stays_while_we_pin_it() {
+    let core = participant();
+    core.env.map_for_writing().expect("mapped");
+    let (draft, part) = (core.alloc(Kind::Batch, 300).expect("room"), core.alloc(Kind::Column, 300).expect("room"));
+    core.adopt_part(draft, 0, part).expect("room");
+    core.raise_pin(draft.id).expect("room");
+    core.drop_draft(draft);
+    let lives = || [draft.id, part.id].map(|id| core.life(id, Relaxed));
+    assert_eq!(lives(), [Life::LOOSE, Life::part(draft.id)]);
+    core.unpin(draft.id);
+    assert_eq!(lives(), [Life::FREE, Life::FREE]);
+    assert_eq!(core.look_for_violations(), []);
 }
 
 /// Z1: a mark that tells of more slots than have words in memory is reported, costs no memory, and is made good by the next
