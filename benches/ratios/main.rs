@@ -48,6 +48,7 @@ fn main() -> Outcome {
         match role.as_str() {
             recovery::VICTIM => return recovery::victim(arena),
             load::ASKER => return load::asker(arena),
+            publish::NEWCOMER => return publish::come_new(arena),
             _ => {}
         }
     }

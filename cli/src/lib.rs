@@ -40,6 +40,7 @@ mod put;
 mod recv;
 mod rows;
 mod send;
+mod several;
 mod signal;
 mod size;
 #[cfg(feature = "sql")]

@@ -32,6 +32,11 @@ impl Crew {
         Crew { threads, part: if threads > 1 { PART } else { len.max(1) } }
     }
 
+    /// Whether the calling thread works alone.
+    pub fn is_one(self) -> bool {
+        self.threads == 1
+    }
+
     /// Bytes of each part that the work is to be cut into. All but the last are that long; a multiple of the page size if
     /// there are several.
     pub fn part(self) -> u64 {
