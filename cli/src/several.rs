@@ -256,7 +256,9 @@ mod tests {
     fn no_more_is_under_way_than_was_allowed() {
         let begun = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&begun);
-        let pieces = (0..1000_u64).inspect(move |_| drop(count.fetch_add(1, Ordering::SeqCst)));
+        let pieces = (0..1000_u64).inspect(move |_| {
+            count.fetch_add(1, Ordering::SeqCst);
+        });
         let mut made = InOrder::new(pieces, 3, 5, |n| n);
         for taken in 0..100 {
             assert_eq!(made.next(), Some(taken));

@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use faretra::{Error, MIB};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::wait::WaitStatus;
 
-use crate::support::{Child, TestArena, skip};
+use crate::damage::end_of;
+use crate::obey::forked;
+use crate::support::{Child, DEADLINE, TestArena, skip};
 use crate::values::{self, KINDS};
 
 /// What one process publishes another reads whole, both ways, for every kind and small and large sizes.
@@ -153,4 +157,44 @@ fn a_waiter_holds_up_nobody() {
     assert!(waiter.try_answer(Duration::from_millis(10)).is_none(), "it waits for another name");
     waiter.kill();
     t.assert_sound(0);
+}
+
+/// The first publish of a process, into memory that another one has written, takes few page faults: the pages are entered many at
+/// a time, in small copies and in large ones.
+#[test]
+#[cfg_attr(all(feature = "portable", not(feature = "proof")), ignore = "its commit touches each page")]
+fn memory_of_others_is_entered_many_pages_at_a_time() {
+    let faults = || getrusage(UsageWho::RUSAGE_SELF).expect("numbers").minor_page_faults();
+    let page = 4096;
+    // Whether the kernel does that at all, for a mapping that others have written.
+    let file = tempfile::tempfile_in("/dev/shm").expect("a file");
+    std::os::unix::fs::FileExt::write_all_at(&file, &vec![1; 512 * page], 0).expect("room");
+    // SAFETY: nobody else knows the file.
+    let map = unsafe { memmap2::MmapMut::map_mut(&file) }.expect("mapped");
+    let before = faults();
+    std::hint::black_box(map.iter().step_by(page).fold(0, |sum, byte| sum ^ byte));
+    if faults() - before > 256 {
+        return skip("memory_of_others_is_entered_many_pages_at_a_time", "the kernel enters pages one by one here");
+    }
+    for bytes in [2 * MIB as usize, 32 * MIB as usize] {
+        let t = TestArena::with(|o| o.limit(256 * MIB).warm(256 * MIB));
+        let writer = t.arena.writer().expect("a permit");
+        let value = vec![7_u8; bytes];
+        for _ in 0..2 {
+            writer.publish("x", &value[..]).expect("room");
+        }
+        let options = t.options();
+        let child = forked(|| {
+            let writer = options.open("t").expect("opened").writer().expect("a permit");
+            // Its own mapping, and what the library needs once.
+            writer.publish("y", "small").expect("room");
+            let before = faults();
+            writer.publish("x", &value[..]).expect("room");
+            let taken = faults() - before;
+            eprintln!("{taken} faults for {} pages", bytes / page);
+            i32::from(taken as usize > bytes / page / 2)
+        });
+        assert!(matches!(end_of(child, DEADLINE), Some(WaitStatus::Exited(_, 0))), "{bytes} bytes");
+        assert_eq!(t.arena.get("x").expect("there").bytes().expect("bytes"), &value[..]);
+    }
 }

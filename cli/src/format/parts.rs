@@ -75,8 +75,12 @@ pub struct Parts {
 impl Parts {
     /// Reads the rows of `source`, which begins with the first.
     pub fn new(source: impl Read + Send + 'static, plan: Plan) -> Parts {
+        Parts::of_size(source, plan, BLOCK)
+    }
+
+    fn of_size(source: impl Read + Send + 'static, plan: Plan, size: usize) -> Parts {
         let plan = Arc::new(plan);
-        let blocks = Blocks::new(source, plan.delimiter, BLOCK);
+        let blocks = Blocks::new(source, plan.delimiter, size);
         let mut blocks = blocks.enumerate().peekable();
         // What one block holds is no work for threads.
         let alone = blocks.peek().is_none_or(|(_, block)| block.as_ref().map_or(true, |block| block.last));
@@ -147,5 +151,103 @@ impl Plan {
         part.lines = records.line() - line;
         let failed = part.failed.is_some().then(|| Block { bytes: records.into_block(), last });
         (part, failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+    use std::sync::Arc;
+
+    use arrow_array::Array;
+    use arrow_array::cast::AsArray;
+    use arrow_schema::DataType;
+
+    use super::super::columns::{Known, Purpose};
+    use super::super::infer::Seen;
+    use super::super::records::{Next, Records};
+    use super::{Parts, Plan};
+
+    /// The rows of two columns, and what is said behind them.
+    type Rows = (Vec<[String; 2]>, Option<String>);
+
+    fn one_by_one(text: &[u8]) -> Rows {
+        let mut records = Records::new(Box::new(Cursor::new(text.to_vec())), b',');
+        let mut rows = Vec::new();
+        loop {
+            match records.next() {
+                Err(failure) => return (rows, Some(failure.into_text())),
+                Ok(Next::Pause | Next::End) => return (rows, None),
+                Ok(Next::Row) => {
+                    let row = match records.row() {
+                        Err(failure) => return (rows, Some(failure.into_text())),
+                        Ok(row) => row,
+                    };
+                    if let Err(failure) = super::super::columns::expect_len(&row, 2, &records) {
+                        return (rows, Some(failure.into_text()));
+                    }
+                    let fields: Vec<String> = row.fields().map(String::from).collect();
+                    rows.push(fields.try_into().unwrap());
+                }
+            }
+        }
+    }
+
+    fn in_blocks(text: &[u8], size: usize) -> Rows {
+        let known = |name: &str| Known { name: name.to_owned(), given: Some(DataType::Utf8), seen: Seen::default() };
+        let plan = Plan {
+            known: vec![known("a"), known("b")],
+            kinds: vec![DataType::Utf8; 2],
+            purpose: Purpose::Values { all: true },
+            nulls: Arc::new([]),
+            delimiter: b',',
+            header: false,
+        };
+        let mut parts = Parts::of_size(Cursor::new(text.to_vec()), plan, size);
+        let mut rows = Vec::new();
+        while let Some(part) = parts.next().unwrap() {
+            let columns: Vec<_> = part.columns.iter().map(|column| column.as_string::<i32>()).collect();
+            let text = |column: usize, row: usize| match columns[column].is_null(row) {
+                true => String::new(),
+                false => columns[column].value(row).to_owned(),
+            };
+            rows.extend((0..part.rows()).map(|row| [text(0, row), text(1, row)]));
+            if let Some(failure) = part.failed {
+                return (rows, Some(failure.into_text()));
+            }
+        }
+        (rows, None)
+    }
+
+    /// Rows, and what is wrong with one of them and in which line, do not depend on how a file is cut into blocks: whatever
+    /// quotes, delimiters and line ends are where, and wherever the file ends.
+    #[test]
+    fn blocks_change_nothing() {
+        let pieces: [&[u8]; 14] = [
+            b"\"", b"\"\"", b",", b",", b"\n", b"\r\n", b"\r", b"x", b"1,2\n", b"\"a\",b\n", b"\"a\nb\",\"c,\"\"\"\n", b"y\",z\n",
+            b"\n\n", b"\xff",
+        ];
+        let mut seed = 5_u64;
+        let (mut good, mut bad, mut long) = (0, 0, 0);
+        for round in 0..4000_u64 {
+            let mut random = |below: u64| {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                ((seed >> 33) % below) as usize
+            };
+            // Mostly rows that can be read, so that errors come late.
+            let odd = if round % 4 == 0 { pieces.len() as u64 } else { 4 };
+            let mut text: Vec<u8> = Vec::new();
+            for _ in 0..random(60) {
+                text.extend(if random(30) == 0 { pieces[random(odd)] } else { pieces[8 + random(5)] });
+            }
+            let expected = one_by_one(&text);
+            for size in [1, 7, 40, 4096] {
+                assert_eq!(in_blocks(&text, size), expected, "{size}: {:?}", String::from_utf8_lossy(&text));
+            }
+            good += u64::from(expected.1.is_none());
+            bad += u64::from(expected.1.is_some());
+            long += u64::from(expected.1.is_some() && expected.0.len() > 10);
+        }
+        assert!(good > 500 && bad > 500 && long > 100, "{good} {bad} {long}");
     }
 }
