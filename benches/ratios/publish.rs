@@ -165,14 +165,20 @@ pub fn newcomer(scale: Scale, table: &mut Table) -> Outcome {
     for _ in 0..(24 / scale.hurry) {
         let me = std::env::current_exe()?;
         let told = Command::new(me).args([NEWCOMER, here.name()]).stderr(Stdio::inherit()).output()?;
-        let told: Vec<u64> = String::from_utf8(told.stdout)?.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+        let told: Vec<u64> =
+            String::from_utf8(told.stdout)?.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
         assert_eq!(told.len(), times.len(), "a newcomer says all of its times");
         times.iter_mut().zip(told).for_each(|(times, nanos)| times.push(Duration::from_nanos(nanos), 1));
     }
     let [memcpy, first_look, later_look, first, later] = times;
     table.ratio("first publish of a new process, 64 MiB into warm memory; floor: memcpy", &first, &memcpy, "<= 1.2 x");
     table.ratio("its third, into memory that it has written; floor: memcpy", &later, &memcpy, "<= 0.75 x");
-    table.ratio("a new process's first look at every line of 64 MiB; floor: a later look", &first_look, &later_look, "");
+    table.ratio(
+        "a new process's first look at every line of 64 MiB; floor: a later look",
+        &first_look,
+        &later_look,
+        "",
+    );
     Ok(())
 }
 

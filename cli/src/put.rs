@@ -22,14 +22,7 @@ use crate::{open, signal, size};
 type Made = (Result<(Writer, Drafted)>, Option<String>);
 
 /// Drafts what a file of record batches holds.
-fn table(
-    arena: &Arena,
-    file: File,
-    format: Format,
-    args: &Put,
-    options: &Options,
-    bar: &ProgressBar,
-) -> Result<Made> {
+fn table(arena: &Arena, file: File, format: Format, args: &Put, options: &Options, bar: &ProgressBar) -> Result<Made> {
     let draft = |reader: Box<dyn RecordBatchReader + Send>| -> Result<Result<(Writer, Drafted)>> {
         let writer = open::writer(arena)?;
         Ok(match writer.prepare(reader) {

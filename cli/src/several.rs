@@ -194,7 +194,8 @@ impl<R: Send + 'static> InOrder<R> {
         T: 'static,
     {
         let state = State { done: BTreeMap::new(), next: 0, taken: 0, ended: false, gave_up: None };
-        let shared = Work { pieces: Mutex::new(pieces), work, state: Mutex::new(state), changed: Condvar::new(), ahead };
+        let shared =
+            Work { pieces: Mutex::new(pieces), work, state: Mutex::new(state), changed: Condvar::new(), ahead };
         let shared: Arc<dyn Shared<R>> = Arc::new(shared);
         let start = |_| {
             let shared = Arc::clone(&shared);

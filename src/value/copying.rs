@@ -139,9 +139,7 @@ fn enter(bytes: &[u8]) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx")]
 unsafe fn stream(dst: &mut [u8], src: &[u8]) {
-    use std::arch::x86_64::{
-        __m256i, _MM_HINT_T0, _mm_prefetch, _mm_sfence, _mm256_loadu_si256, _mm256_stream_si256,
-    };
+    use std::arch::x86_64::{__m256i, _MM_HINT_T0, _mm_prefetch, _mm_sfence, _mm256_loadu_si256, _mm256_stream_si256};
     assert_eq!(dst.len(), src.len());
     let head = dst.as_ptr().align_offset(64).min(dst.len());
     dst[..head].copy_from_slice(&src[..head]);

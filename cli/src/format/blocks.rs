@@ -58,7 +58,8 @@ impl<R: Read> Blocks<R> {
             }
             let mut border = border(&bytes, self.delimiter, b'\n');
             if border.is_none() && bytes.len() >= FEW_LINES.min(8 * self.size) {
-                border = self::border(&bytes[..bytes.len() - 1], self.delimiter, b'\r').filter(|at| bytes[*at] != b'\n');
+                border =
+                    self::border(&bytes[..bytes.len() - 1], self.delimiter, b'\r').filter(|at| bytes[*at] != b'\n');
             }
             match border {
                 Some(at) => {

@@ -396,16 +396,19 @@ fn fill(source: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
 fn bytes(source: &mut impl Read, count: u64, step: usize) -> Result<Result<Buffer, usize>> {
     let whole = usize::try_from(count).unwrap_or(usize::MAX);
     affordable(count.min(step as u64))?;
-    let mut bytes = MutableBuffer::new(0);
-    while bytes.len() < whole {
-        let begin = bytes.len();
-        let more = (whole - begin).min(step.max(begin));
-        affordable((begin + more) as u64)?;
-        bytes.resize(begin + more, 0);
+    // Zeros that nobody writes: fresh memory has them.
+    let mut bytes = MutableBuffer::from_len_zeroed(whole.min(step));
+    let mut begin = 0;
+    while begin < whole {
+        let more = bytes.len() - begin;
         let came = fill(source, &mut bytes[begin..])?;
         if came < more {
             return Ok(Err(begin + came));
         }
+        begin = bytes.len();
+        let more = (whole - begin).min(step.max(begin));
+        affordable((begin + more) as u64)?;
+        bytes.resize(begin + more, 0);
     }
     Ok(Ok(bytes.into()))
 }

@@ -224,8 +224,20 @@ mod tests {
     #[test]
     fn blocks_change_nothing() {
         let pieces: [&[u8]; 14] = [
-            b"\"", b"\"\"", b",", b",", b"\n", b"\r\n", b"\r", b"x", b"1,2\n", b"\"a\",b\n", b"\"a\nb\",\"c,\"\"\"\n", b"y\",z\n",
-            b"\n\n", b"\xff",
+            b"\"",
+            b"\"\"",
+            b",",
+            b",",
+            b"\n",
+            b"\r\n",
+            b"\r",
+            b"x",
+            b"1,2\n",
+            b"\"a\",b\n",
+            b"\"a\nb\",\"c,\"\"\"\n",
+            b"y\",z\n",
+            b"\n\n",
+            b"\xff",
         ];
         let mut seed = 5_u64;
         let (mut good, mut bad, mut long) = (0, 0, 0);

@@ -24,7 +24,10 @@ pub fn tables(file: File, format: Format, options: &Options, bar: &ProgressBar) 
     match format {
         Format::Parquet => parquet(file, options, bar),
         Format::Csv => Csv::open(Input::File(file), options, bar)?.tables(),
-        Format::Arrow | Format::ArrowStream => Ok(careful(ipc::open(file, bar)?)),
+        Format::Arrow | Format::ArrowStream => {
+            let Batches { schema, batches } = ipc::open(file, bar)?;
+            Ok(careful(Batches { schema, batches: Box::new(Ahead::Waits(Some(batches))) }))
+        }
         Format::Npy | Format::Bytes => Err(Failure::new(format!("{} does not hold record batches", format.noun()))),
     }
 }

@@ -8,6 +8,7 @@ use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow_schema::{DataType, Schema, SchemaRef};
 use arrow_select::take::take;
 
+use super::cells::{self, Cells};
 use super::sink::{Guarded, Sink, contains, gave_up};
 use super::text;
 use crate::failure::{Failure, Result, note_once};
@@ -50,7 +51,9 @@ impl<W: Write> Sink for CsvSink<W> {
             self.empty = false;
             return match batch.num_rows() {
                 0 => Ok(()),
-                _ => Err(Failure::new("CSV cannot hold rows without columns: use .arrow, or `faretra cat --format json`")),
+                _ => Err(Failure::new(
+                    "CSV cannot hold rows without columns: use .arrow, or `faretra cat --format json`",
+                )),
             };
         }
         let rows = batch.num_rows();
@@ -95,14 +98,36 @@ struct Piece {
 
 fn text_of(batch: &RecordBatch, schema: &SchemaRef, delimiter: u8, names: bool) -> Result<Piece> {
     let empty = batch.columns().iter().map(|column| has_empty_text(column.as_ref())).collect();
+    let mut text = Vec::with_capacity(batch.num_rows() * 16 * batch.num_columns());
+    let writer = |names| arrow_csv::WriterBuilder::new().with_header(names).with_delimiter(delimiter);
+    let columns: Vec<ArrayRef> = batch.columns().iter().map(plain).collect::<Result<_>>()?;
+    if let Some(cells) = columns.iter().map(|column| Cells::of(column, delimiter)).collect::<Option<Vec<_>>>() {
+        if names {
+            writer(true).build(&mut text).write(&RecordBatch::new_empty(Arc::clone(schema)))?;
+        }
+        cells::rows(&cells, batch.num_rows(), delimiter, &mut text);
+        return Ok(Piece { text, empty });
+    }
     let columns = batch.columns().iter().map(|column| match is_text(column.data_type()) {
         true => texts(column),
         false => Ok(Arc::clone(column)),
     });
     let batch = RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_>>()?)?;
-    let mut text = Vec::with_capacity(batch.num_rows() * 16 * batch.num_columns());
-    arrow_csv::WriterBuilder::new().with_header(names).with_delimiter(delimiter).build(&mut text).write(&batch)?;
+    writer(names).build(&mut text).write(&batch)?;
     Ok(Piece { text, empty })
+}
+
+/// The column with the values of its dictionary, and with text where there is something that we print and [`Cells`] does not.
+fn plain(column: &ArrayRef) -> Result<ArrayRef> {
+    if let Some(dictionary) = column.as_any_dictionary_opt()
+        && matches!(dictionary.values().data_type(), DataType::Utf8 | DataType::LargeUtf8)
+    {
+        return Ok(take(dictionary.values().as_ref(), dictionary.keys(), None)?);
+    }
+    match is_text(column.data_type()) && Cells::of(column, b',').is_none() {
+        true => texts(column),
+        false => Ok(Arc::clone(column)),
+    }
 }
 
 /// Whether a value of the column is an empty text, or no bytes.

@@ -16,9 +16,7 @@ use arrow_array::{
 use arrow_buffer::{BooleanBuffer, NullBuffer};
 use arrow_cast::CastOptions;
 use arrow_schema::{DataType, Field, FieldRef, Fields, IntervalUnit, Schema, SchemaRef, TimeUnit};
-use parquet::arrow::arrow_writer::{
-    ArrowColumnWriter, ArrowRowGroupWriterFactory, ArrowWriterOptions, compute_leaves,
-};
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, ArrowWriterOptions, compute_leaves};
 use parquet::arrow::{ARROW_SCHEMA_META_KEY, ArrowSchemaConverter, ArrowWriter, add_encoded_arrow_schema_to_metadata};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
@@ -45,9 +43,8 @@ pub fn parquet<'a, W: Write + Send + 'a>(to: W, schema: &SchemaRef) -> Result<Bo
     // The writer knows no intervals of three parts: it gets their bytes, and the file has their name.
     let held = schema_of(schema, &DataType::FixedSizeBinary(12))?;
     let told = schema_of(schema, &DataType::Interval(IntervalUnit::MonthDayNano))?;
-    let cannot = |error: ParquetError| {
-        Failure::new(format!("Parquet cannot hold these columns ({error}): export to .arrow"))
-    };
+    let cannot =
+        |error: ParquetError| Failure::new(format!("Parquet cannot hold these columns ({error}): export to .arrow"));
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
         .set_key_value_metadata(Some(key_values(schema)))
@@ -456,8 +453,10 @@ mod tests {
     use super::ParquetSink;
 
     fn batch(rows: usize, first: usize) -> RecordBatch {
-        let numbers: ArrayRef = Arc::new(Int64Array::from_iter((first..first + rows).map(|i| (i % 7 != 0).then_some(i as i64))));
-        let texts: ArrayRef = Arc::new(StringArray::from_iter_values((first..first + rows).map(|i| format!("t{}", i % 100))));
+        let numbers: ArrayRef =
+            Arc::new(Int64Array::from_iter((first..first + rows).map(|i| (i % 7 != 0).then_some(i as i64))));
+        let texts: ArrayRef =
+            Arc::new(StringArray::from_iter_values((first..first + rows).map(|i| format!("t{}", i % 100))));
         let mut lists = ListBuilder::new(StringBuilder::new());
         for i in first..first + rows {
             lists.append_value((0..i % 4).map(|j| (j != 2).then(|| format!("{i}-{j}"))));
@@ -468,14 +467,20 @@ mod tests {
             (field("t", &texts), Arc::clone(&texts)),
         ]));
         assert!(matches!(both.data_type(), DataType::Struct(_)));
-        RecordBatch::try_from_iter([("n", numbers), ("s", both), ("l", Arc::new(lists.finish()) as ArrayRef), ("t", texts)])
-            .unwrap()
+        RecordBatch::try_from_iter([
+            ("n", numbers),
+            ("s", both),
+            ("l", Arc::new(lists.finish()) as ArrayRef),
+            ("t", texts),
+        ])
+        .unwrap()
     }
 
     /// Columns that are encoded on several threads make the file that one thread makes, byte for byte, wherever row groups end.
     #[test]
     fn the_file_is_the_one_that_arrows_writer_makes() {
-        let batches: Vec<RecordBatch> = [(700, 0), (1, 700), (0, 701), (2000, 701), (300, 2701)].map(|(n, at)| batch(n, at)).into();
+        let batches: Vec<RecordBatch> =
+            [(700, 0), (1, 700), (0, 701), (2000, 701), (300, 2701)].map(|(n, at)| batch(n, at)).into();
         let properties = || WriterProperties::builder().set_max_row_group_row_count(Some(500)).build();
         let schema = batches[0].schema();
         let writer = |to| ArrowWriter::try_new(to, Arc::clone(&schema), Some(properties())).unwrap();
@@ -484,9 +489,16 @@ mod tests {
         batches.iter().for_each(|batch| plain.write(batch).unwrap());
         plain.close().unwrap();
         let mut made = Vec::new();
-        let (file, groups): (SerializedFileWriter<&mut Vec<u8>>, _) = writer(&mut made).into_serialized_writer().unwrap();
-        let mut sink =
-            Box::new(ParquetSink { writer: file, groups, schema: Arc::clone(&schema), group: None, most: 500, rows: 0 });
+        let (file, groups): (SerializedFileWriter<&mut Vec<u8>>, _) =
+            writer(&mut made).into_serialized_writer().unwrap();
+        let mut sink = Box::new(ParquetSink {
+            writer: file,
+            groups,
+            schema: Arc::clone(&schema),
+            group: None,
+            most: 500,
+            rows: 0,
+        });
         batches.iter().for_each(|batch| sink.write(batch).unwrap());
         sink.finish().unwrap();
         assert!(made == expected, "{} and {} bytes", made.len(), expected.len());
