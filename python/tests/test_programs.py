@@ -17,7 +17,7 @@ import pytest
 
 import faretra
 from faretra import _plot, demo
-from faretra.bench import _measure, _multiprocessing, _report
+from faretra.bench import _conversions, _measure, _multiprocessing, _report
 
 PATIENCE = 120
 
@@ -137,6 +137,9 @@ def test_bench(shm: Path, tmp_path: Path) -> None:
     ways = {row["what"] for row in found["rows"] if row["group"] == "hand-over of an array"}
     assert {"faretra", "multiprocessing.Pipe", "multiprocessing.Queue", "shared_memory"} <= ways
     assert all(row["seconds"] > 0 for row in found["rows"])
+    commands = {row["group"] for row in found["rows"] if row["group"].startswith("command: ")}
+    ways = {f"command: {verb} {suffix}" for verb in ("put", "export") for suffix in ("parquet", "csv", "arrow", "npy")}
+    assert commands == (set() if _conversions.SKIPPED in found["skipped"] else ways)
     assert "ray" in found["skipped"]
     assert not plot or (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
 

@@ -35,7 +35,7 @@ use nix::sys::signal::SigSet;
 use nix::sys::stat::{FileStat, Mode, fchmod, fstat, stat};
 use nix::sys::time::TimeValLike;
 use nix::time::{ClockId, clock_gettime};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, SysconfVar, sysconf};
 
 use crate::core::answers::{Access, Slept};
 use crate::core::geometry::PAGE;
@@ -129,6 +129,19 @@ pub fn page_tables() -> u64 {
 pub fn now() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_REALTIME_COARSE);
     now.map_or(0, |t| t.num_milliseconds().try_into().unwrap_or(0))
+}
+
+/// Processors of the machine that nothing runs on at this moment; as many as there may be, where the system does not say.
+pub fn idle_processors() -> u64 {
+    let running = std::fs::read_to_string("/proc/loadavg").ok().and_then(|text| {
+        let (running, _) = text.split_ascii_whitespace().nth(3)?.split_once('/')?;
+        running.parse::<u64>().ok()
+    });
+    let online = sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten().and_then(|count| u64::try_from(count).ok());
+    match (online, running) {
+        (Some(online), Some(running)) => online.saturating_sub(running),
+        _ => u64::MAX,
+    }
 }
 
 /// Processors that this thread may use now, and that the control group's quota allows.

@@ -19,7 +19,7 @@ import numpy as np
 import faretra
 from faretra import _plot
 from faretra._out import say
-from faretra.bench import _multiprocessing, _report, _rivals
+from faretra.bench import _conversions, _multiprocessing, _report, _rivals
 from faretra.bench._measure import (
     GB,
     KB,
@@ -186,9 +186,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--section",
-        choices=["arena", "multiprocessing", "all"],
+        choices=["arena", "command", "multiprocessing", "all"],
         default="arena",
-        help="what is measured: arenas (the default), faretra.multiprocessing beside multiprocessing, or both",
+        help="what is measured: arenas and the command (the default), the command beside pyarrow only, "
+        "faretra.multiprocessing beside multiprocessing, or everything",
     )
     parser.add_argument("--quick", action="store_true", help="smaller sizes, seconds instead of minutes")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
@@ -198,12 +199,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--plot needs matplotlib: pip install matplotlib")
     run = Run(given.quick)
     try:
-        if given.section != "multiprocessing":
+        if given.section in ("arena", "all"):
             run.check_room()
             run.started()
             run.alone()
             run.handed_over()
-        if given.section != "arena":
+        if given.section != "multiprocessing":
+            _conversions.measure(run)
+        if given.section in ("multiprocessing", "all"):
             _multiprocessing.measure(run)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

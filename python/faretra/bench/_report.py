@@ -14,6 +14,7 @@ import numpy as np
 
 import faretra
 from faretra import _plot, _show
+from faretra.bench import _conversions as command
 from faretra.bench import _multiprocessing as mp
 from faretra.bench._measure import GB, KB, MB, Row
 
@@ -141,6 +142,11 @@ def targets(rows: Sequence[Row]) -> list[Target]:
     both, alone = _find(rows, "import numpy, faretra"), _find(rows, "import numpy")
     if both and alone:
         add("import over numpy's", "<= 30 ms", both[0].seconds - alone[0].seconds, 0.030, seconds)
+    for group, members in groups(rows).items():
+        times = {row.what: row.seconds for row in members}
+        if group.startswith(command.GROUP) and {command.OURS, command.THEIRS} <= set(times):
+            ratio = times[command.OURS] / times[command.THEIRS]
+            add(group, "<= 1.0 x pyarrow", ratio, 1.0, _ratio)
     return found + _multiprocessing_targets(rows)
 
 
