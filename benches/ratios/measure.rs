@@ -232,14 +232,22 @@ impl Table {
         self.line(what, ours, ["".into(), "".into(), target.into()]);
     }
 
-    /// Bytes of memory, as a point of a line, and how many times the bytes that are needed that is.
-    pub fn memory(&mut self, what: impl Into<String>, along: Along, way: &str, bytes: u64, needed: u64) {
-        let (what, ratio) = (what.into(), bytes as f64 / needed as f64);
-        let along = Some((along, way.to_owned()));
-        let row = Row { along, memory: Some(bytes), value: Some(ratio), unit: "x".into(), ..self.row(&what, None, "") };
-        row.tell();
+    /// Bytes of memory, as a point of a line, and how many times the bytes that are needed that is, if some are.
+    pub fn memory(
+        &mut self,
+        what: impl Into<String>,
+        along: Along,
+        way: &str,
+        bytes: u64,
+        needed: impl Into<Option<u64>>,
+    ) {
+        let (what, ratio) = (what.into(), needed.into().map(|needed| bytes as f64 / needed as f64));
+        let along = (!way.is_empty()).then(|| (along, way.to_owned()));
+        let unit = ratio.map(|_| "x".into()).unwrap_or_default();
+        Row { along, memory: Some(bytes), value: ratio, unit, ..self.row(&what, None, "") }.tell();
         let shown = format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
-        self.rows.push([what, shown, "".into(), "".into(), "".into(), format!("{ratio:.2}"), "".into()]);
+        let ratio = ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
+        self.rows.push([what, shown, "".into(), "".into(), "".into(), ratio, "".into()]);
     }
 
     fn line(&mut self, what: String, times: &Times, [floor, ratio, target]: [String; 3]) {

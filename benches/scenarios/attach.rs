@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use faretra::{Arena, GIB, MIB};
 use memmap2::Mmap;
 
-use crate::Scale;
 use crate::crew::{Member, Told, run_name};
 use crate::measure::{Along, Table, Times, block, in_turn};
 use crate::pair::Outcome;
+use crate::setting::Scale;
 
 pub const VISITOR: &str = "attach-visitor";
 
@@ -19,7 +19,7 @@ pub const VISITOR: &str = "attach-visitor";
 pub fn visitor(told: &Told) -> Outcome {
     let by_hand = || mapped(&format!("/dev/shm/{}.plain", told.name));
     // Each is the first thing of its kind here; which one is first in the process changes from one to the next.
-    let (first, mapping) = if told.index % 2 == 0 {
+    let (first, mapping) = if told.index.is_multiple_of(2) {
         let first = visit(&told.name)?;
         (first, by_hand()?)
     } else {

@@ -13,7 +13,7 @@ use crate::crew::{Crew, Member, Told, run_name};
 use crate::heap::Block;
 use crate::measure::{Along, Row, Table, Times};
 use crate::pair::{Outcome, Used};
-use crate::{Random, Scale};
+use crate::setting::{Random, Scale};
 
 pub const WORKER: &str = "churn-worker";
 pub const HEAP: &str = "churn-heap";

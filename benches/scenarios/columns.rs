@@ -9,10 +9,10 @@ use faretra::arrow::arrow_ipc::reader::StreamReader;
 use faretra::arrow::arrow_ipc::writer::StreamWriter;
 use faretra::{Arena, GIB};
 
-use crate::Scale;
 use crate::crew::run_name;
 use crate::measure::{Along, Table, block, in_turn};
 use crate::pair::Outcome;
+use crate::setting::Scale;
 
 const ROWS: usize = 128;
 

@@ -13,10 +13,10 @@ use faretra::{Arena, Array, Feed, KIB, MIB, Object, Writer};
 use memmap2::{Mmap, MmapMut};
 use ndarray::Ix1;
 
-use crate::Scale;
 use crate::crew::{Crew, Told, run_name};
 use crate::measure::{Along, Table, Times, size};
 use crate::pair::{DEADLINE, Outcome, Word, Words, clock, half, sum};
+use crate::setting::Scale;
 
 pub const READER: &str = "fan-reader";
 const LARGEST: u64 = MIB;

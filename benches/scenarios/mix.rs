@@ -7,12 +7,13 @@ use faretra::{Arena, GIB, KIB, MIB};
 
 use crate::crew::run_name;
 use crate::measure::{Along, Table, Times};
-use crate::pair::Outcome;
-use crate::{Random, Scale};
+use crate::pair::{Outcome, Used};
+use crate::setting::{Random, Scale};
 
 const LEAST: u64 = KIB;
 const MOST: u64 = 64 * MIB;
 const NAMES: u64 = 48;
+const PAGE: u64 = 4096;
 
 pub fn run(scale: Scale, table: &mut Table) -> Outcome {
     let here = Arena::options().limit(3 * GIB).warm(2 * GIB).keep(false).create(&run_name("mix"))?;
@@ -26,6 +27,7 @@ pub fn run(scale: Scale, table: &mut Table) -> Outcome {
     let mut times: [[Times; 2]; 8] = Default::default();
     let (mut ours_all, mut floor_all) = (0.0, 0.0);
     let operations = scale.of(800, 4000);
+    let (mut faults, mut pages) = ([0; 4], [0; 4]);
     for nth in 0..operations {
         let (size, which) = (random.size(LEAST, MOST), random.below(NAMES));
         let value = &source[..size as usize];
@@ -33,9 +35,13 @@ pub fn run(scale: Scale, table: &mut Table) -> Outcome {
         touched[..value.len()].copy_from_slice(std::hint::black_box(value));
         std::hint::black_box(&touched);
         let floor = start.elapsed();
+        let before = Used::now()?;
         let start = Instant::now();
         writer.publish(&name(which), value)?;
         let ours = start.elapsed();
+        let quarter = (4 * nth / operations) as usize;
+        faults[quarter] += Used::since(before)?.faults;
+        pages[quarter] += size.div_ceil(PAGE);
         live[which as usize] = size;
         let object = reader.get(&name(which))?;
         let bytes = object.bytes()?;
@@ -53,10 +59,15 @@ pub fn run(scale: Scale, table: &mut Table) -> Outcome {
     }
     for (class, [ours, floor]) in times.iter().enumerate() {
         let bytes = LEAST << (2 * class);
-        let lines = ["publish among values of all sizes, from", "memcpy into touched memory, from"];
+        let lines = ["publish, sizes mixed, from", "memcpy, sizes mixed, from"];
         table.sized(bytes, lines, ours, floor, "");
     }
     table.fact("all of them, beside memcpy of the same bytes", format!("{:.2} x", ours_all / floor_all), "");
+    // Memory that is warm costs none: each page is touched once.
+    for (quarter, (faults, pages)) in faults.iter().zip(pages).enumerate() {
+        let what = format!("page faults a page that was published, quarter {} of the run", quarter + 1);
+        table.fact(what, format!("{:.3}", *faults as f64 / pages as f64), "");
+    }
     let stats = here.stats()?;
     let needed: u64 = live.iter().sum();
     let of = Along::Objects(NAMES);

@@ -8,7 +8,7 @@ use faretra::{Arena, GIB};
 use crate::crew::run_name;
 use crate::measure::{Along, Table, block, in_turn};
 use crate::pair::Outcome;
-use crate::{Random, Scale};
+use crate::setting::{Random, Scale};
 
 const BYTES: usize = 200;
 const N: u64 = 1000;

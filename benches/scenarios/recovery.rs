@@ -5,10 +5,10 @@ use std::time::Instant;
 use faretra::{Arena, GIB, KIB};
 use ndarray::Ix1;
 
-use crate::Scale;
 use crate::crew::{Member, Told, run_name};
 use crate::measure::{Along, Table, Times};
 use crate::pair::Outcome;
+use crate::setting::Scale;
 
 pub const VICTIM: &str = "recovery-victim";
 

@@ -12,7 +12,7 @@ use nix::sys::stat::Mode;
 use crate::crew::{Member, Told, run_name};
 use crate::measure::{Along, Table, Times, block, in_turn};
 use crate::pair::{DEADLINE, Outcome, clock, pin_to_processor};
-use crate::{Random, Scale};
+use crate::setting::{Random, Scale};
 
 pub const PARTNER: &str = "select-partner";
 const MOST: usize = 64;

@@ -9,10 +9,10 @@ use faretra::arrow::arrow_ipc::writer::StreamWriter;
 use faretra::feed::WhenFull;
 use faretra::{Arena, GIB, Value};
 
-use crate::Scale;
 use crate::crew::run_name;
 use crate::measure::{Along, Table, Times, block, in_turn};
 use crate::pair::Outcome;
+use crate::setting::Scale;
 
 const ROWS: usize = 16;
 /// So many are appended one by one to a table that has so many batches as are told.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use faretra::arrow::arrow_array::{Array, ArrayRef, LargeStringArray, RecordBatch, StringArray, StringViewArray};
 use faretra::{Arena, GIB, MIB};
 
-use crate::Scale;
 use crate::crew::run_name;
 use crate::measure::{Table, block, in_turn, size};
 use crate::pair::Outcome;
+use crate::setting::Scale;
 
 /// Text of so many bytes, some of which are no ASCII if that is asked for.
 fn words(row: usize, bytes: usize, accents: bool) -> String {

@@ -16,7 +16,7 @@ use crate::crew::{Crew, Member, Told, run_name};
 use crate::heap::Block;
 use crate::measure::{Along, Table, Times};
 use crate::pair::{DEADLINE, Outcome, clock};
-use crate::{Random, Scale};
+use crate::setting::{Random, Scale};
 
 pub const WORKER: &str = "traffic-worker";
 pub const HEAP: &str = "traffic-heap";
