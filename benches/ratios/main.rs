@@ -15,6 +15,7 @@
 mod alloc;
 mod get;
 mod load;
+#[allow(dead_code, reason = "shared with `scenarios`")]
 mod measure;
 mod names;
 mod private;

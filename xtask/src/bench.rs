@@ -15,6 +15,7 @@ const BENCHES: &[(&str, &[&str])] = &[
     ("channel", &["--bench=channel"]),
     ("ready", &["--bench=ready", "--features=async"]),
     ("peers", &["--package=peers"]),
+    ("scenarios", &["--package=scenarios"]),
 ];
 
 const PYTHON: &str = "python";

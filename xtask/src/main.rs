@@ -78,11 +78,11 @@ enum Chore {
         /// Each bench two times, also with --quick: a row is met only if it is met in both
         #[arg(long)]
         twice: bool,
-        /// Run these only: ratios, sync, channel, ready, peers, python
+        /// Run these only: ratios, sync, channel, ready, peers, scenarios, python
         #[arg(long, value_name = "BENCH", value_delimiter = ',')]
         only: Vec<String>,
     },
-    /// Count the instructions that operations take, and compare with the committed counts; needs valgrind
+    /// Count the instructions that operations take, in Python too, and compare with the committed counts; needs valgrind
     Counts {
         /// Accept what is counted
         #[arg(long, conflicts_with = "locked")]
