@@ -150,7 +150,7 @@ fn serve(name: &str) -> Outcome {
     let answerer = theirs.server()?;
     let mut stream = UnixStream::connect(socket(name))?;
     let mut buffer = vec![0_u8; SIZES[SIZES.len() - 1].0 as usize];
-    println!("0 0");
+    println!("{}", Used::default());
     for line in std::io::stdin().lines() {
         let numbers: Vec<usize> = line?.split(' ').map(str::parse).collect::<Result<_, _>>()?;
         let [case, which, count] = numbers[..] else { return Err("three numbers".into()) };
@@ -182,7 +182,7 @@ fn serve(name: &str) -> Outcome {
             }
         }
         let used = Used::since(before)?;
-        println!("{} {}", used.cpu_us, used.faults);
+        println!("{used}");
     }
     Ok(())
 }

@@ -19,6 +19,11 @@ pub struct Row {
     pub sized: Option<(u64, String)>,
     pub p50: Option<f64>,
     pub p99: Option<f64>,
+    pub p999: Option<f64>,
+    /// Processor time of all processes for one item.
+    pub cpu: Option<f64>,
+    /// Page faults of all processes for one item: those that the kernel served from memory, and those for which it read.
+    pub faults: Option<(f64, f64)>,
     pub floor: Option<f64>,
     /// How far apart the middle eight of ten of the floor's times are, as a part of the one in the middle.
     pub spread: Option<f64>,
@@ -26,6 +31,14 @@ pub struct Row {
     /// What is no time.
     pub value: Option<f64>,
     pub unit: String,
+    /// What is said instead of a number: why there is none.
+    pub shown: Option<String>,
+    /// Bytes a second, if all bytes of an item were moved in that time.
+    pub rate: Option<f64>,
+    /// How many processes did it at the same time: rows that differ only in this are the points of one line in a plot.
+    pub processes: Option<u64>,
+    /// What the value is, for plots: `memory` for bytes reserved for each byte that lives. Otherwise empty.
+    pub kind: &'static str,
     /// `<= 1.1 x` is for the ratio, `<= 1 us` for the p50, `<= 128` for the value.
     pub target: String,
 }
@@ -36,11 +49,17 @@ impl Row {
         let Some(path) = std::env::var_os(ROWS) else { return };
         let finite = |number: Option<f64>| number.filter(|n| n.is_finite()).map_or(Value::Null, Value::from);
         let (bytes, way) = self.sized.unzip();
-        let row = json!({
+        let (minor, major) = self.faults.unzip();
+        let mut row = json!({
             "section": self.section, "what": self.what, "bytes": bytes, "way": way, "target": self.target,
-            "p50": finite(self.p50), "p99": finite(self.p99), "floor": finite(self.floor),
+            "p50": finite(self.p50), "p99": finite(self.p99), "p999": finite(self.p999), "cpu": finite(self.cpu),
+            "minor_faults": finite(minor), "major_faults": finite(major), "floor": finite(self.floor),
             "spread": finite(self.spread), "ratio": finite(self.ratio), "value": finite(self.value), "unit": self.unit,
+            "shown": self.shown, "rate": finite(self.rate), "processes": self.processes, "kind": self.kind,
         });
+        if let Some(fields) = row.as_object_mut() {
+            fields.retain(|_, field| !field.is_null() && field != "");
+        }
         let file = OpenOptions::new().create(true).append(true).open(&path);
         let written = file.and_then(|mut file| file.write_all(format!("{row}\n").as_bytes()));
         if let Err(error) = written {
@@ -122,6 +141,11 @@ pub fn time(ns: f64) -> String {
     }
 }
 
+/// Bytes a second.
+fn rate(bytes: u64, times: &Times) -> Option<f64> {
+    Some(bytes as f64 * 1e9 / times.p50())
+}
+
 /// Bytes for people.
 pub fn size(bytes: u64) -> String {
     match bytes {
@@ -153,13 +177,15 @@ impl Table {
     pub fn sized(&mut self, bytes: u64, ways: [&str; 2], ours: &Times, floor: &Times, target: &str) {
         let [sized, floor_sized] = ways.map(|way| Some((bytes, way.to_owned())));
         let what = format!("{} {}; floor: {}", ways[0], size(bytes), ways[1]);
-        Row { sized: floor_sized, ..self.row(&format!("{} {}", ways[1], size(bytes)), Some(floor), "") }.tell();
+        let name = format!("{} {}", ways[1], size(bytes));
+        Row { sized: floor_sized, rate: rate(bytes, floor), ..self.row(&name, Some(floor), "") }.tell();
         self.tell_ratio(what, sized, ours, floor, target);
     }
 
     fn tell_ratio(&mut self, what: String, sized: Option<(u64, String)>, ours: &Times, floor: &Times, target: &str) {
         let ratio = ours.p50() / floor.p50();
         Row {
+            rate: sized.as_ref().and_then(|(bytes, _)| rate(*bytes, ours)),
             sized,
             floor: Some(floor.p50()),
             spread: Some(floor.spread()),
