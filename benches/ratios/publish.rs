@@ -68,7 +68,12 @@ pub fn run(scale: Scale, table: &mut Table) -> Outcome {
                 },
             ],
         );
-        let target = if bytes >= 64 * MIB { "<= 0.75 x" } else { "<= 1.1 x + 2 us" };
+        let target = match bytes {
+            ..=KIB => "<= 400 ns",
+            _ if bytes >= 64 * MIB => "<= 0.75 x",
+            _ if bytes >= 8 * MIB => "<= 1.1 x",
+            _ => "<= 1.1 x + 2 us",
+        };
         table.sized(bytes, ["publish, warm", "memcpy into touched memory"], &ours, &memcpy, target);
         table.ratio(
             format!("draft {name} in place (not written) + publish, warm"),
@@ -141,7 +146,7 @@ pub fn newcomer(scale: Scale, table: &mut Table) -> Outcome {
         ],
     );
     table.ratio("publish 64 MiB into warm memory; floor: memcpy", &used, &memcpy, "<= 0.75 x");
-    table.ratio("the same, the first of a new participant", &first, &memcpy, "");
+    table.ratio("the same, the first of a new participant", &first, &memcpy, "<= 1.2 x");
     table.ratio("a new reader's first look at every line of 64 MiB; floor: a later look", &first_read, &read, "");
     Ok(())
 }

@@ -288,6 +288,9 @@ def total(value: Any) -> int:
         return int(value.reshape(-1, copy=False).view("uint64").sum(dtype="uint64"))
     if isinstance(value, dict):
         return sum(map(total, value.values())) % (1 << 64)
+    if not hasattr(value, "columns"):
+        pa: Any = import_module("pyarrow")
+        value = pa.table(value)
     found = 0
     for column in value.columns:
         for chunk in column.chunks:
