@@ -23,6 +23,7 @@
 //! ```
 #![allow(clippy::print_stdout, reason = "a bench is there to print")]
 #![allow(unsafe_code, reason = "a signal, plain shared mappings, and other libraries' own contracts")]
+#![allow(clippy::disallowed_methods, reason = "what is made a slice here is a segment of others, not an arena")]
 
 #[allow(dead_code, reason = "shared with `ratios`")]
 #[path = "../ratios/measure.rs"]

@@ -174,9 +174,10 @@ fn paired(samples: &[Samples], bytes: Option<u64>) {
             time(theirs.at(0.5)),
             pair.target
         );
+        let who = format!("{}; floor: {}", pair.ours, pair.theirs);
         Row {
-            section: format!("{of}: {}; floor: {}", pair.ours, pair.theirs),
-            what: if what.is_empty() { of.into() } else { size(bytes.unwrap_or(0)) },
+            section: if bytes.is_some() { format!("{of}: {who}") } else { format!("{of}, beside others") },
+            what: bytes.map_or(who, size),
             floor: Some(theirs.at(0.5)),
             spread: Some(theirs.spread()),
             ratio: Some(ratio),

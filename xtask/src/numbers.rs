@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::report::{Judged, Report, Row, Verdict, cells, size, time};
+use crate::report::{Judged, Report, Row, Verdict, number, size, time};
 
 /// The report that the table is made from: what `cargo xtask bench` wrote, without what the table does not show.
 pub const SOURCE: &str = "benches/report.json";
@@ -129,17 +129,20 @@ fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
 
-/// The worse of two runs' numbers.
+/// The worse of two runs: the one with the higher ratio, or if there is none, with the higher time or value. All numbers that
+/// are shown of a row are of this run.
 fn worse(judged: &Judged, of: fn(&Row) -> Option<f64>) -> Option<f64> {
-    judged.runs.iter().filter_map(of).max_by(f64::total_cmp)
+    let bad = |row: &&Row| row.ratio.or(row.p50).or(row.value).unwrap_or(0.0);
+    of(judged.runs.iter().max_by(|a, b| bad(a).total_cmp(&bad(b)))?)
 }
 
 fn measured(judged: &Judged) -> String {
-    let value = || {
-        let first = cells(judged)[1].split(" / ").next().unwrap_or_default().to_owned();
-        if judged.runs.iter().all(|row| row.value.is_none()) { cells(judged)[1].clone() } else { first }
-    };
-    worse(judged, |row| row.p50).map_or_else(value, time)
+    let first = judged.runs.first();
+    let unit = first.map_or("", |row| row.unit.as_str());
+    let value =
+        || worse(judged, |row| row.value).map(|value| format!("{} {unit}", number(value)).trim_end().to_owned());
+    let shown = || first.and_then(|row| row.shown.clone()).unwrap_or_default();
+    worse(judged, |row| row.p50).map(time).or_else(value).unwrap_or_else(shown)
 }
 
 fn verdict(verdict: Verdict) -> &'static str {
@@ -181,8 +184,19 @@ fn targets(rows: &[Judged]) -> String {
     let mut text =
         String::from("| what | measured | floor in the same run | ratio | target | |\n|---|---|---|---|---|---|\n");
     let rows: Vec<&Judged> = rows.iter().filter(|judged| judged.verdict != Verdict::NoTarget).collect();
-    for same in rows.chunk_by(|a, b| a.bench == b.bench && common(a).is_some() && common(a) == common(b)) {
-        let [first, ..] = same else { continue };
+    let mut groups: Vec<Vec<&Judged>> = vec![];
+    for judged in rows {
+        let alike = |group: &&mut Vec<&Judged>| {
+            let common = |other: &Judged| common(other).filter(|_| other.bench == judged.bench);
+            group.first().is_some_and(|first| common(first).is_some() && common(first) == common(judged))
+        };
+        match groups.iter_mut().find(alike) {
+            Some(group) => group.push(judged),
+            None => groups.push(vec![judged]),
+        }
+    }
+    for same in &groups {
+        let [first, ..] = &same[..] else { continue };
         let (bench, section, what) = names(first);
         let sizes: Vec<String> = same
             .iter()
@@ -200,8 +214,11 @@ fn targets(rows: &[Judged]) -> String {
             if cells.iter().all(String::is_empty) { String::new() } else { cells.join(", ") }
         };
         let alike = same.iter().all(|judged| judged.verdict == first.verdict);
-        let told =
-            if alike { verdict(first.verdict).to_owned() } else { each(&|judged| verdict(judged.verdict).into()) };
+        let apart = || {
+            let each = sizes.iter().zip(same).map(|(size, judged)| format!("{size} {}", verdict(judged.verdict)));
+            each.collect::<Vec<_>>().join(", ")
+        };
+        let told = if alike { verdict(first.verdict).to_owned() } else { apart() };
         text += &format!(
             "| {} | {} | {} | {} | {} | {told} |\n",
             cell(&what),
@@ -268,7 +285,7 @@ fn matrix(rows: &[&Judged]) -> String {
             let row = judged.runs.first()?;
             row.shown.clone().filter(|_| row.way.is_none() && row.what == *way)
         });
-        let of = |bytes: &u64| match (cells.get(&(*way, *bytes)).and_then(|judged| p50(judged)), &missing) {
+        let of = |bytes: &u64| match (cells.get(&(*way, *bytes)).and_then(p50), &missing) {
             (Some(p50), _) if Some(p50) == fastest(*bytes) => format!("**{}**", time(p50)),
             (Some(p50), _) => time(p50),
             (None, Some(why)) => cell(why),
@@ -334,7 +351,7 @@ mod tests {
         let runs = vec![vec![row(1 << 26, 0.8), row(1 << 30, 0.6)], vec![row(1 << 26, 0.9), row(1 << 30, 0.7)]];
         let text = targets(&judge("ratios", runs));
         let line = "| ratios, publish: publish, warm; floor: memcpy: 64 MiB, 1 GiB | 900.00 us, 700.00 us | 1.00 ms, 1.00 ms \
-                    | 0.90 x, 0.70 x | <= 0.75 x | **missed**, met |\n";
+                    | 0.90 x, 0.70 x | <= 0.75 x | 64 MiB **missed**, 1 GiB met |\n";
         assert!(text.ends_with(line), "{text}");
         let disagreeing = vec![vec![row(1 << 26, 0.7)], vec![row(1 << 26, 0.8)]];
         assert!(targets(&judge("ratios", disagreeing)).contains("*noisy*"));

@@ -10,9 +10,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use page::cells;
 pub use row::{Judged, Row, Verdict, judge, noise, read};
-pub use text::{size, time};
+pub use text::{number, size, time};
 
 /// Names the file to which a bench adds its rows.
 pub const ROWS: &str = "FARETRA_BENCH_ROWS";

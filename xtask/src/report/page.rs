@@ -12,7 +12,7 @@ const HEAD: [&str; 11] =
     ["what", "p50 or value", "p99", "p99.9", "CPU", "faults", "major", "floor", "spread of floor", "ratio", "target"];
 
 /// The cells of a row: numbers of two runs stand beside each other.
-pub fn cells(judged: &Judged) -> [String; 11] {
+fn cells(judged: &Judged) -> [String; 11] {
     let each = |of: &dyn Fn(&Row) -> Option<String>| {
         let told: Vec<String> = judged.runs.iter().filter_map(of).collect();
         told.join(" / ")

@@ -15,6 +15,9 @@ use super::text::size;
 /// The points of each way.
 type Lines = BTreeMap<String, Vec<(f64, f64)>>;
 
+/// What is drawn of a section: of each picture the unit, and lines.
+type Drawn = BTreeMap<Shows, (String, Lines)>;
+
 /// What is drawn of one section: its name, and pictures as SVG.
 pub struct Plots {
     pub section: String,
@@ -82,7 +85,7 @@ fn points(row: &Row) -> Vec<(Shows, f64, f64)> {
 /// The pictures of each section: whatever has two points or more.
 pub fn all(rows: &[Judged]) -> Result<Vec<Plots>, Box<dyn Error>> {
     let mut order: Vec<(&str, &str)> = vec![];
-    let mut sections: BTreeMap<(&str, &str), BTreeMap<Shows, (String, Lines)>> = BTreeMap::new();
+    let mut sections: BTreeMap<(&str, &str), Drawn> = BTreeMap::new();
     for judged in rows {
         let Some(row) = judged.runs.first() else { continue };
         let Some(way) = &row.way else { continue };

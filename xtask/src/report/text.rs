@@ -2,7 +2,7 @@
 
 /// A number that is no time: with three digits or more.
 pub fn number(value: f64) -> String {
-    if value.abs() < 100.0 { format!("{value:.3}") } else { format!("{value:.0}") }
+    if value.fract() == 0.0 || value.abs() >= 100.0 { format!("{value:.0}") } else { format!("{value:.3}") }
 }
 
 /// Nanoseconds.
