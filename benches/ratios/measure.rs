@@ -33,6 +33,10 @@ pub struct Row {
     pub p50: Option<f64>,
     pub p99: Option<f64>,
     pub p999: Option<f64>,
+    /// Processor time of all processes for one item.
+    pub cpu: Option<f64>,
+    /// Page faults of all processes for one item: those that the kernel served from memory, and those for which it read.
+    pub faults: Option<(f64, f64)>,
     pub floor: Option<f64>,
     /// How far apart the middle eight of ten of the floor's times are, as a part of the one in the middle.
     pub spread: Option<f64>,
@@ -42,6 +46,12 @@ pub struct Row {
     /// What is no time.
     pub value: Option<f64>,
     pub unit: String,
+    /// What is said instead of a number: why there is none.
+    pub shown: Option<String>,
+    /// Bytes a second, if all bytes of an item were moved in that time.
+    pub rate: Option<f64>,
+    /// What the value is, for plots: `memory` for bytes reserved for each byte that lives. Otherwise empty.
+    pub kind: &'static str,
     /// `<= 1.1 x` is for the ratio, `<= 1 us` for the p50, `<= 128` for the value.
     pub target: String,
 }
@@ -52,18 +62,23 @@ impl Row {
         let Some(path) = std::env::var_os(ROWS) else { return };
         let finite = |number: Option<f64>| number.filter(|n| n.is_finite()).map_or(Value::Null, Value::from);
         let (bytes, way) = self.sized.unzip();
+        let (minor, major) = self.faults.unzip();
         let (along, way_along) = self.along.unzip();
         let mut row = json!({
             "section": self.section, "what": self.what, "bytes": bytes, "way": way.or(way_along), "target": self.target,
-            "p50": finite(self.p50), "p99": finite(self.p99), "p999": finite(self.p999), "floor": finite(self.floor),
-            "spread": finite(self.spread), "ratio": finite(self.ratio), "memory": self.memory,
-            "value": finite(self.value), "unit": self.unit,
+            "p50": finite(self.p50), "p99": finite(self.p99), "p999": finite(self.p999), "cpu": finite(self.cpu),
+            "minor_faults": finite(minor), "major_faults": finite(major), "floor": finite(self.floor),
+            "spread": finite(self.spread), "ratio": finite(self.ratio), "value": finite(self.value), "unit": self.unit,
+            "memory": self.memory, "shown": self.shown, "rate": finite(self.rate), "kind": self.kind,
         });
         match along {
             Some(Along::Processes(n)) => row["processes"] = n.into(),
             Some(Along::Objects(n)) => row["objects"] = n.into(),
             Some(Along::Seconds(n)) => row["seconds"] = n.into(),
             None => {}
+        }
+        if let Some(fields) = row.as_object_mut() {
+            fields.retain(|_, field| !field.is_null() && field != "");
         }
         let file = OpenOptions::new().create(true).append(true).open(&path);
         let written = file.and_then(|mut file| file.write_all(format!("{row}\n").as_bytes()));
@@ -162,6 +177,11 @@ pub fn time(ns: f64) -> String {
     }
 }
 
+/// Bytes a second.
+fn rate(bytes: u64, times: &Times) -> Option<f64> {
+    Some(bytes as f64 * 1e9 / times.p50())
+}
+
 /// Bytes for people.
 pub fn size(bytes: u64) -> String {
     match bytes {
@@ -196,8 +216,9 @@ impl Table {
     pub fn sized(&mut self, bytes: u64, ways: [&str; 2], ours: &Times, floor: &Times, target: &str) {
         let [sized, floor_sized] = ways.map(|way| Some((bytes, way.to_owned())));
         let what = format!("{} {}; floor: {}", ways[0], size(bytes), ways[1]);
-        Row { sized: floor_sized, ..self.row(&format!("{} {}", ways[1], size(bytes)), Some(floor), "") }.tell();
-        self.tell_ratio(Row { sized, ..self.row(&what, Some(ours), target) }, ours, floor);
+        let name = format!("{} {}", ways[1], size(bytes));
+        Row { sized: floor_sized, rate: rate(bytes, floor), ..self.row(&name, Some(floor), "") }.tell();
+        self.tell_ratio(Row { sized, rate: rate(bytes, ours), ..self.row(&what, Some(ours), target) }, ours, floor);
     }
 
     /// A case with its floor beside it, as a point of a line: how ours goes, and how the floor, if that is a line of its own.
@@ -244,7 +265,8 @@ impl Table {
         let (what, ratio) = (what.into(), needed.into().map(|needed| bytes as f64 / needed as f64));
         let along = (!way.is_empty()).then(|| (along, way.to_owned()));
         let unit = ratio.map(|_| "x".into()).unwrap_or_default();
-        Row { along, memory: Some(bytes), value: ratio, unit, ..self.row(&what, None, "") }.tell();
+        let kind = if ratio.is_some() { "memory" } else { "" };
+        Row { along, memory: Some(bytes), value: ratio, unit, kind, ..self.row(&what, None, "") }.tell();
         let shown = format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
         let ratio = ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
         self.rows.push([what, shown, "".into(), "".into(), "".into(), ratio, "".into()]);

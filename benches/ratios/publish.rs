@@ -79,7 +79,12 @@ pub fn run(scale: Scale, table: &mut Table) -> Outcome {
                 },
             ],
         );
-        let target = if bytes >= 64 * MIB { "<= 0.75 x" } else { "<= 1.1 x + 2 us" };
+        let target = match bytes {
+            ..=KIB => "<= 400 ns",
+            _ if bytes >= 64 * MIB => "<= 0.75 x",
+            _ if bytes >= 8 * MIB => "<= 1.1 x",
+            _ => "<= 1.1 x + 2 us",
+        };
         table.sized(bytes, ["publish, warm", "memcpy into touched memory"], &ours, &memcpy, target);
         table.ratio(
             format!("publish {name}, warm; floor: memcpy into two touched memories in turn"),
