@@ -4,7 +4,7 @@ use faretra::KIB;
 
 use crate::SIZES;
 use crate::lanes::{ITEM, PAIRS, section};
-use crate::measure::{Row, size, time};
+use crate::measure::{Along, Row, size, time};
 use crate::pair::{Used, part};
 use crate::ways::{BARE, BLOCKING, CASES, Case, EVENT, FUTEX, ICEORYX_EVENT, ICEORYX_POLLED, POLLED, SOCKET, WORD};
 
