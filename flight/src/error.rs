@@ -79,3 +79,11 @@ pub(crate) fn of_sent(error: FlightError) -> Status {
         error => told(Code::InvalidArgument, format_args!("what was sent is no stream of Arrow batches: {error}")),
     }
 }
+
+/// An error for what Flight SQL has and arenas have not.
+pub(crate) fn never(what: &str) -> Status {
+    told(
+        Code::Unimplemented,
+        format_args!("`{what}` is nothing that arenas have: there are statements, prepared ones, and rows to ingest"),
+    )
+}

@@ -41,6 +41,7 @@ mod encode;
 mod error;
 mod exchange;
 mod kept;
+mod outgoing;
 mod place;
 mod put;
 mod served;

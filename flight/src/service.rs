@@ -18,10 +18,10 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use crate::actions;
 use crate::error::{of_arrow, told};
 use crate::exchange;
+use crate::outgoing::{Messages, messages};
 use crate::put::{Mode, Publisher, Put, Sent};
 use crate::served::{Found, Named, Shelf, Ticket as Name};
 use crate::sql::{Sql, Wanted};
-use crate::wire::{Messages, messages, shown};
 
 /// What says that a ticket is for the server that gave it.
 const SAME_CONNECTION: &str = "arrow-flight-reuse-connection://?";
@@ -236,9 +236,7 @@ impl FlightService for Flights {
     ) -> Result<Response<Self::DoExchangeStream>, Status> {
         self.may_write()?;
         let (descriptor, data) = begin(request).await?;
-        let named = self.shelf.descriptor(&descriptor).map_err(|e| {
-            told(e.code(), format_args!("{}: DoExchange calls a service, {}", e.message(), shown(&descriptor)))
-        })?;
+        let named = self.shelf.descriptor(&descriptor)?;
         let replies = exchange::exchange(named, Sent::new(data), self.manners.message).await?;
         Ok(Response::new(replies))
     }

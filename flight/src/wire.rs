@@ -7,12 +7,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use arrow_flight::Ticket;
 use arrow_flight::flight_service_server::FlightServiceServer;
-use arrow_flight::{FlightDescriptor, Ticket};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use futures_util::stream::{self, BoxStream, StreamExt};
+use futures_util::stream::{self, StreamExt};
 use http_body::Frame;
 use http_body_util::{BodyExt, Limited};
 use prost::Message as _;
@@ -22,34 +22,13 @@ use tonic::codegen::{Service, http};
 use tonic::server::NamedService;
 use tonic::{Code, Status};
 
-use crate::encode::{Encoder, Message};
 use crate::error::told;
-use crate::served::Batches;
+use crate::outgoing::Messages;
 use crate::service::Flights;
 
 const DO_GET: &str = "/arrow.flight.protocol.FlightService/DoGet";
 /// A ticket has no more bytes.
 const MOST_TICKET: usize = 1 << 20;
-
-/// Messages on their way to a client.
-pub(crate) type Messages = BoxStream<'static, Result<Message, Status>>;
-
-/// The messages of some batches, made when the client has room for them.
-pub(crate) fn messages(schema: &arrow_schema::SchemaRef, batches: Batches, limit: usize) -> Result<Messages, Status> {
-    let (encoder, first) = Encoder::new(schema, limit)?;
-    let rest = stream::try_unfold((encoder, batches, None), |(mut encoder, mut batches, mut pieces)| async move {
-        loop {
-            if let Some(current) = &mut pieces
-                && let Some(message) = encoder.next(current)?
-            {
-                return Ok(Some((message, (encoder, batches, pieces))));
-            }
-            let Some(batch) = batches.next().await.transpose()? else { return Ok(None) };
-            pieces = Some(encoder.start(batch)?);
-        }
-    });
-    Ok(stream::iter([Ok(first)]).chain(rest).boxed())
-}
 
 /// The service, with a token if clients have to know one.
 #[derive(Clone)]
@@ -205,13 +184,5 @@ impl http_body::Body for Stream {
             let mut trailers = http::HeaderMap::new();
             return Poll::Ready(Some(status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))));
         }
-    }
-}
-
-/// A descriptor as text, for errors.
-pub(crate) fn shown(descriptor: &FlightDescriptor) -> String {
-    match descriptor.path.as_slice() {
-        [] => "a command".to_owned(),
-        path => format!("`{}`", path.join("/")),
     }
 }

@@ -7,6 +7,7 @@ use tonic::{Code, Status};
 use crate::error::{of_arena, told};
 use crate::put::{Mode, Publisher, Put, Sent};
 use crate::served::{Named, Shelf};
+use crate::sql::plan::CATALOG;
 
 /// Publishes what is sent, and returns the number of rows.
 pub(crate) async fn ingest(
@@ -18,10 +19,8 @@ pub(crate) async fn ingest(
     if ingest.temporary {
         return Err(Status::unimplemented("tables of an arena are for everybody, not temporary"));
     }
-    if let Some(catalog) = ingest.catalog.as_deref().filter(|catalog| !catalog.is_empty() && *catalog != super::CATALOG)
-    {
-        let text =
-            format_args!("there is no catalog `{catalog}`: arenas are the schemas of `{}`", super::CATALOG).to_string();
+    if let Some(catalog) = ingest.catalog.as_deref().filter(|catalog| !catalog.is_empty() && *catalog != CATALOG) {
+        let text = format_args!("there is no catalog `{catalog}`: arenas are the schemas of `{}`", CATALOG).to_string();
         return Err(told(Code::NotFound, text));
     }
     // As in statements, the first arena is meant where none is named.

@@ -8,10 +8,11 @@ use arrow_flight::sql::metadata::{SqlInfoData, SqlInfoDataBuilder, XdbcTypeInfoD
 use arrow_flight::sql::{Command, SqlInfo, SqlSupportedTransaction};
 use arrow_schema::{DataType, Field, Schema};
 use datafusion::catalog::SchemaProvider;
+use faretra_datafusion::ArenaSchema;
 use tonic::{Code, Status};
 
-use super::{CATALOG, Sql, never};
-use crate::error::{of_arrow, told};
+use crate::error::{never, of_arrow, told};
+use crate::sql::plan::CATALOG;
 
 /// What a table is called; feeds and channels are tables that go on.
 const TABLE: &str = "TABLE";
@@ -63,61 +64,63 @@ fn no_foreign_keys() -> RecordBatch {
     no_keys(side("pk").into_iter().chain(side("fk")).chain([sequence]).chain(names).chain(rules))
 }
 
-impl Sql {
-    /// The rows that a command for metadata gives.
-    pub(crate) async fn metadata(&self, command: &Command) -> Result<RecordBatch, Status> {
-        let batch = match command.clone() {
-            Command::CommandGetCatalogs(get) => {
-                let mut builder = get.into_builder();
-                builder.append(CATALOG);
-                builder.build()
-            }
-            Command::CommandGetDbSchemas(get) => {
-                let mut builder = get.into_builder();
-                self.schemas.iter().for_each(|(name, _)| builder.append(CATALOG, name));
-                builder.build()
-            }
-            Command::CommandGetTables(get) => {
-                let whole = get.include_schema;
-                let mut builder = get.into_builder();
-                for (arena, schema) in &self.schemas {
-                    for name in schema.table_names() {
-                        // Of one that went meanwhile, nothing is told.
-                        let columns = match whole.then(|| schema.table_now(&name)) {
-                            Some(Ok(table)) => table.schema(),
-                            Some(Err(_)) => continue,
-                            None => Arc::new(Schema::empty()),
-                        };
-                        builder.append(CATALOG, arena, &name, TABLE, &columns).map_err(|e| of_flight(&e))?;
-                    }
+/// The rows that a command for metadata gives.
+pub(crate) fn rows(
+    command: &Command,
+    schemas: &[(String, ArenaSchema)],
+    info: &SqlInfoData,
+) -> Result<RecordBatch, Status> {
+    let batch = match command.clone() {
+        Command::CommandGetCatalogs(get) => {
+            let mut builder = get.into_builder();
+            builder.append(CATALOG);
+            builder.build()
+        }
+        Command::CommandGetDbSchemas(get) => {
+            let mut builder = get.into_builder();
+            schemas.iter().for_each(|(name, _)| builder.append(CATALOG, name));
+            builder.build()
+        }
+        Command::CommandGetTables(get) => {
+            let whole = get.include_schema;
+            let mut builder = get.into_builder();
+            for (arena, schema) in schemas {
+                for name in schema.table_names() {
+                    // Of one that went meanwhile, nothing is told.
+                    let columns = match whole.then(|| schema.table_now(&name)) {
+                        Some(Ok(table)) => table.schema(),
+                        Some(Err(_)) => continue,
+                        None => Arc::new(Schema::empty()),
+                    };
+                    builder.append(CATALOG, arena, &name, TABLE, &columns).map_err(|e| of_flight(&e))?;
                 }
-                builder.build()
             }
-            Command::CommandGetTableTypes(get) => {
-                let mut builder = get.into_builder();
-                builder.append(TABLE);
-                builder.build()
-            }
-            Command::CommandGetSqlInfo(get) => get.into_builder(&self.info).build(),
-            Command::CommandGetXdbcTypeInfo(get) => {
-                let none = XdbcTypeInfoDataBuilder::new().build().map_err(|e| of_flight(&e))?;
-                get.into_builder(&none).build()
-            }
-            Command::CommandGetPrimaryKeys(_) => {
-                let names =
-                    [("catalog_name", true), ("db_schema_name", true), ("table_name", false), ("column_name", false)];
-                let rest =
-                    [Field::new("key_name", DataType::Utf8, true), Field::new("key_sequence", DataType::Int32, false)];
-                Ok(no_keys(texts(&names).chain(rest)))
-            }
-            Command::CommandGetExportedKeys(_)
-            | Command::CommandGetImportedKeys(_)
-            | Command::CommandGetCrossReference(_) => Ok(no_foreign_keys()),
-            other => return Err(never(other.type_url())),
-        };
-        batch.map_err(|e| match e {
-            FlightError::Arrow(e) => of_arrow(&e),
-            e => of_flight(&e),
-        })
-    }
+            builder.build()
+        }
+        Command::CommandGetTableTypes(get) => {
+            let mut builder = get.into_builder();
+            builder.append(TABLE);
+            builder.build()
+        }
+        Command::CommandGetSqlInfo(get) => get.into_builder(info).build(),
+        Command::CommandGetXdbcTypeInfo(get) => {
+            let none = XdbcTypeInfoDataBuilder::new().build().map_err(|e| of_flight(&e))?;
+            get.into_builder(&none).build()
+        }
+        Command::CommandGetPrimaryKeys(_) => {
+            let names =
+                [("catalog_name", true), ("db_schema_name", true), ("table_name", false), ("column_name", false)];
+            let rest =
+                [Field::new("key_name", DataType::Utf8, true), Field::new("key_sequence", DataType::Int32, false)];
+            Ok(no_keys(texts(&names).chain(rest)))
+        }
+        Command::CommandGetExportedKeys(_)
+        | Command::CommandGetImportedKeys(_)
+        | Command::CommandGetCrossReference(_) => Ok(no_foreign_keys()),
+        other => return Err(never(other.type_url())),
+    };
+    batch.map_err(|e| match e {
+        FlightError::Arrow(e) => of_arrow(&e),
+        e => of_flight(&e),
+    })
 }

@@ -28,7 +28,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use prost::Message as _;
 use tonic::{Code, Status};
 
-use crate::error::{of_arrow, of_engine, told};
+use crate::error::{never, of_arrow, of_engine, told};
 use crate::kept::Kept;
 use crate::put::{Publisher, Sent};
 use crate::served::{Batches, Shelf};
@@ -40,8 +40,6 @@ const MOST_PREPARED: usize = 16_384;
 const PREPARED: Duration = Duration::from_secs(3600);
 /// Rows of parameters that are bound to a statement at most.
 const MOST_ROWS: usize = 65_536;
-/// The catalog whose schemas are the arenas.
-const CATALOG: &str = "arenas";
 
 const CREATE: &str = "CreatePreparedStatement";
 const CLOSE: &str = "ClosePreparedStatement";
@@ -118,7 +116,7 @@ impl Sql {
             Command::CommandStatementQuery(query) => self.plan(&query.query).await?,
             Command::CommandPreparedStatementQuery(query) => self.planned(&query.prepared_statement_handle).await?,
             _ => {
-                let schema = self.metadata(&command).await?.schema();
+                let schema = metadata::rows(&command, &self.schemas, &self.info)?.schema();
                 return Ok(Wanted { ticket: command.into_any(), schema, until: None });
             }
         };
@@ -136,7 +134,7 @@ impl Sql {
             Command::CommandPreparedStatementQuery(query) => {
                 Ok(plan::schema(&self.planned(&query.prepared_statement_handle).await?))
             }
-            _ => Ok(self.metadata(&command).await?.schema()),
+            _ => Ok(metadata::rows(&command, &self.schemas, &self.info)?.schema()),
         }
     }
 
@@ -155,7 +153,7 @@ impl Sql {
             Command::CommandStatementQuery(query) => self.plan(&query.query).await?,
             Command::CommandPreparedStatementQuery(query) => self.planned(&query.prepared_statement_handle).await?,
             _ => {
-                let batch = self.metadata(&command).await?;
+                let batch = metadata::rows(&command, &self.schemas, &self.info)?;
                 return Ok((batch.schema(), stream::iter([Ok(batch)]).boxed()));
             }
         };
@@ -281,13 +279,6 @@ impl Sql {
             time.as_secs()
         ))
     }
-}
-
-fn never(what: &str) -> Status {
-    told(
-        Code::Unimplemented,
-        format_args!("`{what}` is nothing that arenas have: there are statements, prepared ones, and rows to ingest"),
-    )
 }
 
 fn bytes_of(schema: &Schema) -> Result<Bytes, Status> {

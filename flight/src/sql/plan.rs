@@ -24,6 +24,9 @@ use tonic::{Code, Status};
 
 use crate::error::told;
 
+/// The catalog whose schemas are the arenas.
+pub(crate) const CATALOG: &str = "arenas";
+
 /// Names for what is kept, none of which an earlier server gave out.
 pub(crate) struct Handles {
     started: u64,
@@ -46,11 +49,11 @@ pub(crate) fn session(arenas: &[Arena], memory: usize) -> Result<(SessionContext
     let first = arenas.first().map_or("", Arena::name);
     let config = SessionConfig::new()
         .with_create_default_catalog_and_schema(false)
-        .with_default_catalog_and_schema(super::CATALOG, first)
+        .with_default_catalog_and_schema(CATALOG, first)
         .with_information_schema(true);
     let runtime = RuntimeEnvBuilder::new().with_memory_limit(memory, 1.0).build_arc()?;
     let context = SessionContext::new_with_config_rt(config, runtime);
-    context.register_catalog(super::CATALOG, Arc::new(MemoryCatalogProvider::new()));
+    context.register_catalog(CATALOG, Arc::new(MemoryCatalogProvider::new()));
     let mut schemas = Vec::with_capacity(arenas.len());
     for arena in arenas {
         schemas.push((arena.name().to_owned(), register(&context, arena.name(), arena)?));
