@@ -11,10 +11,13 @@ use arrow_buffer::NullBuffer;
 use arrow_schema::DataType;
 use chrono::{Datelike, NaiveDate};
 
+/// Appends the field of a row that has a value.
+type Write<'a> = Box<dyn Fn(usize, &mut Vec<u8>) + 'a>;
+
 /// The fields of a column.
 pub struct Cells<'a> {
     nulls: Option<&'a NullBuffer>,
-    write: Box<dyn Fn(usize, &mut Vec<u8>) + 'a>,
+    write: Write<'a>,
 }
 
 /// Days since 1970 of which the year has four digits.
@@ -27,7 +30,7 @@ impl<'a> Cells<'a> {
         if !matches!(delimiter, b',' | b'\t') {
             return None;
         }
-        let write: Box<dyn Fn(usize, &mut Vec<u8>) + 'a> = match column.data_type() {
+        let write: Write<'a> = match column.data_type() {
             DataType::Boolean => {
                 let values = column.as_boolean();
                 Box::new(|row, out| out.extend_from_slice(if values.value(row) { b"true" } else { b"false" }))
@@ -92,8 +95,6 @@ pub fn rows(columns: &[Cells<'_>], count: usize, delimiter: u8, out: &mut Vec<u8
         out.push(b'\n');
     }
 }
-
-type Write<'a> = Box<dyn Fn(usize, &mut Vec<u8>) + 'a>;
 
 fn whole<T: ArrowPrimitiveType<Native: itoa::Integer>>(column: &ArrayRef) -> Write<'_> {
     let values = column.as_primitive::<T>().values();
