@@ -69,9 +69,6 @@ pub struct Args {
     /// Size of messages that are taken
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
     pub max_message: u64,
-    /// Memory that statements may use to sort, join and group
-    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = size)]
-    pub sql_memory: u64,
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

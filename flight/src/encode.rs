@@ -245,3 +245,52 @@ fn parse(buffers: Vec<Buffer>) -> Result<VecDeque<Message>, Status> {
     }
     Ok(messages)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow_array::{Int64Array, StringArray};
+    use faretra::{Arena, MIB};
+
+    /// Shows that what goes to the socket of a batch in an arena is the arena's own memory, whole and in pieces, and that no
+    /// piece is larger than asked for.
+    #[test]
+    fn frames_are_the_memory_of_the_arena() {
+        let name = format!("flight-encode-{}", std::process::id());
+        let arena = Arena::options().limit(64 * MIB).keep(false).create(&name).expect("an arena");
+        let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..500_000));
+        let texts: ArrayRef = Arc::new(StringArray::from_iter_values((0..500_000).map(|i| format!("text {i}"))));
+        let given = RecordBatch::try_from_iter([("id", ids), ("text", texts)]).expect("valid");
+        arena.writer().and_then(|writer| writer.publish("t", &given)).expect("published");
+        let batch = arena.batch("t").expect("a batch").record_batch().clone();
+        let (id, text) = (batch.column(0).to_data(), batch.column(1).to_data());
+        let lies = |frame: &Bytes| {
+            [&id.buffers()[0], &text.buffers()[0], &text.buffers()[1]].iter().any(|buffer| {
+                let (buffer, frame) = (buffer.as_slice().as_ptr_range(), frame.as_ptr_range());
+                buffer.start <= frame.start && frame.end <= buffer.end
+            })
+        };
+        for limit in [usize::MAX, 1 << 20] {
+            let (mut encoder, _) = Encoder::new(&batch.schema(), limit).expect("an encoder");
+            let mut pieces = encoder.start(batch.clone()).expect("started");
+            let (mut own, mut copied, mut messages) = (0, 0, 0);
+            while let Some(message) = encoder.next(&mut pieces).expect("encoded") {
+                messages += 1;
+                assert!(message.len <= limit, "{} bytes", message.len);
+                for frame in message.into_frames().expect("framed") {
+                    *(if lies(&frame) { &mut own } else { &mut copied }) += frame.len();
+                }
+            }
+            // Numbers and text lie there; offsets of texts do in the first piece.
+            let least = id.buffers()[0].len() + text.buffers()[1].len();
+            assert!(own >= least, "{limit}: {own} of {least}");
+            match limit {
+                usize::MAX => assert!(messages == 1 && copied < 2 * SMALL, "{copied} bytes are copied"),
+                _ => assert!(
+                    messages >= 11 && copied <= text.buffers()[0].len() + messages * 3 * SMALL,
+                    "{messages}: {copied}"
+                ),
+            }
+        }
+    }
+}

@@ -57,8 +57,7 @@ fn server(args: &Args) -> Result<Server> {
         .in_place(!args.no_shm)
         .keep(Duration::from_secs(args.keep))
         .message(bytes(args.message))
-        .max_message(bytes(args.max_message))
-        .memory(bytes(args.sql_memory));
+        .max_message(bytes(args.max_message));
     if let Some(file) = &args.token_file {
         let token = String::from_utf8(read(file)?);
         let token =

@@ -1,5 +1,6 @@
 //! Where an arena is, so that a process of the same host finds the very same one: which start of which machine, and which file.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use faretra::{Arena, Object, Options};
@@ -23,26 +24,33 @@ fn host() -> Option<String> {
 }
 
 /// The file that this process has mapped under a path. A name can stand for another file than the one that was opened by it, so
-/// the maps are asked; `None` if they have several of that path.
+/// the maps are asked. A file that this process made has no name there, which came later: it is taken if it is the only one, and
+/// is what the path stands for now. `None` if that cannot be told.
 fn mapped(path: &Path) -> Option<FileId> {
-    let path = path.to_str()?;
+    let (path, dir) = (path.to_str()?, path.parent()?.to_str()?);
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
-    let mut found = None;
+    let (mut named, mut made) = (vec![], vec![]);
     for line in maps.lines() {
         // from-to rights offset device inode path
         let mut words = line.splitn(6, ' ');
         let (Some(device), Some(inode), Some(of)) = (words.nth(3), words.next(), words.next()) else { continue };
         let of = of.trim_start();
-        if of.strip_suffix(" (deleted)").unwrap_or(of) != path {
-            continue;
-        }
+        let of = of.strip_suffix(" (deleted)").unwrap_or(of);
         let id = FileId { device: device.to_owned(), inode: inode.parse().ok()? };
-        match &found {
-            Some(other) if *other != id => return None,
-            _ => found = Some(id),
+        let all = match of.strip_prefix(dir).and_then(|rest| rest.strip_prefix("/#")) {
+            _ if of == path => &mut named,
+            Some(number) if number.bytes().all(|byte| byte.is_ascii_digit()) => &mut made,
+            _ => continue,
+        };
+        if !all.contains(&id) {
+            all.push(id);
         }
     }
-    found
+    match (named.as_slice(), made.as_slice()) {
+        ([only], _) => Some(only.clone()),
+        ([], [only]) if std::fs::metadata(path).is_ok_and(|file| file.ino() == only.inode) => Some(only.clone()),
+        _ => None,
+    }
 }
 
 /// Where an arena of this process is.
@@ -137,7 +145,8 @@ mod tests {
         let arena = options.clone().create(&name).expect("an arena");
         let object = "a name/with \"quotes\" & ü + %20 =?";
         let version = arena.writer().and_then(|writer| writer.publish(object, "bytes")).expect("published");
-        let place = Place::of(&arena).expect("a place");
+        // Opened by its name, as others of this process were not: tests make arenas beside this one.
+        let place = options.open(&name).ok().as_ref().and_then(Place::of).expect("a place");
         let location = place.location(object, version).expect("a location");
         let spot = Spot::parse(&location).expect("parsed");
         assert_eq!(spot, Spot { place: place.clone(), object: object.to_owned(), version }, "{location}");

@@ -79,6 +79,9 @@ pub(crate) struct Sent {
 impl Sent {
     /// Decodes what comes.
     pub(crate) fn new(data: BoxStream<'static, Result<FlightData, Status>>) -> Sent {
+        // A message that has a descriptor or metadata alone holds nothing to decode.
+        let data =
+            data.try_filter(|data| std::future::ready(!data.data_header.is_empty() || !data.data_body.is_empty()));
         Sent { batches: FlightRecordBatchStream::new_from_flight_data(data.map_err(FlightError::from)) }
     }
 

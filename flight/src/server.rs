@@ -21,8 +21,6 @@ const MESSAGE: usize = 2 << 20;
 const MOST_MESSAGE: usize = 64 << 20;
 /// How long what an info speaks of is kept, unless told otherwise.
 const KEEP: Duration = Duration::from_secs(60);
-/// Bytes that statements use for what they sort and join, unless told otherwise.
-const MEMORY: usize = 1 << 30;
 /// How often a connection on which nothing happens is asked whether anybody is there, and how long it has to answer.
 const ALIVE: Duration = Duration::from_secs(20);
 /// What is answered when the server is told to stop has so long to be answered.
@@ -102,7 +100,6 @@ pub struct Server {
     in_place: bool,
     keep: Duration,
     most_message: usize,
-    memory: usize,
     manners: Manners,
 }
 
@@ -123,7 +120,6 @@ impl Server {
             in_place: true,
             keep: KEEP,
             most_message: MOST_MESSAGE,
-            memory: MEMORY,
             manners: Manners { message: MESSAGE, actions: false, read_only: false },
         }
     }
@@ -163,12 +159,6 @@ impl Server {
     #[must_use]
     pub fn max_message(self, bytes: usize) -> Server {
         Server { most_message: bytes, ..self }
-    }
-
-    /// Sets how many bytes statements may use for what they sort, join and group, all together. Default: 1 GiB.
-    #[must_use]
-    pub fn memory(self, bytes: usize) -> Server {
-        Server { memory: bytes, ..self }
     }
 
     /// Sets whether clients can ask for `stat` and `who`, and remove names with `rm`. Default: `false`.
@@ -232,7 +222,7 @@ impl Server {
             None => transport(),
         };
         let shelf = Arc::new(Shelf::new(self.arenas.clone(), self.keep, self.in_place));
-        let sql = Sql::new(&self.arenas, self.manners.read_only, self.memory, self.keep);
+        let sql = Sql::new(&self.arenas, self.manners.read_only, self.keep);
         let sql = Arc::new(sql.map_err(|e| ServeError::Refused(e.message().to_owned()))?);
         let wire =
             Wire::new(Flights::new(Arc::clone(&shelf), Arc::clone(&sql), self.manners), self.token, self.most_message);

@@ -81,9 +81,9 @@ pub(crate) struct Sql {
 }
 
 impl Sql {
-    /// An engine over arenas, which uses so much memory for what it sorts and joins, and keeps plans for a time.
-    pub(crate) fn new(arenas: &[Arena], read_only: bool, memory: usize, time: Duration) -> Result<Sql, Status> {
-        let (context, schemas) = plan::session(arenas, memory).map_err(|e| of_engine(&e))?;
+    /// An engine over arenas, which keeps plans for a time.
+    pub(crate) fn new(arenas: &[Arena], read_only: bool, time: Duration) -> Result<Sql, Status> {
+        let (context, schemas) = plan::session(arenas).map_err(|e| of_engine(&e))?;
         Ok(Sql {
             context,
             schemas,

@@ -14,7 +14,6 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{ParamValues, Result, ScalarValue};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use faretra::Arena;
@@ -45,14 +44,14 @@ impl Handles {
 }
 
 /// A session whose schemas are the arenas. It has no files.
-pub(crate) fn session(arenas: &[Arena], memory: usize) -> Result<(SessionContext, Vec<(String, ArenaSchema)>)> {
+pub(crate) fn session(arenas: &[Arena]) -> Result<(SessionContext, Vec<(String, ArenaSchema)>)> {
     let first = arenas.first().map_or("", Arena::name);
     let config = SessionConfig::new()
         .with_create_default_catalog_and_schema(false)
         .with_default_catalog_and_schema(CATALOG, first)
         .with_information_schema(true);
-    let runtime = RuntimeEnvBuilder::new().with_memory_limit(memory, 1.0).build_arc()?;
-    let context = SessionContext::new_with_config_rt(config, runtime);
+    // No limit of memory: the engine counts what lies in an arena as if it was memory of its own.
+    let context = SessionContext::new_with_config(config);
     context.register_catalog(CATALOG, Arc::new(MemoryCatalogProvider::new()));
     let mut schemas = Vec::with_capacity(arenas.len());
     for arena in arenas {

@@ -1,6 +1,7 @@
 //! Shows who is not let in: without a token, with a wrong one, without TLS, with another's certificate; and where nobody listens.
 
 use faretra_flight::Client;
+use faretra_flight::arrow_flight::Ticket;
 use faretra_flight::arrow_flight::encode::FlightDataEncoderBuilder;
 use futures_util::{TryStreamExt, stream};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
@@ -33,7 +34,7 @@ async fn tokens() {
         if let Some(header) = header {
             client.add_header("authorization", header).unwrap();
         }
-        let ticket = faretra_flight::arrow_flight::Ticket::new(r#"{"name": "t"}"#);
+        let ticket = Ticket::new(r#"{"name": "t"}"#);
         let data = FlightDataEncoderBuilder::new()
             .with_flight_descriptor(Some(path(&["new"])))
             .build(stream::iter([Ok(rows(0, 1))]));

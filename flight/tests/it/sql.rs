@@ -121,7 +121,8 @@ async fn prepared() {
     assert_eq!(number(&fetch(&mut client, info).await.unwrap()), 110);
     statement.set_parameters(pair(vec![1, 2], vec![3, 4])).unwrap();
     assert!(statement.execute().await.unwrap_err().to_string().contains("2 rows of parameters"));
-    let mut insert = client.prepare("INSERT INTO t VALUES ($1, 'x', $2)".to_owned(), None).await.unwrap();
+    let mut insert =
+        client.prepare("INSERT INTO t VALUES ($1, 'x', CAST($2 AS DOUBLE))".to_owned(), None).await.unwrap();
     insert.set_parameters(pair(vec![1, 2, 3], vec![1, 2, 3])).unwrap();
     assert_eq!(insert.execute_update().await.unwrap(), 3);
     assert_eq!(arena.table("t").unwrap().num_rows(), 303);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use faretra::{Arena, MIB, Value};
+use faretra_flight::arrow_flight::error::FlightError;
 use faretra_flight::arrow_flight::{FlightClient, FlightDescriptor, FlightInfo};
 use futures_util::TryStreamExt;
 use tempfile::TempDir;
@@ -163,9 +164,9 @@ pub(crate) fn whole(batches: &[RecordBatch]) -> RecordBatch {
 }
 
 /// What makes an error of arrow-flight readable.
-pub(crate) fn said(error: &faretra_flight::arrow_flight::error::FlightError) -> String {
+pub(crate) fn said(error: &FlightError) -> String {
     match error {
-        faretra_flight::arrow_flight::error::FlightError::Tonic(status) => {
+        FlightError::Tonic(status) => {
             format!("{:?}: {}", status.code(), status.message())
         }
         other => other.to_string(),
