@@ -367,7 +367,7 @@ fn partner(name: &str) -> Outcome {
             }
         }
         let used = Used::since(before)?;
-        println!("{} {}", used.cpu_us, used.faults);
+        println!("{used}");
     }
     Ok(())
 }

@@ -11,6 +11,10 @@
 //! thread that serves descriptors and futures is on the first one's processor.
 #![allow(clippy::print_stdout, reason = "a bench is there to print")]
 
+#[allow(dead_code, reason = "shared with `ratios`")]
+#[path = "ratios/measure.rs"]
+mod measure;
+
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -21,6 +25,8 @@ use futures_lite::StreamExt;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::resource::{UsageWho, getrusage};
+
+use measure::Row;
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -101,7 +107,9 @@ fn main() -> Outcome {
         println!("{:>20} {:>8} {:>8} {:>9}", "", "us there", "us CPU,", "beside");
         println!("{:>20} {:>8} {:>8} {:>9}", "", "and back", "both", "recv");
         let places = [processors[0], processors[other % processors.len()]];
-        run(&format!("bench-ready-{}-{spin}-{other}", std::process::id()), spin, rounds, turns, places)?;
+        let section = format!("waits, there and back: {how}, {spin} spins before a sleep");
+        let name = format!("bench-ready-{}-{spin}-{other}", std::process::id());
+        run((&section, &name), spin, rounds, turns, places)?;
     }
     Ok(())
 }
@@ -119,7 +127,7 @@ fn stay_at(processor: usize) -> Outcome {
     Ok(sched_setaffinity(nix::unistd::Pid::from_raw(0), &one)?)
 }
 
-fn run(name: &str, spin: u32, rounds: u32, turns: usize, [here, there]: [usize; 2]) -> Outcome {
+fn run((section, name): (&str, &str), spin: u32, rounds: u32, turns: usize, [here, there]: [usize; 2]) -> Outcome {
     stay_at(here)?;
     let pair = Pair::new(name, spin)?;
     std::thread::scope(|scope| -> Outcome {
@@ -164,9 +172,25 @@ fn run(name: &str, spin: u32, rounds: u32, turns: usize, [here, there]: [usize; 
             all[all.len() / 2]
         };
         let plain = median(&|t| t.0, 0);
+        let spread = {
+            let mut all: Vec<f64> = times[0].iter().map(|t| t.0).collect();
+            all.sort_by(f64::total_cmp);
+            (all[all.len() * 9 / 10] - all[all.len() / 10]) / plain
+        };
         for (i, (name, _)) in ways.iter().enumerate() {
             let (time, cpu) = (median(&|t| t.0, i), median(&|t| t.1, i));
             println!("{name:>20} {time:8.2} {cpu:8.2} {:8.2}x", time / plain);
+            Row {
+                section: section.into(),
+                what: if i == 0 { (*name).into() } else { format!("{name}; floor: recv") },
+                p50: Some(time * 1e3),
+                cpu: Some(cpu * 1e3),
+                floor: (i > 0).then_some(plain * 1e3),
+                spread: (i > 0).then_some(spread),
+                ratio: (i > 0).then_some(time / plain),
+                ..Row::default()
+            }
+            .tell();
         }
         // What it costs while nothing happens: of the other thread, which waits in the plain way, and of a descriptor besides.
         let idle = || -> Outcome<f64> {
@@ -179,6 +203,17 @@ fn run(name: &str, spin: u32, rounds: u32, turns: usize, [here, there]: [usize; 
         let both = idle()?;
         let armed = both - plain;
         println!("{:>20} {plain:.0} parts per million of a processor, a descriptor {armed:.0} more", "recv, idle");
+        for (what, ppm) in [("recv, idle", plain), ("an armed descriptor, idle, more than that", armed)] {
+            Row {
+                section: section.into(),
+                what: what.into(),
+                value: Some(ppm / 1e4),
+                unit: "%".into(),
+                target: "<= 0.1 %".into(),
+                ..Row::default()
+            }
+            .tell();
+        }
         drop(ways);
         pair.ask.close().expect("open");
         answers.join().expect("no panic")

@@ -144,6 +144,9 @@ impl<'a> Value<'a> {
     /// copied: the batches of `table`, if it was read from the same arena, are shared. A draft of another kind or of another
     /// schema is [`Error::Mismatch`](crate::Error::Mismatch) when the value is published or sent.
     ///
+    /// To share a batch takes a tenth to a quarter of a microsecond, so that each table takes as long as it has batches: a feed
+    /// ([`Writer::feed`](crate::Writer::feed)) is the better place for one that grows by thousands of small ones.
+    ///
     /// ```
     /// # use std::sync::Arc;
     /// # use faretra::{Arena, MIB, Value};

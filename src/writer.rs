@@ -21,6 +21,7 @@ use crate::held::Held;
 use crate::input::{Bundle, Source, Value};
 use crate::reader::{Batch, Bundled, Object, Table};
 use crate::value::array::ArrayDraftLayout;
+use crate::value::copying::fill_all;
 use crate::value::draft::DraftLayout;
 use crate::value::dtype::{ArrayElement, DType};
 use crate::value::dynamic::DynArrayView;
@@ -335,14 +336,17 @@ impl Writer {
         let sums = if self.at.has_sums() { plan.skeleton().sums_bytes() } else { 0 };
         self.with_room(|| {
             let mut root = Sheet::new(&self.at, Kind::Batch, front + plan.root_bytes() + sums)?;
-            let mut offsets = Vec::with_capacity(parts.len());
-            for (i, len) in parts.iter().enumerate() {
-                let mut part = Sheet::new(&self.at, Kind::Column, *len)?;
-                let (out, filler) = part.filling(of)?;
-                plan.write_part(i, out, &|to, from| filler.put(to, from));
-                offsets.push(part.offset());
-                root.adopt(part)?;
-            }
+            let sheets = parts.iter().map(|len| Sheet::new(&self.at, Kind::Column, *len));
+            let mut sheets = sheets.collect::<Result<Vec<Sheet>>>()?;
+            let columns = sheets.iter_mut().enumerate().map(|(i, sheet)| {
+                let (out, filler) = sheet.filling(of)?;
+                Ok(((i, out), filler))
+            });
+            let columns = columns.collect::<Result<Vec<_>>>()?;
+            let longest = parts.iter().copied().max().unwrap_or(0);
+            fill_all(columns.into_iter(), [longest, of], |(i, out), copy| plan.write_part(i, out, copy));
+            let offsets: Vec<u64> = sheets.iter().map(Sheet::offset).collect();
+            sheets.into_iter().try_for_each(|sheet| root.adopt(sheet))?;
             // The arrays of the batch have pins of them.
             plan.held().iter().try_for_each(|held| root.hold(*held))?;
             let at = root.offset() + front;

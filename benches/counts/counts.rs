@@ -16,7 +16,7 @@ use std::error::Error;
 
 use faretra::arrow::arrow_array::{Float64Array, RecordBatch};
 use faretra::feed::{Start, WhenFull};
-use faretra::{Arena, Array, MIB, Writer};
+use faretra::{Arena, Array, MIB, Select, Writer};
 use ndarray::Ix1;
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
@@ -50,12 +50,41 @@ fn batch(columns: usize) -> Outcome<RecordBatch> {
     Ok(RecordBatch::try_from_iter((0..columns).map(column))?)
 }
 
-/// Makes ready, and then runs `round` as often as it is told.
-type Operation = fn(&Here, &mut dyn FnMut(&mut dyn FnMut())) -> Outcome;
+/// Runs a round as often as it is told.
+type Run<'a> = &'a mut dyn FnMut(&mut dyn FnMut());
+
+/// Makes ready, and then runs rounds.
+type Operation = fn(&Here, Run<'_>) -> Outcome;
+
+/// Sends to one of so many channels after the other, and selects among all.
+fn select(here: &Here, channels: usize, run: Run<'_>) -> Outcome {
+    let name = |i: usize| format!("channel-{i:02}");
+    let senders = (0..channels).map(|i| here.writer.sender(&name(i), 4)).collect::<Result<Vec<_>, _>>()?;
+    let receivers = (0..channels).map(|i| here.reader.receiver(&name(i))).collect::<Result<Vec<_>, _>>()?;
+    let mut select = Select::new();
+    for receiver in &receivers {
+        select.recv(receiver);
+    }
+    let mut which = 0;
+    run(&mut || {
+        // Never the one behind the one that was selected last, which is looked at first.
+        which = (which + channels - 1) % channels;
+        senders[which].send(&b"8 bytes!"[..]).map_err(|e| e.to_string()).expect("room");
+        let done = select.try_select().expect("sound").expect("sent");
+        done.recv(&receivers[which]).expect("an item").ack();
+    });
+    Ok(())
+}
 
 const OPERATIONS: &[(&str, Operation)] = &[
     ("get-drop", |here, run| {
         run(&mut || drop(black(here.reader.get("bytes").expect("published"))));
+        Ok(())
+    }),
+    // Another handle to what is pinned.
+    ("clone-drop", |here, run| {
+        let object = here.reader.get("bytes")?;
+        run(&mut || drop(black(object.clone())));
         Ok(())
     }),
     ("get-column-drop", |here, run| {
@@ -118,6 +147,20 @@ const OPERATIONS: &[(&str, Operation)] = &[
         });
         Ok(())
     }),
+    // Received, sent on as it is, received there and acknowledged; and sent in the first place.
+    ("send-recv-forward-recv-ack-8-B", |here, run| {
+        let sender = here.writer.sender("channel", 4)?;
+        let (between, onward) = (here.reader.receiver("channel")?, here.writer.sender("onward", 4)?);
+        let receiver = here.reader.receiver("onward")?;
+        run(&mut || {
+            sender.send(&b"8 bytes!"[..]).map_err(|e| e.to_string()).expect("room");
+            between.try_recv().expect("sent").try_send(&onward).map_err(|e| e.to_string()).expect("room");
+            receiver.try_recv().expect("forwarded").ack();
+        });
+        Ok(())
+    }),
+    ("send-select-of-2-ack-8-B", |here, run| select(here, 2, run)),
+    ("send-select-of-64-ack-8-B", |here, run| select(here, 64, run)),
     ("append-next-8-B", |here, run| {
         let feed = here.writer.feed("feed", 16, WhenFull::DropOldest)?;
         let mut subscriber = here.reader.subscribe("feed", Start::Newest)?;

@@ -33,7 +33,7 @@ use iceoryx2::port::notifier::Notifier;
 use iceoryx2::prelude::{Node, ServiceName, ipc};
 use nix::sys::signal::Signal;
 
-use measure::{load, size, time};
+use measure::{Row, load, size, time};
 use node::LeftBehind;
 use pair::{Ends, Outcome, Partner, Used, Wait, part, pin_to_processor};
 
@@ -150,7 +150,7 @@ fn serve(name: &str) -> Outcome {
     let answerer = theirs.server()?;
     let mut stream = UnixStream::connect(socket(name))?;
     let mut buffer = vec![0_u8; SIZES[SIZES.len() - 1].0 as usize];
-    println!("0 0");
+    println!("{}", Used::default());
     for line in std::io::stdin().lines() {
         let numbers: Vec<usize> = line?.split(' ').map(str::parse).collect::<Result<_, _>>()?;
         let [case, which, count] = numbers[..] else { return Err("three numbers".into()) };
@@ -182,7 +182,7 @@ fn serve(name: &str) -> Outcome {
             }
         }
         let used = Used::since(before)?;
-        println!("{} {}", used.cpu_us, used.faults);
+        println!("{used}");
     }
     Ok(())
 }
@@ -232,7 +232,38 @@ struct Samples {
 impl Samples {
     fn text(&self) -> String {
         let [p50, p99] = [0.5, 0.99].map(|p| time(part(&self.all, p)));
-        format!("{p50} | {p99} | {}", time(self.used.cpu_us as f64 * 1e3 / self.all.len() as f64))
+        format!("{p50} | {p99} | {}", time(self.each(self.used.cpu_us) * 1e3))
+    }
+
+    fn each(&self, of: u64) -> f64 {
+        of as f64 / self.all.len() as f64
+    }
+
+    /// How far apart the medians of the middle eight of ten rounds are, as a part of the one in the middle.
+    fn spread(&self) -> f64 {
+        let mut rounds = self.rounds.clone();
+        rounds.sort_by(f64::total_cmp);
+        let at = |part: f64| rounds[(part * (rounds.len() - 1) as f64).round() as usize];
+        (at(0.9) - at(0.1)) / at(0.5)
+    }
+
+    /// Adds the row of ours beside a rival's to the report.
+    fn tell(&self, what: &str, bytes: u64, theirs: &Samples, ratio: f64) {
+        Row {
+            section: "a request and its reply of 8 bytes; ours waits so; floor: beside it".into(),
+            what: format!("{}: {what}", size(bytes)),
+            sized: Some((bytes, what.to_owned())),
+            p50: Some(part(&self.all, 0.5)),
+            p99: Some(part(&self.all, 0.99)),
+            p999: Some(part(&self.all, 0.999)),
+            cpu: Some(self.each(self.used.cpu_us) * 1e3),
+            faults: Some((self.each(self.used.faults), self.each(self.used.major))),
+            floor: Some(part(&theirs.all, 0.5)),
+            spread: Some(theirs.spread()),
+            ratio: Some(ratio),
+            ..Row::default()
+        }
+        .tell();
     }
 }
 
@@ -294,6 +325,7 @@ fn measure(name: &str, hurry: usize) -> Outcome {
             let at = |part: f64| ratios[(part * (ratios.len() - 1) as f64).round() as usize];
             let (middle, low, high) = (at(0.5), at(0.1), at(0.9));
             println!("| {what} | {} | {} | {middle:.2} | {low:.2} to {high:.2} |", ours.text(), theirs.text());
+            ours.tell(what, bytes, theirs, middle);
         }
     }
     drop(calls);

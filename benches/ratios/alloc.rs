@@ -23,7 +23,7 @@ pub fn run(scale: Scale, table: &mut Table) -> Outcome {
             &mut || block(N, || draft(64 * MIB as usize)),
         ],
     );
-    table.ratio("draft of 100 B made + dropped, warm; floor: malloc + free", &small, &heap, "<= 30 ns");
+    table.ratio("draft of 100 B made + dropped, warm; floor: malloc + free", &small, &heap, "<= 60 ns");
     table.ratio("draft of 4 KB made + dropped, warm", &page, &heap, "");
     table.ratio("draft of 1 MiB made + dropped, warm", &large, &heap, "<= 300 ns");
     table.ratio("draft of 64 MiB made + dropped, warm", &huge, &heap, "<= 300 ns");

@@ -61,11 +61,11 @@ pub fn run(scale: Scale, table: &mut Table) -> Outcome {
     let big_name = size(large);
     table.plain("Mutex<HashMap<String, Arc<_>>>: get + clone + drop (one process's floor)", &floor, "");
     table.ratio("get + drop, 200 bytes", &got, &floor, "");
-    table.ratio("get + one column's view + drop, 8 KiB", &small, &floor, "p50 <= 300 ns");
-    table.ratio(format!("get + one column's view + drop, {big_name}"), &big, &floor, "p50 <= 300 ns");
+    table.ratio("get + one column's view + drop, 8 KiB", &small, &floor, "p50 <= 150 ns");
+    table.ratio(format!("get + one column's view + drop, {big_name}"), &big, &floor, "p50 <= 150 ns");
     same("get + one column's view + drop, large to small", &big, &small, table);
-    table.ratio("batch of 10 columns + drop, 8 KiB", &ten, &floor, "<= 1 us");
-    table.ratio(format!("batch of 10 columns + drop, {big_name}"), &ten_big, &floor, "<= 1 us");
+    table.ratio("batch of 10 columns + drop, 8 KiB", &ten, &floor, "<= 600 ns");
+    table.ratio(format!("batch of 10 columns + drop, {big_name}"), &ten_big, &floor, "<= 600 ns");
     same("batch of 10 columns + drop, large to small", &ten_big, &ten, table);
     table.ratio("array + drop", &one_array, &floor, "");
 

@@ -15,6 +15,7 @@
 mod alloc;
 mod get;
 mod load;
+#[allow(dead_code, reason = "shared with `scenarios`")]
 mod measure;
 mod names;
 mod private;
@@ -48,6 +49,7 @@ fn main() -> Outcome {
         match role.as_str() {
             recovery::VICTIM => return recovery::victim(arena),
             load::ASKER => return load::asker(arena),
+            publish::NEWCOMER => return publish::come_new(arena),
             _ => {}
         }
     }

@@ -43,7 +43,7 @@ pub fn run(scale: Scale, table: &mut Table) -> Outcome {
         table.plain(format!("{count} names: publish under a name that is there"), &again, "");
         table.plain(format!("{count} names: get + drop"), &get, "");
         let all = stats.used as f64 / count as f64;
-        table.fact(format!("{count} names: metadata per object, name included"), format!("{each:.0} B"), "<= 128 B");
+        table.fact(format!("{count} names: metadata per object, name included"), format!("{each:.0} B"), "<= 256 B");
         table.fact(format!("{count} names: all memory per object of 200 B"), format!("{all:.0} B"), "");
     }
     Ok(())

@@ -34,28 +34,42 @@ pub enum Wait {
 
 pub const WAITS: [Wait; 3] = [Wait::Blocks, Wait::Sleeps, Wait::Polls];
 
-/// What both processes used.
+/// What both processes used. A partner prints it as one line.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Used {
     pub cpu_us: u64,
+    /// Page faults that the kernel served from memory.
     pub faults: u64,
+    /// Those for which it read.
+    pub major: u64,
+}
+
+impl std::fmt::Display for Used {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} {}", self.cpu_us, self.faults, self.major)
+    }
 }
 
 impl Used {
     pub fn now() -> Outcome<Used> {
         let usage = getrusage(UsageWho::RUSAGE_SELF)?;
         let cpu_us = (usage.user_time() + usage.system_time()).num_microseconds() as u64;
-        Ok(Used { cpu_us, faults: usage.minor_page_faults() as u64 })
+        Ok(Used { cpu_us, faults: usage.minor_page_faults() as u64, major: usage.major_page_faults() as u64 })
     }
 
     pub fn since(before: Used) -> Outcome<Used> {
         let now = Used::now()?;
-        Ok(Used { cpu_us: now.cpu_us - before.cpu_us, faults: now.faults - before.faults })
+        Ok(Used {
+            cpu_us: now.cpu_us - before.cpu_us,
+            faults: now.faults - before.faults,
+            major: now.major - before.major,
+        })
     }
 
     pub fn add(&mut self, other: Used) {
         self.cpu_us += other.cpu_us;
         self.faults += other.faults;
+        self.major += other.major;
     }
 }
 
@@ -262,7 +276,7 @@ impl Partner {
         let mut line = String::new();
         self.answers.read_line(&mut line)?;
         let numbers: Vec<u64> = line.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
-        let [cpu_us, faults] = numbers[..] else { return Err(format!("the partner said {line:?}").into()) };
-        Ok(Used { cpu_us, faults })
+        let [cpu_us, faults, major] = numbers[..] else { return Err(format!("the partner said {line:?}").into()) };
+        Ok(Used { cpu_us, faults, major })
     }
 }

@@ -47,6 +47,8 @@ pub enum Verb {
     Demo(Demo),
     /// Query arenas in SQL, and files with them: `faretra sql --help` has examples
     Sql(Sql),
+    /// Serve arenas to Arrow Flight and Flight SQL clients: `faretra serve --help` has examples
+    Serve(Serve),
     /// Create an arena
     Create(Create),
     /// List the arenas, or the names in one
@@ -134,6 +136,15 @@ pub enum Role {
 #[command(disable_help_flag = true)]
 pub struct Sql {
     /// Arenas, statements and options, as `faretra sql --help` tells if `faretra-sql` is installed
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
+    pub arguments: Vec<OsString>,
+}
+
+/// What follows `serve`: a program of its own understands it.
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
+pub struct Serve {
+    /// Arenas and options, as `faretra serve --help` tells if `faretra-flight` is installed
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
     pub arguments: Vec<OsString>,
 }

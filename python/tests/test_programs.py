@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import faretra
 from faretra import _plot, demo
-from faretra.bench import _measure, _multiprocessing, _report
+from faretra.bench import _conversions, _measure, _multiprocessing, _report, _rivals
 
 PATIENCE = 120
 
@@ -137,6 +138,9 @@ def test_bench(shm: Path, tmp_path: Path) -> None:
     ways = {row["what"] for row in found["rows"] if row["group"] == "hand-over of an array"}
     assert {"faretra", "multiprocessing.Pipe", "multiprocessing.Queue", "shared_memory"} <= ways
     assert all(row["seconds"] > 0 for row in found["rows"])
+    commands = {row["group"] for row in found["rows"] if row["group"].startswith("command: ")}
+    ways = {f"command: {verb} {suffix}" for verb in ("put", "export") for suffix in ("parquet", "csv", "arrow", "npy")}
+    assert commands == (set() if _conversions.SKIPPED in found["skipped"] else ways)
     assert "ray" in found["skipped"]
     assert not plot or (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
 
@@ -206,3 +210,24 @@ def test_a_checksum_that_is_wrong_is_noticed(arena: faretra.Arena) -> None:
     changed[3, 3] += 1
     arena["array"] = changed
     assert demo.checksum(arena) != before
+
+
+def test_what_is_not_installed_is_a_row(tmp_path: Path) -> None:
+    """A way that cannot be measured has a row in the report that says why, and every peer's version, or lack, is told."""
+    path = tmp_path / "rows.jsonl"
+    _report.tell([], {("hand-over of an array", "ray"): "ray is not installed"}, path)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert {"section": "hand-over of an array", "what": "ray", "shown": "ray is not installed"} in rows
+    versions = {row["what"]: row["shown"] for row in rows if row.get("kind") == "version"}
+    assert {"python", "numpy", "pyarrow", "SharedArray", "ray", "vineyard"} <= set(versions)
+
+
+def test_every_byte_is_read() -> None:
+    """What the receiver of the bench sums up changes with each byte of a value, wherever that is."""
+    array = np.arange(64, dtype="float64")
+    before = _rivals.total(array)
+    for index in range(array.nbytes):
+        array.view("uint8")[index] ^= 1
+        assert _rivals.total(array) != before, index
+        array.view("uint8")[index] ^= 1
+    assert _rivals.total({"a": array, "b": array}) == 2 * before % (1 << 64)

@@ -7,7 +7,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::thread::{Builder, scope};
 
-use crate::core::kernel::{block_signals, processors};
+use crate::core::kernel::{block_signals, idle_processors, processors};
 
 /// What is done at once, in bytes. Threads that start late do less of it.
 const PART: u64 = 1 << 20;
@@ -25,11 +25,16 @@ pub struct Crew {
 
 impl Crew {
     /// For so many bytes, of which `least` are worth a thread: it takes some 100 us until one is there. Four at most, and no
-    /// more than there are processors.
+    /// more than there are processors without work: on a busy machine a thread begins when all is done, and is waited for.
     pub fn new(len: u64, least: u64) -> Crew {
         let worth = (len / least).min(MOST);
-        let threads = if worth > 1 { worth.min(processors()) } else { 1 };
+        let threads = if worth > 1 { worth.min(processors()).min(idle_processors().saturating_add(1)) } else { 1 };
         Crew { threads, part: if threads > 1 { PART } else { len.max(1) } }
+    }
+
+    /// Whether the calling thread works alone.
+    pub fn is_one(self) -> bool {
+        self.threads == 1
     }
 
     /// Bytes of each part that the work is to be cut into. All but the last are that long; a multiple of the page size if

@@ -14,7 +14,7 @@
 #![allow(unsafe_code, reason = "futex has no safe wrapper")]
 
 use std::fs::Metadata;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::num::NonZero;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -35,7 +35,7 @@ use nix::sys::signal::SigSet;
 use nix::sys::stat::{FileStat, Mode, fchmod, fstat, stat};
 use nix::sys::time::TimeValLike;
 use nix::time::{ClockId, clock_gettime};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, SysconfVar, sysconf};
 
 use crate::core::answers::{Access, Slept};
 use crate::core::geometry::PAGE;
@@ -43,6 +43,7 @@ use crate::core::word::{INCARNATIONS, Owner};
 use crate::error::{Error, Result};
 
 /// One line of `/proc/PID/stat` or of a task.
+#[derive(Debug, PartialEq)]
 struct Status {
     state: u8,
     flags: u64,
@@ -50,11 +51,22 @@ struct Status {
     started: u64,
 }
 
+/// More than a line has up to the fields that are read: a name of 64 bytes, and 21 numbers of 20 digits at most.
+const LINE: usize = 1024;
+
 impl Status {
     fn read(path: &str) -> Option<Status> {
-        let text = std::fs::read_to_string(path).ok()?;
-        // The command name may hold anything, so count from its closing parenthesis.
-        let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
+        let mut line = [0; LINE];
+        // The kernel makes the line at the first read, and gives as much of it as there is room for.
+        let len = std::fs::File::open(path).ok()?.read(&mut line).ok()?;
+        Status::parse(&line[..len])
+    }
+
+    fn parse(line: &[u8]) -> Option<Status> {
+        // The command name may hold anything, so count from its closing parenthesis. The last field may be cut short.
+        let end = line.iter().rposition(|byte| *byte == b')')?;
+        let (whole, _) = std::str::from_utf8(&line[end + 1..]).ok()?.rsplit_once(' ')?;
+        let mut fields = whole.split_ascii_whitespace();
         let state = *fields.next()?.as_bytes().first()?;
         let flags = fields.nth(5)?.parse().ok()?;
         let threads = fields.nth(10)?.parse().ok()?;
@@ -129,6 +141,19 @@ pub fn page_tables() -> u64 {
 pub fn now() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_REALTIME_COARSE);
     now.map_or(0, |t| t.num_milliseconds().try_into().unwrap_or(0))
+}
+
+/// Processors of the machine that nothing runs on at this moment; as many as there may be, where the system does not say.
+pub fn idle_processors() -> u64 {
+    let running = std::fs::read_to_string("/proc/loadavg").ok().and_then(|text| {
+        let (running, _) = text.split_ascii_whitespace().nth(3)?.split_once('/')?;
+        running.parse::<u64>().ok()
+    });
+    let online = sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten().and_then(|count| u64::try_from(count).ok());
+    match (online, running) {
+        (Some(online), Some(running)) => online.saturating_sub(running),
+        _ => u64::MAX,
+    }
 }
 
 /// Processors that this thread may use now, and that the control group's quota allows.
@@ -625,5 +650,30 @@ impl Doorbell {
     /// What the kernel is to look at.
     pub fn word(&self) -> *const u32 {
         self.0.as_ptr().cast_const()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process may call itself anything; and what is cut off behind the fields that are read is not missed.
+    #[test]
+    fn lines_of_proc_are_read() {
+        let fields = "S 1 2 3 4 5 4194308 7 8 9 10 11 12 13 14 15 16 17 19 7939806 20 21 22";
+        let expected = Status { state: b'S', flags: 4_194_308, threads: 17, started: 7_939_806 };
+        for name in [&b"name"[..], b"a) R 1 (b", b"", b"\xff\xfe )", b"two\nlines"] {
+            let line = [b"77 (", name, b") ", fields.as_bytes(), b"\n"].concat();
+            assert_eq!(Status::parse(&line), Some(Status { ..expected }), "{name:?}");
+            let cut = line.iter().rposition(|byte| *byte == b' ').expect("a space");
+            assert_eq!(Status::parse(&line[..cut]).as_ref(), Some(&expected));
+        }
+        assert!(expected.exiting());
+        let cut_short = format!("77 (name) {}", &fields[..fields.find("9806").expect("there")]);
+        assert_eq!(Status::parse(cut_short.as_bytes()), None, "not a part of the number");
+        for line in ["", "77 (name", "77 (name) ", "77 (name) S 1 2"] {
+            assert_eq!(Status::parse(line.as_bytes()), None);
+        }
+        assert!(started() > 0 && Status::read("/proc/self/stat").is_some_and(|me| me.threads > 0 && !me.exiting()));
     }
 }

@@ -93,14 +93,20 @@ impl Process {
         Process { pid: std::process::id(), namespace: kernel::pid_namespace(), started: kernel::started() }
     }
 
+    /// Whether it has numbers.
+    fn is_known(&self) -> bool {
+        self.pid != 0 && self.started != 0 && self.namespace != 0
+    }
+
     /// Whether its numbers mean anything to this process.
     fn visible(&self) -> bool {
-        self.pid != 0 && self.started != 0 && self.namespace != 0 && self.namespace == kernel::pid_namespace()
+        self.is_known() && self.namespace == kernel::pid_namespace()
     }
 
     /// The fast proof: no thread of it can run user code again. `false` proves nothing.
     pub fn is_exiting(&self) -> bool {
-        self.visible() && kernel::is_exiting(self.pid, self.started)
+        // Nearly everybody lives: whose numbers those are is asked last, and then only.
+        self.is_known() && kernel::is_exiting(self.pid, self.started) && self.visible()
     }
 
     /// Whether it is stopped by a signal or a debugger, as far as this process can see.

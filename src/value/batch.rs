@@ -17,7 +17,7 @@ use arrow_data::{ArrayData, ArrayDataBuilder};
 use arrow_schema::{DataType, Field, SchemaRef, UnionMode};
 
 use crate::error::{Error, Result};
-use crate::value::check::{Trust, falls, not_utf8};
+use crate::value::check::{Trust, bad_view, falls, not_utf8};
 use crate::value::copying::hash_of;
 use crate::value::element::ElementType;
 use crate::value::extent::Extent;
@@ -526,7 +526,9 @@ impl Cursor<'_, '_, '_> {
                 if data.len() as u64 != self.layout.header.rows {
                     return Err(self.damaged(format!("has {} entries, its batch {} rows", data.len(), self.layout.header.rows)));
                 }
-                if self.trust.validates() || has_variable_values(t) && self.trust.look() {
+                if let (DataType::Utf8View | DataType::BinaryView, false) = (t, self.trust.validates()) {
+                    self.check_views(&data, *t == DataType::Utf8View)?;
+                } else if self.trust.validates() || has_variable_values(t) && self.trust.look() {
                     data.validate_full().map_err(|e| self.damaged(format!("is not valid: {e}")))?;
                 }
                 Ok(make_array(data))
@@ -707,6 +709,16 @@ impl Cursor<'_, '_, '_> {
             }
         };
         Ok(unchecked::array_data(parts))
+    }
+
+    /// What `ArrayData::validate_full` finds in views, several times as fast.
+    fn check_views(&self, data: &ArrayData, text: bool) -> Checked<()> {
+        let (views, buffers) = data.buffers().split_first().ok_or_else(|| self.damaged("has no views".to_owned()))?;
+        let bad = if self.trust.look() { bad_view(views.typed_data::<u128>(), buffers, text) } else { None };
+        match bad {
+            Some(row) => Err(self.damaged(format!("has a view that is not valid in row {row}"))),
+            None => Ok(()),
+        }
     }
 
     /// `ArrayData::validate_full` leaves the values of unions alone, so they are looked at here.

@@ -192,8 +192,35 @@ pub(crate) fn not_utf8<O: ArrowNativeType>(offsets: &[O], text: &[u8]) -> Option
     offsets.windows(2).position(|pair| entry(pair).is_none_or(|text| simdutf8::basic::from_utf8(text).is_err()))
 }
 
+/// The most bytes that a view has in itself; one that says more names a buffer.
+const INLINE: u32 = 12;
+
+/// The first of these views that does not lie in these buffers, does not begin as it says, has bits where it has no bytes,
+/// or is not UTF-8 where it is to be text.
+pub(crate) fn bad_view(views: &[u128], buffers: &[Buffer], text: bool) -> Option<usize> {
+    views.iter().position(|view| {
+        let len = *view as u32;
+        let fine = if len <= INLINE {
+            let (bytes, used) = (view >> 32, 8 * len);
+            // Most text is ASCII, and then nothing more is to be looked at.
+            let ascii = bytes & 0x8080_8080_8080_8080_8080_8080 == 0;
+            bytes >> used == 0
+                && (!text || ascii || simdutf8::basic::from_utf8(&bytes.to_le_bytes()[..len as usize]).is_ok())
+        } else {
+            let (index, offset) = ((view >> 64) as u32 as usize, (view >> 96) as usize);
+            let value = buffers.get(index).and_then(|buffer| buffer.get(offset..offset + len as usize));
+            let begins = ((view >> 32) as u32).to_le_bytes();
+            value.is_some_and(|v| v.starts_with(&begins) && (!text || simdutf8::basic::from_utf8(v).is_ok()))
+        };
+        !fine
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use arrow_data::{validate_binary_view, validate_string_view};
+    use proptest::prelude::{any, prop_assert_eq, proptest};
+
     use super::*;
     use crate::core::word::{Owner, Ticket, Turn};
 
@@ -258,5 +285,43 @@ mod tests {
         assert_eq!(not_utf8(&[0, 2, 4], b"ab\xff\xff"), Some(1));
         assert_eq!(not_utf8(&[0, 1, 3], "äb".as_bytes()), Some(0));
         assert_eq!(not_utf8::<i32>(&[0], b""), None);
+    }
+    /// Views are judged as arrow judges them, which looks at each in a slower way.
+    #[test]
+    fn views_are_judged_as_arrow_does() {
+        let text = "ASCII, größer, and 漢字 behind it, twice: größer, 漢字".as_bytes().to_vec();
+        proptest!(|(
+            mut text in proptest::strategy::Just(text),
+            rows in proptest::collection::vec((0..40_u32, 0..3_u32, 0..60_u32), 0..6),
+            flips in proptest::collection::vec((any::<usize>(), 0..128_u32), 0..2),
+            broken in proptest::option::weighted(0.2, 0..40_usize),
+        )| {
+            if let Some(at) = broken {
+                text[at] = 0xff;
+            }
+            let buffers = [Buffer::from(text.clone()), Buffer::from(vec![b'x'; 30])];
+            let mut views: Vec<u128> = rows.into_iter().map(|(len, index, offset)| {
+                let from = |all: &[u8]| all.get(offset as usize..(offset + len) as usize).map(<[u8]>::to_vec);
+                let bytes = buffers.get(index as usize).and_then(|b| from(b)).unwrap_or(vec![b'x'; len as usize]);
+                let mut view = [0; 16];
+                view[..4].copy_from_slice(&len.to_le_bytes());
+                if len <= INLINE {
+                    view[4..4 + bytes.len()].copy_from_slice(&bytes);
+                } else {
+                    view[4..8].copy_from_slice(&bytes[..4]);
+                    view[8..12].copy_from_slice(&index.to_le_bytes());
+                    view[12..].copy_from_slice(&offset.to_le_bytes());
+                }
+                u128::from_le_bytes(view)
+            }).collect();
+            for (row, bit) in flips {
+                let rows = views.len().max(1);
+                if let Some(view) = views.get_mut(row % rows) {
+                    *view ^= 1 << bit;
+                }
+            }
+            prop_assert_eq!(bad_view(&views, &buffers, true).is_none(), validate_string_view(&views, &buffers).is_ok());
+            prop_assert_eq!(bad_view(&views, &buffers, false).is_none(), validate_binary_view(&views, &buffers).is_ok());
+        });
     }
 }

@@ -23,6 +23,13 @@ use crate::core::crew::Crew;
 const STREAM_FROM: u64 = 8 << 20;
 /// A copy that is worth a thread, in bytes: half a millisecond.
 const COPY_BY_ONE: u64 = 12 << 20;
+/// How far ahead of the copy the source is asked for: further than the processor's own prefetching looks.
+#[cfg(target_arch = "x86_64")]
+const AHEAD: usize = 8 << 10;
+/// What is entered in the page tables before it is copied to.
+const ENTERED: usize = 1 << 20;
+/// What a fault of a read enters, where the kernel has the pages: the kernel's `fault_around_bytes`, as it is by default.
+const AROUND: usize = 64 << 10;
 
 /// How bytes are copied into the arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,31 +55,82 @@ pub(crate) struct Filler {
 impl Filler {
     /// Copies `from` to `to`, which lies in the object and is as long.
     pub(crate) fn put(&self, to: &mut [u8], from: &[u8]) {
+        self.put_by(COPY_BY_ONE, to, from);
+    }
+
+    /// Copies as [`Filler::put`] does, on this thread alone.
+    pub(crate) fn put_here(&self, to: &mut [u8], from: &[u8]) {
+        self.put_by(u64::MAX, to, from);
+    }
+
+    fn put_by(&self, by_one: u64, to: &mut [u8], from: &[u8]) {
         match &self.sums {
-            Some(sums) => sums.copy(to, from, self.how),
-            None => copy(to, from, self.how),
+            Some(sums) => sums.copy(to, from, self.how, by_one),
+            None => copy(to, from, self.how, by_one),
         }
     }
 }
 
-/// Copies `src` to `dst`, which have the same length.
-fn copy(dst: &mut [u8], src: &[u8], how: Copying) {
+/// Runs `fill` on each object of several, whose longest has `longest` bytes of `of`. It is given how bytes are copied: on
+/// the thread that fills the object, where several threads fill objects, and by several threads where one object is most of
+/// them.
+pub(crate) fn fill_all<T: Send>(
+    objects: impl Iterator<Item = (T, Filler)> + Send,
+    [longest, of]: [u64; 2],
+    fill: impl Fn(T, &dyn Fn(&mut [u8], &[u8])) + Sync,
+) {
+    let crew = Crew::new(of, COPY_BY_ONE);
+    if !crew.is_one() && Copying::of(of) == Copying::AroundTheCache && longest <= of / 2 {
+        return crew.share_out(objects, |(object, filler)| fill(object, &|to, from| filler.put_here(to, from)));
+    }
+    objects.for_each(|(object, filler)| fill(object, &|to, from| filler.put(to, from)));
+}
+
+/// Copies `src` to `dst`, which have the same length. What `by_one` is to [`Crew::new`].
+fn copy(dst: &mut [u8], src: &[u8], how: Copying, by_one: u64) {
     assert_eq!(dst.len(), src.len());
     if how == Copying::Cached {
-        return dst.copy_from_slice(src);
+        return cached(dst, src);
     }
-    let crew = Crew::new(src.len() as u64, COPY_BY_ONE);
+    let crew = Crew::new(src.len() as u64, by_one);
     let part = crew.part() as usize;
     crew.share_out(dst.chunks_mut(part).zip(src.chunks(part)), |(dst, src)| around_the_cache(dst, src));
 }
 
-fn around_the_cache(dst: &mut [u8], src: &[u8]) {
-    #[cfg(target_arch = "x86_64")]
-    if src.len() >= 4096 && std::arch::is_x86_feature_detected!("avx") {
-        // SAFETY: AVX is there.
-        return unsafe { stream(dst, src) };
-    }
+fn cached(dst: &mut [u8], src: &[u8]) {
+    enter(dst);
     dst.copy_from_slice(src);
+}
+
+fn around_the_cache(dst: &mut [u8], src: &[u8]) {
+    for (dst, src) in dst.chunks_mut(ENTERED).zip(src.chunks(ENTERED)) {
+        enter(dst);
+        #[cfg(target_arch = "x86_64")]
+        if src.len() >= 4096 && std::arch::is_x86_feature_detected!("avx") {
+            // SAFETY: AVX is there.
+            unsafe { stream(dst, src) };
+            continue;
+        }
+        dst.copy_from_slice(src);
+    }
+}
+
+/// Enters pages that are in memory in the page tables of this process, many at a time: memory that another process has
+/// touched is new to this one.
+///
+/// A fault of a write enters one page. A fault of a read enters those around it too, and as pages that can be written,
+/// because a tmpfs does not ask to be told of the first write. The faults are a fifth of the time then that memcpy takes with
+/// a fault for each page; MADV_POPULATE_WRITE takes two thirds of it. A read of what is entered already costs nothing beside
+/// the copy.
+fn enter(bytes: &[u8]) {
+    if bytes.len() < AROUND {
+        return;
+    }
+    let first = bytes.as_ptr().align_offset(AROUND).min(bytes.len());
+    let each = bytes[first..].iter().step_by(AROUND);
+    bytes.first().into_iter().chain(each).for_each(|byte| {
+        std::hint::black_box(*byte);
+    });
 }
 
 /// # Safety
@@ -81,18 +139,27 @@ fn around_the_cache(dst: &mut [u8], src: &[u8]) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx")]
 unsafe fn stream(dst: &mut [u8], src: &[u8]) {
-    use std::arch::x86_64::{__m256i, _mm_sfence, _mm256_loadu_si256, _mm256_stream_si256};
+    use std::arch::x86_64::{__m256i, _MM_HINT_T0, _mm_prefetch, _mm_sfence, _mm256_loadu_si256, _mm256_stream_si256};
     assert_eq!(dst.len(), src.len());
-    let head = dst.as_ptr().align_offset(32).min(dst.len());
+    let head = dst.as_ptr().align_offset(64).min(dst.len());
     dst[..head].copy_from_slice(&src[..head]);
     let (to, from) = (&mut dst[head..], &src[head..]);
-    let (blocks, tail) = to.as_chunks_mut::<32>();
-    let (sources, rest) = from.as_chunks::<32>();
-    for (to, from) in blocks.iter_mut().zip(sources) {
-        // SAFETY: 32 bytes of any alignment.
-        let value = unsafe { _mm256_loadu_si256(from.as_ptr().cast::<__m256i>()) };
-        // SAFETY: 32 bytes, 32-aligned because `head` made it so.
-        unsafe { _mm256_stream_si256(to.as_mut_ptr().cast::<__m256i>(), value) };
+    let (lines, tail) = to.as_chunks_mut::<64>();
+    let (sources, rest) = from.as_chunks::<64>();
+    for (to, from) in lines.iter_mut().zip(sources) {
+        let (to, from) = (to.as_mut_ptr().cast::<__m256i>(), from.as_ptr().cast::<__m256i>());
+        // A hint, which may name any address, so that it reads nothing.
+        #[allow(unused_unsafe, reason = "the intrinsic is safe in newer compilers")]
+        // SAFETY: as said.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(from.cast::<i8>().wrapping_add(AHEAD));
+        }
+        for half in 0..2 {
+            // SAFETY: the first or second 32 bytes of 64, of any alignment.
+            let value = unsafe { _mm256_loadu_si256(from.wrapping_add(half)) };
+            // SAFETY: as above, and 32-aligned because `head` made the first one so.
+            unsafe { _mm256_stream_si256(to.wrapping_add(half), value) };
+        }
     }
     tail.copy_from_slice(rest);
     _mm_sfence(); // M4
@@ -159,31 +226,31 @@ impl Sums {
     }
 
     /// Copies `src` to `dst`, which lies in the object and is as long, and takes the hashes of the blocks that it covers.
-    pub(crate) fn copy(&self, dst: &mut [u8], src: &[u8], how: Copying) {
+    fn copy(&self, dst: &mut [u8], src: &[u8], how: Copying, by_one: u64) {
         assert_eq!(dst.len(), src.len());
         let from = dst.as_ptr().addr() - self.base;
         let first = from.div_ceil(BLOCK);
         let whole = ((from + dst.len()) / BLOCK).saturating_sub(first);
         if whole == 0 {
-            return copy(dst, src, how);
+            return copy(dst, src, how, by_one);
         }
         let head = first * BLOCK - from;
         let (dst, src) = (dst.split_at_mut(head), src.split_at(head));
-        copy(dst.0, src.0, how);
+        copy(dst.0, src.0, how, by_one);
         let (dst, src) = (dst.1.split_at_mut(whole * BLOCK), src.1.split_at(whole * BLOCK));
         let blocks = dst.0.chunks_mut(BLOCK).zip(src.0.chunks(BLOCK)).zip(&self.blocks[first..]).zip(first..);
         let one = |(((dst, src), sum), number): Block<'_>| {
             sum.store(hash(src, number), Relaxed);
             match how {
-                Copying::Cached => dst.copy_from_slice(src),
+                Copying::Cached => cached(dst, src),
                 Copying::AroundTheCache => around_the_cache(dst, src),
             }
         };
         match how {
             Copying::Cached => blocks.for_each(one),
-            Copying::AroundTheCache => Crew::new((whole * BLOCK) as u64, COPY_BY_ONE).share_out(blocks, one),
+            Copying::AroundTheCache => Crew::new((whole * BLOCK) as u64, by_one).share_out(blocks, one),
         }
-        copy(dst.1, src.1, how);
+        copy(dst.1, src.1, how, by_one);
     }
 
     /// The checksum of the object, which is as it will stay: as [`sum_of`] finds it.
@@ -203,7 +270,7 @@ mod tests {
         let src: Vec<u8> = (0..20_000u32).map(|i| ((i * 31) >> 3) as u8).collect();
         for (from, to, len) in [(0, 0, 20_000), (1, 3, 19_000), (7, 31, 4096), (5, 0, 4097), (0, 1, 100)] {
             let mut dst = vec![0xAA; 20_100];
-            copy(&mut dst[to..to + len], &src[from..from + len], Copying::AroundTheCache);
+            copy(&mut dst[to..to + len], &src[from..from + len], Copying::AroundTheCache, COPY_BY_ONE);
             assert!(dst[..to].iter().all(|b| *b == 0xAA));
             assert_eq!(dst[to..to + len], src[from..from + len]);
             assert!(dst[to + len..].iter().all(|b| *b == 0xAA));
@@ -222,7 +289,7 @@ mod tests {
                 let sums = Sums::new(dst.as_ptr(), dst.len());
                 let ends = cuts.iter().skip(1).copied().chain([dst.len()]);
                 for (from, to) in cuts.iter().copied().zip(ends) {
-                    sums.copy(&mut dst[from..to], &src[from..to], how);
+                    sums.copy(&mut dst[from..to], &src[from..to], how, COPY_BY_ONE);
                 }
                 assert_eq!(dst[cuts[0]..], src[cuts[0]..]);
                 assert_eq!(sums.seal(&dst, front), sum_of(&dst, front));

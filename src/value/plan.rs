@@ -51,7 +51,7 @@ pub(crate) struct Locate<'a> {
     /// So that bytes that lie elsewhere cost one comparison.
     pub addresses: Addresses,
     /// Where bytes lie, if all of them are inside one object.
-    pub find: &'a dyn Fn(&[u8]) -> Option<Located>,
+    pub find: &'a (dyn Fn(&[u8]) -> Option<Located> + Sync),
 }
 
 impl Locate<'static> {

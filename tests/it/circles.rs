@@ -15,6 +15,8 @@ const CRATES: &[&str] = &[
     "cli/src",
     "capi/src",
     "datafusion/src",
+    "flight/src",
+    "flight/tests/it",
     "sql/src",
     "sql/tests/it",
     "cli/tests/it",

@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use faretra::{Error, MIB};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::wait::WaitStatus;
 
-use crate::support::{Child, TestArena, skip};
+use crate::damage::end_of;
+use crate::obey::forked;
+use crate::support::{Child, DEADLINE, TestArena, skip};
 use crate::values::{self, KINDS};
 
 /// What one process publishes another reads whole, both ways, for every kind and small and large sizes.
@@ -153,4 +157,51 @@ fn a_waiter_holds_up_nobody() {
     assert!(waiter.try_answer(Duration::from_millis(10)).is_none(), "it waits for another name");
     waiter.kill();
     t.assert_sound(0);
+}
+
+/// The first publish of a process, into memory that another one has written, takes few page faults: the pages are entered many at
+/// a time, in small copies and in large ones.
+#[test]
+#[cfg_attr(all(feature = "portable", not(feature = "proof")), ignore = "its commit touches each page")]
+fn memory_of_others_is_entered_many_pages_at_a_time() {
+    let faults = || getrusage(UsageWho::RUSAGE_SELF).expect("numbers").minor_page_faults();
+    let page = 4096;
+    for bytes in [2 * MIB as usize, 32 * MIB as usize] {
+        let t = TestArena::with(|o| o.limit(256 * MIB).warm(256 * MIB));
+        let writer = t.arena.writer().expect("a permit");
+        let value = vec![7_u8; bytes];
+        for _ in 0..2 {
+            writer.publish("x", &value[..]).expect("room");
+        }
+        let options = t.options();
+        let child = forked(|| {
+            let arena = options.open("t").expect("opened");
+            // Whether the kernel does that at all: through another mapping, that of readers.
+            let (object, before) = (arena.get("x").expect("there"), faults());
+            std::hint::black_box(object.bytes().expect("bytes").iter().step_by(page).fold(0, |sum, byte| sum ^ byte));
+            if (faults() - before) as usize > bytes / page / 2 {
+                return 2;
+            }
+            drop(object);
+            let writer = arena.writer().expect("a permit");
+            // Its own mapping, and what the library needs once.
+            writer.publish("y", "small").expect("room");
+            let before = faults();
+            writer.publish("x", &value[..]).expect("room");
+            let taken = faults() - before;
+            eprintln!("{taken} faults for {} pages", bytes / page);
+            i32::from(taken as usize > bytes / page / 2)
+        });
+        match end_of(child, DEADLINE) {
+            Some(WaitStatus::Exited(_, 0)) => {}
+            Some(WaitStatus::Exited(_, 2)) => {
+                return skip(
+                    "memory_of_others_is_entered_many_pages_at_a_time",
+                    "the kernel enters pages one by one here",
+                );
+            }
+            other => panic!("{bytes} bytes: {other:?}"),
+        }
+        assert_eq!(t.arena.get("x").expect("there").bytes().expect("bytes"), &value[..]);
+    }
 }

@@ -4,8 +4,9 @@
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
+use crate::linked;
 use crate::package;
-use crate::report::{self, Judged, ROWS, Row};
+use crate::report::{self, Judged, ROWS, Report, Row};
 use crate::tool::{Outcome, cargo, run, target};
 
 /// The name of a bench, and the arguments of `cargo bench` for it.
@@ -15,6 +16,7 @@ const BENCHES: &[(&str, &[&str])] = &[
     ("channel", &["--bench=channel"]),
     ("ready", &["--bench=ready", "--features=async"]),
     ("peers", &["--package=peers"]),
+    ("scenarios", &["--package=scenarios"]),
 ];
 
 const PYTHON: &str = "python";
@@ -56,7 +58,10 @@ pub fn all(root: &Path, wanted: &Wanted) -> ExitCode {
         rows.extend(report::judge(name, runs));
     }
     machine.push(("load after".into(), load()));
-    match report::write(&folder, &machine, &rows) {
+    if rows.is_empty() {
+        failed.push("there is nothing to report".into());
+    }
+    match Report::new(machine, rows).write(&folder) {
         Ok(page) => println!("\n{}", page.display()),
         Err(error) => failed.push(format!("the report: {error}")),
     }
@@ -115,9 +120,26 @@ fn machine(root: &Path) -> Vec<(String, String)> {
         ("compiler", said("rustc", &["--version"])),
         ("version", env!("CARGO_PKG_VERSION").to_owned()),
         ("commit", said("git", &["describe", "--always", "--dirty"])),
+        ("peers", peers(root)),
         ("load", load()),
     ];
     facts.map(|(what, value)| (what.to_owned(), value)).into()
+}
+
+/// The crates that are measured beside ours, and Arrow's.
+const PEERS: &[&str] = &["iceoryx2", "ipc-channel", "mmap-sync", "shared_memory", "arrow-ipc"];
+
+/// Their versions, as they are locked.
+fn peers(root: &Path) -> String {
+    let metadata = match linked::metadata(root, None) {
+        Ok(metadata) => metadata,
+        Err(error) => return format!("unknown: {error}"),
+    };
+    let version = |name: &&str| -> String {
+        let package = metadata.packages.iter().find(|package| package.name.as_str() == *name);
+        format!("{name} {}", package.map_or("not installed".into(), |package| package.version.to_string()))
+    };
+    PEERS.iter().map(version).collect::<Vec<_>>().join(", ")
 }
 
 /// Of 1, 5, 15 minutes.

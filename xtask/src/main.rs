@@ -15,6 +15,7 @@ mod header;
 mod install;
 mod interpreters;
 mod linked;
+mod numbers;
 mod package;
 mod python;
 mod report;
@@ -78,11 +79,20 @@ enum Chore {
         /// Each bench two times, also with --quick: a row is met only if it is met in both
         #[arg(long)]
         twice: bool,
-        /// Run these only: ratios, sync, channel, ready, peers, python
+        /// Run these only: ratios, sync, channel, ready, peers, scenarios, python
         #[arg(long, value_name = "BENCH", value_delimiter = ',')]
         only: Vec<String>,
     },
-    /// Count the instructions that operations take, and compare with the committed counts; needs valgrind
+    /// Compare the numbers in the README with those that the committed report, `benches/report.json`, makes
+    Numbers {
+        /// Write them anew instead
+        #[arg(long)]
+        write: bool,
+        /// First take the last report of `cargo xtask bench` as the one to commit, and write
+        #[arg(long)]
+        take: bool,
+    },
+    /// Count the instructions that operations take, in Python too, and compare with the committed counts; needs valgrind
     Counts {
         /// Accept what is counted
         #[arg(long, conflicts_with = "locked")]
@@ -169,6 +179,14 @@ fn main() -> ExitCode {
         Chore::InstallC { prefix, destdir } => stages::install_c(&root, &prefix, destdir.as_deref()),
         Chore::Bench { quick, twice, only } => {
             bench::all(&root, &bench::Wanted { quick, twice: twice || !quick, only })
+        }
+        Chore::Numbers { take: true, .. } => {
+            let latest = tool::target(&root).with_file_name("bench-report").join(report::Report::FILE);
+            done(numbers::take(&root, &latest).and_then(|()| numbers::write(&root)))
+        }
+        Chore::Numbers { write: true, .. } => done(numbers::write(&root)),
+        Chore::Numbers { .. } => {
+            done(numbers::check(&root).map(|()| println!("the README shows what {} makes", numbers::SOURCE)))
         }
         Chore::Counts { write: true, .. } => tool::ended(&counts::write(&root)),
         Chore::Counts { locked: true, .. } => tool::ended(&counts::locked(&root)),

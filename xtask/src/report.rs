@@ -3,25 +3,54 @@
 mod page;
 mod plot;
 mod row;
+mod text;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 
-pub use row::{Judged, Row, judge, read};
+pub use row::{Judged, Row, Verdict, judge, noise, read};
+pub use text::{number, size, time};
 
 /// Names the file to which a bench adds its rows.
 pub const ROWS: &str = "FARETRA_BENCH_ROWS";
 
-/// Writes the report and prints the rows that have a target.
-pub fn write(folder: &Path, machine: &[(String, String)], rows: &[Judged]) -> Result<PathBuf, Box<dyn Error>> {
-    let machine_json: serde_json::Map<_, _> =
-        machine.iter().map(|(what, value)| (what.clone(), value.clone().into())).collect();
-    let report = json!({ "machine": machine_json, "rows": rows });
-    std::fs::write(folder.join("report.json"), serde_json::to_string_pretty(&report)? + "\n")?;
-    let page = folder.join("index.html");
-    std::fs::write(&page, page::page(machine, rows, &plot::all(rows)?))?;
-    println!("\n{}\n\n{}", page::table(rows), page::tally(rows));
-    Ok(page)
+/// Where it was measured, in an order; and every row.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Report {
+    pub machine: Vec<(String, String)>,
+    pub rows: Vec<Judged>,
+}
+
+impl Report {
+    /// The file that `write` makes of it.
+    pub const FILE: &'static str = "report.json";
+
+    /// Rows that only say which version a peer has become facts about the machine.
+    pub fn new(mut machine: Vec<(String, String)>, rows: Vec<Judged>) -> Report {
+        let (versions, rows): (Vec<Judged>, Vec<Judged>) =
+            rows.into_iter().partition(|judged| judged.runs.iter().all(|row| row.kind == Row::VERSION));
+        let mut told: Vec<String> = versions
+            .iter()
+            .filter_map(|judged| judged.runs.first())
+            .map(|row| format!("{} {}", row.what, row.shown.as_deref().unwrap_or("unknown")))
+            .collect();
+        told.dedup();
+        if !told.is_empty() {
+            machine.push(("Python's peers".into(), told.join(", ")));
+        }
+        machine.push(("noise".into(), noise(&rows)));
+        Report { machine, rows }
+    }
+
+    /// Writes it for programs and for people, prints the rows that have a target, and returns the page's path.
+    pub fn write(&self, folder: &Path) -> Result<PathBuf, Box<dyn Error>> {
+        std::fs::write(folder.join(Report::FILE), serde_json::to_string_pretty(self)? + "\n")?;
+        let page = folder.join("index.html");
+        std::fs::write(&page, page::page(&self.machine, &self.rows, &plot::all(&self.rows)?))?;
+        println!("\n{}\n\n{}", page::table(&self.rows, page::width()), page::tally(&self.rows));
+        println!("noise: {}", noise(&self.rows));
+        Ok(page)
+    }
 }

@@ -35,6 +35,16 @@ pub fn run(command: &mut Command) -> Outcome {
     }
 }
 
+/// Standard output of a program that succeeds.
+pub fn output(command: &mut Command) -> Result<String, String> {
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let done = command.stdin(Stdio::null()).output().map_err(|error| format!("`{program}` does not start: {error}"))?;
+    match done.status.success() {
+        true => Ok(String::from_utf8_lossy(&done.stdout).into_owned()),
+        false => Err(format!("`{program}`: {}\n{}", done.status, String::from_utf8_lossy(&done.stderr).trim())),
+    }
+}
+
 /// The exit code of a chore that is one step; why it failed goes to standard error.
 pub fn ended(outcome: &Outcome) -> ExitCode {
     match outcome {

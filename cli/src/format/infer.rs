@@ -123,6 +123,10 @@ fn number(value: &str, unsigned: &[u8]) -> u16 {
         };
     }
     let rest = &unsigned[digits..];
+    // As dates go on.
+    if !matches!(rest[0], b'.' | b'e' | b'E') {
+        return TEXT;
+    }
     let fraction = rest[0] == b'.' && rest[1..].iter().all(u8::is_ascii_digit);
     if fraction && (2..=16).contains(&unsigned.len()) {
         return FLOAT;

@@ -20,8 +20,10 @@ use arrow_buffer::{Buffer, MutableBuffer};
 use arrow_ipc::reader::{read_dictionary, read_record_batch};
 use arrow_ipc::{Block, Endianness, Message, MessageHeader};
 use arrow_schema::{ArrowError, SchemaRef};
+use bytes::Bytes;
 use flatbuffers::InvalidFlatbuffer;
 use indicatif::ProgressBar;
+use memmap2::{Advice, MmapMut};
 
 use super::tables::Counted;
 use crate::failure::{Failure, Result, arrow_text};
@@ -45,6 +47,9 @@ const RATIO: u64 = 1 << 16;
 
 /// Bytes by which a buffer grows, where nobody knows yet how many really come.
 const STEP: usize = 64 << 20;
+
+/// So many bytes are memory of their own.
+const FRESH: usize = 4 << 20;
 
 /// Bytes between the last message of a file and its footer, at most: the mark of the stream's end, and padding.
 const GAP: u64 = 64;
@@ -396,16 +401,25 @@ fn fill(source: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
 fn bytes(source: &mut impl Read, count: u64, step: usize) -> Result<Result<Buffer, usize>> {
     let whole = usize::try_from(count).unwrap_or(usize::MAX);
     affordable(count.min(step as u64))?;
-    let mut bytes = MutableBuffer::new(0);
-    while bytes.len() < whole {
-        let begin = bytes.len();
-        let more = (whole - begin).min(step.max(begin));
-        affordable((begin + more) as u64)?;
-        bytes.resize(begin + more, 0);
+    if (FRESH..=step).contains(&whole) {
+        // Zeros that nobody has to write, in few pages where the system has huge ones.
+        let mut fresh = MmapMut::map_anon(whole)?;
+        let _ = fresh.advise(Advice::HugePage);
+        let came = fill(source, &mut fresh)?;
+        return Ok(if came < whole { Err(came) } else { Ok(Buffer::from(Bytes::from_owner(fresh))) });
+    }
+    let mut bytes = MutableBuffer::from_len_zeroed(whole.min(step));
+    let mut begin = 0;
+    while begin < whole {
+        let more = bytes.len() - begin;
         let came = fill(source, &mut bytes[begin..])?;
         if came < more {
             return Ok(Err(begin + came));
         }
+        begin = bytes.len();
+        let more = (whole - begin).min(step.max(begin));
+        affordable((begin + more) as u64)?;
+        bytes.resize(begin + more, 0);
     }
     Ok(Ok(bytes.into()))
 }

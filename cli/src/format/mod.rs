@@ -4,17 +4,21 @@
 //! - `read`: Parquet, CSV, Arrow IPC file and stream as a `RecordBatchReader`. `tables`: what their readers share.
 //! - `parquet`: Parquet files. `thrift`: how deep their schemas nest. `ipc`: Arrow IPC, message by message.
 //! - `recut`: batches put together and cut.
-//! - `csv`: CSV files. `records`: their rows and fields; `infer`: the types that hold the values of
+//! - `csv`: CSV files. `blocks`, `parts`: on several threads; `records`: their rows and fields; `columns`: what becomes of
+//!   these; `infer`: the types that hold the values of
 //!   a column; `types`: text into values of them.
 //! - `write`: record batches to the same formats.
 //! - `npy`: n-dimensional arrays.
 
+mod blocks;
+mod columns;
 pub mod csv;
 pub mod elements;
 mod infer;
 mod ipc;
 pub mod npy;
 mod parquet;
+mod parts;
 pub mod pipe;
 pub mod read;
 mod records;

@@ -12,7 +12,8 @@
 //! | values that the writer had in a dictionary which arrow's reader cannot fill | the values without one |
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use arrow_array::builder::{IntervalMonthDayNanoBuilder, IntervalYearMonthBuilder};
@@ -22,20 +23,23 @@ use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, make_array};
 use arrow_schema::{ArrowError, DataType, FieldRef, Fields, IntervalUnit, Schema, SchemaRef, TimeUnit};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use parquet::arrow::ARROW_SCHEMA_META_KEY;
+use bytes::Bytes;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
+use parquet::arrow::{ARROW_SCHEMA_META_KEY, ProjectionMask};
 use parquet::basic::{ConvertedType, Type as Physical};
 use parquet::column::reader::ColumnReader;
 use parquet::data_type::Int96;
+use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
-use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
 use parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
 
 use super::tables::{BATCH_BYTES, BATCH_ROWS, guarded};
 use super::thrift;
 use crate::failure::{Failure, Result};
+use crate::several::all;
 use crate::{panics, signal};
 
 /// Levels of a schema at most. A list is three of them, so that this is more than a column of Arrow may nest.
@@ -339,9 +343,50 @@ fn units(file: &File, told: &Schema, leaves: &SchemaDescriptor, which: &[bool]) 
     spans.iter().enumerate().map(unit).collect()
 }
 
+/// A file that several readers read at their own places: not as clones of a descriptor, which have one place together.
+struct Shared(Arc<File>);
+
+impl Length for Shared {
+    fn len(&self) -> u64 {
+        self.0.metadata().map_or(0, |metadata| metadata.len())
+    }
+}
+
+impl ChunkReader for Shared {
+    type T = BufReader<From>;
+
+    fn get_read(&self, start: u64) -> parquet::errors::Result<BufReader<From>> {
+        Ok(BufReader::new(From { file: Arc::clone(&self.0), at: start }))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
+        let there = usize::try_from(self.len().saturating_sub(start)).unwrap_or(usize::MAX);
+        let mut bytes = Vec::with_capacity(length.min(there));
+        let read = From { file: Arc::clone(&self.0), at: start }.take(length as u64).read_to_end(&mut bytes)?;
+        if read < length {
+            return Err(ParquetError::EOF(format!("Expected to read {length} bytes, read only {read}")));
+        }
+        Ok(bytes.into())
+    }
+}
+
+/// A file from some place on.
+struct From {
+    file: Arc<File>,
+    at: u64,
+}
+
+impl Read for From {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.file.read_at(buffer, self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
 /// The rows of a file, decoded so many at once as memory is for.
 pub struct Steps {
-    file: File,
+    file: Arc<File>,
     metadata: ArrowReaderMetadata,
     schema: SchemaRef,
     groups: Vec<u64>,
@@ -353,7 +398,7 @@ pub struct Steps {
     step: usize,
     most: usize,
     /// What decodes, and how many rows at once.
-    reader: Option<(ParquetRecordBatchReader, usize)>,
+    reader: Option<(Vec<ParquetRecordBatchReader>, usize)>,
 }
 
 impl Steps {
@@ -368,11 +413,11 @@ impl Steps {
             column.column_type() != Physical::BYTE_ARRAY || column.unencoded_byte_array_data_bytes().is_some()
         });
         let step = rows_of(heaviest, if known { most } else { most.min(PROBE) });
-        Steps { file, metadata, schema, groups, rows, at: 0, asked, step, most, reader: None }
+        Steps { file: Arc::new(file), metadata, schema, groups, rows, at: 0, asked, step, most, reader: None }
     }
 
-    /// A reader from the next row on.
-    fn reader(&self, step: usize) -> Result<ParquetRecordBatchReader, ArrowError> {
+    /// Readers from the next row on: one for each column, so that several threads decode.
+    fn readers(&self, step: usize) -> Result<Vec<ParquetRecordBatchReader>, ArrowError> {
         let mut offset = self.at;
         let mut first = 0;
         while let Some(&rows) = self.groups.get(first)
@@ -381,16 +426,43 @@ impl Steps {
             offset -= rows;
             first += 1;
         }
-        guarded(|| {
-            let builder =
-                ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.try_clone()?, self.metadata.clone());
+        let leaves = self.metadata.parquet_schema();
+        let columns = leaves.root_schema().get_fields().len();
+        let masks = match columns == self.metadata.schema().fields().len() && columns > 1 {
+            true => (0..columns).map(|column| ProjectionMask::roots(leaves, [column])).collect(),
+            false => vec![ProjectionMask::all()],
+        };
+        let reader = |mask| {
+            let file = Shared(Arc::clone(&self.file));
+            let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone());
             let reader = builder.with_row_groups((first..self.groups.len()).collect()).with_batch_size(step);
             let reader = match usize::try_from(offset) {
                 Ok(0) | Err(_) => reader,
                 Ok(offset) => reader.with_offset(offset),
             };
-            Ok(reader.build()?)
-        })
+            Ok(reader.with_projection(mask).build()?)
+        };
+        guarded(|| masks.into_iter().map(reader).collect())
+    }
+
+    /// The next rows of all readers, side by side.
+    fn decode(&self, readers: &mut [ParquetRecordBatchReader]) -> Result<Option<RecordBatch>, ArrowError> {
+        if let [reader] = readers {
+            return guarded(|| reader.next().transpose());
+        }
+        let columns = readers.iter_mut().collect();
+        let columns = all(columns, |reader: &mut ParquetRecordBatchReader| guarded(|| reader.next().transpose()));
+        // The error of the first column, as if they had been decoded one after the other.
+        let columns = columns.into_iter().collect::<Result<Vec<Option<RecordBatch>>, _>>()?;
+        let rows = columns.iter().map(|column| column.as_ref().map_or(0, RecordBatch::num_rows));
+        let (most, least) = (rows.clone().max().unwrap_or(0), rows.min().unwrap_or(0));
+        if most != least {
+            let text = format!("the file is damaged: a column has {least} rows where another has {most}");
+            return Err(ArrowError::ParquetError(text));
+        }
+        let Some(columns) = columns.into_iter().collect::<Option<Vec<RecordBatch>>>() else { return Ok(None) };
+        let columns = columns.into_iter().map(|column| Arc::clone(column.column(0))).collect();
+        RecordBatch::try_new(Arc::clone(self.metadata.schema()), columns).map(Some)
     }
 
     fn step(&mut self) -> Result<Option<RecordBatch>, ArrowError> {
@@ -401,12 +473,12 @@ impl Steps {
                 _ => self.step,
             };
             let decoded = match self.reader.take().filter(|(_, rows)| *rows == step) {
-                Some((reader, _)) => Ok(reader),
-                None => self.reader(step),
+                Some((readers, _)) => Ok(readers),
+                None => self.readers(step),
             };
-            let decoded = decoded.and_then(|mut reader| {
-                let batch = guarded(|| reader.next().transpose())?;
-                self.reader = Some((reader, step));
+            let decoded = decoded.and_then(|mut readers| {
+                let batch = self.decode(&mut readers)?;
+                self.reader = Some((readers, step));
                 Ok(batch)
             });
             match decoded {

@@ -16,6 +16,7 @@ use super::pipe::{Input, Pipe};
 use super::recut::{Cut, Recut};
 use super::tables::{Options, Tables, guarded};
 use crate::failure::{Failure, Result, arrow_text};
+use crate::several::InOrder;
 use crate::signal;
 
 /// Opens a file of record batches. The bar counts bytes of the file, or rows for Parquet.
@@ -23,7 +24,10 @@ pub fn tables(file: File, format: Format, options: &Options, bar: &ProgressBar) 
     match format {
         Format::Parquet => parquet(file, options, bar),
         Format::Csv => Csv::open(Input::File(file), options, bar)?.tables(),
-        Format::Arrow | Format::ArrowStream => Ok(careful(ipc::open(file, bar)?)),
+        Format::Arrow | Format::ArrowStream => {
+            let Batches { schema, batches } = ipc::open(file, bar)?;
+            Ok(careful(Batches { schema, batches: Box::new(Ahead::Waits(Some(batches))) }))
+        }
         Format::Npy | Format::Bytes => Err(Failure::new(format!("{} does not hold record batches", format.noun()))),
     }
 }
@@ -32,8 +36,28 @@ fn parquet(mut file: File, options: &Options, bar: &ProgressBar) -> Result<Table
     expect_magic(&mut file, b"PAR1", Format::Parquet)?;
     let Parquet { schema, rows, steps } = parquet::open(file, options.batch_rows)?;
     bar.set_length(rows);
-    let inner = Recut::new(steps, Arc::clone(&schema), Cut::new(options.batch_rows));
+    let inner = Recut::new(Ahead::Waits(Some(steps)), Arc::clone(&schema), Cut::new(options.batch_rows));
     Ok(Tables { reader: Box::new(Careful { inner, schema, bar: Some(bar.clone()), done: false }), note: None })
+}
+
+/// Batches of which the next is decoded while one is used. Nothing is decoded before the first is asked for.
+enum Ahead<I: Iterator> {
+    Waits(Option<I>),
+    Runs(InOrder<I::Item>),
+}
+
+impl<I: Iterator<Item: Send> + Send + 'static> Iterator for Ahead<I> {
+    type Item = I::Item;
+
+    fn next(&mut self) -> Option<I::Item> {
+        if let Ahead::Waits(inner) = self {
+            *self = Ahead::Runs(InOrder::new(inner.take()?, 1, 1, |batch| batch));
+        }
+        match self {
+            Ahead::Waits(_) => None,
+            Ahead::Runs(made) => made.next(),
+        }
+    }
 }
 
 /// Opens what a pipe brings as Arrow IPC: of a stream, each batch is there when its last byte is. A file begins at its

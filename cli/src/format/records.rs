@@ -144,6 +144,20 @@ impl Records {
         }
     }
 
+    /// Reads the rows of a block, which begins in this line, and between rows.
+    pub fn of_block(mut block: Vec<u8>, delimiter: u8, line: u64) -> Records {
+        let filled = block.len();
+        // Room for a read, which finds nothing.
+        block.push(0);
+        Records { data: block, filled, line, row_line: line, ..Records::new(Box::new(std::io::empty()), delimiter) }
+    }
+
+    /// The block again.
+    pub fn into_block(mut self) -> Vec<u8> {
+        self.data.truncate(self.filled);
+        self.data
+    }
+
     /// Keeps what is read until [`rewind`](Records::rewind).
     pub fn keep(&mut self) {
         self.keep = true;
@@ -169,6 +183,11 @@ impl Records {
         self.source_ended && self.at == self.filled && self.row_line == self.line
     }
 
+    /// The line of the next byte.
+    pub fn line(&self) -> u64 {
+        self.line
+    }
+
     /// Lines without anything that were passed over.
     pub fn empty_lines(&self) -> u64 {
         self.empty_lines
@@ -180,15 +199,15 @@ impl Records {
             if self.scan()? {
                 return Ok(Next::Row);
             }
-            if self.source_ended {
-                return self.last();
-            }
             if self.at - self.start > ROW_BYTES && self.state != State::Between {
                 return Err(Failure::new(format!(
                     "the row that begins in line {} has more than {}: is a quote never closed?",
                     self.row_line,
                     size::bytes(ROW_BYTES as u64)
                 )));
+            }
+            if self.source_ended {
+                return self.last();
             }
             signal::check()?;
             self.make_room();

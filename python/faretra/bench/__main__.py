@@ -19,7 +19,7 @@ import numpy as np
 import faretra
 from faretra import _plot
 from faretra._out import say
-from faretra.bench import _multiprocessing, _report, _rivals
+from faretra.bench import _conversions, _multiprocessing, _report, _rivals
 from faretra.bench._measure import (
     GB,
     KB,
@@ -58,6 +58,8 @@ class Run:
         self.budget = 0.05 if quick else 1.0
         self.rows: list[Row] = []
         self.skipped: dict[str, str] = {}
+        # The group and the way of what could not be measured, and why.
+        self.absent: dict[tuple[str, str], str] = {}
         self.folder = os.environ.get("FARETRA_DIR", "/dev/shm")
 
     def check_room(self) -> None:
@@ -75,6 +77,17 @@ class Run:
     def add(self, group: str, what: str, kind: str, nbytes: int, seconds: float) -> None:
         """Take a number."""
         self.rows.append(Row(group, what, kind, nbytes, seconds))
+
+    def handed(self, group: str, name: str, nbytes: int, times: _rivals.HandedOver) -> None:
+        """Take what was measured of one way: until a value can be used, and until all of it was read."""
+        kind = "ours" if name == "faretra" else "other"
+        self.add(group, name, kind, nbytes, times.usable)
+        self.rows.append(Row(f"{group}, every byte read", name, kind, nbytes, times.read, times.use))
+
+    def skip(self, group: str, name: str, why: str) -> None:
+        """Take why a way could not be measured."""
+        self.skipped[name] = why
+        self.absent.setdefault((group, name), why)
 
     def alone(self) -> None:
         """Measure put and get in one process, beside memcpy."""
@@ -146,29 +159,29 @@ class Run:
                 continue
             try:
                 way.check()
-                time_ = _rivals.hand_over(way, make, nbytes, budget=self.budget, least=least)
+                times = _rivals.hand_over(way, make, nbytes, budget=self.budget, least=least)
             except _rivals.Unsuited as why:
-                self.skipped[way.name] = str(why)
+                self.skip(group, way.name, str(why))
                 continue
             except (OSError, MemoryError, ValueError) as error:
                 self.skipped[f"{way.name}, {group}, {_report.size_text(nbytes)}"] = (
                     f"{type(error).__name__}: {error}"
                 )
                 continue
-            self.add(group, way.name, "ours" if way.name == "faretra" else "other", nbytes, time_)
+            self.handed(group, way.name, nbytes, times)
         self._ray(group, nbytes, make)
 
     def _ray(self, group: str, nbytes: int, make: Callable[[], Any]) -> None:
         ray = _rivals.Ray()
         if self.quick:
-            self.skipped[ray.name] = "it takes seconds to start, so --quick leaves it out"
+            self.skip(group, ray.name, "it takes seconds to start, so --quick leaves it out")
             return
         try:
             ray.check()
             with ray.open(nbytes):
-                self.add(group, ray.name, "other", nbytes, ray.hand_over(make(), budget=self.budget))
+                self.handed(group, ray.name, nbytes, ray.hand_over(make(), budget=self.budget))
         except _rivals.Unsuited as why:
-            self.skipped[ray.name] = str(why)
+            self.skip(group, ray.name, str(why))
 
     def started(self) -> None:
         """Measure what the import takes over numpy's."""
@@ -186,9 +199,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--section",
-        choices=["arena", "multiprocessing", "all"],
+        choices=["arena", "command", "multiprocessing", "all"],
         default="arena",
-        help="what is measured: arenas (the default), faretra.multiprocessing beside multiprocessing, or both",
+        help="what is measured: arenas and the command (the default), the command beside pyarrow only, "
+        "faretra.multiprocessing beside multiprocessing, or everything",
     )
     parser.add_argument("--quick", action="store_true", help="smaller sizes, seconds instead of minutes")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
@@ -198,12 +212,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--plot needs matplotlib: pip install matplotlib")
     run = Run(given.quick)
     try:
-        if given.section != "multiprocessing":
+        if given.section in ("arena", "all"):
             run.check_room()
             run.started()
             run.alone()
             run.handed_over()
-        if given.section != "arena":
+        if given.section != "multiprocessing":
+            _conversions.measure(run)
+        if given.section in ("multiprocessing", "all"):
             _multiprocessing.measure(run)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -215,7 +231,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given.plot:
         _report.draw(run.rows, Path(given.plot))
     if told := os.environ.get("FARETRA_BENCH_ROWS"):
-        _report.tell(run.rows, Path(told))
+        _report.tell(run.rows, run.absent, Path(told))
     if given.json:
         say(json.dumps(_report.as_json(run.rows, run.skipped), indent=1))
         return 0

@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 import faretra
 from faretra import _plot, _show
+from faretra.bench import _conversions as command
 from faretra.bench import _multiprocessing as mp
 from faretra.bench._measure import GB, KB, MB, Row
 
@@ -141,6 +143,11 @@ def targets(rows: Sequence[Row]) -> list[Target]:
     both, alone = _find(rows, "import numpy, faretra"), _find(rows, "import numpy")
     if both and alone:
         add("import over numpy's", "<= 30 ms", both[0].seconds - alone[0].seconds, 0.030, seconds)
+    for group, members in groups(rows).items():
+        times = {row.what: row.seconds for row in members}
+        if group.startswith(command.GROUP) and {command.OURS, command.THEIRS} <= set(times):
+            ratio = times[command.OURS] / times[command.THEIRS]
+            add(group, "<= 1.0 x pyarrow", ratio, 1.0, _ratio)
     return found + _multiprocessing_targets(rows)
 
 
@@ -191,15 +198,33 @@ def as_json(rows: Sequence[Row], skipped: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def tell(rows: Sequence[Row], path: Path) -> None:
+def _versions() -> dict[str, str]:
+    """Return the versions of Python, of numpy and of the packages that are measured beside ours, or that they are missing."""
+    found = {"python": platform.python_version()}
+    for name in ("numpy", "pyarrow", "SharedArray", "ray", "vineyard"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def tell(rows: Sequence[Row], absent: dict[tuple[str, str], str], path: Path) -> None:
     """Add the rows, and what was to be reached, to a file: a JSON object a line, as the library's own benches write them."""
-    lines: list[dict[str, Any]] = []
+    lines: list[dict[str, Any]] = [
+        {"kind": "version", "what": name, "shown": version} for name, version in _versions().items()
+    ]
     for row in rows:
         size = row.nbytes or None
         what = f"{row.what}, {size_text(row.nbytes)}" if row.nbytes else row.what
-        lines.append(
-            {"section": row.group, "what": what, "bytes": size, "way": row.what, "p50": row.seconds * 1e9}
-        )
+        line = {"section": row.group, "what": what, "bytes": size, "way": row.what, "p50": row.seconds * 1e9}
+        if row.more:
+            use = row.more
+            line |= {"p99": use.p99 * 1e9, "p999": use.p999 * 1e9, "cpu": use.cpu * 1e9}
+            line |= {"minor_faults": use.minor_faults, "major_faults": use.major_faults}
+            line |= {"rate": row.nbytes / row.seconds}
+        lines.append(line)
+    lines += [{"section": group, "what": name, "shown": why} for (group, name), why in absent.items()]
     for one in targets(rows):
         lines.append(
             {
@@ -221,7 +246,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     """
     panels = []
     for group, members in groups(rows).items():
-        if not group.startswith("hand-over"):
+        if not group.startswith("hand-over") or group.endswith("every byte read"):
             continue
         for nbytes in sorted({row.nbytes for row in members})[-2:]:
             of_size = [row for row in members if row.nbytes == nbytes]

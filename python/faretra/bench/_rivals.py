@@ -1,4 +1,4 @@
-"""The ways that a value goes to another process, and the time until that process can use it."""
+"""The ways that a value goes to another process, and the time until that process can use it, and until it has read it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing import shared_memory
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 import faretra
+from faretra.bench._measure import Use, part, used
 from faretra.demo import deaf
 
 # How long the other process may take for one value, in seconds.
@@ -280,24 +282,66 @@ def touch(value: Any) -> None:
         int(value.num_rows)
 
 
+def total(value: Any) -> int:
+    """Return the sum of all 8-byte words of a value: whoever knows it has read every byte."""
+    if isinstance(value, np.ndarray):
+        return int(value.reshape(-1, copy=False).view("uint64").sum(dtype="uint64"))
+    if isinstance(value, dict):
+        return sum(map(total, value.values())) % (1 << 64)
+    if not hasattr(value, "columns"):
+        pa: Any = import_module("pyarrow")
+        value = pa.table(value)
+    found = 0
+    for column in value.columns:
+        for chunk in column.chunks:
+            for buffer in chunk.buffers():
+                if buffer is not None:
+                    found += int(np.frombuffer(buffer, "uint64", buffer.size // 8).sum(dtype="uint64"))
+    return found % (1 << 64)
+
+
+def rewrite(value: Any) -> None:
+    """Write every element of an array, or of a dict of arrays, so that no value is the one before. A table cannot be written."""
+    if isinstance(value, np.ndarray):
+        value += 1
+    elif isinstance(value, dict):
+        for one in value.values():
+            rewrite(one)
+
+
+@dataclass(frozen=True)
+class HandedOver:
+    """Times in seconds, from the sender's call: until the other process can use the value, and until it has read all of it."""
+
+    usable: float
+    read: float
+    use: Use
+
+
 def _receiver(way: Way, control: Any) -> None:
-    control.send(0.0)
+    control.send(())
     while True:
         try:
             if not control.recv():
                 return
+            before = used()
             value = way.receive()
             touch(value)
-            now = time.perf_counter()
+            usable = time.perf_counter()
+            found = total(value)
+            read = time.perf_counter()
             del value
             way.forget()
-            control.send(now)
+            spent = [now - then for now, then in zip(used(), before, strict=True)]
+            control.send((usable, read, found, *spent))
         except EOFError:
             return
 
 
-def hand_over(way: Way, make: Callable[[], Any], nbytes: int, *, budget: float, least: int = 3) -> float:
-    """Return the median time from the sender's call until another process has looked at the value, in seconds."""
+def hand_over(
+    way: Way, make: Callable[[], Any], nbytes: int, *, budget: float, least: int = 3
+) -> HandedOver:
+    """Send values to another process one by one, each written anew, and return how long that took."""
     context = multiprocessing.get_context("spawn")
     value = make()
     with way.open(nbytes), ExitStack() as stack:
@@ -308,25 +352,38 @@ def hand_over(way: Way, make: Callable[[], Any], nbytes: int, *, budget: float, 
         theirs.close()
         stack.callback(_end, process, control)
         _answer(control, way)
-        times: list[float] = []
+        usable: list[float] = []
+        read: list[float] = []
+        both: list[tuple[float, ...]] = []
         end = time.perf_counter() + budget
         # The first two are not counted: until a second value is there, none can take the first one's place.
-        while len(times) < least + 2 or (len(times) < 200 and time.perf_counter() < end):
+        while len(usable) < least + 2 or (len(usable) < 200 and time.perf_counter() < end):
+            rewrite(value)
+            sent = total(value)
             control.send(True)
             # Give the receiver time to wait.
             time.sleep(0.0005)
+            before = used()
             begin = time.perf_counter()
             way.send(value)
-            times.append(_answer(control, way) - begin)
+            mine = [now - then for now, then in zip(used(), before, strict=True)]
+            there, done, found, *theirs_used = _answer(control, way)
+            if found != sent and not hasattr(value, "num_rows"):
+                raise Unsuited(f"{way.name}: what came is not what was sent")
+            usable.append(there - begin)
+            read.append(done - begin)
+            both.append(tuple(one + other for one, other in zip(mine, theirs_used, strict=True)))
             way.clear()
-        return statistics.median(times[2:])
+        cpu, minor, major = (statistics.fmean(column) for column in zip(*both[2:], strict=True))
+        use = Use(part(read[2:], 0.99), part(read[2:], 0.999), cpu, minor, major)
+        return HandedOver(statistics.median(usable[2:]), statistics.median(read[2:]), use)
 
 
-def _answer(control: Any, way: Way) -> float:
+def _answer(control: Any, way: Way) -> Any:
     if not control.poll(_PATIENCE):
         raise Unsuited(f"{way.name}: no answer within {_PATIENCE:.0f} s")
     try:
-        return float(control.recv())
+        return control.recv()
     except EOFError:
         raise Unsuited(f"{way.name}: the receiver ended") from None
 
@@ -372,22 +429,35 @@ class Ray:
         finally:
             ray.shutdown()
 
-    def hand_over(self, value: Any, *, budget: float, least: int = 3) -> float:
-        """Return the median time from `ray.put` until an actor has looked at the value, in seconds."""
+    def hand_over(self, value: Any, *, budget: float, least: int = 3) -> HandedOver:
+        """Put values and let an actor of another process get them, and return how long that took.
+
+        What the actor uses is not known, so the use is that of this process alone.
+        """
         ray: Any = import_module("ray")
         actor = ray.remote(_Looker).remote()
-        times: list[float] = []
+        usable: list[float] = []
+        read: list[float] = []
+        before = used()
         end = time.perf_counter() + budget
-        while len(times) < least + 2 or (len(times) < 200 and time.perf_counter() < end):
+        while len(usable) < least + 2 or (len(usable) < 200 and time.perf_counter() < end):
+            rewrite(value)
             begin = time.perf_counter()
             reference = ray.put(value)
-            times.append(ray.get(actor.look.remote([reference])) - begin)
+            there, done = ray.get(actor.look.remote([reference]))
+            usable.append(there - begin)
+            read.append(done - begin)
             del reference
-        return statistics.median(times[2:])
+        cpu, minor, major = ((now - then) / len(usable) for now, then in zip(used(), before, strict=True))
+        use = Use(part(read[2:], 0.99), part(read[2:], 0.999), cpu, minor, major)
+        return HandedOver(statistics.median(usable[2:]), statistics.median(read[2:]), use)
 
 
 class _Looker:
-    def look(self, references: list[Any]) -> float:
+    def look(self, references: list[Any]) -> tuple[float, float]:
         ray: Any = import_module("ray")
-        touch(ray.get(references[0]))
-        return time.perf_counter()
+        value = ray.get(references[0])
+        touch(value)
+        usable = time.perf_counter()
+        total(value)
+        return usable, time.perf_counter()

@@ -79,6 +79,11 @@ pub fn processors() -> u64 {
     *ALLOWED.get_or_init(|| available_parallelism().map_or(1, NonZero::get)) as u64
 }
 
+/// Processors that nothing runs on at this moment: as many as there may be, because no call says so everywhere.
+pub fn idle_processors() -> u64 {
+    u64::MAX
+}
+
 /// The pid: how a child knows that a handle is its parent's.
 #[derive(Debug)]
 pub struct ForkGuard(u32);

@@ -1,16 +1,18 @@
 //! The report for people: a table on the terminal, and a page.
 
-use comfy_table::Table;
 use comfy_table::presets::ASCII_MARKDOWN;
+use comfy_table::{ContentArrangement, Table};
 use maud::{DOCTYPE, PreEscaped, html};
 
 use super::plot::Plots;
 use super::row::{Judged, Row, Verdict};
+use super::text::{number, time};
 
-const HEAD: [&str; 7] = ["what", "p50 or value", "p99", "floor", "spread of floor", "ratio", "target"];
+const HEAD: [&str; 11] =
+    ["what", "p50 or value", "p99", "p99.9", "CPU", "faults", "major", "floor", "spread of floor", "ratio", "target"];
 
 /// The cells of a row: numbers of two runs stand beside each other.
-fn cells(judged: &Judged) -> [String; 7] {
+fn cells(judged: &Judged) -> [String; 11] {
     let each = |of: &dyn Fn(&Row) -> Option<String>| {
         let told: Vec<String> = judged.runs.iter().filter_map(of).collect();
         told.join(" / ")
@@ -23,6 +25,10 @@ fn cells(judged: &Judged) -> [String; 7] {
             row.p50.map(time).or_else(value).or_else(|| row.shown.clone())
         }),
         each(&|row| row.p99.map(time)),
+        each(&|row| row.p999.map(time)),
+        each(&|row| row.cpu.map(time)),
+        each(&|row| row.minor_faults.map(|faults| format!("{faults:.2}"))),
+        each(&|row| row.major_faults.map(|faults| format!("{faults:.2}"))),
         each(&|row| row.floor.map(time)),
         each(&|row| row.spread.map(|spread| format!("{:.0} %", spread * 100.0))),
         each(&|row| row.ratio.map(|ratio| format!("{ratio:.2}"))),
@@ -30,29 +36,22 @@ fn cells(judged: &Judged) -> [String; 7] {
     ]
 }
 
-/// A number that is no time: with three digits or more.
-fn number(value: f64) -> String {
-    if value < 100.0 { format!("{value:.3}") } else { format!("{value:.0}") }
+/// Characters of a line: the terminal's, or COLUMNS, or 120.
+pub fn width() -> u16 {
+    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    columns.or_else(|| Table::new().width()).unwrap_or(120)
 }
 
-/// Nanoseconds for people.
-fn time(ns: f64) -> String {
-    match ns {
-        ..1e3 => format!("{ns:.0} ns"),
-        ..1e6 => format!("{:.2} us", ns / 1e3),
-        ..1e9 => format!("{:.2} ms", ns / 1e6),
-        _ => format!("{:.2} s", ns / 1e9),
-    }
-}
-
-/// The rows that have a target.
-pub fn table(rows: &[Judged]) -> String {
+/// The rows that have a target, in lines of so many characters.
+pub fn table(rows: &[Judged], width: u16) -> String {
     let mut table = Table::new();
-    table.load_style(ASCII_MARKDOWN).set_header(["bench", "verdict", "table"].into_iter().chain(HEAD));
+    table.load_style(ASCII_MARKDOWN).set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    table.set_header(["verdict", "what", "measured", "floor", "ratio", "target"]);
     for judged in rows.iter().filter(|judged| judged.verdict != Verdict::NoTarget) {
         let section = judged.runs.first().map(|row| row.section.clone()).unwrap_or_default();
-        let first = [judged.bench.clone(), judged.verdict.words().to_owned(), section];
-        table.add_row(first.into_iter().chain(cells(judged)));
+        let [what, measured, .., floor, _, ratio, target] = cells(judged);
+        let what = if section.is_empty() { what } else { format!("{section}: {what}") };
+        table.add_row([judged.verdict.words().to_owned(), what, measured, floor, ratio, target]);
     }
     table.to_string()
 }
@@ -65,10 +64,10 @@ pub fn tally(rows: &[Judged]) -> String {
     told.map(|(count, words)| format!("{count} {words}")).collect::<Vec<_>>().join(", ")
 }
 
-const STYLE: &str = "body{font:15px/1.4 system-ui,sans-serif;margin:2em auto;max-width:1500px;padding:0 1em}\
+const STYLE: &str = "body{font:15px/1.4 system-ui,sans-serif;margin:2em auto;max-width:1850px;padding:0 1em}\
 table{border-collapse:collapse;margin:.5em 0 2em}td,th{border-bottom:1px solid #ddd;padding:.2em .7em;text-align:left}\
 .met,.met-once{color:#17692d}.lost{color:#a31515;font-weight:600}.runs-disagree{color:#8a5a00;font-weight:600}\
-.no-target{color:#777}.plots{display:flex;flex-wrap:wrap}";
+.no-target{color:#777}th{white-space:nowrap}.plots{display:flex;flex-wrap:wrap}";
 
 fn class(verdict: Verdict) -> &'static str {
     match verdict {

@@ -11,31 +11,69 @@ use serde::{Deserialize, Serialize};
 pub struct Row {
     pub section: String,
     pub what: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub way: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub p50: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub p99: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p999: Option<f64>,
+    /// Processor time of all processes for one item.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<f64>,
+    /// Page faults of all processes for one item.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub minor_faults: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub major_faults: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub floor: Option<f64>,
     /// How far apart the middle eight of ten of the floor's times are, as a part of the one in the middle.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub spread: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ratio: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<f64>,
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub unit: String,
+    /// Bytes a second, where all bytes of an item were moved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
+    /// How many processes did it at the same time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub processes: Option<u64>,
+    /// What the value is: `memory` for bytes reserved for each byte that lives, `version` for the version of a peer.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub kind: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub target: String,
     /// What a bench says that judges by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub met: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub shown: Option<String>,
 }
 
+impl Row {
+    /// The kind of rows that say what a peer's version is.
+    pub const VERSION: &'static str = "version";
+    /// The kind of rows that say how many bytes are reserved for each byte that lives.
+    pub const MEMORY: &'static str = "memory";
+}
+
 /// A row and its verdict; two runs' rows, if there were two.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Judged {
     pub bench: String,
     pub verdict: Verdict,
     pub runs: Vec<Row>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// In all runs, of which there were two or more.
@@ -53,8 +91,8 @@ impl Verdict {
         match self {
             Verdict::Met => "met",
             Verdict::MetOnce => "met (one run)",
-            Verdict::Lost => "lost",
-            Verdict::RunsDisagree => "runs disagree",
+            Verdict::Lost => "missed",
+            Verdict::RunsDisagree => "noisy: runs disagree",
             Verdict::NoTarget => "no target",
         }
     }
@@ -92,6 +130,32 @@ pub fn judge(bench: &str, runs: Vec<Vec<Row>>) -> Vec<Judged> {
         runs,
     });
     judged.collect()
+}
+
+/// How much the machine was disturbed: how far the floors' own times are spread, and whether two runs' ratios are as near to
+/// each other as that.
+pub fn noise(rows: &[Judged]) -> String {
+    let mut spreads: Vec<f64> = rows.iter().flat_map(|judged| &judged.runs).filter_map(|row| row.spread).collect();
+    if spreads.is_empty() {
+        return "unknown: no row has a floor".into();
+    }
+    spreads.sort_by(f64::total_cmp);
+    let at = |part: f64| spreads[((spreads.len() - 1) as f64 * part) as usize] * 100.0;
+    let (middle, high) = (at(0.5), at(0.9));
+    let mut told = format!("the floors' times are spread by {middle:.0} % (a tenth of the rows: {high:.0} % or more)");
+    let pairs: Vec<bool> = rows.iter().filter_map(within_spread).collect();
+    if !pairs.is_empty() {
+        let near = pairs.iter().filter(|near| **near).count();
+        told += &format!("; ratios of two runs are no further apart than that in {near} of {} rows", pairs.len());
+    }
+    told
+}
+
+/// Whether the ratios of two runs differ by no more than their floors' spread.
+fn within_spread(judged: &Judged) -> Option<bool> {
+    let [first, second] = &judged.runs[..] else { return None };
+    let (a, b) = (first.ratio?, second.ratio?);
+    Some((a - b).abs() / a.min(b) <= first.spread?.max(second.spread?))
 }
 
 fn verdict(rows: &[Row], of_how_many: usize) -> Verdict {
@@ -166,6 +230,17 @@ mod tests {
         }
         let fact = Row { value: Some(500.0), unit: "B".into(), target: "<= 128 B".into(), ..Row::default() };
         assert_eq!(reached(&fact), Some(false));
+    }
+
+    /// Shows that the noise is that of the floors, and that ratios are compared with it.
+    #[test]
+    fn noise_is_what_floors_are_spread_by() {
+        let with = |ratio, spread| Row { ratio: Some(ratio), spread: Some(spread), ..row("") };
+        let rows = judge("b", vec![vec![with(1.0, 0.1), with(1.0, 0.5)], vec![with(1.2, 0.1), with(1.2, 0.1)]]);
+        let told = noise(&rows);
+        assert!(told.contains("spread by 10 %"), "{told}");
+        assert!(told.contains("in 1 of 2 rows"), "{told}");
+        assert!(noise(&[]).contains("unknown"));
     }
 
     /// Shows that a row is met only if all runs say so, and that rows of one name are put together in their order.

@@ -8,9 +8,12 @@ use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow_schema::{DataType, Schema, SchemaRef};
 use arrow_select::take::take;
 
-use super::sink::{Guarded, Sink, contains};
+use super::cells::{self, Cells};
+use super::sink::{Guarded, Sink, contains, gave_up};
 use super::text;
 use crate::failure::{Failure, Result, note_once};
+use crate::panics;
+use crate::several::all;
 
 /// A sink of comma-separated values.
 pub fn csv<'a, W: Write + 'a>(to: W, schema: &SchemaRef, delimiter: u8) -> Result<Box<dyn Sink + 'a>> {
@@ -23,17 +26,20 @@ pub fn csv<'a, W: Write + 'a>(to: W, schema: &SchemaRef, delimiter: u8) -> Resul
             )));
         }
     }
-    let writer = arrow_csv::WriterBuilder::new().with_header(true).with_delimiter(delimiter).build(to);
     let fields = schema.fields().iter().map(|field| match is_text(field.data_type()) {
         true => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8)),
         false => Arc::clone(field),
     });
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-    Ok(Guarded::boxed("CSV", CsvSink { writer, schema, empty: true }))
+    Ok(Guarded::boxed("CSV", CsvSink { to, delimiter, schema, empty: true }))
 }
 
+/// Rows that one thread makes text of at a time.
+const ROWS: usize = 8192;
+
 struct CsvSink<W: Write> {
-    writer: arrow_csv::Writer<W>,
+    to: W,
+    delimiter: u8,
     /// With text where there is something else that we print.
     schema: SchemaRef,
     empty: bool,
@@ -41,40 +47,86 @@ struct CsvSink<W: Write> {
 
 impl<W: Write> Sink for CsvSink<W> {
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        if batch.num_columns() == 0 && batch.num_rows() > 0 {
-            return Err(Failure::new(
-                "CSV cannot hold rows without columns: use .arrow, or `faretra cat --format json`".to_owned(),
-            ));
+        if batch.num_columns() == 0 {
+            self.empty = false;
+            return match batch.num_rows() {
+                0 => Ok(()),
+                _ => Err(Failure::new(
+                    "CSV cannot hold rows without columns: use .arrow, or `faretra cat --format json`",
+                )),
+            };
         }
-        self.empty = false;
-        for (field, column) in self.schema.fields().iter().zip(batch.columns()) {
-            if has_empty_text(column.as_ref()) {
+        let rows = batch.num_rows();
+        let starts = if rows == 0 { vec![0] } else { (0..rows).step_by(ROWS).collect() };
+        // The row of names comes with the first batch.
+        let first = std::mem::take(&mut self.empty);
+        let text = |at: usize| {
+            let piece = batch.slice(at, ROWS.min(rows - at));
+            panics::caught(|| text_of(&piece, &self.schema, self.delimiter, first && at == 0))
+        };
+        for text in all(starts, text) {
+            let Piece { text, empty } = text.map_err(|text| gave_up("CSV", &text))??;
+            for (field, _) in self.schema.fields().iter().zip(empty).filter(|(_, empty)| *empty) {
                 note_once(format_args!(
                     "column `{}` has empty texts, which CSV readers take for no value; .parquet and .arrow tell them apart",
                     field.name()
                 ));
             }
+            self.to.write_all(&text)?;
         }
-        let columns = batch.columns().iter().map(|column| match is_text(column.data_type()) {
-            true => texts(column),
-            false => Ok(Arc::clone(column)),
-        });
-        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns.collect::<Result<_>>()?);
-        match batch {
-            Ok(batch) => Ok(self.writer.write(&batch)?),
-            // Without columns and rows.
-            Err(_) if self.schema.fields().is_empty() => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        // Who follows what comes sees each batch.
+        self.to.flush()?;
+        Ok(())
     }
 
     fn finish(mut self: Box<Self>) -> Result<()> {
         if self.empty {
-            // The row of names comes with the first batch.
             let none = RecordBatch::new_empty(Arc::clone(&self.schema));
-            self.writer.write(&none)?;
+            self.to.write_all(&text_of(&none, &self.schema, self.delimiter, true)?.text)?;
         }
+        self.to.flush()?;
         Ok(())
+    }
+}
+
+/// Some rows as text.
+struct Piece {
+    text: Vec<u8>,
+    /// Which columns have empty texts.
+    empty: Vec<bool>,
+}
+
+fn text_of(batch: &RecordBatch, schema: &SchemaRef, delimiter: u8, names: bool) -> Result<Piece> {
+    let empty = batch.columns().iter().map(|column| has_empty_text(column.as_ref())).collect();
+    let mut text = Vec::with_capacity(batch.num_rows() * 16 * batch.num_columns());
+    let writer = |names| arrow_csv::WriterBuilder::new().with_header(names).with_delimiter(delimiter);
+    let columns: Vec<ArrayRef> = batch.columns().iter().map(plain).collect::<Result<_>>()?;
+    if let Some(cells) = columns.iter().map(|column| Cells::of(column, delimiter)).collect::<Option<Vec<_>>>() {
+        if names {
+            writer(true).build(&mut text).write(&RecordBatch::new_empty(Arc::clone(schema)))?;
+        }
+        cells::rows(&cells, batch.num_rows(), delimiter, &mut text);
+        return Ok(Piece { text, empty });
+    }
+    let columns = batch.columns().iter().map(|column| match is_text(column.data_type()) {
+        true => texts(column),
+        false => Ok(Arc::clone(column)),
+    });
+    let batch = RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_>>()?)?;
+    writer(names).build(&mut text).write(&batch)?;
+    Ok(Piece { text, empty })
+}
+
+/// The column with the values of its dictionary, and with text where there is something that we print and [`Cells`] does not.
+fn plain(column: &ArrayRef) -> Result<ArrayRef> {
+    if let Some(dictionary) = column.as_any_dictionary_opt()
+        && matches!(dictionary.values().data_type(), DataType::Utf8 | DataType::LargeUtf8)
+    {
+        return Ok(take(dictionary.values().as_ref(), dictionary.keys(), None)?);
+    }
+    match is_text(column.data_type()) && Cells::of(column, b',').is_none() {
+        true => texts(column),
+        false => Ok(Arc::clone(column)),
     }
 }
 

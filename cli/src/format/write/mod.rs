@@ -2,9 +2,10 @@
 //!
 //! - `parquet`, `csv`, `json`, `arrow`: the formats. What a format cannot say is converted without
 //!   loss, or refused in words; no value changes on its way.
-//! - `text`: dates and times in the formats that are text. `sink`: what all of them are.
+//! - `cells`: fields of CSV. `text`: dates and times in the formats that are text. `sink`: what all of them are.
 
 mod arrow;
+mod cells;
 mod csv;
 mod json;
 mod parquet;

@@ -16,14 +16,18 @@ use arrow_array::{
 use arrow_buffer::{BooleanBuffer, NullBuffer};
 use arrow_cast::CastOptions;
 use arrow_schema::{DataType, Field, FieldRef, Fields, IntervalUnit, Schema, SchemaRef, TimeUnit};
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, ArrowWriterOptions, compute_leaves};
 use parquet::arrow::{ARROW_SCHEMA_META_KEY, ArrowSchemaConverter, ArrowWriter, add_encoded_arrow_schema_to_metadata};
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
 
-use super::sink::{Guarded, Sink};
+use super::sink::{Guarded, Sink, gave_up};
 use crate::failure::{Failure, Result};
+use crate::panics;
+use crate::several::all;
 
 /// Milliseconds of a day.
 const DAY: i64 = 86_400_000;
@@ -39,9 +43,8 @@ pub fn parquet<'a, W: Write + Send + 'a>(to: W, schema: &SchemaRef) -> Result<Bo
     // The writer knows no intervals of three parts: it gets their bytes, and the file has their name.
     let held = schema_of(schema, &DataType::FixedSizeBinary(12))?;
     let told = schema_of(schema, &DataType::Interval(IntervalUnit::MonthDayNano))?;
-    let cannot = |error: parquet::errors::ParquetError| {
-        Failure::new(format!("Parquet cannot hold these columns ({error}): export to .arrow"))
-    };
+    let cannot =
+        |error: ParquetError| Failure::new(format!("Parquet cannot hold these columns ({error}): export to .arrow"));
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
         .set_key_value_metadata(Some(key_values(schema)))
@@ -52,7 +55,9 @@ pub fn parquet<'a, W: Write + Send + 'a>(to: W, schema: &SchemaRef) -> Result<Bo
         .with_skip_arrow_metadata(true)
         .with_parquet_schema(ArrowSchemaConverter::new().convert(&told).map_err(cannot)?);
     let writer = ArrowWriter::try_new_with_options(to, Arc::clone(&held), options).map_err(cannot)?;
-    Ok(Guarded::boxed("Parquet", ParquetSink { writer, schema: held, rows: 0 }))
+    let (writer, groups) = writer.into_serialized_writer()?;
+    let most = writer.properties().max_row_group_row_count().unwrap_or(usize::MAX);
+    Ok(Guarded::boxed("Parquet", ParquetSink { writer, groups, schema: held, group: None, most, rows: 0 }))
 }
 
 /// The schema's metadata as the file's own, for readers that do not know the Arrow schema in it.
@@ -63,11 +68,36 @@ fn key_values(schema: &Schema) -> Vec<KeyValue> {
     own.into_iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect()
 }
 
+/// What `ArrowWriter` does, with the columns of each batch encoded on several threads: the file is the same.
 struct ParquetSink<W: Write + Send> {
-    writer: ArrowWriter<W>,
+    writer: SerializedFileWriter<W>,
+    groups: ArrowRowGroupWriterFactory,
     schema: SchemaRef,
+    /// The row group that grows.
+    group: Option<Group>,
+    /// Rows of a row group at most.
+    most: usize,
     /// Rows that were written.
     rows: u64,
+}
+
+/// A row group that grows.
+struct Group {
+    /// For each column of the schema, what encodes its leaves.
+    columns: Vec<Vec<ArrowColumnWriter>>,
+    rows: usize,
+}
+
+/// Why a column cannot be written.
+enum Stop {
+    Refused(Refusal),
+    Failed(ParquetError),
+}
+
+impl From<ParquetError> for Stop {
+    fn from(error: ParquetError) -> Stop {
+        Stop::Failed(error)
+    }
 }
 
 impl<W: Write + Send> Sink for ParquetSink<W> {
@@ -78,22 +108,78 @@ impl<W: Write + Send> Sink for ParquetSink<W> {
                 _ => Err(Failure::new("Parquet cannot hold rows without columns: export to .arrow")),
             };
         }
-        let columns = batch.columns().iter().zip(self.schema.fields()).map(|(column, field)| {
-            convert(column, field.data_type(), None).map_err(|why| self.refusal(column, field, &why))
-        });
-        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns.collect::<Result<_>>()?)?;
-        self.writer.write(&batch)?;
-        self.rows += batch.num_rows() as u64;
+        let mut at = 0;
+        while at < batch.num_rows() {
+            let mut group = match self.group.take() {
+                Some(group) => group,
+                None => self.begin()?,
+            };
+            let rows = (batch.num_rows() - at).min(self.most - group.rows);
+            self.encode(&mut group, &batch.slice(at, rows))?;
+            at += rows;
+            match group.rows < self.most {
+                true => self.group = Some(group),
+                false => self.end(group)?,
+            }
+        }
         Ok(())
     }
 
-    fn finish(self: Box<Self>) -> Result<()> {
-        self.writer.close()?;
+    fn finish(mut self: Box<Self>) -> Result<()> {
+        if let Some(group) = self.group.take() {
+            self.end(group)?;
+        }
+        self.writer.finish()?;
         Ok(())
     }
 }
 
 impl<W: Write + Send> ParquetSink<W> {
+    /// Begins a row group.
+    fn begin(&self) -> Result<Group> {
+        let writers = self.groups.create_column_writers(self.writer.flushed_row_groups().len())?;
+        let mut columns: Vec<Vec<ArrowColumnWriter>> = self.schema.fields().iter().map(|_| Vec::new()).collect();
+        for (leaf, writer) in writers.into_iter().enumerate() {
+            columns[self.writer.schema_descr().get_column_root_idx(leaf)].push(writer);
+        }
+        Ok(Group { columns, rows: 0 })
+    }
+
+    /// Encodes rows that fit in the group.
+    fn encode(&mut self, group: &mut Group, batch: &RecordBatch) -> Result<()> {
+        let columns = group.columns.iter_mut().zip(batch.columns()).zip(self.schema.fields());
+        let encode = |((writers, column), field): ((&mut Vec<ArrowColumnWriter>, &ArrayRef), &FieldRef)| {
+            let column = convert(column, field.data_type(), None).map_err(Stop::Refused)?;
+            let leaves = compute_leaves(field, &column)?;
+            writers.iter_mut().zip(&leaves).try_for_each(|(writer, leaf)| writer.write(leaf))?;
+            Ok::<(), Stop>(())
+        };
+        let encoded = all(columns.collect(), |column| panics::caught(|| encode(column)));
+        for (i, encoded) in encoded.into_iter().enumerate() {
+            match encoded {
+                Ok(Ok(())) => {}
+                Ok(Err(Stop::Failed(error))) => return Err(error.into()),
+                Ok(Err(Stop::Refused(why))) => return Err(self.refusal(batch.column(i), self.schema.field(i), &why)),
+                Err(text) => return Err(gave_up("Parquet", &text)),
+            }
+        }
+        group.rows += batch.num_rows();
+        self.rows += batch.num_rows() as u64;
+        Ok(())
+    }
+
+    /// Writes the row group, which is whole.
+    fn end(&mut self, group: Group) -> Result<()> {
+        let writers: Vec<ArrowColumnWriter> = group.columns.into_iter().flatten().collect();
+        let close = |writer: ArrowColumnWriter| panics::caught(|| writer.close());
+        let mut to = self.writer.next_row_group()?;
+        for chunk in all(writers, close) {
+            chunk.map_err(|text| gave_up("Parquet", &text))??.append_to_row_group(&mut to)?;
+        }
+        to.close()?;
+        Ok(())
+    }
+
     /// Says which value it is that cannot be written.
     fn refusal(&self, column: &ArrayRef, field: &Field, why: &str) -> Failure {
         // Rows without, and rows with one that is refused.
@@ -350,4 +436,71 @@ fn intervals(array: &ArrayRef, unit: IntervalUnit, seen: Seen<'_>) -> Result<Arr
     }
     let made = FixedSizeBinaryArray::try_new(12, bytes.into(), array.nulls().cloned());
     Ok(Arc::new(made.map_err(|error| error.to_string())?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::builder::{ListBuilder, StringBuilder};
+    use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, StructArray};
+    use arrow_schema::{DataType, Field};
+    use parquet::arrow::ArrowWriter;
+    use parquet::file::properties::WriterProperties;
+    use parquet::file::writer::SerializedFileWriter;
+
+    use super::super::sink::Sink;
+    use super::ParquetSink;
+
+    fn batch(rows: usize, first: usize) -> RecordBatch {
+        let numbers: ArrayRef =
+            Arc::new(Int64Array::from_iter((first..first + rows).map(|i| (i % 7 != 0).then_some(i as i64))));
+        let texts: ArrayRef =
+            Arc::new(StringArray::from_iter_values((first..first + rows).map(|i| format!("t{}", i % 100))));
+        let mut lists = ListBuilder::new(StringBuilder::new());
+        for i in first..first + rows {
+            lists.append_value((0..i % 4).map(|j| (j != 2).then(|| format!("{i}-{j}"))));
+        }
+        let field = |name: &str, array: &ArrayRef| Arc::new(Field::new(name, array.data_type().clone(), true));
+        let both: ArrayRef = Arc::new(StructArray::from(vec![
+            (field("n", &numbers), Arc::clone(&numbers)),
+            (field("t", &texts), Arc::clone(&texts)),
+        ]));
+        assert!(matches!(both.data_type(), DataType::Struct(_)));
+        RecordBatch::try_from_iter([
+            ("n", numbers),
+            ("s", both),
+            ("l", Arc::new(lists.finish()) as ArrayRef),
+            ("t", texts),
+        ])
+        .unwrap()
+    }
+
+    /// Columns that are encoded on several threads make the file that one thread makes, byte for byte, wherever row groups end.
+    #[test]
+    fn the_file_is_the_one_that_arrows_writer_makes() {
+        let batches: Vec<RecordBatch> =
+            [(700, 0), (1, 700), (0, 701), (2000, 701), (300, 2701)].map(|(n, at)| batch(n, at)).into();
+        let properties = || WriterProperties::builder().set_max_row_group_row_count(Some(500)).build();
+        let schema = batches[0].schema();
+        let writer = |to| ArrowWriter::try_new(to, Arc::clone(&schema), Some(properties())).unwrap();
+        let mut expected = Vec::new();
+        let mut plain = writer(&mut expected);
+        batches.iter().for_each(|batch| plain.write(batch).unwrap());
+        plain.close().unwrap();
+        let mut made = Vec::new();
+        let (file, groups): (SerializedFileWriter<&mut Vec<u8>>, _) =
+            writer(&mut made).into_serialized_writer().unwrap();
+        let mut sink = Box::new(ParquetSink {
+            writer: file,
+            groups,
+            schema: Arc::clone(&schema),
+            group: None,
+            most: 500,
+            rows: 0,
+        });
+        batches.iter().for_each(|batch| sink.write(batch).unwrap());
+        sink.finish().unwrap();
+        assert!(made == expected, "{} and {} bytes", made.len(), expected.len());
+    }
 }
