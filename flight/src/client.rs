@@ -12,7 +12,6 @@ use arrow_flight::{Criteria, FlightClient, FlightDescriptor, FlightInfo};
 use arrow_schema::SchemaRef;
 use faretra::{Arena, Object, Options, Table};
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::error::of_arena;
@@ -225,7 +224,7 @@ impl Fetched {
         match self.0 {
             From::Arena(table) => stream::iter(0..table.num_batches())
                 .map(move |at| {
-                    let batch = table.batch(at).map_err(|e| FlightError::from(Status::from(of_arena(&e))))?;
+                    let batch = table.batch(at).map_err(|e| FlightError::from(of_arena(&e)))?;
                     Ok(batch.record_batch().clone())
                 })
                 .boxed(),

@@ -124,11 +124,14 @@ pub(crate) async fn blocking<T: Send + 'static>(
     }
 }
 
+/// Whose turn it is to append to one name.
+type Turn = Arc<tokio::sync::Mutex<()>>;
+
 /// Publishes what clients send.
 #[derive(Debug, Default)]
 pub(crate) struct Publisher {
     /// Who appends to a name: one at a time, so that none of this server's clients gets ahead of another.
-    appending: Mutex<HashMap<(String, String), Arc<tokio::sync::Mutex<()>>>>,
+    appending: Mutex<HashMap<(String, String), Turn>>,
 }
 
 impl Publisher {
@@ -262,11 +265,7 @@ impl End {
             _ => Contents::OneSchema,
         };
         let kind = there.unwrap_or(if put.mode == Mode::Feed { Kind::Feed } else { Kind::Channel });
-        let wanted = match (put.mode, kind) {
-            (Mode::Feed, Kind::Channel) | (Mode::Channel, Kind::Feed) => false,
-            _ => true,
-        };
-        if !wanted {
+        if matches!((put.mode, kind), (Mode::Feed, Kind::Channel) | (Mode::Channel, Kind::Feed)) {
             return Err(told(Code::FailedPrecondition, format_args!("`{name}` is a {kind}")));
         }
         let capacity = match &info {

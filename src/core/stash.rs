@@ -5,7 +5,7 @@
 //! stack grows past it, or by [`Stash::take_all`].
 
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 const CELLS: usize = 64;
@@ -13,9 +13,9 @@ const CELLS: usize = 64;
 #[derive(Debug, Default)]
 pub(crate) struct Stash {
     /// There from the first time on that somebody asks: only who allocates keeps slots back.
-    cells: OnceLock<Box<[AtomicUsize]>>,
+    cells: OnceLock<Box<[AtomicU64]>>,
     /// How many cells may be full.
-    top: AtomicUsize,
+    top: AtomicU64,
 }
 
 impl Stash {
@@ -23,10 +23,10 @@ impl Stash {
     #[inline]
     pub(crate) fn pop(&self) -> Option<u64> {
         let cells = self.cells();
-        let top = self.top.load(Relaxed).min(CELLS);
+        let top = (self.top.load(Relaxed) as usize).min(CELLS);
         let full = cells[..top].iter().rposition(|cell| cell.load(Relaxed) != 0)?;
-        self.top.store(full, Relaxed);
-        cells[full].swap(0, Relaxed).checked_sub(1).map(|slot| slot as u64)
+        self.top.store(full as u64, Relaxed);
+        cells[full].swap(0, Relaxed).checked_sub(1)
     }
 
     /// Keeps a slot. `false`: there is no room for it, or nobody allocates here.
@@ -34,20 +34,20 @@ impl Stash {
     pub(crate) fn push(&self, slot: u64) -> bool {
         let Some(cells) = self.cells.get() else { return false };
         let top = self.top.load(Relaxed);
-        let Some(cell) = cells.get(top) else { return false };
+        let Some(cell) = cells.get(top as usize) else { return false };
         // Told before: another thread that pushes meanwhile goes above.
         self.top.store(top + 1, Relaxed);
-        cell.compare_exchange(0, slot as usize + 1, Relaxed, Relaxed).is_ok()
+        cell.compare_exchange(0, slot + 1, Relaxed, Relaxed).is_ok()
     }
 
     /// Everything that is kept, wherever the top is.
     pub(crate) fn take_all(&self) -> impl Iterator<Item = u64> {
         let cells = self.cells.get().map(|cells| &cells[..]).unwrap_or_default();
-        cells.iter().filter_map(|cell| cell.swap(0, Relaxed).checked_sub(1)).map(|slot| slot as u64)
+        cells.iter().filter_map(|cell| cell.swap(0, Relaxed).checked_sub(1))
     }
 
-    fn cells(&self) -> &[AtomicUsize] {
-        self.cells.get_or_init(|| (0..CELLS).map(|_| AtomicUsize::new(0)).collect())
+    fn cells(&self) -> &[AtomicU64] {
+        self.cells.get_or_init(|| (0..CELLS).map(|_| AtomicU64::new(0)).collect())
     }
 }
 

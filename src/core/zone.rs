@@ -182,10 +182,10 @@ impl<E: Env> Core<E> {
 
     /// A slot that may be free.
     fn candidate(&self, zone: &Zone) -> Option<u64> {
-        if zone.size() < STASH_BELOW {
-            if let Some(slot) = self.stash[zone.index].pop() {
-                return Some(slot);
-            }
+        if zone.size() < STASH_BELOW
+            && let Some(slot) = self.stash[zone.index].pop()
+        {
+            return Some(slot);
         }
         let [warm, cold] = zone.hints;
         self.take_hint(zone, warm).or_else(|| self.take_hint(zone, cold))

@@ -56,8 +56,21 @@ const LINES: usize = 800;
 const LEFT_OVERS: &[&str] = &["todo!", "unimplemented!", "dbg!"];
 
 /// Where the workspace keeps Rust files.
-const FOLDERS: &[&str] =
-    &["src", "tests", "examples", "benches", "capi", "cli", "datafusion", "flight", "fuzz", "proof", "python", "sql", "xtask"];
+const FOLDERS: &[&str] = &[
+    "src",
+    "tests",
+    "examples",
+    "benches",
+    "capi",
+    "cli",
+    "datafusion",
+    "flight",
+    "fuzz",
+    "proof",
+    "python",
+    "sql",
+    "xtask",
+];
 
 #[test]
 fn unsafe_stays_in_its_files() {
@@ -236,7 +249,9 @@ fn tests_say_what_they_show() {
 #[test]
 fn documentation_stands_alone() {
     let mut wrong = String::new();
-    for file in ["src", "capi", "cli", "datafusion", "flight", "fuzz", "proof", "sql", "tests"].into_iter().flat_map(rust_files) {
+    for file in
+        ["src", "capi", "cli", "datafusion", "flight", "fuzz", "proof", "sql", "tests"].into_iter().flat_map(rust_files)
+    {
         let text = read(&file);
         let mut before = "";
         for (i, line) in text.lines().map(str::trim_start).enumerate() {

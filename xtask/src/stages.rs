@@ -92,8 +92,16 @@ const NEWER: ([&str; 3], u32) = (["faretra-datafusion", "faretra-sql", "faretra-
 fn selection() -> &'static [&'static str] {
     match rust_minor() {
         Some(minor) if minor < NEWER.1 => {
-            const OLD: &[&str] =
-                &["--workspace", "--exclude", NEWER.0[0], "--exclude", NEWER.0[1], "--exclude", NEWER.0[2], "--all-features"];
+            const OLD: &[&str] = &[
+                "--workspace",
+                "--exclude",
+                NEWER.0[0],
+                "--exclude",
+                NEWER.0[1],
+                "--exclude",
+                NEWER.0[2],
+                "--all-features",
+            ];
             OLD
         }
         _ => &["--workspace", "--all-features"],
