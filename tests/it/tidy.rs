@@ -14,7 +14,7 @@ use std::path::{Component, Path, PathBuf};
 /// and may import anything; nothing in the rows may import it.
 const LAYERS: &[&[&str]] = &[
     &["error"],
-    &["word", "mem", "geometry", "answers", "kernel", "forked", "crew", "front", "spin", "twin"],
+    &["word", "mem", "geometry", "answers", "kernel", "forked", "crew", "front", "spin", "stash", "twin"],
     &["sys", "segment", "portable", "tables"],
     &["seat"],
     &["zone", "wait", "bells"],
