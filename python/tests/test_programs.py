@@ -139,7 +139,11 @@ def test_bench(shm: Path, tmp_path: Path) -> None:
     assert {"faretra", "multiprocessing.Pipe", "multiprocessing.Queue", "shared_memory"} <= ways
     assert all(row["seconds"] > 0 for row in found["rows"])
     commands = {row["group"] for row in found["rows"] if row["group"].startswith("command: ")}
-    ways = {f"command: {verb} {suffix}" for verb in ("put", "export") for suffix in ("parquet", "csv", "arrow", "npy")}
+    ways = {
+        f"command: {verb} {suffix}"
+        for verb in ("put", "export")
+        for suffix in ("parquet", "csv", "arrow", "npy")
+    }
     assert commands == (set() if _conversions.SKIPPED in found["skipped"] else ways)
     assert "ray" in found["skipped"]
     assert not plot or (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")

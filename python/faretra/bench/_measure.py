@@ -51,7 +51,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Use:
-    """What is known of a value that goes to another process besides its median: tails, and what both processes used for it."""
+    """What is known of a value that goes to another process besides its median: tails, and what both processes used."""
 
     p99: float
     p999: float

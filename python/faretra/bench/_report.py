@@ -199,7 +199,7 @@ def as_json(rows: Sequence[Row], skipped: dict[str, str]) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    """Return the versions of Python, of numpy and of the packages that are measured beside ours, or that they are missing."""
+    """Return the versions of Python, numpy and the packages that are measured beside ours, or that they are missing."""
     found = {"python": platform.python_version()}
     for name in ("numpy", "pyarrow", "SharedArray", "ray", "vineyard"):
         try:

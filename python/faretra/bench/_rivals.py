@@ -301,7 +301,7 @@ def total(value: Any) -> int:
 
 
 def rewrite(value: Any) -> None:
-    """Write every element of an array, or of a dict of arrays, so that no value is the one before. A table cannot be written."""
+    """Write every element of an array, or of a dict of arrays, so that no value is the one before. Tables stay."""
     if isinstance(value, np.ndarray):
         value += 1
     elif isinstance(value, dict):
@@ -311,7 +311,7 @@ def rewrite(value: Any) -> None:
 
 @dataclass(frozen=True)
 class HandedOver:
-    """Times in seconds, from the sender's call: until the other process can use the value, and until it has read all of it."""
+    """Times in seconds, from the sender's call: until the other process can use the value, and until it has read it all."""
 
     usable: float
     read: float
@@ -338,9 +338,7 @@ def _receiver(way: Way, control: Any) -> None:
             return
 
 
-def hand_over(
-    way: Way, make: Callable[[], Any], nbytes: int, *, budget: float, least: int = 3
-) -> HandedOver:
+def hand_over(way: Way, make: Callable[[], Any], nbytes: int, *, budget: float, least: int = 3) -> HandedOver:
     """Send values to another process one by one, each written anew, and return how long that took."""
     context = multiprocessing.get_context("spawn")
     value = make()
