@@ -182,7 +182,7 @@ fn occupied(name: &str) -> u64 {
     all.filter(|entry| entry.file_name().to_string_lossy().contains(name)).map(|entry| of(&entry.path())).sum()
 }
 
-/// A pipe each way. Both sides open them in the same order, as each open waits for the other side.
+/// A pipe each way. Either side opens both ends of each, which waits for nobody: a side whose partner is dead would wait for ever.
 pub struct Pipes {
     pub to: File,
     pub fro: File,
@@ -198,10 +198,8 @@ impl Pipes {
             }
         }
         until("the pipes", || Path::new(&paths[0]).exists())?;
-        let end = |path: &str, writes: bool| OpenOptions::new().read(!writes).write(writes).open(path);
-        let to = end(&paths[0], place.side == 0)?;
-        let fro = end(&paths[1], place.side == 1)?;
-        Ok(Pipes { to, fro, side: place.side })
+        let [to, fro] = paths.map(|path| OpenOptions::new().read(true).write(true).open(path));
+        Ok(Pipes { to: to?, fro: fro?, side: place.side })
     }
 
     pub fn say(&mut self) -> Outcome {
