@@ -157,7 +157,7 @@ const BUGS: &[Bug] = &[
         breaks: "O1",
         file: "core/ring.rs",
         edits: &[("taken.ticket, true)", "taken.ticket, false)")],
-        test: RACE,
+        test: KILL,
     },
     Bug {
         what: "a name leaves its list before it is dead",

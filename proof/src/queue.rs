@@ -7,7 +7,7 @@ use crate::check::Expect;
 use crate::items::{C, acknowledge, make, make_feed, number, read_feed, say, select_item, take, try_send, with};
 use crate::sim::{Said, ok};
 use crate::stage::{Act, May, Script, Stage, enter};
-use crate::world::{Actor, PARENT, ROOM, draft, quiet, value, world};
+use crate::world::{Actor, PARENT, ROOM, alias_of, draft, quiet, read, value, world};
 
 pub(crate) fn send(a: &Actor, name: &str) {
     with(a, name, |ring| {
@@ -284,6 +284,18 @@ pub fn scripts() -> Vec<Script> {
     }
     vec![
         plain("make a channel", |_| {}, |a| make(a, "C", 2)),
+        Script {
+            may: &[("z", Some(20)), ("z", None)],
+            ..plain("share what is leased, and acknowledge it", empty_channels, |a| {
+                send(a, "C");
+                with(a, "C", |ring| {
+                    let taken = take(a, ring).expect("sent");
+                    assert!(ok(alias_of(a, "z", taken.id, 20)));
+                    acknowledge(a, ring, taken);
+                });
+                assert_eq!(ok(read(a, "z")), Some(20));
+            })
+        },
         plain("send until it is full, receive all, twice", empty_channels, |a| {
             for _ in 0..2 {
                 (0..3).for_each(|_| send(a, "C"));

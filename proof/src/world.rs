@@ -92,6 +92,14 @@ fn body(tables: &Tables<Sim>, id: Id, len: u64, room: u64) -> [u64; 2] {
 /// `None`: nothing is.
 fn sharing(actor: &Actor, from: &str, value: u64, whole: bool) -> faretra::Result<Option<Draft>> {
     let Some(source) = actor.pin_named(from)? else { return Ok(None) };
+    let draft = sharing_of(actor, source, value, whole);
+    // h4: the source goes before the draft is published.
+    actor.unpin(source);
+    draft.map(Some)
+}
+
+/// A draft that says `value` and shares the parts of an object that is kept meanwhile, or all of it.
+fn sharing_of(actor: &Actor, source: Id, value: u64, whole: bool) -> faretra::Result<Draft> {
     let aliased = actor.kind(source)? == Kind::Alias;
     let target = if aliased { actor.part_entry(source, 0).part() } else { source };
     let parts: Vec<Id> = match whole {
@@ -99,18 +107,19 @@ fn sharing(actor: &Actor, from: &str, value: u64, whole: bool) -> faretra::Resul
         false => (0..actor.part_count(target)).map(|i| actor.part_entry(target, i).part()).collect(),
     };
     let kind = if whole { Kind::Alias } else { Kind::Bytes };
-    let draft = sheet(actor, kind, 300, value, parts.len() as u64).and_then(|draft| {
-        if whole {
-            actor.set_alias_kind(draft.id, Kind::Bytes);
-        }
-        for (i, part) in parts.iter().enumerate() {
-            actor.hold(draft, i as u64, *part).inspect_err(|_| actor.drop_draft(draft))?;
-        }
-        Ok(draft)
-    });
-    // h4: the source goes before the draft is published.
-    actor.unpin(source);
-    draft.map(Some)
+    let draft = sheet(actor, kind, 300, value, parts.len() as u64)?;
+    if whole {
+        actor.set_alias_kind(draft.id, Kind::Bytes);
+    }
+    for (i, part) in parts.iter().enumerate() {
+        actor.hold(draft, i as u64, *part).inspect_err(|_| actor.drop_draft(draft))?;
+    }
+    Ok(draft)
+}
+
+/// Publishes a name for an object that is kept meanwhile.
+pub fn alias_of(actor: &Actor, name: &str, source: Id, value: u64) -> faretra::Result<bool> {
+    put_sharing(actor, name, Some(sharing_of(actor, source, value, true)?))
 }
 
 /// Publishes another name for what is published under `from`. `false`: nothing is.
