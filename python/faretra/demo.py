@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,8 @@ def _time_of_get(arena: faretra.Arena) -> float:
 @contextmanager
 def deaf() -> Iterator[None]:
     """Let processes that start in the block never see Ctrl-C, and this one see it when the block has ended."""
+    # Its start would let this thread have the signal again (CPython's ResourceTracker.ensure_running): it comes before.
+    resource_tracker.ensure_running()
     pressed: list[int] = []
     # Another thread may get the signal although this one blocks it; what starts here inherits what is blocked.
     handler = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))

@@ -15,6 +15,9 @@ use crate::venv;
 pub const OPERATION: &str = "python-get-array";
 const SCRIPT: &str = "benches/counts/get.py";
 
+/// The library in the package.
+const LIBRARY: &str = "_native.abi3.so";
+
 /// What the package needs, pinned.
 const NEEDS: &str = "python/requirements-test.txt";
 
@@ -57,9 +60,13 @@ fn assemble(root: &Path, release: &Path, place: &Path) -> Result<PathBuf, String
     std::fs::create_dir_all(&inside).map_err(failed)?;
     for entry in std::fs::read_dir(root.join("python/faretra")).map_err(failed)? {
         let entry = entry.map_err(failed)?;
+        // Whoever works on the package may have a build of the library there.
+        if entry.file_name() == LIBRARY {
+            continue;
+        }
         std::os::unix::fs::symlink(entry.path(), inside.join(entry.file_name())).map_err(failed)?;
     }
-    std::os::unix::fs::symlink(release.join("libfaretra_native.so"), inside.join("_native.abi3.so")).map_err(failed)?;
+    std::os::unix::fs::symlink(release.join("libfaretra_native.so"), inside.join(LIBRARY)).map_err(failed)?;
     Ok(package)
 }
 
