@@ -36,6 +36,8 @@ mod manual;
 mod open;
 mod out;
 mod panics;
+#[cfg(any(feature = "serve", feature = "sql"))]
+mod program;
 mod put;
 mod recv;
 mod rows;

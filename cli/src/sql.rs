@@ -9,11 +9,12 @@ pub use crate::failure::{Failure, Result, library_text, note, note_once, one_lin
 pub use crate::format::Format;
 pub use crate::format::write::{Sink, delimiter, has_dictionary, json, sink};
 pub use crate::out::{Out, Shared, path_json, reader_gone, stdout_closed};
+pub use crate::program::run;
 pub use crate::rows::Grids;
 pub use crate::signal::{SLICE, check as check_signals, last_words};
 pub use crate::size::plural;
 pub use crate::target::Target;
-use crate::{open, panics, signal};
+use crate::{open, signal};
 
 /// Opens an arena in this directory, if one is named, to take part in it.
 pub fn open(dir: Option<&Path>, trust_others: bool, name: &str) -> Result<Arena> {
@@ -23,17 +24,4 @@ pub fn open(dir: Option<&Path>, trust_others: bool, name: &str) -> Result<Arena>
 /// From now on signals end the process as they end the command's verbs.
 pub fn obey_signals() -> Result<()> {
     signal::install().map_err(|error| Failure::new(format!("cannot handle signals: {error}")))
-}
-
-/// Keeps panics that are told as errors from being printed too.
-pub fn quiet_panics() {
-    panics::install();
-}
-
-/// The exit code of what ended like this, after a failure was said. Does not return when a signal ended it.
-pub fn exit_code(ended: Result<()>) -> u8 {
-    match ended {
-        Ok(()) => 0,
-        Err(failure) => crate::exit(failure),
-    }
 }

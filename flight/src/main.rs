@@ -8,7 +8,6 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
 use faretra_cli::serve::{self, Failure, Out, Result};
 use faretra_flight::Server;
 use serde_json::json;
@@ -23,16 +22,7 @@ const STACK: usize = 512 << 20;
 const GRACE: Duration = Duration::from_millis(200);
 
 fn main() -> ExitCode {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        Err(told) => {
-            // Help that cannot be printed has no other place to go.
-            let _ = told.print();
-            return ExitCode::from(told.exit_code().try_into().unwrap_or(2));
-        }
-    };
-    serve::quiet_panics();
-    ExitCode::from(serve::exit_code(obey(&args)))
+    serve::run(obey)
 }
 
 fn obey(args: &Args) -> Result<()> {

@@ -18,7 +18,6 @@ mod session;
 use std::io::{IsTerminal, Read};
 use std::process::ExitCode;
 
-use clap::Parser;
 use faretra_cli::sql::{self, Failure, Result};
 
 use args::Args;
@@ -27,16 +26,7 @@ use run::{Runner, check};
 use session::Session;
 
 fn main() -> ExitCode {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        Err(told) => {
-            // Help that cannot be printed has no other place to go.
-            let _ = told.print();
-            return ExitCode::from(told.exit_code().try_into().unwrap_or(2));
-        }
-    };
-    sql::quiet_panics();
-    ExitCode::from(sql::exit_code(obey(&args)))
+    sql::run(obey)
 }
 
 fn obey(args: &Args) -> Result<()> {
