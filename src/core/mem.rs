@@ -46,6 +46,8 @@ pub trait Mem: Load {
 pub struct Mapped {
     control: *mut u8,
     control_len: u64,
+    control_words: u64,
+    /// The address that offset 0 would have if the data region's mapping reached down to it.
     data: *const u8,
     total: u64,
     alias: AtomicPtr<u8>,
@@ -65,7 +67,10 @@ impl Mapped {
     /// * both stay mapped for as long as this value is used, and nobody makes references to the
     ///   words of the control region.
     pub unsafe fn new(control: *mut u8, control_len: u64, data: *const u8, total: u64) -> Mapped {
-        Mapped { control, control_len, data, total, alias: AtomicPtr::default() }
+        assert!(control_len.is_multiple_of(8) && total.is_multiple_of(8) && control_len <= total, "whole words");
+        let data = data.wrapping_sub(control_len as usize);
+        let control_words = control_len / 8;
+        Mapped { control, control_len, control_words, data, total, alias: AtomicPtr::default() }
     }
 
     /// Makes stores to the data region possible.
@@ -82,44 +87,52 @@ impl Mapped {
         !self.alias.load(Ordering::Acquire).is_null()
     }
 
+    /// The word at `off` if that is one of the control region: one comparison for what nearly all are. An offset that is not
+    /// 8-aligned has a bit set at the top when it is rotated.
     #[inline(always)]
-    fn check(&self, off: u64) {
-        assert!(off.is_multiple_of(8) && off < self.total, "offset {off:#x} is no word of this segment");
+    fn control(&self, off: u64) -> Option<&AtomicU64> {
+        (off.rotate_right(3) < self.control_words).then(|| {
+            let word = self.control.wrapping_add(off as usize).cast::<u64>();
+            // SAFETY: `off` is 8-aligned and in the control region (checked), and the mapping is page-aligned; it stays
+            // mapped while `self` is used, and all access to the word is atomic (contract of `new`).
+            unsafe { AtomicU64::from_ptr(word) }
+        })
     }
 
     #[inline(always)]
+    #[track_caller]
+    fn check_data(&self, off: u64) {
+        let is_word = off.rotate_right(3) < self.total / 8 && off >= self.control_len;
+        assert!(is_word, "offset {off:#x} is no word of this segment");
+    }
+
+    #[inline(always)]
+    #[track_caller]
     fn writable(&self, off: u64) -> &AtomicU64 {
-        self.check(off);
-        let base = if off < self.control_len {
-            self.control
-        } else {
-            let alias = self.alias.load(Ordering::Acquire);
-            assert!(!alias.is_null(), "a store to the data region needs a writer's mapping");
-            alias.wrapping_sub(self.control_len as usize)
-        };
-        let word = base.wrapping_add(off as usize).cast::<u64>();
-        // SAFETY: `off` is inside the segment (checked) and so inside the mapping chosen; the
-        // address is 8-aligned as the mappings are page-aligned; it stays mapped while `self` is
-        // used, and all access to the word is atomic (contract of `new` and `set_alias`).
+        if let Some(word) = self.control(off) {
+            return word;
+        }
+        self.check_data(off);
+        let alias = self.alias.load(Ordering::Acquire);
+        assert!(!alias.is_null(), "a store to the data region needs a writer's mapping");
+        let word = alias.wrapping_add((off - self.control_len) as usize).cast::<u64>();
+        // SAFETY: `off` is 8-aligned and inside the data region (checked), and the mapping is page-aligned; it stays mapped
+        // while `self` is used, and all access to the word is atomic (contract of `set_alias`).
         unsafe { AtomicU64::from_ptr(word) }
     }
 }
 
 impl Load for Mapped {
     #[inline(always)]
+    #[track_caller]
     fn load(&self, off: u64, order: Ordering) -> u64 {
-        self.check(off);
-        let base = if off < self.control_len {
-            self.control.cast_const()
-        } else {
-            self.data.wrapping_sub(self.control_len as usize)
-        };
-        let word = base.wrapping_add(off as usize).cast::<u64>().cast_mut();
-        // SAFETY: as in `writable`; only loads are made through it.
-        let word = unsafe { AtomicU64::from_ptr(word) };
-        if off < self.control_len {
+        if let Some(word) = self.control(off) {
             return word.load(order);
         }
+        self.check_data(off);
+        let word = self.data.wrapping_add(off as usize).cast::<u64>().cast_mut();
+        // SAFETY: as in `writable`; only loads are made through it.
+        let word = unsafe { AtomicU64::from_ptr(word) };
         // On read-only pages std defines relaxed loads only; fences make up for the rest.
         if order == Ordering::SeqCst {
             fence(Ordering::SeqCst);
