@@ -213,10 +213,19 @@ def test_another_arena_of_that_name_is_another(fresh_name: Callable[[], str], tm
 def test_versions_are_never_mixed(arena: faretra.Arena, server: Served) -> None:
     """While a name is replaced, each read is one version whole, and the one that it says."""
     arena["t"] = pa.table({"x": np.full(10_000, 1)})
+    with faretra.connect(server.location) as remote:
+        # What the server told of is read, though the name has another value by then.
+        info = remote._info("t")
+        assert remote._find(info) is not None
+        arena["t"] = pa.table({"x": [2]})
+        assert remote._find(info) is None
+        old = remote._streamed("t", info)
+        assert (old.version, set(old["x"].tolist())) == (1, {1})
+    start = arena.put("t", pa.table({"x": np.full(10_000, arena.version("t") + 1)}))
     stop = threading.Event()
 
     def replace() -> None:
-        version = 1
+        version = start
         while not stop.is_set():
             version += 1
             assert arena.put("t", pa.table({"x": np.full(10_000, version)})) == version
