@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -142,6 +143,11 @@ impl Object {
     /// Returns when the object was published or sent, by the clock of the process that did so.
     pub fn published(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_millis(self.meta(self.pin.id(), meta::TIME))
+    }
+
+    /// Returns the path of the file of the arena that the object is in.
+    pub fn path(&self) -> &Path {
+        self.pin.attachment().path()
     }
 
     /// Returns how many bytes of the arena the object and its parts have, descriptors included. What several objects share

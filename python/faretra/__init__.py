@@ -40,6 +40,7 @@ from faretra._errors import (
     ArrowError,
     ClosedError,
     ConflictError,
+    ConnectionError,
     DamagedError,
     DeniedError,
     EmptyError,
@@ -63,6 +64,7 @@ from faretra._errors import (
     UntrustedError,
 )
 from faretra._feeds import Feed, Subscriber
+from faretra._handle import Handle
 from faretra._native import (
     Dict,
     Event,
@@ -83,6 +85,8 @@ from faretra._native import (
 from faretra._process import install as _install
 from faretra._ready import Pollable, select
 from faretra._reduce import install as _install_pickling
+from faretra._remote import RemoteArena, connect
+from faretra._streamed import StreamedTable
 
 _install()
 _install_pickling()
@@ -113,6 +117,7 @@ __all__ = [
     "Client",
     "ClosedError",
     "ConflictError",
+    "ConnectionError",
     "DamagedError",
     "DeniedError",
     "Dict",
@@ -125,6 +130,7 @@ __all__ = [
     "Feed",
     "ForkedError",
     "FullError",
+    "Handle",
     "Holder",
     "InternalError",
     "InterruptedError",
@@ -147,6 +153,7 @@ __all__ = [
     "Receiver",
     "Recovered",
     "Ref",
+    "RemoteArena",
     "RemoteError",
     "Request",
     "Rows",
@@ -158,6 +165,7 @@ __all__ = [
     "Stats",
     "StoredDict",
     "StoredList",
+    "StreamedTable",
     "Subscriber",
     "SystemError",
     "Table",
@@ -169,6 +177,7 @@ __all__ = [
     "Writable",
     "__version__",
     "arenas",
+    "connect",
     "remove",
     "select",
 ]

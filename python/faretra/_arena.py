@@ -31,8 +31,10 @@ from faretra._native import (
     Writable,
 )
 from faretra._sizes import shown, size
+from faretra._tables import need
 
 if TYPE_CHECKING:
+    from faretra._handle import Handle
     from faretra._waits import ArenaAio
 
 __all__ = [
@@ -283,6 +285,61 @@ class Arena(Values):
             return f"<faretra.Arena '{self.name}', {len(self)} values, limit {shown(self.limit)}>"
         except RuntimeError:
             return f"<faretra.Arena '{self.name}' of the parent process: reopen() makes it this process's>"
+
+    def sql(self, query: str, /, **values: Any) -> Any:
+        """Plan a statement whose tables are names of the arena, and return a `datafusion.DataFrame`.
+
+        It runs when it is read. It has `__arrow_c_stream__`, `to_polars()`, `to_pandas()`, `show()`, and goes into an arena
+        again. Nothing is copied by the scan, which looks at the columns that the statement asks for. What the statement
+        names is pinned when it is planned, and stays as it was. Nothing else is read. Needs datafusion.
+
+        ================================= ==============================================================================
+        a name in SQL                     is
+        ================================= ==============================================================================
+        `flights`                         the table of that name. SQL folds names without quotes to lower case
+        `"flights@7"`                     its version 7, if that is the current one
+        `"day/delays"`                    the member `delays` of the bundle `day`, or the table that has this very name
+        `"days/*"`, `"202?"`              all tables whose names match, of the same columns, as one
+        `"ticks@snapshot"`                what the feed `ticks` keeps now
+        ================================= ==============================================================================
+
+        Args:
+            query: The statement. It only reads; what it gives is published by `arena[name] = arena.sql(..)`.
+            values: What stands for `$name` in it.
+
+        Raises:
+            NotFoundError: The arena has no table of a name.
+            MismatchError: A name stands for something else, or for tables of different columns.
+            InvalidError: The statement is wrong, or would write.
+
+        >>> import datafusion as df, pyarrow as pa
+        >>> with faretra.Arena.create("doc-sql", keep=False) as arena:
+        ...     arena["flights"] = pa.table({"dest": ["Faro", "Porto", "Faro"], "delay": [5, 20, 30]})
+        ...     query = "SELECT dest, sum(delay) AS delay FROM flights WHERE delay > $least GROUP BY dest"
+        ...     late = arena.sql(query, least=10)
+        ...     arena["late"] = late.sort("dest")
+        ...     arena["late"].to_pyarrow().to_pydict()
+        {'dest': ['Faro', 'Porto'], 'delay': [30, 20]}
+        """
+        need("datafusion", "Arena.sql")
+        from faretra.datafusion import _query
+
+        return _query(self, query, values)
+
+    def handle(self, name: str) -> Handle:
+        """Return what `name` has now as a `faretra.Handle`: a few hundred bytes, by which other processes read it in place.
+
+        Raises:
+            NotFoundError: There is nothing of that name.
+
+        >>> with faretra.Arena.create("doc-make-handle", keep=False) as arena:
+        ...     arena["x"] = np.arange(3)
+        ...     arena.handle("x").get()
+        array([0, 1, 2])
+        """
+        from faretra._handle import handle_of
+
+        return handle_of(self, name)
 
     def put_many(self, name: str, values: Mapping[str, Any]) -> int:
         """Put several values as one, under one name: readers see all of them or none. Returns the version.

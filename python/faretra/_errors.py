@@ -126,7 +126,7 @@ class SystemError(Error, OSError):
 
 
 class DeniedError(SystemError, PermissionError):
-    """The operating system denies access to the arena's file or directory. Also a `PermissionError`."""
+    """The operating system denies access to the arena's file or directory, or a server its own. Also a `PermissionError`."""
 
 
 class MissingError(SystemError, FileNotFoundError):
@@ -158,6 +158,12 @@ class LaggedError(Error):
     """A subscriber was too slow: `items` items were dropped before it read them. It goes on with the oldest there is."""
 
     items: int = 0
+
+
+class ConnectionError(Error, builtins.ConnectionError):
+    """A server of arenas does not answer, or not in a way that can be read. Also the built-in `ConnectionError`."""
+
+    code = "connection"
 
 
 class RemoteError(Error, RuntimeError):

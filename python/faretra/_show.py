@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from faretra._arena import Arena
     from faretra._info import Entry
     from faretra._native import Bundle, Table
+    from faretra._streamed import StreamedTable
 
 # Rows of names, columns, rows of a table, and characters of a value that are shown at most.
 NAMES, COLUMNS, HEAD, CELL = 50, 20, 10, 48
@@ -199,18 +200,19 @@ def _columns_html(fields: Sequence[tuple[str, str, bool]]) -> tuple[Any, ...]:
     return ("column", "type", "nulls"), rows, (False, False, False), _more(len(fields), COLUMNS, "columns")
 
 
-def table_text(table: Table) -> str:
+def table_text(table: Table | StreamedTable) -> str:
     """Return the table's schema, as text."""
     rows, columns = table.shape
     size = f"{rows} rows x {columns} columns, {shown(table.nbytes)}"
-    first = f"<faretra.Table '{cut(table.name)}' version {table.version}: {size}>"
+    first = f"<faretra.{type(table).__name__} '{cut(table.name)}' version {table.version}: {size}>"
     return "\n".join([first, *_columns_text(table.fields)])
 
 
-def table_html(table: Table) -> str:
+def table_html(table: Table | StreamedTable) -> str:
     """Return the table's schema and first rows, as HTML. The rows need pyarrow; without it only the schema is shown."""
     rows, columns = table.shape
-    note = f"version {table.version}, {rows:,} rows x {columns} columns, {shown(table.nbytes)} in the arena, 0 bytes copied"
+    where = "in the arena, 0 bytes copied" if type(table).__name__ == "Table" else "in this process"
+    note = f"version {table.version}, {rows:,} rows x {columns} columns, {shown(table.nbytes)} {where}"
     caption = f"Table {cut(table.name)}"
     fields = table.fields
     values = _head(table)
@@ -226,7 +228,7 @@ def table_html(table: Table) -> str:
     return html_grid(caption, note, head, values, right, " ".join(filter(None, more)), kinds)
 
 
-def _head(table: Table) -> list[list[str]] | None:
+def _head(table: Table | StreamedTable) -> list[list[str]] | None:
     """Return the first rows as text, or `None` if nobody is there to read them."""
     try:
         pa: Any = import_module("pyarrow")

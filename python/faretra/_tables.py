@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,33 @@ def to_pyarrow(table: Table) -> Any:
 def to_polars(table: Table) -> Any:
     """Return `table` as a `polars.DataFrame`."""
     return need("polars", "to_polars()").DataFrame(table)
+
+
+def lazy(table: Table) -> Any:
+    """Return `table` as a `polars.LazyFrame`, which asks for columns of one batch after the other."""
+    polars = need("polars", "lazy()")
+    plugins = need("polars.io.plugins", "lazy()")
+    places = {name: index for index, name in enumerate(table.column_names)}
+
+    def source(
+        columns: list[str] | None, predicate: Any, n_rows: int | None, batch_size: int | None
+    ) -> Iterator[Any]:
+        asked = list(places) if columns is None else list(columns)
+        # What is looked at to choose rows is read, too.
+        more = (
+            [] if predicate is None else [name for name in predicate.meta.root_names() if name not in asked]
+        )
+        numbers = [places[name] for name in asked + more]
+        left = table.num_rows if n_rows is None else n_rows
+        for index in range(table.num_batches):
+            if left <= 0:
+                return
+            frame = polars.DataFrame(table._part(index, numbers)).head(left)
+            left -= frame.height
+            for part in frame.iter_slices(batch_size or max(frame.height, 1)):
+                yield part if predicate is None else part.filter(predicate).select(asked)
+
+    return plugins.register_io_source(source, schema=polars.DataFrame(table.head(0)).schema)
 
 
 def to_pandas(table: Table, **options: Any) -> Any:

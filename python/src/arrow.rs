@@ -162,14 +162,22 @@ pub fn batch(value: &Bound<'_, PyAny>, name: &str) -> PyResult<RecordBatch> {
     batch.map_err(|error| wrong(&error))
 }
 
-/// What `value.__arrow_c_schema__()` gives.
+/// What `value.__arrow_c_schema__()` gives, of a schema.
 pub fn schema(value: &Bound<'_, PyAny>) -> PyResult<SchemaRef> {
+    described(value, |schema| Schema::try_from(schema)).map(Arc::new)
+}
+
+/// What `value.__arrow_c_schema__()` gives, of a type.
+pub fn data_type(value: &Bound<'_, PyAny>) -> PyResult<DataType> {
+    described(value, |schema| DataType::try_from(schema))
+}
+
+fn described<T>(value: &Bound<'_, PyAny>, read: impl FnOnce(&FFI_ArrowSchema) -> Result<T, ArrowError>) -> PyResult<T> {
     let capsule = value.call_method0("__arrow_c_schema__")?;
     let capsule = capsule.cast::<PyCapsule>().map_err(|_| no_capsule(value, "__arrow_c_schema__"))?;
     let schema = capsule.pointer_checked(Some(c"arrow_schema"))?.cast::<FFI_ArrowSchema>();
     // SAFETY: a capsule of this name has a schema, which the capsule keeps.
-    let schema = Schema::try_from(unsafe { schema.as_ref() }).map_err(|error| wrong(&error))?;
-    Ok(Arc::new(schema))
+    read(unsafe { schema.as_ref() }).map_err(|error| wrong(&error))
 }
 
 /// A schema as a capsule.
@@ -190,18 +198,18 @@ pub fn batch_capsules<'py>(py: Python<'py>, batch: &RecordBatch) -> PyResult<Bou
     PyTuple::new(py, [schema_capsule(py, &batch.schema())?, array])
 }
 
-/// Some columns of a reader's batches, in this order. `columns` are numbers of columns.
-pub fn project(reader: Reader, columns: &[usize]) -> PyResult<Reader> {
-    let schema = reader.schema().project(columns).map_err(|error| wrong(&error))?;
-    let schema = Arc::new(schema);
-    let columns = columns.to_vec();
-    let batches = reader.map(move |batch| batch.and_then(|batch| batch.project(&columns)));
-    Ok(Box::new(RecordBatchIterator::new(batches, schema)))
+/// Some columns of a schema, by number and in this order.
+pub fn projected(schema: &SchemaRef, columns: &[usize]) -> PyResult<SchemaRef> {
+    schema.project(columns).map(Arc::new).map_err(|error| wrong(&error))
 }
 
 /// The first rows of a reader's batches.
 pub fn first(reader: Reader, rows: usize) -> Reader {
     let schema = reader.schema();
+    if rows == 0 {
+        // Not even the first batch is built.
+        return Box::new(RecordBatchIterator::new(std::iter::empty(), schema));
+    }
     let mut left = rows;
     let batches = reader.map_while(move |batch| {
         let none_asked = left == 0;

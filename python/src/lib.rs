@@ -100,7 +100,7 @@ mod _native {
     #[pymodule_export]
     use crate::shared::{_shared_bytes, SharedValue};
     #[pymodule_export]
-    use crate::table::{Batch, Bundled, Selection, Table};
+    use crate::table::{_fields, _plain_type, Batch, Bundled, Selection, Table};
     #[pymodule_export]
     use crate::waiters::{Waiter, Waiters};
 

@@ -1,6 +1,10 @@
 //! Tables and bundles as Python holds them.
 
-use arrow_array::Array;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use arrow_array::{Array, RecordBatchIterator};
+use arrow_schema::SchemaRef;
 use faretra::{DType, Object, Order};
 use pyo3::exceptions::{PyIndexError, PyKeyError, PyValueError};
 use pyo3::prelude::*;
@@ -146,7 +150,22 @@ impl Table {
             })
         };
         let columns: PyResult<Vec<usize>> = columns.iter().map(find).collect();
-        Bound::new(py, Selection { table: self.table.clone(), columns: Some(columns?), rows: None })
+        Bound::new(py, Selection { columns: Some(columns?), ..Selection::all(&self.table) })
+    }
+
+    /// The file of the arena that the table is in; `None` for one that was gathered.
+    fn _path(&self) -> Option<PathBuf> {
+        self.table.object().map(|object| object.path().to_owned())
+    }
+
+    /// Some columns, by number, of one batch. None of the others is touched.
+    fn _part<'py>(&self, py: Python<'py>, batch: u64, columns: Vec<usize>) -> PyResult<Bound<'py, Selection>> {
+        let width = self.num_columns();
+        if let Some(wrong) = columns.iter().find(|column| **column >= width) {
+            return Err(PyIndexError::new_err(format!("no column {wrong}: there are {width}")));
+        }
+        let batches = batch.min(self.num_batches())..(batch + 1).min(self.num_batches());
+        Bound::new(py, Selection { columns: Some(columns), batches, ..Selection::all(&self.table) })
     }
 
     /// The first `n` rows, or all if there are fewer, as an object that Arrow libraries read. Nothing is copied.
@@ -161,7 +180,7 @@ impl Table {
     /// {'a': [1, 2]}
     #[pyo3(signature = (n=Number(5)), text_signature = "($self, n=5)")]
     fn head<'py>(&self, py: Python<'py>, n: Number<usize>) -> PyResult<Bound<'py, Selection>> {
-        Bound::new(py, Selection { table: self.table.clone(), columns: None, rows: Some(n.0) })
+        Bound::new(py, Selection { rows: Some(n.0), ..Selection::all(&self.table) })
     }
 
     /// Batch number `index`, as an object that Arrow libraries read.
@@ -272,6 +291,18 @@ impl Table {
         slf.py().import("faretra._tables")?.call_method1("to_polars", (slf,))
     }
 
+    /// The table as a `polars.LazyFrame`: a query reads the columns that it asks for, batch by batch, and touches no others.
+    /// Needs polars.
+    ///
+    /// >>> import polars as pl
+    /// >>> with faretra.Arena.create("doc-lazy", keep=False) as arena:
+    /// ...     arena["t"] = pl.DataFrame({"a": [1, 2, 3], "b": ["x", "y", "z"]})
+    /// ...     arena["t"].lazy().filter(pl.col("a") > 1).select("b").collect()["b"].to_list()
+    /// ['y', 'z']
+    fn lazy<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("faretra._tables")?.call_method1("lazy", (slf,))
+    }
+
     /// The table as a `pandas.DataFrame`, with the index that it had. Numbers without nulls in a single batch are not copied,
     /// and are read-only then. Needs pandas and pyarrow.
     ///
@@ -298,7 +329,7 @@ impl Table {
     }
 }
 
-/// Some columns of a table.
+/// Some columns of a table, or some rows. What was not selected is not touched.
 ///
 /// >>> import pyarrow as pa
 /// >>> with faretra.Arena.create("doc-selection", keep=False) as arena:
@@ -311,12 +342,31 @@ pub struct Selection {
     table: faretra::Table,
     /// `None`: all of them.
     columns: Option<Vec<usize>>,
+    batches: Range<u64>,
     /// `None`: all of them.
     rows: Option<usize>,
 }
 
+impl Selection {
+    fn all(table: &faretra::Table) -> Selection {
+        Selection { table: table.clone(), columns: None, batches: 0..table.num_batches(), rows: None }
+    }
+
+    fn schema(&self) -> PyResult<SchemaRef> {
+        match &self.columns {
+            Some(columns) => arrow::projected(&self.table.schema(), columns),
+            None => Ok(self.table.schema()),
+        }
+    }
+}
+
 #[pymethods]
 impl Selection {
+    /// The Arrow schema of what was selected, as a capsule: what other Arrow libraries call.
+    fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
+        arrow::schema_capsule(py, &*self.schema()?)
+    }
+
     /// What was selected, as a capsule: what other Arrow libraries call. Nothing is copied.
     #[pyo3(signature = (requested_schema=None))]
     fn __arrow_c_stream__<'py>(
@@ -325,10 +375,12 @@ impl Selection {
         requested_schema: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
         drop(requested_schema);
-        let mut reader: arrow::Reader = Box::new(self.table.reader());
-        if let Some(columns) = &self.columns {
-            reader = arrow::project(reader, columns)?;
-        }
+        let (table, columns) = (self.table.clone(), self.columns.clone());
+        let batches = self.batches.clone().map(move |index| match &columns {
+            Some(columns) => Ok(table.batch_object(index)?.project(columns)?),
+            None => Ok(table.batch(index)?.record_batch().clone()),
+        });
+        let mut reader: arrow::Reader = Box::new(RecordBatchIterator::new(batches, self.schema()?));
         if let Some(rows) = self.rows {
             reader = arrow::first(reader, rows);
         }
@@ -479,6 +531,11 @@ impl Bundled {
         if self.__contains__(name) { self.__getitem__(py, name).map(Some) } else { Ok(default) }
     }
 
+    /// What kind a member is, without reading it.
+    fn _kind(&self, py: Python<'_>, name: &str) -> PyResult<String> {
+        run(py, || self.bundle.get(name)).map(|member| member.kind().to_string())
+    }
+
     fn __getitem__<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
         let member = run(py, || self.bundle.get(name))?;
         output(py, member, self.pickling)
@@ -505,4 +562,19 @@ impl Bundled {
     fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         slf.py().import("faretra._show")?.call_method1("bundle_html", (slf,))
     }
+}
+
+/// Name, type and whether there may be nulls, of each column of a schema: what `Table.fields` has.
+#[pyfunction]
+pub fn _fields(schema: &Bound<'_, PyAny>) -> PyResult<Vec<(String, String, bool)>> {
+    Ok(arrow::describe(arrow::schema(schema)?.fields()))
+}
+
+/// What numpy calls the elements of a column of this type, and how many lie in a row; twice `None` if it is no plain memory.
+#[pyfunction]
+pub fn _plain_type(data_type: &Bound<'_, PyAny>) -> PyResult<(Option<String>, Option<usize>)> {
+    Ok(match arrow::plain(&arrow::data_type(data_type)?) {
+        Some((dtype, _, list)) => (Some(dtype), list),
+        None => (None, None),
+    })
 }

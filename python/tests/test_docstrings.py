@@ -13,6 +13,7 @@ from multiprocessing.synchronize import SemLock
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import flight
 import numpy as np
 import pytest
 
@@ -147,11 +148,15 @@ def test_has_documentation(name: str) -> None:
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_examples_run(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each example in a docstring does what it says, with `faretra` and `np` in scope."""
+    """Each example in a docstring does what it says, with `faretra`, `np` and `served`, a server, in scope."""
     one = EXAMPLES[name]
     for library in re.findall(r"import (\w+) as", inspect.getdoc(one.value) or ""):
         pytest.importorskip(library)
     names = {**vars(one.module), "faretra": faretra, "np": np}
+    if "served(" in (inspect.getdoc(one.value) or ""):
+        pytest.importorskip("pyarrow.flight")
+        flight.program()
+        names["served"] = flight.served
     test = doctest.DocTestParser().get_doctest(inspect.getdoc(one.value) or "", names, name, None, None)
     told: list[str] = []
     results = doctest.DocTestRunner(optionflags=OPTIONS).run(test, out=told.append)

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use crate::interpreters::{self, Interpreter};
 use crate::report::ROWS;
-use crate::tool::{Outcome, run};
+use crate::tool::{NEWER, Outcome, cargo, run, selection};
 use crate::venv;
 
 /// What the tests need, what some of them need, and the tools that build the wheel and look at its sources.
@@ -36,13 +36,18 @@ fn checked(root: &Path, target: &Path, keep_going: bool) -> Result<Outcome, Outc
     let place = target.with_file_name("package");
     let python = tools(root, &place, first)?;
     let wheel = build(root, target, &python, &place)?;
+    let server = server(root, target)?;
+    if server.is_none() {
+        lacks.push(format!("a server of arenas, which needs Rust 1.{}", NEWER.1));
+    }
+    let server = server.as_deref();
     let mut failed = Failed { keep_going, why: Vec::new() };
     for mut command in sources(root, &python) {
         failed.add(&first.version, run(&mut command))?;
     }
     install(root, &python, &wheel)?;
     failed.add(&first.version, run(&mut stubs(root, &place, &python)))?;
-    failed.add(&first.version, run(&mut tests(root, &place, &python, true)))?;
+    failed.add(&first.version, run(&mut tests(root, &place, &python, server, true)))?;
     for other in others {
         let venv = environment(&place, other);
         let mut prepared = venv::prepare(root, &other.program, &venv, &[TESTS, PEERS]);
@@ -52,7 +57,7 @@ fn checked(root: &Path, target: &Path, keep_going: bool) -> Result<Outcome, Outc
         }
         let ready = prepared.and_then(|python| install(root, &python, &wheel).map(|()| python));
         match ready {
-            Ok(python) => failed.add(&other.version, run(&mut tests(root, &place, &python, false)))?,
+            Ok(python) => failed.add(&other.version, run(&mut tests(root, &place, &python, server, false)))?,
             Err(Outcome::Skipped(why)) => lacks.push(format!("{} ({why})", other.version)),
             Err(outcome) => failed.add(&other.version, outcome)?,
         }
@@ -243,8 +248,20 @@ fn stubs(root: &Path, place: &Path, python: &Path) -> Command {
     stubs
 }
 
+/// Builds the server that clients in the tests talk to, as the other stages do, and gives the program; `None` if this compiler
+/// is too old for it.
+fn server(root: &Path, target: &Path) -> Result<Option<PathBuf>, Outcome> {
+    if selection().contains(&NEWER.0[2]) {
+        return Ok(None);
+    }
+    match run(cargo(root).arg("build").args(selection()).args(["--exclude=xtask", "--bin", NEWER.0[2]])) {
+        Outcome::Passed => Ok(Some(target.join(NEWER.0[2]))),
+        outcome => Err(outcome),
+    }
+}
+
 /// Runs the tests on what is installed, in a directory where no sources of the package are found.
-fn tests(root: &Path, place: &Path, python: &Path, all: bool) -> Command {
+fn tests(root: &Path, place: &Path, python: &Path, server: Option<&Path>, all: bool) -> Command {
     let mut tests = Command::new(python);
     // The program, because `python -m pytest` would look for modules in the current directory.
     tests.arg(python.with_file_name("pytest"));
@@ -253,5 +270,7 @@ fn tests(root: &Path, place: &Path, python: &Path, all: bool) -> Command {
         tests.args(["-m", "not slow"]);
     }
     tests.arg(root.join("python/tests")).current_dir(place).env_remove("PYTHONPATH");
+    // One of an earlier build is none of this one's.
+    tests.env("FARETRA_FLIGHT", server.unwrap_or_else(|| Path::new("none")));
     tests
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use crate::tool::{Outcome, cargo, ended, has, run, rust_minor, target};
+use crate::tool::{NEWER, Outcome, cargo, ended, has, run, selection, target};
 use crate::{api, counts, header, install, package, python, supply};
 
 type Stage = (&'static str, fn(&Path, bool) -> Outcome);
@@ -83,29 +83,6 @@ fn line(name: &str, outcome: &Outcome, time: Duration) -> String {
         Outcome::Failed(why) => ("FAILED", format!("  {why}")),
     };
     format!("{verdict:8} {name:10} {:7.1} s{why}", time.as_secs_f64())
-}
-
-/// The members that need a newer compiler than the others, as their DataFusion does, and which.
-const NEWER: ([&str; 3], u32) = (["faretra-datafusion", "faretra-sql", "faretra-flight"], 94);
-
-/// What every stage selects: the workspace, without members that this compiler is too old for.
-fn selection() -> &'static [&'static str] {
-    match rust_minor() {
-        Some(minor) if minor < NEWER.1 => {
-            const OLD: &[&str] = &[
-                "--workspace",
-                "--exclude",
-                NEWER.0[0],
-                "--exclude",
-                NEWER.0[1],
-                "--exclude",
-                NEWER.0[2],
-                "--all-features",
-            ];
-            OLD
-        }
-        _ => &["--workspace", "--all-features"],
-    }
 }
 
 fn format(root: &Path, _: bool) -> Outcome {

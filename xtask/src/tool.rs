@@ -71,6 +71,29 @@ pub fn rust_minor() -> Option<u32> {
     String::from_utf8_lossy(&said.stdout).strip_prefix("rustc 1.")?.split('.').next()?.parse().ok()
 }
 
+/// The members that need a newer compiler than the others, as their DataFusion does, and which.
+pub const NEWER: ([&str; 3], u32) = (["faretra-datafusion", "faretra-sql", "faretra-flight"], 94);
+
+/// What every stage selects: the workspace, without members that this compiler is too old for.
+pub fn selection() -> &'static [&'static str] {
+    match rust_minor() {
+        Some(minor) if minor < NEWER.1 => {
+            const OLD: &[&str] = &[
+                "--workspace",
+                "--exclude",
+                NEWER.0[0],
+                "--exclude",
+                NEWER.0[1],
+                "--exclude",
+                NEWER.0[2],
+                "--all-features",
+            ];
+            OLD
+        }
+        _ => &["--workspace", "--all-features"],
+    }
+}
+
 /// The directory of what this profile builds: where this very program lies.
 pub fn target(root: &Path) -> PathBuf {
     let here = std::env::current_exe().ok();
