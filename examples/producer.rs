@@ -1,9 +1,11 @@
 //! Publishes a new version of a batch again and again; `consumer` reads along. In two terminals:
 //!
 //! ```text
-//! cargo run --example producer -- prices
+//! cargo run --example producer -- prices [VERSIONS]
 //! cargo run --example consumer -- prices
 //! ```
+//!
+//! `python/examples/with_rust` has both in Python: any of the four pairs works.
 //!
 //! Start them in either order, start more consumers, kill any of them with `kill -9`: the others
 //! go on. Without an argument this program starts a consumer itself, and both hurry.
@@ -19,7 +21,10 @@ use faretra::{Arena, MIB};
 
 fn main() -> Result<(), Box<dyn Error>> {
     match std::env::args().nth(1) {
-        Some(arena) => produce(&arena, 100, Duration::from_millis(100), None),
+        Some(arena) => {
+            let versions = std::env::args().nth(2).map_or(Ok(100), |versions| versions.parse())?;
+            produce(&arena, versions, Duration::from_millis(100), None)
+        }
         None => {
             let arena = format!("producer-{}", std::process::id());
             let consumer = start_consumer(&arena)?;

@@ -264,17 +264,16 @@ impl Reading {
 
     /// What this says about reading that file.
     pub fn options(&self, file: &Path, batch_rows: Option<u64>) -> Options {
-        let name = file.to_string_lossy().to_ascii_lowercase();
-        let tsv = name.ends_with(".tsv") || name.ends_with(".tsv.gz");
+        let named = Options::of_name(file);
         Options {
             batch_rows,
-            batch_bytes: None,
-            delimiter: self.delimiter.or(tsv.then_some(b'\t')),
+            delimiter: self.delimiter.or(named.delimiter),
             no_header: self.no_header,
             infer_rows: self.infer_rows,
             text: self.text.clone(),
             types: self.types.clone(),
             nulls: self.nulls.clone(),
+            ..named
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Verbs that are programs of their own, installed beside this one or in PATH: what they are built of is not for everybody.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -23,10 +23,26 @@ pub fn serve(cli: &Cli, args: &Serve) -> Result<()> {
     run(cli, "serve", SERVE, &args.arguments)
 }
 
-fn run(cli: &Cli, verb: &str, (name, sources): (&str, &str), arguments: &[OsString]) -> Result<()> {
+/// `faretra help sql`, `faretra help serve`: becomes the program, which tells more than this one knows. Returns if something else is
+/// asked for, or the program is not installed.
+pub fn help(arguments: &[OsString]) {
+    let [_, help, verb] = arguments else { return };
+    let program = [("sql", SQL), ("serve", SERVE)].into_iter().find(|(known, _)| verb == known);
+    if let (true, Some((_, (name, _)))) = (help == "help", program) {
+        // Without it, what this one knows is told.
+        let _ = Command::new(found(name)).arg("--help").exec();
+    }
+}
+
+/// The program beside this one, or else its name, for PATH.
+fn found(name: &str) -> OsString {
     let beside = std::env::current_exe().ok().map(|own| own.with_file_name(name)).filter(|program| program.is_file());
-    let program = beside.as_deref().map_or(OsStr::new(name), Path::as_os_str);
-    let mut command = Command::new(program);
+    beside.map_or_else(|| OsString::from(name), OsString::from)
+}
+
+fn run(cli: &Cli, verb: &str, (name, sources): (&str, &str), arguments: &[OsString]) -> Result<()> {
+    let program = found(name);
+    let mut command = Command::new(&program);
     if let Some(dir) = &cli.dir {
         command.arg("--dir").arg(dir);
     }
@@ -39,6 +55,6 @@ fn run(cli: &Cli, verb: &str, (name, sources): (&str, &str), arguments: &[OsStri
             "`faretra {verb}` is a program of its own, `{name}`, which is neither beside this one nor in PATH: \
              `cargo install {name}` installs it (in the sources: `cargo install --path {sources}`, with Rust 1.94)"
         ))),
-        _ => Err(error).doing("run", Path::new(program)),
+        _ => Err(error).doing("run", Path::new(&program)),
     }
 }

@@ -65,6 +65,8 @@ use failure::{Failure, Result};
 /// `again` is how the demo starts its processes: a program and its first arguments, which those of the command follow.
 /// It belongs to a process whose only job it is: it changes how signals are handled, and may not return when one comes.
 pub fn main(arguments: impl IntoIterator<Item = OsString>, again: &[OsString]) -> u8 {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    beside::help(&arguments);
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(told) => {

@@ -13,7 +13,7 @@ use clap::{Parser, ValueEnum};
 #[command(after_help = "Examples:\n  \
     faretra sql air \"SELECT dest, avg(delay) FROM flights GROUP BY dest\"\n  \
     faretra sql air,sea 'SELECT * FROM \"my flights\" JOIN sea.ports USING (port)'\n  \
-    faretra sql air \"SELECT * FROM flights JOIN 'planes.parquet' USING (tail)\"   # .csv, .arrow, .json too\n  \
+    faretra sql air \"SELECT * FROM flights JOIN 'planes.parquet' USING (tail)\"   # .csv, .csv.gz, .tsv, .arrow, .json too\n  \
     faretra sql air \"SELECT * FROM flights WHERE delay > 60\" --into late        # for every process\n  \
     faretra sql air \"SELECT * FROM flights\" -o flights.parquet                  # or --format arrow-stream | ..\n  \
     faretra sql air \"EXPLAIN SELECT max(delay) FROM flights\"\n  \

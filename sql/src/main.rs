@@ -1,7 +1,7 @@
 //! The command `faretra-sql`, which `faretra sql` runs: SQL over arenas, from the shell or at a prompt.
 //!
 //! - `args`: what the command line says. `prompt`: statements as somebody types them.
-//! - `session`: arenas and files as the engine sees them; why a statement cannot be planned.
+//! - `session`: arenas and files as the engine sees them; why a statement cannot be planned. `files`: those that the engine does not read.
 //! - `run`: statements, one after the other. `rows`: what a statement gives, as it comes. `output`: where that goes.
 //!
 //! A module needs those below it only; `tests/it/circles.rs` of the workspace fails otherwise.
@@ -9,6 +9,7 @@
 #![deny(unsafe_code)]
 
 mod args;
+mod files;
 mod output;
 mod prompt;
 mod rows;

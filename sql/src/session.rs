@@ -19,6 +19,7 @@ use faretra_cli::sql::{Failure, Result, library_text, open};
 use faretra_datafusion::{ArenaSchema, register};
 
 use crate::args::Args;
+use crate::files;
 
 /// The catalog whose schemas are the arenas.
 const CATALOG: &str = "arenas";
@@ -52,7 +53,7 @@ impl Session {
         let context = SessionContext::new_with_config(config);
         context.register_catalog(CATALOG, Arc::new(MemoryCatalogProvider::new()));
         // Files by their names, and none of another machine: no other store is registered.
-        let context = context.enable_url_table();
+        let context = files::named(context);
         let mut schemas = Vec::with_capacity(args.arenas.0.len());
         for name in &args.arenas.0 {
             let arena = open(args.dir.as_deref(), args.trust_others, name)?;
@@ -182,7 +183,9 @@ fn no_table(schema: &str, name: &str, mut known: Vec<String>) -> String {
         return format!("there is no table and no file `{name}`");
     }
     if path.extension().is_some() {
-        return format!("`{name}` is a file that cannot be read in SQL: .parquet, .csv, .arrow and .json files can");
+        return format!(
+            "`{name}` is a file that cannot be read in SQL: .parquet, .csv, .tsv, .csv.gz, .arrow and .json files can"
+        );
     }
     known.sort();
     let more = known.len().saturating_sub(LISTED);

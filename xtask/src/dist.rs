@@ -3,6 +3,8 @@
 //!
 //! ```text
 //! bin/faretra              the command
+//! bin/faretra-sql          what `faretra sql` runs
+//! bin/faretra-flight       what `faretra serve` runs
 //! man/, completions/       what it says of itself
 //! c/usr/local/             the C library, as it is to be unpacked: shared and static, header, pkg-config file
 //! wheels/                  the Python package, and its source distribution
@@ -18,11 +20,14 @@ use std::process::{Command, ExitCode};
 
 use sha2::{Digest, Sha256};
 
-use crate::tool::{Outcome, cargo, ended, host, run, target};
+use crate::tool::{NEWER, Outcome, cargo, ended, host, run, rust_minor, target};
 use crate::{install, linked, package};
 
 /// Crates that others depend on, each after those that it needs.
 const CRATES: &[&str] = &["faretra", "faretra-cli", "faretra-datafusion", "faretra-sql", "faretra-flight"];
+
+/// Programs beside the command, each of the package of its name.
+const PROGRAMS: [&str; 2] = ["faretra-sql", "faretra-flight"];
 
 /// Shells that the command writes completions for, and how each wants the file called.
 const SHELLS: &[(&str, &str)] = &[
@@ -70,6 +75,7 @@ fn made(root: &Path) -> Result<Vec<String>, Outcome> {
     let command = dist.join("bin/faretra");
     copy(&built.join("faretra"), &command)?;
     told_by_itself(&command, &dist)?;
+    left_out.extend(beside(root, &same, &built, &dist)?);
     c_library(root, &same, &built, &dist)?;
     crates(root, &same, &dist)?;
 
@@ -132,6 +138,23 @@ impl Same {
 fn copy(from: &Path, to: &Path) -> Result<(), Outcome> {
     let done = to.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::copy(from, to));
     done.map(drop).map_err(|error| failed(format!("{} to {}: {error}", from.display(), to.display())))
+}
+
+/// The programs beside the command, built by themselves: what they need of it changes none of its bytes. Says why if this compiler is
+/// too old for them.
+fn beside(root: &Path, same: &Same, built: &Path, dist: &Path) -> Result<Option<String>, Outcome> {
+    let (_, oldest) = NEWER;
+    if let Some(minor) = rust_minor().filter(|minor| *minor < oldest) {
+        return Ok(Some(format!("{}: they need Rust 1.{oldest}, and this is 1.{minor}", PROGRAMS.join(" and "))));
+    }
+    let mut build = cargo(root);
+    build.args(["build", "--locked", "--profile=wheel"]);
+    build.args(PROGRAMS.map(|name| format!("--package={name}"))).arg("--bins");
+    passed(run(same.set(&mut build)))?;
+    for program in PROGRAMS {
+        copy(&built.join(program), &dist.join("bin").join(program))?;
+    }
+    Ok(None)
 }
 
 /// Manual pages and completions: the command writes them.

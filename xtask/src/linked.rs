@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::tool::cargo;
 
 /// The members of which people get programs or libraries.
-pub const SHIPPED: &[&str] = &["faretra-cli", "faretra-python", "faretra-capi"];
+pub const SHIPPED: &[&str] = &["faretra-cli", "faretra-sql", "faretra-flight", "faretra-python", "faretra-capi"];
 
 /// Says what the workspace is built of, for one machine, or for all.
 pub fn metadata(root: &Path, machine: Option<&str>) -> Result<Metadata, String> {

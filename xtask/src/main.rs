@@ -10,6 +10,7 @@ mod api;
 mod bench;
 mod counts;
 mod dist;
+mod examples;
 mod fuzz;
 mod header;
 mod install;

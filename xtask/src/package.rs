@@ -47,7 +47,7 @@ fn checked(root: &Path, target: &Path, keep_going: bool) -> Result<Outcome, Outc
     }
     install(root, &python, &wheel)?;
     failed.add(&first.version, run(&mut stubs(root, &place, &python)))?;
-    failed.add(&first.version, run(&mut tests(root, &place, &python, server, true)))?;
+    failed.add(&first.version, run(&mut tests(root, target, &place, &python, server, true)))?;
     for other in others {
         let venv = environment(&place, other);
         let mut prepared = venv::prepare(root, &other.program, &venv, &[TESTS, PEERS]);
@@ -57,7 +57,7 @@ fn checked(root: &Path, target: &Path, keep_going: bool) -> Result<Outcome, Outc
         }
         let ready = prepared.and_then(|python| install(root, &python, &wheel).map(|()| python));
         match ready {
-            Ok(python) => failed.add(&other.version, run(&mut tests(root, &place, &python, server, false)))?,
+            Ok(python) => failed.add(&other.version, run(&mut tests(root, target, &place, &python, server, false)))?,
             Err(Outcome::Skipped(why)) => lacks.push(format!("{} ({why})", other.version)),
             Err(outcome) => failed.add(&other.version, outcome)?,
         }
@@ -261,7 +261,7 @@ fn server(root: &Path, target: &Path) -> Result<Option<PathBuf>, Outcome> {
 }
 
 /// Runs the tests on what is installed, in a directory where no sources of the package are found.
-fn tests(root: &Path, place: &Path, python: &Path, server: Option<&Path>, all: bool) -> Command {
+fn tests(root: &Path, target: &Path, place: &Path, python: &Path, server: Option<&Path>, all: bool) -> Command {
     let mut tests = Command::new(python);
     // The program, because `python -m pytest` would look for modules in the current directory.
     tests.arg(python.with_file_name("pytest"));
@@ -272,5 +272,7 @@ fn tests(root: &Path, place: &Path, python: &Path, server: Option<&Path>, all: b
     tests.arg(root.join("python/tests")).current_dir(place).env_remove("PYTHONPATH");
     // One of an earlier build is none of this one's.
     tests.env("FARETRA_FLIGHT", server.unwrap_or_else(|| Path::new("none")));
+    // Some speak with programs in Rust.
+    tests.env("FARETRA_TARGET", target);
     tests
 }

@@ -47,6 +47,6 @@ fn suite(root: &Path, python: &Path, binary: &Path) -> Command {
 }
 
 /// Brings the environment beside `target` to what the requirements say; gives its Python.
-fn prepare(root: &Path, target: &Path) -> Result<PathBuf, Outcome> {
+pub fn prepare(root: &Path, target: &Path) -> Result<PathBuf, Outcome> {
     venv::prepare(root, Path::new("python3"), &target.with_file_name("venv"), &[REQUIREMENTS])
 }

@@ -4,11 +4,11 @@
 //! cargo unifies features over what is selected: another selection would compile arrow twice.
 
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use crate::tool::{NEWER, Outcome, cargo, ended, has, run, selection, target};
-use crate::{api, counts, header, install, package, python, supply};
+use crate::{api, counts, examples, header, install, package, python, supply};
 
 type Stage = (&'static str, fn(&Path, bool) -> Outcome);
 
@@ -21,7 +21,7 @@ const STAGES: &[Stage] = &[
     ("docs", docs),
     ("supply", |root, _| supply::check(root)),
     ("counts", |root, _| counts::check(root)),
-    ("examples", examples),
+    ("examples", |root, keep_going| examples::check(root, &target(root), keep_going, selection() == ALL)),
     ("python", |root, _| python::check(root, &target(root))),
     ("package", |root, keep_going| package::check(root, &target(root), keep_going)),
 ];
@@ -151,6 +151,18 @@ fn build(root: &Path, _: bool) -> Outcome {
 /// Unit and integration tests of every member; the proof crate's bounded sweeps are among them.
 fn tests(root: &Path, keep_going: bool) -> Outcome {
     let mut command = cargo(root);
+    let mut lacks = vec![];
+    if selection() == ALL {
+        // For tests of what serves, with clients that others wrote.
+        match python::prepare(root, &target(root)) {
+            Ok(python) => drop(command.env("PYTHON", python)),
+            Err(Outcome::Skipped(why)) => lacks.push(format!("pyarrow and ADBC ({why})")),
+            Err(outcome) => return outcome,
+        }
+    } else {
+        let (members, minor) = NEWER;
+        lacks.push(format!("{}, which need Rust 1.{minor}", members.join(" and ")));
+    }
     if has(root, "nextest") {
         command.args(["nextest", "run"]).args(selection());
     } else {
@@ -163,10 +175,7 @@ fn tests(root: &Path, keep_going: bool) -> Outcome {
         command.arg("--no-fail-fast");
     }
     match run(&mut command) {
-        Outcome::Passed if selection().contains(&NEWER.0[0]) => {
-            let (members, minor) = NEWER;
-            Outcome::Partly(format!("{}, which need Rust 1.{minor}", members.join(" and ")))
-        }
+        Outcome::Passed if !lacks.is_empty() => Outcome::Partly(lacks.join("; ")),
         outcome => outcome,
     }
 }
@@ -203,36 +212,4 @@ fn docs(root: &Path, _: bool) -> Outcome {
         return Outcome::Failed(why);
     }
     run(cargo(root).args(["test", "--doc"]).args(selection()))
-}
-
-/// Every program in `examples/`, run alone and without arguments, as a reader would.
-fn examples(root: &Path, keep_going: bool) -> Outcome {
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(root.join("examples")).into_iter().flatten() {
-        let Ok(entry) = entry else { continue };
-        let path = entry.path();
-        let single = path.extension().is_some_and(|extension| extension == "rs");
-        if single || path.join("main.rs").exists() {
-            names.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
-        }
-    }
-    if names.is_empty() {
-        return Outcome::Skipped("examples/ is empty".into());
-    }
-    names.sort();
-    let mut failed = Vec::new();
-    for name in &names {
-        // The build stage made it. `cargo run` would select one package, and so build anew.
-        let program = target(root).join("examples").join(name);
-        if let Outcome::Failed(why) = run(Command::new(program).current_dir(root)) {
-            failed.push(why);
-            if !keep_going {
-                break;
-            }
-        }
-    }
-    match failed.len() {
-        0 => Outcome::Passed,
-        _ => Outcome::Failed(failed.join(", ")),
-    }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
 
 use arrow_array::RecordBatchReader;
 use arrow_schema::{ArrowError, DataType};
@@ -34,6 +35,15 @@ pub struct Options {
     pub types: Vec<(String, DataType)>,
     /// CSV: what stands for no value, beside nothing.
     pub nulls: Vec<String>,
+}
+
+impl Options {
+    /// What a file's name says of it: there are tabs between the fields of a .tsv.
+    pub fn of_name(file: &Path) -> Options {
+        let name = file.to_string_lossy().to_ascii_lowercase();
+        let tabs = name.ends_with(".tsv") || name.ends_with(".tsv.gz");
+        Options { delimiter: tabs.then_some(b'\t'), ..Options::default() }
+    }
 }
 
 /// A file opened as record batches.

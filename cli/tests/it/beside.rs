@@ -40,3 +40,24 @@ fn sql_is_found_or_told_of() {
     program(&dir.path().join("bin/faretra-sql"), "beside");
     assert_eq!(run().stdout, format!("beside {given}"));
 }
+
+/// Shows that `help sql` and `help serve` are what the programs say of themselves where they are, and else what the command knows.
+#[test]
+fn help_is_theirs() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let command = dir.path().join("faretra");
+    std::fs::hard_link(env!("CARGO_BIN_EXE_faretra"), &command).unwrap();
+    let help = |verb: &str| {
+        let mut command = Command::new(&command);
+        command.args(["help", verb]).env("PATH", dir.path().join("path"));
+        finish(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    };
+    for (verb, name) in [("sql", "faretra-sql"), ("serve", "faretra-flight")] {
+        let outcome = help(verb);
+        assert_eq!(outcome.status.code(), Some(0), "{outcome:?}");
+        assert!(outcome.stdout.contains(&format!("if `{name}` is installed")), "{outcome:?}");
+        program(&dir.path().join(name), name);
+        assert_eq!(help(verb).stdout, format!("{name} --help\n"));
+    }
+    assert!(help("put").stdout.contains("Publish a file under a name"));
+}

@@ -1,6 +1,8 @@
 //! Shows that rows come out in every format as they are, and go into an arena for others to read.
 
 use std::fs::File;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
@@ -39,6 +41,34 @@ fn text() {
     let plan = lab
         .ok(["air", "EXPLAIN SELECT max(delay) FROM flights WHERE port = 'a text that is longer than a cell can be'"]);
     assert!(plan.contains("physical_plan:\n") && plan.contains("a text that is longer than a cell can be"), "{plan}");
+}
+
+/// Shows that text with tabs and compressed text are read by their names, with the types that `faretra put` finds, also twice in a
+/// statement; and that a damaged one is an error that names it.
+#[test]
+fn text_by_name() {
+    let lab = lab();
+    std::fs::write(lab.path("f.tsv"), "id\tname, long\n1\tone, two\n2\t\n").unwrap();
+    gzip(&lab, "F.CSV.gz", "id,price\n1,1.50\n2,12345678901234567890.5\n");
+    gzip(&lab, "g.tsv.gz", "id\tn\n1\t7\n3\t8\n");
+    let both = "SELECT a.id, \"name, long\" AS name, price, n FROM 'f.tsv' a JOIN 'F.CSV.gz' USING (id) \
+                LEFT JOIN 'g.tsv.gz' USING (id) JOIN 'f.tsv' b USING (id) ORDER BY a.id";
+    let told = lab.ok(["air", both, "--format", "csv"]);
+    // A number that no float holds makes the column text.
+    assert_eq!(told, "id,name,price,n\n1,\"one, two\",1.50,7\n2,,12345678901234567890.5,\n");
+    assert_eq!(lab.ok(["air", "SELECT count(*) AS n FROM 'f.tsv' LIMIT 1", "--format", "csv"]), "n\n2\n");
+    std::fs::write(lab.path("cut.csv.gz"), &std::fs::read(lab.path("F.CSV.gz")).unwrap()[..30]).unwrap();
+    let why = lab.fails(1, ["air", "SELECT * FROM 'cut.csv.gz'"]);
+    assert!(why.contains("cut.csv.gz"), "{why}");
+    let why = lab.fails(1, ["air", "SELECT * FROM 'nix.csv.gz'"]);
+    assert!(why.contains("no file `nix.csv.gz`"), "{why}");
+}
+
+/// Compresses a text into a file.
+fn gzip(lab: &Lab, name: &str, text: &str) {
+    let mut gzip = Command::new("gzip").arg("-c").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    gzip.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    std::fs::write(lab.path(name), gzip.wait_with_output().unwrap().stdout).unwrap();
 }
 
 /// Shows that Parquet and Arrow have the rows, in a file and in a pipe, and are read again where they are named.
