@@ -6,12 +6,13 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::args::{Cli, Serve, Sql};
+use crate::args::{Cli, Cluster, Serve, Sql};
 use crate::failure::{Context, Failure, Result};
 
 /// The programs, and where the sources have them.
 const SQL: (&str, &str) = ("faretra-sql", "sql");
 const SERVE: (&str, &str) = ("faretra-flight", "flight");
+const CLUSTER: (&str, &str) = ("faretra-distributed", "distributed");
 
 /// `faretra sql`: becomes `faretra-sql`.
 pub fn sql(cli: &Cli, args: &Sql) -> Result<()> {
@@ -21,6 +22,11 @@ pub fn sql(cli: &Cli, args: &Sql) -> Result<()> {
 /// `faretra serve`: becomes `faretra-flight`.
 pub fn serve(cli: &Cli, args: &Serve) -> Result<()> {
     run(cli, "serve", SERVE, &args.arguments)
+}
+
+/// `faretra cluster`: becomes `faretra-distributed`.
+pub fn cluster(cli: &Cli, args: &Cluster) -> Result<()> {
+    run(cli, "cluster", CLUSTER, &args.arguments)
 }
 
 fn run(cli: &Cli, verb: &str, (name, sources): (&str, &str), arguments: &[OsString]) -> Result<()> {

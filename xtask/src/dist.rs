@@ -22,7 +22,7 @@ use crate::tool::{Outcome, cargo, ended, host, run, target};
 use crate::{install, linked, package};
 
 /// Crates that others depend on, each after those that it needs.
-const CRATES: &[&str] = &["faretra", "faretra-cli", "faretra-datafusion", "faretra-sql", "faretra-flight"];
+const CRATES: &[&str] = &["faretra", "faretra-cli", "faretra-datafusion", "faretra-sql", "faretra-flight", "faretra-distributed"];
 
 /// Shells that the command writes completions for, and how each wants the file called.
 const SHELLS: &[(&str, &str)] = &[

@@ -86,7 +86,7 @@ fn line(name: &str, outcome: &Outcome, time: Duration) -> String {
 }
 
 /// The members that need a newer compiler than the others, as their DataFusion does, and which.
-const NEWER: ([&str; 3], u32) = (["faretra-datafusion", "faretra-sql", "faretra-flight"], 94);
+const NEWER: ([&str; 4], u32) = (["faretra-datafusion", "faretra-sql", "faretra-flight", "faretra-distributed"], 94);
 
 /// What every stage selects: the workspace, without members that this compiler is too old for.
 fn selection() -> &'static [&'static str] {
@@ -100,6 +100,8 @@ fn selection() -> &'static [&'static str] {
                 NEWER.0[1],
                 "--exclude",
                 NEWER.0[2],
+                "--exclude",
+                NEWER.0[3],
                 "--all-features",
             ];
             OLD
