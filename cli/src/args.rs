@@ -49,6 +49,8 @@ pub enum Verb {
     Sql(Sql),
     /// Serve arenas to Arrow Flight and Flight SQL clients: `faretra serve --help` has examples
     Serve(Serve),
+    /// Query arenas of several hosts in SQL, each host scanning its own: `faretra cluster --help` has examples
+    Cluster(Cluster),
     /// Create an arena
     Create(Create),
     /// List the arenas, or the names in one
@@ -145,6 +147,15 @@ pub struct Sql {
 #[command(disable_help_flag = true)]
 pub struct Serve {
     /// Arenas and options, as `faretra serve --help` tells if `faretra-flight` is installed
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
+    pub arguments: Vec<OsString>,
+}
+
+/// What follows `cluster`: a program of its own understands it.
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
+pub struct Cluster {
+    /// What to do, and options, as `faretra cluster --help` tells if `faretra-distributed` is installed
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
     pub arguments: Vec<OsString>,
 }

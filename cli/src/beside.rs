@@ -6,12 +6,13 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::args::{Cli, Serve, Sql};
+use crate::args::{Cli, Cluster, Serve, Sql};
 use crate::failure::{Context, Failure, Result};
 
 /// The programs, and where the sources have them.
 const SQL: (&str, &str) = ("faretra-sql", "sql");
 const SERVE: (&str, &str) = ("faretra-flight", "flight");
+const CLUSTER: (&str, &str) = ("faretra-distributed", "distributed");
 
 /// `faretra sql`: becomes `faretra-sql`.
 pub fn sql(cli: &Cli, args: &Sql) -> Result<()> {
@@ -23,11 +24,16 @@ pub fn serve(cli: &Cli, args: &Serve) -> Result<()> {
     run(cli, "serve", SERVE, &args.arguments)
 }
 
-/// `faretra help sql`, `faretra help serve`: becomes the program, which tells more than this one knows. Returns if something else is
-/// asked for, or the program is not installed.
+/// `faretra cluster`: becomes `faretra-distributed`.
+pub fn cluster(cli: &Cli, args: &Cluster) -> Result<()> {
+    run(cli, "cluster", CLUSTER, &args.arguments)
+}
+
+/// `faretra help sql`, `faretra help serve`, `faretra help cluster`: becomes the program, which tells more than this one knows.
+/// Returns if something else is asked for, or the program is not installed.
 pub fn help(arguments: &[OsString]) {
     let [_, help, verb] = arguments else { return };
-    let program = [("sql", SQL), ("serve", SERVE)].into_iter().find(|(known, _)| verb == known);
+    let program = [("sql", SQL), ("serve", SERVE), ("cluster", CLUSTER)].into_iter().find(|(known, _)| verb == known);
     if let (true, Some((_, (name, _)))) = (help == "help", program) {
         // Without it, what this one knows is told.
         let _ = Command::new(found(name)).arg("--help").exec();

@@ -11,7 +11,7 @@
 //! - `doctor`: what the machine offers, and what it costs.
 //! - `demo`: the main job with real processes. `manual`: completions for shells, pages for `man`.
 //! - `out`, `size`, `signal`, `panics`: standard output, figures, Ctrl-C, other crates' panics.
-//! - `beside`: verbs that are programs of their own. `sql`, `serve`: what those for SQL and Flight need, with the features `sql`, `serve`.
+//! - `beside`: verbs that are programs of their own. `sql`, `serve`: what those for SQL, Flight and several hosts need, with the features `sql`, `serve`.
 //! - `fuzzed`: what the project's fuzzing calls, with the feature `fuzz`.
 //!
 //! A module needs those below it only; `tests/it/circles.rs` fails otherwise.
@@ -147,6 +147,7 @@ fn obey(cli: &Cli, again: &[OsString]) -> Result<()> {
         Verb::Doctor(args) => doctor::doctor(cli, args),
         Verb::Sql(args) => beside::sql(cli, args),
         Verb::Serve(args) => beside::serve(cli, args),
+        Verb::Cluster(args) => beside::cluster(cli, args),
         Verb::Completions(args) => manual::completions(args),
         Verb::Man(args) => manual::man(args),
         Verb::DemoPart(part) => demo::part(cli, part),

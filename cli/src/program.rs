@@ -1,4 +1,4 @@
-//! The start of the programs that are verbs of this one (`faretra-sql`, `faretra-flight`).
+//! The start of the programs that are verbs of this one (`faretra-sql`, `faretra-flight`, `faretra-distributed`).
 
 use std::process::ExitCode;
 

@@ -211,6 +211,31 @@ impl ArenaSchema {
         }
     }
 
+    /// Returns a version of a name: one that [`ArenaSchema::pin`] keeps, or the current one. The name is taken as it is, whatever
+    /// signs it has. Nothing can be inserted into the table.
+    ///
+    /// # Errors
+    ///
+    /// A plan error if that version is neither kept nor current, or if it is no batch or table.
+    pub fn table_at(&self, name: &str, version: u64) -> Result<ArenaTable> {
+        let kept = self.shared.pinned().get(&(name.to_owned(), version)).cloned();
+        let object = match kept {
+            Some(object) => object,
+            None => match self.arena.get(name) {
+                Ok(object) if object.version() == version => object,
+                Ok(object) => return Err(replaced(name, version, object.version())),
+                Err(Error::NotFound { .. }) => {
+                    return plan_err!(
+                        "`{name}` is gone from arena `{}`, and version {version} is not kept",
+                        self.arena.name()
+                    );
+                }
+                Err(e) => return Err(failed(e)),
+            },
+        };
+        self.parts(name, vec![object])
+    }
+
     fn find(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         match self.arena.get(name) {
             Ok(object) => return self.of_object(name, object).map(Some),
@@ -274,13 +299,7 @@ impl ArenaSchema {
             Some(object) => object,
             None => match self.named_or_member(base)? {
                 Some(object) if object.version() == version => object,
-                Some(object) => {
-                    return plan_err!(
-                        "`{base}` is at version {}, and version {version} is not kept: a version that was replaced can be \
-                         read only where it was pinned before (`ArenaSchema::pin`)",
-                        object.version()
-                    );
-                }
+                Some(object) => return Err(replaced(base, version, object.version())),
                 None => return Ok(None),
             },
         };
@@ -348,6 +367,10 @@ impl ArenaSchema {
 
     /// Objects as one table, into which nothing is inserted.
     fn tables(&self, name: &str, objects: Vec<Object>) -> Result<Arc<dyn TableProvider>> {
+        Ok(Arc::new(self.parts(name, objects)?))
+    }
+
+    fn parts(&self, name: &str, objects: Vec<Object>) -> Result<ArenaTable> {
         let mut parts: Vec<(Table, Arc<Known>)> = vec![];
         for object in objects {
             let kind = object.kind();
@@ -358,7 +381,7 @@ impl ArenaSchema {
             parts.push((table, known));
         }
         let schema = ArenaTable::common_schema(name, &parts)?;
-        Ok(Arc::new(ArenaTable::of_parts(schema, &parts, None).map_err(failed)?))
+        ArenaTable::of_parts(schema, &parts, None).map_err(failed)
     }
 
     /// What is published, without the statistics of it.
@@ -385,6 +408,13 @@ impl ArenaSchema {
             Err(e) => Err(failed(e)),
         }
     }
+}
+
+fn replaced(name: &str, version: u64, now: u64) -> DataFusionError {
+    plan_datafusion_err!(
+        "`{name}` is at version {now}, and version {version} is not kept: a version that was replaced can be read only where it \
+         was pinned before (`ArenaSchema::pin`)"
+    )
 }
 
 fn is_table(kind: Kind) -> bool {

@@ -80,6 +80,34 @@ impl ArenaTable {
         ArenaTable::of_parts(table.schema(), &[(table, known)], None)
     }
 
+    /// Returns a part of the table: the `index`-th of `of` that have each batch once between them, in order. Of a table with
+    /// fewer batches than parts, some parts are empty. Processes that read one table together take a part each. Nothing can be
+    /// inserted into a part.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use faretra::{Arena, MIB};
+    /// # use faretra::arrow::arrow_array::{ArrayRef, Int64Array, RecordBatch};
+    /// # use datafusion::catalog::TableProvider;
+    /// # use faretra_datafusion::ArenaTable;
+    /// # let name = format!("doc-fusion-part-{}", std::process::id());
+    /// # let arena = Arena::options().limit(16 * MIB).keep(false).create(&name)?;
+    /// # let ids: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
+    /// arena.writer()?.publish("ids", RecordBatch::try_from_iter([("id", ids)])?)?;     // one batch
+    /// let table = ArenaTable::open(&arena, "ids")?;
+    /// let rows = |part: ArenaTable| part.statistics().and_then(|known| known.num_rows.get_value().copied());
+    /// assert_eq!((rows(table.part(0, 2)), rows(table.part(1, 2))), (Some(3), Some(0)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn part(&self, index: usize, of: usize) -> ArenaTable {
+        let all = &self.pinned.batches;
+        let is_mine = |at: usize| at * of / all.len() == index;
+        let batches = all.iter().enumerate().filter(|(at, _)| is_mine(*at)).map(|(_, batch)| batch.clone()).collect();
+        let title = format!("{}, part {} of {of}", self.pinned.title, index + 1);
+        let pinned = Pinned { schema: self.schema(), batches, untrusted: self.pinned.untrusted, title };
+        ArenaTable { pinned: Arc::new(pinned), target: None }
+    }
+
     /// Several tables of one schema, which the caller has compared.
     pub(crate) fn of_parts(
         schema: SchemaRef,

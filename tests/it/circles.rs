@@ -15,6 +15,8 @@ const CRATES: &[&str] = &[
     "cli/src",
     "capi/src",
     "datafusion/src",
+    "distributed/src",
+    "distributed/tests/it",
     "flight/src",
     "flight/tests/it",
     "sql/src",

@@ -64,6 +64,7 @@ const FOLDERS: &[&str] = &[
     "capi",
     "cli",
     "datafusion",
+    "distributed",
     "flight",
     "fuzz",
     "proof",
@@ -249,8 +250,9 @@ fn tests_say_what_they_show() {
 #[test]
 fn documentation_stands_alone() {
     let mut wrong = String::new();
-    for file in
-        ["src", "capi", "cli", "datafusion", "flight", "fuzz", "proof", "sql", "tests"].into_iter().flat_map(rust_files)
+    for file in ["src", "capi", "cli", "datafusion", "distributed", "flight", "fuzz", "proof", "sql", "tests"]
+        .into_iter()
+        .flat_map(rust_files)
     {
         let text = read(&file);
         let mut before = "";

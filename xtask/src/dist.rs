@@ -24,7 +24,8 @@ use crate::tool::{NEWER, Outcome, cargo, ended, host, run, rust_minor, target};
 use crate::{install, linked, package};
 
 /// Crates that others depend on, each after those that it needs.
-const CRATES: &[&str] = &["faretra", "faretra-cli", "faretra-datafusion", "faretra-sql", "faretra-flight"];
+const CRATES: &[&str] =
+    &["faretra", "faretra-cli", "faretra-datafusion", "faretra-sql", "faretra-flight", "faretra-distributed"];
 
 /// Programs beside the command, each of the package of its name.
 const PROGRAMS: [&str; 2] = ["faretra-sql", "faretra-flight"];

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use crate::tool::{NEWER, Outcome, cargo, ended, has, run, selection, target};
+use crate::tool::{ALL, NEWER, Outcome, cargo, ended, has, run, selection, target};
 use crate::{api, counts, examples, header, install, package, python, supply};
 
 type Stage = (&'static str, fn(&Path, bool) -> Outcome);

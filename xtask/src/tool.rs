@@ -72,7 +72,11 @@ pub fn rust_minor() -> Option<u32> {
 }
 
 /// The members that need a newer compiler than the others, as their DataFusion does, and which.
-pub const NEWER: ([&str; 3], u32) = (["faretra-datafusion", "faretra-sql", "faretra-flight"], 94);
+pub const NEWER: ([&str; 4], u32) =
+    (["faretra-datafusion", "faretra-sql", "faretra-flight", "faretra-distributed"], 94);
+
+/// The whole workspace.
+pub const ALL: &[&str] = &["--workspace", "--all-features"];
 
 /// What every stage selects: the workspace, without members that this compiler is too old for.
 pub fn selection() -> &'static [&'static str] {
@@ -86,11 +90,13 @@ pub fn selection() -> &'static [&'static str] {
                 NEWER.0[1],
                 "--exclude",
                 NEWER.0[2],
+                "--exclude",
+                NEWER.0[3],
                 "--all-features",
             ];
             OLD
         }
-        _ => &["--workspace", "--all-features"],
+        _ => ALL,
     }
 }
 
