@@ -123,7 +123,7 @@ class RemoteArena(Mapping[str, Any]):
 
     # As mappings they would be equal when all their values are, and could not be keys.
     __eq__ = object.__eq__
-    __hash__ = object.__hash__
+    __hash__ = object.__hash__  # pyright: ignore[reportAssignmentType]
 
     def __init__(
         self,

@@ -65,7 +65,7 @@ class ArenaSchema(SchemaProvider):
         self.missing: list[str] = []
 
     @property
-    def table_names(self) -> Any:
+    def table_names(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The names of tables and batches, and `BUNDLE/MEMBER` of members that are tables."""
         return _Names(sorted(self._all()))
 

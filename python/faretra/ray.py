@@ -13,14 +13,16 @@ return tables.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
-
-import ray
 
 from faretra import _native
 from faretra._handle import arrived, content, handle_of_table
 
 __all__ = ["register"]
+
+# Here `ray` is this module to who looks at types.
+_ray: Any = import_module("ray")
 
 
 def register() -> None:
@@ -30,12 +32,12 @@ def register() -> None:
     >>> import faretra.ray
     >>> faretra.ray.register()
     """
-    ray.util.register_serializer(_native.Table, serializer=_serialize, deserializer=_deserialize)
+    _ray.util.register_serializer(_native.Table, serializer=_serialize, deserializer=_deserialize)
 
 
 def _serialize(table: _native.Table) -> tuple[Any, Any]:
     handle = handle_of_table(table)
-    alone = sum(bool(node.get("Alive")) for node in ray.nodes()) == 1
+    alone = sum(bool(node.get("Alive")) for node in _ray.nodes()) == 1
     return handle, None if handle is not None and alone else content(table)
 
 

@@ -228,3 +228,5 @@ def test_ray_tasks_get_handles(arena: faretra.Arena) -> None:
         assert isinstance(ray.get(ray.put(arena["t"])), faretra.Table)
     finally:
         ray.shutdown()
+        # Its workers are killed.
+        arena.recover()
