@@ -8,7 +8,7 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use faretra::{Arena, Batch};
+use faretra::Arena;
 
 fn main() -> Result<(), Box<dyn Error>> {
     match std::env::args().nth(1) {
@@ -29,11 +29,13 @@ fn consume(name: &str) -> Result<(), Box<dyn Error>> {
         // is slower than the producer misses some, and never holds it up.
         let object = arena.wait_for_timeout("prices", newest, Duration::from_secs(10))?;
         newest = object.version();
-        let batch = Batch::try_from(object)?;
-        if batch.num_rows() == 0 {
+        // What a producer in Rust publishes is a batch, and in Python a table, perhaps of several batches: either is read as a table.
+        let table = object.table()?;
+        if table.num_rows() == 0 {
             println!("consumer: saw {seen} versions, up to {newest}");
             return Ok(());
         }
+        let batch = table.batch(0)?;
         // `price` is the arena's own memory; it stays unchanged while we look at it.
         let price = batch.column::<f64>("price")?;
         seen += 1;

@@ -9,7 +9,7 @@
 //! nothing is summed up yet, and so 9 of 60 pieces were sent: `parsed` holds 4 of 4, `text` holds 4 of 4, and 1 is being parsed
 //! the parser is killed with 1 piece in its hands
 //! the channel tells of it after 4 pieces: another parser is started
-//! .. pieces of text, .. batches, of which 0 came twice
+//! 60 pieces of text, 60 batches, of which 0 came twice
 //! 9 pieces fit between the first stage and the last one, and there were never more than ..
 //! weather.parquet has .. rows, and all of them are right
 //! ```
@@ -47,6 +47,8 @@ const LINES: u64 = 300_000;
 const PIECES: usize = 60;
 /// What a channel holds at most.
 const ITEMS: usize = 4;
+/// What fits between the first stage and the last one: two channels, and the parser's hands.
+const ROOM: u64 = 2 * ITEMS as u64 + 1;
 /// Nothing takes so long.
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -72,7 +74,7 @@ async fn read(arena: &str, file: &str) -> Result<()> {
     // While there is no parser, it waits for the next one.
     sender.set_when_deserted(WhenDeserted::Block);
     let mut file = tokio::fs::File::open(file).await?;
-    let most = file.metadata().await?.len() / PIECES as u64;
+    let most = file.metadata().await?.len().div_ceil(PIECES as u64);
     let mut left = Vec::new();
     loop {
         let mut piece = std::mem::take(&mut left);
@@ -144,7 +146,7 @@ async fn sum_up(arena: &Arena, name: &str, mut parser: Stage) -> Result<Sums> {
     let begun = Instant::now();
     let (text, parsed) = loop {
         if let (Ok(text), Ok(parsed)) = (channel(arena, "text"), channel(arena, "parsed"))
-            && (text.depth, text.leased, parsed.depth) == (ITEMS as u64, 1, ITEMS as u64)
+            && (text.sent, text.depth, text.leased, parsed.depth) == (ROOM, ROOM / 2, 1, ROOM / 2)
         {
             break (text, parsed);
         }
@@ -193,9 +195,8 @@ async fn sum_up(arena: &Arena, name: &str, mut parser: Stage) -> Result<Sums> {
     parser.ended()?;
     let pieces = channel(arena, "text")?.sent;
     println!("{pieces} pieces of text, {} batches, of which {twice} came twice", seen.len());
-    let room = 2 * ITEMS as u64 + 1;
-    println!("{room} pieces fit between the first stage and the last one, and there were never more than {most}");
-    if most > room {
+    println!("{ROOM} pieces fit between the first stage and the last one, and there were never more than {most}");
+    if most > ROOM {
         return Err("the first stage ran away".into());
     }
     Ok(sums)

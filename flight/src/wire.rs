@@ -10,7 +10,8 @@ use std::task::{Context, Poll, ready};
 use arrow_flight::Ticket;
 use arrow_flight::flight_service_server::FlightServiceServer;
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use http_body::Frame;
@@ -29,6 +30,12 @@ use crate::service::Flights;
 const DO_GET: &str = "/arrow.flight.protocol.FlightService/DoGet";
 /// A ticket has no more bytes.
 const MOST_TICKET: usize = 1 << 20;
+
+/// Some clients leave out the signs at the end that fill it up: ADBC's driver does.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// The service, with a token if clients have to know one.
 #[derive(Clone)]
@@ -56,7 +63,7 @@ impl Wire {
         let given = given.as_bytes();
         let knows = match split(given) {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"bearer") => same(token, rest),
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"basic") => match STANDARD.decode(rest) {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"basic") => match BASE64.decode(rest) {
                 Ok(pair) => pair.iter().position(|byte| *byte == b':').is_some_and(|at| same(token, &pair[at + 1..])),
                 Err(_) => false,
             },

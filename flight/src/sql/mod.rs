@@ -250,7 +250,7 @@ impl Sql {
 
     /// The plan of one statement that this server does.
     async fn plan(&self, text: &str) -> Result<LogicalPlan, Status> {
-        let plan = self.context.state().create_logical_plan(text).await.map_err(|e| of_engine(&e))?;
+        let plan = plan::of_text(&self.context.state(), text).await.map_err(|e| of_engine(&e))?;
         plan::verify(&plan, self.read_only)?;
         Ok(plan)
     }

@@ -1,5 +1,6 @@
 //! Statements: which ones are done, with which parameters, and what they give.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,9 +14,11 @@ use datafusion::catalog::MemoryCatalogProvider;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{ParamValues, Result, ScalarValue};
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::execution::context::SQLOptions;
+use datafusion::execution::context::{SQLOptions, SessionState};
 use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{Expr, Value, visit_expressions_mut};
 use faretra::Arena;
 use faretra_datafusion::{ArenaSchema, register};
 use futures_util::StreamExt;
@@ -58,6 +61,35 @@ pub(crate) fn session(arenas: &[Arena]) -> Result<(SessionContext, Vec<(String, 
         schemas.push((arena.name().to_owned(), register(&context, arena.name(), arena)?));
     }
     Ok((context, schemas))
+}
+
+/// The plan of one statement. Parameters that have no number, as drivers write them, are numbered in their order.
+pub(crate) async fn of_text(state: &SessionState, text: &str) -> Result<LogicalPlan> {
+    let dialect = state.config().options().sql_parser.dialect;
+    let mut statement = state.sql_to_statement(text, &dialect)?;
+    number(&mut statement);
+    state.statement_to_plan(statement).await
+}
+
+/// Makes `$1`, `$2` .. of each `?`.
+fn number(statement: &mut Statement) {
+    let inner = match statement {
+        Statement::Statement(inner) => inner,
+        Statement::Explain(explain) => return number(&mut explain.statement),
+        // They take none.
+        _ => return,
+    };
+    let mut seen = 0;
+    let _ = visit_expressions_mut(inner.as_mut(), |expr| {
+        if let Expr::Value(value) = expr
+            && let Value::Placeholder(name) = &mut value.value
+            && name == "?"
+        {
+            seen += 1;
+            *name = format!("${seen}");
+        }
+        ControlFlow::<()>::Continue(())
+    });
 }
 
 /// Whether a statement changes something.

@@ -21,6 +21,7 @@ async fn tokens() {
         (Some("bearer  open-sesame"), true),
         // user:open-sesame
         (Some("Basic dXNlcjpvcGVuLXNlc2FtZQ=="), true),
+        (Some("Basic dXNlcjpvcGVuLXNlc2FtZQ"), true),
         (Some("Basic dXNlcjpvcGVuLXNlc2FtZA=="), false),
         (Some("Basic open-sesame"), false),
         (Some("Bearer open-sesam"), false),

@@ -111,6 +111,10 @@ async fn prepared() {
         let (a, b): (ArrayRef, ArrayRef) = (Arc::new(Int64Array::from(a)), Arc::new(Int64Array::from(b)));
         RecordBatch::try_from_iter([("a", a), ("b", b)]).unwrap()
     };
+    // As drivers write them: in their order, wherever they are.
+    let text = "SELECT (SELECT max(id) FROM t WHERE id < ?) FROM t WHERE id >= ?";
+    let unnumbered = client.prepare(text.to_owned(), None).await.unwrap();
+    assert_eq!(unnumbered.parameter_schema().unwrap().fields().len(), 2);
     for (from, to, count) in [(0, 10, 10), (90, 200, 10)] {
         statement.set_parameters(pair(vec![from], vec![to])).unwrap();
         let info = statement.execute().await.unwrap();
