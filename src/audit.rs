@@ -65,7 +65,7 @@ impl Object {
             Stored::Batch => {
                 let body = self.body()?;
                 let layout = Layout::parse(body)?;
-                let region = Region { bytes: &self.pin().region(), extents: &self.extents()? };
+                let region = Region { ground: &self.pin().ground(), extents: &self.extents()? };
                 layout.batch(&region, Trust::Nobody).map(drop)
             }
             Stored::Table | Stored::Bundle => {

@@ -218,8 +218,7 @@ impl Object {
         let Some(index) = layout.index_of(name)? else {
             return Err(self.no_column(name, &layout.schema()?));
         };
-        let region = self.pin.region();
-        let at = layout.values(index, T::TYPE, &region, |k| self.extent(k.into()))?;
+        let at = layout.values(index, T::TYPE, &self.pin.ground(), |k| self.extent(k.into()))?;
         let values = self.pin.lend_extent(at)?;
         Column::from_values(name, values, Ix1(at.len as usize / size_of::<T>()))
     }
@@ -245,7 +244,7 @@ impl Object {
         self.expect(Stored::Batch)?;
         let descriptor = self.descriptor()?;
         let layout = Layout::parse(&descriptor)?;
-        let region = Region { bytes: &self.pin.region(), extents: &self.extents()? };
+        let region = Region { ground: &self.pin.ground(), extents: &self.extents()? };
         let at = self.attachment();
         layout.project(columns, &region, |index, column| match at.values {
             Values::Vouched => column(Trust::Writers),
@@ -359,8 +358,7 @@ impl Object {
         self.expect(Stored::Batch)?;
         let descriptor = self.descriptor()?;
         let layout = Layout::parse(&descriptor)?;
-        let buffer = self.pin.region();
-        let region = Region { bytes: &buffer, extents: &self.extents()? };
+        let region = Region { ground: &self.pin.ground(), extents: &self.extents()? };
         let at = self.pin.attachment();
         match at.values {
             Values::Vouched => layout.batch(&region, Trust::Writers),
@@ -498,7 +496,8 @@ impl Batch {
         self.object.column(name)
     }
 
-    /// Returns how many bytes of the arena the batch has. (arrow's `get_array_memory_size` counts the whole mapping.)
+    /// Returns how many bytes of the arena the batch has, with its descriptor and padding. (arrow's `get_array_memory_size`
+    /// counts the buffers of the columns, and some bytes of this process for each column.)
     pub fn nbytes(&self) -> u64 {
         self.object.nbytes()
     }

@@ -27,7 +27,7 @@ use crate::value::layout::{
 };
 use crate::value::schema::decoded_schema;
 use crate::value::shape::{Fixed, Offsets, Shape};
-use crate::value::unchecked;
+use crate::value::unchecked::{self, Ground};
 
 /// What the inner steps of reading return. Boxed, because moving an [`Error`] by value through
 /// every step costs as much as the step.
@@ -42,8 +42,8 @@ impl From<Box<Error>> for Error {
 /// Where the bytes of a batch may lie, and who keeps them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Region<'a> {
-    /// The whole data region; its owner is the pin. 64-aligned.
-    pub bytes: &'a Buffer,
+    /// The whole data region, which the pin keeps. 64-aligned.
+    pub ground: &'a Ground,
     /// The root's body, then each part in order.
     pub extents: &'a [Extent],
 }
@@ -190,10 +190,10 @@ impl<'a> Layout<'a> {
     fn cursor<'r>(&self, i: usize, region: &Region<'r>, trust: Trust<'r>) -> Checked<Cursor<'_, 'a, 'r>> {
         let (nodes, buffers) = self.ranges(i)?;
         // Offsets are checked for their values' alignment, so no address is askew where the region is not.
-        if region.bytes.as_ptr().align_offset(16) != 0 {
+        if !region.ground.is_aligned(16) {
             return Err(Box::new(damaged("lies in memory that is not aligned to 16 bytes")));
         }
-        Ok(Cursor { layout: self, column: i, bytes: region.bytes, extents: region.extents, nodes, buffers, trust })
+        Ok(Cursor { layout: self, column: i, ground: region.ground, extents: region.extents, nodes, buffers, trust })
     }
 
     /// One column.
@@ -252,20 +252,20 @@ impl<'a> Layout<'a> {
         Ok(column)
     }
 
-    /// The fast way to one column of plain numbers: where its values lie in the data region (`bytes`). Nulls do not
+    /// The fast way to one column of plain numbers: where its values lie in the data region (`ground`). Nulls do not
     /// matter here: the values under them are there too. `extent` is asked for the one extent that the values are
     /// in; what is returned is inside it, aligned for the values, and as long as the column.
     pub(crate) fn values(
         &self,
         i: usize,
         element: ElementType,
-        bytes: &Buffer,
+        ground: &Ground,
         extent: impl FnOnce(u32) -> Result<Extent>,
     ) -> Result<Extent> {
         if self.stored_column(i)?.element != element as u32 {
             return Err(self.no_values(i, element));
         }
-        let mut cursor = self.cursor(i, &Region { bytes, extents: &[] }, Trust::Writers)?;
+        let mut cursor = self.cursor(i, &Region { ground, extents: &[] }, Trust::Writers)?;
         let node = cursor.node()?;
         cursor.row_count(&node)?;
         cursor.next_buffer()?; // The validity, wherever it is.
@@ -364,7 +364,7 @@ enum Need {
 struct Cursor<'l, 'a, 'r> {
     layout: &'l Layout<'a>,
     column: usize,
-    bytes: &'r Buffer,
+    ground: &'r Ground,
     extents: &'r [Extent],
     nodes: Range<u32>,
     buffers: Range<u32>,
@@ -414,7 +414,7 @@ impl Cursor<'_, '_, '_> {
             && let (Some(end), Some(limit)) = (at.checked_add(len), extent.offset.checked_add(extent.len))
             && at >= extent.offset
             && end <= limit
-            && limit <= self.bytes.len() as u64
+            && limit <= self.ground.len() as u64
             && at & (align - 1) == 0
         {
             return Ok(());
@@ -429,7 +429,7 @@ impl Cursor<'_, '_, '_> {
             None => self.damaged(format!("has a buffer in extent {k}; there are {}", self.extents.len())),
             Some(Extent { offset, len: size }) => self.damaged(format!(
                 "has a buffer of {len} bytes at {at}, not at a multiple of {align} in extent {k}: {offset} and {size} on, of {}",
-                self.bytes.len()
+                self.ground.len()
             )),
         }
     }
@@ -469,7 +469,7 @@ impl Cursor<'_, '_, '_> {
 
     #[inline]
     fn slice(&self, at: Extent) -> Buffer {
-        self.bytes.slice_with_length(at.offset as usize, at.len as usize)
+        self.ground.buffer(at.range())
     }
 
     /// Validity, for types that have one.
