@@ -13,7 +13,7 @@ use crate::core::verify::Violation;
 use crate::core::word::{Id, State};
 use crate::error::{Error, Result};
 use crate::reader::{Bundled, Object};
-use crate::value::batch::{Layout, Region};
+use crate::value::batch::{Cut, Layout, Region};
 use crate::value::check::Trust;
 use crate::value::view::{Attachment, Pin};
 
@@ -65,7 +65,7 @@ impl Object {
             Stored::Batch => {
                 let body = self.body()?;
                 let layout = Layout::parse(body)?;
-                let region = Region { bytes: &self.pin().region(), extents: &self.extents()? };
+                let region = Region { ground: &self.pin().ground(), extents: &self.extents()?, cut: Cut::Apart };
                 layout.batch(&region, Trust::Nobody).map(drop)
             }
             Stored::Table | Stored::Bundle => {

@@ -5,7 +5,7 @@
 //! to the name. A part (a table's batch, a bundle's member) keeps the pin of the whole.
 
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -22,7 +22,7 @@ use crate::core::word::Id;
 use crate::error::{Error, Missing, Result};
 use crate::kind::Kind;
 use crate::value::array::Array;
-use crate::value::batch::{Layout, Region};
+use crate::value::batch::{Cut, Layout, Region};
 use crate::value::check::{Ask, Key, Trust, Values};
 use crate::value::dtype::ArrayElement;
 use crate::value::dynamic::DynArray;
@@ -224,14 +224,14 @@ impl Object {
         let Some(index) = layout.index_of(name)? else {
             return Err(self.no_column(name, &layout.schema()?));
         };
-        let region = self.pin.region();
-        let at = layout.values(index, T::TYPE, &region, |k| self.extent(k.into()))?;
+        let at = layout.values(index, T::TYPE, &self.pin.ground(), |k| self.extent(k.into()))?;
         let values = self.pin.lend_extent(at)?;
         Column::from_values(name, values, Ix1(at.len as usize / size_of::<T>()))
     }
 
     /// Returns some columns of a batch, by their indices and in that order, as arrow's type. The other columns are not
-    /// touched: neither built nor checked. Fails with [`Error::Invalid`] for an index that is no column's, and with
+    /// touched: neither built nor checked. arrow counts the memory of the columns exactly (`get_array_memory_size`), as engines
+    /// with a limit of memory need it. Fails with [`Error::Invalid`] for an index that is no column's, and with
     /// [`Error::Mismatch`] for an object of another kind.
     ///
     /// ```
@@ -251,7 +251,7 @@ impl Object {
         self.expect(Stored::Batch)?;
         let descriptor = self.descriptor()?;
         let layout = Layout::parse(&descriptor)?;
-        let region = Region { bytes: &self.pin.region(), extents: &self.extents()? };
+        let region = Region { ground: &self.pin.ground(), extents: &self.extents()?, cut: Cut::Apart };
         let at = self.attachment();
         layout.project(columns, &region, |index, column| match at.values {
             Values::Vouched => column(Trust::Writers),
@@ -365,8 +365,9 @@ impl Object {
         self.expect(Stored::Batch)?;
         let descriptor = self.descriptor()?;
         let layout = Layout::parse(&descriptor)?;
-        let buffer = self.pin.region();
-        let region = Region { bytes: &buffer, extents: &self.extents()? };
+        let root = OnceCell::new();
+        let cut = Cut::Root(&root);
+        let region = Region { ground: &self.pin.ground(), extents: &self.extents()?, cut };
         let at = self.pin.attachment();
         match at.values {
             Values::Vouched => layout.batch(&region, Trust::Writers),
@@ -504,7 +505,8 @@ impl Batch {
         self.object.column(name)
     }
 
-    /// Returns how many bytes of the arena the batch has. (arrow's `get_array_memory_size` counts the whole mapping.)
+    /// Returns how many bytes of the arena the batch has. (arrow's `get_array_memory_size` counts the columns' buffers,
+    /// and for each of a small column all small columns; for what [`Object::project`] returns, it counts the buffers alone.)
     pub fn nbytes(&self) -> u64 {
         self.object.nbytes()
     }

@@ -17,7 +17,7 @@ pub use crate::out::{Out, Shared, path_json, reader_gone, stdout_closed};
 pub use crate::program::run;
 pub use crate::rows::Grids;
 pub use crate::signal::{SLICE, check as check_signals, last_words};
-pub use crate::size::plural;
+pub use crate::size::{parse as parse_size, plural};
 pub use crate::target::Target;
 use crate::{open, signal};
 

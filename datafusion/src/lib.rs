@@ -43,6 +43,13 @@
 //! * Values of an arena that was opened with [`Options::untrusted`](faretra::Options::untrusted) are validated before the
 //!   engine sees them, and what others say of them (nulls, bounds) decides nothing.
 //!
+//! # Memory
+//!
+//! The batches of a scan lie in the arena and cost the process nothing. Of rows that an operator keeps (a sort, the smaller side
+//! of a join) the engine counts the bytes as it does of its own, so that a session's limit
+//! ([`RuntimeEnvBuilder::with_memory_limit`](datafusion::execution::runtime_env::RuntimeEnvBuilder::with_memory_limit)) means
+//! what it means over other tables.
+//!
 //! # Versions
 //!
 //! The crate is for DataFusion 55 and needs the Rust that DataFusion needs, 1.94, while `faretra` itself is content with an
@@ -51,6 +58,7 @@
 
 mod copy;
 mod error;
+mod filter;
 mod name;
 mod pinned;
 mod scan;

@@ -2,7 +2,7 @@
 //!
 //! A partition is a run of units; a unit is a batch, or a piece of a large one. What the plan did not rule out may be ruled
 //! out when its turn comes: a batch whose bounds nobody asked for before is looked at then, by the thread that would read it
-//! anyway, and what is found serves every later query.
+//! anyway, and what is found serves every later query. Filters that only become known meanwhile are asked then, too.
 
 use std::fmt::{self, Formatter};
 use std::sync::Arc;
@@ -11,22 +11,22 @@ use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_schema::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, Statistics, project_schema};
+use datafusion::config::ConfigOptions;
 use datafusion::datasource::source::DataSource;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::projection::ProjectionExprs;
-use datafusion::physical_expr::utils::collect_columns;
-use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
-use datafusion::physical_optimizer::pruning::PruningPredicate;
+use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr, conjunction};
 use datafusion::physical_plan::DisplayFormatType;
 use datafusion::physical_plan::coop::cooperative;
 use datafusion::physical_plan::execution_plan::SchedulingType;
+use datafusion::physical_plan::filter_pushdown::{FilterPushdownPropagation, PushedDown};
 use datafusion::physical_plan::metrics::{BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder};
 use datafusion::physical_plan::projection::{all_alias_free_columns, new_projections_for_columns};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures_util::stream;
 
 use crate::error::failed;
+use crate::filter::{Filter, Followed, changing};
 use crate::pinned::Pinned;
 use crate::statistics::Several;
 
@@ -63,33 +63,6 @@ fn divide(rows: &[(usize, usize)], most: usize) -> Vec<Vec<Unit>> {
     if all.is_empty() { vec![vec![]] } else { all }
 }
 
-/// What rules batches out.
-#[derive(Clone, Debug)]
-pub(crate) struct Filter {
-    predicate: Arc<PruningPredicate>,
-    /// The columns whose bounds it asks for.
-    columns: Arc<[usize]>,
-    /// How many batches it has ruled out when the plan was made.
-    at_plan: usize,
-}
-
-impl Filter {
-    pub(crate) fn new(predicate: Arc<PruningPredicate>, schema: &SchemaRef, at_plan: usize) -> Filter {
-        // The predicate speaks of `c_min` and `c_max` of a column `c`.
-        let asked: Vec<String> =
-            collect_columns(predicate.predicate_expr()).iter().map(|column| column.name().to_owned()).collect();
-        let of_column = |column: &Column| asked.iter().any(|name| is_bound_of(name, column.name()));
-        let columns = collect_columns(predicate.orig_expr());
-        let columns = columns.iter().filter(|column| of_column(column));
-        let columns = columns.filter_map(|column| schema.index_of(column.name()).ok()).collect();
-        Filter { predicate, columns, at_plan }
-    }
-}
-
-fn is_bound_of(name: &str, column: &str) -> bool {
-    name.strip_prefix(column).is_some_and(|rest| rest == "_min" || rest == "_max")
-}
-
 /// What a plan reads of a table of an arena; the leaf of the plan, in a `DataSourceExec`.
 #[derive(Clone, Debug)]
 pub(crate) struct ArenaScan {
@@ -101,6 +74,8 @@ pub(crate) struct ArenaScan {
     kept: Arc<[usize]>,
     partitions: Arc<[Vec<Unit>]>,
     filter: Option<Filter>,
+    /// What operators above find out while the statement runs.
+    dynamic: Option<Arc<dyn PhysicalExpr>>,
     fetch: Option<usize>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -133,14 +108,15 @@ impl ArenaScan {
             kept: kept.into(),
             partitions: divide(&rows, target_partitions).into(),
             filter,
+            dynamic: None,
             fetch,
             metrics: ExecutionPlanMetricsSet::new(),
         })
     }
 
-    /// Whether bounds that nobody has asked for yet may rule more batches out.
+    /// Whether bounds that nobody has asked for yet, or filters that are not known yet, may rule more batches out.
     fn may_prune(&self) -> bool {
-        self.filter.is_some()
+        self.filter.is_some() || self.dynamic.is_some()
     }
 }
 
@@ -148,12 +124,13 @@ impl DataSource for ArenaScan {
     fn open(&self, partition: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let pruned = MetricBuilder::new(&self.metrics).counter("batches_pruned", partition);
         if let (0, Some(filter)) = (partition, &self.filter) {
-            pruned.add(filter.at_plan);
+            pruned.add(filter.at_plan());
         }
         let reading = Reading {
             scan: self.clone(),
             partition,
             next: 0,
+            followed: self.dynamic.clone().map(Followed::new),
             left: self.fetch.unwrap_or(usize::MAX),
             pruned,
             read: MetricBuilder::new(&self.metrics).counter("batches_read", partition),
@@ -176,7 +153,11 @@ impl DataSource for ArenaScan {
             write!(f, ", fetch={fetch}")?;
         }
         match &self.filter {
-            Some(filter) => write!(f, ", pruned by {}", filter.predicate.predicate_expr()),
+            Some(filter) => write!(f, ", pruned by {}", filter.predicate().predicate_expr())?,
+            None => {}
+        }
+        match &self.dynamic {
+            Some(filter) => write!(f, ", pruned as it runs by {filter}"),
             None => Ok(()),
         }
     }
@@ -205,7 +186,9 @@ impl DataSource for ArenaScan {
     }
 
     fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn DataSource>> {
-        Some(Arc::new(ArenaScan { fetch: limit, ..self.clone() }))
+        // Any rows will do, but so many there must be.
+        let dynamic = self.dynamic.clone().filter(|_| limit.is_none());
+        Some(Arc::new(ArenaScan { fetch: limit, dynamic, ..self.clone() }))
     }
 
     fn fetch(&self) -> Option<usize> {
@@ -226,14 +209,33 @@ impl DataSource for ArenaScan {
         Ok(Some(Arc::new(ArenaScan { columns: columns.into(), schema, ..self.clone() })))
     }
 
+    /// Takes filters that become known while the statement runs. The rows of batches that they do not rule out are left to
+    /// the engine.
+    fn try_pushdown_filters(
+        &self,
+        filters: Vec<Arc<dyn PhysicalExpr>>,
+        _: &ConfigOptions,
+    ) -> Result<FilterPushdownPropagation<Arc<dyn DataSource>>> {
+        let result = FilterPushdownPropagation::with_parent_pushdown_result(vec![PushedDown::No; filters.len()]);
+        let changing = changing(&filters, &self.pinned);
+        if changing.is_empty() || self.fetch.is_some() || self.pinned.batches.len() < 2 {
+            return Ok(result);
+        }
+        let dynamic = conjunction(self.dynamic.iter().cloned().chain(changing));
+        Ok(result.with_updated_node(Arc::new(ArenaScan { dynamic: Some(dynamic), ..self.clone() })))
+    }
+
     fn apply_expressions(
         &self,
         f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
-        match &self.filter {
-            Some(filter) => f(filter.predicate.orig_expr()),
-            None => Ok(TreeNodeRecursion::Continue),
+        let own = self.filter.as_ref().map(|filter| filter.predicate().orig_expr());
+        for expression in own.into_iter().chain(&self.dynamic) {
+            if f(expression)? == TreeNodeRecursion::Stop {
+                return Ok(TreeNodeRecursion::Stop);
+            }
         }
+        Ok(TreeNodeRecursion::Continue)
     }
 }
 
@@ -259,17 +261,11 @@ impl ArenaScan {
 
     /// Whether a batch is ruled out by bounds that nobody asked for before.
     fn is_ruled_out(&self, batch: usize) -> Result<bool> {
-        let Some(Filter { predicate, columns, .. }) = &self.filter else { return Ok(false) };
+        let Some(filter) = &self.filter else { return Ok(false) };
         let seen = self.pinned.batch(batch);
-        let mut asked = false;
-        for &column in columns.iter() {
-            if seen.known.get(column, seen.index).is_none() {
-                seen.known.find(column, seen.index, seen.object).map_err(failed)?;
-                asked = true;
-            }
-        }
         // What was known was known when the plan was made.
-        Ok(asked && !Several { schema: &self.pinned.schema, batches: &[seen] }.keep(predicate)?[0])
+        let found = filter.find_bounds(&seen, |_| true)?;
+        Ok(found && !Several { schema: &self.pinned.schema, batches: &[seen] }.keep(filter.predicate())?[0])
     }
 
     fn read(&self, unit: Unit) -> Result<RecordBatch> {
@@ -295,6 +291,7 @@ struct Reading {
     scan: ArenaScan,
     partition: usize,
     next: usize,
+    followed: Option<Followed>,
     /// Rows that may still come.
     left: usize,
     pruned: Count,
@@ -313,7 +310,11 @@ impl Iterator for Reading {
             }
             let Some(unit) = self.scan.partitions[self.partition].get(self.next).copied() else { break None };
             self.next += 1;
-            match self.scan.is_ruled_out(unit.batch) {
+            let ruled_out = match self.scan.is_ruled_out(unit.batch) {
+                Ok(false) => self.followed.as_mut().map_or(Ok(false), |f| f.rules_out(unit.batch, &self.scan.pinned)),
+                other => other,
+            };
+            match ruled_out {
                 Ok(true) => self.pruned.add(1),
                 Ok(false) => break Some(self.scan.read(unit)),
                 Err(e) => break Some(Err(e)),

@@ -16,8 +16,9 @@ use datafusion::physical_plan::ExecutionPlan;
 use faretra::{Arena, Object, Table};
 
 use crate::error::failed;
+use crate::filter::Filter;
 use crate::pinned::{BatchRef, Pinned};
-use crate::scan::{ArenaScan, Filter};
+use crate::scan::ArenaScan;
 use crate::sink::{ArenaSink, How, Target, columns};
 use crate::statistics::{Known, Seen, Several};
 
@@ -31,7 +32,8 @@ use crate::statistics::{Known, Seen, Several};
 /// * A query touches the columns that it names, and no others.
 /// * The scan has as many partitions as the session asks for, cut between batches, and within large ones.
 /// * Numbers of rows, bytes and nulls are exact, from the batches' descriptors.
-/// * Batches that a filter rules out are not read; see [`ArenaSchema::analyze`](crate::ArenaSchema::analyze).
+/// * Batches that a filter rules out are not read, nor those that a join or a sort with a limit rules out while it runs; see
+///   [`ArenaSchema::analyze`](crate::ArenaSchema::analyze).
 ///
 /// ```
 /// use std::sync::Arc;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
+use faretra_cli::sql::parse_size;
 
 /// Query arenas in SQL, in place, and files with them.
 ///
@@ -49,6 +50,10 @@ pub struct Args {
     /// Replace that file if it exists; a device, FIFO or pipe is written to with and without
     #[arg(long, requires = "output")]
     pub force: bool,
+    /// Bytes of rows that a statement may keep at a time, as 4GiB, also where they lie in an arena: a sort, an aggregate or a join
+    /// that needs more writes to temporary files (in TMPDIR) if it can, and fails if not [default: no limit]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub memory_limit: Option<u64>,
     /// Publish the rows in the first arena under this name: as a table, or into the channel or feed that is there
     #[arg(long, value_name = "NAME", conflicts_with = "format")]
     pub into: Option<String>,

@@ -1,6 +1,7 @@
 //! Arenas and files as the engine sees them, and why a statement cannot be planned.
 
 use std::collections::VecDeque;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,6 +10,8 @@ use arrow_schema::{DataType, Field, Schema};
 use datafusion::catalog::{MemoryCatalogProvider, SchemaProvider};
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::{LogicalPlan, Statement as Told};
 use datafusion::physical_plan::{ExecutionPlanProperties, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -46,11 +49,22 @@ impl Session {
     /// Opens the arenas.
     pub fn open(args: &Args) -> Result<Session> {
         let first = args.arenas.0.first().map_or("", String::as_str);
-        let config = SessionConfig::new()
+        let mut config = SessionConfig::new()
             .with_create_default_catalog_and_schema(false)
             .with_default_catalog_and_schema(CATALOG, first)
             .with_information_schema(true);
-        let context = SessionContext::new_with_config(config);
+        let mut runtime = RuntimeEnvBuilder::new();
+        if let Some(limit) = args.memory_limit {
+            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+            // Each sort sets so much aside for merging what it wrote. By itself the engine would take more than a small limit.
+            let aside = limit / 8 / config.target_partitions().max(1);
+            let aside = aside.min(config.options().execution.sort_spill_reservation_bytes);
+            config = config.with_sort_spill_reservation_bytes(aside);
+            // Who can write to files leaves the others enough.
+            let pool = TrackConsumersPool::new(FairSpillPool::new(limit), const { NonZeroUsize::new(5).unwrap() });
+            runtime = runtime.with_memory_pool(Arc::new(pool));
+        }
+        let context = SessionContext::new_with_config_rt(config, runtime.build_arc().map_err(in_words)?);
         context.register_catalog(CATALOG, Arc::new(MemoryCatalogProvider::new()));
         // Files by their names, and none of another machine: no other store is registered.
         let context = files::named(context);
@@ -219,6 +233,13 @@ pub fn in_words(error: DataFusionError) -> Failure {
             let text = error.find_root().strip_backtrace();
             let text = text.strip_prefix("Error during planning: ").unwrap_or(&text);
             Failure::new(text.strip_prefix("Execution error: ").unwrap_or(text))
+        }
+        DataFusionError::ResourcesExhausted(_) => {
+            let text = error.find_root().strip_backtrace();
+            // Before that it lists who has how much.
+            let last = text.lines().last().unwrap_or_default();
+            let last = last.trim_start_matches("Resources exhausted: ").trim_start_matches("Error: ");
+            Failure::new(format!("the statement needs more memory than it may have (raise --memory-limit): {last}"))
         }
         other => Failure::new(other.strip_backtrace()),
     }

@@ -7,6 +7,7 @@
 //! What cannot be checked in constant time per buffer (each offset, each UTF-8 sequence, each key) is checked
 //! when [`Trust`] says so: once per object and process, as a rule (`check.rs`).
 
+use std::cell::OnceCell;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ use crate::value::layout::{
 };
 use crate::value::schema::decoded_schema;
 use crate::value::shape::{Fixed, Offsets, Shape};
-use crate::value::unchecked;
+use crate::value::unchecked::{self, Ground};
 
 /// What the inner steps of reading return. Boxed, because moving an [`Error`] by value through
 /// every step costs as much as the step.
@@ -42,10 +43,20 @@ impl From<Box<Error>> for Error {
 /// Where the bytes of a batch may lie, and who keeps them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Region<'a> {
-    /// The whole data region; its owner is the pin. 64-aligned.
-    pub bytes: &'a Buffer,
+    /// The whole data region, which the pin keeps. 64-aligned.
+    pub ground: &'a Ground,
     /// The root's body, then each part in order.
     pub extents: &'a [Extent],
+    pub cut: Cut<'a>,
+}
+
+/// What arrow's buffers are cut from. arrow counts the memory of a buffer as that of all that it was cut from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Cut<'a> {
+    /// Each has its own bytes alone, and is counted as these: for engines that count memory.
+    Apart,
+    /// Those in the root are slices of its body, which is here when the first was made: one allocation for all of these.
+    Root(&'a OnceCell<Buffer>),
 }
 
 /// A descriptor whose sections lie inside its bytes (A1). Cheap: the tables are read when asked.
@@ -190,10 +201,11 @@ impl<'a> Layout<'a> {
     fn cursor<'r>(&self, i: usize, region: &Region<'r>, trust: Trust<'r>) -> Checked<Cursor<'_, 'a, 'r>> {
         let (nodes, buffers) = self.ranges(i)?;
         // Offsets are checked for their values' alignment, so no address is askew where the region is not.
-        if region.bytes.as_ptr().align_offset(16) != 0 {
+        if !region.ground.is_aligned(16) {
             return Err(Box::new(damaged("lies in memory that is not aligned to 16 bytes")));
         }
-        Ok(Cursor { layout: self, column: i, bytes: region.bytes, extents: region.extents, nodes, buffers, trust })
+        let &Region { ground, extents, cut } = region;
+        Ok(Cursor { layout: self, column: i, ground, extents, cut, nodes, buffers, trust })
     }
 
     /// One column.
@@ -252,20 +264,20 @@ impl<'a> Layout<'a> {
         Ok(column)
     }
 
-    /// The fast way to one column of plain numbers: where its values lie in the data region (`bytes`). Nulls do not
+    /// The fast way to one column of plain numbers: where its values lie in the data region (`ground`). Nulls do not
     /// matter here: the values under them are there too. `extent` is asked for the one extent that the values are
     /// in; what is returned is inside it, aligned for the values, and as long as the column.
     pub(crate) fn values(
         &self,
         i: usize,
         element: ElementType,
-        bytes: &Buffer,
+        ground: &Ground,
         extent: impl FnOnce(u32) -> Result<Extent>,
     ) -> Result<Extent> {
         if self.stored_column(i)?.element != element as u32 {
             return Err(self.no_values(i, element));
         }
-        let mut cursor = self.cursor(i, &Region { bytes, extents: &[] }, Trust::Writers)?;
+        let mut cursor = self.cursor(i, &Region { ground, extents: &[], cut: Cut::Apart }, Trust::Writers)?;
         let node = cursor.node()?;
         cursor.row_count(&node)?;
         cursor.next_buffer()?; // The validity, wherever it is.
@@ -364,8 +376,9 @@ enum Need {
 struct Cursor<'l, 'a, 'r> {
     layout: &'l Layout<'a>,
     column: usize,
-    bytes: &'r Buffer,
+    ground: &'r Ground,
     extents: &'r [Extent],
+    cut: Cut<'r>,
     nodes: Range<u32>,
     buffers: Range<u32>,
     trust: Trust<'r>,
@@ -414,7 +427,7 @@ impl Cursor<'_, '_, '_> {
             && let (Some(end), Some(limit)) = (at.checked_add(len), extent.offset.checked_add(extent.len))
             && at >= extent.offset
             && end <= limit
-            && limit <= self.bytes.len() as u64
+            && limit <= self.ground.len() as u64
             && at & (align - 1) == 0
         {
             return Ok(());
@@ -429,20 +442,20 @@ impl Cursor<'_, '_, '_> {
             None => self.damaged(format!("has a buffer in extent {k}; there are {}", self.extents.len())),
             Some(Extent { offset, len: size }) => self.damaged(format!(
                 "has a buffer of {len} bytes at {at}, not at a multiple of {align} in extent {k}: {offset} and {size} on, of {}",
-                self.bytes.len()
+                self.ground.len()
             )),
         }
     }
 
     /// Where the next buffer lies: inside the extent that it names and aligned (A3), or nowhere if it is empty.
     #[inline]
-    fn buffer(&mut self, align: u64) -> Checked<Extent> {
+    fn buffer(&mut self, align: u64) -> Checked<StoredBuffer> {
         let buffer = self.next_buffer()?;
         if buffer.len == 0 {
-            return Ok(Extent::default());
+            return Ok(StoredBuffer::default());
         }
         self.place(&buffer, self.extents.get(buffer.extent as usize).copied(), align)?;
-        Ok(Extent { offset: buffer.at, len: buffer.len })
+        Ok(buffer)
     }
 
     /// The next buffer, cut to the `count` entries of `width` bytes that it must at least have.
@@ -450,7 +463,7 @@ impl Cursor<'_, '_, '_> {
     fn entries(&mut self, what: &str, count: u64, width: u64, align: u64) -> Checked<Buffer> {
         let found = self.buffer(align)?;
         match count.checked_mul(width) {
-            Some(len) if len <= found.len => Ok(self.slice(Extent { len, ..found })),
+            Some(len) if len <= found.len => Ok(self.slice(StoredBuffer { len, ..found })),
             _ => Err(self.short(what, found.len, count)),
         }
     }
@@ -464,12 +477,20 @@ impl Cursor<'_, '_, '_> {
     /// The next buffer, whatever it has, as [`Cursor::checked_entries`].
     fn checked_whole(&mut self) -> Checked<Buffer> {
         let found = self.buffer(1)?;
-        Ok(self.trust.checked(self.slice(found)))
+        let whole = self.slice(found);
+        Ok(self.trust.checked(whole))
     }
 
+    /// The bytes of a buffer that is in its place.
     #[inline]
-    fn slice(&self, at: Extent) -> Buffer {
-        self.bytes.slice_with_length(at.offset as usize, at.len as usize)
+    fn slice(&self, StoredBuffer { at, len, extent: k }: StoredBuffer) -> Buffer {
+        match (self.cut, self.extents.first()) {
+            (Cut::Root(root), Some(body)) if k == 0 && len != 0 => {
+                let root = root.get_or_init(|| self.ground.buffer(body.range()));
+                root.slice_with_length((at - body.offset) as usize, len as usize)
+            }
+            _ => self.ground.buffer(Extent { offset: at, len }.range()),
+        }
     }
 
     /// Validity, for types that have one.

@@ -325,7 +325,7 @@ mod tests {
     use arrow_schema::{Field, Schema, TimeUnit};
 
     use super::*;
-    use crate::value::batch::{Layout, Region};
+    use crate::value::batch::{Cut, Layout, Region};
     use crate::value::check::Trust;
     use crate::value::extent::Extent;
 
@@ -364,8 +364,8 @@ mod tests {
 
         fn read(&mut self, layout: &mut DraftLayout) -> Result<RecordBatch> {
             let (region, extents) = self.publish(layout)?;
-            let region = Region { bytes: &region, extents: &extents };
-            let root = &region.bytes[extents[0].range()];
+            let root = &region[extents[0].range()];
+            let region = Region { ground: &(&region).into(), extents: &extents, cut: Cut::Apart };
             let trusted = Layout::parse(root)?.batch(&region, Trust::Writers)?;
             let checked = Layout::parse(root)?.batch(&region, Trust::Nobody)?;
             assert_eq!(trusted, checked);
@@ -501,12 +501,13 @@ mod tests {
         let root = &region[extents[0].range()];
         let layout = Layout::parse(root).unwrap();
         // Whatever lies between the end of a buffer and the next multiple of 64 is zero.
-        let region = Region { bytes: &region, extents: &extents };
-        let batch = layout.batch(&region, Trust::Writers).unwrap();
+        let ground = (&region).into();
+        let batch =
+            layout.batch(&Region { ground: &ground, extents: &extents, cut: Cut::Apart }, Trust::Writers).unwrap();
         for column in batch.columns() {
             for buffer in column.to_data().buffers() {
-                let end = buffer.as_ptr() as usize + buffer.len() - region.bytes.as_ptr() as usize;
-                assert!(region.bytes[end..end.next_multiple_of(64)].iter().all(|&b| b == 0));
+                let end = buffer.as_ptr() as usize + buffer.len() - region.as_ptr() as usize;
+                assert!(region[end..end.next_multiple_of(64)].iter().all(|&b| b == 0));
             }
         }
     }

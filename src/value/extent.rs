@@ -12,8 +12,8 @@ pub struct Extent {
 }
 
 impl Extent {
-    /// The extent as a range of indices into a slice or buffer of the whole data region.
-    #[cfg(test)]
+    /// The extent as a range of indices into a slice or buffer of the whole data region, in which it lies.
+    #[inline]
     pub fn range(self) -> std::ops::Range<usize> {
         self.offset as usize..(self.offset + self.len) as usize
     }

@@ -14,11 +14,12 @@
 )]
 
 use std::fmt;
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use arrow_array::{Array, GenericByteArray, RecordBatch, types::ByteArrayType};
+use arrow_buffer::alloc::Allocation;
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_data::{ArrayData, ArrayDataBuilder};
 use arrow_schema::SchemaRef;
@@ -63,7 +64,7 @@ pub(crate) fn record_batch(schema: SchemaRef, columns: Vec<Arc<dyn Array>>, rows
 }
 
 /// What keeps bytes of the arena where they are and as they are, for as long as it lives: a pin.
-pub(crate) trait Keeper: fmt::Debug + Send + Sync {
+pub(crate) trait Keeper: fmt::Debug + Allocation {
     /// Maps `bytes`, which it keeps and of which there is one or more, once more: copy-on-write (M6 in `private.rs`).
     fn map_private(&self, bytes: &[u8]) -> Result<MmapMut>;
 }
@@ -95,6 +96,44 @@ impl Lent {
 
     pub(crate) fn keeper(&self) -> &Arc<dyn Keeper> {
         &self.keeper
+    }
+}
+
+/// Memory in which values lie among other things, and what keeps it.
+#[derive(Clone, Debug)]
+pub(crate) struct Ground {
+    bytes: NonNull<[u8]>,
+    keeper: Arc<dyn Keeper>,
+}
+
+impl Ground {
+    /// # Safety
+    ///
+    /// * The memory is there while any clone of `keeper` lives.
+    /// * [`Ground::buffer`] is asked only for bytes that do not change while any clone of `keeper` lives.
+    pub(crate) unsafe fn new(bytes: NonNull<[u8]>, keeper: Arc<dyn Keeper>) -> Ground {
+        Ground { bytes, keeper }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether it begins at a multiple of `align`, so that offsets say how addresses are aligned.
+    pub(crate) fn is_aligned(&self, align: usize) -> bool {
+        self.bytes.cast::<u8>().addr().get().is_multiple_of(align)
+    }
+
+    /// Some of the bytes as a buffer that keeps them. It is no slice of a larger buffer: arrow counts a buffer's memory as
+    /// that of all that it was cut from, which would be the whole arena.
+    #[inline]
+    pub(crate) fn buffer(&self, range: Range<usize>) -> Buffer {
+        assert!(range.start <= range.end && range.end <= self.len(), "{range:?} of {}", self.len());
+        // SAFETY: inside of the memory (above).
+        let start = unsafe { self.bytes.cast::<u8>().add(range.start) };
+        let keeper: Arc<dyn Allocation> = self.keeper.clone();
+        // SAFETY: inside of the memory (above), which is there while the buffer has the keeper; unchanged (`new`).
+        unsafe { Buffer::from_custom_allocation(start, range.len(), keeper) }
     }
 }
 
@@ -190,6 +229,14 @@ impl Keeper for Buffer {
         let mut map = MmapMut::map_anon(bytes.len()).map_err(fail)?;
         map.copy_from_slice(bytes);
         Ok(map)
+    }
+}
+
+#[cfg(test)]
+impl From<&Buffer> for Ground {
+    fn from(buffer: &Buffer) -> Ground {
+        // SAFETY: the bytes of a buffer neither move nor change while a share of it lives.
+        unsafe { Ground::new(NonNull::from(buffer.as_slice()), Arc::new(buffer.clone())) }
     }
 }
 

@@ -22,7 +22,6 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
-use arrow_buffer::Buffer;
 use memmap2::MmapMut;
 
 use crate::core::geometry::{self, Set, meta};
@@ -39,7 +38,7 @@ use crate::value::extent::{Addresses, Extent, Located};
 use crate::value::info::ArrayInfo;
 use crate::value::parts::list_bytes;
 use crate::value::shared_map::SharedMap;
-use crate::value::unchecked::{Keeper, Lent};
+use crate::value::unchecked::{Ground, Keeper, Lent};
 
 /// This process's attachment to an arena: left when the last handle, pin and draft are gone.
 pub struct Attachment {
@@ -344,15 +343,15 @@ impl Pin {
         Ok(unsafe { Lent::new(bytes, self.clone()) })
     }
 
-    /// The whole data region as one buffer that keeps this pin. Only slices inside the pinned object's
-    /// extents may be made of it; [`crate::value::batch`] checks that for every buffer.
+    /// The data region, with the pin that keeps what buffers are made of. They are to be made of bytes inside the pinned
+    /// object's extents only; [`crate::value::batch`] checks that for every buffer.
     #[inline]
-    pub fn region(self: &Arc<Pin>) -> Buffer {
+    pub fn ground(self: &Arc<Pin>) -> Ground {
         let (data, len) = self.at.core.env.data();
         let data = NonNull::new(data.cast_mut()).expect("a mapping");
-        // SAFETY: the mapping covers `len` bytes and lives as long as the pin, which the buffer owns.
-        // Bytes outside the pinned extents may change, and are never read through it (above).
-        unsafe { Buffer::from_custom_allocation(data, len as usize, self.clone()) }
+        let bytes = NonNull::slice_from_raw_parts(data, len as usize);
+        // SAFETY: the mapping covers `len` bytes and lives as long as the pin; M1: nobody writes bytes inside the extents.
+        unsafe { Ground::new(bytes, self.clone()) }
     }
 }
 

@@ -1,7 +1,6 @@
-//! Shows that the queries of TPC-H give over arenas what they give over memory, at scale 0.01; by hand, at scale 1 with times.
+//! Shows that the queries of TPC-H give over arenas what they give over memory, at scale 0.01. At scale 1: `scale`.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
 use datafusion::arrow::util::pretty::pretty_format_batches;
@@ -17,7 +16,7 @@ use tpchgen_arrow::{
 };
 
 /// The tables, batch by batch.
-fn tables(scale: f64, rows: usize) -> Vec<(&'static str, Vec<RecordBatch>)> {
+pub(crate) fn tables(scale: f64, rows: usize) -> Vec<(&'static str, Vec<RecordBatch>)> {
     vec![
         ("nation", NationArrow::new(NationGenerator::new(scale, 1, 1)).with_batch_size(rows).collect()),
         ("region", RegionArrow::new(RegionGenerator::new(scale, 1, 1)).with_batch_size(rows).collect()),
@@ -30,7 +29,7 @@ fn tables(scale: f64, rows: usize) -> Vec<(&'static str, Vec<RecordBatch>)> {
     ]
 }
 
-fn queries() -> Vec<&'static str> {
+pub(crate) fn queries() -> Vec<&'static str> {
     let all = include_str!("tpch.sql").split_once('\n').expect("a comment").1;
     all.split(';').map(str::trim).filter(|query| !query.is_empty()).collect()
 }
@@ -46,24 +45,26 @@ fn sessions(scale: f64, rows: usize, partitions: usize) -> (Arena, SessionContex
     let writer = arena.writer().unwrap();
     for (name, batches) in tables(scale, rows) {
         let schema = batches[0].schema();
-        writer.publish(name, Value::batches(schema.clone(), batches.clone())).unwrap();
-        // As even as the arena's scan divides them.
-        let each = batches.len().div_ceil(partitions);
-        let divided = batches.chunks(each).map(<[RecordBatch]>::to_vec).collect();
-        over_memory.register_table(name, Arc::new(MemTable::try_new(schema, divided).unwrap())).unwrap();
+        writer.publish(name, Value::batches(schema, batches.clone())).unwrap();
+        over_memory.register_table(name, Arc::new(in_memory(batches, partitions))).unwrap();
     }
     (arena, over_arena, over_memory)
 }
 
-async fn answer(context: &SessionContext, sql: &str) -> (Vec<String>, Duration) {
-    let begun = Instant::now();
-    let batches = context.sql(sql).await.expect(sql).collect().await.expect(sql);
-    let took = begun.elapsed();
-    let printed = pretty_format_batches(&batches).expect("printed").to_string();
-    (printed.lines().map(str::to_owned).collect(), took)
+/// A table of the engine's own, divided as evenly as an arena's scan divides.
+pub(crate) fn in_memory(batches: Vec<RecordBatch>, partitions: usize) -> MemTable {
+    let schema = batches[0].schema();
+    let each = batches.len().div_ceil(partitions);
+    MemTable::try_new(schema, batches.chunks(each).map(<[RecordBatch]>::to_vec).collect()).unwrap()
 }
 
-async fn in_schema(context: &SessionContext) {
+pub(crate) async fn answer(context: &SessionContext, sql: &str) -> Vec<String> {
+    let batches = context.sql(sql).await.expect(sql).collect().await.expect(sql);
+    let printed = pretty_format_batches(&batches).expect("printed").to_string();
+    printed.lines().map(str::to_owned).collect()
+}
+
+pub(crate) async fn in_schema(context: &SessionContext) {
     context.sql("SET datafusion.catalog.default_schema = 'tpch'").await.unwrap().collect().await.unwrap();
 }
 
@@ -77,44 +78,11 @@ async fn all_queries_give_what_they_give_over_memory() {
     // The second time with bounds that the first has found.
     for _ in 0..2 {
         for (number, sql) in queries.iter().enumerate() {
-            let (expected, _) = answer(&over_memory, sql).await;
-            let (got, _) = answer(&over_arena, sql).await;
+            let expected = answer(&over_memory, sql).await;
+            let got = answer(&over_arena, sql).await;
             rows += got.len();
             assert_eq!(got, expected, "query {}", number + 1);
         }
     }
     assert!(rows > 1000, "{rows} lines: the answers are not empty");
-}
-
-/// Prints the times: `cargo test --release -p faretra-datafusion --test it -- --ignored --nocapture tpch`.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes minutes and 4 GB: scale 1, with times"]
-async fn times_at_scale_1_beside_memory() {
-    const ROUNDS: usize = 3;
-    let (_arena, over_arena, over_memory) = sessions(1.0, 131_072, 2);
-    in_schema(&over_arena).await;
-    let (mut arena_sum, mut memory_sum) = (0.0, 0.0);
-    eprintln!("query  arena ms  memory ms  ratio");
-    for (number, sql) in queries().iter().enumerate() {
-        let (expected, _) = answer(&over_memory, sql).await;
-        let (got, first) = answer(&over_arena, sql).await;
-        assert_eq!(got, expected, "query {}", number + 1);
-        let (mut of_arena, mut of_memory) = (vec![], vec![]);
-        for _ in 0..ROUNDS {
-            of_memory.push(answer(&over_memory, sql).await.1.as_secs_f64() * 1e3);
-            of_arena.push(answer(&over_arena, sql).await.1.as_secs_f64() * 1e3);
-        }
-        of_arena.sort_by(f64::total_cmp);
-        of_memory.sort_by(f64::total_cmp);
-        let (a, m) = (of_arena[ROUNDS / 2], of_memory[ROUNDS / 2]);
-        eprintln!(
-            "{:5}  {a:8.1}  {m:9.1}  {:5.2}  (first over the arena {:.1})",
-            number + 1,
-            a / m,
-            first.as_secs_f64() * 1e3
-        );
-        arena_sum += a;
-        memory_sum += m;
-    }
-    eprintln!("  sum  {arena_sum:8.1}  {memory_sum:9.1}  {:5.3}", arena_sum / memory_sum);
 }

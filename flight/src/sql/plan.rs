@@ -53,7 +53,6 @@ pub(crate) fn session(arenas: &[Arena]) -> Result<(SessionContext, Vec<(String, 
         .with_create_default_catalog_and_schema(false)
         .with_default_catalog_and_schema(CATALOG, first)
         .with_information_schema(true);
-    // No limit of memory: the engine counts what lies in an arena as if it was memory of its own.
     let context = SessionContext::new_with_config(config);
     context.register_catalog(CATALOG, Arc::new(MemoryCatalogProvider::new()));
     let mut schemas = Vec::with_capacity(arenas.len());

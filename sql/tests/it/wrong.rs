@@ -49,3 +49,22 @@ fn statements() {
     lab.fails(1, ["air", "SELECT CAST(port AS INT) AS n FROM flights", "--into", "x"]);
     assert!(!lab.path("x.csv").exists() && arena.get("x").is_err());
 }
+
+/// Shows that a limit of memory holds for what statements keep, and that what does not fit is written to files or told.
+#[test]
+fn memory() {
+    let lab = Lab::new();
+    let arena = lab.arena("air");
+    arena.writer().unwrap().publish("flights", flights()).unwrap();
+    let few = "SELECT port, count(*) AS n FROM flights GROUP BY port ORDER BY port";
+    assert_eq!(lab.ok(["air", few, "--memory-limit", "1MiB", "--format", "csv"]), "port,n\nLIS,2\nOPO,1\n");
+    let sql = "CREATE TABLE many AS SELECT value AS id, value % 1000 AS key FROM generate_series(1, 300000)";
+    lab.ok(["air", sql]);
+    let sorted = "SELECT count(*) AS n FROM (SELECT id FROM many ORDER BY key, id OFFSET 5)";
+    assert_eq!(lab.ok(["air", sorted, "--memory-limit", "6MiB", "--format", "csv"]), "n\n299995\n");
+    // Pairs that are compared row by row are kept, and cannot be written to files.
+    let pairs = "SELECT count(*) FROM many a JOIN many b ON a.id + b.id < 10";
+    let why = lab.fails(1, ["air", pairs, "--memory-limit", "64KiB"]);
+    assert!(why.contains("raise --memory-limit") && why.contains("KB"), "{why}");
+    assert_eq!(lab.run(["air", few, "--memory-limit", "0"]).status.code(), Some(2));
+}

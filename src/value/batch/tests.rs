@@ -30,12 +30,18 @@ mod speed;
 /// A data region of ordinary memory with one batch in it.
 struct Stored {
     region: Buffer,
+    ground: Ground,
+    root: OnceCell<Buffer>,
     extents: Vec<Extent>,
 }
 
 impl Stored {
+    fn new(region: Buffer, extents: Vec<Extent>) -> Stored {
+        Stored { ground: (&region).into(), root: OnceCell::new(), region, extents }
+    }
+
     fn region(&self) -> Region<'_> {
-        Region { bytes: &self.region, extents: &self.extents }
+        Region { ground: &self.ground, extents: &self.extents, cut: Cut::Root(&self.root) }
     }
 
     fn root(&self) -> &[u8] {
@@ -48,7 +54,7 @@ impl Stored {
 
     fn values(&self, i: usize, element: ElementType) -> Result<Extent> {
         let extent = |k: u32| self.extents.get(k as usize).copied().ok_or_else(|| damaged("has no such extent"));
-        Layout::parse(self.root())?.values(i, element, &self.region, extent)
+        Layout::parse(self.root())?.values(i, element, &self.ground, extent)
     }
 
     fn read(&self, trust: Trust) -> Result<RecordBatch> {
@@ -61,7 +67,7 @@ impl Stored {
         let mut aligned = MutableBuffer::from_len_zeroed(region.len());
         change(&mut region[self.extents[0].range()]);
         aligned.copy_from_slice(&region);
-        Stored { region: aligned.into(), extents: self.extents.clone() }
+        Stored::new(aligned.into(), self.extents.clone())
     }
 }
 
@@ -125,7 +131,29 @@ fn store_at(before: &[u8], mut at: u64, held: &[Extent], plan: &Plan<'_>, order:
     }
     plan.write_root(extents[0].offset, &parts, &mut memory[extents[0].range()], &copy);
     extents.extend(held);
-    Stored { region: memory.into(), extents }
+    Stored::new(memory.into(), extents)
+}
+
+/// Engines that count memory ask buffers for their capacity: it is what each has, or what it lies in, and never the arena.
+#[test]
+fn buffers_say_how_much_memory_they_have() {
+    let stored = store(&batch_of(every_type(100)));
+    let largest = stored.extents.iter().map(|extent| extent.len as usize).max().unwrap();
+    let shared = stored.region();
+    for (region, trust) in [
+        (shared, Trust::Writers),
+        (shared, Trust::Nobody),
+        (Region { cut: Cut::Apart, ..shared }, Trust::Writers),
+        (Region { cut: Cut::Apart, ..shared }, Trust::Nobody),
+    ] {
+        let batch = stored.layout().batch(&region, trust).unwrap();
+        for column in batch.columns() {
+            every_buffer(&column.to_data(), &mut |b| match region.cut {
+                Cut::Apart => assert_eq!(b.capacity(), b.len(), "{}", column.data_type()),
+                Cut::Root(_) => assert!(b.capacity() <= largest, "{}", column.data_type()),
+            });
+        }
+    }
 }
 
 fn assert_inside(stored: &Stored, batch: &RecordBatch) {

@@ -179,7 +179,7 @@ fn random_bytes_are_no_batch() {
                 count[1..].fill(0);
             }
         }
-        let stored = Stored { region: Buffer::from(bytes), extents: vec![Extent { offset: 0, len: len as u64 }] };
+        let stored = Stored::new(Buffer::from(bytes), vec![Extent { offset: 0, len: len as u64 }]);
         try_everything(&stored);
     }
 }

@@ -30,7 +30,7 @@ fn speed() {
     time("parse + name + values", &mut || {
         let layout = Layout::parse(stored.root()).unwrap();
         let i = layout.index_of(std::hint::black_box("c5")).unwrap().unwrap();
-        drop(std::hint::black_box(layout.values(i, ElementType::F64, &stored.region, |_| Ok(stored.extents[0]))));
+        drop(std::hint::black_box(layout.values(i, ElementType::F64, &stored.ground, |_| Ok(stored.extents[0]))));
     });
     time("parse + schema", &mut || drop(std::hint::black_box(Layout::parse(stored.root()).unwrap().schema())));
     time("batch of 10 f64 columns", &mut || drop(std::hint::black_box(stored.read(Trust::Writers))));
@@ -43,7 +43,7 @@ fn speed() {
     });
     time("ten arrays by hand, unchecked slices", &mut || {
         for i in 0..10 {
-            let values = region.bytes.slice_with_length(8192 + 64 * i, 8000);
+            let values = region.ground.buffer(8192 + 64 * i..16192 + 64 * i);
             let array: ArrayRef = Arc::new(Float64Array::new(ScalarBuffer::from(values), None));
             drop(std::hint::black_box(array));
         }
