@@ -138,7 +138,7 @@ async fn the_command_prints_rows() {
     let cluster = Cluster::new(2, &[("t", batches(2, 3))], &[]);
     let workers = cluster.addresses().join(",");
     for (format, expected) in [
-        ("table", "+----+------+\n| id | k    |\n+----+------+\n| 0  |      |\n| 5  | 5    |\n+----+------+\n"),
+        ("table", "+----+---+\n| id | k |\n+----+---+\n| 0  |   |\n| 5  | 5 |\n+----+---+\n"),
         ("csv", "id,k\n0,\n5,5\n"),
         ("json", "[{\"id\":0},{\"id\":5,\"k\":5}]\n"),
         ("jsonl", "{\"id\":0}\n{\"id\":5,\"k\":5}\n"),
