@@ -47,10 +47,10 @@ fn run(test: &str, settings: &str) {
     assert!(command.status().unwrap().success(), "see above");
 }
 
-/// Shows it at scale 0.01.
+/// Shows it at scale 0.002.
 #[test]
 fn hosts_in_namespaces_answer_together() {
-    run("hosts_in_namespaces_answer_together", "0.01 2000 0");
+    run("hosts_in_namespaces_answer_together", "0.002 500 0");
 }
 
 /// Prints the times: `cargo test --release -p faretra-distributed --test it -- --ignored --nocapture times`.
@@ -77,8 +77,9 @@ impl Namespaced {
     fn start(host: usize, hosts: usize, settings: &[&str], token: &Path) -> Namespaced {
         // Waits for its end of the cable; outlives the worker, so that the arena can be looked at.
         let script = "mount -t tmpfs -o size=6g tmpfs /dev/shm; read -r _; ip link set lo up; \
-                      ip addr add \"$ADDRESS/24\" dev eth0; ip link set eth0 up; \"$@\" & echo \"worker $!\"; read -r _";
-        let address = format!("10.77.0.{}", 10 + host);
+                      ip addr add \"$ADDRESS/16\" dev eth0; ip link set eth0 up; \"$@\" & echo \"worker $!\"; read -r _";
+        // Those of hosts that were before may be there for a while.
+        let (address, cable) = (format!("10.77.{hosts}.{}", 10 + host), format!("v{hosts}-{host}"));
         let mut command = Command::new("unshare");
         command.args(["--net", "--mount", "sh", "-ec", script, "sh"]).arg(std::env::current_exe().unwrap());
         command.args(["hosts::host", "--exact", "--ignored", "--nocapture"]);
@@ -92,7 +93,7 @@ impl Namespaced {
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
         sh(&format!(
-            "ip link add v{host} type veth peer name eth0 netns {pid}; ip link set v{host} master br0; ip link set v{host} up"
+            "ip link add {cable} type veth peer name eth0 netns {pid}; ip link set {cable} master br0; ip link set {cable} up"
         ));
         let mut stdin = shell.stdin.take().unwrap();
         stdin.write_all(b"\n").unwrap();
@@ -152,7 +153,7 @@ fn inside() {
     let Ok(settings) = std::env::var(INSIDE) else { return };
     let settings: Vec<&str> = settings.split(' ').collect();
     let rounds: usize = settings[2].parse().unwrap();
-    sh("ip link set lo up; ip link add br0 type bridge; ip addr add 10.77.0.1/24 dev br0; ip link set br0 up");
+    sh("ip link set lo up; ip link add br0 type bridge; ip addr add 10.77.0.1/16 dev br0; ip link set br0 up");
     let token = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(token.path(), TOKEN).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
