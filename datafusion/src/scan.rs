@@ -152,9 +152,8 @@ impl DataSource for ArenaScan {
         if let Some(fetch) = self.fetch {
             write!(f, ", fetch={fetch}")?;
         }
-        match &self.filter {
-            Some(filter) => write!(f, ", pruned by {}", filter.predicate().predicate_expr())?,
-            None => {}
+        if let Some(filter) = &self.filter {
+            write!(f, ", pruned by {}", filter.predicate().predicate_expr())?;
         }
         match &self.dynamic {
             Some(filter) => write!(f, ", pruned as it runs by {filter}"),

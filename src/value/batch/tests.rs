@@ -79,10 +79,11 @@ fn store(batch: &RecordBatch) -> Stored {
 /// A batch some of whose buffers may lie in the objects of `stored`: those are held, the rest is copied
 /// behind them, into a copy of the memory. Also the bytes of the new parts.
 fn store_again(stored: &Stored, batch: &RecordBatch) -> (Stored, u64) {
+    let (region, extents) = (&stored.region, &stored.extents);
     let locate = |bytes: &[u8]| {
-        let at = bytes.as_ptr().addr().checked_sub(stored.region.as_ptr().addr())? as u64;
+        let at = bytes.as_ptr().addr().checked_sub(region.as_ptr().addr())? as u64;
         let inside = |e: &Extent| at >= e.offset && at + bytes.len() as u64 <= e.offset + e.len;
-        let found = stored.extents[1..].iter().position(inside).filter(|_| !bytes.is_empty());
+        let found = extents[1..].iter().position(inside).filter(|_| !bytes.is_empty());
         found.map(|i| Located { object: Id(i as u32), offset: at })
     };
     let addresses = Addresses { start: stored.region.as_ptr().addr(), len: stored.region.len() };
