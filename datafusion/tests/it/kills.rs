@@ -1,4 +1,5 @@
 //! Shows that a process that is killed while a statement publishes leaves the old table or the new one, whole, and nothing else.
+#![allow(clippy::print_stdout, reason = "the child tells its parent")]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};

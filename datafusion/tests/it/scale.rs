@@ -8,6 +8,7 @@
 //! takes some minutes, 8 GB of memory and as much of `/dev/shm`, and prints it all. Every answer is compared with that of the
 //! engine over its own tables. With `FARETRA_TPCH_DIR=DIR`, tables (Parquet) and answers (Arrow) stay in that directory, and
 //! `python3 datafusion/tests/tpch_duckdb.py DIR` compares the answers with DuckDB's.
+#![allow(clippy::print_stdout, reason = "processes tell their parent")]
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};

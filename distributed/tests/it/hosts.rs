@@ -107,7 +107,9 @@ impl Namespaced {
                 return Namespaced { shell, _stdin: stdin, worker, address: address.to_owned() };
             }
         }
-        panic!("host {host} did not start");
+        let _ = shell.kill();
+        let ended = shell.wait();
+        panic!("host {host} did not start: {ended:?}");
     }
 }
 
