@@ -31,12 +31,12 @@
 //!
 //! # Why this engine
 //!
-//! Ballista 55 was the other one looked at. datafusion-distributed lets a plan say which worker each task is for
-//! (`RouteTasksHandler`) and gives each task a scan of its own (`DistributedLeafExec`): that is what scanning in place needs. It is a
-//! library in the worker's process and in the coordinator's, and stages stream to each other. Ballista has a scheduler as a process
-//! of its own, which gives tasks to executors with free slots; to bind them to hosts is to write the scheduler's policy
-//! (`DistributionPolicy`), and a retry, which is what it has before the other, sends the task to a host that has not the rows. Its
-//! executors write what goes between stages to files.
+//! Ballista 55 was the other candidate, judged by its documentation and sources, and not tried. datafusion-distributed lets a
+//! plan say which worker each task is for (`RouteTasksHandler`) and gives each task a scan of its own (`DistributedLeafExec`):
+//! that is what scanning in place needs. It is a library in the worker's process and in the coordinator's, and stages stream to
+//! each other. Ballista has a scheduler as a process of its own, which gives tasks to executors with free slots; to bind them to
+//! hosts is to write the scheduler's policy (`DistributionPolicy`), and a retry, which is what it has before the other, sends the
+//! task to a host that has not the rows. Its executors write what goes between stages to files.
 //!
 //! # Why workers of one host do not exchange by a channel of the arena
 //!
