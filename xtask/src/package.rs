@@ -254,7 +254,7 @@ fn server(root: &Path, target: &Path) -> Result<Option<PathBuf>, Outcome> {
     if selection().contains(&NEWER.0[2]) {
         return Ok(None);
     }
-    match run(cargo(root).arg("build").args(selection()).args(["--exclude=xtask", "--bin", NEWER.0[2]])) {
+    match run(cargo(root).arg("build").args(selection()).args(["--bin", NEWER.0[2]])) {
         Outcome::Passed => Ok(Some(target.join(NEWER.0[2]))),
         outcome => Err(outcome),
     }
