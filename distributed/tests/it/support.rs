@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::util::pretty::pretty_format_batches;
+use datafusion::common::Result;
 use datafusion::datasource::MemTable;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use faretra::{Arena, MIB, Options, Value};
@@ -178,6 +179,11 @@ pub(crate) fn alone(tables: &[(&str, Vec<RecordBatch>)]) -> SessionContext {
         context.register_table(*name, Arc::new(table)).unwrap();
     }
     context
+}
+
+/// The rows of a statement, or why it fails.
+pub(crate) async fn run(context: &SessionContext, sql: &str) -> Result<Vec<RecordBatch>> {
+    within(async { context.sql(sql).await?.collect().await }).await
 }
 
 /// What a statement gives, line by line.

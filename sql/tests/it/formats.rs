@@ -51,8 +51,8 @@ fn text_by_name() {
     std::fs::write(lab.path("f.tsv"), "id\tname, long\n1\tone, two\n2\t\n").unwrap();
     gzip(&lab, "F.CSV.gz", "id,price\n1,1.50\n2,12345678901234567890.5\n");
     gzip(&lab, "g.tsv.gz", "id\tn\n1\t7\n3\t8\n");
-    let both = "SELECT a.id, \"name, long\" AS name, price, n FROM 'f.tsv' a JOIN 'F.CSV.gz' USING (id) \
-                LEFT JOIN 'g.tsv.gz' USING (id) JOIN 'f.tsv' b USING (id) ORDER BY a.id";
+    let both = "SELECT a.id, a.\"name, long\" AS name, price, n FROM 'f.tsv' a JOIN 'F.CSV.gz' p ON p.id = a.id \
+                LEFT JOIN 'g.tsv.gz' g ON g.id = a.id JOIN 'f.tsv' b ON b.id = a.id ORDER BY a.id";
     let told = lab.ok(["air", both, "--format", "csv"]);
     // A number that no float holds makes the column text.
     assert_eq!(told, "id,name,price,n\n1,\"one, two\",1.50,7\n2,,12345678901234567890.5,\n");
