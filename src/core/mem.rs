@@ -67,7 +67,7 @@ impl Mapped {
     /// * both stay mapped for as long as this value is used, and nobody makes references to the
     ///   words of the control region.
     pub unsafe fn new(control: *mut u8, control_len: u64, data: *const u8, total: u64) -> Mapped {
-        assert!(control_len.is_multiple_of(8) && total.is_multiple_of(8) && control_len <= total, "whole words");
+        assert!(control_len.is_multiple_of(8) && control_len <= total, "whole words");
         let data = data.wrapping_sub(control_len as usize);
         let control_words = control_len / 8;
         Mapped { control, control_len, control_words, data, total, alias: AtomicPtr::default() }
