@@ -142,11 +142,11 @@ pub fn wheel(root: &Path) -> ExitCode {
     ended(&package::wheel(root, &target(root)))
 }
 
-/// Library, command and examples, so that the time of compiling is not counted as testing.
+/// Library, command and examples, one of which is a package, so that the time of compiling is not counted as testing.
 fn build(root: &Path, _: bool) -> Outcome {
     // Not this very program, whose next run would link it back; but with its features, as they are those of the other stages:
     // without it, cargo would compile serde_json without one, and all of arrow twice.
-    run(cargo(root).arg("build").args(selection()).args(["--lib", "--examples", "--bin=faretra"]))
+    run(cargo(root).arg("build").args(selection()).args(["--lib", "--examples", "--bin=faretra", "--bin=axum_service"]))
 }
 
 /// Unit and integration tests of every member; the proof crate's bounded sweeps are among them.
