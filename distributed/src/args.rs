@@ -1,10 +1,13 @@
 //! The command line.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
-use faretra_cli::serve::size;
+use faretra_cli::serve::{address, size};
+
+/// Where it listens unless told otherwise.
+const LISTEN: &str = "127.0.0.1:50061";
 
 /// Query the arenas of several hosts in SQL: each host scans its own in place.
 #[derive(Debug, Parser)]
@@ -62,7 +65,7 @@ pub struct Worker {
     #[arg(value_name = "ARENA", required = true)]
     pub arenas: Vec<String>,
     /// Address and port that coordinators and other workers reach it at; port 0 is any that is free
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:50061", value_parser = address)]
+    #[arg(long, value_name = "ADDRESS", default_value = LISTEN, value_parser = |text: &str| address(text, LISTEN))]
     pub listen: SocketAddr,
     /// Token, and authority of the other workers
     #[command(flatten)]
@@ -128,11 +131,6 @@ pub enum Packing {
     Lz4,
     /// More work, fewer bytes
     Zstd,
-}
-
-fn address(text: &str) -> Result<SocketAddr, String> {
-    let all = text.to_socket_addrs().map_err(|e| format!("{e}: write it as 127.0.0.1:50061"))?;
-    all.into_iter().next().ok_or_else(|| "it stands for no address".to_owned())
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@
 mod args;
 
 use std::io::Write;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -45,16 +44,8 @@ fn obey(args: &Args) -> Result<()> {
     done
 }
 
-fn read(file: &Path) -> Result<Vec<u8>> {
-    std::fs::read(file).map_err(|error| Failure::new(format!("cannot read {}: {error}", file.display())))
-}
-
 fn token(trust: &Trust) -> Result<Option<String>> {
-    let Some(file) = &trust.token_file else { return Ok(None) };
-    let token = String::from_utf8(read(file)?);
-    let token =
-        token.map_err(|_| Failure::new(format!("{} is no text: a token is one line of ASCII", file.display())))?;
-    Ok(Some(token.trim().to_owned()))
+    trust.token_file.as_deref().map(serve::token).transpose()
 }
 
 async fn work(args: &Args, verb: &args::Worker) -> Result<()> {
@@ -67,10 +58,10 @@ async fn work(args: &Args, verb: &args::Worker) -> Result<()> {
         worker = worker.token(token);
     }
     if let Some(file) = &verb.trust.tls_ca {
-        worker = worker.authority(read(file)?);
+        worker = worker.authority(serve::read(file)?);
     }
     if let (Some(certificate), Some(key)) = (&verb.tls_cert, &verb.tls_key) {
-        worker = worker.tls(read(certificate)?, read(key)?);
+        worker = worker.tls(serve::read(certificate)?, serve::read(key)?);
     }
     if let Some(bytes) = verb.memory {
         worker = worker.memory(usize::try_from(bytes).unwrap_or(usize::MAX));
@@ -124,7 +115,7 @@ async fn query(args: &Args, verb: &args::Sql) -> Result<()> {
         coordinator = coordinator.token(token);
     }
     if let Some(file) = &verb.trust.tls_ca {
-        coordinator = coordinator.authority(read(file)?);
+        coordinator = coordinator.authority(serve::read(file)?);
     }
     let statement = verb.statement.clone();
     let format = verb.format.unwrap_or(if args.json { RowFormat::Json } else { RowFormat::Table });

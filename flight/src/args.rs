@@ -1,10 +1,13 @@
 //! The command line.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
-use faretra_cli::serve::size;
+use faretra_cli::serve::{address, size};
+
+/// Where it listens unless told otherwise.
+const LISTEN: &str = "127.0.0.1:50051";
 
 /// Serve arenas to Arrow Flight and Flight SQL clients.
 ///
@@ -40,7 +43,7 @@ pub struct Args {
     #[arg(value_name = "ARENA", required = true)]
     pub arenas: Vec<String>,
     /// Address and port; port 0 is any that is free
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:50051", value_parser = address)]
+    #[arg(long, value_name = "ADDRESS", default_value = LISTEN, value_parser = |text: &str| address(text, LISTEN))]
     pub listen: SocketAddr,
     /// File with a token that clients have to send; without one, and without TLS, only loopback addresses are listened at
     #[arg(long, value_name = "FILE")]
@@ -69,11 +72,6 @@ pub struct Args {
     /// Size of messages that are taken
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
     pub max_message: u64,
-}
-
-fn address(text: &str) -> Result<SocketAddr, String> {
-    let all = text.to_socket_addrs().map_err(|e| format!("{e}: write it as 127.0.0.1:50051"))?;
-    all.into_iter().next().ok_or_else(|| "it stands for no address".to_owned())
 }
 
 #[cfg(test)]

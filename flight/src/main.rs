@@ -4,7 +4,6 @@
 
 mod args;
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -49,19 +48,12 @@ fn server(args: &Args) -> Result<Server> {
         .message(bytes(args.message))
         .max_message(bytes(args.max_message));
     if let Some(file) = &args.token_file {
-        let token = String::from_utf8(read(file)?);
-        let token =
-            token.map_err(|_| Failure::new(format!("{} is no text: a token is one line of ASCII", file.display())))?;
-        server = server.token(token.trim());
+        server = server.token(serve::token(file)?);
     }
     if let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) {
-        server = server.tls(read(certificate)?, read(key)?);
+        server = server.tls(serve::read(certificate)?, serve::read(key)?);
     }
     Ok(server)
-}
-
-fn read(file: &Path) -> Result<Vec<u8>> {
-    std::fs::read(file).map_err(|error| Failure::new(format!("cannot read {}: {error}", file.display())))
 }
 
 async fn run(args: &Args, server: Server) -> Result<()> {
