@@ -43,7 +43,9 @@ def check(wrote: str, read: str) -> None:
     ended = re.search(r"consumer: saw (\d+) versions, up to (\d+)\n", read)
     assert ended and ended[2] == last[1] and int(ended[1]) >= 1, read
     means = re.findall(r"consumer: version (\d+), mean price ([\d.]+)\n", read)
-    assert means and all(float(mean) == pytest.approx(int(version) - 1 + 0.4995, abs=0.001) for version, mean in means)
+    assert means and all(
+        float(mean) == pytest.approx(int(version) - 1 + 0.4995, abs=0.001) for version, mean in means
+    )
 
 
 @needs_rust

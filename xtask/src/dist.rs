@@ -5,6 +5,7 @@
 //! bin/faretra              the command
 //! bin/faretra-sql          what `faretra sql` runs
 //! bin/faretra-flight       what `faretra serve` runs
+//! bin/faretra-distributed  what `faretra cluster` runs
 //! man/, completions/       what it says of itself
 //! c/usr/local/             the C library, as it is to be unpacked: shared and static, header, pkg-config file
 //! wheels/                  the Python package, and its source distribution
@@ -20,15 +21,12 @@ use std::process::{Command, ExitCode};
 
 use sha2::{Digest, Sha256};
 
-use crate::tool::{NEWER, Outcome, cargo, ended, host, run, rust_minor, target};
+use crate::tool::{NEWER, Outcome, PROGRAMS, cargo, ended, host, run, rust_minor, target};
 use crate::{install, linked, package};
 
 /// Crates that others depend on, each after those that it needs.
 const CRATES: &[&str] =
     &["faretra", "faretra-cli", "faretra-datafusion", "faretra-sql", "faretra-flight", "faretra-distributed"];
-
-/// Programs beside the command, each of the package of its name.
-const PROGRAMS: [&str; 2] = ["faretra-sql", "faretra-flight"];
 
 /// Shells that the command writes completions for, and how each wants the file called.
 const SHELLS: &[(&str, &str)] = &[
@@ -146,7 +144,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), Outcome> {
 fn beside(root: &Path, same: &Same, built: &Path, dist: &Path) -> Result<Option<String>, Outcome> {
     let (_, oldest) = NEWER;
     if let Some(minor) = rust_minor().filter(|minor| *minor < oldest) {
-        return Ok(Some(format!("{}: they need Rust 1.{oldest}, and this is 1.{minor}", PROGRAMS.join(" and "))));
+        return Ok(Some(format!("{}: they need Rust 1.{oldest}, and this is 1.{minor}", PROGRAMS.join(", "))));
     }
     let mut build = cargo(root);
     build.args(["build", "--locked", "--profile=wheel"]);

@@ -1,7 +1,8 @@
 //! The Python package as people get it: a wheel, installed into an environment that knows nothing of the sources.
 //!
 //! The stage builds the wheel in the dev profile, into the workspace's own target directory, and runs on it whatever lies in
-//! `python/tests`: with the first CPython everything, with every other one of the machine all but what is marked `slow`.
+//! `python/tests`: with the first CPython everything, with every other one of the machine all but what is marked `slow`. The package
+//! `faretra_datafusion`, whose library is large, is not packed: its folder is put together from what cargo built.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use std::process::Command;
 
 use crate::interpreters::{self, Interpreter};
 use crate::report::ROWS;
-use crate::tool::{NEWER, Outcome, cargo, run, selection};
+use crate::tool::{ALL, NEWER, Outcome, SERVER, built, run, selection};
 use crate::venv;
 
 /// What the tests need, what some of them need, and the tools that build the wheel and look at its sources.
@@ -19,6 +20,9 @@ const TOOLS: &str = "python/requirements-check.txt";
 
 /// How many seconds a test may take before the run is ended, with the stacks of all threads.
 const PATIENCE: &str = "--timeout=180";
+
+/// What the library of a package is called.
+const LIBRARY: &str = "_native.abi3.so";
 
 /// The most that the wheel may weigh.
 const HEAVIEST: u64 = 10_000_000;
@@ -40,14 +44,15 @@ fn checked(root: &Path, target: &Path, keep_going: bool) -> Result<Outcome, Outc
     if server.is_none() {
         lacks.push(format!("a server of arenas, which needs Rust 1.{}", NEWER.1));
     }
-    let server = server.as_deref();
+    let beside = server.is_some().then(|| beside(root, target, &place)).transpose()?;
+    let with = With { server: server.as_deref(), beside: beside.as_deref() };
     let mut failed = Failed { keep_going, why: Vec::new() };
     for mut command in sources(root, &python) {
         failed.add(&first.version, run(&mut command))?;
     }
     install(root, &python, &wheel)?;
     failed.add(&first.version, run(&mut stubs(root, &place, &python)))?;
-    failed.add(&first.version, run(&mut tests(root, target, &place, &python, server, true)))?;
+    failed.add(&first.version, run(&mut tests(root, target, &place, &python, &with, true)))?;
     for other in others {
         let venv = environment(&place, other);
         let mut prepared = venv::prepare(root, &other.program, &venv, &[TESTS, PEERS]);
@@ -57,7 +62,7 @@ fn checked(root: &Path, target: &Path, keep_going: bool) -> Result<Outcome, Outc
         }
         let ready = prepared.and_then(|python| install(root, &python, &wheel).map(|()| python));
         match ready {
-            Ok(python) => failed.add(&other.version, run(&mut tests(root, target, &place, &python, server, false)))?,
+            Ok(python) => failed.add(&other.version, run(&mut tests(root, target, &place, &python, &with, false)))?,
             Err(Outcome::Skipped(why)) => lacks.push(format!("{} ({why})", other.version)),
             Err(outcome) => failed.add(&other.version, outcome)?,
         }
@@ -218,6 +223,9 @@ fn newest(wheels: &Path) -> std::io::Result<PathBuf> {
     best.map(|(_, path)| path).ok_or_else(|| std::io::Error::other("there is no wheel"))
 }
 
+/// The package beside ours, seen from ours.
+const BESIDE: &str = "../datafusion/python/faretra_datafusion";
+
 /// Style and types of the sources.
 fn sources(root: &Path, python: &Path) -> Vec<Command> {
     let tool = |name: &str, arguments: &[&str]| {
@@ -227,8 +235,8 @@ fn sources(root: &Path, python: &Path) -> Vec<Command> {
     };
     let python = python.to_string_lossy();
     vec![
-        tool("ruff", &["check", "--no-cache", "."]),
-        tool("ruff", &["format", "--no-cache", "--check", "."]),
+        tool("ruff", &["check", "--no-cache", ".", BESIDE]),
+        tool("ruff", &["format", "--no-cache", "--check", ".", BESIDE]),
         tool("mypy", &["--no-error-summary"]),
         tool("basedpyright", &["--level=error", "--pythonpath", &python]),
     ]
@@ -248,20 +256,53 @@ fn stubs(root: &Path, place: &Path, python: &Path) -> Command {
     stubs
 }
 
-/// Builds the server that clients in the tests talk to, as the other stages do, and gives the program; `None` if this compiler
-/// is too old for it.
+/// Builds the server that clients in the tests talk to, unless an earlier stage did, and gives the program; `None` if this
+/// compiler is too old for it.
 fn server(root: &Path, target: &Path) -> Result<Option<PathBuf>, Outcome> {
-    if selection().contains(&NEWER.0[2]) {
+    if selection() != ALL {
         return Ok(None);
     }
-    match run(cargo(root).arg("build").args(selection()).args(["--bin", NEWER.0[2]])) {
-        Outcome::Passed => Ok(Some(target.join(NEWER.0[2]))),
+    match run(&mut built(root)) {
+        Outcome::Passed => Ok(Some(target.join(SERVER))),
         outcome => Err(outcome),
     }
 }
 
+/// The folder in which `faretra_datafusion` is found.
+fn beside(root: &Path, target: &Path, place: &Path) -> Result<PathBuf, Outcome> {
+    let sources = root.join("datafusion/python/faretra_datafusion");
+    let library = target.join("libfaretra_datafusion_native.so");
+    assemble(&sources, &library, &place.join("beside")).map_err(Outcome::Failed)
+}
+
+/// Puts a package together below `place`: links to its sources, and to its library beside them.
+pub fn assemble(sources: &Path, library: &Path, place: &Path) -> Result<PathBuf, String> {
+    let name = sources.file_name().unwrap_or_default();
+    let inside = place.join(name);
+    let failed = |error: std::io::Error| format!("{}: {error}", inside.display());
+    // What an earlier run left there may be gone from the sources.
+    let _ = std::fs::remove_dir_all(place);
+    std::fs::create_dir_all(&inside).map_err(failed)?;
+    for entry in std::fs::read_dir(sources).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        // Whoever works on the package may have a build of the library there.
+        if entry.file_name() != LIBRARY {
+            std::os::unix::fs::symlink(entry.path(), inside.join(entry.file_name())).map_err(failed)?;
+        }
+    }
+    std::os::unix::fs::symlink(library, inside.join(LIBRARY)).map_err(failed)?;
+    Ok(place.to_owned())
+}
+
+/// What some tests need besides the package.
+struct With<'a> {
+    server: Option<&'a Path>,
+    /// A folder with a package more.
+    beside: Option<&'a Path>,
+}
+
 /// Runs the tests on what is installed, in a directory where no sources of the package are found.
-fn tests(root: &Path, target: &Path, place: &Path, python: &Path, server: Option<&Path>, all: bool) -> Command {
+fn tests(root: &Path, target: &Path, place: &Path, python: &Path, with: &With<'_>, all: bool) -> Command {
     let mut tests = Command::new(python);
     // The program, because `python -m pytest` would look for modules in the current directory.
     tests.arg(python.with_file_name("pytest"));
@@ -270,8 +311,11 @@ fn tests(root: &Path, target: &Path, place: &Path, python: &Path, server: Option
         tests.args(["-m", "not slow"]);
     }
     tests.arg(root.join("python/tests")).current_dir(place).env_remove("PYTHONPATH");
+    if let Some(folder) = with.beside {
+        tests.env("PYTHONPATH", folder);
+    }
     // One of an earlier build is none of this one's.
-    tests.env("FARETRA_FLIGHT", server.unwrap_or_else(|| Path::new("none")));
+    tests.env("FARETRA_FLIGHT", with.server.unwrap_or_else(|| Path::new("none")));
     // Some speak with programs in Rust.
     tests.env("FARETRA_TARGET", target);
     tests

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use crate::tool::{ALL, NEWER, Outcome, cargo, ended, has, run, selection, target};
+use crate::tool::{ALL, NEWER, Outcome, built, cargo, ended, has, run, selection, target};
 use crate::{api, counts, examples, header, install, package, python, supply};
 
 type Stage = (&'static str, fn(&Path, bool) -> Outcome);
@@ -144,9 +144,7 @@ pub fn wheel(root: &Path) -> ExitCode {
 
 /// Library, command and examples, one of which is a package, so that the time of compiling is not counted as testing.
 fn build(root: &Path, _: bool) -> Outcome {
-    // Not this very program, whose next run would link it back; but with its features, as they are those of the other stages:
-    // without it, cargo would compile serde_json without one, and all of arrow twice.
-    run(cargo(root).arg("build").args(selection()).args(["--lib", "--examples", "--bin=faretra", "--bin=axum_service"]))
+    run(&mut built(root))
 }
 
 /// Unit and integration tests of every member; the proof crate's bounded sweeps are among them.

@@ -72,8 +72,14 @@ pub fn rust_minor() -> Option<u32> {
 }
 
 /// The members that need a newer compiler than the others, as their DataFusion does, and which.
-pub const NEWER: ([&str; 4], u32) =
-    (["faretra-datafusion", "faretra-sql", "faretra-flight", "faretra-distributed"], 94);
+pub const NEWER: ([&str; 5], u32) =
+    (["faretra-datafusion", "faretra-datafusion-python", "faretra-sql", "faretra-flight", "faretra-distributed"], 94);
+
+/// Programs beside the command, each of the member of its name.
+pub const PROGRAMS: [&str; 3] = ["faretra-sql", SERVER, "faretra-distributed"];
+
+/// The one that serves arenas.
+pub const SERVER: &str = "faretra-flight";
 
 /// The whole workspace.
 pub const ALL: &[&str] = &["--workspace", "--all-features"];
@@ -92,12 +98,26 @@ pub fn selection() -> &'static [&'static str] {
                 NEWER.0[2],
                 "--exclude",
                 NEWER.0[3],
+                "--exclude",
+                NEWER.0[4],
                 "--all-features",
             ];
             OLD
         }
         _ => ALL,
     }
+}
+
+/// The build of the libraries, the commands and the examples.
+pub fn built(root: &Path) -> Command {
+    let mut command = cargo(root);
+    // Not of this very program, whose next run would link it back; but with its features and those of all tests, as the other stages
+    // have them: cargo would compile arrow and DataFusion once more for another set.
+    command.arg("build").args(selection()).args(["--lib", "--examples", "--bin=faretra", "--bin=axum_service"]);
+    if selection() == ALL {
+        command.args(PROGRAMS.map(|program| format!("--bin={program}")));
+    }
+    command
 }
 
 /// The directory of what this profile builds: where this very program lies.

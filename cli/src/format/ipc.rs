@@ -12,18 +12,16 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
-use arrow_buffer::{Buffer, MutableBuffer};
+use arrow_buffer::Buffer;
 use arrow_ipc::reader::{read_dictionary, read_record_batch};
 use arrow_ipc::{Block, Endianness, Message, MessageHeader};
 use arrow_schema::{ArrowError, SchemaRef};
-use bytes::Bytes;
 use flatbuffers::InvalidFlatbuffer;
 use indicatif::ProgressBar;
-use memmap2::{Advice, MmapMut};
 
 use super::tables::Counted;
 use crate::failure::{Failure, Result, arrow_text};
@@ -31,9 +29,11 @@ use crate::{panics, signal};
 
 mod again;
 mod damage;
+mod memory;
 
 use again::{again, idle_offsets, old_compression};
 use damage::{affordable, cut, parse, unreadable};
+use memory::{Memory, fill};
 
 /// Bytes of a message's metadata, or of a footer, at most.
 const METADATA: u64 = 1 << 30;
@@ -47,9 +47,6 @@ const RATIO: u64 = 1 << 16;
 
 /// Bytes by which a buffer grows, where nobody knows yet how many really come.
 const STEP: usize = 64 << 20;
-
-/// So many bytes are memory of their own.
-const FRESH: usize = 4 << 20;
 
 /// Bytes between the last message of a file and its footer, at most: the mark of the stream's end, and padding.
 const GAP: u64 = 64;
@@ -213,6 +210,7 @@ fn check_batch(batch: &arrow_ipc::RecordBatch<'_>, body: &[u8]) -> Result<()> {
 /// Messages one after the other.
 struct Stream<R> {
     source: R,
+    memory: Memory,
     /// Bytes that there are still, of a file.
     left: Option<u64>,
     decoder: Decoder,
@@ -224,7 +222,7 @@ struct Stream<R> {
 
 impl<R: Read + Send + 'static> Stream<R> {
     fn of(source: R, left: Option<u64>) -> Stream<R> {
-        Stream { source, left, decoder: Decoder::default(), number: 0, ended: false }
+        Stream { source, memory: Memory::default(), left, decoder: Decoder::default(), number: 0, ended: false }
     }
 
     fn begin(mut self) -> Result<Batches> {
@@ -345,7 +343,7 @@ impl<R: Read + Send + 'static> Stream<R> {
     fn bytes(&mut self, count: u64) -> Result<Buffer> {
         // What a file is long enough for is there; else nobody knows, and the buffer grows with what comes.
         let step = if self.left.is_some() { usize::MAX } else { STEP };
-        match bytes(&mut self.source, count, step)? {
+        match self.memory.read(&mut self.source, count, step)? {
             Ok(bytes) => {
                 self.left = self.left.map(|left| left.saturating_sub(count));
                 Ok(bytes)
@@ -383,59 +381,20 @@ fn body_length(message: &Message<'_>) -> u64 {
     u64::try_from(message.bodyLength()).unwrap_or(u64::MAX)
 }
 
-/// Reads until the bytes are full or nothing comes any more; gives how many came.
-fn fill(source: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
-    let mut count = 0;
-    while count < bytes.len() {
-        match source.read(&mut bytes[count..]) {
-            Ok(0) => break,
-            Ok(more) => count += more,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(count)
-}
-
-/// Reads so many bytes into memory that is aligned for any values, or tells how many came.
-fn bytes(source: &mut impl Read, count: u64, step: usize) -> Result<Result<Buffer, usize>> {
-    let whole = usize::try_from(count).unwrap_or(usize::MAX);
-    affordable(count.min(step as u64))?;
-    if (FRESH..=step).contains(&whole) {
-        // Zeros that nobody has to write, in few pages where the system has huge ones.
-        let mut fresh = MmapMut::map_anon(whole)?;
-        let _ = fresh.advise(Advice::HugePage);
-        let came = fill(source, &mut fresh)?;
-        return Ok(if came < whole { Err(came) } else { Ok(Buffer::from(Bytes::from_owner(fresh))) });
-    }
-    let mut bytes = MutableBuffer::from_len_zeroed(whole.min(step));
-    let mut begin = 0;
-    while begin < whole {
-        let more = bytes.len() - begin;
-        let came = fill(source, &mut bytes[begin..])?;
-        if came < more {
-            return Ok(Err(begin + came));
-        }
-        begin = bytes.len();
-        let more = (whole - begin).min(step.max(begin));
-        affordable((begin + more) as u64)?;
-        bytes.resize(begin + more, 0);
-    }
-    Ok(Ok(bytes.into()))
-}
-
 /// The batches of a file, in the order of its footer.
 struct Blocks {
     source: Counted,
+    memory: Memory,
     decoder: Decoder,
     length: u64,
     batches: std::vec::IntoIter<Block>,
 }
 
 fn blocks(mut source: Counted, length: u64) -> Result<Batches> {
+    let memory = Memory::default();
     let tail = |source: &mut Counted, before: u64, count: u64| {
         source.seek(SeekFrom::Start(before))?;
-        bytes(source, count, usize::MAX)?.map_err(|_| cut("it ends too early"))
+        memory.read(source, count, usize::MAX)?.map_err(|_| cut("it ends too early"))
     };
     let missing = || cut("its footer is missing");
     if length < 8 + 10 {
@@ -467,7 +426,7 @@ fn blocks(mut source: Counted, length: u64) -> Result<Batches> {
         )));
     }
     let decoder = Decoder { schema: Some(Arc::clone(&schema)), dictionaries: HashMap::new() };
-    let mut blocks = Blocks { source, decoder, length, batches: batches.into_iter() };
+    let mut blocks = Blocks { source, memory, decoder, length, batches: batches.into_iter() };
     for block in dictionaries {
         signal::check()?;
         blocks.read(&block)?;
@@ -506,8 +465,8 @@ impl Blocks {
         let (at, size, end) = place(block, self.length)?;
         self.source.seek(SeekFrom::Start(at))?;
         let short = |_| cut("it ends too early");
-        let metadata = bytes(&mut self.source, size, usize::MAX)?.map_err(short)?;
-        let body = bytes(&mut self.source, end - at - size, usize::MAX)?.map_err(short)?;
+        let metadata = self.memory.read(&mut self.source, size, usize::MAX)?.map_err(short)?;
+        let body = self.memory.read(&mut self.source, end - at - size, usize::MAX)?.map_err(short)?;
         let prefix = if metadata[..4] == [0xff; 4] { 8 } else { 4 };
         self.decoder.take(&metadata[prefix..], &body)
     }

@@ -4,19 +4,16 @@
 //! before and after what is counted, at which callgrind begins anew and writes what it has; and what is left besides, which is the
 //! same for N rounds and for 2 N, goes with the difference of the two.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use crate::interpreters::{self, Interpreter};
-use crate::tool::{Outcome, cargo, output, run};
-use crate::venv;
+use crate::tool::{Outcome, output};
+use crate::{package, venv};
 
 /// What is counted, and what does it.
 pub const OPERATION: &str = "python-get-array";
 const SCRIPT: &str = "benches/counts/get.py";
-
-/// The library in the package.
-const LIBRARY: &str = "_native.abi3.so";
 
 /// What the package needs, pinned.
 const NEEDS: &str = "python/requirements-test.txt";
@@ -28,18 +25,15 @@ const END: &str = "getpgrp";
 /// Rounds of the shorter run.
 const TIMES: u64 = 1000;
 
-/// How many instructions a round takes, and with which interpreter; `Skipped` without one.
+/// How many instructions a round takes of the library that lies in `release`, and with which interpreter; `Skipped` without one.
 pub fn count(root: &Path, release: &Path, place: &Path) -> Result<(f64, String), Outcome> {
     let (found, _) = interpreters::find();
     let Some(Interpreter { program, version }) = found.first() else {
         return Err(Outcome::Skipped("no CPython 3.11 or later".into()));
     };
     let python = venv::prepare(root, program, &place.join(format!("venv-{version}")), &[NEEDS])?;
-    match run(cargo(root).args(["build", "--release", "--package", "faretra-python"])) {
-        Outcome::Passed => {}
-        other => return Err(other),
-    }
-    let package = assemble(root, release, place).map_err(Outcome::Failed)?;
+    let (sources, library) = (root.join("python/faretra"), release.join("libfaretra_native.so"));
+    let package = package::assemble(&sources, &library, &place.join("package")).map_err(Outcome::Failed)?;
     let counted = |times| counted(root, &python, &package, place, times).map_err(Outcome::Failed);
     let (once, twice) = (counted(TIMES)?, counted(2 * TIMES)?);
     let Some(more) = twice.checked_sub(once).filter(|more| *more > 0) else {
@@ -48,26 +42,6 @@ pub fn count(root: &Path, release: &Path, place: &Path) -> Result<(f64, String),
     let which = "import sys, numpy; print('Python', sys.version.split()[0], 'numpy', numpy.__version__)";
     let which = output(Command::new(&python).args(["-c", which])).map_err(Outcome::Failed)?;
     Ok((more as f64 / TIMES as f64, which.trim().to_owned()))
-}
-
-/// A folder in which the package is found: its sources, and the library beside them.
-fn assemble(root: &Path, release: &Path, place: &Path) -> Result<PathBuf, String> {
-    let package = place.join("package");
-    let inside = package.join("faretra");
-    let failed = |error: std::io::Error| format!("{}: {error}", inside.display());
-    // What an earlier run left there may be gone from the sources.
-    let _ = std::fs::remove_dir_all(&package);
-    std::fs::create_dir_all(&inside).map_err(failed)?;
-    for entry in std::fs::read_dir(root.join("python/faretra")).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        // Whoever works on the package may have a build of the library there.
-        if entry.file_name() == LIBRARY {
-            continue;
-        }
-        std::os::unix::fs::symlink(entry.path(), inside.join(entry.file_name())).map_err(failed)?;
-    }
-    std::os::unix::fs::symlink(release.join("libfaretra_native.so"), inside.join(LIBRARY)).map_err(failed)?;
-    Ok(package)
 }
 
 /// All instructions between the two calls.
