@@ -159,6 +159,8 @@ async fn counting(server: &str) -> Result<(String, Arc<AtomicU64>)> {
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
             let Ok(server) = TcpStream::connect(&server).await else { return };
+            // As both ends have it: else one waits 40 ms for the acknowledgement of what the other holds back.
+            let _ = (client.set_nodelay(true), server.set_nodelay(true));
             let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
                 (client.into_split(), server.into_split());
             tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });

@@ -64,6 +64,17 @@ pub(crate) enum Found {
     Feed(String, Start, SchemaRef),
 }
 
+/// What the metadata of an info says.
+#[derive(Debug, Serialize)]
+pub(crate) struct Facts {
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batches: Option<u64>,
+    /// Seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    published: Option<f64>,
+}
+
 /// Batches as they come.
 pub(crate) type Batches = BoxStream<'static, Result<RecordBatch, Status>>;
 
@@ -192,10 +203,12 @@ impl Shelf {
     /// The location of a table for processes of this host.
     pub(crate) fn location(&self, named: Named<'_>, found: &Found) -> Option<String> {
         let Found::Table(table) = found else { return None };
-        let object = table.object()?;
-        // A version that is current has this name; members of bundles have none of their own.
-        let current = named.served.arena.get(named.name).is_ok_and(|current| current.version() == object.version());
-        named.served.place.as_ref().filter(|_| current)?.location(named.name, object.version())
+        let version = table.object()?.version();
+        // A version that is current has this name, with or without its number; members of bundles have none of their own.
+        let is_current = |name: &&str| named.served.arena.get(name).is_ok_and(|now| now.version() == version);
+        let without = named.name.strip_suffix(&format!("@{version}"));
+        let name = Some(named.name).filter(is_current).or_else(|| without.filter(is_current))?;
+        named.served.place.as_ref()?.location(name, version)
     }
 }
 
@@ -324,6 +337,18 @@ impl Found {
             Found::Table(table) | Found::Snapshot(table) => (table.num_rows() as i64, table.nbytes() as i64),
             Found::Feed(..) => (-1, -1),
         }
+    }
+
+    /// What an info has no field for, as JSON.
+    pub(crate) fn facts(&self) -> Facts {
+        let (kind, table) = match self {
+            Found::Table(table) => ("table", table),
+            Found::Snapshot(table) => ("snapshot", table),
+            Found::Feed(..) => return Facts { kind: "feed", batches: None, published: None },
+        };
+        let since = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let published = table.object().map(|object| since(object.published()));
+        Facts { kind, batches: Some(table.num_batches()), published }
     }
 
     /// The batches, read one at a time, when they are asked for.

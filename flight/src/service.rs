@@ -79,12 +79,14 @@ impl Flights {
             expires(&mut endpoint, SystemTime::now() + self.shelf.time());
         }
         let (rows, bytes) = found.size();
+        let facts = serde_json::to_vec(&found.facts()).map_err(|e| told(Code::Internal, e))?;
         let info = FlightInfo::new().try_with_schema(&found.schema()).map_err(|e| of_arrow(&e))?;
         Ok(info
             .with_descriptor(self.shelf.descriptor_of(named))
             .with_endpoint(endpoint)
             .with_total_records(rows)
             .with_total_bytes(bytes)
+            .with_app_metadata(facts)
             .with_ordered(true))
     }
 

@@ -288,8 +288,8 @@ class RemoteArena(Mapping[str, Any]):
     def info(self, name: str) -> TableInfo:
         """Return what `name` stands for, without reading the table: rows, columns, version and size.
 
-        `copied` says how many bytes a read would copy: 0 if the table is read in place. A server does not say when a table
-        was published, nor in how many batches one lies that is not read in place: these are 0.
+        `copied` says how many bytes a read would copy: 0 if the table is read in place. `published` and `batches` are 0
+        where a server does not say them: one that is none of Faretra's, or of a feed.
 
         Raises:
             NotFoundError: There is nothing of that name.
@@ -506,15 +506,16 @@ class RemoteArena(Mapping[str, Any]):
 
     def _facts(self, name: str, info: Any) -> TableInfo:
         table = self._find(info)
+        said = _said(info)
         return TableInfo(
             name=name,
             version=_version(info),
             kind="table",
             rows=info.total_records,
             nbytes=info.total_bytes,
-            published=0.0,
+            published=float(said.get("published", 0)),
             fields=tuple(_fields(info.schema)),
-            batches=0 if table is None else table.num_batches,
+            batches=int(said.get("batches", 0)),
             copied=info.total_bytes if table is None else 0,
         )
 
@@ -630,6 +631,15 @@ def _version(info: Any) -> int:
         return 0
     # A snapshot has a number, and no version.
     return version if isinstance(version, int) and not str(name).endswith("@snapshot") else 0
+
+
+def _said(info: Any) -> dict[str, float]:
+    """Return the numbers that a server of arenas says of a table, and Flight has no place for."""
+    try:
+        said = json.loads(info.app_metadata)
+        return {key: value for key, value in said.items() if isinstance(value, int | float)}
+    except (AttributeError, TypeError, ValueError):
+        return {}
 
 
 def _statement(query: str) -> bytes:
