@@ -20,6 +20,7 @@ use crate::error::{Error, Missing, Result, in_time};
 use crate::reader::{Batch, Bundled, Object, Table};
 use crate::report::{ChannelInfo, Entry, Holder, Stats, channels, entries, holders, stats};
 use crate::value::array::Array;
+use crate::value::check::Values;
 use crate::value::dtype::ArrayElement;
 use crate::value::dynamic::DynArray;
 use crate::value::view::{Attachment, Pin};
@@ -110,6 +111,11 @@ impl Arena {
     /// Returns the path of the arena's file.
     pub fn path(&self) -> &Path {
         self.at.path()
+    }
+
+    /// Returns whether it was opened with [`Options::untrusted`].
+    pub fn is_untrusted(&self) -> bool {
+        self.attachment().values == Values::Untrusted
     }
 
     /// Returns the current object of a name, pinned, without a system call, a lock or a copy. Fails with

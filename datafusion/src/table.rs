@@ -8,9 +8,11 @@ use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{DFSchema, Result, Statistics, plan_err};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::DataFusionError;
+use datafusion::execution::context::{ExecutionProps, SessionState};
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_expr::create_physical_expr;
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use faretra::{Arena, Object, Table};
@@ -182,8 +184,15 @@ impl TableProvider for ArenaTable {
         let predicate = match conjunction(filters.iter().cloned()) {
             Some(filter) => {
                 let schema = DFSchema::try_from(pinned.schema.clone())?;
-                let filter = state.create_physical_expr(filter, &schema)?;
-                PruningPredicateBuilder::new().with_file_schema(pinned.schema.clone()).build(filter)
+                let filter = match state.as_any().downcast_ref::<SessionState>() {
+                    Some(state) => Some(state.create_physical_expr(filter, &schema)?),
+                    // An expression that another library makes cannot be looked into. What it planned has its types already;
+                    // what cannot be an expression here rules nothing out.
+                    None => create_physical_expr(&filter, &schema, &ExecutionProps::new(), &Default::default()).ok(),
+                };
+                filter.and_then(|filter| {
+                    PruningPredicateBuilder::new().with_file_schema(pinned.schema.clone()).build(filter)
+                })
             }
             None => None,
         };

@@ -179,6 +179,12 @@ impl Arena {
         Ok(self.get(py)?.path().to_owned())
     }
 
+    /// Whether it was opened with `untrusted=True`.
+    #[getter]
+    fn untrusted(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(self.get(py)?.is_untrusted())
+    }
+
     /// Whether the arena was closed here.
     #[getter]
     fn closed(&self) -> bool {

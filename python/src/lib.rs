@@ -32,6 +32,7 @@ mod arena;
 mod arrow;
 mod channel;
 mod collection;
+#[cfg(feature = "command")]
 mod command;
 mod draft;
 mod error;
@@ -69,6 +70,7 @@ mod _native {
     use crate::channel::{Lease, Receiver, Sender};
     #[pymodule_export]
     use crate::collection::{Dict, Items, List, StoredDict, StoredList};
+    #[cfg(feature = "command")]
     #[pymodule_export]
     use crate::command::_command;
     #[pymodule_export]
