@@ -113,7 +113,7 @@ impl Arena {
         self.at.path()
     }
 
-    /// Returns whether it was opened with [`Options::untrusted`].
+    /// Returns whether it was opened with [`Options::untrusted`](crate::Options::untrusted).
     pub fn is_untrusted(&self) -> bool {
         self.attachment().values == Values::Untrusted
     }
