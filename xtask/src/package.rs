@@ -40,19 +40,18 @@ fn checked(root: &Path, target: &Path, keep_going: bool) -> Result<Outcome, Outc
     let place = target.with_file_name("package");
     let python = tools(root, &place, first)?;
     let wheel = build(root, target, &python, &place)?;
-    let server = server(root, target)?;
-    if server.is_none() {
-        lacks.push(format!("a server of arenas, which needs Rust 1.{}", NEWER.1));
+    let engine = Engine::built(root, target, &place)?;
+    if engine.is_none() {
+        lacks.push(format!("a server of arenas and faretra_datafusion, which need Rust 1.{}", NEWER.1));
     }
-    let beside = server.is_some().then(|| beside(root, target, &place)).transpose()?;
-    let with = With { server: server.as_deref(), beside: beside.as_deref() };
+    let engine = engine.as_ref();
     let mut failed = Failed { keep_going, why: Vec::new() };
     for mut command in sources(root, &python) {
         failed.add(&first.version, run(&mut command))?;
     }
     install(root, &python, &wheel)?;
     failed.add(&first.version, run(&mut stubs(root, &place, &python)))?;
-    failed.add(&first.version, run(&mut tests(root, target, &place, &python, &with, true)))?;
+    failed.add(&first.version, run(&mut tests(root, target, &place, &python, engine, true)))?;
     for other in others {
         let venv = environment(&place, other);
         let mut prepared = venv::prepare(root, &other.program, &venv, &[TESTS, PEERS]);
@@ -62,7 +61,7 @@ fn checked(root: &Path, target: &Path, keep_going: bool) -> Result<Outcome, Outc
         }
         let ready = prepared.and_then(|python| install(root, &python, &wheel).map(|()| python));
         match ready {
-            Ok(python) => failed.add(&other.version, run(&mut tests(root, target, &place, &python, &with, false)))?,
+            Ok(python) => failed.add(&other.version, run(&mut tests(root, target, &place, &python, engine, false)))?,
             Err(Outcome::Skipped(why)) => lacks.push(format!("{} ({why})", other.version)),
             Err(outcome) => failed.add(&other.version, outcome)?,
         }
@@ -256,25 +255,6 @@ fn stubs(root: &Path, place: &Path, python: &Path) -> Command {
     stubs
 }
 
-/// Builds the server that clients in the tests talk to, unless an earlier stage did, and gives the program; `None` if this
-/// compiler is too old for it.
-fn server(root: &Path, target: &Path) -> Result<Option<PathBuf>, Outcome> {
-    if selection() != ALL {
-        return Ok(None);
-    }
-    match run(&mut built(root)) {
-        Outcome::Passed => Ok(Some(target.join(SERVER))),
-        outcome => Err(outcome),
-    }
-}
-
-/// The folder in which `faretra_datafusion` is found.
-fn beside(root: &Path, target: &Path, place: &Path) -> Result<PathBuf, Outcome> {
-    let sources = root.join("datafusion/python/faretra_datafusion");
-    let library = target.join("libfaretra_datafusion_native.so");
-    assemble(&sources, &library, &place.join("beside")).map_err(Outcome::Failed)
-}
-
 /// Puts a package together below `place`: links to its sources, and to its library beside them.
 pub fn assemble(sources: &Path, library: &Path, place: &Path) -> Result<PathBuf, String> {
     let name = sources.file_name().unwrap_or_default();
@@ -294,15 +274,33 @@ pub fn assemble(sources: &Path, library: &Path, place: &Path) -> Result<PathBuf,
     Ok(place.to_owned())
 }
 
-/// What some tests need besides the package.
-struct With<'a> {
-    server: Option<&'a Path>,
-    /// A folder with a package more.
-    beside: Option<&'a Path>,
+/// What some tests need besides the package, and has an engine for SQL inside.
+struct Engine {
+    /// The server that clients talk to.
+    server: PathBuf,
+    /// The folder in which `faretra_datafusion` is found.
+    beside: PathBuf,
+}
+
+impl Engine {
+    /// Builds it, unless an earlier stage did; `None` if this compiler is too old for it.
+    fn built(root: &Path, target: &Path, place: &Path) -> Result<Option<Engine>, Outcome> {
+        if selection() != ALL {
+            return Ok(None);
+        }
+        match run(&mut built(root)) {
+            Outcome::Passed => {}
+            outcome => return Err(outcome),
+        }
+        let sources = root.join("datafusion/python/faretra_datafusion");
+        let library = target.join("libfaretra_datafusion_native.so");
+        let beside = assemble(&sources, &library, &place.join("beside")).map_err(Outcome::Failed)?;
+        Ok(Some(Engine { server: target.join(SERVER), beside }))
+    }
 }
 
 /// Runs the tests on what is installed, in a directory where no sources of the package are found.
-fn tests(root: &Path, target: &Path, place: &Path, python: &Path, with: &With<'_>, all: bool) -> Command {
+fn tests(root: &Path, target: &Path, place: &Path, python: &Path, engine: Option<&Engine>, all: bool) -> Command {
     let mut tests = Command::new(python);
     // The program, because `python -m pytest` would look for modules in the current directory.
     tests.arg(python.with_file_name("pytest"));
@@ -311,11 +309,11 @@ fn tests(root: &Path, target: &Path, place: &Path, python: &Path, with: &With<'_
         tests.args(["-m", "not slow"]);
     }
     tests.arg(root.join("python/tests")).current_dir(place).env_remove("PYTHONPATH");
-    if let Some(folder) = with.beside {
-        tests.env("PYTHONPATH", folder);
+    if let Some(engine) = engine {
+        tests.env("PYTHONPATH", &engine.beside);
     }
     // One of an earlier build is none of this one's.
-    tests.env("FARETRA_FLIGHT", with.server.unwrap_or_else(|| Path::new("none")));
+    tests.env("FARETRA_FLIGHT", engine.map_or(Path::new("none"), |engine| &engine.server));
     // Some speak with programs in Rust.
     tests.env("FARETRA_TARGET", target);
     tests

@@ -1,7 +1,7 @@
 //! The stages of `cargo xtask test`, in order, and the summary.
 //!
-//! All of them but `portable` and `counts` build the same selection (`--workspace --all-features`) in the dev profile, because
-//! cargo unifies features over what is selected: another selection would compile arrow twice.
+//! All of them but `portable`, `counts` and the wheel of `package` build the same selection (`--workspace --all-features`) in the dev
+//! profile, because cargo unifies features over what is selected: another selection would compile arrow twice.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -113,8 +113,9 @@ pub fn built(root: &Path) -> Command {
     let mut command = cargo(root);
     // Not of this very program, whose next run would link it back; but with its features and those of all tests, as the other stages
     // have them: cargo would compile arrow and DataFusion once more for another set.
-    command.arg("build").args(selection()).args(["--lib", "--examples", "--bin=faretra", "--bin=axum_service"]);
-    if selection() == ALL {
+    let selected = selection();
+    command.arg("build").args(selected).args(["--lib", "--examples", "--bin=faretra", "--bin=axum_service"]);
+    if selected == ALL {
         command.args(PROGRAMS.map(|program| format!("--bin={program}")));
     }
     command

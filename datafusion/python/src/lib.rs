@@ -40,7 +40,6 @@ struct Schema {
 impl Schema {
     /// Opens the arena whose file is `path`.
     #[new]
-    #[pyo3(signature = (path, name, untrusted))]
     fn new(py: Python<'_>, path: PathBuf, name: &str, untrusted: bool) -> PyResult<Schema> {
         let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
         let opened = py.detach(|| Arena::options().dir(folder).untrusted(untrusted).open(name));
@@ -162,10 +161,10 @@ fn raised(py: Python<'_>, error: &Error) -> PyErr {
 
 /// An error of the engine; the library's own, if that is what it is about.
 fn refused(py: Python<'_>, error: &DataFusionError) -> PyErr {
-    match error.find_root() {
-        DataFusionError::External(inner) if inner.is::<Error>() => {
-            inner.downcast_ref().map_or_else(|| PyRuntimeError::new_err(error.to_string()), |inner| raised(py, inner))
-        }
-        other => PyRuntimeError::new_err(other.strip_backtrace()),
-    }
+    let root = error.find_root();
+    let of_arena = match root {
+        DataFusionError::External(inner) => inner.downcast_ref(),
+        _ => None,
+    };
+    of_arena.map_or_else(|| PyRuntimeError::new_err(root.strip_backtrace()), |inner| raised(py, inner))
 }
