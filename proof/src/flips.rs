@@ -106,7 +106,7 @@ fn rings(a: &Actor, budget: &Budget, seen: &mut Flips) {
             a.outstanding(ring);
             a.present(ring, End::Send);
             // Of a chain nobody asks that.
-            let kept = || [a.positions_kept(ring).start, a.next_position(ring)];
+            let kept = || [a.positions_kept(ring).start, a.sent(ring)];
             for position in (!ring.is_chain()).then(kept).into_iter().flatten() {
                 if let Some(Found::Item(id)) = tried(seen, a.pin_position(ring, position)) {
                     a.unpin(id);

@@ -126,6 +126,7 @@ pub fn check_items(r: &Actor, image: &Image) {
             let closed = of(Said::Drained).contains(&if name == "U" { U } else { C }) && name != "D";
             // Drafts of one's own in the memory of what was acknowledged: nobody may be given those.
             let mut own = vec![];
+            let sent = r.sent(ring);
             while let Some(taken) = take(r, ring) {
                 let late = closed && taken.attempts == 0;
                 assert!(!late, "Q4: sent after somebody was told that it is closed");
@@ -133,6 +134,7 @@ pub fn check_items(r: &Actor, image: &Image) {
                 r.acknowledge(ring, taken);
                 own.extend(draft(r, 0, 1));
             }
+            assert_eq!(r.taken(ring), sent, "Q7: items of `{name}` that were there were not counted");
             // Every cell is empty, whatever the memory of its last item is now.
             for _ in 0..ring.capacity() {
                 let item = ok(draft(r, 0, 0));

@@ -594,6 +594,46 @@ def test_a_joinable_queue_counts() -> None:
     jobs.join()
 
 
+def test_who_was_late_in_saying_that_all_is_done_ends_no_join() -> None:
+    """One who saw that all was done, and says so after more was put, ends no join that waits for that."""
+    jobs = mp.JoinableQueue()
+    jobs.put("a job")
+    waits = threading.Thread(target=jobs.join, daemon=True)
+    waits.start()
+    for _ in range(3):
+        jobs._counted().idle.set()
+        waits.join(0.1)
+        assert waits.is_alive()
+    jobs.get(timeout=PATIENCE)
+    jobs.task_done()
+    waits.join(PATIENCE)
+    assert not waits.is_alive()
+
+
+def do_jobs(jobs: Any, todo: int) -> None:
+    for _ in range(todo):
+        jobs.get(timeout=PATIENCE)
+        jobs.task_done()
+
+
+def test_nobody_does_too_much_where_many_do_it() -> None:
+    """Processes that put and do at the same time are never told that there was nothing to do."""
+    ctx = mp.get_context("fork")
+    jobs = ctx.JoinableQueue()
+    doers = [ctx.Process(target=do_jobs, args=(jobs, 1000), daemon=True) for _ in range(3)]
+    for doer in doers:
+        doer.start()
+    for n in range(3000):
+        jobs.put(n)
+        if n % 1000 == 0:
+            jobs.join()
+            assert jobs.empty()
+    jobs.join()
+    for doer in doers:
+        doer.join(PATIENCE)
+    assert [doer.exitcode for doer in doers] == [0, 0, 0]
+
+
 def test_the_hook_of_a_subclass_gets_errors_of_pickling() -> None:
     """A subclass that overrides _on_queue_feeder_error gets what could not be pickled."""
     seen = []

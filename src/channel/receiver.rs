@@ -248,8 +248,7 @@ impl Receiver {
 
     /// Returns how many items were sent so far, by all senders together.
     pub fn sent(&self) -> u64 {
-        // A sender that died between putting its item in and counting it is helped on when the next item is sent.
-        self.port.core().map_or(0, |core| core.sent(self.port.ring).max(core.taken(self.port.ring)))
+        self.port.core().map_or(0, |core| core.sent(self.port.ring))
     }
 
     /// Returns how many processes have a sending end of the channel open, and how many a receiving end; this process is one

@@ -83,7 +83,7 @@ impl<E: Load> Tables<E> {
 
     /// Whether the next item would take the place of one that a subscriber has not come to yet.
     pub fn would_hide_an_item(&self, ring: Ring) -> bool {
-        let oldest = self.next_position(ring).checked_sub(ring.capacity());
+        let oldest = self.sent(ring).checked_sub(ring.capacity());
         oldest.is_some_and(|oldest| self.slowest(ring).is_some_and(|at| at <= oldest))
     }
 }
@@ -92,7 +92,7 @@ impl<E: Env> Core<E> {
     /// e1-e4.
     pub fn try_append(&self, ring: Ring, item: Draft, oldest: Oldest) -> Result<Outcome<()>> {
         loop {
-            let tail = self.sent(ring);
+            let tail = self.tail(ring);
             let off = ring.cell(tail);
             let cell = self.place(off);
             self.check_position(ring, ring_words::TAIL, tail, ring.ahead(cell, tail))?;

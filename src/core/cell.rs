@@ -17,7 +17,7 @@
 //! Who sends and who receives is written in a word for each participant and end, by that participant: `incarnation
 //! | handles`. A dead participant's words are void.
 //!
-//! What is done with them is in [`crate::core::ring`] (channels, Q1 to Q6) and [`crate::core::broadcast`] (feeds, F1 to F4).
+//! What is done with them is in [`crate::core::ring`] (channels, Q1 to Q7) and [`crate::core::broadcast`] (feeds, F1 to F4).
 
 use std::ops::Range;
 use std::sync::atomic::Ordering::{Acquire, SeqCst};
@@ -352,7 +352,7 @@ impl<E: Load> Tables<E> {
             return self.items_end(ring).min(ring.capacity());
         }
         let head = self.ring_word(ring, ring::HEAD);
-        self.ring_word(ring, ring::TAIL).saturating_sub(head).min(ring.cells)
+        self.sent(ring).saturating_sub(head).min(ring.cells)
     }
 
     /// Items that were taken so far, some of them more than once.
@@ -360,9 +360,20 @@ impl<E: Load> Tables<E> {
         self.ring_word(ring, ring::HEAD)
     }
 
-    /// Items that were sent so far.
-    pub fn sent(&self, ring: Ring) -> u64 {
+    /// Where the next item goes; one less, if whoever put the last one in died or has not moved it on yet.
+    pub(super) fn tail(&self, ring: Ring) -> u64 {
         self.ring_word(ring, ring::TAIL)
+    }
+
+    /// Items that were sent or appended so far, the end of a feed among them: no fewer from the moment on that the last one is
+    /// in its cell, and never too many. So it is the next position, too.
+    pub fn sent(&self, ring: Ring) -> u64 {
+        let tail = self.tail(ring);
+        let cell = self.cell_of(ring, tail);
+        match ring.ahead(cell, tail) {
+            1.. if !cell.is_dead() => tail.wrapping_add(1),
+            _ => tail,
+        }
     }
 
     /// Whether its batches may have different schemas.
@@ -450,19 +461,6 @@ impl<E: Load> Tables<E> {
         ring.ahead(self.place(ring.cell(position)), position) >= 1
     }
 
-    /// The next position, as far as it is known: never too high.
-    pub fn next_position(&self, ring: Ring) -> u64 {
-        let mut tail = self.sent(ring);
-        // No more than a lap: a damaged word must not keep us.
-        for _ in 0..ring.cells {
-            if ring.ahead(self.cell_of(ring, tail), tail) < 1 {
-                break;
-            }
-            tail = tail.wrapping_add(1);
-        }
-        tail
-    }
-
     /// The position behind the last item, which is how many were appended: the next one's, or the end's.
     pub fn items_end(&self, ring: Ring) -> u64 {
         let (next, ended) = self.next_and_ended(ring);
@@ -483,7 +481,7 @@ impl<E: Load> Tables<E> {
 
     /// The next position, and whether the last item is the end.
     fn next_and_ended(&self, ring: Ring) -> (u64, bool) {
-        let next = self.next_position(ring);
+        let next = self.sent(ring);
         let Some(last) = next.checked_sub(1) else { return (next, false) };
         let cell = self.place(ring.cell(last));
         let ended = self.is_end(cell);

@@ -181,7 +181,7 @@ impl<E: Env> Core<E> {
         if !ring.is_chain() || self.is_closed(ring) {
             return Ok(());
         }
-        let tail = self.sent(ring);
+        let tail = self.tail(ring);
         let reached = self.reach(ring, tail)?;
         self.let_go(reached);
         if !reached.is_there(ring) && !reached.cell.is_dead() && ring.ahead(reached.cell, tail) == 0 {

@@ -39,6 +39,7 @@
 //! * Q4: nothing is accepted after somebody was told that the channel is closed for good and drained.
 //! * Q5: what is BACK is found: `returned` rises after the word, and a look counts for what it began with.
 //! * Q6: a channel's items go with it: teardown frees those in cells, and those leased by the dead or BACK.
+//! * Q7: an item that can be taken is counted among those sent, whoever has died.
 //!
 //! # Death
 //!

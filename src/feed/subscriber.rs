@@ -100,7 +100,7 @@ impl Arena {
     pub fn latest(&self, name: &str) -> Result<Option<Object>> {
         let port = self.feed_port(name)?;
         let core = port.core()?;
-        let mut next = core.next_position(port.ring);
+        let mut next = core.sent(port.ring);
         let mut position = next;
         while let Some(before) = position.checked_sub(1) {
             match core.pin_position(port.ring, before)? {
@@ -108,8 +108,8 @@ impl Arena {
                 // Before the end there is the last item.
                 Found::End | Found::Nothing if next - before <= port.ring.cells => position = before,
                 // More was appended meanwhile, as the next position shows.
-                Found::Gone(_) if core.next_position(port.ring) != next => {
-                    next = core.next_position(port.ring);
+                Found::Gone(_) if core.sent(port.ring) != next => {
+                    next = core.sent(port.ring);
                     position = next;
                 }
                 _ => return Err(Error::damaged(format!("the feed `{name}` has {next} items, and none at {before}"))),

@@ -281,20 +281,37 @@ _PROCESSES = 1024
 class _Counted(Ends):
     """The ends of a channel, and what `join` waits for.
 
-    The channel itself counts the items that were sent. `done` counts those that are done; `idle` is set when there are no
-    others. A process has a permit of `late` while items of its own wait for memory to be sent: its death gives that back.
+    The channel itself counts the items that were sent. `done` counts those that are done. Whoever sees that there are no
+    others writes into `settled` how many there were, and sets `idle`. A process has a permit of `late` while items of its own
+    wait for memory to be sent: its death gives that back.
     """
 
     def __init__(self, where: Home, name: str, capacity: int | None, make: bool) -> None:
         super().__init__(where, name, capacity, make)
         self.done = where.arena.value(f"{name}.done", 0)
+        self.settled = where.arena.value(f"{name}.settled", 0)
         self.idle = where.arena.event(f"{name}.idle")
         self.late = where.arena.semaphore(f"{name}.late", _PROCESSES)
-        self.names += [f"{name}.done", f"{name}.idle", f"{name}.late"]
+        self.names += [f"{name}.done", f"{name}.settled", f"{name}.idle", f"{name}.late"]
 
-    def unfinished(self) -> int:
-        """How many items were sent, and are not done."""
-        return _native._sent(self.receiver) - int(self.done.get())
+    def sent(self) -> int:
+        """How many items were sent."""
+        return _native._sent(self.receiver)
+
+    def settle(self) -> int:
+        """Return how many items were sent and are not done, and tell those who wait if there are none."""
+        # In this order: what is sent and done meanwhile must not be taken for what was there before.
+        done = int(self.done.get())
+        left = self.sent() - done
+        if left == 0:
+            while (known := int(self.settled.get())) < done and not self.settled.compare_exchange(known, done):
+                pass
+            self.idle.set()
+        return left
+
+    def nobody_late(self) -> bool:
+        """Whether all that was put was sent."""
+        return self.late.available() == _PROCESSES
 
 
 class _Joinable(Channel):
@@ -344,25 +361,21 @@ class JoinableQueue(Queue[T]):
         """
         ends = self._counted()
         ends.done.add(1)
-        left = ends.unfinished()
-        if left < 0:
+        if ends.settle() < 0:
             ends.done.add(-1)
             raise ValueError("task_done() called too many times")
-        if left == 0:
-            ends.idle.set()
 
     def join(self) -> None:
         """Wait until every object that was put is done."""
-        ends = self._counted()
+        ends, sent = self._counted(), None
         while True:
             ends.idle.clear()
-            if ends.unfinished() <= 0 and self._nobody_late(ends):
+            if sent is None and ends.nobody_late():
+                sent = ends.sent()
+            # Also if more was put since, and is not done.
+            if sent is not None and (ends.settle() == 0 or int(ends.settled.get()) >= sent):
                 return
-            if ends.idle.wait(timeout=_LOOK) and self._nobody_late(ends):
-                return
-
-    def _nobody_late(self, ends: _Counted) -> bool:
-        return ends.late.available() == _PROCESSES
+            ends.idle.wait(timeout=_LOOK)
 
 
 class SimpleQueue(Generic[T]):

@@ -53,7 +53,7 @@ fn positions(cells: u64, per_lap: u64) -> [u64; 3] {
     [TURNS / 2 - BEFORE, TURNS / per_lap * cells - BEFORE, TURNS / 2 / per_lap * cells - BEFORE]
 }
 
-/// Q1 to Q6: items come in order, once, refused ones first, across the end of positions, laps and turns.
+/// Q1 to Q7: items come in order, once, refused ones first, across the end of positions, laps and turns.
 #[test]
 fn channels_go_on_where_their_counters_end() {
     let forms = [1, 2, 3, 4, 7].map(RingForm::channel).into_iter().chain([RingForm::chain(4, 3)]);
