@@ -8,7 +8,6 @@ use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 use datafusion::arrow::compute::filter_record_batch;
-use datafusion::catalog::streaming::StreamingTable;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::cast::as_boolean_array;
 use datafusion::common::{DFSchema, Result, exec_datafusion_err, plan_datafusion_err, plan_err, project_schema};
@@ -18,13 +17,13 @@ use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::streaming::PartitionStream;
+use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 use faretra::channel::WhenDeserted;
 use faretra::feed::Start;
 use faretra::{Arena, Kind, Lease, Object, Receiver, RecvError, Subscriber, SubscriberError, Table};
-use futures_util::StreamExt;
-use futures_util::stream;
+use futures_util::future::{self, BoxFuture, FutureExt};
+use futures_util::stream::{self, StreamExt};
 
 use crate::error::failed;
 use crate::sink::{ArenaSink, How, Target, columns};
@@ -122,17 +121,9 @@ impl StreamTable {
     }
 }
 
-#[async_trait]
-impl TableProvider for StreamTable {
-    fn schema(&self) -> SchemaRef {
-        self.schema.clone()
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    async fn scan(
+impl StreamTable {
+    /// The plan of a scan.
+    fn plan(
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
@@ -155,8 +146,38 @@ impl TableProvider for StreamTable {
             None => None,
         };
         let partition = Partition { table: self.clone(), columns: columns.into(), filter, schema: schema.clone() };
-        let table = StreamingTable::try_new(schema, vec![Arc::new(partition)])?.with_infinite_table(true);
-        table.scan(state, None, &[], limit).await
+        let stream = StreamingTableExec::try_new(schema, vec![Arc::new(partition)], None, None, true, limit)?;
+        Ok(Arc::new(stream))
+    }
+}
+
+#[async_trait]
+impl TableProvider for StreamTable {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    // As `#[async_trait]` writes it, but for the future, which is nothing yet to come: of one that keeps the filters the compiler
+    // would show for all that can be in a plan, which takes seconds, that it may go to another thread.
+    fn scan<'a, 'b, 'c, 'd, 'f>(
+        &'a self,
+        state: &'b dyn Session,
+        projection: Option<&'c Vec<usize>>,
+        filters: &'d [Expr],
+        limit: Option<usize>,
+    ) -> BoxFuture<'f, Result<Arc<dyn ExecutionPlan>>>
+    where
+        'a: 'f,
+        'b: 'f,
+        'c: 'f,
+        'd: 'f,
+        Self: 'f,
+    {
+        future::ready(self.plan(state, projection, filters, limit)).boxed()
     }
 
     /// Rows are filtered as they come: the engine's own filter would keep them back until it has a batch full.

@@ -11,7 +11,7 @@ use datafusion::common::{Result, Statistics, exec_err, plan_err, project_schema}
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
-use futures_util::future::try_join_all;
+use futures_util::future::{self, BoxFuture, FutureExt, try_join_all};
 use url::Url;
 
 use crate::codec::encode_filters;
@@ -206,19 +206,10 @@ pub(crate) struct ClusterTable {
     partitions: usize,
 }
 
-#[async_trait]
-impl TableProvider for ClusterTable {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    async fn scan(
+impl ClusterTable {
+    /// The plan of a scan.
+    fn plan(
         &self,
-        _: &dyn Session,
         projection: Option<&Vec<usize>>,
         filters: &[Expr],
         limit: Option<usize>,
@@ -249,6 +240,36 @@ impl TableProvider for ClusterTable {
         let (asks, title) = (asks.collect(), format!("{}.{}", self.arena, self.name));
         let scan = ClusterScan::new(Arc::clone(&self.slots), asks, &schema, self.partitions, title, statistics);
         Ok(Arc::new(scan))
+    }
+}
+
+#[async_trait]
+impl TableProvider for ClusterTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    // As `#[async_trait]` writes it, but for the future, which is nothing yet to come: of one that keeps the filters the compiler
+    // would show for all that can be in a plan, which takes seconds, that it may go to another thread.
+    fn scan<'a, 'b, 'c, 'd, 'f>(
+        &'a self,
+        _: &'b dyn Session,
+        projection: Option<&'c Vec<usize>>,
+        filters: &'d [Expr],
+        limit: Option<usize>,
+    ) -> BoxFuture<'f, Result<Arc<dyn ExecutionPlan>>>
+    where
+        'a: 'f,
+        'b: 'f,
+        'c: 'f,
+        'd: 'f,
+        Self: 'f,
+    {
+        future::ready(self.plan(projection, filters, limit)).boxed()
     }
 
     /// A batch that a filter rules out is not read; the rows of the others are left to the engine.

@@ -11,6 +11,7 @@ use arrow_flight::{
 };
 use arrow_ipc::writer::IpcWriteOptions;
 use arrow_schema::SchemaRef;
+use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use prost::Message as _;
 use tonic::{Code, Request, Response, Status, Streaming};
@@ -133,21 +134,13 @@ fn one<T: Send + 'static>(value: T) -> Response<Streamed<T>> {
     Response::new(stream::iter([Ok(value)]).boxed())
 }
 
-#[tonic::async_trait]
-impl FlightService for Flights {
-    type HandshakeStream = Streamed<HandshakeResponse>;
-    type ListFlightsStream = Streamed<FlightInfo>;
-    type DoGetStream = Streamed<FlightData>;
-    type DoPutStream = Streamed<PutResult>;
-    type DoActionStream = Streamed<arrow_flight::Result>;
-    type ListActionsStream = Streamed<ActionType>;
-    type DoExchangeStream = Streamed<FlightData>;
-
+/// The calls of the service.
+impl Flights {
     /// Whoever comes here knows the token, if there is one. Clients that said it as a password are told how to say it from now on.
     async fn handshake(
         &self,
         request: Request<Streaming<HandshakeRequest>>,
-    ) -> Result<Response<Self::HandshakeStream>, Status> {
+    ) -> Result<Response<Streamed<HandshakeResponse>>, Status> {
         let said = request.metadata().get("authorization").cloned();
         let mut response = one(HandshakeResponse::default());
         if let Some(said) = said {
@@ -156,7 +149,7 @@ impl FlightService for Flights {
         Ok(response)
     }
 
-    async fn list_flights(&self, request: Request<Criteria>) -> Result<Response<Self::ListFlightsStream>, Status> {
+    async fn list_flights(&self, request: Request<Criteria>) -> Result<Response<Streamed<FlightInfo>>, Status> {
         let begins = String::from_utf8(request.into_inner().expression.into())
             .map_err(|_| Status::invalid_argument("the criteria is what names begin with, as text"))?;
         let mut infos = vec![];
@@ -201,12 +194,12 @@ impl FlightService for Flights {
     }
 
     /// For who has the service without [`Wire`](crate::wire::Wire), which streams without this copy.
-    async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
+    async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Streamed<FlightData>>, Status> {
         let messages = self.get(request.into_inner()).await?;
         Ok(Response::new(messages.map(|message| message.map(crate::encode::Message::into_flight_data)).boxed()))
     }
 
-    async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Result<Response<Self::DoPutStream>, Status> {
+    async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Result<Response<Streamed<PutResult>>, Status> {
         let (descriptor, data) = begin(request).await?;
         if let Some(command) = of_descriptor(&descriptor) {
             let done = self.sql.put(command, Sent::new(data), &self.publisher, &self.shelf).await?;
@@ -235,7 +228,7 @@ impl FlightService for Flights {
     async fn do_exchange(
         &self,
         request: Request<Streaming<FlightData>>,
-    ) -> Result<Response<Self::DoExchangeStream>, Status> {
+    ) -> Result<Response<Streamed<FlightData>>, Status> {
         self.may_write()?;
         let (descriptor, data) = begin(request).await?;
         let named = self.shelf.descriptor(&descriptor)?;
@@ -243,7 +236,7 @@ impl FlightService for Flights {
         Ok(Response::new(replies))
     }
 
-    async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
+    async fn do_action(&self, request: Request<Action>) -> Result<Response<Streamed<arrow_flight::Result>>, Status> {
         let action = request.into_inner();
         if let Some(result) = self.sql.act(&action).await? {
             let results = result.into_iter().map(|body| Ok(arrow_flight::Result { body: body.into() }));
@@ -259,10 +252,53 @@ impl FlightService for Flights {
         Ok(one(arrow_flight::Result { body: told_json.to_string().into() }))
     }
 
-    async fn list_actions(&self, _: Request<Empty>) -> Result<Response<Self::ListActionsStream>, Status> {
+    async fn list_actions(&self, _: Request<Empty>) -> Result<Response<Streamed<ActionType>>, Status> {
         let own = actions::types().filter(|_| self.manners.actions);
         Ok(Response::new(stream::iter(Sql::actions().chain(own).map(Ok).collect::<Vec<_>>()).boxed()))
     }
+}
+
+/// What a call comes to.
+type Answer<'a, T> = BoxFuture<'a, Result<Response<T>, Status>>;
+
+/// The service, by the calls above: written out as `#[async_trait]` would, but for where the futures are boxed. That they may go to
+/// another thread is shown for what they keep of the engine, and all of it again wherever a bound on lifetimes is in sight.
+macro_rules! service {
+    ($($call:ident: $asked:ty => $told:ty;)*) => {
+        impl FlightService for Flights {
+            type HandshakeStream = Streamed<HandshakeResponse>;
+            type ListFlightsStream = Streamed<FlightInfo>;
+            type DoGetStream = Streamed<FlightData>;
+            type DoPutStream = Streamed<PutResult>;
+            type DoActionStream = Streamed<arrow_flight::Result>;
+            type ListActionsStream = Streamed<ActionType>;
+            type DoExchangeStream = Streamed<FlightData>;
+
+            $(fn $call<'a, 'f>(&'a self, request: Request<$asked>) -> Answer<'f, $told>
+            where
+                'a: 'f,
+                Self: 'f,
+            {
+                fn boxed(flights: &Flights, request: Request<$asked>) -> Answer<'_, $told> {
+                    Box::pin(flights.$call(request))
+                }
+                boxed(self, request)
+            })*
+        }
+    };
+}
+
+service! {
+    handshake: Streaming<HandshakeRequest> => Streamed<HandshakeResponse>;
+    list_flights: Criteria => Streamed<FlightInfo>;
+    get_flight_info: FlightDescriptor => FlightInfo;
+    poll_flight_info: FlightDescriptor => PollInfo;
+    get_schema: FlightDescriptor => SchemaResult;
+    do_get: Ticket => Streamed<FlightData>;
+    do_put: Streaming<FlightData> => Streamed<PutResult>;
+    do_exchange: Streaming<FlightData> => Streamed<FlightData>;
+    do_action: Action => Streamed<arrow_flight::Result>;
+    list_actions: Empty => Streamed<ActionType>;
 }
 
 /// The descriptor that the first message has, and all messages.
