@@ -120,6 +120,7 @@ def damage(chance: random.Random, file: int, words: list[int]) -> list[tuple[int
     return changes
 
 
+@pytest.mark.slow
 def test_no_changed_word_ends_the_process(directory: Path) -> None:
     """Each copy is used by a child, which ends by itself: no signal, no wait without end, no panic."""
     with faretra.Arena.create("whole", dir=directory, limit="8MiB", capacity="16MiB") as arena:

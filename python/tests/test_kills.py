@@ -15,6 +15,7 @@ import faretra
 KILLS = int(os.environ.get("FARETRA_TEST_KILLS", "500"))
 
 
+@pytest.mark.slow
 def test_processes_killed_at_random_moments(fresh_name: Callable[[], str]) -> None:
     """500 processes are killed while they put, get, draft, send, receive, load once and delete: nothing is half written, a
     peer never stands still, the arena verifies, and when its names are deleted all of its memory is free."""

@@ -127,6 +127,7 @@ def test_demo_is_interrupted(shm: Path, tmp_path: Path) -> None:
     assert "interrupted" in errors and "Traceback" not in errors
 
 
+@pytest.mark.slow
 def test_bench(shm: Path, tmp_path: Path) -> None:
     """The quick bench measures every group, beside the rivals that are there, and says what it left out."""
     plot = ["--plot", "b.png"] if _plot.have_matplotlib() else []
@@ -173,6 +174,7 @@ def test_room_is_looked_at(tmp_path: Path) -> None:
         _measure.check_room(free + (64 << 30), str(tmp_path))
 
 
+@pytest.mark.slow
 def test_bench_of_multiprocessing(shm: Path, tmp_path: Path) -> None:
     """The section measures each module in turn, and shows targets: those that are missed, too."""
     plot = ["--plot", "b.png"] if _plot.have_matplotlib() else []

@@ -1,8 +1,9 @@
 //! The Python package as people get it: a wheel, installed into an environment that knows nothing of the sources.
 //!
 //! The stage builds the wheel in the dev profile, into the workspace's own target directory, and runs on it whatever lies in
-//! `python/tests`: with the first CPython everything, with every other one of the machine all but what is marked `slow`. The package
-//! `faretra_datafusion`, whose library is large, is not packed: its folder is put together from what cargo built.
+//! `python/tests`: with the first CPython of the machine everything, with the newest all but what is marked `slow`, and with those
+//! between what leans on the inside of their `multiprocessing`; with all of them at the same time. The package `faretra_datafusion`,
+//! whose library is large, is not packed: its folder is put together from what cargo built.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use std::process::Command;
 
 use crate::interpreters::{self, Interpreter};
 use crate::report::ROWS;
-use crate::tool::{ALL, NEWER, Outcome, SERVER, built, run, selection};
+use crate::tool::{ALL, NEWER, Outcome, SERVER, built, run, run_at_once, selection};
 use crate::venv;
 
 /// What the tests need, what some of them need, and the tools that build the wheel and look at its sources.
@@ -20,6 +21,10 @@ const TOOLS: &str = "python/requirements-check.txt";
 
 /// How many seconds a test may take before the run is ended, with the stacks of all threads.
 const PATIENCE: &str = "--timeout=180";
+
+/// What is run with the newest CPython, and with those between it and the first.
+const QUICK: &[&str] = &["-m", "not slow"];
+const BETWEEN: &[&str] = &["-m", "not slow", "-k", "test_mp_"];
 
 /// What the library of a package is called.
 const LIBRARY: &str = "_native.abi3.so";
@@ -51,20 +56,26 @@ fn checked(root: &Path, target: &Path, keep_going: bool) -> Result<Outcome, Outc
     }
     install(root, &python, &wheel)?;
     failed.add(&first.version, run(&mut stubs(root, &place, &python)))?;
-    failed.add(&first.version, run(&mut tests(root, target, &place, &python, engine, true)))?;
-    for other in others {
+    let mut runs = vec![(first.version.clone(), tests(root, target, &place, &python, engine, &[]))];
+    for (at, other) in others.iter().enumerate() {
+        let newest = at + 1 == others.len();
+        let (part, libraries) = if newest { (QUICK, &[TESTS, PEERS][..]) } else { (BETWEEN, &[TESTS][..]) };
         let venv = environment(&place, other);
-        let mut prepared = venv::prepare(root, &other.program, &venv, &[TESTS, PEERS]);
-        if let Err(Outcome::Skipped(why)) = prepared {
+        let mut prepared = venv::prepare(root, &other.program, &venv, libraries);
+        if let (Err(Outcome::Skipped(why)), true) = (&prepared, newest) {
             lacks.push(format!("all libraries but numpy for {} ({why})", other.version));
             prepared = venv::prepare(root, &other.program, &venv, &[TESTS]);
         }
         let ready = prepared.and_then(|python| install(root, &python, &wheel).map(|()| python));
         match ready {
-            Ok(python) => failed.add(&other.version, run(&mut tests(root, target, &place, &python, engine, false)))?,
+            Ok(python) => runs.push((other.version.clone(), tests(root, target, &place, &python, engine, part))),
             Err(Outcome::Skipped(why)) => lacks.push(format!("{} ({why})", other.version)),
             Err(outcome) => failed.add(&other.version, outcome)?,
         }
+    }
+    // One of them waits more than it works.
+    for (version, outcome) in run_at_once(runs, &place) {
+        failed.add(&version, outcome)?;
     }
     if others.is_empty() {
         lacks.push("a second CPython".into());
@@ -300,15 +311,12 @@ impl Engine {
 }
 
 /// Runs the tests on what is installed, in a directory where no sources of the package are found.
-fn tests(root: &Path, target: &Path, place: &Path, python: &Path, engine: Option<&Engine>, all: bool) -> Command {
+fn tests(root: &Path, target: &Path, place: &Path, python: &Path, engine: Option<&Engine>, part: &[&str]) -> Command {
     let mut tests = Command::new(python);
     // The program, because `python -m pytest` would look for modules in the current directory.
     tests.arg(python.with_file_name("pytest"));
     tests.args(["-q", "-p", "no:cacheprovider", "--strict-markers", PATIENCE, "--timeout-method=thread"]);
-    if !all {
-        tests.args(["-m", "not slow"]);
-    }
-    tests.arg(root.join("python/tests")).current_dir(place).env_remove("PYTHONPATH");
+    tests.args(part).arg(root.join("python/tests")).current_dir(place).env_remove("PYTHONPATH");
     if let Some(engine) = engine {
         tests.env("PYTHONPATH", &engine.beside);
     }

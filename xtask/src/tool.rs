@@ -1,7 +1,8 @@
 //! Programs of others: cargo and its subcommands, pip, ours as they were built; run with our terminal.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 
 /// How a stage ended.
 pub enum Outcome {
@@ -24,15 +25,45 @@ pub fn cargo(root: &Path) -> Command {
 
 /// Runs a command with our terminal, and says it before.
 pub fn run(command: &mut Command) -> Outcome {
-    let words: Vec<_> = command.get_args().map(|a| a.to_string_lossy()).collect();
-    let program = Path::new(command.get_program()).file_name();
-    let program = program.unwrap_or_default().to_string_lossy().into_owned();
-    println!("  $ {program} {}", words.join(" "));
+    println!("  $ {}", line_of(command));
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
     match command.status() {
         Ok(status) if status.success() => Outcome::Passed,
         Ok(status) => Outcome::Failed(format!("`{program}`: {status}")),
         Err(error) => Outcome::Failed(format!("`{program}` does not start: {error}")),
     }
+}
+
+/// Runs commands at the same time. What each writes goes to a file in `place`, named by its label, and to our terminal once it
+/// has ended: one after the other.
+pub fn run_at_once(commands: Vec<(String, Command)>, place: &Path) -> Vec<(String, Outcome)> {
+    let start = |(label, mut command): (String, Command)| {
+        let log = place.join(format!("{label}.txt"));
+        println!("  $ {}", line_of(&command));
+        let child = File::create(&log)
+            .and_then(|out| Ok((out.try_clone()?, out)))
+            .and_then(|(err, out)| command.stdin(Stdio::null()).stdout(out).stderr(err).spawn());
+        (label, log, child)
+    };
+    let started: Vec<_> = commands.into_iter().map(start).collect();
+    let end = |(label, log, child): (String, PathBuf, std::io::Result<Child>)| {
+        let status = child.and_then(|mut child| child.wait());
+        println!("\n{label}:\n{}", String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()).trim_end());
+        let outcome = match status {
+            Ok(status) if status.success() => Outcome::Passed,
+            Ok(status) => Outcome::Failed(status.to_string()),
+            Err(error) => Outcome::Failed(format!("it does not start: {error}")),
+        };
+        (label, outcome)
+    };
+    started.into_iter().map(end).collect()
+}
+
+/// A command as it is told of.
+fn line_of(command: &Command) -> String {
+    let words: Vec<_> = command.get_args().map(|a| a.to_string_lossy()).collect();
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default();
+    format!("{} {}", program.to_string_lossy(), words.join(" "))
 }
 
 /// Standard output of a program that succeeds.

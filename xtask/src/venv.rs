@@ -38,7 +38,8 @@ pub fn prepare(root: &Path, interpreter: &Path, venv: &Path, requirements: &[&st
         }
         Ok(_) => {}
     }
-    let mut arguments = vec!["install", "--quiet", "--retries=1", "--timeout=20", "--only-binary=:all:"];
+    let mut arguments =
+        vec!["install", "--quiet", "--retries=1", "--timeout=20", "--only-binary=:all:", "--no-compile"];
     requirements.iter().for_each(|file| arguments.extend(["--requirement", file]));
     pip(root, &python, &arguments)?;
     match std::fs::write(&installed, wanted) {
