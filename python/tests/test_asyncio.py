@@ -12,12 +12,13 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from children import Child
 
 import faretra
 from faretra import ClosedError, EmptyError, FullError, LaggedError
+
+pa = pytest.importorskip("pyarrow")
 
 try:
     uvloop: Any = importlib.import_module("uvloop")

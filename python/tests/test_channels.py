@@ -11,12 +11,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from children import Child
 
 import faretra
 from faretra import ClosedError, EmptyError, FullError, InvalidError, MismatchError
+
+pa = pytest.importorskip("pyarrow")
 
 Call = Callable[[], Any]
 

@@ -7,10 +7,11 @@ import uuid
 from collections.abc import Iterator
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 import faretra
+
+pa = pytest.importorskip("pyarrow")
 
 
 @pytest.fixture

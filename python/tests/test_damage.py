@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 import faretra
+
+pa = pytest.importorskip("pyarrow")
 
 COPIES = int(os.environ.get("FARETRA_DAMAGED", "60"))
 SEED = int(os.environ.get("FARETRA_SEED", "1"))

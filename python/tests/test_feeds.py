@@ -8,12 +8,13 @@ import time
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from children import Child
 
 import faretra
 from faretra import ClosedError, EmptyError, FullError, InvalidError, LaggedError, MismatchError
+
+pa = pytest.importorskip("pyarrow")
 
 
 def test_every_subscriber_gets_every_item_in_order(arena: faretra.Arena) -> None:

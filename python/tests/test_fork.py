@@ -13,10 +13,11 @@ from collections.abc import Callable
 
 import numpy as np
 import places
-import pyarrow as pa
 import pytest
 
 import faretra
+
+pa = pytest.importorskip("pyarrow")
 
 
 def in_child(work: Callable[[], None], timeout: float = 30) -> None:

@@ -43,7 +43,8 @@ fn checked(root: &Path, target: &Path, keep_going: bool) -> Result<Outcome, Outc
         return Err(Outcome::Skipped("no CPython 3.11 or later".into()));
     };
     let place = target.with_file_name("package");
-    let python = tools(root, &place, first)?;
+    let (python, prepared) = environments(root, &place, first, others);
+    let python = python?;
     let wheel = build(root, target, &python, &place)?;
     let engine = Engine::built(root, target, &place)?;
     if engine.is_none() {
@@ -57,17 +58,9 @@ fn checked(root: &Path, target: &Path, keep_going: bool) -> Result<Outcome, Outc
     install(root, &python, &wheel)?;
     failed.add(&first.version, run(&mut stubs(root, &place, &python)))?;
     let mut runs = vec![(first.version.clone(), tests(root, target, &place, &python, engine, &[]))];
-    for (at, other) in others.iter().enumerate() {
-        let newest = at + 1 == others.len();
-        let (part, libraries) = if newest { (QUICK, &[TESTS, PEERS][..]) } else { (BETWEEN, &[TESTS][..]) };
-        let venv = environment(&place, other);
-        let mut prepared = venv::prepare(root, &other.program, &venv, libraries);
-        if let (Err(Outcome::Skipped(why)), true) = (&prepared, newest) {
-            lacks.push(format!("all libraries but numpy for {} ({why})", other.version));
-            prepared = venv::prepare(root, &other.program, &venv, &[TESTS]);
-        }
-        let ready = prepared.and_then(|python| install(root, &python, &wheel).map(|()| python));
-        match ready {
+    for (other, Prepared { python, part, lacking }) in others.iter().zip(prepared) {
+        lacks.extend(lacking);
+        match python.and_then(|python| install(root, &python, &wheel).map(|()| python)) {
             Ok(python) => runs.push((other.version.clone(), tests(root, target, &place, &python, engine, part))),
             Err(Outcome::Skipped(why)) => lacks.push(format!("{} ({why})", other.version)),
             Err(outcome) => failed.add(&other.version, outcome)?,
@@ -85,6 +78,40 @@ fn checked(root: &Path, target: &Path, keep_going: bool) -> Result<Outcome, Outc
         (true, true) => Ok(Outcome::Passed),
         (true, false) => Ok(Outcome::Partly(lacks.join("; "))),
     }
+}
+
+/// The environment of an interpreter that is not the first.
+struct Prepared {
+    python: Result<PathBuf, Outcome>,
+    /// Of the tests.
+    part: &'static [&'static str],
+    lacking: Option<String>,
+}
+
+/// Brings the environments of all interpreters up to date, at the same time: pip keeps one processor busy.
+fn environments(
+    root: &Path,
+    place: &Path,
+    first: &Interpreter,
+    others: &[Interpreter],
+) -> (Result<PathBuf, Outcome>, Vec<Prepared>) {
+    let one = |other: &Interpreter, newest: bool| {
+        let (part, libraries) = if newest { (QUICK, &[TESTS, PEERS][..]) } else { (BETWEEN, &[TESTS][..]) };
+        let with = |libraries| venv::prepare(root, &other.program, &environment(place, other), libraries);
+        match with(libraries) {
+            Err(Outcome::Skipped(why)) if newest => {
+                let lacking = Some(format!("all libraries but numpy for {} ({why})", other.version));
+                Prepared { python: with(&[TESTS]), part, lacking }
+            }
+            python => Prepared { python, part, lacking: None },
+        }
+    };
+    std::thread::scope(|scope| {
+        let start = |(at, other)| scope.spawn(move || one(other, at + 1 == others.len()));
+        let started: Vec<_> = others.iter().enumerate().map(start).collect();
+        let python = tools(root, place, first);
+        (python, started.into_iter().map(|thread| thread.join().expect("it does not panic")).collect())
+    })
 }
 
 /// What failed so far.

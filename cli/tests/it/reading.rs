@@ -353,7 +353,7 @@ fn nested(depth: usize) -> DataType {
 #[test]
 fn deep_columns_are_refused_with_the_limit() {
     let lab = Lab::with_arena();
-    let file = |depth: usize| {
+    let make = |depth: usize| {
         let column = new_null_array(&nested(depth), 1);
         let batch = RecordBatch::try_from_iter_with_nullable([("deep", column, true)]).unwrap();
         let mut parquet = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
@@ -363,6 +363,13 @@ fn deep_columns_are_refused_with_the_limit() {
             lab.write("d.arrows", stream(&[batch])),
             lab.write("d.parquet", parquet.into_inner().unwrap()),
         ]
+    };
+    // arrow needs a stack for that, and is not what is tested.
+    let file = |depth| {
+        std::thread::scope(|scope| {
+            let large = std::thread::Builder::new().stack_size(64 << 20);
+            large.spawn_scoped(scope, || make(depth)).expect("a thread").join().expect("files")
+        })
     };
     for file in file(60) {
         assert_eq!(lab.json(["put", "a", "x", &file])["rows"], 1);

@@ -281,9 +281,9 @@ _PROCESSES = 1024
 class _Counted(Ends):
     """The ends of a channel, and what `join` waits for.
 
-    The channel itself counts the items that were sent. `done` counts those that are done. Whoever sees that there are no
-    others writes into `settled` how many there were, and sets `idle`. A process has a permit of `late` while items of its own
-    wait for memory to be sent: its death gives that back.
+    The channel itself counts the items that were sent. `done` counts those that are done. Whoever sees that there are
+    no others writes into `settled` how many there were, and sets `idle`. A process has a permit of `late` while items of
+    its own wait for memory to be sent: its death gives that back.
     """
 
     def __init__(self, where: Home, name: str, capacity: int | None, make: bool) -> None:
