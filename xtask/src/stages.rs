@@ -163,7 +163,7 @@ fn tests(root: &Path, keep_going: bool) -> Outcome {
         lacks.push(format!("{}, which need Rust 1.{minor}", members.join(" and ")));
     }
     if has(root, "nextest") {
-        command.args(["nextest", "run"]).args(at_once()).args(selection());
+        command.args(["nextest", "run"]).args(selection());
     } else {
         println!("  cargo-nextest is not installed: plain `cargo test` runs the same tests");
         // Benches would run for minutes, and doc tests have a stage of their own.
@@ -179,17 +179,11 @@ fn tests(root: &Path, keep_going: bool) -> Outcome {
     }
 }
 
-/// How many tests run at the same time: many of them wait for processes that they started.
-fn at_once() -> [String; 2] {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    ["--test-threads".into(), processors.max(4).to_string()]
-}
-
 /// The library's own tests with the back-end of other systems than Linux. Tests that need Linux's say so, and are ignored.
 fn portable(root: &Path, keep_going: bool) -> Outcome {
     let mut command = cargo(root);
     match has(root, "nextest") {
-        true => command.args(["nextest", "run"]).args(at_once()),
+        true => command.args(["nextest", "run"]),
         false => command.arg("test"),
     };
     // Not with `proof`, which turns the feature off.
