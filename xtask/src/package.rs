@@ -2,8 +2,8 @@
 //!
 //! The stage builds the wheel in the dev profile, into the workspace's own target directory, and runs on it whatever lies in
 //! `python/tests`: with the first CPython of the machine everything, with the newest all but what is marked `slow`, and with those
-//! between what leans on the inside of their `multiprocessing`; with all of them at the same time. The package `faretra_datafusion`,
-//! whose library is large, is not packed: its folder is put together from what cargo built.
+//! between what leans on the inside of their `multiprocessing`. The package `faretra_datafusion`, whose library is large, is not packed:
+//! its folder is put together from what cargo built.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use std::process::Command;
 
 use crate::interpreters::{self, Interpreter};
 use crate::report::ROWS;
-use crate::tool::{ALL, NEWER, Outcome, SERVER, built, run, run_at_once, selection};
+use crate::tool::{ALL, NEWER, Outcome, SERVER, built, run, selection};
 use crate::venv;
 
 /// What the tests need, what some of them need, and the tools that build the wheel and look at its sources.
@@ -66,9 +66,8 @@ fn checked(root: &Path, target: &Path, keep_going: bool) -> Result<Outcome, Outc
             Err(outcome) => failed.add(&other.version, outcome)?,
         }
     }
-    // One of them waits more than it works.
-    for (version, outcome) in run_at_once(runs, &place) {
-        failed.add(&version, outcome)?;
+    for (version, mut tests) in runs {
+        failed.add(&version, run(&mut tests))?;
     }
     if others.is_empty() {
         lacks.push("a second CPython".into());

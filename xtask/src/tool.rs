@@ -1,8 +1,7 @@
 //! Programs of others: cargo and its subcommands, pip, ours as they were built; run with our terminal.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 
 /// How a stage ended.
 pub enum Outcome {
@@ -32,31 +31,6 @@ pub fn run(command: &mut Command) -> Outcome {
         Ok(status) => Outcome::Failed(format!("`{program}`: {status}")),
         Err(error) => Outcome::Failed(format!("`{program}` does not start: {error}")),
     }
-}
-
-/// Runs commands at the same time. What each writes goes to a file in `place`, named by its label, and to our terminal once it
-/// has ended: one after the other.
-pub fn run_at_once(commands: Vec<(String, Command)>, place: &Path) -> Vec<(String, Outcome)> {
-    let start = |(label, mut command): (String, Command)| {
-        let log = place.join(format!("{label}.txt"));
-        println!("  $ {}", line_of(&command));
-        let child = File::create(&log)
-            .and_then(|out| Ok((out.try_clone()?, out)))
-            .and_then(|(err, out)| command.stdin(Stdio::null()).stdout(out).stderr(err).spawn());
-        (label, log, child)
-    };
-    let started: Vec<_> = commands.into_iter().map(start).collect();
-    let end = |(label, log, child): (String, PathBuf, std::io::Result<Child>)| {
-        let status = child.and_then(|mut child| child.wait());
-        println!("\n{label}:\n{}", String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()).trim_end());
-        let outcome = match status {
-            Ok(status) if status.success() => Outcome::Passed,
-            Ok(status) => Outcome::Failed(status.to_string()),
-            Err(error) => Outcome::Failed(format!("it does not start: {error}")),
-        };
-        (label, outcome)
-    };
-    started.into_iter().map(end).collect()
 }
 
 /// A command as it is told of.
