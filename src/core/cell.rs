@@ -351,7 +351,7 @@ impl<E: Load> Tables<E> {
         if ring.is_feed {
             return self.items_end(ring).min(ring.capacity());
         }
-        let head = self.ring_word(ring, ring::HEAD);
+        let head = self.taken(ring);
         self.sent(ring).saturating_sub(head).min(ring.cells)
     }
 
