@@ -304,7 +304,9 @@ class _Counted(Ends):
         done = int(self.done.get())
         left = self.sent() - done
         if left == 0:
-            while (known := int(self.settled.get())) < done and not self.settled.compare_exchange(known, done):
+            while (known := int(self.settled.get())) < done and not self.settled.compare_exchange(
+                known, done
+            ):
                 pass
             self.idle.set()
         return left
