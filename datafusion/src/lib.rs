@@ -56,6 +56,9 @@
 //! older one. It turns no feature of DataFusion on: the session decides what SQL it speaks.
 #![warn(missing_debug_implementations, unreachable_pub)]
 
+#[macro_use]
+mod by_plan;
+
 mod copy;
 mod error;
 mod filter;

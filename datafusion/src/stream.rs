@@ -22,7 +22,6 @@ use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 use faretra::channel::WhenDeserted;
 use faretra::feed::Start;
 use faretra::{Arena, Kind, Lease, Object, Receiver, RecvError, Subscriber, SubscriberError, Table};
-use futures_util::future::{self, BoxFuture, FutureExt};
 use futures_util::stream::{self, StreamExt};
 
 use crate::error::failed;
@@ -161,24 +160,7 @@ impl TableProvider for StreamTable {
         TableType::Base
     }
 
-    // As `#[async_trait]` writes it, but for the future, which is nothing yet to come: of one that keeps the filters the compiler
-    // would show for all that can be in a plan, which takes seconds, that it may go to another thread.
-    fn scan<'a, 'b, 'c, 'd, 'f>(
-        &'a self,
-        state: &'b dyn Session,
-        projection: Option<&'c Vec<usize>>,
-        filters: &'d [Expr],
-        limit: Option<usize>,
-    ) -> BoxFuture<'f, Result<Arc<dyn ExecutionPlan>>>
-    where
-        'a: 'f,
-        'b: 'f,
-        'c: 'f,
-        'd: 'f,
-        Self: 'f,
-    {
-        future::ready(self.plan(state, projection, filters, limit)).boxed()
-    }
+    scan_by_plan!();
 
     /// Rows are filtered as they come: the engine's own filter would keep them back until it has a batch full.
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {

@@ -16,7 +16,6 @@ use datafusion::physical_expr::create_physical_expr;
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use faretra::{Arena, Object, Table};
-use futures_util::future::{self, BoxFuture, FutureExt};
 
 use crate::error::failed;
 use crate::filter::Filter;
@@ -215,24 +214,7 @@ impl TableProvider for ArenaTable {
         TableType::Base
     }
 
-    // As `#[async_trait]` writes it, but for the future, which is nothing yet to come: of one that keeps the filters the compiler
-    // would show for all that can be in a plan, which takes seconds, that it may go to another thread.
-    fn scan<'a, 'b, 'c, 'd, 'f>(
-        &'a self,
-        state: &'b dyn Session,
-        projection: Option<&'c Vec<usize>>,
-        filters: &'d [Expr],
-        limit: Option<usize>,
-    ) -> BoxFuture<'f, Result<Arc<dyn ExecutionPlan>>>
-    where
-        'a: 'f,
-        'b: 'f,
-        'c: 'f,
-        'd: 'f,
-        Self: 'f,
-    {
-        future::ready(self.plan(state, projection, filters, limit)).boxed()
-    }
+    scan_by_plan!();
 
     /// A batch that a filter rules out is not read; the rows of the others are left to the engine.
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {

@@ -11,7 +11,7 @@ use datafusion::common::{Result, Statistics, exec_err, plan_err, project_schema}
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
-use futures_util::future::{self, BoxFuture, FutureExt, try_join_all};
+use futures_util::future::try_join_all;
 use url::Url;
 
 use crate::codec::encode_filters;
@@ -210,6 +210,7 @@ impl ClusterTable {
     /// The plan of a scan.
     fn plan(
         &self,
+        _: &dyn Session,
         projection: Option<&Vec<usize>>,
         filters: &[Expr],
         limit: Option<usize>,
@@ -253,24 +254,7 @@ impl TableProvider for ClusterTable {
         TableType::Base
     }
 
-    // As `#[async_trait]` writes it, but for the future, which is nothing yet to come: of one that keeps the filters the compiler
-    // would show for all that can be in a plan, which takes seconds, that it may go to another thread.
-    fn scan<'a, 'b, 'c, 'd, 'f>(
-        &'a self,
-        _: &'b dyn Session,
-        projection: Option<&'c Vec<usize>>,
-        filters: &'d [Expr],
-        limit: Option<usize>,
-    ) -> BoxFuture<'f, Result<Arc<dyn ExecutionPlan>>>
-    where
-        'a: 'f,
-        'b: 'f,
-        'c: 'f,
-        'd: 'f,
-        Self: 'f,
-    {
-        future::ready(self.plan(projection, filters, limit)).boxed()
-    }
+    faretra_datafusion::scan_by_plan!();
 
     /// A batch that a filter rules out is not read; the rows of the others are left to the engine.
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
