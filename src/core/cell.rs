@@ -242,7 +242,7 @@ impl<E: Load> Tables<E> {
     /// The position that an item's word or target speaks of: the last one that looks like that.
     pub(super) fn position(&self, ring: Ring, turn: u64) -> u64 {
         // The tail may be behind by as many as are sending.
-        let last = self.ring_word(ring, ring::TAIL).wrapping_add(self.geo.params.seats * 64);
+        let last = self.tail(ring).wrapping_add(self.geo.params.seats * 64);
         last.wrapping_sub(last.wrapping_sub(turn) % RING)
     }
 
@@ -420,7 +420,7 @@ impl<E: Load> Tables<E> {
 
     /// Whether the next item has no room: that of the lap before is in its cell, and was not taken.
     pub fn is_full(&self, ring: Ring) -> bool {
-        let tail = self.ring_word(ring, ring::TAIL);
+        let tail = self.tail(ring);
         let cell = self.cell_of(ring, tail);
         if ring.is_chain() {
             return !cell.is_dead() && ring.ahead(cell, tail) < 0;
@@ -441,7 +441,7 @@ impl<E: Load> Tables<E> {
         if self.ring_word(ring, ring::RETURNED) != self.ring_word(ring, ring::LOOKED) {
             return true;
         }
-        let head = self.ring_word(ring, ring::HEAD);
+        let head = self.taken(ring);
         for position in (0..ring.cells).map(|i| head.wrapping_add(i)) {
             let cell = self.cell_of(ring, position);
             match ring.ahead(cell, position) {

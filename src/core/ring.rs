@@ -105,7 +105,7 @@ impl<E: Env> Core<E> {
             if self.is_closed(ring) {
                 return Ok(Outcome::Closed);
             }
-            let tail = self.ring_word(ring, ring::TAIL);
+            let tail = self.tail(ring);
             if let Some(outcome) = self.with_cell(ring, tail, |reached| self.send_at(ring, tail, reached, item))? {
                 return Ok(outcome);
             }
@@ -186,7 +186,7 @@ impl<E: Env> Core<E> {
             if let Some(taken) = self.take_returned(ring)? {
                 return Ok(Outcome::Done(taken));
             }
-            let head = self.ring_word(ring, ring::HEAD);
+            let head = self.taken(ring);
             if let Some(outcome) = self.with_cell(ring, head, |reached| self.take_at(ring, head, reached))? {
                 return Ok(outcome);
             }
