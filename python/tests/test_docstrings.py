@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import doctest
-import fcntl
 import importlib
 import inspect
-import os
 import pkgutil
 import re
-import tempfile
 from collections.abc import Iterator
 from multiprocessing.synchronize import SemLock
 from types import ModuleType
@@ -149,15 +146,6 @@ def test_has_documentation(name: str) -> None:
     assert not one.needs_example or ">>>" in text, f"the docstring of {name} has no example"
 
 
-@pytest.fixture
-def alone() -> Iterator[None]:
-    """Wait for other runs of these tests: the examples name arenas as people do."""
-    with open(os.path.join(tempfile.gettempdir(), "faretra-docstrings.lock"), "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_examples_run(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Each example in a docstring does what it says, with `faretra`, `np` and `served`, a server, in scope."""

@@ -57,17 +57,14 @@ fn checked(root: &Path, target: &Path, keep_going: bool) -> Result<Outcome, Outc
     }
     install(root, &python, &wheel)?;
     failed.add(&first.version, run(&mut stubs(root, &place, &python)))?;
-    let mut runs = vec![(first.version.clone(), tests(root, target, &place, &python, engine, &[]))];
+    failed.add(&first.version, run(&mut tests(root, target, &place, &python, engine, &[])))?;
     for (other, Prepared { python, part, lacking }) in others.iter().zip(prepared) {
         lacks.extend(lacking);
         match python.and_then(|python| install(root, &python, &wheel).map(|()| python)) {
-            Ok(python) => runs.push((other.version.clone(), tests(root, target, &place, &python, engine, part))),
+            Ok(python) => failed.add(&other.version, run(&mut tests(root, target, &place, &python, engine, part)))?,
             Err(Outcome::Skipped(why)) => lacks.push(format!("{} ({why})", other.version)),
             Err(outcome) => failed.add(&other.version, outcome)?,
         }
-    }
-    for (version, mut tests) in runs {
-        failed.add(&version, run(&mut tests))?;
     }
     if others.is_empty() {
         lacks.push("a second CPython".into());

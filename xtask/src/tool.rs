@@ -24,20 +24,15 @@ pub fn cargo(root: &Path) -> Command {
 
 /// Runs a command with our terminal, and says it before.
 pub fn run(command: &mut Command) -> Outcome {
-    println!("  $ {}", line_of(command));
-    let program = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let words: Vec<_> = command.get_args().map(|a| a.to_string_lossy()).collect();
+    let program = Path::new(command.get_program()).file_name();
+    let program = program.unwrap_or_default().to_string_lossy().into_owned();
+    println!("  $ {program} {}", words.join(" "));
     match command.status() {
         Ok(status) if status.success() => Outcome::Passed,
         Ok(status) => Outcome::Failed(format!("`{program}`: {status}")),
         Err(error) => Outcome::Failed(format!("`{program}` does not start: {error}")),
     }
-}
-
-/// A command as it is told of.
-fn line_of(command: &Command) -> String {
-    let words: Vec<_> = command.get_args().map(|a| a.to_string_lossy()).collect();
-    let program = Path::new(command.get_program()).file_name().unwrap_or_default();
-    format!("{} {}", program.to_string_lossy(), words.join(" "))
 }
 
 /// Standard output of a program that succeeds.
