@@ -68,7 +68,8 @@ def members(cls: type) -> Iterator[tuple[str, Any]]:
     for base in cls.__mro__:
         if not is_ours(base):
             continue
-        for name, value in vars(base).items():
+        # The compiled half has them in an order that differs from process to process.
+        for name, value in sorted(vars(base).items(), key=lambda member: member[0]):
             # Methods that the standard's `BaseManager.register` makes are its own.
             made = getattr(value, "__qualname__", "").startswith("BaseManager.register.<locals>")
             if name not in seen and not name.startswith("_") and not made:

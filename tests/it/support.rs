@@ -347,10 +347,12 @@ impl Child {
         }
     }
 
-    /// Kills it and leaves it a zombie.
+    /// Kills it and leaves it a zombie. One whose first thread is a zombie may have others that are still to let go of its
+    /// memory and files.
     pub fn kill_unreaped(&self) {
         self.signal(Signal::SIGKILL);
-        until("a zombie", || (self.state() == Some('Z')).then_some(()));
+        let threads = || std::fs::read_dir(format!("/proc/{}/task", self.process.id())).map_or(0, Iterator::count);
+        until("a zombie", || (self.state() == Some('Z') && threads() == 1).then_some(()));
     }
 
     /// Lets it end by itself.

@@ -16,6 +16,7 @@ mod header;
 mod install;
 mod interpreters;
 mod linked;
+mod lints;
 mod numbers;
 mod package;
 mod python;
@@ -47,7 +48,7 @@ enum Chore {
         /// Run the other stages too after one failed
         #[arg(long)]
         keep_going: bool,
-        /// Run these stages only: format, clippy, build, tests, portable, docs, supply, counts, examples, python, package
+        /// Run these stages only: format, lints, build, tests, portable, docs, supply, counts, examples, python, package
         #[arg(long, value_name = "STAGE", value_delimiter = ',')]
         only: Vec<String>,
     },
@@ -164,6 +165,9 @@ enum Chore {
 
 fn main() -> ExitCode {
     let root = root();
+    if let Some(ended) = lints::instead_of_the_compiler().or_else(|| package::instead_of_cargo(&root)) {
+        return ended;
+    }
     match Arguments::parse().chore {
         Chore::Test { keep_going, only } => stages::test(&root, keep_going, &only),
         Chore::Api { write } => {

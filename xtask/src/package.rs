@@ -1,17 +1,17 @@
 //! The Python package as people get it: a wheel, installed into an environment that knows nothing of the sources.
 //!
-//! The stage builds the wheel in the dev profile, into the workspace's own target directory, and runs on it whatever lies in
-//! `python/tests`: with the first CPython of the machine everything, with the newest all but what is marked `slow`, and with those
-//! between what leans on the inside of their `multiprocessing`. The package `faretra_datafusion`, whose library is large, is not packed:
-//! its folder is put together from what cargo built.
+//! The stage packs the wheel of what the stage `build` built, and runs on it whatever lies in `python/tests`: with the first CPython of
+//! the machine everything, with the newest all but what is marked `slow`, and with those between what leans on the inside of their
+//! `multiprocessing`. The package `faretra_datafusion`, whose library is large, is not packed: its folder is put together from what cargo
+//! built.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use crate::interpreters::{self, Interpreter};
 use crate::report::ROWS;
-use crate::tool::{ALL, NEWER, Outcome, SERVER, built, run, selection};
+use crate::tool::{ALL, NEWER, Outcome, SERVER, built, cargo, instead, run, selection};
 use crate::venv;
 
 /// What the tests need, what some of them need, and the tools that build the wheel and look at its sources.
@@ -228,17 +228,38 @@ fn into(target: &Path) -> Vec<OsString> {
     target.parent().map_or_else(Vec::new, |all| vec!["--target-dir".into(), all.into()])
 }
 
-/// Builds the wheel in the dev profile.
+/// Set, to the cargo that there is, where this program stands for it.
+const INSTEAD: &str = "FARETRA_XTASK_CARGO";
+
+/// Packs the library that the stage `build` made into a wheel. Maturin would have the package built alone, so with other features of its
+/// dependencies than the workspace has: arrow, parquet and what they need once more, for minutes. So it is given this program for a cargo.
 fn build(root: &Path, target: &Path, python: &Path, place: &Path) -> Result<PathBuf, Outcome> {
     let wheels = place.join("wheels");
     // One of an older version would be found, too.
     let _ = std::fs::remove_dir_all(&wheels);
+    let this = std::env::current_exe().map_err(|error| Outcome::Failed(format!("this program: {error}")))?;
     let mut maturin = maturin(root, python, "build", &wheels);
     maturin.args(["--quiet", "--profile=dev", "--compatibility=linux", "--interpreter"]).arg(python);
+    maturin.env(INSTEAD, cargo(root).get_program()).env("CARGO", this);
     match run(maturin.args(into(target))) {
         Outcome::Passed => newest(&wheels).map_err(|error| Outcome::Failed(format!("{}: {error}", wheels.display()))),
         outcome => Err(outcome),
     }
+}
+
+/// If maturin runs this program in place of cargo: what it wants compiled is built as the stage `build` does it. Anything else is cargo's.
+pub fn instead_of_cargo(root: &Path) -> Option<ExitCode> {
+    let cargo = std::env::var_os(INSTEAD)?;
+    let given: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let mut real = Command::new(&cargo);
+    real.env_remove(INSTEAD).env("CARGO", &cargo);
+    match given.first() {
+        Some(verb) if verb == "rustc" => {
+            real.current_dir(root).args(built(root).get_args()).arg("--message-format=json-render-diagnostics")
+        }
+        _ => real.args(given),
+    };
+    Some(instead(&mut real))
 }
 
 /// The wheel that was written last into a folder.
@@ -339,6 +360,8 @@ fn tests(root: &Path, target: &Path, place: &Path, python: &Path, engine: Option
     // The program, because `python -m pytest` would look for modules in the current directory.
     tests.arg(python.with_file_name("pytest"));
     tests.args(["-q", "-p", "no:cacheprovider", "--strict-markers", PATIENCE, "--timeout-method=thread"]);
+    // Two files of them at a time: most of it is waiting for processes. Of one file no two, which share names.
+    tests.args(["--numprocesses=2", "--dist=loadfile"]);
     tests.args(part).arg(root.join("python/tests")).current_dir(place).env_remove("PYTHONPATH");
     if let Some(engine) = engine {
         tests.env("PYTHONPATH", &engine.beside);
@@ -346,6 +369,6 @@ fn tests(root: &Path, target: &Path, place: &Path, python: &Path, engine: Option
     // One of an earlier build is none of this one's.
     tests.env("FARETRA_FLIGHT", engine.map_or(Path::new("none"), |engine| &engine.server));
     // Some speak with programs in Rust.
-    tests.env("FARETRA_TARGET", target);
+    venv::keeping(&mut tests, target).env("FARETRA_TARGET", target);
     tests
 }

@@ -26,8 +26,8 @@ pub fn check(root: &Path, target: &Path) -> Outcome {
     };
     let mut script = Command::new(&python);
     script.arg(SCRIPT).current_dir(root);
-    match run(script.env("FARETRA_TARGET", target)) {
-        Outcome::Passed => run(suite(root, &python, &target.join("faretra")).args(BOUNDS)),
+    match run(venv::keeping(&mut script, target).env("FARETRA_TARGET", target)) {
+        Outcome::Passed => run(venv::keeping(&mut suite(root, &python, &target.join("faretra")), target).args(BOUNDS)),
         other => other,
     }
 }

@@ -1,20 +1,20 @@
 //! The stages of `cargo xtask test`, in order, and the summary.
 //!
-//! All of them but `portable`, `counts` and the wheel of `package` build the same selection (`--workspace --all-features`) in the dev
-//! profile, because cargo unifies features over what is selected: another selection would compile arrow twice.
+//! All of them but `portable` and `counts` build the same selection (`--workspace --all-features`) in the dev profile, because cargo
+//! unifies features over what is selected: another selection would compile arrow twice.
 
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use crate::tool::{ALL, NEWER, Outcome, built, cargo, ended, has, run, selection, target};
-use crate::{api, counts, examples, header, install, package, python, supply};
+use crate::{api, counts, examples, header, install, lints, package, python, supply, venv};
 
 type Stage = (&'static str, fn(&Path, bool) -> Outcome);
 
 const STAGES: &[Stage] = &[
     ("format", format),
-    ("clippy", clippy),
+    ("lints", |root, _| lints::check(root)),
     ("build", build),
     ("tests", tests),
     ("portable", portable),
@@ -92,13 +92,6 @@ fn format(root: &Path, _: bool) -> Outcome {
     run(cargo(root).args(["fmt", "--all", "--check"]))
 }
 
-fn clippy(root: &Path, _: bool) -> Outcome {
-    if !has(root, "clippy") {
-        return Outcome::Skipped("clippy is not installed: rustup component add clippy".into());
-    }
-    run(cargo(root).arg("clippy").args(selection()).args(["--all-targets", "--", "-Dwarnings"]))
-}
-
 /// Runs the field suite on the command, optimised.
 pub fn field(root: &Path, options: &[String]) -> ExitCode {
     let built = run(cargo(root).args(["build", "--release", "--package", "faretra-cli"]));
@@ -154,7 +147,7 @@ fn tests(root: &Path, keep_going: bool) -> Outcome {
     if selection() == ALL {
         // For tests of what serves, with clients that others wrote.
         match python::prepare(root, &target(root)) {
-            Ok(python) => drop(command.env("PYTHON", python)),
+            Ok(python) => drop(venv::keeping(&mut command, &target(root)).env("PYTHON", python)),
             Err(Outcome::Skipped(why)) => lacks.push(format!("pyarrow and ADBC ({why})")),
             Err(outcome) => return outcome,
         }
@@ -194,7 +187,7 @@ fn portable(root: &Path, keep_going: bool) -> Outcome {
     run(&mut command)
 }
 
-/// The list of what they describe, their links, private ones too, and their tests.
+/// The lists of what they describe, and their tests.
 fn docs(root: &Path, _: bool) -> Outcome {
     println!("  $ cargo xtask api");
     if let Err(why) = api::check(root) {
@@ -202,12 +195,6 @@ fn docs(root: &Path, _: bool) -> Outcome {
     }
     println!("  $ cargo xtask header");
     if let Err(why) = header::check(root) {
-        return Outcome::Failed(why);
-    }
-    let mut links = cargo(root);
-    links.arg("doc").args(selection()).args(["--no-deps", "--lib", "--document-private-items"]);
-    links.env("RUSTDOCFLAGS", "-Dwarnings -Arustdoc::private_intra_doc_links");
-    if let Outcome::Failed(why) = run(&mut links) {
         return Outcome::Failed(why);
     }
     run(cargo(root).args(["test", "--doc"]).args(selection()))

@@ -56,6 +56,18 @@ pub fn ended(outcome: &Outcome) -> ExitCode {
     }
 }
 
+/// Runs what this program stands in for, with its streams, and ends as that does.
+pub fn instead(command: &mut Command) -> ExitCode {
+    match command.status() {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("cargo xtask: {} does not start: {error}", command.get_program().to_string_lossy());
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Whether `cargo COMPONENT` exists here.
 pub fn has(root: &Path, component: &str) -> bool {
     let mut command = cargo(root);

@@ -48,6 +48,12 @@ pub fn prepare(root: &Path, interpreter: &Path, venv: &Path, requirements: &[&st
     }
 }
 
+/// Has Python keep what it compiles, in a folder of its own: pip compiles nothing, and every process that a test starts would compile numpy
+/// anew where the machine's environment forbids to write.
+pub fn keeping<'c>(command: &'c mut Command, target: &Path) -> &'c mut Command {
+    command.env_remove("PYTHONDONTWRITEBYTECODE").env("PYTHONPYCACHEPREFIX", target.with_file_name("pycache"))
+}
+
 /// Runs pip of an environment.
 pub fn pip(root: &Path, python: &Path, arguments: &[&str]) -> Result<(), Outcome> {
     println!("  $ pip {}", arguments.join(" "));

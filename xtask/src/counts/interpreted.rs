@@ -34,13 +34,13 @@ pub fn count(root: &Path, release: &Path, place: &Path) -> Result<(f64, String),
     let python = venv::prepare(root, program, &place.join(format!("venv-{version}")), &[NEEDS])?;
     let (sources, library) = (root.join("python/faretra"), release.join("libfaretra_native.so"));
     let package = package::assemble(&sources, &library, &place.join("package")).map_err(Outcome::Failed)?;
+    let which = "import sys, numpy; print('Python', sys.version.split()[0], 'numpy', numpy.__version__)";
+    let which = output(venv::keeping(Command::new(&python).args(["-c", which]), place)).map_err(Outcome::Failed)?;
     let counted = |times| counted(root, &python, &package, place, times).map_err(Outcome::Failed);
     let (once, twice) = (counted(TIMES)?, counted(2 * TIMES)?);
     let Some(more) = twice.checked_sub(once).filter(|more| *more > 0) else {
         return Err(Outcome::Failed(format!("{SCRIPT}: {once} instructions, and {twice} for twice as many rounds")));
     };
-    let which = "import sys, numpy; print('Python', sys.version.split()[0], 'numpy', numpy.__version__)";
-    let which = output(Command::new(&python).args(["-c", which])).map_err(Outcome::Failed)?;
     Ok((more as f64 / TIMES as f64, which.trim().to_owned()))
 }
 
@@ -54,9 +54,9 @@ fn counted(root: &Path, python: &Path, package: &Path, place: &Path, times: u64)
     valgrind.args(["--tool=callgrind", &format!("--zero-before={BEGIN}"), &format!("--dump-before={END}")]);
     valgrind.arg(format!("--callgrind-out-file={}", dump.display()));
     valgrind.arg(python).arg(root.join(SCRIPT)).arg(times.to_string());
-    // The same dictionaries each time, and nothing written beside the sources.
-    valgrind.env("PYTHONHASHSEED", "0").env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONPATH", package);
-    output(&mut valgrind)?;
+    // The same dictionaries each time.
+    valgrind.env("PYTHONHASHSEED", "0").env("PYTHONPATH", package);
+    output(venv::keeping(&mut valgrind, place))?;
     let text = std::fs::read_to_string(&at_end).map_err(|error| format!("{}: {error}", at_end.display()))?;
     total(&text).ok_or_else(|| format!("{}: callgrind counted nothing", at_end.display()))
 }
