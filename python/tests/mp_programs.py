@@ -42,6 +42,16 @@ def alive(pid: int) -> bool:
         return False
 
 
+def stop(pid: int) -> None:
+    """Stop a process, and wait until none of its threads runs."""
+
+    def stands(task: Path) -> bool:
+        return task.joinpath("stat").read_bytes().rpartition(b")")[2].split()[0] == b"T"
+
+    os.kill(pid, signal.SIGSTOP)
+    assert wait_until(lambda: all(stands(task) for task in Path(f"/proc/{pid}/task").iterdir()))
+
+
 def is_mapped(array: Any) -> bool:
     """Whether an array is over memory of an arena."""
     owner = array

@@ -25,6 +25,7 @@ import os
 from contextlib import ExitStack
 
 import faretra
+import numpy as np
 
 with ExitStack() as stack:
     for number in range(3):

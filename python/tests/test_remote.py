@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from flight import TLS, Served, served, serving
+from mp_programs import stop
 from places import arrow_lies_in, pins
 
 import faretra
@@ -395,7 +396,7 @@ def test_a_server_that_stands_still(arena: faretra.Arena, server: Served) -> Non
     """A call to a server that does not answer ends at its timeout."""
     arena["t"] = table()
     with faretra.connect(server.location, timeout=datetime.timedelta(seconds=0.5)) as remote:
-        server.process.send_signal(signal.SIGSTOP)
+        stop(server.process.pid)
         try:
             begun = time.monotonic()
             with pytest.raises(faretra.TimeoutError, match=r"within 0\.5 s"):

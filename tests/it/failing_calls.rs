@@ -69,8 +69,9 @@ impl World {
         options(&self.dir)
     }
 
-    /// What is wrong after an operation, whose new names are removed first. `Ok`: nothing is.
-    fn look(&self, live: u64) -> Result<(), String> {
+    /// What is wrong after an operation, whose new names are removed first. `Ok`: nothing is. Of the values that were there before it
+    /// looks at each byte if `thorough`, which takes longer than all else.
+    fn look(&self, live: u64, thorough: bool) -> Result<(), String> {
         let e = |what: &'static str| move |e: faretra::Error| format!("{what}: {e}");
         let kept = ["array", "batch", "bundle", "bytes", "large", "table"];
         let w = self.arena.writer_timeout(Duration::from_secs(5)).map_err(e("a permit"))?;
@@ -82,7 +83,9 @@ impl World {
         drop(w);
         for name in kept {
             let object = self.arena.get(name).map_err(e("get"))?;
-            values::check(&object)?;
+            if thorough {
+                values::check(&object)?;
+            }
         }
         for what in ["with freed memory still warm", "after trim"] {
             self.arena.recover().map_err(e("recover"))?;
@@ -293,14 +296,15 @@ fn sweep(faults: &Faults, (name, run): Operation, seen: &mut Seen) {
     let mut t = World::new();
     let live = t.arena.stats().expect("stats").live;
     run(&t).unwrap_or_else(|e| panic!("`{name}`, of which nothing fails: {e}"));
-    t.look(live).unwrap_or_else(|e| panic!("`{name}`, of which nothing fails: {e}"));
+    t.look(live, true).unwrap_or_else(|e| panic!("`{name}`, of which nothing fails: {e}"));
     for error in ERRORS {
         for n in 1..MOST_CALLS {
             let (done, failed) = faults.failing(n, error, || catch_unwind(AssertUnwindSafe(|| run(&t))));
             let wrong = match done {
                 Ok(done) => {
                     seen.told += u64::from(done.is_err());
-                    t.look(live).err()
+                    // A value that a failure changed stays changed: that is seen after the last.
+                    t.look(live, failed.is_none()).err()
                 }
                 Err(_) => Some("a panic".into()),
             };
@@ -353,7 +357,7 @@ fn lacking(
             let found = match done.into_inner() {
                 Some(Ok(done)) => {
                     failed += u64::from(done.is_err());
-                    t.look(live).err()
+                    t.look(live, true).err()
                 }
                 _ => Some("a panic".into()),
             };

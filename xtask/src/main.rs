@@ -48,6 +48,9 @@ enum Chore {
         /// Run the other stages too after one failed
         #[arg(long)]
         keep_going: bool,
+        /// Run the tests of the Python package with each CPython of this machine, not all of them with the first alone
+        #[arg(long)]
+        every_python: bool,
         /// Run these stages only: format, lints, build, tests, portable, docs, supply, counts, examples, python, package
         #[arg(long, value_name = "STAGE", value_delimiter = ',')]
         only: Vec<String>,
@@ -169,7 +172,9 @@ fn main() -> ExitCode {
         return ended;
     }
     match Arguments::parse().chore {
-        Chore::Test { keep_going, only } => stages::test(&root, keep_going, &only),
+        Chore::Test { keep_going, every_python, only } => {
+            stages::test(&root, stages::How { keep_going, every_python }, &only)
+        }
         Chore::Api { write } => {
             let listed = |items| println!("api.txt lists {items} items");
             done(match write {

@@ -1,8 +1,8 @@
 //! The Python package as people get it: a wheel, installed into an environment that knows nothing of the sources.
 //!
 //! The stage packs the wheel of what the stage `build` built, and runs on it whatever lies in `python/tests`: with the first CPython of
-//! the machine everything, with the newest all but what is marked `slow`, and with those between what leans on the inside of their
-//! `multiprocessing`. The package `faretra_datafusion`, whose library is large, is not packed: its folder is put together from what cargo
+//! the machine everything, with the others what leans on the inside of theirs (`multiprocessing`, how classes are pickled); with each of them
+//! everything but what is marked `slow`, if that is asked for. The package `faretra_datafusion`, whose library is large, is not packed: its folder is put together from what cargo
 //! built.
 
 use std::ffi::OsString;
@@ -11,6 +11,7 @@ use std::process::{Command, ExitCode};
 
 use crate::interpreters::{self, Interpreter};
 use crate::report::ROWS;
+use crate::stages::How;
 use crate::tool::{ALL, NEWER, Outcome, SERVER, built, cargo, instead, run, selection};
 use crate::venv;
 
@@ -22,9 +23,9 @@ const TOOLS: &str = "python/requirements-check.txt";
 /// How many seconds a test may take before the run is ended, with the stacks of all threads.
 const PATIENCE: &str = "--timeout=180";
 
-/// What is run with the newest CPython, and with those between it and the first.
+/// What is run with the CPythons that are not the first, and what if all is to be run with each.
+const INSIDE: &[&str] = &["-m", "not slow", "-k", "test_mp_ or test_values or test_pickle or test_package"];
 const QUICK: &[&str] = &["-m", "not slow"];
-const BETWEEN: &[&str] = &["-m", "not slow", "-k", "test_mp_"];
 
 /// What the library of a package is called.
 const LIBRARY: &str = "_native.abi3.so";
@@ -33,17 +34,17 @@ const LIBRARY: &str = "_native.abi3.so";
 const HEAVIEST: u64 = 10_000_000;
 
 /// Builds the wheel, installs it beside each CPython from 3.11, and runs the checks and the tests.
-pub fn check(root: &Path, target: &Path, keep_going: bool) -> Outcome {
-    checked(root, target, keep_going).unwrap_or_else(|outcome| outcome)
+pub fn check(root: &Path, target: &Path, how: How) -> Outcome {
+    checked(root, target, how).unwrap_or_else(|outcome| outcome)
 }
 
-fn checked(root: &Path, target: &Path, keep_going: bool) -> Result<Outcome, Outcome> {
+fn checked(root: &Path, target: &Path, how: How) -> Result<Outcome, Outcome> {
     let (found, mut lacks) = interpreters::find();
     let Some((first, others)) = found.split_first() else {
         return Err(Outcome::Skipped("no CPython 3.11 or later".into()));
     };
     let place = target.with_file_name("package");
-    let (python, prepared) = environments(root, &place, first, others);
+    let (python, prepared) = environments(root, &place, first, others, how);
     let python = python?;
     let wheel = build(root, target, &python, &place)?;
     let engine = Engine::built(root, target, &place)?;
@@ -51,7 +52,7 @@ fn checked(root: &Path, target: &Path, keep_going: bool) -> Result<Outcome, Outc
         lacks.push(format!("a server of arenas and faretra_datafusion, which need Rust 1.{}", NEWER.1));
     }
     let engine = engine.as_ref();
-    let mut failed = Failed { keep_going, why: Vec::new() };
+    let mut failed = Failed { keep_going: how.keep_going, why: Vec::new() };
     for mut command in sources(root, &python) {
         failed.add(&first.version, run(&mut command))?;
     }
@@ -76,6 +77,14 @@ fn checked(root: &Path, target: &Path, keep_going: bool) -> Result<Outcome, Outc
     }
 }
 
+/// Brings the environments that [`check`] needs up to date; it tells what fails.
+pub fn prepare(root: &Path, target: &Path, how: How) {
+    let (found, _) = interpreters::find();
+    if let Some((first, others)) = found.split_first() {
+        let _ = environments(root, &target.with_file_name("package"), first, others, how);
+    }
+}
+
 /// The environment of an interpreter that is not the first.
 struct Prepared {
     python: Result<PathBuf, Outcome>,
@@ -90,12 +99,14 @@ fn environments(
     place: &Path,
     first: &Interpreter,
     others: &[Interpreter],
+    how: How,
 ) -> (Result<PathBuf, Outcome>, Vec<Prepared>) {
-    let one = |other: &Interpreter, newest: bool| {
-        let (part, libraries) = if newest { (QUICK, &[TESTS, PEERS][..]) } else { (BETWEEN, &[TESTS][..]) };
+    let every = how.every_python;
+    let one = |other: &Interpreter| {
+        let (part, libraries) = if every { (QUICK, &[TESTS, PEERS][..]) } else { (INSIDE, &[TESTS][..]) };
         let with = |libraries| venv::prepare(root, &other.program, &environment(place, other), libraries);
         match with(libraries) {
-            Err(Outcome::Skipped(why)) if newest => {
+            Err(Outcome::Skipped(why)) if every => {
                 let lacking = Some(format!("all libraries but numpy for {} ({why})", other.version));
                 Prepared { python: with(&[TESTS]), part, lacking }
             }
@@ -103,8 +114,7 @@ fn environments(
         }
     };
     std::thread::scope(|scope| {
-        let start = |(at, other)| scope.spawn(move || one(other, at + 1 == others.len()));
-        let started: Vec<_> = others.iter().enumerate().map(start).collect();
+        let started: Vec<_> = others.iter().map(|other| scope.spawn(move || one(other))).collect();
         let python = tools(root, place, first);
         (python, started.into_iter().map(|thread| thread.join().expect("it does not panic")).collect())
     })

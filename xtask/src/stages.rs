@@ -10,7 +10,16 @@ use std::time::{Duration, Instant};
 use crate::tool::{ALL, NEWER, Outcome, built, cargo, ended, has, run, selection, target};
 use crate::{api, counts, examples, header, install, lints, package, python, supply, venv};
 
-type Stage = (&'static str, fn(&Path, bool) -> Outcome);
+/// How stages are run.
+#[derive(Clone, Copy)]
+pub struct How {
+    /// What is independent of a failure is run too.
+    pub keep_going: bool,
+    /// The tests of the Python package are run with each CPython, not with the first alone.
+    pub every_python: bool,
+}
+
+type Stage = (&'static str, fn(&Path, How) -> Outcome);
 
 const STAGES: &[Stage] = &[
     ("format", format),
@@ -21,13 +30,15 @@ const STAGES: &[Stage] = &[
     ("docs", docs),
     ("supply", |root, _| supply::check(root)),
     ("counts", |root, _| counts::check(root)),
-    ("examples", |root, keep_going| examples::check(root, &target(root), keep_going, selection() == ALL)),
+    ("examples", |root, how| examples::check(root, &target(root), how.keep_going, selection() == ALL)),
     ("python", |root, _| python::check(root, &target(root))),
-    ("package", |root, keep_going| package::check(root, &target(root), keep_going)),
+    (PACKAGE, |root, how| package::check(root, &target(root), how)),
 ];
 
+const PACKAGE: &str = "package";
+
 /// Runs the stages, or those in `only`; stops after the first failure unless told to go on.
-pub fn test(root: &Path, keep_going: bool, only: &[String]) -> ExitCode {
+pub fn test(root: &Path, how: How, only: &[String]) -> ExitCode {
     if let Some(unknown) = only.iter().find(|name| STAGES.iter().all(|(stage, _)| stage != name)) {
         eprintln!("cargo xtask: there is no stage `{unknown}`");
         return ExitCode::from(2);
@@ -37,12 +48,20 @@ pub fn test(root: &Path, keep_going: bool, only: &[String]) -> ExitCode {
     let begun = Instant::now();
     let disk = free(root);
     let mut done: Vec<(&str, Outcome, Duration)> = Vec::new();
+    // An index makes wait; what comes before has enough to do.
+    let mut prepared = stages.iter().any(|(name, _)| *name == PACKAGE).then(|| {
+        let (root, target) = (root.to_owned(), target(root));
+        std::thread::spawn(move || package::prepare(&root, &target, how))
+    });
     for &&(name, stage) in &stages {
         println!("\n==> {name}");
         let start = Instant::now();
-        let outcome = stage(root, keep_going);
+        if let Some(prepared) = prepared.take_if(|_| name == PACKAGE) {
+            prepared.join().expect("it does not panic");
+        }
+        let outcome = stage(root, how);
         println!("{}", line(name, &outcome, start.elapsed()));
-        let stop = matches!(outcome, Outcome::Failed(_)) && !keep_going;
+        let stop = matches!(outcome, Outcome::Failed(_)) && !how.keep_going;
         done.push((name, outcome, start.elapsed()));
         if stop {
             break;
@@ -85,7 +104,7 @@ fn line(name: &str, outcome: &Outcome, time: Duration) -> String {
     format!("{verdict:8} {name:10} {:7.1} s{why}", time.as_secs_f64())
 }
 
-fn format(root: &Path, _: bool) -> Outcome {
+fn format(root: &Path, _: How) -> Outcome {
     if !has(root, "fmt") {
         return Outcome::Skipped("rustfmt is not installed: rustup component add rustfmt".into());
     }
@@ -136,12 +155,12 @@ pub fn wheel(root: &Path) -> ExitCode {
 }
 
 /// Library, command and examples, one of which is a package, so that the time of compiling is not counted as testing.
-fn build(root: &Path, _: bool) -> Outcome {
+fn build(root: &Path, _: How) -> Outcome {
     run(&mut built(root))
 }
 
 /// Unit and integration tests of every member; the proof crate's bounded sweeps are among them.
-fn tests(root: &Path, keep_going: bool) -> Outcome {
+fn tests(root: &Path, how: How) -> Outcome {
     let mut command = cargo(root);
     let mut lacks = vec![];
     if selection() == ALL {
@@ -163,7 +182,7 @@ fn tests(root: &Path, keep_going: bool) -> Outcome {
         command.arg("test").args(selection());
         command.args(["--lib", "--bins", "--tests", "--examples"]);
     }
-    if keep_going {
+    if how.keep_going {
         command.arg("--no-fail-fast");
     }
     match run(&mut command) {
@@ -173,7 +192,7 @@ fn tests(root: &Path, keep_going: bool) -> Outcome {
 }
 
 /// The library's own tests with the back-end of other systems than Linux. Tests that need Linux's say so, and are ignored.
-fn portable(root: &Path, keep_going: bool) -> Outcome {
+fn portable(root: &Path, how: How) -> Outcome {
     let mut command = cargo(root);
     match has(root, "nextest") {
         true => command.args(["nextest", "run"]),
@@ -181,14 +200,14 @@ fn portable(root: &Path, keep_going: bool) -> Outcome {
     };
     // Not with `proof`, which turns the feature off.
     command.args(["--package", "faretra", "--features", "async,portable", "--lib", "--test", "it"]);
-    if keep_going {
+    if how.keep_going {
         command.arg("--no-fail-fast");
     }
     run(&mut command)
 }
 
 /// The lists of what they describe, and their tests.
-fn docs(root: &Path, _: bool) -> Outcome {
+fn docs(root: &Path, _: How) -> Outcome {
     println!("  $ cargo xtask api");
     if let Err(why) = api::check(root) {
         return Outcome::Failed(why);

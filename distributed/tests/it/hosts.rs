@@ -173,7 +173,8 @@ fn inside() {
                 queries().iter().map(|(n, _)| format!("   Q{n:02} ms")).collect::<String>()
             );
         }
-        for hosts in 1..=3 {
+        // One host is for the times: what it answers, the other tests show.
+        for hosts in if rounds > 0 { 1..=3 } else { 2..=3 } {
             let hosted: Vec<Namespaced> =
                 (0..hosts).map(|host| Namespaced::start(host, hosts, &settings, token.path())).collect();
             let coordinator = Coordinator::new(hosted.iter().map(|host| &host.address)).token(TOKEN);
