@@ -84,3 +84,26 @@ fn documented(given: &[String]) -> Vec<OsString> {
     }
     kept
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Shows that nothing is compiled, and that libraries of the workspace are read as what they declare.
+    #[test]
+    fn what_is_declared_is_asked_for() {
+        let there = std::env::current_exe().unwrap().with_extension("rlib");
+        std::fs::write(&there, "").unwrap();
+        let (there, none) = (format!("a={}", there.display()), "b=/none/libb-1.rlib");
+        let given = ["--emit=dep-info,metadata,link", "-C", "opt-level=1", "--extern", &there, "--extern", none];
+        let given: Vec<String> = given.into_iter().chain(["--out-dir", "/target/debug/deps"]).map(Into::into).collect();
+        let asked = declared(&given);
+        std::fs::remove_file(&there[2..]).unwrap();
+        let none = "b=/none/libb-1.rmeta";
+        let expected = ["--emit=dep-info,metadata", "-C", "opt-level=1", "--extern", &there, "--extern", none];
+        assert_eq!(asked[..7], expected);
+        // The first is gone by now.
+        let there = there.replace(".rlib", ".rmeta");
+        assert_eq!(documented(&given), ["--extern", &there, "--extern", none]);
+    }
+}

@@ -173,7 +173,7 @@ fn main() -> ExitCode {
     }
     match Arguments::parse().chore {
         Chore::Test { keep_going, every_python, only } => {
-            stages::test(&root, stages::How { keep_going, every_python }, &only)
+            stages::test(&root, tool::How { keep_going, every_python }, &only)
         }
         Chore::Api { write } => {
             let listed = |items| println!("api.txt lists {items} items");

@@ -1,9 +1,9 @@
 //! The Python package as people get it: a wheel, installed into an environment that knows nothing of the sources.
 //!
-//! The stage packs the wheel of what the stage `build` built, and runs on it whatever lies in `python/tests`: with the first CPython of
-//! the machine everything, with the others what leans on the inside of theirs (`multiprocessing`, how classes are pickled); with each of them
-//! everything but what is marked `slow`, if that is asked for. The package `faretra_datafusion`, whose library is large, is not packed: its folder is put together from what cargo
-//! built.
+//! The stage packs the wheel of what the stage `build` made, and runs on it whatever lies in `python/tests`: with the first CPython of
+//! the machine everything, with the others what leans on the inside of theirs (`multiprocessing`, how classes are pickled), or, if that
+//! is asked for, everything but what is marked `slow`. The package `faretra_datafusion`, whose library is large, is not packed: its folder
+//! is put together from what cargo built.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,7 @@ use std::process::{Command, ExitCode};
 
 use crate::interpreters::{self, Interpreter};
 use crate::report::ROWS;
-use crate::stages::How;
-use crate::tool::{ALL, NEWER, Outcome, SERVER, built, cargo, instead, run, selection};
+use crate::tool::{ALL, How, NEWER, Outcome, SERVER, built, cargo, instead, run, selection};
 use crate::venv;
 
 /// What the tests need, what some of them need, and the tools that build the wheel and look at its sources.

@@ -7,17 +7,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use crate::tool::{ALL, NEWER, Outcome, built, cargo, ended, has, run, selection, target};
+use crate::tool::{ALL, How, NEWER, Outcome, built, cargo, ended, has, run, selection, target};
 use crate::{api, counts, examples, header, install, lints, package, python, supply, venv};
-
-/// How stages are run.
-#[derive(Clone, Copy)]
-pub struct How {
-    /// What is independent of a failure is run too.
-    pub keep_going: bool,
-    /// The tests of the Python package are run with each CPython, not with the first alone.
-    pub every_python: bool,
-}
 
 type Stage = (&'static str, fn(&Path, How) -> Outcome);
 

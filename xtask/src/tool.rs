@@ -15,6 +15,15 @@ pub enum Outcome {
     Failed(String),
 }
 
+/// How stages are run.
+#[derive(Clone, Copy)]
+pub struct How {
+    /// What is independent of a failure is run too.
+    pub keep_going: bool,
+    /// The tests of the Python package are run with each CPython, not with the first alone.
+    pub every_python: bool,
+}
+
 /// The cargo that runs us, at the workspace's root, whatever directory the user is in.
 pub fn cargo(root: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
