@@ -370,8 +370,6 @@ fn tests(root: &Path, target: &Path, place: &Path, python: &Path, engine: Option
     // The program, because `python -m pytest` would look for modules in the current directory.
     tests.arg(python.with_file_name("pytest"));
     tests.args(["-q", "-p", "no:cacheprovider", "--strict-markers", PATIENCE, "--timeout-method=thread"]);
-    // Two files of them at a time: most of it is waiting for processes. Of one file no two, which share names.
-    tests.args(["--numprocesses=2", "--dist=loadfile"]);
     tests.args(part).arg(root.join("python/tests")).current_dir(place).env_remove("PYTHONPATH");
     if let Some(engine) = engine {
         tests.env("PYTHONPATH", &engine.beside);
