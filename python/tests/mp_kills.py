@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from mp_programs import alive, wait_until
+from mp_programs import alive, stop, wait_until
 
 import faretra
 from faretra import multiprocessing as mp
@@ -50,16 +50,10 @@ def soon() -> Iterator[None]:
 
 def hit(pid: int, number: int) -> None:
     """Send a signal, and wait until it had its effect: for SIGKILL until the kernel let go of everything."""
+    if number == STOP:
+        return stop(pid)
     os.kill(pid, number)
-    if number == KILL:
-        assert wait_until(lambda: not alive(pid))
-    else:
-        assert wait_until(lambda: state(pid) == "T")
-
-
-def state(pid: int) -> str:
-    with open(f"/proc/{pid}/stat") as file:
-        return file.read().rpartition(")")[2].split()[0]
+    assert wait_until(lambda: not alive(pid))
 
 
 def go_on(pid: int) -> None:

@@ -46,7 +46,10 @@ def stop(pid: int) -> None:
     """Stop a process, and wait until none of its threads runs."""
 
     def stands(task: Path) -> bool:
-        return task.joinpath("stat").read_bytes().rpartition(b")")[2].split()[0] == b"T"
+        try:
+            return task.joinpath("stat").read_bytes().rpartition(b")")[2].split()[0] == b"T"
+        except OSError:  # a thread that ended meanwhile
+            return False
 
     os.kill(pid, signal.SIGSTOP)
     assert wait_until(lambda: all(stands(task) for task in Path(f"/proc/{pid}/task").iterdir()))

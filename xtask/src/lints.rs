@@ -7,17 +7,16 @@
 
 use std::ffi::OsString;
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 
-use crate::tool::{Outcome, cargo, instead, run, selection};
+use crate::tool::{Outcome, cargo, end_as, has, run, selection};
 
 /// Set where this program stands for the compiler.
 const INSTEAD: &str = "FARETRA_XTASK_LINTS";
 
 /// Lints everything.
 pub fn check(root: &Path) -> Outcome {
-    let clippy = Command::new(CLIPPY).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if !clippy.is_ok_and(|status| status.success()) {
+    if !has(root, "clippy") {
         return Outcome::Skipped("clippy is not installed: rustup component add clippy".into());
     }
     let this = match std::env::current_exe() {
@@ -41,16 +40,16 @@ pub fn instead_of_the_compiler() -> Option<ExitCode> {
     let value = |name| given.iter().skip_while(|a| *a != name).nth(1).map(String::as_str);
     // Questions about the compiler, and programs that a build runs.
     if !given.iter().any(|a| a.starts_with("--emit=")) || value("--crate-name") == Some("build_script_build") {
-        return Some(instead(Command::new(&compiler).args(&given)));
+        return Some(end_as(Command::new(&compiler).args(&given)));
     }
-    let looked = instead(Command::new(CLIPPY).arg(&compiler).args(declared(&given)).arg("-Dwarnings"));
+    let looked = end_as(Command::new(CLIPPY).arg(&compiler).args(declared(&given)).arg("-Dwarnings"));
     let library = !given.iter().any(|a| a == "--test") && value("--crate-type").is_some_and(|t| t.contains("lib"));
     match value("--out-dir").and_then(|deps| Path::new(deps).ancestors().nth(2)) {
         Some(target) if library && looked == ExitCode::SUCCESS => {
             let mut read = Command::new(std::env::var_os("RUSTDOC").unwrap_or_else(|| "rustdoc".into()));
             read.args(documented(&given)).arg("--out-dir").arg(target.join("doc"));
             read.args(["--document-private-items", "-Dwarnings", "-Arustdoc::private_intra_doc_links"]);
-            Some(instead(&mut read))
+            Some(end_as(&mut read))
         }
         _ => Some(looked),
     }

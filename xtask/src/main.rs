@@ -234,15 +234,7 @@ fn done(done: Result<(), String>) -> ExitCode {
 fn proof(root: &Path, binary: &str, arguments: &[&str]) -> ExitCode {
     let mut command = cargo(root);
     command.args(["run", "--release", "--package", "proof", "--bin", binary]);
-    command.arg("--").args(arguments);
-    match command.status() {
-        Ok(status) if status.success() => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("cargo xtask: cannot run cargo: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    tool::end_as(command.arg("--").args(arguments))
 }
 
 /// The workspace's root. Cargo tells where this package lies each time it runs it; a binary that

@@ -11,7 +11,7 @@ use std::process::{Command, ExitCode};
 
 use crate::interpreters::{self, Interpreter};
 use crate::report::ROWS;
-use crate::tool::{ALL, How, NEWER, Outcome, SERVER, built, cargo, instead, run, selection};
+use crate::tool::{ALL, How, NEWER, Outcome, SERVER, built, cargo, end_as, run, selection};
 use crate::venv;
 
 /// What the tests need, what some of them need, and the tools that build the wheel and look at its sources.
@@ -47,7 +47,7 @@ fn checked(root: &Path, target: &Path, how: How) -> Result<Outcome, Outcome> {
     let (python, prepared) = environments(root, &place, first, others, how);
     let python = python?;
     let wheel = build(root, target, &python, &place)?;
-    let engine = Engine::built(root, target, &place)?;
+    let engine = Engine::beside(root, target, &place)?;
     if engine.is_none() {
         lacks.push(format!("a server of arenas and faretra_datafusion, which need Rust 1.{}", NEWER.1));
     }
@@ -269,7 +269,7 @@ pub fn instead_of_cargo(root: &Path) -> Option<ExitCode> {
         }
         _ => real.args(given),
     };
-    Some(instead(&mut real))
+    Some(end_as(&mut real))
 }
 
 /// The wheel that was written last into a folder.
@@ -348,14 +348,10 @@ struct Engine {
 }
 
 impl Engine {
-    /// Builds it, unless an earlier stage did; `None` if this compiler is too old for it.
-    fn built(root: &Path, target: &Path, place: &Path) -> Result<Option<Engine>, Outcome> {
+    /// Of what was built with the library of the wheel; `None` if this compiler is too old for it.
+    fn beside(root: &Path, target: &Path, place: &Path) -> Result<Option<Engine>, Outcome> {
         if selection() != ALL {
             return Ok(None);
-        }
-        match run(&mut built(root)) {
-            Outcome::Passed => {}
-            outcome => return Err(outcome),
         }
         let sources = root.join("datafusion/python/faretra_datafusion");
         let library = target.join("libfaretra_datafusion_native.so");

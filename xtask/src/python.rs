@@ -27,7 +27,7 @@ pub fn check(root: &Path, target: &Path) -> Outcome {
     let mut script = Command::new(&python);
     script.arg(SCRIPT).current_dir(root);
     match run(venv::keeping(&mut script, target).env("FARETRA_TARGET", target)) {
-        Outcome::Passed => run(venv::keeping(&mut suite(root, &python, &target.join("faretra")), target).args(BOUNDS)),
+        Outcome::Passed => run(suite(root, target, &python, &target.join("faretra")).args(BOUNDS)),
         other => other,
     }
 }
@@ -35,14 +35,14 @@ pub fn check(root: &Path, target: &Path) -> Outcome {
 /// Runs the field suite alone on the command `binary`, with these options.
 pub fn field(root: &Path, target: &Path, binary: &Path, options: &[String]) -> Outcome {
     match prepare(root, target) {
-        Ok(python) => run(suite(root, &python, binary).args(options)),
+        Ok(python) => run(suite(root, target, &python, binary).args(options)),
         Err(outcome) => outcome,
     }
 }
 
-fn suite(root: &Path, python: &Path, binary: &Path) -> Command {
+fn suite(root: &Path, target: &Path, python: &Path, binary: &Path) -> Command {
     let mut suite = Command::new(python);
-    suite.args([FIELD, "--binary"]).arg(binary).current_dir(root);
+    venv::keeping(&mut suite, target).args([FIELD, "--binary"]).arg(binary).current_dir(root);
     suite
 }
 

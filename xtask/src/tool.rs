@@ -65,8 +65,8 @@ pub fn ended(outcome: &Outcome) -> ExitCode {
     }
 }
 
-/// Runs what this program stands in for, with its streams, and ends as that does.
-pub fn instead(command: &mut Command) -> ExitCode {
+/// Runs a command with our streams, for an exit code like its own.
+pub fn end_as(command: &mut Command) -> ExitCode {
     match command.status() {
         Ok(status) if status.success() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
