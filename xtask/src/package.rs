@@ -11,7 +11,7 @@ use std::process::{Command, ExitCode};
 
 use crate::interpreters::{self, Interpreter};
 use crate::report::ROWS;
-use crate::tool::{ALL, How, NEWER, Outcome, SERVER, built, cargo, end_as, run, selection};
+use crate::tool::{ALL, How, NEWER, Outcome, SERVER, built, cargo, end_as, run, selection, together};
 use crate::venv;
 
 /// What the tests need, what some of them need, and the tools that build the wheel and look at its sources.
@@ -22,10 +22,16 @@ const TOOLS: &str = "python/requirements-check.txt";
 /// How many seconds a test may take before the run is ended, with the stacks of all threads.
 const PATIENCE: &str = "--timeout=180";
 
+/// Tests that one process runs: arguments of pytest.
+type Part = &'static [&'static str];
+
 /// What is run with the CPythons that are not the first, and what if all is to be run with each.
-const INSIDE: &[&str] =
-    &["-m", "not slow", "-k", "(test_mp_ and not kill) or test_values or test_pickle or test_package"];
-const QUICK: &[&str] = &["-m", "not slow"];
+const INSIDE: &[Part] =
+    &[&["-m", "not slow", "-k", "(test_mp_ and not kill) or test_values or test_pickle or test_package"]];
+const QUICK: &[Part] = &[&["-m", "not slow", "-k", "test_mp_"], &["-m", "not slow", "-k", "not test_mp_"]];
+
+/// All tests, in parts that take about as long.
+const WHOLE: &[Part] = &[&["-k", "not test_mp_"], &["-k", "test_mp_"]];
 
 /// What the library of a package is called.
 const LIBRARY: &str = "_native.abi3.so";
@@ -46,32 +52,39 @@ fn checked(root: &Path, target: &Path, how: How) -> Result<Outcome, Outcome> {
     let place = target.with_file_name("package");
     let (python, prepared) = environments(root, &place, first, others, how);
     let python = python?;
-    let wheel = build(root, target, &python, &place)?;
+    let (wheel, mut failed) = std::thread::scope(|scope| {
+        let wheel = scope.spawn(|| build(root, target, &python, &place));
+        let failed = together(1, sources(root, &python), how.keep_going);
+        (wheel.join().expect("it does not panic"), failed)
+    });
+    let wheel = wheel?;
     let engine = Engine::beside(root, target, &place)?;
     if engine.is_none() {
         lacks.push(format!("a server of arenas and faretra_datafusion, which need Rust 1.{}", NEWER.1));
     }
-    let engine = engine.as_ref();
-    let mut failed = Failed { keep_going: how.keep_going, why: Vec::new() };
-    for mut command in sources(root, &python) {
-        failed.add(&first.version, run(&mut command))?;
-    }
+    let of = |python: &Path, parts: &[Part]| -> Vec<Command> {
+        parts.iter().map(|part| tests(root, target, &place, python, engine.as_ref(), part)).collect()
+    };
     install(root, &python, &wheel)?;
-    failed.add(&first.version, run(&mut stubs(root, &place, &python)))?;
-    failed.add(&first.version, run(&mut tests(root, target, &place, &python, engine, &[])))?;
-    for (other, Prepared { python, part, lacking }) in others.iter().zip(prepared) {
+    let mut commands = of(&python, WHOLE);
+    for (other, Prepared { python, parts, lacking }) in others.iter().zip(prepared) {
         lacks.extend(lacking);
         match python.and_then(|python| install(root, &python, &wheel).map(|()| python)) {
-            Ok(python) => failed.add(&other.version, run(&mut tests(root, target, &place, &python, engine, part)))?,
+            Ok(python) => commands.extend(of(&python, parts)),
             Err(Outcome::Skipped(why)) => lacks.push(format!("{} ({why})", other.version)),
-            Err(outcome) => failed.add(&other.version, outcome)?,
+            Err(Outcome::Failed(why)) => failed.push(format!("{}: {why}", other.version)),
+            Err(Outcome::Passed | Outcome::Partly(_)) => {}
         }
+    }
+    commands.push(stubs(root, &place, &python));
+    if failed.is_empty() || how.keep_going {
+        failed.extend(together(at_once(), commands, how.keep_going));
     }
     if others.is_empty() {
         lacks.push("a second CPython".into());
     }
-    match (failed.why.is_empty(), lacks.is_empty()) {
-        (false, _) => Err(Outcome::Failed(failed.why.join(", "))),
+    match (failed.is_empty(), lacks.is_empty()) {
+        (false, _) => Err(Outcome::Failed(failed.join(", "))),
         (true, true) => Ok(Outcome::Passed),
         (true, false) => Ok(Outcome::Partly(lacks.join("; "))),
     }
@@ -88,8 +101,8 @@ pub fn prepare(root: &Path, target: &Path, how: How) {
 /// The environment of an interpreter that is not the first.
 struct Prepared {
     python: Result<PathBuf, Outcome>,
-    /// Of the tests.
-    part: &'static [&'static str],
+    /// Which tests it runs.
+    parts: &'static [Part],
     lacking: Option<String>,
 }
 
@@ -103,14 +116,14 @@ fn environments(
 ) -> (Result<PathBuf, Outcome>, Vec<Prepared>) {
     let every = how.every_python;
     let one = |other: &Interpreter| {
-        let (part, libraries) = if every { (QUICK, &[TESTS, PEERS][..]) } else { (INSIDE, &[TESTS][..]) };
+        let (parts, libraries) = if every { (QUICK, &[TESTS, PEERS][..]) } else { (INSIDE, &[TESTS][..]) };
         let with = |libraries| venv::prepare(root, &other.program, &environment(place, other), libraries);
         match with(libraries) {
             Err(Outcome::Skipped(why)) if every => {
                 let lacking = Some(format!("all libraries but numpy for {} ({why})", other.version));
-                Prepared { python: with(&[TESTS]), part, lacking }
+                Prepared { python: with(&[TESTS]), parts, lacking }
             }
-            python => Prepared { python, part, lacking: None },
+            python => Prepared { python, parts, lacking: None },
         }
     };
     std::thread::scope(|scope| {
@@ -120,23 +133,9 @@ fn environments(
     })
 }
 
-/// What failed so far.
-struct Failed {
-    keep_going: bool,
-    why: Vec<String>,
-}
-
-impl Failed {
-    /// Notes how a step ended. The error ends the stage.
-    fn add(&mut self, version: &str, step: Outcome) -> Result<(), Outcome> {
-        let (Outcome::Failed(why) | Outcome::Skipped(why)) = step else { return Ok(()) };
-        let why = format!("{version}: {why}");
-        if !self.keep_going {
-            return Err(Outcome::Failed(why));
-        }
-        self.why.push(why);
-        Ok(())
-    }
+/// How many programs run at once that wait for others as often as they work.
+fn at_once() -> usize {
+    std::thread::available_parallelism().map_or(1, |processors| processors.get() + 1)
 }
 
 /// Installs the wheel that people install beside the libraries that it is compared with, and runs the package's benchmarks.
@@ -361,7 +360,7 @@ impl Engine {
 }
 
 /// Runs the tests on what is installed, in a directory where no sources of the package are found.
-fn tests(root: &Path, target: &Path, place: &Path, python: &Path, engine: Option<&Engine>, part: &[&str]) -> Command {
+fn tests(root: &Path, target: &Path, place: &Path, python: &Path, engine: Option<&Engine>, part: Part) -> Command {
     let mut tests = Command::new(python);
     // The program, because `python -m pytest` would look for modules in the current directory.
     tests.arg(python.with_file_name("pytest"));

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How a stage ended.
 pub enum Outcome {
@@ -33,20 +34,62 @@ pub fn cargo(root: &Path) -> Command {
 
 /// Runs a command with our terminal, and says it before.
 pub fn run(command: &mut Command) -> Outcome {
-    let words: Vec<_> = command.get_args().map(|a| a.to_string_lossy()).collect();
-    let program = Path::new(command.get_program()).file_name();
-    let program = program.unwrap_or_default().to_string_lossy().into_owned();
-    println!("  $ {program} {}", words.join(" "));
+    println!("  $ {}", said(command));
     match command.status() {
         Ok(status) if status.success() => Outcome::Passed,
-        Ok(status) => Outcome::Failed(format!("`{program}`: {status}")),
-        Err(error) => Outcome::Failed(format!("`{program}` does not start: {error}")),
+        Ok(status) => Outcome::Failed(format!("`{}`: {status}", name(command))),
+        Err(error) => Outcome::Failed(format!("`{}` does not start: {error}", name(command))),
     }
+}
+
+/// Runs commands, in their order but so many at the same time, and gives why those failed that did. Each is said when it starts, and what
+/// it prints when it ends. After a failure no other is started, unless they are to `keep_going`.
+pub fn together(at_once: usize, commands: Vec<Command>, keep_going: bool) -> Vec<String> {
+    let waiting = Mutex::new(commands.into_iter());
+    let failed = Mutex::new(Vec::new());
+    let next = || {
+        let over = !keep_going && !lock(&failed).is_empty();
+        lock(&waiting).next().filter(|_| !over)
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..at_once {
+            scope.spawn(|| {
+                while let Some(mut command) = next() {
+                    println!("  $ {}", said(&command));
+                    let why = match command.stdin(Stdio::null()).output() {
+                        Ok(done) => {
+                            let text = [done.stdout, done.stderr].concat();
+                            println!("  $ {}: {}\n{}", said(&command), done.status, String::from_utf8_lossy(&text));
+                            (!done.status.success()).then(|| done.status.to_string())
+                        }
+                        Err(error) => Some(format!("does not start: {error}")),
+                    };
+                    lock(&failed).extend(why.map(|why| format!("`{}`: {why}", said(&command))));
+                }
+            });
+        }
+    });
+    failed.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The program, without the folder that it is in.
+fn name(command: &Command) -> String {
+    Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// A command as it would be typed.
+fn said(command: &Command) -> String {
+    let words = command.get_args().map(|argument| argument.to_string_lossy().into_owned());
+    std::iter::once(name(command)).chain(words).collect::<Vec<_>>().join(" ")
 }
 
 /// Standard output of a program that succeeds.
 pub fn output(command: &mut Command) -> Result<String, String> {
-    let program = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let program = name(command);
     let done = command.stdin(Stdio::null()).output().map_err(|error| format!("`{program}` does not start: {error}"))?;
     match done.status.success() {
         true => Ok(String::from_utf8_lossy(&done.stdout).into_owned()),
