@@ -65,6 +65,14 @@ pub mod seat;
 pub mod segment;
 pub mod spin;
 mod stash;
+/// What the other back-end is made of, for the tests that it has of its own: here they run where Linux's is at work.
+#[cfg(all(test, target_os = "linux", feature = "portable", feature = "proof"))]
+#[allow(dead_code, reason = "only the tests use it")]
+#[path = "portable"]
+mod portable {
+    mod lanes;
+    mod pages;
+}
 pub mod sys;
 pub mod tables;
 #[cfg_attr(any(not(target_os = "linux"), all(feature = "portable", not(feature = "proof"))), path = "portable/twin.rs")]

@@ -182,7 +182,8 @@ fn tests(root: &Path, how: How) -> Outcome {
     }
 }
 
-/// The library's own tests with the back-end of other systems than Linux. Tests that need Linux's say so, and are ignored.
+/// The library's tests with the back-end of other systems than Linux. Tests that need Linux's say so, and are ignored. Unit tests are the
+/// same with any; those of the back-end itself run with all others.
 fn portable(root: &Path, how: How) -> Outcome {
     let mut command = cargo(root);
     match has(root, "nextest") {
@@ -190,7 +191,7 @@ fn portable(root: &Path, how: How) -> Outcome {
         false => command.arg("test"),
     };
     // Not with `proof`, which turns the feature off.
-    command.args(["--package", "faretra", "--features", "async,portable", "--lib", "--test", "it"]);
+    command.args(["--package", "faretra", "--features", "async,portable", "--test", "it"]);
     if how.keep_going {
         command.arg("--no-fail-fast");
     }

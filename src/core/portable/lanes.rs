@@ -411,9 +411,9 @@ mod tests {
 
     use raw_sync::locks::{LockInit, Mutex as RawMutex};
 
+    use super::super::pages::words::Words;
     use super::*;
     use crate::core::mem::Load;
-    use crate::core::segment::pages::words::Words;
 
     const DEADLINE: Duration = Duration::from_secs(30);
 
