@@ -193,3 +193,41 @@ impl http_body::Body for Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Full;
+
+    use super::*;
+
+    /// Shows that a body is one message, whole, not compressed, of a length that a ticket may have.
+    #[tokio::test]
+    async fn a_body_is_one_message() {
+        let message = Ticket::new("t").encode_to_vec();
+        let framed = |compressed: u8, len: usize, rest: &[u8]| {
+            [&[compressed][..], &u32::try_from(len).unwrap().to_be_bytes(), rest].concat()
+        };
+        let len = message.len();
+        let twice = [&framed(0, len, &message)[..], &framed(0, len, &message)].concat();
+        let long = Ticket::new(vec![b'x'; MOST_TICKET]).encode_to_vec();
+        for (body, answer) in [
+            (framed(0, len, &message), None),
+            (vec![], Some("no ticket came")),
+            (framed(0, len, &message)[..4].to_vec(), Some("no ticket came")),
+            (framed(1, len, &message), Some("messages are compressed")),
+            (framed(0, len + 1, &message), Some("the ticket should have 4 bytes and has 3")),
+            (framed(0, len - 1, &message), Some("the ticket should have 2 bytes and has 3")),
+            (twice, Some("the ticket should have 3 bytes and has 11")),
+            (framed(0, long.len(), &long), Some("no ticket came")),
+            (framed(0, 3, b"\x0a\x09x"), Some("no ticket: ")),
+        ] {
+            let shown = format!("{:?}", &body[..body.len().min(20)]);
+            let found = ticket(http::Request::new(Body::new(Full::new(Bytes::from(body))))).await;
+            match (found, answer) {
+                (Ok(found), None) => assert_eq!(found, Ticket::new("t")),
+                (Err(status), Some(why)) => assert!(status.message().contains(why), "{shown}: {status}"),
+                (found, _) => panic!("{shown}: {found:?}"),
+            }
+        }
+    }
+}

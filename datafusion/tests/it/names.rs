@@ -1,5 +1,7 @@
 //! Shows what names stand for: versions, members, patterns, names as people write them.
 
+use std::sync::Arc;
+
 use datafusion::prelude::{SessionConfig, SessionContext};
 use faretra::{Bundle, Value};
 use faretra_datafusion::ArenaCatalog;
@@ -164,7 +166,7 @@ async fn arenas_are_schemas_of_a_catalog() {
     a.writer().unwrap().publish("t", rows(0, 5)).unwrap();
     b.writer().unwrap().publish("t", rows(3, 9)).unwrap();
     let (context, _) = session(&a);
-    context.register_catalog("shm", std::sync::Arc::new(ArenaCatalog::new().with("a", &a).with("b", &b)));
+    context.register_catalog("shm", Arc::new(ArenaCatalog::new().with("a", &a).with("b", &b)));
     assert_eq!(number(&context, "SELECT count(*) FROM shm.a.t JOIN shm.b.t AS u USING (id)").await, 2);
     let listed = text(&context, "SELECT id FROM shm.b.t WHERE id = 8").await;
     assert!(listed.contains('8'), "{listed}");
@@ -191,4 +193,30 @@ async fn a_plan_reads_the_version_that_it_was_made_of() {
         assert_eq!(sum.value(0), expected);
     }
     assert_eq!(number(&context, "SELECT sum(id) FROM air.t").await, 100);
+}
+
+/// A version that is asked for is that one, pinned or current, or an error that says which there is: never another.
+#[tokio::test]
+async fn a_version_is_never_another() {
+    let arena = arena("never-another");
+    let writer = arena.writer().unwrap();
+    let (context, schema) = session(&arena);
+    let rows_at = async |version: u64| {
+        let table = schema.table_at("t", version).map_err(|e| e.to_string())?;
+        Ok::<_, String>(context.read_table(Arc::new(table)).unwrap().count().await.unwrap())
+    };
+    writer.publish("t", rows(0, 1)).unwrap();
+    assert_eq!(rows_at(1).await, Ok(1));
+    writer.publish("t", rows(0, 2)).unwrap();
+    assert_eq!(schema.pin("t").unwrap(), 2);
+    writer.publish("t", rows(0, 3)).unwrap();
+    assert_eq!((rows_at(2).await, rows_at(3).await), (Ok(2), Ok(3)));
+    for version in [0, 1, 4] {
+        let why = rows_at(version).await.unwrap_err();
+        assert!(why.contains(&format!("`t` is at version 3, and version {version} is not kept")), "{why}");
+    }
+    writer.remove("t").unwrap();
+    assert_eq!(rows_at(2).await, Ok(2));
+    let why = rows_at(3).await.unwrap_err();
+    assert!(why.contains("`t` is gone") && why.contains("version 3 is not kept"), "{why}");
 }

@@ -1,12 +1,12 @@
 //! Shows calls of services of the arena through DoExchange.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use faretra::{Error, RecvError};
 use faretra_flight::arrow_flight::encode::FlightDataEncoderBuilder;
-use futures_util::{TryStreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 
-use crate::support::{Lab, path, rows, said, whole};
+use crate::support::{DEADLINE, Lab, path, rows, said, until, whole};
 
 /// Shows that each batch is a request whose reply comes back, in order, and that a service that nobody serves is an error.
 #[tokio::test(flavor = "multi_thread")]
@@ -43,4 +43,55 @@ async fn requests_and_replies() {
     };
     let error = said(&answer.unwrap_err());
     assert!(error.contains("service `ids`: nobody serves"), "{error}");
+}
+
+/// Shows that a reply of other columns than the first one had is an error: a stream has one schema.
+#[tokio::test(flavor = "multi_thread")]
+async fn replies_of_other_columns() {
+    let lab = Lab::new();
+    let arena = lab.arena("air");
+    let service = arena.writer().unwrap().server("columns").unwrap();
+    let serving = std::thread::spawn(move || {
+        for columns in [&[0][..], &[0, 1]] {
+            let request = service.recv_timeout(DEADLINE).unwrap();
+            let some = request.batch().unwrap().project(columns).unwrap();
+            request.reply(some).unwrap();
+        }
+    });
+    let server = lab.serve(&["air"]);
+    let data = FlightDataEncoderBuilder::new()
+        .with_flight_descriptor(Some(path(&["columns"])))
+        .build(stream::iter([Ok(rows(0, 10)), Ok(rows(0, 10))]));
+    let mut replies = server.client().await.do_exchange(data).await.unwrap();
+    assert_eq!(replies.next().await.unwrap().unwrap(), rows(0, 10).project(&[0]).unwrap());
+    let error = said(&replies.next().await.unwrap().unwrap_err());
+    assert!(error.contains("service `columns` replied with other columns than before"), "{error}");
+    serving.join().unwrap();
+}
+
+/// Shows that a request is given up soon after its client has gone, also while the service has no reply to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_goes_is_not_waited_for() {
+    let lab = Lab::new();
+    let arena = lab.arena("air");
+    let service = arena.writer().unwrap().server("slow").unwrap();
+    let server = lab.serve(&["air"]);
+    let holds = || {
+        let who = arena.who().unwrap();
+        who.iter().find(|holder| holder.pid == server.child.id()).map_or(0, |holder| holder.holds.len())
+    };
+    let idle = holds();
+    let data = FlightDataEncoderBuilder::new()
+        .with_flight_descriptor(Some(path(&["slow"])))
+        .build(stream::iter([Ok(rows(0, 10))]));
+    let mut client = server.client().await;
+    let waiting = tokio::spawn(async move { client.do_exchange(data).await?.try_collect::<Vec<_>>().await });
+    let request = tokio::task::spawn_blocking(move || service.recv_timeout(DEADLINE).unwrap()).await.unwrap();
+    assert!(holds() > idle, "the server is a client of the service");
+    waiting.abort();
+    // A server that waited for the reply would do so for a minute.
+    let gone = Instant::now();
+    until("the server waits for the reply", || holds() == idle).await;
+    assert!(gone.elapsed() < Duration::from_secs(30), "{:?}", gone.elapsed());
+    drop(request);
 }

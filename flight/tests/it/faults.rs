@@ -6,9 +6,10 @@ use std::process::{Command, Stdio};
 use arrow_array::Array;
 use faretra::Arena;
 use faretra::feed::{Start, WhenFull};
-use faretra_flight::arrow_flight::FlightClient;
 use faretra_flight::arrow_flight::encode::FlightDataEncoderBuilder;
+use faretra_flight::arrow_flight::{FlightClient, FlightData};
 use futures_util::{StreamExt, TryStreamExt, stream};
+use tonic::Code;
 use tonic::transport::Endpoint;
 
 use crate::support::{Lab, fetch, path, rows, said, table, until};
@@ -169,6 +170,30 @@ async fn damaged_values() {
         let info = client.get_flight_info(path(&["whole"])).await.unwrap();
         assert_eq!(fetch(&mut client, &info).await[0], rows(0, 100));
     }
+}
+
+/// Shows that messages whose bodies are cut off are refused in words, publish nothing, and keep nobody else from being served.
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_are_cut_off() {
+    let lab = Lab::new();
+    let arena = lab.arena("air");
+    let server = lab.serve(&["air"]);
+    let whole = FlightDataEncoderBuilder::new().with_flight_descriptor(Some(path(&["t"])));
+    let whole: Vec<FlightData> = whole.build(stream::iter([Ok(rows(0, 100))])).try_collect().await.unwrap();
+    for len in [0, 8, 64, 800, whole[1].data_body.len() - 64] {
+        let mut cut = whole.clone();
+        cut[1].data_body.truncate(len);
+        let mut client = server.client().await;
+        let answer = match client.inner_mut().do_put(stream::iter(cut)).await {
+            Ok(results) => results.into_inner().try_collect::<Vec<_>>().await,
+            Err(status) => Err(status),
+        };
+        let status = answer.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{len} bytes: {status}");
+        assert!(arena.get("t").is_err());
+    }
+    server.client().await.do_put(stream::iter(whole).map(Ok)).await.unwrap().try_collect::<Vec<_>>().await.unwrap();
+    assert_eq!(arena.table("t").unwrap().num_rows(), 100);
 }
 
 /// Makes an offset of the texts of `t` lie, in the arena's file.

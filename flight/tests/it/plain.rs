@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow_array::types::Int32Type;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{
     ArrayRef, DictionaryArray, Int64Array, ListArray, RecordBatch, RecordBatchOptions, StringArray, StringViewArray,
 };
@@ -227,6 +228,45 @@ async fn actions() {
         let error = act(&mut client, name, body).await.unwrap_err();
         assert!(error.contains(why), "{error}");
     }
+    let plain = lab.serve(&["air"]);
+    let mut client = plain.client().await;
+    let error = act(&mut client, "stat", "").await.unwrap_err();
+    assert!(
+        error.contains("PermissionDenied: action `stat` is not served: start the server with --actions"),
+        "{error}"
+    );
+    let types: Vec<_> = client.list_actions().await.unwrap().try_collect().await.unwrap();
+    assert!(types.iter().all(|action| action.r#type != "stat"), "{types:?}");
+}
+
+/// Shows that rows that clients of one server append to a table at the same time are all in it, and that none of them is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn appends_at_once() {
+    const CLIENTS: i64 = 8;
+    const EACH: i64 = 12;
+    let lab = Lab::new();
+    let arena = lab.arena("air");
+    arena.writer().unwrap().publish("t", rows(0, 0)).unwrap();
+    let server = lab.serve(&["air"]);
+    let mut appending = vec![];
+    for number in 0..CLIENTS {
+        let mut client = server.client().await;
+        appending.push(tokio::spawn(async move {
+            for id in number * EACH..(number + 1) * EACH {
+                let append = command(r#"{"name": "t", "mode": "append"}"#);
+                put(&mut client, append, rows(0, 0).schema(), vec![rows(id, id + 1)]).await.unwrap();
+            }
+        }));
+    }
+    for client in appending {
+        client.await.unwrap();
+    }
+    let table = arena.table("t").unwrap();
+    let batches: Vec<_> = (0..table.num_batches()).map(|i| table.batch(i).unwrap().record_batch().clone()).collect();
+    let all = whole(&batches);
+    let mut ids: Vec<i64> = all.column(0).as_primitive::<Int64Type>().values().to_vec();
+    ids.sort_unstable();
+    assert_eq!(ids, (0..CLIENTS * EACH).collect::<Vec<_>>());
 }
 
 /// Shows that a ticket's version is what comes: also when the name was published anew, with other columns, or removed; and that it is
