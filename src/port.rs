@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arrow_schema::{Schema, SchemaRef};
+use smol_str::SmolStr;
 
 use crate::arena::Arena;
 use crate::core::cell::{End, MAX_CELLS, Ring};
@@ -134,7 +135,7 @@ pub(crate) struct Port {
     pub(crate) pin: Arc<Pin>,
     pub(crate) ring: Ring,
     pub(crate) end: End,
-    pub(crate) name: Arc<str>,
+    pub(crate) name: SmolStr,
     schema: OnceLock<SchemaRef>,
     /// How often somebody here has looked for deaths.
     looks: AtomicU64,

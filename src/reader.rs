@@ -15,6 +15,7 @@ use arrow_array::{RecordBatch, RecordBatchIterator, RecordBatchReader};
 use arrow_buffer::Buffer;
 use arrow_schema::SchemaRef;
 use ndarray::{Dimension, Ix1};
+use smol_str::{SmolStr, format_smolstr};
 
 use crate::core::geometry::meta;
 use crate::core::tables::Kind as Stored;
@@ -54,17 +55,17 @@ use crate::value::view::{Attachment, Pin, bytes_below};
 pub struct Object {
     pin: Arc<Pin>,
     id: Id,
-    name: Arc<str>,
+    name: SmolStr,
     kind: Stored,
 }
 
 impl Object {
-    pub(crate) fn pinned(pin: Pin, name: impl Into<Arc<str>>) -> Result<Object> {
+    pub(crate) fn pinned(pin: Pin, name: impl Into<SmolStr>) -> Result<Object> {
         let (id, kind) = resolve(&pin)?;
         Ok(Object { pin: Arc::new(pin), id, name: name.into(), kind })
     }
 
-    fn part_of(pin: Arc<Pin>, id: Id, name: Arc<str>) -> Result<Object> {
+    fn part_of(pin: Arc<Pin>, id: Id, name: SmolStr) -> Result<Object> {
         let kind = pin.attachment().core()?.kind(id)?;
         Ok(Object { pin, id, name, kind })
     }
@@ -224,8 +225,9 @@ impl Object {
         let Some(index) = layout.index_of(name)? else {
             return Err(self.no_column(name, &layout.schema()?));
         };
-        let at = layout.values(index, T::TYPE, &self.pin.ground(), |k| self.extent(k.into()))?;
-        let values = self.pin.lend_extent(at)?;
+        let ground = self.pin.ground();
+        let at = layout.values(index, T::TYPE, &ground, |k| self.extent(k.into()))?;
+        let values = ground.lend(at.offset as usize..(at.offset + at.len) as usize);
         Column::from_values(name, values, Ix1(at.len as usize / size_of::<T>()))
     }
 
@@ -710,7 +712,7 @@ impl Bundled {
             return Err(Error::NotFound { what: Missing::Member, name: name.to_owned(), within, detail });
         };
         let mut part = self.object.part(index)?;
-        part.name = format!("{}/{name}", self.object.name).into();
+        part.name = format_smolstr!("{}/{name}", self.object.name);
         Ok(part)
     }
 

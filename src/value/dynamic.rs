@@ -5,9 +5,9 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::mem::size_of;
-use std::sync::Arc;
 
 use ndarray::{ArrayBase, ArrayView, Axis, Data, Dimension, IxDyn};
+use smol_str::SmolStr;
 
 use crate::error::{Error, Result};
 use crate::value::array::Array;
@@ -325,7 +325,7 @@ impl DynArrayView<'_> {
 /// ```
 #[derive(Clone)]
 pub struct DynArray {
-    name: Arc<str>,
+    name: SmolStr,
     info: ArrayInfo,
     object: Lent,
     /// Where the elements begin in the object, and how many bytes they are.
@@ -334,7 +334,7 @@ pub struct DynArray {
 }
 
 impl DynArray {
-    pub(crate) fn from_lent(name: Arc<str>, object: Lent) -> Result<DynArray> {
+    pub(crate) fn from_lent(name: SmolStr, object: Lent) -> Result<DynArray> {
         let info = ArrayInfo::parse(object.bytes())?;
         let (at, len) = (info.data_at(), info.data(object.bytes())?.len());
         Ok(DynArray { name, info, object, at, len })

@@ -84,9 +84,9 @@ unsafe impl Sync for Lent {}
 impl Lent {
     /// # Safety
     ///
-    /// * The bytes neither move nor change while any clone of `keeper` lives.
-    pub(crate) unsafe fn new(bytes: &[u8], keeper: Arc<dyn Keeper>) -> Lent {
-        Lent { bytes: NonNull::from(bytes), keeper }
+    /// * The bytes are there, neither move nor change while any clone of `keeper` lives.
+    pub(crate) unsafe fn new(bytes: NonNull<[u8]>, keeper: Arc<dyn Keeper>) -> Lent {
+        Lent { bytes, keeper }
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -110,7 +110,7 @@ impl Ground {
     /// # Safety
     ///
     /// * The memory is there while any clone of `keeper` lives.
-    /// * [`Ground::buffer`] is asked only for bytes that do not change while any clone of `keeper` lives.
+    /// * [`Ground::buffer`] and [`Ground::lend`] are asked only for bytes that do not change while any clone of `keeper` lives.
     pub(crate) unsafe fn new(bytes: NonNull<[u8]>, keeper: Arc<dyn Keeper>) -> Ground {
         Ground { bytes, keeper }
     }
@@ -128,12 +128,25 @@ impl Ground {
     /// that of all that it was cut from, which would be the whole arena.
     #[inline]
     pub(crate) fn buffer(&self, range: Range<usize>) -> Buffer {
-        assert!(range.start <= range.end && range.end <= self.len(), "{range:?} of {}", self.len());
-        // SAFETY: inside of the memory (above).
-        let start = unsafe { self.bytes.cast::<u8>().add(range.start) };
+        let start = self.start_of(&range);
         let keeper: Arc<dyn Allocation> = self.keeper.clone();
         // SAFETY: inside of the memory (above), which is there while the buffer has the keeper; unchanged (`new`).
         unsafe { Buffer::from_custom_allocation(start, range.len(), keeper) }
+    }
+
+    /// Some of the bytes, with what keeps them.
+    #[inline]
+    pub(crate) fn lend(self, range: Range<usize>) -> Lent {
+        let bytes = NonNull::slice_from_raw_parts(self.start_of(&range), range.len());
+        // SAFETY: inside of the memory, which is there while the keeper lives; unchanged (`new`).
+        unsafe { Lent::new(bytes, self.keeper) }
+    }
+
+    #[inline]
+    fn start_of(&self, range: &Range<usize>) -> NonNull<u8> {
+        assert!(range.start <= range.end && range.end <= self.len(), "{range:?} of {}", self.len());
+        // SAFETY: inside of the memory (above).
+        unsafe { self.bytes.cast::<u8>().add(range.start) }
     }
 }
 
@@ -243,6 +256,6 @@ impl From<&Buffer> for Ground {
 impl From<Buffer> for Lent {
     fn from(buffer: Buffer) -> Lent {
         // SAFETY: the bytes of a buffer neither move nor change while a share of it lives.
-        unsafe { Lent::new(&buffer.clone(), Arc::new(buffer)) }
+        unsafe { Lent::new(NonNull::from(buffer.as_slice()), Arc::new(buffer)) }
     }
 }

@@ -325,25 +325,12 @@ impl Pin {
     /// The bytes of the pinned object or of a part of it, with the pin that keeps them.
     #[inline]
     pub fn lend(self: &Arc<Pin>, id: Id) -> Result<Lent> {
-        let bytes = self.bytes(id)?;
+        let bytes = NonNull::from(self.bytes(id)?);
         // SAFETY: M1: they are as they are while the pin lives, which is the keeper.
         Ok(unsafe { Lent::new(bytes, self.clone()) })
     }
 
-    /// Bytes inside the extents of the pinned object, with the pin that keeps them.
-    #[inline]
-    pub fn lend_extent(self: &Arc<Pin>, Extent { offset, len }: Extent) -> Result<Lent> {
-        let (data, total) = self.at.core()?.env.data();
-        if offset.checked_add(len).is_none_or(|end| end > total) {
-            return Err(Error::damaged(format!("{len} bytes at {offset} are outside the arena's {total}")));
-        }
-        // SAFETY: inside the data mapping (above), which lives as long as `self.at`; M1: inside the object (the caller).
-        let bytes = unsafe { std::slice::from_raw_parts(data.wrapping_add(offset as usize), len as usize) };
-        // SAFETY: M1: as in `lend`.
-        Ok(unsafe { Lent::new(bytes, self.clone()) })
-    }
-
-    /// The data region, with the pin that keeps what buffers are made of. They are to be made of bytes inside the pinned
+    /// The data region, with the pin that keeps what buffers and columns are made of. They are to be made of bytes inside the pinned
     /// object's extents only; [`crate::value::batch`] checks that for every buffer.
     #[inline]
     pub fn ground(self: &Arc<Pin>) -> Ground {
