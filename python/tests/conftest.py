@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -18,6 +19,10 @@ sys.path.insert(0, os.path.dirname(__file__))
 from mp_programs import METHODS
 
 _numbers = count()
+
+# A shell that runs the tests in the background ignores Ctrl-C for them, and programs that they start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _fresh_name() -> str:

@@ -198,3 +198,25 @@ pub fn host() -> Option<String> {
     let said = Command::new(rustc).arg("-vV").output().ok()?;
     String::from_utf8_lossy(&said.stdout).lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Shows that every failure is told, and that after one no other command is started unless that is wanted.
+    #[test]
+    fn a_failure_ends_what_has_not_begun() {
+        let failed = |at_once, keep_going| {
+            let commands = ["true", "false", "/nowhere/program", "false"].map(Command::new);
+            let mut failed = together(at_once, commands.into(), keep_going);
+            failed.iter_mut().for_each(|why| why.truncate(24));
+            failed.sort();
+            failed
+        };
+        let (one, absent) = ("`false`: exit status: 1", "`program`: does not star");
+        assert_eq!(failed(1, false), [one]);
+        for at_once in [1, 3, 9] {
+            assert_eq!(failed(at_once, true), [one, one, absent]);
+        }
+    }
+}
