@@ -227,7 +227,7 @@ impl Object {
         };
         let ground = self.pin.ground();
         let at = layout.values(index, T::TYPE, &ground, |k| self.extent(k.into()))?;
-        let values = ground.lend(at.offset as usize..(at.offset + at.len) as usize);
+        let values = ground.lend(at.range());
         Column::from_values(name, values, Ix1(at.len as usize / size_of::<T>()))
     }
 

@@ -3,10 +3,9 @@
 use std::time::{Duration, Instant};
 
 use faretra::{Error, RecvError};
-use faretra_flight::arrow_flight::encode::FlightDataEncoderBuilder;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt};
 
-use crate::support::{DEADLINE, Lab, path, rows, said, until, whole};
+use crate::support::{DEADLINE, Lab, encoded, path, rows, said, until, whole};
 
 /// Shows that each batch is a request whose reply comes back, in order, and that a service that nobody serves is an error.
 #[tokio::test(flavor = "multi_thread")]
@@ -28,11 +27,7 @@ async fn requests_and_replies() {
     });
     let server = lab.serve(&["air"]);
     let mut client = server.client().await;
-    let call = |batches: Vec<_>| {
-        FlightDataEncoderBuilder::new()
-            .with_flight_descriptor(Some(path(&["ids"])))
-            .build(stream::iter(batches.into_iter().map(Ok)))
-    };
+    let call = |batches| encoded(path(&["ids"]), batches);
     let sent = vec![rows(0, 10), rows(10, 1000), rows(7, 8)];
     let replies = client.do_exchange(call(sent.clone())).await.unwrap().try_collect::<Vec<_>>().await.unwrap();
     assert_eq!(whole(&replies), whole(&sent).project(&[0]).unwrap());
@@ -59,9 +54,7 @@ async fn replies_of_other_columns() {
         }
     });
     let server = lab.serve(&["air"]);
-    let data = FlightDataEncoderBuilder::new()
-        .with_flight_descriptor(Some(path(&["columns"])))
-        .build(stream::iter([Ok(rows(0, 10)), Ok(rows(0, 10))]));
+    let data = encoded(path(&["columns"]), vec![rows(0, 10), rows(0, 10)]);
     let mut replies = server.client().await.do_exchange(data).await.unwrap();
     assert_eq!(replies.next().await.unwrap().unwrap(), rows(0, 10).project(&[0]).unwrap());
     let error = said(&replies.next().await.unwrap().unwrap_err());
@@ -76,22 +69,16 @@ async fn who_goes_is_not_waited_for() {
     let arena = lab.arena("air");
     let service = arena.writer().unwrap().server("slow").unwrap();
     let server = lab.serve(&["air"]);
-    let holds = || {
-        let who = arena.who().unwrap();
-        who.iter().find(|holder| holder.pid == server.child.id()).map_or(0, |holder| holder.holds.len())
-    };
-    let idle = holds();
-    let data = FlightDataEncoderBuilder::new()
-        .with_flight_descriptor(Some(path(&["slow"])))
-        .build(stream::iter([Ok(rows(0, 10))]));
+    let idle = server.holds(&arena);
+    let data = encoded(path(&["slow"]), vec![rows(0, 10)]);
     let mut client = server.client().await;
     let waiting = tokio::spawn(async move { client.do_exchange(data).await?.try_collect::<Vec<_>>().await });
     let request = tokio::task::spawn_blocking(move || service.recv_timeout(DEADLINE).unwrap()).await.unwrap();
-    assert!(holds() > idle, "the server is a client of the service");
+    assert!(server.holds(&arena) > idle, "the server is a client of the service");
     waiting.abort();
     // A server that waited for the reply would do so for a minute.
     let gone = Instant::now();
-    until("the server waits for the reply", || holds() == idle).await;
+    until("the server waits for the reply", || server.holds(&arena) == idle).await;
     assert!(gone.elapsed() < Duration::from_secs(30), "{:?}", gone.elapsed());
     drop(request);
 }

@@ -12,7 +12,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tonic::Code;
 use tonic::transport::Endpoint;
 
-use crate::support::{Lab, fetch, path, rows, said, table, until};
+use crate::support::{Lab, encoded, fetch, path, rows, said, table, until};
 
 const ADDRESS: &str = "FARETRA_FLIGHT_TEST_ADDRESS";
 const WHAT: &str = "FARETRA_FLIGHT_TEST_WHAT";
@@ -52,11 +52,7 @@ async fn killed_clients() {
     let feed = writer.feed("ticks", 4, WhenFull::DropOldest).unwrap();
     feed.append(rows(0, 1)).unwrap();
     let server = lab.serve(&["air", "--keep", "0"]);
-    let holds = || {
-        let who = arena.who().unwrap();
-        who.iter().find(|holder| holder.pid == server.child.id()).map_or(0, |holder| holder.holds.len())
-    };
-    let idle = (server.keeps(&arena), holds());
+    let idle = (server.keeps(&arena), server.holds(&arena));
     for what in ["t", "ticks", "put"] {
         let mut client = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "faults::as_a_client"])
@@ -65,10 +61,10 @@ async fn killed_clients() {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        until("the client does nothing", || server.keeps(&arena) > idle.0 || holds() > idle.1).await;
+        until("the client does nothing", || server.keeps(&arena) > idle.0 || server.holds(&arena) > idle.1).await;
         client.kill().unwrap();
         client.wait().unwrap();
-        until("something of the client is left", || server.keeps(&arena) == idle.0 && holds() == idle.1).await;
+        until("something of the client is left", || (server.keeps(&arena), server.holds(&arena)) == idle).await;
     }
     assert!(arena.get("new").is_err());
     // The feed has room for all its subscribers again.
@@ -178,8 +174,7 @@ async fn bodies_that_are_cut_off() {
     let lab = Lab::new();
     let arena = lab.arena("air");
     let server = lab.serve(&["air"]);
-    let whole = FlightDataEncoderBuilder::new().with_flight_descriptor(Some(path(&["t"])));
-    let whole: Vec<FlightData> = whole.build(stream::iter([Ok(rows(0, 100))])).try_collect().await.unwrap();
+    let whole: Vec<FlightData> = encoded(path(&["t"]), vec![rows(0, 100)]).try_collect().await.unwrap();
     for len in [0, 8, 64, 800, whole[1].data_body.len() - 64] {
         let mut cut = whole.clone();
         cut[1].data_body.truncate(len);

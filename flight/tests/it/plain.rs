@@ -261,9 +261,7 @@ async fn appends_at_once() {
     for client in appending {
         client.await.unwrap();
     }
-    let table = arena.table("t").unwrap();
-    let batches: Vec<_> = (0..table.num_batches()).map(|i| table.batch(i).unwrap().record_batch().clone()).collect();
-    let all = whole(&batches);
+    let all = whole(&arena.table("t").unwrap().reader().collect::<Result<Vec<_>, _>>().unwrap());
     let mut ids: Vec<i64> = all.column(0).as_primitive::<Int64Type>().values().to_vec();
     ids.sort_unstable();
     assert_eq!(ids, (0..CLIENTS * EACH).collect::<Vec<_>>());

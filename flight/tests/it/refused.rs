@@ -2,11 +2,10 @@
 
 use faretra_flight::Client;
 use faretra_flight::arrow_flight::Ticket;
-use faretra_flight::arrow_flight::encode::FlightDataEncoderBuilder;
-use futures_util::{TryStreamExt, stream};
+use futures_util::TryStreamExt;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 
-use crate::support::{Lab, file, path, rows, said};
+use crate::support::{Lab, encoded, file, path, rows, said};
 
 /// Shows that every kind of request needs the token, which is said as a bearer's or as a password.
 #[tokio::test(flavor = "multi_thread")]
@@ -36,9 +35,7 @@ async fn tokens() {
             client.add_header("authorization", header).unwrap();
         }
         let ticket = Ticket::new(r#"{"name": "t"}"#);
-        let data = FlightDataEncoderBuilder::new()
-            .with_flight_descriptor(Some(path(&["new"])))
-            .build(stream::iter([Ok(rows(0, 1))]));
+        let data = encoded(path(&["new"]), vec![rows(0, 1)]);
         let answers = [
             client.handshake("").await.map(|_| ()),
             client.get_flight_info(path(&["t"])).await.map(|_| ()),
@@ -126,9 +123,7 @@ async fn long_messages() {
         if first {
             batches.remove(0);
         }
-        let data = FlightDataEncoderBuilder::new()
-            .with_flight_descriptor(Some(path(&["t"])))
-            .build(stream::iter(batches.into_iter().map(Ok)));
+        let data = encoded(path(&["t"]), batches);
         let answer = match server.client().await.do_put(data).await {
             Ok(results) => results.try_collect::<Vec<_>>().await.map(|_| ()),
             Err(e) => Err(e),

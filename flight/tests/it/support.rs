@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use faretra::{Arena, MIB, Value};
+use faretra_flight::arrow_flight::encode::{FlightDataEncoder, FlightDataEncoderBuilder};
 use faretra_flight::arrow_flight::error::FlightError;
 use faretra_flight::arrow_flight::{FlightClient, FlightDescriptor, FlightInfo};
-use futures_util::TryStreamExt;
+use futures_util::{TryStreamExt, stream};
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
@@ -109,6 +110,12 @@ impl Running {
             .map_or((0, 0), |holder| (holder.pins, holder.draft_bytes))
     }
 
+    /// How many locks, leases and ends the server has in an arena, as that tells it.
+    pub(crate) fn holds(&self, arena: &Arena) -> usize {
+        let who = arena.who().unwrap();
+        who.iter().find(|holder| holder.pid == self.child.id()).map_or(0, |holder| holder.holds.len())
+    }
+
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -150,6 +157,12 @@ pub(crate) fn table(batches: i64, each: i64) -> Value<'static> {
 
 pub(crate) fn path(parts: &[&str]) -> FlightDescriptor {
     FlightDescriptor::new_path(parts.iter().map(|part| (*part).to_owned()).collect())
+}
+
+/// Batches as a client sends them, under what they are for.
+pub(crate) fn encoded(descriptor: FlightDescriptor, batches: Vec<RecordBatch>) -> FlightDataEncoder {
+    let encoder = FlightDataEncoderBuilder::new().with_flight_descriptor(Some(descriptor));
+    encoder.build(stream::iter(batches.into_iter().map(Ok)))
 }
 
 /// All rows that an info tells of, streamed.
