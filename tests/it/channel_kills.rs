@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use faretra::{Arena, MIB, RecvError, SendError, Writer};
 
-use crate::course::{self, Workers};
+use crate::course::{self, Workers, kill_often};
 use crate::flow::{CHANNELS, Flow, Got, Went, make_channels, sender};
 use crate::history::{self, Told};
 use crate::support::{Child, DEADLINE, until};
@@ -98,15 +98,6 @@ fn leases_of_the_killed_come_to_another() {
     assert_eq!((told.sent, told.acked, told.dead, told.perhaps_acked), (14, 14, 3, 0), "{told:?}");
 }
 
-/// A worker in its loop, killed as often as said and replaced each time, while the others go on. Returns the last.
-fn kill_often(course: &Course, verb: &str, kills: u64, longest_ms: u64) -> Child {
-    let mut workers = Workers::start(course, kills + longest_ms, 1, |_, _| verb.to_owned());
-    for _ in 0..kills {
-        workers.kill_one(longest_ms * 1000);
-    }
-    workers.into_all().remove(0)
-}
-
 /// Receivers that are killed in the middle of their work: each item is acknowledged once.
 #[test]
 fn busy_receivers_lose_nothing() {
@@ -115,7 +106,7 @@ fn busy_receivers_lose_nothing() {
     sends.ask("c-produce 0 40");
     let mut survivor = course.puppet();
     survivor.ask("c-consume 0");
-    let mut victim = kill_often(&course, "c-consume 0", 40, 15);
+    let mut victim = kill_often(&course, "c-consume 0", 40, 15_000);
     let mut here = course.flow();
     here.sender(0).expect("sound").expect("room").close().expect("open");
     for child in [&mut sends, &mut survivor, &mut victim] {
@@ -123,7 +114,7 @@ fn busy_receivers_lose_nothing() {
     }
     here.leave().expect("in order");
     let told = course.end(vec![sends, survivor, victim]);
-    assert!(told.dead > 4 && told.perhaps_acked <= told.dead, "{told:?}");
+    assert!(told.dead >= 20 && told.perhaps_acked <= told.dead, "{told:?}");
     eprintln!("{told:?}");
 }
 
@@ -131,11 +122,11 @@ fn busy_receivers_lose_nothing() {
 /// they are gone, and another goes on.
 #[test]
 fn busy_senders_send_nothing_by_halves() {
-    for (channel, words, kills, longest_ms) in [(0, 40, 40, 10), (2, 8 << 17, 15, 60)] {
+    for (channel, words, kills, longest_us) in [(0, 40, 40, 10_000), (2, 8 << 17, 15, 60_000)] {
         let course = Course::new(128 * MIB);
         let mut receives = course.puppet();
         receives.ask(&format!("c-consume {channel}"));
-        let mut victim = kill_often(&course, &format!("c-produce {channel} {words}"), kills, longest_ms);
+        let mut victim = kill_often(&course, &format!("c-produce {channel} {words}"), kills, longest_us);
         let mut here = course.flow();
         // The last one too: nobody is left who could send.
         victim.kill();
@@ -155,7 +146,7 @@ fn busy_senders_send_nothing_by_halves() {
         assert!(last != Some(after[0]));
         here.leave().expect("in order");
         let told = course.end(vec![]);
-        assert!(told.dead > kills / 2 && told.received > 0, "{told:?}");
+        assert!(told.dead >= kills / 2 && told.received > 0, "{told:?}");
         eprintln!("{words} words: {told:?}");
     }
 }
@@ -341,7 +332,7 @@ fn forwarding_survives_those_who_forward() {
     receives.ask("c-consume 1");
     let mut relay = course.puppet();
     relay.ask("c-relay 0 1");
-    let mut victim = kill_often(&course, "c-relay 0 1", 40, 10);
+    let mut victim = kill_often(&course, "c-relay 0 1", 40, 10_000);
     let mut here = course.flow();
     here.sender(0).expect("sound").expect("room").close().expect("open");
     for child in [&mut sends, &mut relay, &mut victim] {
@@ -695,6 +686,9 @@ fn schemas_are_one_or_many() {
     course.end(vec![receives, late]);
 }
 
+/// How often somebody is disturbed.
+const STEPS: u64 = 150;
+
 /// Producers, consumers and those who do everything, killed, stopped and replaced at random: the history of all of
 /// them is as it should be.
 #[test]
@@ -703,14 +697,13 @@ fn histories_are_in_order() {
         let course = Course::new(64 * MIB);
         let parts = ["produce", "produce", "consume", "consume", "all", "all"];
         let mut workers = Workers::start(&course, seed, parts.len(), |i, seed| format!("c-flow {} {seed}", parts[i]));
-        let end = Instant::now() + Duration::from_secs(3);
-        while Instant::now() < end {
+        for _ in 0..STEPS {
             workers.disturb_one(12_000);
         }
         let mut all = workers.into_all();
         course.stop(&mut all);
         let told = course.end(all);
         eprintln!("seed {seed}: {told:?}");
-        assert!(told.dead > 20 && told.acked > 100 && told.forwarded > 10, "{told:?}");
+        assert!(told.dead > STEPS / 4 && told.acked > 100 && told.forwarded > 10, "{told:?}");
     }
 }

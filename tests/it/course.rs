@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use faretra::{Arena, ChannelInfo, Writer};
 
-use crate::support::{Child, Dir, TestArena};
+use crate::history;
+use crate::support::{Child, Dir, TestArena, until};
 use crate::values::Random;
 
 /// What one process does with the channels, or the feeds, of a course, and writes down.
@@ -92,6 +93,7 @@ pub struct Workers<'a, F> {
     line: Box<dyn Fn(usize, u64) -> String + 'a>,
     all: Vec<Child>,
     random: Random,
+    kills: u64,
 }
 
 impl<'a, F: Flow> Workers<'a, F> {
@@ -101,7 +103,7 @@ impl<'a, F: Flow> Workers<'a, F> {
         count: usize,
         line: impl Fn(usize, u64) -> String + 'a,
     ) -> Workers<'a, F> {
-        let mut workers = Workers { course, line: Box::new(line), all: vec![], random: Random(seed) };
+        let mut workers = Workers { course, line: Box::new(line), all: vec![], random: Random(seed), kills: 0 };
         for i in 0..count {
             let worker = workers.worker(i);
             workers.all.push(worker);
@@ -128,29 +130,46 @@ impl<'a, F: Flow> Workers<'a, F> {
         self.random.below(self.all.len() as u64) as usize
     }
 
-    fn kill(&mut self, i: usize) {
+    /// Kills a worker after a pause of up to so many microseconds. Half of them have written something down by then,
+    /// however slow the machine is; the others are wherever they are.
+    fn kill(&mut self, i: usize, longest_us: u64) {
+        self.kills += 1;
+        if self.kills.is_multiple_of(2) {
+            let (history, pid) = (&self.course.history, self.all[i].pid);
+            until("a worker to begin", || history::has_begun(history, pid).then_some(()));
+        }
+        self.pause(longest_us);
         self.all[i].kill();
         self.all[i] = self.worker(i);
     }
 
-    /// After a pause of up to so many microseconds, kills one of them.
-    pub fn kill_one(&mut self, longest_us: u64) {
-        self.pause(longest_us);
-        let i = self.any();
-        self.kill(i);
+    /// Kills workers so often, each after a pause of up to so many microseconds. At least half of them were at work.
+    pub fn kill_often(&mut self, kills: u64, longest_us: u64) {
+        for _ in 0..kills {
+            let i = self.any();
+            self.kill(i, longest_us);
+        }
     }
 
     /// After a pause of up to so many microseconds, kills one of them, or stops it for a while.
     pub fn disturb_one(&mut self, longest_us: u64) {
-        self.pause(longest_us);
         let i = self.any();
         match self.random.below(3) {
             0 => {
+                self.pause(longest_us);
                 self.all[i].stop();
                 self.pause(20_000);
                 self.all[i].resume();
             }
-            _ => self.kill(i),
+            _ => self.kill(i, longest_us),
         }
     }
+}
+
+/// A worker in its loop, killed as often as said and replaced each time, while the others go on. At least half of
+/// those who are killed have done something. Returns the last.
+pub fn kill_often<F: Flow>(course: &Course<F>, verb: &str, kills: u64, longest_us: u64) -> Child {
+    let mut workers = Workers::start(course, kills + longest_us, 1, |_, _| verb.to_owned());
+    workers.kill_often(kills, longest_us);
+    workers.into_all().remove(0)
 }

@@ -100,7 +100,7 @@ fn histories_are_in_order() {
         course.stop(&mut all);
         let told = course.end(all);
         eprintln!("seed {seed}: {STEPS} steps in {:?}: {told:?}", begun.elapsed());
-        let enough = told.dead > 20 && told.appended > 100 && told.read > 100;
+        let enough = told.dead > STEPS / 4 && told.appended > 100 && told.read > 100;
         assert!(enough && told.latest > 10 && told.snapshots > 10 && told.missed > 0, "{told:?}");
     }
 }
@@ -116,9 +116,7 @@ fn busy_producers_lose_nothing() {
         let [a, b] = words.map(|words| format!("f-produce {feed} {words}"));
         let verbs = [a, b, format!("f-follow {feed}")];
         let mut workers = Workers::start(&course, 3, verbs.len(), |i, _| verbs[i].clone());
-        for _ in 0..40 {
-            workers.kill_one(8_000);
-        }
+        workers.kill_often(40, 8_000);
         let mut all = workers.into_all();
         let mut here = course.flow();
         assert!(here.close(feed).expect("sound"), "no room");
@@ -129,7 +127,7 @@ fn busy_producers_lose_nothing() {
         }
         let told = course.end(all);
         eprintln!("{told:?}");
-        assert!(told.dead > 20 && told.appended > 50, "{told:?}");
+        assert!(told.dead >= 20 && told.appended > 50, "{told:?}");
         assert!(told.read + told.missed >= told.appended && (feed == WHOLE || told.missed > 0), "{told:?}");
     }
 }
