@@ -220,13 +220,15 @@ impl Object {
     /// another element type.
     pub fn column<T: Element>(&self, name: &str) -> Result<Column<T>> {
         self.expect(Stored::Batch)?;
-        let descriptor = self.descriptor()?;
+        let (body, bytes) = self.pin.body(self.id)?;
+        let descriptor = self.descriptor_in(bytes)?;
         let layout = Layout::parse(&descriptor)?;
         let Some(index) = layout.index_of(name)? else {
             return Err(self.no_column(name, &layout.schema()?));
         };
         let ground = self.pin.ground();
-        let at = layout.values(index, T::TYPE, &ground, |k| self.extent(k.into()))?;
+        let extent = |k: u32| u64::from(k).checked_sub(1).map_or(Ok(body), |part| self.part_extent(part));
+        let at = layout.values(index, T::TYPE, &ground, extent)?;
         let values = ground.lend(at.range());
         Column::from_values(name, values, Ix1(at.len as usize / size_of::<T>()))
     }
@@ -251,9 +253,10 @@ impl Object {
     /// ```
     pub fn project(&self, columns: &[usize]) -> Result<RecordBatch> {
         self.expect(Stored::Batch)?;
-        let descriptor = self.descriptor()?;
+        let (body, bytes) = self.pin.body(self.id)?;
+        let descriptor = self.descriptor_in(bytes)?;
         let layout = Layout::parse(&descriptor)?;
-        let region = Region { ground: &self.pin.ground(), extents: &self.extents()?, cut: Cut::Apart };
+        let region = Region { ground: &self.pin.ground(), extents: &self.extents_from(body)?, cut: Cut::Apart };
         let at = self.attachment();
         layout.project(columns, &region, |index, column| match at.values {
             Values::Vouched => column(Trust::Writers),
@@ -318,15 +321,18 @@ impl Object {
 
     /// The payload behind the entries.
     pub(crate) fn body(&self) -> Result<&[u8]> {
-        let bytes = self.pin.bytes(self.id)?;
-        parts::body(bytes, self.parts()).ok_or_else(|| Error::damaged(format!("{} has more parts than bytes", self.id)))
+        Ok(self.pin.body(self.id)?.1)
     }
 
-    /// The descriptor of a batch or table, in its body; what is behind it may be cut off. A copy, if others may change it while
-    /// it is read (C3).
-    #[inline]
+    /// The descriptor of a batch or table, in its body.
     fn descriptor(&self) -> Result<Cow<'_, [u8]>> {
-        let body = self.body()?;
+        self.descriptor_in(self.body()?)
+    }
+
+    /// The descriptor that a body begins with; what is behind it may be cut off. A copy, if others may change it while it is
+    /// read (C3).
+    #[inline]
+    fn descriptor_in<'a>(&self, body: &'a [u8]) -> Result<Cow<'a, [u8]>> {
         if !self.is_untrusted() {
             return Ok(body.into());
         }
@@ -344,32 +350,30 @@ impl Object {
         Ok(Buffer::from_slice_ref(lent.bytes()).into())
     }
 
-    /// Where buffers of a batch may lie: in its body (extent 0) and in its parts.
-    fn extent(&self, k: u64) -> Result<Extent> {
-        let Some(part) = k.checked_sub(1) else {
-            // The body is what is behind the list of parts, to the end.
-            let Extent { offset, len } = self.pin.extent(self.id)?;
-            let front = parts::list_bytes(self.parts());
-            let body = len.checked_sub(front);
-            let body = body.ok_or_else(|| Error::damaged(format!("{} has more parts than bytes", self.id)))?;
-            return Ok(Extent { offset: offset + front, len: body });
-        };
+    /// Where the bytes of a part lie.
+    fn part_extent(&self, part: u64) -> Result<Extent> {
         self.pin.extent(self.pin.part(self.id, part)?)
     }
 
+    /// Where buffers of a batch may lie: in its body (extent 0) and in its parts.
     pub(crate) fn extents(&self) -> Result<Vec<Extent>> {
-        let mut all = vec![self.extent(0)?];
+        self.extents_from(self.pin.body(self.id)?.0)
+    }
+
+    fn extents_from(&self, body: Extent) -> Result<Vec<Extent>> {
+        let mut all = vec![body];
         all.append(&mut self.pin.part_extents(self.id)?);
         Ok(all)
     }
 
     pub(crate) fn record_batch(&self) -> Result<RecordBatch> {
         self.expect(Stored::Batch)?;
-        let descriptor = self.descriptor()?;
+        let (body, bytes) = self.pin.body(self.id)?;
+        let descriptor = self.descriptor_in(bytes)?;
         let layout = Layout::parse(&descriptor)?;
         let root = OnceCell::new();
         let cut = Cut::Root(&root);
-        let region = Region { ground: &self.pin.ground(), extents: &self.extents()?, cut };
+        let region = Region { ground: &self.pin.ground(), extents: &self.extents_from(body)?, cut };
         let at = self.pin.attachment();
         match at.values {
             Values::Vouched => layout.batch(&region, Trust::Writers),

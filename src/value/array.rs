@@ -109,6 +109,8 @@ impl<T: ArrayElement, D: Dimension> fmt::Debug for Array<T, D> {
 #[derive(Debug)]
 pub(crate) struct ArrayDraftLayout<T, D: Dimension> {
     shape: StrideShape<D>,
+    /// Where the elements start.
+    data_at: usize,
     /// Of the elements alone.
     bytes: u64,
     element: std::marker::PhantomData<T>,
@@ -118,23 +120,21 @@ impl<T: ArrayElement, D: Dimension> ArrayDraftLayout<T, D> {
     pub(crate) fn new(shape: impl Into<StrideShape<D>>) -> Result<Self> {
         let shape = shape.into();
         // The size is the same for both orders; the order shows once there is memory.
-        let bytes = data_bytes(&DType::of::<T>(), shape.raw_dim().slice())?;
-        Ok(ArrayDraftLayout { shape, bytes, element: std::marker::PhantomData })
+        let dtype = DType::of::<T>();
+        let bytes = data_bytes(&dtype, shape.raw_dim().slice())?;
+        let data_at = data_at(&dtype, shape.raw_dim().ndim());
+        Ok(ArrayDraftLayout { shape, data_at, bytes, element: std::marker::PhantomData })
     }
 
     /// Bytes of the object.
     pub(crate) fn bytes(&self) -> u64 {
-        self.data_at() as u64 + self.bytes
-    }
-
-    fn data_at(&self) -> usize {
-        data_at(&DType::of::<T>(), self.shape.raw_dim().ndim())
+        self.data_at as u64 + self.bytes
     }
 
     /// Writes the header and makes the memory fit for [`ArrayDraftLayout::view_mut`]; call it once,
     /// first. Numbers start as whatever the memory held, other elements as zeros. Returns how many elements there are.
     pub(crate) fn prepare(&self, out: &mut [u8]) -> Result<u64> {
-        let (data, tail) = out[self.data_at()..].split_at_mut(self.bytes as usize);
+        let (data, tail) = out[self.data_at..].split_at_mut(self.bytes as usize);
         tail.fill(0);
         // What not all bytes are values of; zeros are one of each type that `ArrayElement` is implemented for in practice.
         if DType::of::<T>().element().is_none_or(|element| element == ElementType::Bool) {
@@ -157,7 +157,7 @@ impl<T: ArrayElement, D: Dimension> ArrayDraftLayout<T, D> {
 
     /// The elements, to be written.
     pub(crate) fn view_mut<'a>(&self, out: &'a mut [u8]) -> Result<ArrayViewMut<'a, T, D>> {
-        let (at, len) = (self.data_at(), self.bytes as usize);
+        let (at, len) = (self.data_at, self.bytes as usize);
         let have = out.len();
         let data = out.get_mut(at..).and_then(|b| b.get_mut(..len)).ok_or_else(|| {
             Error::damaged(format!("an array draft of {len} bytes at {at} lies in an object of {have}"))

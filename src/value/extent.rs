@@ -17,6 +17,12 @@ impl Extent {
     pub fn range(self) -> std::ops::Range<usize> {
         self.offset as usize..(self.offset + self.len) as usize
     }
+
+    /// What is behind the first `front` bytes, or `None` if there are fewer.
+    #[inline]
+    pub fn behind(self, front: u64) -> Option<Extent> {
+        Some(Extent { offset: self.offset + front, len: self.len.checked_sub(front)? })
+    }
 }
 
 /// Where the data region lies in this process.

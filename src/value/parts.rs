@@ -23,11 +23,6 @@ pub(crate) fn list_bytes(parts: u64) -> u64 {
     (parts * size_of::<PartEntry>() as u64).next_multiple_of(64)
 }
 
-/// The body of an object of so many parts, or `None` if the object is shorter than the list of its parts.
-pub(crate) fn body(object: &[u8], parts: u64) -> Option<&[u8]> {
-    object.get(list_bytes(parts) as usize..)
-}
-
 /// The names of a bundle's members, in the order of its parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MemberNames(Vec<String>);
@@ -121,6 +116,7 @@ mod tests {
     use arrow_schema::{DataType, Field, Schema};
 
     use super::*;
+    use crate::value::extent::Extent;
     use crate::value::schema::empty_batch;
 
     fn names(all: &[&str]) -> MemberNames {
@@ -130,9 +126,8 @@ mod tests {
     #[test]
     fn the_list_of_parts_ends_at_a_multiple_of_64() {
         assert_eq!([0, 1, 8, 9].map(list_bytes), [0, 64, 64, 128]);
-        assert_eq!(body(&[7; 130], 9), Some(&[7, 7][..]));
-        assert_eq!(body(&[7; 128], 9), Some(&[][..]));
-        assert_eq!(body(&[7; 127], 9), None);
+        let body = |len| Extent { offset: 64, len }.behind(list_bytes(9)).map(|body| (body.offset, body.len));
+        assert_eq!([130, 128, 127].map(body), [Some((192, 2)), Some((192, 0)), None]);
     }
 
     #[test]

@@ -279,11 +279,27 @@ impl Pin {
     #[inline]
     pub fn bytes(&self, id: Id) -> Result<&[u8]> {
         let core = self.at.core()?;
-        let Extent { offset, len } = extent_of(core, id)?;
+        Ok(self.bytes_in(core, extent_of(core, id)?))
+    }
+
+    /// The payload behind the list of parts of the pinned object or of a part of it, and where that lies in the data region.
+    #[inline]
+    pub fn body(&self, id: Id) -> Result<(Extent, &[u8])> {
+        let core = self.at.core()?;
+        let whole = extent_of(core, id)?;
+        let Some(body) = whole.behind(list_bytes(core.part_count(id))) else {
+            return Err(Error::damaged(format!("{id} has more parts than bytes")));
+        };
+        Ok((body, self.bytes_in(core, body)))
+    }
+
+    /// The bytes of an extent that [`extent_of`] returned, or of a part of one.
+    #[inline]
+    fn bytes_in(&self, core: &Core<Posix>, Extent { offset, len }: Extent) -> &[u8] {
         let (data, _) = core.env.data();
-        // SAFETY: the extent is inside the object's slot, so inside the data mapping, which lives as long as `self.at`;
+        // SAFETY: the extent is inside its object's slot, so inside the data mapping, which lives as long as `self.at`;
         // M1: nobody writes these bytes while the slice is used.
-        Ok(unsafe { std::slice::from_raw_parts(data.wrapping_add(offset as usize), len as usize) })
+        unsafe { std::slice::from_raw_parts(data.wrapping_add(offset as usize), len as usize) }
     }
 
     /// `len` bytes from `from` on of the pinned object or of a part of it: of a mutable array, some that
