@@ -149,7 +149,8 @@ fn benched(root: &Path, target: &Path, quick: bool, told: &Path) -> Result<Outco
     install(root, &python, &wheel)?;
     let mut bench = Command::new(&python);
     bench.args(["-m", "faretra.bench"]).args(quick.then_some("--quick")).current_dir(target.with_file_name("package"));
-    Ok(run(bench.env_remove("PYTHONPATH").env(ROWS, told)))
+    // As for users, whose Python keeps what it has compiled.
+    Ok(run(venv::keeping(&mut bench, target).env_remove("PYTHONPATH").env(ROWS, told)))
 }
 
 /// Builds the wheel that people install and the source distribution, and says how large the wheel is.
