@@ -74,7 +74,7 @@ pub struct Record<D> {
 }
 
 /// 32 bytes never lie in two pages, so that no kill leaves a part of them.
-const BYTES: usize = 32;
+pub const BYTES: usize = 32;
 
 /// Writes a history.
 #[derive(Debug)]
@@ -122,19 +122,6 @@ pub fn read<D: Deed>(path: &Path) -> std::io::Result<Vec<Record<D>>> {
         Record { process: word(0), did, ring: word(1) as u8, number: word(2), item: word(3) }
     };
     Ok(records.iter().map(record).collect())
-}
-
-/// Whether the process with this pid has written anything yet.
-pub fn has_begun(path: &Path, pid: i32) -> bool {
-    // A history that is being written may end in a part of a record.
-    let bytes = std::fs::read(path).unwrap_or_default();
-    let by = |record: &[u8; BYTES]| u64::from_le_bytes(*record.first_chunk().expect("32 bytes")) >> 32;
-    bytes.as_chunks::<BYTES>().0.iter().any(|record| by(record) == pid as u64)
-}
-
-/// How many records so far say this.
-pub fn count<D: Deed>(path: &Path, did: D) -> std::io::Result<usize> {
-    Ok(read(path)?.iter().filter(|r: &&Record<D>| r.did == did).count())
 }
 
 /// Where the last record of each process is, and whether it is its leave: who did not leave is dead.
