@@ -14,7 +14,7 @@ use crate::core::word::Stay;
 /// `faretra` and a line break, so that a text-mode copy is noticed.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"faretra\n");
 /// Version of the layout. Another version is refused: this one does not convert.
-pub const VERSION: u64 = 5;
+pub const VERSION: u64 = 6;
 /// Features that this version knows.
 const KNOWN_INCOMPATIBLE: u64 = SUMS_FEATURE;
 const PARAM_COUNT: usize = 7;

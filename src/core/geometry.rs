@@ -6,7 +6,7 @@
 //! | header | seats | permits | buckets | row    | zone  | lives| metas| pins | shared    | payload |
 //! | 2 pages|       |         |         | maps   | heads |      |      |      | zones     | zones   |
 //! +--------+-------+---------+---------+--------+-------+------+------+------+-----------+---------+
-//!                                                  and hints                    2^8..2^23   2^8..2^k
+//!                                                  and hints                    2^6..2^23   2^8..2^k
 //! ```
 //!
 //! The file is sparse: its size is address space, not memory. Regions begin on page boundaries
@@ -32,7 +32,8 @@ pub struct Params {
     pub buckets: u64,
     /// Most slots that a zone has: a power of two.
     pub max_slots: u64,
-    /// Bytes of address space for each shared zone: a power of two.
+    /// Bytes of address space for each shared zone of objects of `1 << BOTTOM` bytes and more: a power of two. Those of smaller
+    /// objects have an eighth of it, so that the largest arena has ids enough.
     pub shared: u64,
     /// The largest shared zone holds objects of `1 << shared_top` bytes.
     pub shared_top: u64,
@@ -52,8 +53,10 @@ pub enum Sums {
 /// Bit of [`header::INCOMPATIBLE`] that says [`Sums::Kept`].
 pub const SUMS_FEATURE: u64 = 1;
 
-/// The smallest object: `1 << BOTTOM` bytes.
+/// The smallest payload object: `1 << BOTTOM` bytes.
 pub const BOTTOM: u64 = 8;
+/// The smallest shared object: `1 << SHARED_BOTTOM` bytes, a cache line. Most names and lists are no larger.
+const SHARED_BOTTOM: u64 = 6;
 /// Largest capacity: 1 TiB, so that two mappings of it fit the address space.
 pub const MAX_CAPACITY: u64 = 1 << 40;
 const MIN_CAPACITY: u64 = 1 << 16;
@@ -319,7 +322,8 @@ impl Geometry {
         let mut zones = vec![];
         let mut ids = 0;
         let top = u64::from(p.capacity.ilog2());
-        let shared = (BOTTOM..=p.shared_top).map(|shift| (Set::Shared, shift, p.shared));
+        let of_shared = |shift| if shift < BOTTOM { p.shared / 8 } else { p.shared };
+        let shared = (SHARED_BOTTOM..=p.shared_top).map(|shift| (Set::Shared, shift, of_shared(shift)));
         let payload = (BOTTOM..=top).map(|shift| (Set::Payload, shift, 2 * p.capacity));
         for (set, shift, bytes) in shared.chain(payload) {
             let slots = (bytes >> shift).clamp(1, p.max_slots);
@@ -438,13 +442,18 @@ impl Geometry {
 
     /// The zone for objects of `bytes`. `None`: larger than any.
     pub fn zone(&self, set: Set, bytes: u64) -> Option<&Zone> {
-        let shift = u64::from(bytes.max(1).checked_next_power_of_two()?.ilog2()).max(BOTTOM);
+        let shift = u64::from(bytes.max(1).checked_next_power_of_two()?.ilog2());
         let index = match set {
-            Set::Shared if shift <= self.params.shared_top => shift - BOTTOM,
+            Set::Shared if shift <= self.params.shared_top => shift.max(SHARED_BOTTOM) - SHARED_BOTTOM,
             Set::Shared => return None,
-            Set::Payload => self.params.shared_top + 1 - BOTTOM + shift - BOTTOM,
+            Set::Payload => self.params.shared_top + 1 - SHARED_BOTTOM + shift.max(BOTTOM) - BOTTOM,
         };
         self.zones.get(index as usize)
+    }
+
+    /// The shared zone of the next larger objects, for those that a shared zone has no room for.
+    pub fn next_shared(&self, zone: &Zone) -> Option<&Zone> {
+        self.zones.get(zone.index + 1).filter(|next| next.set == Set::Shared)
     }
 
     /// Bytes that an object of `len` bytes takes in its slot: with its checksum, if it has one.

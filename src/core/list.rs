@@ -67,6 +67,12 @@ pub(super) const LENGTH: u64 = 8;
 pub(super) const MAKER: u64 = 16;
 pub(super) const TEXT: u64 = 24;
 
+/// Bytes of the block of a name.
+#[inline]
+pub(super) fn name_bytes(name: &str) -> u64 {
+    TEXT + (name.len() as u64).next_multiple_of(8)
+}
+
 impl<E: Load> Tables<E> {
     /// A bucket's value and its list, read together.
     pub fn list_of(&self, bucket: Id) -> Result<(Place, Vec<Listed>)> {
@@ -112,8 +118,9 @@ impl<E: Load> Tables<E> {
 
     /// The text of a name. Garbage if the name is freed meanwhile: pin it, or look again afterwards.
     pub fn text(&self, name: Id) -> String {
-        let at = self.payload(name);
-        let len = (self.env.load(at + LENGTH, Acquire) as usize).min(MAX_NAME);
+        let (zone, slot) = self.slot(name);
+        let at = zone.offset(slot);
+        let len = (self.env.load(at + LENGTH, Acquire) as usize).min(MAX_NAME).min((zone.size() - TEXT) as usize);
         let words = (0..len.div_ceil(8) as u64).map(|i| self.env.load(at + TEXT + i * 8, Relaxed).to_le_bytes());
         let mut bytes: Vec<u8> = words.flatten().collect();
         bytes.truncate(len);
@@ -122,8 +129,10 @@ impl<E: Load> Tables<E> {
 
     #[inline]
     pub(super) fn is_named(&self, id: Id, name: &str) -> bool {
-        let at = self.payload(id);
-        if self.env.load(at + LENGTH, Acquire) != name.len() as u64 {
+        let (zone, slot) = self.slot(id);
+        let at = zone.offset(slot);
+        // Of a slot that has another tenant by now, no more is read than there is.
+        if self.env.load(at + LENGTH, Acquire) != name.len() as u64 || name_bytes(name) > zone.size() {
             return false;
         }
         let mut at = at + TEXT;
@@ -166,7 +175,7 @@ impl<E: Load> Tables<E> {
     pub fn name_object(&self, name: Id) -> Result<Id> {
         let id = self.object(name)?;
         let (zone, _) = self.slot(id);
-        if zone.set == Kind::Name.set() && zone.size() >= TEXT + MAX_NAME as u64 {
+        if zone.set == Kind::Name.set() {
             return Ok(id);
         }
         Err(Error::damaged(format!("{id} is listed, but is no name")))

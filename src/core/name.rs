@@ -36,7 +36,7 @@
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 
 use crate::core::geometry::{header, meta};
-use crate::core::list::{BELL, LENGTH, Listed, MAKER, MAX_NAME, TEXT, hash};
+use crate::core::list::{BELL, LENGTH, Listed, MAKER, MAX_NAME, TEXT, hash, name_bytes};
 use crate::core::seat::{Core, Env};
 use crate::core::tables::Kind;
 use crate::core::word::{Id, Life, Place, State, TURNS, Turn};
@@ -212,7 +212,7 @@ impl<E: Env> Core<E> {
                 return Ok(None);
             }
         }
-        let new = self.alloc(Kind::Name, TEXT + MAX_NAME as u64)?;
+        let new = self.alloc(Kind::Name, name_bytes(name))?;
         let at = self.payload(new.id);
         self.env.store(at + BELL, 0, Relaxed);
         self.env.store(at + MAKER, Life::FREE.0, Relaxed);

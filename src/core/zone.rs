@@ -123,7 +123,7 @@ impl<E: Env> Core<E> {
         };
         let footprint = self.geo.footprint(kind.set(), len);
         let zone = self.geo.zone(kind.set(), footprint).ok_or_else(too_large)?;
-        let draft = self.claim_any(zone)?;
+        let (zone, draft) = self.claim_any(zone)?;
         if let Err(e) = self.commit(zone, draft.id, footprint) {
             self.give_up(draft);
             return Err(e);
@@ -164,19 +164,30 @@ impl<E: Env> Core<E> {
         self.turn_life(id, Life::FREE, draft.life()).then_some(draft)
     }
 
-    fn claim_any(&self, zone: &Zone) -> Result<Draft> {
+    /// A slot of the zone; of a shared one that is full, of the next larger ones.
+    fn claim_any<'g>(&'g self, zone: &'g Zone) -> Result<(&'g Zone, Draft)> {
+        let zones = std::iter::successors(Some(zone), |zone| self.geo.next_shared(zone));
+        for zone in zones.clone() {
+            if let Some(draft) = self.claim_hinted(zone)? {
+                return Ok((zone, draft));
+            }
+        }
+        // Hints found nothing and every slot is in use at some time: look at each word.
+        let look = |zone: &'g Zone| (0..self.used(zone)).find_map(|slot| Some((zone, self.claim(zone, slot)?)));
+        zones.into_iter().find_map(look).ok_or(Error::Limit { what: Counted::Objects, limit: zone.slots })
+    }
+
+    /// A slot that the hints tell of, or a fresh one. `None`: there seems to be none.
+    fn claim_hinted(&self, zone: &Zone) -> Result<Option<Draft>> {
         loop {
             while let Some(slot) = self.candidate(zone) {
                 if let Some(draft) = self.claim(zone, slot) {
-                    return Ok(draft);
+                    return Ok(Some(draft));
                 }
             }
-            if self.extend(zone)? {
-                continue;
+            if !self.extend(zone)? {
+                return Ok(None);
             }
-            // Hints found nothing and every slot is in use at some time: look at each word.
-            let found = (0..self.used(zone)).find_map(|slot| self.claim(zone, slot));
-            return found.ok_or(Error::Limit { what: Counted::Objects, limit: zone.slots });
         }
     }
 
