@@ -13,11 +13,16 @@ use crate::core::segment::Posix;
 use crate::core::sys::Process;
 use crate::core::waiters::CONDITION;
 use crate::core::word::{ArenaLife, Life};
+use crate::core::zone::Draft;
 
 /// The only participant of a segment without a name, in which something is published under `x`.
 pub(super) fn participant() -> Core<Posix> {
+    participant_of(Params::standard(1 << 23, 4, 2))
+}
+
+fn participant_of(params: Params) -> Core<Posix> {
     let dir = Path::new("/dev/shm");
-    let geo = Geometry::new(Params::standard(1 << 23, 4, 2)).expect("valid");
+    let geo = Geometry::new(params).expect("valid");
     let env = Posix::create(dir, dir.join("faretra.has-no-name"), 0o600, &geo).expect("a segment");
     env.store(header::LIMIT, 1 << 23, Relaxed);
     let attached = Core::attach(Tables::new(env, geo), 4, Process::current(), "test", |_| Ok(true));
@@ -69,6 +74,29 @@ fn a_damaged_mark_is_not_believed() {
     assert_eq!(core.told(zone), core.used(zone), "made good");
     drafts.into_iter().for_each(|draft| core.drop_draft(draft));
     assert_eq!(core.look_for_violations(), []);
+}
+
+/// Small shared objects have larger slots when theirs are all taken; a text that says it is longer than its slot ends there.
+#[test]
+fn a_full_zone_of_small_objects_is_not_the_end() {
+    let params = Params { max_slots: 1 << 7, shared: 1 << 14, shared_top: 9, ..Params::standard(1 << 23, 4, 2) };
+    let core = participant_of(params);
+    let of = |draft: Draft| core.slot(draft.id).0.size();
+    let mut sizes = vec![];
+    let full = loop {
+        match core.alloc(Kind::Name, 40) {
+            Ok(draft) => sizes.push(of(draft)),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(full, Error::Limit { .. }), "{full}");
+    assert!(sizes.is_sorted() && [64, 128, 256, 512].iter().all(|size| sizes.contains(size)), "{sizes:?}");
+    let name = core.pin_named("x").expect("readable").expect("there");
+    core.unpin(name);
+    let listed = core.list_of(core.bucket_of("x")).expect("readable").1[0].id();
+    core.env.store(core.payload(listed) + 8, 200, Relaxed);
+    assert_eq!((core.slot(listed).0.size(), core.text(listed).len()), (64, 40));
+    assert!(core.pin_named("x").expect("readable").is_none());
 }
 
 /// A count of pins that somebody else has set to 0 is 0 when the last of the pins is gone; the largest counts are told of.
