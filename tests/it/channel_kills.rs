@@ -146,7 +146,7 @@ fn busy_senders_send_nothing_by_halves() {
         assert!(last != Some(after[0]));
         here.leave().expect("in order");
         let told = course.end(vec![]);
-        assert!(told.dead >= kills / 2 && told.received > 0, "{told:?}");
+        assert!(told.dead > kills / 2 && told.received > 0, "{told:?}");
         eprintln!("{words} words: {told:?}");
     }
 }
