@@ -29,6 +29,7 @@ use crate::value::dtype::ArrayElement;
 use crate::value::dynamic::DynArray;
 use crate::value::element::{Element, ElementType};
 use crate::value::extent::Extent;
+use crate::value::found::Wanted;
 use crate::value::info::ArrayInfo;
 use crate::value::parts::{self, MemberNames};
 use crate::value::private::PrivateBytes;
@@ -220,17 +221,38 @@ impl Object {
     /// another element type.
     pub fn column<T: Element>(&self, name: &str) -> Result<Column<T>> {
         self.expect(Stored::Batch)?;
+        let at = match self.wanted(name, T::TYPE)? {
+            Some(wanted) => match wanted.known() {
+                Some(at) => at,
+                None => {
+                    let at = self.find_column(name, T::TYPE)?;
+                    wanted.found(at);
+                    at
+                }
+            },
+            None => self.find_column(name, T::TYPE)?,
+        };
+        Column::from_values(name, self.pin.ground().lend(at.range()))
+    }
+
+    /// The column as a thread remembers it. `None`: it is found each time.
+    #[inline]
+    fn wanted<'a>(&self, name: &'a str, element: ElementType) -> Result<Option<Wanted<'a>>> {
+        let at = self.attachment();
+        let key = if at.values == Values::Untrusted { None } else { self.life_key()? };
+        Ok(key.map(|key| Wanted { attachment: at.number, key, element, name }))
+    }
+
+    /// Where the values of a column lie, which were checked to be as many as there are rows.
+    fn find_column(&self, name: &str, element: ElementType) -> Result<Extent> {
         let (body, bytes) = self.pin.body(self.id)?;
         let descriptor = self.descriptor_in(bytes)?;
         let layout = Layout::parse(&descriptor)?;
         let Some(index) = layout.index_of(name)? else {
             return Err(self.no_column(name, &layout.schema()?));
         };
-        let ground = self.pin.ground();
         let extent = |k: u32| u64::from(k).checked_sub(1).map_or(Ok(body), |part| self.part_extent(part));
-        let at = layout.values(index, T::TYPE, &ground, extent)?;
-        let values = ground.lend(at.range());
-        Column::from_values(name, values, Ix1(at.len as usize / size_of::<T>()))
+        layout.values(index, element, &self.pin.ground(), extent)
     }
 
     /// Returns some columns of a batch, by their indices and in that order, as arrow's type. The other columns are not

@@ -135,6 +135,8 @@ pub struct Image {
     pub sticky: bool,
     /// Somebody removes the arena, whoever takes part in it.
     pub removed: bool,
+    /// Pages that the kernel walked over when it was asked where a hole begins.
+    pub walked: u64,
     clock: u64,
     print: u64,
 }
@@ -338,8 +340,10 @@ impl Load for Sim {
     }
 
     fn in_memory_until(&self, off: u64, end: u64) -> u64 {
-        let image = self.state();
-        let hole = (off / PAGE..end.div_ceil(PAGE)).find(|page| !image.has(*page));
+        let mut image = self.state();
+        let (first, last) = (off / PAGE, end.div_ceil(PAGE));
+        let hole = (first..last).find(|page| !image.has(*page));
+        image.walked += hole.unwrap_or(last) - first;
         hole.map_or(end, |page| (page * PAGE).clamp(off, end))
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{self, Acquire, Relaxed, SeqCst};
 
-use crate::core::geometry::{Geometry, META_WORDS, Set, Zone, header, lock, meta};
+use crate::core::geometry::{Geometry, META_WORDS, PAGE, Set, Zone, header, lock, meta};
 use crate::core::mem::{Load, Mem};
 use crate::core::sys::Sys;
 use crate::core::word::{ArenaLife, Id, Life, Owner, Place, Seat, Stay};
@@ -304,14 +304,19 @@ impl<E: Load> Tables<E> {
         self.env.load(zone.head, Acquire)
     }
 
+    /// The kernel walks over all pages that it is asked for. So what was seen before is not asked for again; and of the
+    /// records only those of the last words are, because an extension has words before it has records, and fewer of them than
+    /// a page has.
     #[cold]
     fn used_by_the_kernel(&self, zone: &Zone, told: u64) -> u64 {
-        let first = zone.id(0);
-        let slots = |from: u64, bytes: u64| (self.env.in_memory_until(from, from + told * bytes) - from) / bytes;
-        let used = slots(self.geo.life(first), 8).min(slots(self.geo.meta(first, 0), META_WORDS * 8));
-        if used == told {
-            self.seen[zone.index].fetch_max(told, Relaxed);
-        }
+        let slots_in_memory = |from: u64, to: u64, first: u64, bytes: u64| {
+            from + (self.env.in_memory_until(first, first + (to - from) * bytes) - first) / bytes
+        };
+        let seen = self.seen[zone.index].load(Relaxed).min(told);
+        let words = slots_in_memory(seen, told, self.geo.life(zone.id(seen)), 8);
+        let last = words.saturating_sub(2 * PAGE / 8).max(seen);
+        let used = slots_in_memory(last, words, self.geo.meta(zone.id(last), 0), META_WORDS * 8);
+        self.seen[zone.index].fetch_max(used, Relaxed);
         used
     }
 

@@ -183,6 +183,12 @@ impl Life {
         })
     }
 
+    /// Whether it is HOME or PART: it names no participant.
+    #[inline]
+    pub fn is_placed(self) -> bool {
+        matches!(self.0 >> STATE, 2 | 5)
+    }
+
     /// The participant that this word names, if it names one that must live.
     pub fn owner(self) -> Option<Owner> {
         match self.state()? {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::mem::size_of;
 use std::ops::Deref;
 
-use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Dimension, ShapeBuilder, StrideShape};
+use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Dimension, Ix1, ShapeBuilder, StrideShape};
 
 use crate::error::{Error, Result};
 use crate::value::dtype::{ArrayElement, DType};
@@ -50,16 +50,6 @@ impl<T: ArrayElement, D: Dimension> Array<T, D> {
         Ok(Array { view, order: info.order })
     }
 
-    /// Bare elements without a header: a column of a batch.
-    pub(crate) fn from_values(name: &str, values: Lent, shape: D) -> Result<Array<T, D>> {
-        let mismatch = |why: String| Error::damaged(format!("`{name}` is no array of {}: {why}", DType::of::<T>()));
-        let view = KeptView::new(values, |bytes| {
-            let values: &[T] = bytemuck::checked::try_cast_slice(bytes).map_err(|e| mismatch(e.to_string()))?;
-            ArrayView::from_shape(shape, values).map_err(|e| mismatch(e.to_string()))
-        })?;
-        Ok(Array { view, order: Order::C })
-    }
-
     /// Maps the elements once more, copy-on-write: they can be written, and nobody else sees what is written.
     ///
     /// Nothing is copied now. The kernel copies a page when it is first written to; [`PrivateArray`] says what that costs
@@ -82,6 +72,17 @@ impl<T: ArrayElement, D: Dimension> Array<T, D> {
     /// Returns how many bytes the elements take, without the header that they have in the arena.
     pub fn nbytes(&self) -> u64 {
         (self.view.len() * size_of::<T>()) as u64
+    }
+}
+
+impl<T: ArrayElement> Array<T, Ix1> {
+    /// Bare elements without a header: a column of a batch.
+    pub(crate) fn from_values(name: &str, values: Lent) -> Result<Array<T, Ix1>> {
+        let view = KeptView::new(values, |bytes| match bytemuck::checked::try_cast_slice::<u8, T>(bytes) {
+            Ok(values) => Ok(ArrayView::from(values)),
+            Err(why) => Err(Error::damaged(format!("`{name}` is no array of {}: {why}", DType::of::<T>()))),
+        })?;
+        Ok(Array { view, order: Order::C })
     }
 }
 

@@ -130,7 +130,14 @@ impl Key {
             .then_some(Key { object: self.object | low << Id::BITS | high << (32 + Id::BITS), word: self.word })
     }
 
+    /// A number that keys have which differ, mostly, in its low bits.
+    #[inline]
+    pub(crate) fn spread(self) -> u64 {
+        self.mixed() ^ self.word
+    }
+
     /// The finaliser of splitmix64 (Steele, Lea and Flood, 2014): one to one.
+    #[inline]
     fn mixed(self) -> u64 {
         let x = (self.object ^ self.object >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -150,7 +157,7 @@ const SLOTS: usize = 1 << 16;
 impl Known {
     fn slot(&self, key: Key) -> &[AtomicU64; 2] {
         let slots = self.slots.get_or_init(|| bytemuck::allocation::zeroed_slice_box(SLOTS));
-        &slots[(key.mixed() ^ key.word) as usize % SLOTS]
+        &slots[key.spread() as usize % SLOTS]
     }
 
     pub(crate) fn has(&self, key: Key) -> bool {

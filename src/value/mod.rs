@@ -18,7 +18,7 @@
 //! | [`extent`], [`element`], [`timestep`], [`dtype`], [`descr`], [`shape`] | stretches of memory; the types of elements, of Rust and of numpy, and their text; the buffers and children of each Arrow type |
 //! | [`layout`], [`schema`], [`message`], [`skeleton`] | a batch as it is stored: its tables, its schema, its Arrow IPC messages, all of it but the values |
 //! | [`plan`], [`piece`], [`draft`], [`lent`] | how a batch is written: what is copied and what is held; how bytes change on the way; in place, in columns that are lent |
-//! | [`batch`], [`check`], [`unchecked`] | how a batch is read; what is checked before; what is then taken without a check |
+//! | [`batch`], [`check`], [`unchecked`], [`found`] | how a batch is read; what is checked before; what is then taken without a check; columns that were found before |
 //! | [`info`], [`mod@array`], [`dynamic`] | what an array is and its header; how it is written, read, and drafted in place; one whose type is known at run time only |
 //! | [`private`], [`shared_map`] | bytes and arrays mapped once more: copy-on-write; or to be written, until others may read them |
 //! | [`parts`] | the bodies of bundles and tables |
@@ -40,6 +40,7 @@ pub mod dtype;
 pub mod dynamic;
 pub mod element;
 pub mod extent;
+pub mod found;
 pub mod info;
 pub mod layout;
 pub mod lent;

@@ -35,6 +35,7 @@ use crate::error::{Error, Result};
 use crate::value::check::{Known, Values};
 use crate::value::copying::{Copying, Filler, Sums, sum_of};
 use crate::value::extent::{Addresses, Extent, Located};
+use crate::value::found::Number;
 use crate::value::info::ArrayInfo;
 use crate::value::parts::list_bytes;
 use crate::value::shared_map::SharedMap;
@@ -50,6 +51,8 @@ pub struct Attachment {
     pub values: Values,
     /// The batches whose values were checked.
     pub known: Known,
+    /// What threads know it by.
+    pub number: Number,
 }
 
 /// Its name only: everything that is open has it, and the whole geometry would be 100 KB.
@@ -70,7 +73,7 @@ impl Drop for Attachment {
 impl Attachment {
     /// An attachment whose seat was taken already.
     pub fn new(core: Core<Posix>, name: &str, values: Values) -> Attachment {
-        Attachment { core, name: name.into(), values, known: Known::default() }
+        Attachment { core, name: name.into(), values, known: Known::default(), number: Number::new() }
     }
 
     /// The core, to the process that took the seat. A forked child does not have the control region and gets

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
 use faretra::{ArrayElement, Element, ElementType, Error, MIB, Object, Writer};
 use ndarray::{ArrayView1, Ix1};
@@ -169,5 +169,42 @@ fn drafts_and_arrays_of_every_element_type() {
     let w = t.arena.writer().expect("a permit");
     for rows in [0, 1, 1024, 1031, 8192, 70_003] {
         for_every_element!(draft_and_publish(&t, &w, rows));
+    }
+}
+
+/// A column that was found before is another one when the name, the object's memory or the arena's name have another tenant,
+/// also of another shape, whichever threads read it.
+#[test]
+fn a_column_that_was_found_is_that_of_this_object() {
+    let batch = |round: i64, before: usize, rows: usize| {
+        let zeros = |i: usize| (format!("z{i}"), Arc::new(Int64Array::from(vec![0; rows])) as ArrayRef);
+        let column = ("x".to_owned(), Arc::new(Int64Array::from(vec![round; rows])) as ArrayRef);
+        RecordBatch::try_from_iter((0..before).map(zeros).chain([column])).unwrap()
+    };
+    for arena in 0..3 {
+        let t = TestArena::new(64 * MIB);
+        let w = t.arena.writer().unwrap();
+        let read = |object: &Object, round: i64, rows: usize| {
+            for _ in 0..2 {
+                let column = object.column::<i64>("x").unwrap();
+                assert!(column.len() == rows && column.iter().all(|x| *x == round), "{round}: {column:?}");
+                assert!(matches!(object.column::<f64>("x"), Err(Error::Mismatch { .. })));
+                assert!(matches!(object.column::<i64>("y"), Err(Error::NotFound { .. })));
+            }
+        };
+        let mut kept = vec![];
+        for round in 0..200 {
+            let number = arena * 1000 + round;
+            // Twice the same shape, so that a slot has the same place for another value.
+            let (before, rows) = (number as usize / 2 % 5, 1 + number as usize / 4 % 40);
+            w.publish("t", &batch(number, before, rows)).unwrap();
+            let object = t.arena.get("t").unwrap();
+            read(&object, number, rows);
+            std::thread::scope(|s| s.spawn(|| read(&object, number, rows)).join().unwrap());
+            kept.push((object, number, rows));
+            if round % 3 == 2 {
+                kept.drain(..).for_each(|(object, number, rows)| read(&object, number, rows));
+            }
+        }
     }
 }

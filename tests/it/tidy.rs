@@ -25,7 +25,7 @@ const LAYERS: &[&[&str]] = &[
     &["verify", "recover"],
     &["lock", "waiters", "maker", "end"],
     &["extent", "element", "timestep", "dtype", "descr", "shape", "layout", "piece", "check", "copying", "unchecked"],
-    &["private", "shared_map", "schema", "message", "skeleton", "info", "array", "dynamic", "lent"],
+    &["private", "shared_map", "schema", "message", "skeleton", "info", "array", "dynamic", "lent", "found"],
     &["plan", "batch", "draft", "parts", "view"],
     &["kind", "held", "reader", "drafted", "input", "writer", "report", "arena"],
 ];
