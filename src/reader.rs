@@ -244,6 +244,7 @@ impl Object {
     }
 
     /// Where the values of a column lie, which were checked to be as many as there are rows.
+    #[cold]
     fn find_column(&self, name: &str, element: ElementType) -> Result<Extent> {
         let (body, bytes) = self.pin.body(self.id)?;
         let descriptor = self.descriptor_in(bytes)?;
@@ -300,6 +301,7 @@ impl Object {
     }
 
     /// Which life of the object this is.
+    #[inline]
     fn life_key(&self) -> Result<Option<Key>> {
         let core = self.attachment().core()?;
         // Pinned: this word is of the object's life that is read here.
@@ -325,11 +327,14 @@ impl Object {
         Error::NotFound { what: Missing::Column, name: name.to_owned(), within: self.name.to_string(), detail }
     }
 
+    #[inline]
     fn expect(&self, kind: Stored) -> Result<()> {
-        if self.kind == kind {
-            return Ok(());
-        }
-        Err(Error::Mismatch { name: self.name.to_string(), expected: kind.to_string(), found: self.kind.to_string() })
+        if self.kind == kind { Ok(()) } else { Err(self.other_kind(kind)) }
+    }
+
+    #[cold]
+    fn other_kind(&self, kind: Stored) -> Error {
+        Error::Mismatch { name: self.name.to_string(), expected: kind.to_string(), found: self.kind.to_string() }
     }
 
     pub(crate) fn parts(&self) -> u64 {
@@ -423,6 +428,7 @@ impl Object {
 
 /// What a pinned root stands for, and what that is: an alias for its only part, a mutable array that is frozen
 /// for its elements, everything else for itself.
+#[inline]
 fn resolve(pin: &Pin) -> Result<(Id, Stored)> {
     let core = pin.attachment().core()?;
     let root = pin.id();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use faretra::arrow::arrow_array::RecordBatch;
 use faretra::arrow::arrow_array::cast::AsArray;
 use faretra::arrow::arrow_array::types::Float64Type;
-use faretra::{Arena, KIB, MIB};
+use faretra::{Arena, KIB, MIB, Writer};
 use memmap2::MmapMut;
 
 use crate::measure::{Table, Times, block, in_turn, size};
@@ -39,6 +39,23 @@ fn fresh(bytes: u64) -> std::io::Result<MmapMut> {
     file.set_len(bytes)?;
     // SAFETY: the file has no name, so nobody else changes it.
     unsafe { MmapMut::map_mut(&file) }
+}
+
+/// 1 KiB without columns.
+fn bytes_alone(scale: Scale, table: &mut Table, writer: &Writer) -> Outcome {
+    let source = [7_u8; KIB as usize];
+    let mut touched = source;
+    let [memcpy, ours] = in_turn(
+        60 / scale.hurry,
+        1000,
+        [
+            &mut || block(1000, || std::hint::black_box(&mut touched).copy_from_slice(std::hint::black_box(&source))),
+            &mut || block(1000, || writer.publish("bytes", &source[..]).expect("room")),
+        ],
+    );
+    writer.remove("bytes")?;
+    table.ratio("publish 1 KiB of bytes, warm; floor: memcpy", &ours, &memcpy, "<= 400 ns");
+    Ok(())
 }
 
 pub fn run(scale: Scale, table: &mut Table) -> Outcome {
@@ -99,6 +116,9 @@ pub fn run(scale: Scale, table: &mut Table) -> Outcome {
             "0 bytes copied",
         );
         drop((touched, two));
+        if bytes == KIB {
+            bytes_alone(scale, table, &writer)?;
+        }
 
         let cold_rounds = (if bytes > 64 * MIB { 5 } else { 20 }) / scale.hurry;
         let [memcpy, ours] = in_turn(

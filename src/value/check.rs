@@ -115,6 +115,7 @@ pub(crate) struct Key {
 
 impl Key {
     /// `None`: the root's word does not say which life this is.
+    #[inline]
     pub(crate) fn new(object: Id, root: Id, word: Life) -> Option<Key> {
         let unique = matches!(word.state(), Some(State::Home(_) | State::Leased(_)));
         unique.then_some(Key { object: u64::from(root.0) << 32 | u64::from(object.0), word: word.0 })

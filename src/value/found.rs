@@ -62,6 +62,7 @@ impl Wanted<'_> {
         (self.key.spread() as usize ^ last ^ self.name.len() << 3) % SLOTS
     }
 
+    #[inline]
     fn is(&self, found: &Found) -> bool {
         let same = found.key == self.key && found.attachment == self.attachment && found.element == self.element;
         same && found.name.as_bytes() == self.name.as_bytes()

@@ -197,7 +197,7 @@ fn a_column_that_was_found_is_that_of_this_object() {
             let number = arena * 1000 + round;
             // Twice the same shape, so that a slot has the same place for another value.
             let (before, rows) = (number as usize / 2 % 5, 1 + number as usize / 4 % 40);
-            w.publish("t", &batch(number, before, rows)).unwrap();
+            w.publish("t", batch(number, before, rows)).unwrap();
             let object = t.arena.get("t").unwrap();
             read(&object, number, rows);
             std::thread::scope(|s| s.spawn(|| read(&object, number, rows)).join().unwrap());

@@ -1,9 +1,9 @@
 //! The table of numbers in the README: made from one report of all benches, `benches/report.json`, which is committed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::report::{Judged, Report, Row, Verdict, number, size, time};
+use crate::report::{Judged, NOISE, Report, Row, Verdict, number, size, time};
 
 /// The report that the table is made from: what `cargo xtask bench` wrote, without what the table does not show.
 pub const SOURCE: &str = "benches/report.json";
@@ -12,9 +12,16 @@ const README: &str = "README.md";
 const BEGIN: &str = "<!-- numbers: made from benches/report.json by `cargo xtask numbers --write`; do not edit -->";
 const END: &str = "<!-- end of numbers -->";
 
-/// Takes the last report of the benches as the one that the README shows.
+/// The fact that says at which commit a report was made; for rows that were kept from an older one, with `of` and their bench.
+const COMMIT: &str = "commit";
+
+/// Takes the last report of the benches as the one that the README shows. Rows of benches that are not in it stay.
 pub fn take(root: &Path, latest: &Path) -> Result<(), String> {
+    let shown = root.join(SOURCE);
     let mut report = read(latest)?;
+    if shown.exists() {
+        report = keep_others(report, read(&shown)?);
+    }
     report.rows.retain(|judged| judged.verdict != Verdict::NoTarget || is_matrix(judged) || has_ratio(judged));
     report.rows.iter_mut().flat_map(|judged| &mut judged.runs).for_each(shorten);
     let mut text = String::from("{\n\"machine\": [\n");
@@ -22,7 +29,32 @@ pub fn take(root: &Path, latest: &Path) -> Result<(), String> {
     text += "\n],\n\"rows\": [\n";
     text += &lines(&report.rows)?;
     text += "\n]\n}\n";
-    write_file(&root.join(SOURCE), &text)
+    write_file(&shown, &text)
+}
+
+/// A report, with what an older one says of benches that it does not have.
+fn keep_others(new: Report, old: Report) -> Report {
+    let of = |rows: &[Judged]| rows.iter().map(|judged| judged.bench.clone()).collect::<Vec<_>>();
+    let (measured, mut benches) = (of(&new.rows), of(&old.rows));
+    benches.extend(of(&new.rows));
+    let mut machine = new.machine.clone();
+    // What only the old one knows, such as versions of peers.
+    machine
+        .extend(old.machine.iter().filter(|(what, _)| new.fact(what).is_none() && !what.starts_with(COMMIT)).cloned());
+    machine.retain(|(what, _)| what != NOISE);
+    let mut rows = vec![];
+    let mut done = BTreeSet::new();
+    for bench in benches.into_iter().filter(|bench| done.insert(bench.clone())) {
+        let from = if measured.contains(&bench) { &new } else { &old };
+        rows.extend(from.rows.iter().filter(|judged| judged.bench == bench).cloned());
+        let fact = format!("{COMMIT} of {bench}");
+        if let Some(at) = from.fact(&fact).or_else(|| from.fact(COMMIT))
+            && new.fact(COMMIT) != Some(at)
+        {
+            machine.push((fact, at.to_owned()));
+        }
+    }
+    Report::new(machine, rows)
 }
 
 /// One a line, so that a change of one is a line.
@@ -89,19 +121,26 @@ fn write_file(path: &Path, text: &str) -> Result<(), String> {
 
 /// Everything between the two marks.
 fn section(report: &Report) -> String {
-    let fact = |name: &str| {
-        let found = report.machine.iter().find(|(what, _)| what == name);
-        found.map_or("unknown", |(_, value)| value)
+    let fact = |name: &str| report.fact(name).unwrap_or("unknown");
+    let mut older: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (what, at) in &report.machine {
+        if let Some(bench) = what.strip_prefix("commit of ") {
+            older.entry(at).or_default().push(bench);
+        }
+    }
+    let older: Vec<String> = older.iter().map(|(at, benches)| format!("{} at {at}", benches.join(", "))).collect();
+    let commit = match older.is_empty() {
+        true => fact(COMMIT).to_owned(),
+        false => format!("{} ({})", fact(COMMIT), older.join("; ")),
     };
     let mut text = format!(
-        "Measured at commit {} on {} processors ({}), Linux {}, load {} before and {} after. {}. Peers: {}.\n",
-        fact("commit"),
+        "Measured at commit {commit} on {} processors ({}), Linux {}, load {} before and {} after. {}. Peers: {}.\n",
         fact("how many"),
         fact("processor"),
         fact("kernel"),
         fact("load"),
         fact("load after"),
-        capital(&format!("noise: {}", fact("noise"))),
+        capital(&format!("noise: {}", fact(NOISE))),
         fact("peers"),
     );
     text += "Of two runs the worse number is shown; **missed** is a row that we lose, *noisy* one of which the two runs disagree.\n\n";
@@ -331,6 +370,26 @@ mod tests {
     fn the_readme_shows_the_committed_report() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         check(root).unwrap();
+    }
+
+    /// Shows that a report of some benches leaves the rows of the others as they were, and says at which commit those were made.
+    #[test]
+    fn rows_of_other_benches_stay() {
+        let of = |bench: &str, ratio: f64| judge(bench, vec![vec![Row { ratio: Some(ratio), ..Row::default() }]]);
+        let at = |commit: &str, rows: Vec<Vec<Judged>>| {
+            let machine = vec![(COMMIT.to_owned(), commit.to_owned()), (format!("peers {commit}"), "1.0".to_owned())];
+            Report::new(machine, rows.into_iter().flatten().collect())
+        };
+        let first = at("one", vec![of("ratios", 1.0), of("sync", 1.1), of("peers", 1.2)]);
+        let second = keep_others(at("two", vec![of("sync", 2.0)]), first);
+        let third = keep_others(at("three", vec![of("ratios", 3.0), of("python", 3.1)]), second);
+        let rows: Vec<_> = third.rows.iter().map(|judged| (judged.bench.as_str(), judged.runs[0].ratio)).collect();
+        assert_eq!(rows, [("ratios", Some(3.0)), ("sync", Some(2.0)), ("peers", Some(1.2)), ("python", Some(3.1))]);
+        let facts = [COMMIT, "commit of ratios", "commit of sync", "commit of peers", "peers one"];
+        assert_eq!(facts.map(|fact| third.fact(fact)), [Some("three"), None, Some("two"), Some("one"), Some("1.0")]);
+        let text = section(&third);
+        assert!(text.starts_with("Measured at commit three (peers at one; sync at two) on "), "{text}");
+        assert_eq!(text.matches("oise: ").count(), 1, "{text}");
     }
 
     /// Shows that rows that differ in size are one line, with what each of them is judged to be; that lost ones are marked;

@@ -23,6 +23,9 @@ pub struct Report {
     pub rows: Vec<Judged>,
 }
 
+/// The fact that says how much the machine was disturbed.
+pub const NOISE: &str = "noise";
+
 impl Report {
     /// The file that `write` makes of it.
     pub const FILE: &'static str = "report.json";
@@ -40,8 +43,13 @@ impl Report {
         if !told.is_empty() {
             machine.push(("Python's peers".into(), told.join(", ")));
         }
-        machine.push(("noise".into(), noise(&rows)));
+        machine.push((NOISE.into(), noise(&rows)));
         Report { machine, rows }
+    }
+
+    /// What it says about where it was measured.
+    pub fn fact(&self, name: &str) -> Option<&str> {
+        self.machine.iter().find(|(what, _)| what == name).map(|(_, value)| value.as_str())
     }
 
     /// Writes it for programs and for people, prints the rows that have a target, and returns the page's path.
