@@ -221,16 +221,16 @@ impl Object {
     /// another element type.
     pub fn column<T: Element>(&self, name: &str) -> Result<Column<T>> {
         self.expect(Stored::Batch)?;
-        let at = match self.wanted(name, T::TYPE)? {
-            Some(wanted) => match wanted.known() {
-                Some(at) => at,
-                None => {
-                    let at = self.find_column(name, T::TYPE)?;
+        let wanted = self.wanted(name, T::TYPE)?;
+        let at = match wanted.and_then(|wanted| wanted.known()) {
+            Some(at) => at,
+            None => {
+                let at = self.find_column(name, T::TYPE)?;
+                if let Some(wanted) = wanted {
                     wanted.found(at);
-                    at
                 }
-            },
-            None => self.find_column(name, T::TYPE)?,
+                at
+            }
         };
         Column::from_values(name, self.pin.ground().lend(at.range()))
     }

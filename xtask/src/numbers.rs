@@ -124,7 +124,7 @@ fn section(report: &Report) -> String {
     let fact = |name: &str| report.fact(name).unwrap_or("unknown");
     let mut older: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (what, at) in &report.machine {
-        if let Some(bench) = what.strip_prefix("commit of ") {
+        if let Some(bench) = what.strip_prefix(COMMIT).and_then(|of| of.strip_prefix(" of ")) {
             older.entry(at).or_default().push(bench);
         }
     }
