@@ -182,7 +182,8 @@ impl ArrayInfo {
 
     /// The bytes of the elements; `self` came from [`ArrayInfo::parse`] of the same bytes.
     pub(crate) fn data<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8]> {
-        let (at, len) = (self.data_at(), self.data_bytes()? as usize);
+        // That fits was checked.
+        let (at, len) = (self.data_at(), self.elements() as usize * self.dtype.itemsize());
         bytes.get(at..).and_then(|b| b.get(..len)).ok_or_else(|| {
             Error::damaged(format!("an array of {len} bytes at {at} lies in an object of {}", bytes.len()))
         })

@@ -126,6 +126,12 @@ const DICTIONARY_BATCH: u16 = 2;
 const RECORD_BATCH: u16 = 3;
 
 impl<'a> Message<'a> {
+    /// The message of the batch, where there is no other.
+    pub(crate) fn of_all(all: Tables<'a>) -> Message<'a> {
+        let [nodes, buffers, variadic] = [all.nodes.len(), all.buffers.len(), all.variadic.len()].map(|n| n as u64);
+        Message { all, group: 0, nodes, buffers, variadic }
+    }
+
     /// The message of one group of the tables.
     pub(crate) fn of(all: Tables<'a>, group: u32) -> Message<'a> {
         Message {

@@ -196,6 +196,7 @@ impl<'a> Plan<'a> {
     }
 
     /// The node and the validity of a plain column.
+    #[inline]
     fn plain_node(&mut self, array: &'a dyn Array, buffers: u32) -> Result<()> {
         let nulls = array.nulls().filter(|nulls| nulls.null_count() != 0);
         let count = nulls.map_or(0, NullBuffer::null_count) as u64;
@@ -239,6 +240,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Some bytes of a buffer of the batch.
+    #[inline]
     fn lend(&mut self, buffer: &'a Buffer, bytes: Range<usize>, align: u64) -> Result<()> {
         let bytes = buffer.get(bytes.clone()).ok_or_else(|| short(bytes.end, buffer.len()))?;
         self.unaltered(Source::Lent(bytes), align, 0);
@@ -287,22 +289,26 @@ impl<'a> Plan<'a> {
     /// Writes those of the buffers that lie in one object.
     fn write_buffers(&self, buffers: Range<usize>, within: Within, out: &mut [u8], copy: CopyBytes<'_>) {
         for (buffer, piece) in self.skeleton.buffers[buffers.clone()].iter().zip(&self.pieces[buffers]) {
-            if buffer.within != within {
+            if buffer.within != within || buffer.len == 0 {
                 continue;
             }
             let (from, len) = (buffer.at as usize, buffer.len as usize);
-            let (to, rest) = out[from..].split_at_mut(len);
+            let (to, padding) = out[from..][..len.next_multiple_of(ALIGN as usize)].split_at_mut(len);
             piece.write(to, copy);
-            rest[..len.next_multiple_of(ALIGN as usize) - len].fill(0);
+            if !padding.is_empty() {
+                padding.fill(0);
+            }
         }
     }
 
+    #[inline]
     fn piece(&mut self, len: usize, piece: Piece<'a>, group: u32) {
         self.skeleton.buffer(len as u64, group);
         self.pieces.push(piece);
     }
 
     /// A buffer that is stored as it is.
+    #[inline]
     fn unaltered(&mut self, bytes: Source<'a>, align: u64, group: u32) {
         self.look(&bytes, align);
         self.piece(bytes.len(), Piece::Bytes(bytes), group);

@@ -17,16 +17,22 @@ use crate::value::layout::{damaged, u64_at};
 use crate::value::shape::Shape;
 
 pub(crate) struct EncodedSchema {
-    pub schema: SchemaRef,
     pub bytes: Vec<u8>,
     pub print: u64,
 }
 
-thread_local! {
-    static ENCODED: Recent<Arc<EncodedSchema>> = const { Recent::new(Vec::new()) };
+/// The schema that was encoded, or one that is equal and was met later.
+struct Met {
+    schema: SchemaRef,
+    encoded: Arc<EncodedSchema>,
 }
 
-/// The schema message, padded to 8. The same `Arc` is found without comparing.
+thread_local! {
+    static ENCODED: Recent<Met> = const { Recent::new(Vec::new()) };
+}
+
+/// The schema message, padded to 8. The same `Arc` is found without comparing, also one that was compared once: a reader of files
+/// or of another library's batches has one of its own.
 pub(crate) fn encode_schema(schema: &SchemaRef) -> Result<Arc<EncodedSchema>> {
     find_or(
         &ENCODED,
@@ -46,9 +52,14 @@ pub(crate) fn encode_schema(schema: &SchemaRef) -> Result<Arc<EncodedSchema>> {
                 return Err(Error::invalid("the schema cannot be stored: Arrow's format gives back another one"));
             }
             let print = fingerprint(&bytes);
-            Ok(Arc::new(EncodedSchema { schema: schema.clone(), bytes, print }))
+            Ok(Met { schema: schema.clone(), encoded: Arc::new(EncodedSchema { bytes, print }) })
         },
-        Arc::clone,
+        |known| {
+            if !Arc::ptr_eq(&known.schema, schema) {
+                known.schema = schema.clone();
+            }
+            known.encoded.clone()
+        },
     )
 }
 
@@ -168,20 +179,20 @@ fn find_or<T, R>(
     entries: &'static LocalKey<Recent<T>>,
     is: impl Fn(&T) -> bool,
     make: impl FnOnce() -> Result<T>,
-    take: impl Fn(&T) -> R,
+    take: impl Fn(&mut T) -> R,
 ) -> Result<R> {
     // A thread that ends may have forgotten everything before it reads for the last time.
     let found = entries.try_with(|entries| {
         let mut entries = entries.borrow_mut();
         let i = entries.iter().position(&is)?;
         entries.swap(0, i);
-        entries.first().map(&take)
+        entries.first_mut().map(&take)
     });
     if let Ok(Some(taken)) = found {
         return Ok(taken);
     }
-    let made = make()?;
-    let taken = take(&made);
+    let mut made = make()?;
+    let taken = take(&mut made);
     // What is forgotten is dropped outside the borrow.
     let forgotten = entries.try_with(|entries| {
         let mut entries = entries.borrow_mut();
@@ -304,6 +315,20 @@ mod tests {
                 other => panic!("{depth}: {:?}", other.map(|_| ())),
             }
         }
+    }
+
+    #[test]
+    fn an_equal_schema_is_compared_once() {
+        let (first, other) = (deep(2), deep(2));
+        let encoded = encode_schema(&first).unwrap();
+        assert_eq!(Arc::strong_count(&other), 1);
+        assert!(Arc::ptr_eq(&encode_schema(&other).unwrap(), &encoded));
+        assert_eq!(
+            (Arc::strong_count(&first), Arc::strong_count(&other)),
+            (1, 2),
+            "the one that was met last is remembered"
+        );
+        assert!(Arc::ptr_eq(&encode_schema(&other).unwrap(), &encoded));
     }
 
     #[test]

@@ -90,6 +90,7 @@ impl Skeleton {
         Ok(skeleton)
     }
 
+    #[inline]
     pub(crate) fn begin_column(&mut self, t: &DataType) -> Result<()> {
         self.columns.push(StoredColumn {
             node: table_len(self.nodes.len())?,
@@ -100,11 +101,13 @@ impl Skeleton {
     }
 
     /// Adds an array, and returns its index among the nodes.
+    #[inline]
     pub(crate) fn node(&mut self, node: StoredNode, group: u32) -> usize {
         self.nodes.push(PlannedNode { node, group });
         self.nodes.len() - 1
     }
 
+    #[inline]
     pub(crate) fn buffer(&mut self, len: u64, group: u32) {
         self.buffers.push(PlannedBuffer { at: 0, len, reserved: len, within: Within::Root, group });
     }
@@ -125,24 +128,24 @@ impl Skeleton {
             return Ok(());
         };
         let buffers = &mut self.buffers[column.buffer as usize..];
-        let mut size = 0_u64;
-        for buffer in buffers.iter().filter(|b| b.within == Within::Root) {
-            let len = Some(buffer.len).filter(|len| len >> LEN_BITS == 0).and_then(padded);
-            size = len.and_then(|len| size.checked_add(len)).ok_or_else(too_large)?;
-        }
-        let (mut at, within) = if size >= PART_BYTES {
-            let part = table_len(self.parts.len())?;
-            self.parts.push(size);
-            self.part_columns.push(index);
-            (0, Within::Own(part))
-        } else {
-            let at = self.inline_bytes;
-            self.inline_bytes += size;
-            (at, Within::Root)
-        };
+        let inline = self.inline_bytes;
+        let mut end = inline;
         for buffer in buffers.iter_mut().filter(|b| b.within == Within::Root) {
-            (buffer.at, buffer.within) = (at, within);
-            at += buffer.len.next_multiple_of(ALIGN);
+            if buffer.len >> LEN_BITS != 0 {
+                return Err(too_large());
+            }
+            buffer.at = end;
+            end = end.checked_add(buffer.len.next_multiple_of(ALIGN)).ok_or_else(too_large)?;
+        }
+        if end - inline < PART_BYTES {
+            self.inline_bytes = end;
+            return Ok(());
+        }
+        let part = table_len(self.parts.len())?;
+        self.parts.push(end - inline);
+        self.part_columns.push(index);
+        for buffer in buffers.iter_mut().filter(|b| b.within == Within::Root) {
+            (buffer.at, buffer.within) = (buffer.at - inline, Within::Own(part));
         }
         Ok(())
     }
@@ -247,7 +250,7 @@ impl Skeleton {
             w.u32s([c.node, c.buffer, c.element, 0]);
         }
         for PlannedNode { node, .. } in &self.nodes {
-            w.u64s([node.len, node.nulls]).u32s([node.buffers, node.children]);
+            w.u64s([node.len, node.nulls, u64::from(node.buffers) | u64::from(node.children) << 32]);
         }
         for buffer in &self.buffers {
             w.u64s(StoredBuffer { at: address(buffer), len: buffer.len, extent: extent(buffer) }.words());
@@ -282,12 +285,12 @@ impl Skeleton {
     }
 
     fn message(&self, group: u32) -> Message<'_> {
-        Message::of(Tables { nodes: &self.nodes, buffers: &self.buffers, variadic: &self.variadic }, group)
+        let all = Tables { nodes: &self.nodes, buffers: &self.buffers, variadic: &self.variadic };
+        match self.dictionaries.is_empty() {
+            true => Message::of_all(all),
+            false => Message::of(all, group),
+        }
     }
-}
-
-fn padded(len: u64) -> Option<u64> {
-    len.checked_next_multiple_of(ALIGN)
 }
 
 fn too_large() -> Error {
