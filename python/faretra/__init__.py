@@ -10,24 +10,17 @@ copied, whatever its size; a process that is killed, at any moment, leaves nothi
 array([0, 1, 2])
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from faretra._arena import (
     Arena,
-    ArenaInfo,
-    ArrayInfo,
     Batch,
     Bundle,
     Draft,
-    Entries,
-    Entry,
-    Holder,
     Pinned,
-    Recovered,
     Selection,
-    Stats,
     Table,
-    TableInfo,
     Writable,
     arenas,
     remove,
@@ -64,7 +57,6 @@ from faretra._errors import (
     UntrustedError,
 )
 from faretra._feeds import Feed, Subscriber
-from faretra._handle import Handle
 from faretra._native import (
     Dict,
     Event,
@@ -85,7 +77,6 @@ from faretra._native import (
 from faretra._process import install as _install
 from faretra._ready import Pollable, select
 from faretra._reduce import install as _install_pickling
-from faretra._remote import RemoteArena, connect
 from faretra._streamed import StreamedTable
 
 _install()
@@ -94,15 +85,29 @@ del _install, _install_pickling
 
 if TYPE_CHECKING:
     from faretra._executor import ProcessPoolExecutor as ProcessPoolExecutor
+    from faretra._handle import Handle
+    from faretra._info import ArenaInfo, ArrayInfo, Entries, Entry, Holder, Recovered, Stats, TableInfo
+    from faretra._remote import RemoteArena, connect
+
+# What most programs do not need, and takes long to import: the first that asks for it imports it.
+_LATER = {
+    "_executor": ["ProcessPoolExecutor"],
+    "_handle": ["Handle"],
+    "_info": ["ArenaInfo", "ArrayInfo", "Entries", "Entry", "Holder", "Recovered", "Stats", "TableInfo"],
+    "_remote": ["RemoteArena", "connect"],
+}
+_MODULES = {name: module for module, names in _LATER.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    # It needs `multiprocessing`, which most programs do not.
-    if name == "ProcessPoolExecutor":
-        from faretra._executor import ProcessPoolExecutor
+    if name not in _MODULES:
+        raise AttributeError(f"module 'faretra' has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"faretra.{_MODULES[name]}"), name)
+    return found
 
-        return ProcessPoolExecutor
-    raise AttributeError(f"module 'faretra' has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 __all__ = [
@@ -183,6 +188,6 @@ __all__ = [
 ]
 
 # Where people find them is where they are: in tracebacks, reprs and pickles.
-for _public in [globals()[name] for name in __all__]:
+for _public in [globals()[name] for name in __all__ if name not in _MODULES]:
     if getattr(_public, "__module__", "").startswith("faretra._"):
         _public.__module__ = "faretra"

@@ -12,7 +12,6 @@ from faretra import _native
 from faretra._calls import Client, Server
 from faretra._channels import Receiver, Sender
 from faretra._feeds import Feed, OnLag, Subscriber
-from faretra._info import ArenaInfo, ArrayInfo, Entries, Entry, Holder, Recovered, Stats, TableInfo, info_of
 from faretra._mapping import Values
 from faretra._native import (
     Batch,
@@ -35,24 +34,17 @@ from faretra._tables import need
 
 if TYPE_CHECKING:
     from faretra._handle import Handle
+    from faretra._info import ArenaInfo, Entry, Holder, Recovered, Stats
     from faretra._waits import ArenaAio
 
 __all__ = [
     "Arena",
-    "ArenaInfo",
-    "ArrayInfo",
     "Batch",
     "Bundle",
     "Draft",
-    "Entries",
-    "Entry",
-    "Holder",
     "Pinned",
-    "Recovered",
     "Selection",
-    "Stats",
     "Table",
-    "TableInfo",
     "Writable",
     "arenas",
     "remove",
@@ -69,6 +61,8 @@ def arenas(dir: str | os.PathLike[str] | None = None) -> list[ArenaInfo]:
     ...     [info.participants for info in faretra.arenas() if info.name == "doc-arenas"]
     [1]
     """
+    from faretra._info import ArenaInfo
+
     return [ArenaInfo(**fields) for fields in _native._list_arenas(dir)]
 
 
@@ -395,6 +389,8 @@ class Arena(Values):
         ...     arena.stats().limit
         67108864
         """
+        from faretra._info import Stats
+
         return Stats(**self._stats())
 
     def who(self) -> list[Holder]:
@@ -404,6 +400,8 @@ class Arena(Values):
         ...     [holder.this_process for holder in arena.who()]
         [True]
         """
+        from faretra._info import Holder
+
         return [Holder(**fields) for fields in self._who()]
 
     def recover(self) -> Recovered:
@@ -413,6 +411,8 @@ class Arena(Values):
         ...     arena.recover().participants
         0
         """
+        from faretra._info import Recovered
+
         return Recovered(**self._recover())
 
     def set_limit(self, limit: Size) -> None:
@@ -462,6 +462,8 @@ class Arena(Values):
         ...     arena.info("x")
         <faretra.ArrayInfo 'x' version 1: float32 (3, 4), order C, 112 B in the arena, 0 bytes copied when it is read>
         """
+        from faretra._info import info_of
+
         return info_of(self._info(name))
 
     def _repr_html_(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import time
-import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from typing import Any, NoReturn, Self
@@ -25,6 +24,8 @@ class _Raised:
     __slots__ = ("error", "trace")
 
     def __init__(self, error: Exception) -> None:
+        import traceback
+
         self.trace = "".join(traceback.format_exception(error)).rstrip()
         self.error = error
         try:

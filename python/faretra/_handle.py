@@ -201,3 +201,7 @@ def arrived(handle: Handle | None, payload: tuple[str, int, Any] | None) -> Any:
     name, version, bytes_ = payload
     pyarrow = need("pyarrow", "a table from another host")
     return StreamedTable(pyarrow.ipc.open_stream(bytes_).read_all(), name, version)
+
+
+# Where people find it is where it is, as in `faretra.__init__`.
+Handle.__module__ = "faretra"

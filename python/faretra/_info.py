@@ -163,3 +163,8 @@ class ArenaInfo:
     participants: int
     keep: bool
     problem: str | None
+
+
+# Where people find them is where they are, as in `faretra.__init__`.
+for _public in (ArenaInfo, ArrayInfo, Entries, Entry, Holder, Recovered, Stats, TableInfo):
+    _public.__module__ = "faretra"

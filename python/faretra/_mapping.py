@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from faretra import _native
-from faretra._info import Entries, Entry
+
+if TYPE_CHECKING:
+    from faretra._info import Entries
 
 _MISSING: Any = object()
 
@@ -67,6 +69,8 @@ class Values(_native.Arena, MutableMapping[str, Any]):
         a     array     3  88 B        1
         b     bytes     5   5 B        1
         """
+        from faretra._info import Entries, Entry
+
         return Entries(sorted((Entry(**fields) for fields in self._entries()), key=lambda entry: entry.name))
 
     def get(self, name: str, default: Any = None) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs, unquote, urlsplit
 
 from faretra._arena import Arena
 from faretra._errors import Error
@@ -123,6 +122,8 @@ class Spot(NamedTuple):
     @classmethod
     def parse(cls, location: str) -> Spot | None:
         """Return what a location says, if it is one of an arena."""
+        from urllib.parse import parse_qs, unquote, urlsplit
+
         try:
             url = urlsplit(location)
             pairs = parse_qs(url.query, keep_blank_values=True, errors="strict")

@@ -670,3 +670,7 @@ def _invalid(text: str) -> InvalidError:
     error = InvalidError(text)
     error.code = "invalid"
     return error
+
+
+# Where people find them is where they are, as in `faretra.__init__`.
+RemoteArena.__module__ = connect.__module__ = "faretra"

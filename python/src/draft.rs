@@ -79,10 +79,10 @@ impl Draft {
     /// The memory to be written: a numpy array, or a memoryview of bytes.
     #[getter]
     fn value<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let memory = self.memory.bind(py).clone().into_any();
+        let memory = self.memory.bind(py);
         match &self.array {
-            Some((dtype, shape, order)) => array_over(py, shape, dtype, *order, memory),
-            None => Ok(PyMemoryView::from(&memory)?.into_any()),
+            Some((dtype, shape, order)) => array_over(memory.clone(), shape, dtype, *order),
+            None => Ok(PyMemoryView::from(memory.as_any())?.into_any()),
         }
     }
 

@@ -538,11 +538,11 @@ impl Rows {
         if self.released() {
             return Err(Failure::invalid("the rows were given back: take them again").raise(py));
         }
-        let memory = match &self.memory {
-            Memory::Writing(memory) => memory.bind(py).clone().into_any(),
-            Memory::Reading(memory, _) => memory.bind(py).clone().into_any(),
-        };
-        array_over(py, &self.shape, &self.grid.element().into(), Order::C, memory)
+        let dtype = self.grid.element().into();
+        match &self.memory {
+            Memory::Writing(memory) => array_over(memory.bind(py).clone(), &self.shape, &dtype, Order::C),
+            Memory::Reading(memory, _) => array_over(memory.bind(py).clone(), &self.shape, &dtype, Order::C),
+        }
     }
 
     /// Gives the rows back. The second time nothing happens.

@@ -12,16 +12,22 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard, Weak};
 
-use faretra::{Batch, DraftMap, DynArray, Element, Kind, MutableArray, Object, Options, PrivateBytes, Rows, RowsMap};
+use faretra::{
+    Batch, DraftMap, DynArray, Element, Kind, MutableArray, Object, Options, Order, PrivateBytes, Rows, RowsMap,
+};
 use ndarray::IxDyn;
-use pyo3::exceptions::PyBufferError;
+use numpy::npyffi::{self, NpyTypes, PY_ARRAY_API};
+use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::PyClass;
+use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::pyclass::boolean_struct::True;
 use pyo3::types::PyMemoryView;
 
 use crate::pages;
@@ -69,28 +75,23 @@ impl Foreign {
         Ok(unsafe { Foreign::new(view.as_any(), address, len) })
     }
 
-    /// The bytes of an array of numpy's own class, from its lowest to its highest, and which of them is the first element's
-    /// first.
-    pub fn of_array(
-        array: &Bound<'_, PyAny>,
-        shape: &[usize],
-        strides: &[isize],
-        itemsize: usize,
-    ) -> PyResult<(Foreign, usize)> {
-        let (address, _): (usize, bool) = array.getattr("__array_interface__")?.get_item("data")?.extract()?;
-        let (mut low, mut high) = (0_isize, 0_isize);
-        for (len, stride) in shape.iter().zip(strides) {
-            let reach = stride * (*len as isize - 1).max(0);
-            if reach < 0 { low += reach } else { high += reach }
-        }
+    /// The bytes of an array, from its lowest to its highest, and which of them is the first element's first. `strides` are those
+    /// of the array, but for axes of one element, where they may be anything.
+    pub fn of_array(array: &Bound<'_, PyUntypedArray>, strides: &[isize], itemsize: usize) -> (Foreign, usize) {
+        let (address, shape) = (address(array), array.shape());
         if shape.contains(&0) {
             // SAFETY: no bytes.
-            return Ok((unsafe { Foreign::new(array, address, 0) }, 0));
+            return (unsafe { Foreign::new(array, address, 0) }, 0);
+        }
+        let (mut low, mut high) = (0_isize, 0_isize);
+        for (len, stride) in shape.iter().zip(strides) {
+            let reach = stride * (*len as isize - 1);
+            if reach < 0 { low += reach } else { high += reach }
         }
         let len = (high - low) as usize + itemsize;
         // SAFETY: numpy says that its elements lie so far apart, from there on, for as long as the array lives.
         let memory = unsafe { Foreign::new(array, address.wrapping_add_signed(low), len) };
-        Ok((memory, low.unsigned_abs()))
+        (memory, low.unsigned_abs())
     }
 
     /// The bytes.
@@ -107,17 +108,44 @@ pub fn trusting_others(options: Options) -> Options {
     unsafe { options.trust_others() }
 }
 
-/// What keeps memory where it is. Only kept.
+/// Bytes that an object of Python's exports: they are there for as long as it lives (P1).
+#[derive(Clone, Copy, Debug)]
+pub struct Exported {
+    start: usize,
+    len: usize,
+    readonly: bool,
+}
+
+/// What exports bytes that arrays are made over.
+pub trait Exporter: PyClass<Frozen = True> + Sync {
+    /// The bytes.
+    fn exported(&self) -> Exported;
+}
+
+/// What keeps memory where it is, and what the memory is of.
 #[derive(Debug)]
-#[allow(dead_code, reason = "kept for what its drop does")]
 enum Keeper {
     Object(Object),
     Array(DynArray, Object),
-    Batch(Batch),
+    /// A batch of an object: of this name and version.
+    Batch(#[allow(dead_code, reason = "only kept")] Batch, String, u64),
     /// A map, and what it is of.
-    Private(PrivateBytes, Object),
-    /// A handle to a mutable array, of whatever type.
-    Grid(Box<dyn Any + Send + Sync>),
+    Private(#[allow(dead_code, reason = "only kept")] PrivateBytes, Object),
+    /// A handle to a mutable array, of whatever type, and its name.
+    Grid(#[allow(dead_code, reason = "only kept")] Box<dyn Any + Send + Sync>, String),
+}
+
+impl Keeper {
+    /// The name that the object was read by, and its version; what changes has version 0.
+    fn shows(&self) -> (&str, u64) {
+        match self {
+            Keeper::Object(object) | Keeper::Array(_, object) | Keeper::Private(_, object) => {
+                (object.name(), object.version())
+            }
+            Keeper::Batch(_, name, version) => (name, *version),
+            Keeper::Grid(_, name) => (name, 0),
+        }
+    }
 }
 
 /// Memory of an arena that Python sees: the base of every array and memoryview.
@@ -134,18 +162,15 @@ pub struct Pinned {
     start: usize,
     len: usize,
     readonly: bool,
-    name: String,
-    version: u64,
-    _keeper: Arc<Keeper>,
+    keeper: Keeper,
 }
 
 impl Pinned {
-    /// The bytes of an array.
-    pub fn array(array: DynArray, object: &Object) -> Pinned {
+    /// The bytes of an array, which is this object.
+    pub fn array(array: DynArray, object: Object) -> Pinned {
         let bytes = array.bytes();
         let (start, len) = (bytes.as_ptr().expose_provenance(), bytes.len());
-        let (name, version) = (object.name().to_owned(), object.version());
-        Pinned { start, len, readonly: true, name, version, _keeper: Arc::new(Keeper::Array(array, object.clone())) }
+        Pinned { start, len, readonly: true, keeper: Keeper::Array(array, object) }
     }
 
     /// Some bytes of an object.
@@ -154,21 +179,19 @@ impl Pinned {
             return Err(faretra::Error::Damaged(format!("`{}` has no bytes {range:?}", object.name())));
         };
         let (start, len) = (bytes.as_ptr().expose_provenance(), bytes.len());
-        let (name, version) = (object.name().to_owned(), object.version());
-        Ok(Pinned { start, len, readonly: true, name, version, _keeper: Arc::new(Keeper::Object(object)) })
+        Ok(Pinned { start, len, readonly: true, keeper: Keeper::Object(object) })
     }
 
     /// The bytes of a column of a batch: those at `start`, which the batch keeps.
     pub fn column(batch: Batch, start: *const u8, len: usize, name: &str, version: u64) -> Pinned {
         let start = start.expose_provenance();
-        Pinned { start, len, readonly: true, name: name.to_owned(), version, _keeper: Arc::new(Keeper::Batch(batch)) }
+        Pinned { start, len, readonly: true, keeper: Keeper::Batch(batch, name.to_owned(), version) }
     }
 
     /// A private view, which may be written.
     pub fn private(mut bytes: PrivateBytes, object: &Object) -> Pinned {
         let (start, len) = (bytes.as_mut_ptr().expose_provenance(), bytes.len());
-        let (name, version) = (object.name().to_owned(), object.version());
-        Pinned { start, len, readonly: false, name, version, _keeper: Arc::new(Keeper::Private(bytes, object.clone())) }
+        Pinned { start, len, readonly: false, keeper: Keeper::Private(bytes, object.clone()) }
     }
 
     /// Rows of a mutable array. They stay where they are when they are given back, and show what is written then.
@@ -180,8 +203,7 @@ impl Pinned {
         let view = rows.view()?;
         let len = view.len() * size_of::<T>();
         let start = if len == 0 { 0 } else { view.as_ptr().expose_provenance() };
-        let keeper = Arc::new(Keeper::Grid(Box::new(array.clone())));
-        Ok(Pinned { start, len, readonly: true, name: name.to_owned(), version: 0, _keeper: keeper })
+        Ok(Pinned { start, len, readonly: true, keeper: Keeper::Grid(Box::new(array.clone()), name.to_owned()) })
     }
 
     /// Address of the first byte, and how many there are.
@@ -191,7 +213,7 @@ impl Pinned {
 
     /// The object of bytes that it shows whole and unchanged: nothing was written to it.
     pub fn unchanged(&self) -> Option<&Object> {
-        match &*self._keeper {
+        match &self.keeper {
             Keeper::Object(object) if object.bytes().is_ok_and(|bytes| bytes.len() == self.len) => Some(object),
             Keeper::Private(_, object) if object.kind() == Kind::Bytes && pages::are_shared(self.start, self.len) => {
                 Some(object)
@@ -202,7 +224,7 @@ impl Pinned {
 
     /// The bytes that it pins, if it has all of the object.
     pub fn whole_bytes(&self) -> Option<&Object> {
-        match &*self._keeper {
+        match &self.keeper {
             Keeper::Object(object) if object.kind() == Kind::Bytes && object.nbytes() == self.len as u64 => {
                 Some(object)
             }
@@ -212,7 +234,7 @@ impl Pinned {
 
     /// The array that it pins, and the object that this is.
     pub fn pinned_array(&self) -> Option<(&DynArray, &Object)> {
-        match &*self._keeper {
+        match &self.keeper {
             Keeper::Array(array, object) => Some((array, object)),
             _ => None,
         }
@@ -224,13 +246,13 @@ impl Pinned {
     /// The name that the object was read by.
     #[getter]
     fn name(&self) -> &str {
-        &self.name
+        self.keeper.shows().0
     }
 
     /// The version of the name that it is.
     #[getter]
     fn version(&self) -> u64 {
-        self.version
+        self.keeper.shows().1
     }
 
     /// How many bytes there are.
@@ -253,13 +275,19 @@ impl Pinned {
 
     fn __repr__(&self) -> String {
         let how = if self.readonly { "" } else { ", private" };
-        format!("<faretra.Pinned '{}' version {}, {} bytes{how}>", self.name, self.version, self.len)
+        let (name, version) = self.keeper.shows();
+        format!("<faretra.Pinned '{name}' version {version}, {} bytes{how}>", self.len)
     }
 
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
-        let this = slf.get();
         // SAFETY: P1, P2: the exporter keeps these bytes, and says whether they may be written.
-        unsafe { export(slf.as_any(), view, flags, this.start, this.len, this.readonly) }
+        unsafe { export(slf.as_any(), view, flags, slf.get().exported()) }
+    }
+}
+
+impl Exporter for Pinned {
+    fn exported(&self) -> Exported {
+        Exported { start: self.start, len: self.len, readonly: self.readonly }
     }
 }
 
@@ -396,9 +424,14 @@ impl Writable {
     }
 
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
-        let this = slf.get();
         // SAFETY: P1: the exporter keeps the map, which never moves.
-        unsafe { export(slf.as_any(), view, flags, this.start, this.len, false) }
+        unsafe { export(slf.as_any(), view, flags, slf.get().exported()) }
+    }
+}
+
+impl Exporter for Writable {
+    fn exported(&self) -> Exported {
+        Exported { start: self.start, len: self.len, readonly: false }
     }
 }
 
@@ -426,10 +459,10 @@ impl SharedBytes {
 
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         let bytes = &slf.get().bytes;
-        let start = bytes.as_ptr().expose_provenance();
+        let bytes = Exported { start: bytes.as_ptr().expose_provenance(), len: bytes.len(), readonly: false };
         // SAFETY: P1: the exporter keeps the map, which never moves. Consumers reach the bytes through raw pointers, as they
         // do those of every other writable buffer.
-        unsafe { export(slf.as_any(), view, flags, start, bytes.len(), false) }
+        unsafe { export(slf.as_any(), view, flags, bytes) }
     }
 }
 
@@ -439,19 +472,66 @@ pub fn exports_buffer(value: &Bound<'_, PyAny>) -> bool {
     unsafe { ffi::PyObject_CheckBuffer(value.as_ptr()) != 0 }
 }
 
+/// The address of an array's first element.
+pub fn address(array: &Bound<'_, PyUntypedArray>) -> usize {
+    // SAFETY: an array that lives; this word of it is read only.
+    unsafe { (*array.as_array_ptr()).fields.data }.expose_provenance()
+}
+
+/// A numpy array over what `memory` exports, which is its base. Read-only, if `memory` is.
+///
+/// `numpy.ndarray(shape, dtype, memory)` makes the same array by way of the buffer protocol, which it asks for a writable
+/// buffer first, and takes four times as long.
+pub fn array<'py, M: Exporter>(
+    memory: Bound<'py, M>,
+    shape: &[usize],
+    dtype: Bound<'py, PyArrayDescr>,
+    order: Order,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = memory.py();
+    let Exported { start, len, readonly } = memory.get().exported();
+    let itemsize = dtype.itemsize();
+    let need = shape.iter().try_fold(itemsize, |bytes, len| bytes.checked_mul(*len));
+    let dims = shape.iter().map(|&len| npyffi::npy_intp::try_from(len)).collect::<Result<Vec<_>, _>>();
+    let fits = need.is_some_and(|need| need <= len) && itemsize > 0 && !dtype.has_object();
+    let Some(mut dims) = dims.ok().filter(|_| fits) else {
+        return Err(PyValueError::new_err(format!(
+            "{len} bytes of memory are no array of shape {shape:?} and type {dtype}"
+        )));
+    };
+    // No memory at all would mean that numpy is to allocate some.
+    let start = if len == 0 { NonNull::<u128>::dangling().as_ptr().expose_provenance() } else { start };
+    let data = std::ptr::with_exposed_provenance_mut(start);
+    let order = if matches!(order, Order::Fortran) { npyffi::NPY_ARRAY_F_CONTIGUOUS } else { 0 };
+    let written = if readonly { 0 } else { npyffi::NPY_ARRAY_WRITEABLE };
+    let flags = npyffi::NPY_ARRAY_ALIGNED | order | written;
+    // SAFETY: one of numpy's own classes.
+    let class = unsafe { npyffi::get_type_object(py, NpyTypes::PyArray_Type) };
+    let (nd, dims, none) = (dims.len() as c_int, dims.as_mut_ptr(), std::ptr::null_mut::<c_void>());
+    let dtype = dtype.into_dtype_ptr();
+    // SAFETY: P1, P2: `memory` keeps `len` bytes at `data`, which may be written unless `readonly`, and the elements need no more
+    // than that, and are no pointers. `dims` has `nd` numbers, and numpy reads them only. The reference to `dtype` is numpy's from
+    // here on. Until `memory` is the array's base nobody else has it.
+    let made =
+        unsafe { PY_ARRAY_API.PyArray_NewFromDescr(py, class, dtype, nd, dims, none.cast(), data, flags, none.cast()) };
+    // SAFETY: a new reference, or null and an exception.
+    let array = unsafe { Bound::from_owned_ptr_or_err(py, made) }?;
+    // SAFETY: an array that was made just now, without a base. The reference to `memory` is its own from here on, or dropped.
+    let based = unsafe { PY_ARRAY_API.PyArray_SetBaseObject(py, array.as_ptr().cast(), memory.into_ptr()) };
+    if based == 0 { Ok(array) } else { Err(PyErr::fetch(py)) }
+}
+
 /// Fills a buffer in.
 ///
 /// # Safety
 ///
 /// * `view` is null or a buffer to be filled in; the bytes are there for as long as `exporter` lives, and may be written
-///   unless `readonly`.
+///   unless they are read-only.
 unsafe fn export(
     exporter: &Bound<'_, PyAny>,
     view: *mut ffi::Py_buffer,
     flags: c_int,
-    start: usize,
-    len: usize,
-    readonly: bool,
+    Exported { start, len, readonly }: Exported,
 ) -> PyResult<()> {
     if view.is_null() {
         return Err(PyBufferError::new_err("there is no buffer to be filled in"));

@@ -13,7 +13,7 @@ use pyo3::types::{PyBytes, PyCapsule, PyString, PyTuple};
 use crate::arrow;
 use crate::error::run;
 use crate::memory::Pinned;
-use crate::value::{Input, Number, Pickling, array_over, output};
+use crate::value::{Input, Number, Pickling, array_over, dtype_out, numpy, output};
 
 /// A table in an arena: zero-copy, read-only.
 ///
@@ -242,7 +242,9 @@ impl Table {
             return Err(refused(format!("it lies in {batches} batches")));
         }
         if batches == 0 {
-            return array_over(py, &shape(0), &dtype, Order::C, PyBytes::new(py, &[]).into_any());
+            // Read-only, as bytes are.
+            let made = (PyTuple::new(py, shape(0))?, dtype_out(py, &dtype)?, PyBytes::new(py, &[]));
+            return numpy(py)?.getattr("ndarray")?.call1(made);
         }
         let batch = run(py, || self.table.batch(0))?;
         let mut data = batch.record_batch().column(index).to_data();
@@ -258,7 +260,7 @@ impl Table {
         }
         let first = data.buffers()[0].as_ptr().wrapping_add(data.offset() * size);
         let pinned = Pinned::column(batch, first, data.len() * size, &self.name, self.version);
-        array_over(py, &shape(rows), &dtype, Order::C, Bound::new(py, pinned)?.into_any())
+        array_over(Bound::new(py, pinned)?, &shape(rows), &dtype, Order::C)
     }
 
     fn __getitem__<'py>(slf: &Bound<'py, Self>, name: &str) -> PyResult<Bound<'py, PyAny>> {

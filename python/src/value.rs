@@ -15,17 +15,20 @@
 //! member of its own, so that it is copied in the fast way.
 
 use faretra::{Bundle, DType, Drafted, DynArrayView, Error, Kind, Object, Order, Value, Writer};
+use numpy::npyffi::NPY_TYPES;
+use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyBufferError, PyImportError, PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyMemoryView, PyString, PyTuple, PyType};
-use std::collections::HashMap;
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyMemoryView, PyString, PyType};
+use rustc_hash::FxHashMap;
+use std::ffi::c_int;
 use std::sync::{Mutex, PoisonError};
 
 use crate::arrow;
 use crate::collection;
 use crate::error::{Failure, run};
-use crate::memory::{Foreign, Pinned, exports_buffer};
+use crate::memory::{self, Exporter, Foreign, Pinned, exports_buffer};
 use crate::packed::{Built, DICT, LIST};
 use crate::table::{Bundled, Table};
 
@@ -373,8 +376,9 @@ fn of_array(array: &Bound<'_, PyAny>) -> PyResult<Input> {
             return pickle(array);
         }
     }
-    let dtype = array.getattr("dtype")?;
-    if dtype.getattr("hasobject")?.extract()? {
+    let array: &Bound<'_, PyUntypedArray> = array.cast()?;
+    let dtype = array.dtype();
+    if dtype.has_object() {
         // With a warning.
         return pickle(array);
     }
@@ -382,38 +386,30 @@ fn of_array(array: &Bound<'_, PyAny>) -> PyResult<Input> {
         return Ok(Input::Object(shared));
     }
     let Some(dtype) = dtype_in(&dtype)? else { return pickle(array) };
-    let interface = array.getattr("__array_interface__")?;
-    let interface = interface.cast::<PyDict>()?;
-    let item = |key: &str| interface.get_item(key).map(|item| item.expect("it always has"));
-    let shape: Vec<usize> = item("shape")?.extract()?;
-    let strides = item("strides")?;
-    let strides: Vec<isize> = if strides.is_none() {
+    let shape = array.shape().to_vec();
+    let mut strides = array.strides().to_vec();
+    if array.is_c_contiguous() {
+        // What numpy has for an axis of one element may be anything.
         let mut step = dtype.itemsize() as isize;
-        let mut strides = vec![0; shape.len()];
         for (stride, len) in strides.iter_mut().zip(&shape).rev() {
             *stride = step;
             step = step.saturating_mul((*len).max(1) as isize);
         }
-        strides
-    } else {
-        strides.extract()?
-    };
-    let (memory, first) = Foreign::of_array(array, &shape, &strides, dtype.itemsize())?;
+    }
+    let (memory, first) = Foreign::of_array(array, &strides, dtype.itemsize());
     let strides = if shape.contains(&0) { vec![0; shape.len()] } else { strides };
     Ok(Input::Array { dtype, shape, strides, first, memory })
 }
 
 /// The array of an arena that this is, if it is a whole one.
-fn same_array(array: &Bound<'_, PyAny>) -> PyResult<Option<Object>> {
-    let base = array.getattr("base")?;
+fn same_array(array: &Bound<'_, PyUntypedArray>) -> PyResult<Option<Object>> {
+    let base = array.getattr(pyo3::intern!(array.py(), "base"))?;
     let Ok(pinned) = base.cast::<Pinned>() else { return Ok(None) };
     let pinned = pinned.get();
     let Some((shared, object)) = pinned.pinned_array() else { return Ok(None) };
-    let shape: Vec<usize> = array.getattr("shape")?.extract()?;
-    let strides: Vec<isize> = array.getattr("strides")?.extract()?;
-    let (address, _): (usize, bool) = array.getattr("__array_interface__")?.get_item("data")?.extract()?;
-    let same = address == pinned.place().0 && shape == shared.shape() && strides == shared.strides();
-    let same = same && dtype_in(&array.getattr("dtype")?)?.as_ref() == Some(shared.dtype());
+    let same = memory::address(array) == pinned.place().0;
+    let same = same && array.shape() == shared.shape() && array.strides() == shared.strides();
+    let same = same && dtype_in(&array.dtype())?.as_ref() == Some(shared.dtype());
     Ok(same.then(|| object.clone()))
 }
 
@@ -464,7 +460,13 @@ fn pickle(value: &Bound<'_, PyAny>) -> PyResult<Input> {
 }
 
 /// The element type that numpy's `dtype` says, or `None` if it is of a kind that is not plain memory.
-pub fn dtype_in(dtype: &Bound<'_, PyAny>) -> PyResult<Option<DType>> {
+fn dtype_in(dtype: &Bound<'_, PyArrayDescr>) -> PyResult<Option<DType>> {
+    // Of numbers that numpy has itself three letters say all. What other libraries register may say the same and be something else.
+    let is_numpys = (0..NPY_TYPES::NPY_USERDEF as c_int).contains(&dtype.num());
+    if is_numpys && matches!(dtype.kind(), b'b' | b'i' | b'u' | b'f' | b'c') {
+        let order = if dtype.is_native_byteorder() == Some(true) { '<' } else { char::from(dtype.byteorder()) };
+        return Ok(format!("{order}{}{}", char::from(dtype.kind()), dtype.itemsize()).parse().ok());
+    }
     let text: String = dtype.getattr("str")?.extract()?;
     if text.as_bytes().get(1) != Some(&b'V') {
         return Ok(text.parse().ok());
@@ -483,8 +485,8 @@ pub fn dtype_in(dtype: &Bound<'_, PyAny>) -> PyResult<Option<DType>> {
 
 /// What the user gave as an element type: anything that `numpy.dtype` takes.
 pub fn dtype_of(given: &Bound<'_, PyAny>) -> PyResult<DType> {
-    let dtype = numpy(given.py())?.call_method1("dtype", (given,))?;
-    if dtype.getattr("hasobject")?.extract()? {
+    let dtype = numpy(given.py())?.call_method1("dtype", (given,))?.cast_into::<PyArrayDescr>()?;
+    if dtype.has_object() {
         return Err(PyTypeError::new_err(format!(
             "an array of {dtype} holds pointers to Python objects, which mean nothing in another process; put the array with \
              `arena[name] = ...`, which pickles it, or choose a plain element type"
@@ -495,7 +497,8 @@ pub fn dtype_of(given: &Bound<'_, PyAny>) -> PyResult<DType> {
 
 /// numpy's `dtype` of an element type.
 pub fn dtype_out<'py>(py: Python<'py>, dtype: &DType) -> PyResult<Bound<'py, PyAny>> {
-    static KNOWN: Mutex<Option<HashMap<DType, Py<PyAny>>>> = Mutex::new(None);
+    // A quick hash: a thousand types that somebody made to collide cost little.
+    static KNOWN: Mutex<Option<FxHashMap<DType, Py<PyAny>>>> = Mutex::new(None);
     let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(known) = known().get_or_insert_default().get(dtype) {
         return Ok(known.bind(py).clone());
@@ -512,26 +515,15 @@ pub fn dtype_out<'py>(py: Python<'py>, dtype: &DType) -> PyResult<Bound<'py, PyA
     Ok(made)
 }
 
-/// A numpy array over memory that supports the buffer protocol.
-pub fn array_over<'py>(
-    py: Python<'py>,
+/// A numpy array over memory that is exported.
+pub fn array_over<'py, M: Exporter>(
+    memory: Bound<'py, M>,
     shape: &[usize],
     dtype: &DType,
     order: Order,
-    memory: Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    // After this the class is known.
-    let numpy = numpy(py)?;
-    let class = match array_class(py) {
-        Some(class) => class.clone(),
-        None => numpy.getattr("ndarray")?,
-    };
-    let order = match order {
-        Order::C => pyo3::intern!(py, "C"),
-        Order::Fortran => pyo3::intern!(py, "F"),
-    };
-    let shape = PyTuple::new(py, shape)?;
-    class.call1((shape, dtype_out(py, dtype)?, memory, 0, py.None(), order))
+    let dtype = dtype_out(memory.py(), dtype)?;
+    memory::array(memory, shape, dtype.cast_into()?, order)
 }
 
 /// What Python gets for an object.
@@ -539,9 +531,9 @@ pub fn output<'py>(py: Python<'py>, object: Object, pickling: Pickling) -> PyRes
     match object.kind() {
         Kind::Array => {
             let array = run(py, || object.dyn_array())?;
-            let (shape, dtype, order) = (array.shape().to_vec(), array.dtype().clone(), array.order());
-            let pinned = Bound::new(py, Pinned::array(array, &object))?;
-            array_over(py, &shape, &dtype, order, pinned.into_any())
+            let pinned = Bound::new(py, Pinned::array(array, object))?;
+            let (array, _) = pinned.get().pinned_array().expect("made of one");
+            array_over(pinned.clone(), array.shape(), array.dtype(), array.order())
         }
         Kind::Bytes => {
             let len = run(py, || object.bytes().map(<[u8]>::len))?;
@@ -626,7 +618,7 @@ pub fn private<'py>(py: Python<'py>, object: &Object) -> PyResult<Bound<'py, PyA
             let array = run(py, || object.dyn_array())?;
             let bytes = run(py, || array.private())?;
             let pinned = Bound::new(py, Pinned::private(bytes, object))?;
-            array_over(py, array.shape(), array.dtype(), array.order(), pinned.into_any())
+            array_over(pinned, array.shape(), array.dtype(), array.order())
         }
         Kind::Bytes => {
             let bytes = run(py, || object.private())?;
