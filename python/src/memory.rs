@@ -127,8 +127,8 @@ pub trait Exporter: PyClass<Frozen = True> + Sync {
 enum Keeper {
     Object(Object),
     Array(DynArray, Object),
-    /// A batch of an object: of this name and version.
-    Batch(#[allow(dead_code, reason = "only kept")] Batch, String, u64),
+    /// A batch of an object, and its name.
+    Batch(#[allow(dead_code, reason = "only kept")] Batch, String),
     /// A map, and what it is of.
     Private(#[allow(dead_code, reason = "only kept")] PrivateBytes, Object),
     /// A handle to a mutable array, of whatever type, and its name.
@@ -136,14 +136,11 @@ enum Keeper {
 }
 
 impl Keeper {
-    /// The name that the object was read by, and its version; what changes has version 0.
-    fn shows(&self) -> (&str, u64) {
+    /// The name that the object was read by.
+    fn name(&self) -> &str {
         match self {
-            Keeper::Object(object) | Keeper::Array(_, object) | Keeper::Private(_, object) => {
-                (object.name(), object.version())
-            }
-            Keeper::Batch(_, name, version) => (name, *version),
-            Keeper::Grid(_, name) => (name, 0),
+            Keeper::Object(object) | Keeper::Array(_, object) | Keeper::Private(_, object) => object.name(),
+            Keeper::Batch(_, name) | Keeper::Grid(_, name) => name,
         }
     }
 }
@@ -162,6 +159,8 @@ pub struct Pinned {
     start: usize,
     len: usize,
     readonly: bool,
+    /// A forked child cannot ask for it any more; 0 of what changes.
+    version: u64,
     keeper: Keeper,
 }
 
@@ -170,7 +169,7 @@ impl Pinned {
     pub fn array(array: DynArray, object: Object) -> Pinned {
         let bytes = array.bytes();
         let (start, len) = (bytes.as_ptr().expose_provenance(), bytes.len());
-        Pinned { start, len, readonly: true, keeper: Keeper::Array(array, object) }
+        Pinned { start, len, readonly: true, version: object.version(), keeper: Keeper::Array(array, object) }
     }
 
     /// Some bytes of an object.
@@ -179,19 +178,20 @@ impl Pinned {
             return Err(faretra::Error::Damaged(format!("`{}` has no bytes {range:?}", object.name())));
         };
         let (start, len) = (bytes.as_ptr().expose_provenance(), bytes.len());
-        Ok(Pinned { start, len, readonly: true, keeper: Keeper::Object(object) })
+        Ok(Pinned { start, len, readonly: true, version: object.version(), keeper: Keeper::Object(object) })
     }
 
     /// The bytes of a column of a batch: those at `start`, which the batch keeps.
     pub fn column(batch: Batch, start: *const u8, len: usize, name: &str, version: u64) -> Pinned {
         let start = start.expose_provenance();
-        Pinned { start, len, readonly: true, keeper: Keeper::Batch(batch, name.to_owned(), version) }
+        Pinned { start, len, readonly: true, version, keeper: Keeper::Batch(batch, name.to_owned()) }
     }
 
     /// A private view, which may be written.
     pub fn private(mut bytes: PrivateBytes, object: &Object) -> Pinned {
         let (start, len) = (bytes.as_mut_ptr().expose_provenance(), bytes.len());
-        Pinned { start, len, readonly: false, keeper: Keeper::Private(bytes, object.clone()) }
+        let version = object.version();
+        Pinned { start, len, readonly: false, version, keeper: Keeper::Private(bytes, object.clone()) }
     }
 
     /// Rows of a mutable array. They stay where they are when they are given back, and show what is written then.
@@ -203,7 +203,8 @@ impl Pinned {
         let view = rows.view()?;
         let len = view.len() * size_of::<T>();
         let start = if len == 0 { 0 } else { view.as_ptr().expose_provenance() };
-        Ok(Pinned { start, len, readonly: true, keeper: Keeper::Grid(Box::new(array.clone()), name.to_owned()) })
+        let keeper = Keeper::Grid(Box::new(array.clone()), name.to_owned());
+        Ok(Pinned { start, len, readonly: true, version: 0, keeper })
     }
 
     /// Address of the first byte, and how many there are.
@@ -246,13 +247,13 @@ impl Pinned {
     /// The name that the object was read by.
     #[getter]
     fn name(&self) -> &str {
-        self.keeper.shows().0
+        self.keeper.name()
     }
 
     /// The version of the name that it is.
     #[getter]
     fn version(&self) -> u64 {
-        self.keeper.shows().1
+        self.version
     }
 
     /// How many bytes there are.
@@ -275,8 +276,7 @@ impl Pinned {
 
     fn __repr__(&self) -> String {
         let how = if self.readonly { "" } else { ", private" };
-        let (name, version) = self.keeper.shows();
-        format!("<faretra.Pinned '{name}' version {version}, {} bytes{how}>", self.len)
+        format!("<faretra.Pinned '{}' version {}, {} bytes{how}>", self.keeper.name(), self.version, self.len)
     }
 
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {

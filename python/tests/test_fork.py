@@ -102,6 +102,7 @@ def test_views_stay_readable_in_the_child(arena: faretra.Arena) -> None:
     def work() -> None:
         nonlocal array, nest, text
         assert array.sum() == 499_500
+        assert "'a' version 1, 8000 bytes" in repr(array.base)
         assert nest["x"].sum() == 50_000
         assert bytes(text) == b"bytes"
         assert private[0] == 77

@@ -208,7 +208,13 @@ impl<E: Load> Tables<E> {
     }
 
     pub fn bucket_of(&self, name: &str) -> Id {
-        Id((hash(name) % self.geo.params.buckets) as u32)
+        self.bucket_of_hash(hash(name))
+    }
+
+    /// There is a power of two of them.
+    #[inline]
+    pub(super) fn bucket_of_hash(&self, hash: u64) -> Id {
+        Id((hash & (self.geo.params.buckets - 1)) as u32)
     }
 
     /// The word of a name's maker.

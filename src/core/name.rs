@@ -89,7 +89,7 @@ impl<E: Env> Core<E> {
     #[inline]
     fn find<T>(&self, name: &str, take: impl Fn(Id) -> Result<T>, undo: impl Fn(T)) -> Result<Option<T>> {
         let hash = hash(name);
-        let off = self.geo.bucket((hash % self.geo.params.buckets) as u32);
+        let off = self.geo.bucket(self.bucket_of_hash(hash).0);
         'again: loop {
             let place = self.place(off);
             if let Some((at, n)) = self.list_at(place)? {
