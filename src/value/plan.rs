@@ -295,9 +295,7 @@ impl<'a> Plan<'a> {
             let (from, len) = (buffer.at as usize, buffer.len as usize);
             let (to, padding) = out[from..][..len.next_multiple_of(ALIGN as usize)].split_at_mut(len);
             piece.write(to, copy);
-            if !padding.is_empty() {
-                padding.fill(0);
-            }
+            padding.fill(0);
         }
     }
 
